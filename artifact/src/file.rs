@@ -1,0 +1,65 @@
+//! Files that are either whole or not there.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use crate::Error;
+
+/// Writes `bytes` to `path` so that a reader sees the old file or the new one, never a part, whenever the machine stops:
+/// a temporary file beside it is written, flushed to the disk and renamed.
+///
+/// # Errors
+/// When the disk refuses; the old file is then still there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let failed = |e| Error::io("write", path, e);
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    temporary.write_all(bytes).map_err(failed)?;
+    temporary.as_file().sync_all().map_err(failed)?;
+    make_readable(temporary.as_file()).map_err(failed)?;
+    temporary.persist(path).map_err(|e| failed(e.error))?;
+    sync_folder(folder)
+}
+
+/// Flushes a file's content to the disk.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn sync(path: &Path) -> Result<(), Error> {
+    // Write access, since some systems refuse to flush a file opened for reading only.
+    let file = File::options().append(true).open(path).map_err(|e| Error::io("open", path, e))?;
+    file.sync_all().map_err(|e| Error::io("write", path, e))
+}
+
+/// Flushes a folder's list of names to the disk, so that a rename in it survives a power cut.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn sync_folder(path: &Path) -> Result<(), Error> {
+    if cfg!(unix) {
+        let folder = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        folder.sync_all().map_err(|e| Error::io("write", path, e))?;
+    }
+    Ok(())
+}
+
+/// Creates a folder and those above it.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn create_folder(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|e| Error::io("create folder", path, e))
+}
+
+// Temporary files are made readable by their owner alone; artifacts are for everybody whom the folder lets in.
+#[cfg(unix)]
+fn make_readable(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn make_readable(_: &File) -> std::io::Result<()> {
+    Ok(())
+}

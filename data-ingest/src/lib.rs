@@ -1,0 +1,1 @@
+//! Stage collect: files, folders and addresses become a corpus.

@@ -1,0 +1,1 @@
+//! Stage evaluate: losses, samples and baselines become a report.

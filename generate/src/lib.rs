@@ -1,0 +1,1 @@
+//! Stage generate, and the decoding library that evaluate and serve call.

@@ -1,0 +1,1 @@
+//! Stage optimize: a checkpoint becomes a bundle ready to serve.

@@ -1,0 +1,1 @@
+//! Stage preprocess: a corpus becomes token shards.

@@ -1,0 +1,1 @@
+//! Stage serve: the HTTP server and its web page.

@@ -1,0 +1,1 @@
+//! Tokenizers: training, loading, special tokens and the chat template.

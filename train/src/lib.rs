@@ -1,0 +1,1 @@
+//! Stage train: token shards become a checkpoint.

@@ -1,0 +1,34 @@
+//! The two files that transformers and everything built on it open.
+
+use std::path::Path;
+
+use artifact::file::write_atomically;
+use serde_json::json;
+
+use crate::{CHAT_TEMPLATE, Error, SPECIAL_TOKENS, Tokenizer};
+
+impl Tokenizer {
+    /// Writes `tokenizer.json` and `tokenizer_config.json` for a model that reads `context_length` tokens.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_hugging_face(&self, folder: &Path, context_length: usize) -> Result<(), Error> {
+        let mut config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": context_length,
+            "add_bos_token": false,
+            "add_prefix_space": false,
+            "clean_up_tokenization_spaces": false,
+        });
+        if let Some(end_of_text) = self.end_of_text_name() {
+            config["eos_token"] = end_of_text.into();
+            config["pad_token"] = end_of_text.into();
+        }
+        if SPECIAL_TOKENS[1..].iter().all(|name| self.id(name).is_some()) {
+            config["chat_template"] = CHAT_TEMPLATE.into();
+        }
+        write_atomically(&folder.join("tokenizer.json"), self.to_json().as_bytes())?;
+        write_atomically(&folder.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,22 @@
+//! Shards: the tokens of a split in safetensors files of bounded size.
+//!
+//! `train-00000.safetensors` has two tensors: `tokens` (u16 where the vocabulary fits, else u32), whole documents one
+//! after the other, each with the end-of-text token as its last; and `document_offsets` (u64), where each document
+//! begins, and one more for the end. Its metadata holds `split`, `vocab_size`, `tokenizer_digest` (SHA-256 of the
+//! `tokenizer.json` beside it) and `text_bytes`, the UTF-8 bytes of the text these tokens stand for, by which a loss
+//! per token becomes bits per byte.
+
+mod mapped;
+mod reader;
+mod writer;
+
+pub use reader::Split;
+pub use writer::{Writer, Written};
+
+/// The largest vocabulary whose ids fit in 16 bits.
+const NARROW_VOCABULARY: usize = 1 << 16;
+
+/// Returns the file name of a split's shard.
+fn file_name(split: &str, index: usize) -> String {
+    format!("{split}-{index:05}.safetensors")
+}

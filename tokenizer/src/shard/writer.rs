@@ -1,0 +1,144 @@
+//! Writing shards.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use artifact::Digest;
+use serde_json::json;
+
+use super::{NARROW_VOCABULARY, file_name};
+use crate::{Error, Tokenizer};
+
+/// Writes the documents of one split, in the order they come, to as many shards as their size asks for. The bytes of
+/// the files depend on the documents and the tokenizer alone.
+pub struct Writer {
+    folder: PathBuf,
+    split: String,
+    shard_bytes: u64,
+    vocab_size: usize,
+    tokenizer_digest: Digest,
+    tokens: Vec<u8>,
+    document_offsets: Vec<u64>,
+    text_bytes: u64,
+    written: Written,
+}
+
+/// What a [`Writer`] wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Files.
+    pub shards: usize,
+    /// Documents in them.
+    pub documents: u64,
+    /// Tokens, end-of-text tokens included.
+    pub tokens: u64,
+    /// UTF-8 bytes of the documents' text.
+    pub text_bytes: u64,
+}
+
+impl Writer {
+    /// Returns a writer of `split` into `folder`. A shard is closed once its tokens take `shard_bytes`; documents are
+    /// never divided between shards, so one may be longer by a document.
+    pub fn new(folder: impl Into<PathBuf>, split: &str, tokenizer: &Tokenizer, shard_bytes: u64) -> Self {
+        Self {
+            folder: folder.into(),
+            split: split.to_owned(),
+            shard_bytes,
+            vocab_size: tokenizer.vocab_size(),
+            tokenizer_digest: tokenizer.digest(),
+            tokens: Vec::new(),
+            document_offsets: vec![0],
+            text_bytes: 0,
+            written: Written::default(),
+        }
+    }
+
+    /// Adds a document: its tokens, the end-of-text token included, and the length of its text.
+    ///
+    /// # Errors
+    /// When a shard is full and the disk refuses it.
+    ///
+    /// # Panics
+    /// When a token is not in the vocabulary.
+    pub fn push(&mut self, document: &[u32], text_bytes: u64) -> Result<(), Error> {
+        let largest = document.iter().copied().max().unwrap_or(0) as usize;
+        assert!(largest < self.vocab_size, "token {largest} is not in a vocabulary of {}", self.vocab_size);
+        if self.is_narrow() {
+            self.tokens.extend(document.iter().flat_map(|id| (*id as u16).to_le_bytes()));
+        } else {
+            self.tokens.extend(document.iter().flat_map(|id| id.to_le_bytes()));
+        }
+        self.document_offsets.push((self.tokens.len() / self.token_bytes()) as u64);
+        self.text_bytes += text_bytes;
+        if self.tokens.len() as u64 >= self.shard_bytes { self.close_shard() } else { Ok(()) }
+    }
+
+    /// Writes what is left and returns the totals. A split without documents has no shards.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn finish(mut self) -> Result<Written, Error> {
+        if self.document_offsets.len() > 1 {
+            self.close_shard()?;
+        }
+        Ok(self.written)
+    }
+
+    fn is_narrow(&self) -> bool {
+        self.vocab_size <= NARROW_VOCABULARY
+    }
+
+    fn token_bytes(&self) -> usize {
+        if self.is_narrow() { 2 } else { 4 }
+    }
+
+    // The format is written here and not by the safetensors crate, which keeps metadata in a hash map and so writes it
+    // in another order each time.
+    fn close_shard(&mut self) -> Result<(), Error> {
+        let documents = self.document_offsets.len() - 1;
+        let tokens = self.tokens.len() / self.token_bytes();
+        let offsets_end = 8 * self.document_offsets.len();
+        let header = json!({
+            "__metadata__": {
+                "split": self.split,
+                "vocab_size": self.vocab_size.to_string(),
+                "tokenizer_digest": self.tokenizer_digest.to_string(),
+                "text_bytes": self.text_bytes.to_string(),
+            },
+            "document_offsets": {
+                "dtype": "U64",
+                "shape": [documents + 1],
+                "data_offsets": [0, offsets_end],
+            },
+            "tokens": {
+                "dtype": if self.is_narrow() { "U16" } else { "U32" },
+                "shape": [tokens],
+                "data_offsets": [offsets_end, offsets_end + self.tokens.len()],
+            },
+        });
+        let mut header = header.to_string().into_bytes();
+        // The data begins at a multiple of 8, so that a reader may map u64 in place.
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let path = self.folder.join(file_name(&self.split, self.written.shards));
+        let write = || {
+            let mut file = BufWriter::new(File::create(&path)?);
+            file.write_all(&(header.len() as u64).to_le_bytes())?;
+            file.write_all(&header)?;
+            for offset in &self.document_offsets {
+                file.write_all(&offset.to_le_bytes())?;
+            }
+            file.write_all(&self.tokens)?;
+            file.flush()
+        };
+        write().map_err(|e| artifact::Error::io("write", &path, e))?;
+        self.written.shards += 1;
+        self.written.documents += documents as u64;
+        self.written.tokens += tokens as u64;
+        self.written.text_bytes += self.text_bytes;
+        self.tokens.clear();
+        self.document_offsets.truncate(1);
+        self.text_bytes = 0;
+        Ok(())
+    }
+}

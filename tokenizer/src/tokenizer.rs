@@ -1,0 +1,183 @@
+//! The tokenizer: loading, encoding, decoding.
+
+use std::fs;
+use std::path::Path;
+
+use artifact::Digest;
+use tokenizers::DecoderWrapper;
+
+use crate::{END_OF_TEXT, Error, Stream};
+
+/// Names that the end-of-document token goes by, ours first, then those of tokenizers in use elsewhere.
+const END_OF_TEXT_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
+
+/// Turns text into token ids and back.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// What each id stands for, where the tokenizer works on bytes; special tokens stand for nothing.
+    token_bytes: Option<Vec<Box<[u8]>>>,
+    vocab_size: usize,
+    end_of_text: Option<(String, u32)>,
+    json: String,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no tokenizer.
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
+        let bytes = fs::read(path).map_err(|e| artifact::Error::io("read", path, e))?;
+        Self::parse(&bytes, &path.display().to_string())
+    }
+
+    /// Reads the content of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When it is no tokenizer.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        Self::parse(bytes, "the given text")
+    }
+
+    fn parse(bytes: &[u8], origin: &str) -> Result<Self, Error> {
+        let failed = |source| Error::Parse { origin: origin.to_owned(), source };
+        Self::wrap(tokenizers::Tokenizer::from_bytes(bytes).map_err(failed)?, origin)
+    }
+
+    /// Wraps the library's tokenizer so that a text is encoded whole, as it is.
+    pub(crate) fn wrap(mut inner: tokenizers::Tokenizer, origin: &str) -> Result<Self, Error> {
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|source| Error::Parse { origin: origin.to_owned(), source })?;
+        inner.set_encode_special_tokens(true);
+        let vocabulary = inner.get_vocab(true);
+        let Some(largest) = vocabulary.values().max() else {
+            return Err(Error::EmptyVocabulary { origin: origin.to_owned() });
+        };
+        let end_of_text =
+            END_OF_TEXT_NAMES.iter().find_map(|name| vocabulary.get(*name).map(|id| ((*name).to_owned(), *id)));
+        let json = inner.to_string(true).map_err(Error::Serialize)? + "\n";
+        Ok(Self {
+            vocab_size: *largest as usize + 1,
+            token_bytes: token_bytes(&inner, *largest),
+            end_of_text,
+            json,
+            inner,
+        })
+    }
+
+    /// Returns the content of `tokenizer.json`; equal tokenizers have equal JSON.
+    pub fn to_json(&self) -> &str {
+        &self.json
+    }
+
+    /// Returns the digest of [`Tokenizer::to_json`].
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.json.as_bytes())
+    }
+
+    /// Returns how many ids a model must know: one more than the largest, special tokens included.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Returns the id of the token that ends a document, if there is one.
+    pub fn end_of_text(&self) -> Option<u32> {
+        self.end_of_text.as_ref().map(|(_, id)| *id)
+    }
+
+    /// Returns the name of the token that ends a document, if there is one.
+    pub fn end_of_text_name(&self) -> Option<&str> {
+        self.end_of_text.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// Returns the id of a token by its name, special tokens included.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Returns the tokens of `text`. Special tokens in it are text like any other, and none are added.
+    ///
+    /// # Errors
+    /// When the library fails, which a byte-level tokenizer never does.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let failed = |source| Error::Encode { bytes: text.len(), source };
+        Ok(self.inner.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
+    }
+
+    /// Returns the text of `ids` without special tokens. Where the bytes are not UTF-8, as at the end of a cut
+    /// sequence, U+FFFD stands for them.
+    ///
+    /// # Errors
+    /// When an id is not in the vocabulary.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
+        self.check_ids(ids)?;
+        match &self.token_bytes {
+            Some(table) => {
+                let bytes: Vec<u8> = ids.iter().flat_map(|id| &*table[*id as usize]).copied().collect();
+                Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+            }
+            None => self.inner.decode(ids, true).map_err(|source| Error::Decode { tokens: ids.len(), source }),
+        }
+    }
+
+    /// Returns a decoder for tokens that arrive one by one.
+    pub fn stream(&self) -> Stream<'_> {
+        Stream::new(self)
+    }
+
+    /// Returns the bytes each id stands for; none where the tokenizer does not work on bytes.
+    pub(crate) fn token_bytes(&self) -> Option<&[Box<[u8]>]> {
+        self.token_bytes.as_deref()
+    }
+
+    pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
+    pub(crate) fn check_ids(&self, ids: &[u32]) -> Result<(), Error> {
+        match ids.iter().find(|id| **id as usize >= self.vocab_size) {
+            Some(id) => Err(Error::UnknownToken { id: *id, vocab_size: self.vocab_size }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size).finish_non_exhaustive()
+    }
+}
+
+fn token_bytes(inner: &tokenizers::Tokenizer, largest: u32) -> Option<Vec<Box<[u8]>>> {
+    if !matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
+        return None;
+    }
+    let added = inner.get_added_tokens_decoder();
+    let alphabet = byte_level_alphabet();
+    let bytes_of = |id| match added.get(&id) {
+        Some(token) if token.special => Box::default(),
+        Some(token) => token.content.as_bytes().into(),
+        None => {
+            let token = inner.id_to_token(id).unwrap_or_default();
+            let bytes: Option<Box<[u8]>> =
+                token.chars().map(|c| alphabet.iter().position(|known| *known == c).map(|byte| byte as u8)).collect();
+            bytes.unwrap_or_else(|| token.as_bytes().into())
+        }
+    };
+    Some((0..=largest).map(bytes_of).collect())
+}
+
+/// Returns the character that stands for each byte in a byte-level vocabulary (GPT-2's `bytes_to_unicode`, Radford et
+/// al., "Language Models are Unsupervised Multitask Learners", 2019): printable Latin-1 stands for itself, the other
+/// bytes for the characters from U+0100 on.
+pub(crate) fn byte_level_alphabet() -> [char; 256] {
+    let mut next = 0x100;
+    std::array::from_fn(|byte| {
+        let byte = byte as u32;
+        let itself = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+        let code = if itself { byte } else { next };
+        next += u32::from(!itself);
+        char::from_u32(code).expect("codes below 0x200 are characters")
+    })
+}

@@ -1,0 +1,226 @@
+//! The command line: what can be typed, and its help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config;
+use crate::host::VERSION;
+use crate::plan::Selection;
+
+/// Takes raw text to a served language model, reproducibly.
+#[derive(Debug, Parser)]
+#[command(name = "pipeline", version = VERSION, max_term_width = 100, after_help = "\
+Examples:
+  pipeline run pipeline.toml                        from nothing to a served model
+  pipeline run --set train.learning_rate=3e-4       again, with another learning rate
+  pipeline generate latest \"fn main() {\"            complete a prompt with the newest model
+  pipeline serve latest                             serve it at http://127.0.0.1:8080
+
+`pipeline help <COMMAND>` says more about each.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run every stage whose inputs changed: collect, preprocess, train, optimize, evaluate, generate, serve
+    #[command(after_help = "\
+Examples:
+  pipeline run                                      the pipeline.toml of this folder
+  pipeline run --until train                        stop when the checkpoint is written
+  pipeline run --from train --force                 train again although nothing changed
+  pipeline run experiments/runs/code-001/pipeline.toml    repeat a run from its own folder
+
+Stages whose inputs did not change are skipped. Ctrl-C stops where nothing is lost; the same command goes on from
+there. A second Ctrl-C stops at once.")]
+    Run(RunArgs),
+    /// Say what `run` would do, why, and what training would cost; changes nothing
+    #[command(after_help = "\
+Examples:
+  pipeline plan
+  pipeline plan --set train.model.n_layer=12        what a deeper model would cost")]
+    Plan(PlanArgs),
+    /// List the runs
+    Runs(StoreArgs),
+    /// Show a run: its stages, figures and files
+    #[command(after_help = "Example:\n  pipeline show latest")]
+    Show(ShowArgs),
+    /// Prove a run: hash every artifact again, or repeat it and compare
+    #[command(after_help = "\
+Examples:
+  pipeline verify latest                            are the files what they were?
+  pipeline verify latest --rerun                    does the same run give the same bytes?")]
+    Verify(VerifyArgs),
+    /// Complete prompts with a model, on the terminal
+    #[command(after_help = "\
+Examples:
+  pipeline generate latest \"fn main() {\"
+  pipeline generate latest --temperature 0 --max-tokens 50 < prompt.txt
+  pipeline generate latest --prompts prompts.txt --out samples.jsonl")]
+    Generate(GenerateArgs),
+    /// Serve a model over HTTP, with OpenAI's completions interface and a page to try it
+    #[command(after_help = "\
+Examples:
+  pipeline serve latest
+  pipeline serve latest --host 0.0.0.0 --port 9000
+  curl http://127.0.0.1:8080/v1/completions -H 'Content-Type: application/json' \\
+    -d '{\"prompt\": \"fn main() {\", \"max_tokens\": 50}'")]
+    Serve(ServeArgs),
+    /// Write a commented pipeline.toml for your own files into the current folder
+    #[command(after_help = "Example:\n  cd ~/my-project && pipeline init && pipeline run")]
+    Init(InitArgs),
+    /// Show what this machine has: devices, cores, memory, disk, caches, and whether the data is there
+    Doctor(DoctorArgs),
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration
+    #[arg(value_name = "CONFIG", default_value = config::FILE_NAME)]
+    pub config: PathBuf,
+    /// Override a key: train.learning_rate=3e-4 (may be given many times)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Never use the network: downloads must be in the cache already
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Serve the model when all is done, until Ctrl-C
+    #[arg(long)]
+    pub serve: bool,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
+/// Which folder of runs.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// The folder of artifacts and runs [default: that of ./pipeline.toml, else ./experiments]
+    #[arg(long, value_name = "FOLDER")]
+    pub store: Option<PathBuf>,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// A run's name, its folder, or `latest`
+    #[arg(default_value = "latest")]
+    pub run: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// A run's name, its folder, or `latest`
+    #[arg(default_value = "latest")]
+    pub run: String,
+    /// Repeat the run in a fresh temporary store and compare the digest of each artifact
+    #[arg(long)]
+    pub rerun: bool,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Arguments of `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// A run's name, its folder, `latest`, or a folder with a model in the Hugging Face layout
+    pub model: String,
+    /// The prompt; taken from standard input when neither it nor --prompts is given
+    pub prompt: Option<String>,
+    /// A file with one prompt a line
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub prompts: Option<PathBuf>,
+    /// Write the samples to this file as JSON lines instead of to the terminal
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Where to compute: auto, cpu, wgpu, …
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// How to choose the next token; what is not given is as the run's configuration has it.
+#[derive(Debug, Args)]
+pub struct SamplingArgs {
+    /// Stop after this many tokens
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// 0 takes the likeliest token; higher is more varied
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
+    /// Choose among the K likeliest tokens (0: all)
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Choose among the likeliest tokens that together have probability P
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f32>,
+    /// Above 1, makes tokens that were there already less likely
+    #[arg(long, value_name = "R")]
+    pub repetition_penalty: Option<f32>,
+    /// The same seed gives the same text
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+    /// End before this text (may be given many times)
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// A run's name, its folder, `latest`, or a folder with a model in the Hugging Face layout
+    pub model: String,
+    /// The address to listen on [default: the configuration's, else 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub host: Option<String>,
+    /// The port to listen on; 0 takes a free one [default: the configuration's, else 8080]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Where to compute: auto, cpu, wgpu, …
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The folder to write it into
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The configuration whose data to look for, if it is there
+    #[arg(value_name = "CONFIG", default_value = config::FILE_NAME)]
+    pub config: PathBuf,
+}

@@ -1,0 +1,106 @@
+//! The commands, one a file: each reads its arguments, calls the rest, and prints.
+
+pub mod doctor;
+pub mod generate;
+pub mod init;
+pub mod plan;
+pub mod run;
+pub mod serve;
+pub mod show;
+pub mod verify;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+use crate::cli::StoreArgs;
+use crate::config::{self, Config, Loaded};
+use crate::console::Console;
+use crate::runs::{self, Run};
+use crate::stage::Stage;
+
+/// Prints to stdout; a reader that went away is an error that [`crate::main`] knows.
+macro_rules! print_out {
+    ($($argument:tt)*) => {
+        std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($argument)*)))
+    };
+}
+pub(crate) use print_out;
+
+/// Returns the folder of artifacts and runs that a command without a configuration looks into.
+fn store(arguments: &StoreArgs) -> anyhow::Result<PathBuf> {
+    if let Some(store) = &arguments.store {
+        return Ok(store.clone());
+    }
+    Ok(match here()? {
+        Some(loaded) => loaded.store(),
+        None => Config::default().store,
+    })
+}
+
+/// Returns the configuration of the current folder, if it has one.
+fn here() -> anyhow::Result<Option<Loaded>> {
+    let path = Path::new(config::FILE_NAME);
+    if path.is_file() { Ok(Some(config::load(path, &[])?)) } else { Ok(None) }
+}
+
+/// A model to generate with or to serve.
+struct Model {
+    /// The folder in the Hugging Face layout.
+    folder: PathBuf,
+    /// The configuration of the run that made it, where a run did.
+    config: Option<Config>,
+}
+
+/// Returns the model that `name` means: a folder in the Hugging Face layout, or the bundle of a run.
+fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
+    let folder = Path::new(name);
+    if folder.join("config.json").is_file() {
+        return Ok(Model { folder: folder.to_owned(), config: None });
+    }
+    if folder.is_dir() && !folder.join(runs::RECORD).is_file() {
+        bail!("{name} has neither config.json (a model) nor {} (a run)", runs::RECORD);
+    }
+    let run = runs::find(&store(arguments)?, name)?;
+    let stage = if run.stage(Stage::Optimize).is_some() { Stage::Optimize } else { Stage::Train };
+    let sealed = run.artifact(stage)?;
+    let config = config::load(&run.folder.join(config::FILE_NAME), &[])?.config;
+    Ok(Model { folder: sealed.folder().to_owned(), config: Some(config) })
+}
+
+/// Returns how to name `run` on a command line typed here.
+fn name_of(run: &Run) -> String {
+    let by_name = store(&StoreArgs { store: None }).and_then(|store| runs::find(&store, &run.record.name));
+    match by_name {
+        Ok(found) if found.folder == run.folder => run.record.name.clone(),
+        _ => run.folder.display().to_string(),
+    }
+}
+
+/// Returns how this program was called, so that the commands it proposes can be copied.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "pipeline".to_owned())
+}
+
+/// Shows the warnings of libraries on the console, and what `PIPELINE_LOG` asks for (`PIPELINE_LOG=debug`).
+fn log_to(console: &Console) {
+    // GPU drivers warn of much that is no concern of the user's.
+    let default = "warn,wgpu_core=error,wgpu_hal=error,naga=error,cubecl_wgpu=error";
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PIPELINE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    // Only the first call in a process counts, and there is only one.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(console.clone())
+        .with_ansi(false)
+        .without_time()
+        .try_init();
+}
+
+/// Prints a piece of text at once.
+fn print_now(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}

@@ -1,0 +1,119 @@
+//! `generate`: completes prompts on the terminal.
+
+use std::io::{IsTerminal, Read};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anyhow::Context as _;
+use artifact::file;
+use generate::{Completion, Generator, Sampling};
+
+use crate::cli::{GenerateArgs, SamplingArgs};
+use crate::interrupt::{self, Interrupted};
+
+use super::{print_now, print_out};
+
+/// Runs the command.
+pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
+    super::log_to(&crate::console::Console::new());
+    let model = super::model(&arguments.model, &arguments.store)?;
+    let prompts = prompts(arguments)?;
+    let config = model.config.unwrap_or_default();
+    let sampling = sampling(config.generate.sampling(config.seed), &arguments.sampling);
+    let generator = Generator::open(&model.folder, &arguments.device)?;
+    let cancel = interrupt::listen(|| ())?;
+    let mut lines = Vec::new();
+    for (i, prompt) in prompts.iter().enumerate() {
+        let sampling = Sampling { seed: sampling.seed.wrapping_add(i as u64), ..sampling.clone() };
+        let show = arguments.out.is_none();
+        if show {
+            print_now(&format!("{}{prompt}", if i > 0 { "\n" } else { "" }))?;
+        }
+        let mut closed = None;
+        let completion = generator.generate(prompt, &sampling, &mut |text| {
+            if show && let Err(error) = print_now(text) {
+                closed = Some(error);
+            }
+            match closed.is_some() || cancel.is_requested() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        if let Some(error) = closed {
+            return Err(error.into());
+        }
+        if show {
+            print_out!("")?;
+        }
+        if cancel.is_requested() {
+            return Err(Interrupted { what_now: None }.into());
+        }
+        if std::io::stderr().is_terminal() {
+            eprintln!("[{}]", speed(&completion));
+        }
+        serde_json::to_writer(&mut lines, &sample(prompt, &completion, sampling.seed))?;
+        lines.push(b'\n');
+    }
+    if let Some(path) = &arguments.out {
+        file::write_atomically(path, &lines)?;
+        print_out!("{} samples in {}", prompts.len(), path.display())?;
+    }
+    Ok(())
+}
+
+fn prompts(arguments: &GenerateArgs) -> anyhow::Result<Vec<String>> {
+    if let Some(prompt) = &arguments.prompt {
+        return Ok(vec![prompt.clone()]);
+    }
+    if let Some(path) = &arguments.prompts {
+        let text = read(path)?;
+        let prompts: Vec<String> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        anyhow::ensure!(!prompts.is_empty(), "{} has no prompt: write one a line", path.display());
+        return Ok(prompts);
+    }
+    anyhow::ensure!(
+        !std::io::stdin().is_terminal(),
+        "there is no prompt: give one as an argument, with --prompts, or on standard input"
+    );
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).context("cannot read the prompt from standard input")?;
+    // A shell's `echo` ends its text with a line end that nobody means.
+    Ok(vec![text.strip_suffix('\n').unwrap_or(&text).to_owned()])
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read the prompts in {}", path.display()))
+}
+
+fn sampling(configured: Sampling, given: &SamplingArgs) -> Sampling {
+    Sampling {
+        max_tokens: given.max_tokens.unwrap_or(configured.max_tokens),
+        temperature: given.temperature.unwrap_or(configured.temperature),
+        top_k: given.top_k.unwrap_or(configured.top_k),
+        top_p: given.top_p.unwrap_or(configured.top_p),
+        repetition_penalty: given.repetition_penalty.unwrap_or(configured.repetition_penalty),
+        seed: given.seed.unwrap_or(configured.seed),
+        stop: if given.stop.is_empty() { configured.stop } else { given.stop.clone() },
+    }
+}
+
+fn speed(completion: &Completion) -> String {
+    format!(
+        "{} tokens, first after {:.0} ms, then {:.1} tokens/s",
+        completion.completion_tokens,
+        completion.first_token_seconds * 1000.0,
+        completion.tokens_per_second()
+    )
+}
+
+/// Returns a line of the same form as the stage's `samples.jsonl`.
+fn sample(prompt: &str, completion: &Completion, seed: u64) -> serde_json::Value {
+    serde_json::json!({
+        "prompt": prompt,
+        "text": completion.text,
+        "prompt_tokens": completion.prompt_tokens,
+        "completion_tokens": completion.completion_tokens,
+        "finish_reason": completion.finish_reason.name(),
+        "seed": seed,
+    })
+}

@@ -1,0 +1,155 @@
+//! `run`: brings every stage up to date and keeps a record.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use artifact::{Cancel, file};
+
+use crate::cli::RunArgs;
+use crate::config::{self, Loaded};
+use crate::console::Console;
+use crate::interrupt::{self, Interrupted};
+use crate::plan::{Planner, earlier_recipes};
+use crate::runs::{self, Run, StageRecord, Status};
+use crate::stage::{Made, Stage};
+use crate::{engine, figures, summary};
+
+use super::print_out;
+
+/// Runs the command.
+pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
+    let loaded = config::load(&arguments.config.config, &arguments.config.overrides)?;
+    let console = Console::new();
+    super::log_to(&console);
+    let notice = console.clone();
+    let cancel = interrupt::listen(move || {
+        notice.line("stopping where nothing is lost; once more to stop at once");
+    })?;
+    let (run, made) = bring_up_to_date(arguments, &loaded, &console, &cancel)?;
+    if arguments.serve {
+        let bundle = made.get(&Stage::Optimize).context("--serve needs a bundle, and --until ends before it")?;
+        print_out!("\nserving {}; Ctrl-C stops it", run.record.name)?;
+        serve::serve(bundle.folder(), &loaded.config.serve, &loaded.config.device, &cancel)?;
+    }
+    Ok(())
+}
+
+fn bring_up_to_date(
+    arguments: &RunArgs,
+    loaded: &Loaded,
+    console: &Console,
+    cancel: &Cancel,
+) -> anyhow::Result<(Run, Made)> {
+    let started = Instant::now();
+    let root = loaded.store();
+    let store = engine::artifacts(&root);
+    let _lock = store.lock()?;
+    let device_class = model::device::class(&loaded.config.device)?;
+    let context = engine::context(loaded, arguments.config.offline, console, cancel);
+    let raw_data = engine::raw_data(loaded, &context, console)?;
+    let runs = runs::list(&root)?;
+    let planner = Planner {
+        config: &loaded.config,
+        store: &store,
+        raw_data: &raw_data,
+        device_class,
+        earlier: &earlier_recipes(&runs),
+        selection: &arguments.selection,
+    };
+    let made = engine::all_made(&planner)?;
+    if let (Some(made), Some(latest)) = (&made, runs.into_iter().next_back())
+        && latest.has_all_of(made)
+    {
+        print_out!(
+            "Nothing to do: {} are as run {} left them ({}).",
+            if made.len() == 1 { "the one stage".to_owned() } else { format!("all {} stages", made.len()) },
+            latest.record.name,
+            figures::seconds(started.elapsed().as_secs_f64())
+        )?;
+        print_out!("{}", summary::what_next(&latest, &super::program(), &super::name_of(&latest)))?;
+        return Ok((latest, made.clone()));
+    }
+    if made.is_none() && arguments.selection.stages().any(Stage::computes) {
+        // Before minutes of collecting, rather than after.
+        model::device::resolve(&loaded.config.device)?;
+    }
+    let mut run = Run::create(&root, &loaded.config.name)?;
+    console.log_to(&run.folder.join("log.txt"))?;
+    keep_config(&run, loaded)?;
+    console.line(&format!("run {} on {} cores, device {device_class}", run.record.name, run.record.host.cores));
+    let result = engine::work(&planner, &context, console, |done| {
+        run.record.stages.push(StageRecord::new(done.stage, done.ran, done.reason.clone(), done.sealed));
+        run.record.wall_seconds = started.elapsed().as_secs_f64();
+        if done.stage == Stage::Evaluate {
+            keep_report(&run, done.sealed)?;
+        }
+        run.save()
+    });
+    run.record.wall_seconds = started.elapsed().as_secs_f64();
+    let made = match result {
+        Ok(made) => made,
+        Err(error) => return Err(end_early(run, error, arguments, console)),
+    };
+    run.record.status = Status::Finished;
+    run.save()?;
+    let text = summary::table(&run);
+    print_out!("\n{text}")?;
+    if let Some(compression) = made.get(&Stage::Evaluate).and_then(summary::bits_per_byte) {
+        print_out!("{compression}")?;
+    }
+    print_out!("{}", summary::what_next(&run, &super::program(), &super::name_of(&run)))?;
+    Ok((run, made))
+}
+
+/// Records why the run did not finish, and returns the error to show.
+fn end_early(mut run: Run, error: anyhow::Error, arguments: &RunArgs, console: &Console) -> anyhow::Error {
+    let interrupted = error.is::<Interrupted>();
+    run.record.status = if interrupted { Status::Interrupted } else { Status::Failed };
+    run.record.error = (!interrupted).then(|| format!("{error:#}"));
+    if let Err(unsaved) = run.save() {
+        console.line(&format!("the run's record cannot be kept: {unsaved:#}"));
+    }
+    if interrupted {
+        let what_now = "what is done is kept: run the same command again to go on from here".to_owned();
+        return Interrupted { what_now: Some(what_now) }.into();
+    }
+    console.line(&format!("run {} failed; finished stages are kept, and its log is {}", run.record.name, {
+        run.folder.join("log.txt").display()
+    }));
+    let _ = arguments;
+    error
+}
+
+/// Writes the resolved configuration into the run's folder, such that `run` works from there.
+fn keep_config(run: &Run, loaded: &Loaded) -> anyhow::Result<()> {
+    let mut config = loaded.config.clone();
+    config.base = Some(base_from(run, loaded)?);
+    let text = format!(
+        "# The resolved configuration of run {}. To repeat it: pipeline run {}\n\n{}",
+        run.record.name,
+        run.folder.join(config::FILE_NAME).display(),
+        toml::to_string_pretty(&config).context("cannot write the resolved configuration as TOML")?
+    );
+    Ok(file::write_atomically(&run.folder.join(config::FILE_NAME), text.as_bytes())?)
+}
+
+/// Returns the way from the run's folder to the folder that relative paths start from: relative where the store lies in
+/// that folder, so that both can be moved together.
+fn base_from(run: &Run, loaded: &Loaded) -> anyhow::Result<PathBuf> {
+    let store = &loaded.config.store;
+    if store.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        let depth = store.components().filter(|part| matches!(part, Component::Normal(_))).count();
+        // <base>/<store>/runs/<name>
+        return Ok(std::iter::repeat_n("..", depth + 2).collect());
+    }
+    std::path::absolute(&loaded.base).with_context(|| format!("cannot find {} for run {}", loaded.base.display(), run.record.name))
+}
+
+/// Copies the report to where people look for it.
+fn keep_report(run: &Run, sealed: &artifact::Sealed) -> anyhow::Result<()> {
+    let name = "report.html";
+    let path = sealed.folder().join(name);
+    let bytes = std::fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
+    Ok(file::write_atomically(&run.folder.join(name), &bytes)?)
+}

@@ -1,0 +1,81 @@
+//! `runs` and `show`: what there is.
+
+use comfy_table::Table;
+
+use crate::cli::{ShowArgs, StoreArgs};
+use crate::config::{self, tidy};
+use crate::runs::{self, Status};
+use crate::stage::Stage;
+use crate::{figures, summary};
+
+use super::print_out;
+
+/// Lists the runs, earliest first.
+pub fn list(arguments: &StoreArgs) -> anyhow::Result<()> {
+    let store = super::store(arguments)?;
+    let runs = runs::list(&store)?;
+    if runs.is_empty() {
+        return Ok(print_out!("no runs in {} yet; `pipeline run` makes one", tidy(&store.join("runs")).display())?);
+    }
+    let mut table: Table = summary::new_table();
+    table.set_header(["run", "began (UTC)", "status", "time", "stages run", "figure"]);
+    for run in &runs {
+        let record = &run.record;
+        let ran = record.stages.iter().filter(|stage| stage.ran).count();
+        let figure = [Stage::Evaluate, Stage::Train]
+            .iter()
+            .find_map(|stage| run.stage(*stage))
+            .map_or(String::new(), |stage| stage.headline.clone());
+        table.add_row([
+            record.name.clone(),
+            record.started.clone(),
+            status(record.status).to_owned(),
+            figures::seconds(record.wall_seconds),
+            format!("{ran} of {}", record.stages.len()),
+            figure,
+        ]);
+    }
+    Ok(print_out!("{}", summary::text_of(&table))?)
+}
+
+/// Shows one run.
+pub fn run(arguments: &ShowArgs) -> anyhow::Result<()> {
+    let run = runs::find(&super::store(&arguments.store)?, &arguments.run)?;
+    let record = &run.record;
+    print_out!("run {}: {}, began {}, {}", record.name, status(record.status), record.started, {
+        figures::seconds(record.wall_seconds)
+    })?;
+    if let Some(error) = &record.error {
+        print_out!("error: {error}")?;
+    }
+    print_out!(
+        "pipeline {} ({}) on {}, {} cores",
+        record.host.version,
+        record.host.git_revision,
+        record.host.platform,
+        record.host.cores
+    )?;
+    print_out!("\n{}", summary::table(&run))?;
+    if let Some(compression) = run.artifact(Stage::Evaluate).ok().as_ref().and_then(summary::bits_per_byte) {
+        print_out!("{compression}")?;
+    }
+    for stage in &record.stages {
+        print_out!("{:>10}  {} because {}", stage.stage, if stage.ran { "ran" } else { "skipped" }, stage.reason)?;
+    }
+    print_out!("\nconfiguration  {}", run.folder.join(config::FILE_NAME).display())?;
+    print_out!("log            {}", run.folder.join("log.txt").display())?;
+    let report = run.folder.join("report.html");
+    if report.is_file() {
+        print_out!("report         {}", report.display())?;
+    }
+    Ok(())
+}
+
+fn status(status: Status) -> &'static str {
+    match status {
+        Status::Running => "running or killed",
+        Status::Finished => "finished",
+        Status::Interrupted => "interrupted",
+        Status::Failed => "failed",
+    }
+}

@@ -1,0 +1,144 @@
+//! `verify`: are a run's files what they were, and would the same run make them again?
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use artifact::{Digest, Sealed, Store};
+
+use crate::cli::VerifyArgs;
+use crate::config;
+use crate::console::Console;
+use crate::interrupt;
+use crate::plan::{Planner, Selection};
+use crate::runs::{self, Run, StageRecord};
+use crate::stage::Stage;
+use crate::{engine, figures};
+
+use super::print_out;
+
+/// Runs the command.
+pub fn run(arguments: &VerifyArgs) -> anyhow::Result<()> {
+    let run = runs::find(&super::store(&arguments.store)?, &arguments.run)?;
+    if run.record.stages.is_empty() {
+        bail!("run {} has no finished stage to verify", run.record.name);
+    }
+    let console = Console::new();
+    super::log_to(&console);
+    let mut bad = rehash(&run)?;
+    if bad == 0 && arguments.rerun {
+        bad = repeat(&run, &console)?;
+    }
+    if bad > 0 {
+        bail!("run {} is not what its record says: {bad} of {} stages", run.record.name, run.record.stages.len());
+    }
+    Ok(())
+}
+
+/// Hashes every file of every artifact again and follows the digests from stage to stage; returns how many stages are
+/// wrong.
+fn rehash(run: &Run) -> anyhow::Result<usize> {
+    let mut digests: BTreeMap<&str, Digest> = BTreeMap::new();
+    let mut bad = 0;
+    for record in &run.record.stages {
+        let wrong = match Sealed::open(&run.artifact_folder(record)) {
+            Err(error) => vec![error.to_string()],
+            Ok(sealed) => complaints(record, &sealed, &digests),
+        };
+        digests.insert(record.stage.artifact(), record.digest);
+        if wrong.is_empty() {
+            let size = figures::bytes(record.bytes);
+            print_out!("{:>10}  ok    {size}, digest {}", record.stage, record.digest.short())?;
+        } else {
+            bad += 1;
+            for complaint in wrong {
+                print_out!("{:>10}  BAD   {complaint}", record.stage)?;
+            }
+        }
+    }
+    Ok(bad)
+}
+
+fn complaints(record: &StageRecord, sealed: &Sealed, digests: &BTreeMap<&str, Digest>) -> Vec<String> {
+    let mut wrong: Vec<String> = sealed.verify().iter().map(ToString::to_string).collect();
+    let manifest = sealed.manifest();
+    if manifest.digest != record.digest {
+        wrong.push(format!(
+            "{} was written again by a later run: its digest is {}, this run's was {}",
+            sealed.folder().display(),
+            manifest.digest.short(),
+            record.digest.short()
+        ));
+    }
+    for input in record.stage.inputs() {
+        let (read, made) = (manifest.recipe.inputs.get(input.artifact()), digests.get(input.artifact()));
+        if read != made {
+            let short = |digest: Option<&Digest>| digest.map_or_else(|| "none".to_owned(), Digest::short);
+            wrong.push(format!(
+                "it was made from {} {}, and the run's is {}",
+                input.artifact(),
+                short(read),
+                short(made)
+            ));
+        }
+    }
+    wrong
+}
+
+/// Repeats the run in a fresh store and compares; returns how many stages differ.
+fn repeat(run: &Run, console: &Console) -> anyhow::Result<usize> {
+    let loaded = config::load(&run.folder.join(config::FILE_NAME), &[])?;
+    let cancel = interrupt::listen({
+        let console = console.clone();
+        move || console.line("stopping; once more to stop at once")
+    })?;
+    // Beside the artifacts: there is room for one run, and on the same disk.
+    let parent = run.store().root().parent().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
+    let folder = tempfile::Builder::new()
+        .prefix(".verify-")
+        .tempdir_in(&parent)
+        .with_context(|| format!("cannot make a folder in {}", parent.display()))?;
+    let store = Store::new(folder.path());
+    let context = engine::context(&loaded, false, console, &cancel);
+    let raw_data = engine::raw_data(&loaded, &context, console)?;
+    let planner = Planner {
+        config: &loaded.config,
+        store: &store,
+        raw_data: &raw_data,
+        device_class: model::device::class(&loaded.config.device)?,
+        earlier: &BTreeMap::new(),
+        selection: &Selection { until: last_stage(run), ..Selection::default() },
+    };
+    print_out!("\nrepeating run {}", run.record.name)?;
+    let mut bad = 0;
+    engine::work(&planner, &context, console, |done| {
+        let Some(record) = run.stage(done.stage) else { return Ok(()) };
+        let (then, now) = (record.digest, done.sealed.digest());
+        if then == now {
+            print_out!("{:>10}  same  digest {}", done.stage, now.short())?;
+        } else {
+            bad += 1;
+            print_out!("{:>10}  DIFFERS  digest {} then, {} now", done.stage, then.short(), now.short())?;
+            for reason in differences(record, done.sealed, run) {
+                print_out!("{:>10}           {reason}", "")?;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(bad)
+}
+
+fn last_stage(run: &Run) -> Option<Stage> {
+    run.record.stages.iter().map(|record| record.stage).max()
+}
+
+/// Returns what was different about the making, else which files differ.
+fn differences(then: &StageRecord, now: &Sealed, run: &Run) -> Vec<String> {
+    let changes = now.manifest().recipe.changes_since(&then.recipe);
+    if !changes.is_empty() {
+        return changes.iter().map(ToString::to_string).collect();
+    }
+    let Ok(sealed) = Sealed::open(&run.artifact_folder(then)) else { return Vec::new() };
+    let old = &sealed.manifest().files;
+    let differing = now.manifest().files.iter().filter(|(name, file)| !file.volatile && old.get(*name) != Some(file));
+    differing.map(|(name, _)| format!("{name} differs")).collect()
+}

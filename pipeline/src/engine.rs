@@ -1,0 +1,128 @@
+//! Does what the planner decides, one stage after the other, and seals what they make.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use artifact::{Cancel, Context, Sealed, Store};
+
+use crate::config::Loaded;
+use crate::console::Console;
+use crate::figures;
+use crate::host::host;
+use crate::interrupt::Interrupted;
+use crate::plan::{Decision, Planner, in_short};
+use crate::stage::{self, Made, RawData, Stage, StageError};
+
+/// How many reasons a line shows; `plan` shows all.
+const REASONS_SHOWN: usize = 3;
+
+/// A stage that is done.
+#[derive(Debug)]
+pub struct Done<'a> {
+    /// The stage.
+    pub stage: Stage,
+    /// Whether the work was done now.
+    pub ran: bool,
+    /// Why, or why not.
+    pub reason: String,
+    /// Its artifact.
+    pub sealed: &'a Sealed,
+}
+
+/// Returns what the stages of `loaded` are handed.
+pub fn context(loaded: &Loaded, offline: bool, console: &Console, cancel: &Cancel) -> Context {
+    Context {
+        base: loaded.base.clone(),
+        seed: loaded.config.seed,
+        device: loaded.config.device.clone(),
+        offline,
+        progress: console.progress(Stage::Collect),
+        cancel: cancel.clone(),
+    }
+}
+
+/// Lists and hashes the raw data.
+///
+/// # Errors
+/// When a source is missing or unreadable, or somebody asked to stop.
+pub fn raw_data(loaded: &Loaded, context: &Context, console: &Console) -> anyhow::Result<RawData> {
+    let raw_data = stage::raw_data(&loaded.config, context);
+    console.clear();
+    raw_data.map_err(|error| match error {
+        StageError::Interrupted => Interrupted { what_now: None }.into(),
+        StageError::Failed(error) => anyhow::Error::from_boxed(error),
+    })
+}
+
+/// Returns the selected stages' artifacts when every one is there already.
+///
+/// # Errors
+/// As [`Planner::decide`].
+pub fn all_made(planner: &Planner<'_>) -> anyhow::Result<Option<Made>> {
+    let mut made = Made::new();
+    for stage in planner.selection.stages() {
+        match planner.decide(stage, &made)? {
+            Decision::Skip(sealed) => made.insert(stage, *sealed),
+            Decision::Run { .. } | Decision::Wait(_) => return Ok(None),
+        };
+    }
+    Ok(Some(made))
+}
+
+/// Brings every selected stage up to date, calling `done` after each, and returns their artifacts.
+///
+/// # Errors
+/// [`Interrupted`] when somebody asked to stop; else what the stage, the store or `done` says.
+pub fn work(
+    planner: &Planner<'_>,
+    context: &Context,
+    console: &Console,
+    mut done: impl FnMut(&Done<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<Made> {
+    let mut made = Made::new();
+    for stage in planner.selection.stages() {
+        let (ran, reason, sealed) = match planner.decide(stage, &made)? {
+            Decision::Skip(sealed) => (false, "nothing changed".to_owned(), *sealed),
+            Decision::Run { recipe, reasons } => {
+                if context.cancel.is_requested() {
+                    return Err(Interrupted { what_now: None }.into());
+                }
+                let reason = in_short(&reasons, REASONS_SHOWN);
+                console.line(&format!("{stage:>10}  runs: {reason}"));
+                let context = Context { progress: console.progress(stage), ..context.clone() };
+                let started = Instant::now();
+                let out = planner.store.begin(*recipe)?;
+                let outcome = stage.run(planner.config, planner.raw_data, &made, &out, &context);
+                console.clear();
+                let outcome = outcome.map_err(|error| match error {
+                    StageError::Interrupted => Interrupted { what_now: None }.into(),
+                    StageError::Failed(error) => {
+                        anyhow::Error::from_boxed(error).context(format!("stage {stage} failed"))
+                    }
+                })?;
+                let sealed = out
+                    .seal(outcome, started.elapsed().as_secs_f64(), host())
+                    .with_context(|| format!("cannot seal the {} of stage {stage}", stage.artifact()))?;
+                (true, reason, sealed)
+            }
+            Decision::Wait(upstream) => {
+                unreachable!("{stage} waits for {upstream}, which comes before it and is made")
+            }
+        };
+        let manifest = sealed.manifest();
+        let text = match ran {
+            true => format!("done in {}: {}", figures::seconds(manifest.wall_seconds), manifest.headline),
+            false => format!("skipped, {reason}: {}", manifest.headline),
+        };
+        console.done(stage, &text);
+        done(&Done { stage, ran, reason, sealed: &sealed })?;
+        made.insert(stage, sealed);
+    }
+    Ok(made)
+}
+
+/// Returns the store of artifacts in the folder `root` of artifacts and runs.
+pub fn artifacts(root: &Path) -> Store {
+    Store::new(root.join("artifacts"))
+}

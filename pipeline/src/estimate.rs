@@ -1,0 +1,107 @@
+//! What training would cost: parameters, tokens, operations, memory, time.
+
+use std::time::{Duration, Instant};
+
+use artifact::{Sealed, Store};
+use burn::tensor::{Distribution, Tensor};
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::stage::{Made, Stage};
+use crate::{figures, host};
+
+/// The share of the matrix product's speed that training a small model reaches: measured once with the default
+/// configuration on two cores; used only where nothing was trained here before.
+const TRAINING_SHARE: f64 = 0.4;
+
+/// Rows and columns of the matrices whose product is timed: large enough to fill two cores, small enough to be quick.
+const PROBE_SIZE: usize = 512;
+
+/// How long the product is timed.
+const PROBE_TIME: Duration = Duration::from_millis(300);
+
+/// Returns what training would cost, in words.
+///
+/// # Errors
+/// When the model's numbers do not fit together, or the device is not there.
+pub fn training(config: &Config, made: &Made, store: &Store, device_class: &str) -> anyhow::Result<String> {
+    let train = &config.train;
+    let vocab_size = made.get(&Stage::Preprocess).and_then(vocab_size).unwrap_or_else(|| configured_vocab_size(config));
+    let model = train.model_config(vocab_size, None)?;
+    let context = train.model.context_length;
+    let tokens = train.steps as f64 * (train.batch_size * context) as f64;
+    let flops = tokens * model.training_flops_per_token(context);
+    let parts_at_once = train.micro_batches.min(if device_class == "cpu" { host::cores() } else { 1 });
+    let memory = model.training_memory_bytes(train.batch_size / train.micro_batches * parts_at_once, context);
+    let (seconds, source) = match earlier_speed(store, device_class) {
+        Some((speed, fingerprint)) => (flops / speed, format!("from train {fingerprint}")),
+        None => (flops / (TRAINING_SHARE * product_speed(&config.device)?), "roughly, from a matrix product".to_owned()),
+    };
+    let parameters = model.parameters();
+    let mut text = format!(
+        "training: {} parameters, {} tokens ({:.1} a parameter), {}FLOP, about {} of memory, about {} ({source})",
+        figures::count(parameters as f64),
+        figures::count(tokens),
+        tokens / parameters as f64,
+        spaced(flops),
+        figures::bytes(memory),
+        figures::seconds(seconds),
+    );
+    if let Some(there) = made.get(&Stage::Preprocess).and_then(|tokens| count(tokens, "train_tokens")) {
+        text.push_str(&format!("\nthe training split has {} tokens: {:.2} epochs", figures::count(there), tokens / there));
+    }
+    Ok(text)
+}
+
+/// `1.24 P` becomes `1.24 PFLOP`, and `900` becomes `900 FLOP`.
+fn spaced(flops: f64) -> String {
+    let text = figures::count(flops);
+    if text.contains(' ') { text } else { format!("{text} ") }
+}
+
+fn count(sealed: &Sealed, name: &str) -> Option<f64> {
+    sealed.manifest().counts.get(name).and_then(Value::as_f64)
+}
+
+fn vocab_size(tokens: &Sealed) -> Option<usize> {
+    count(tokens, "vocab_size").map(|size| size as usize)
+}
+
+fn configured_vocab_size(config: &Config) -> usize {
+    config.preprocess.tokenizer.vocab_size
+}
+
+/// Returns the operations a second that the latest training on this class of device reached, and its fingerprint.
+fn earlier_speed(store: &Store, device_class: &str) -> Option<(f64, String)> {
+    let sealed = store.list(Stage::Train.name()).ok()?;
+    let speeds = sealed.iter().filter(|train| train.manifest().recipe.device_class.as_deref() == Some(device_class));
+    let newest = speeds.max_by_key(|train| modified(train))?;
+    let manifest = newest.manifest();
+    let train: train::Config = serde_json::from_value(manifest.recipe.config.clone()).ok()?;
+    let model = model::checkpoint::load_config(newest.folder()).ok()?;
+    let context = train.model.context_length;
+    let tokens = train.steps as f64 * (train.batch_size * context) as f64;
+    let speed = tokens * model.training_flops_per_token(context) / manifest.wall_seconds;
+    (speed.is_finite() && speed > 0.0).then(|| (speed, manifest.fingerprint.short()))
+}
+
+fn modified(sealed: &Sealed) -> Option<std::time::SystemTime> {
+    std::fs::metadata(sealed.folder().join(artifact::manifest::FILE_NAME)).and_then(|m| m.modified()).ok()
+}
+
+/// Returns the operations a second of a matrix product on the device.
+fn product_speed(device: &str) -> anyhow::Result<f64> {
+    let device = model::device::resolve(device)?;
+    let shape = [PROBE_SIZE, PROBE_SIZE];
+    let a = Tensor::<2>::random(shape, Distribution::Default, &device);
+    let b = Tensor::<2>::random(shape, Distribution::Default, &device);
+    // The first product pays for compiling or choosing a kernel.
+    let _ = a.clone().matmul(b.clone()).into_data();
+    let started = Instant::now();
+    let mut products = 0_u32;
+    while started.elapsed() < PROBE_TIME {
+        let _ = a.clone().matmul(b.clone()).into_data();
+        products += 1;
+    }
+    Ok(f64::from(products) * 2.0 * (PROBE_SIZE as f64).powi(3) / started.elapsed().as_secs_f64())
+}

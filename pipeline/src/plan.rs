@@ -1,0 +1,133 @@
+//! What a run would do, stage by stage, and exactly why. `plan` prints it and `run` does it.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use artifact::{Recipe, Sealed, Store};
+use clap::Args;
+
+use crate::config::Config;
+use crate::runs::Run;
+use crate::stage::{Made, RawData, Stage};
+
+/// Which stages are asked for.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Selection {
+    /// Begin at this stage; those before it must be done already
+    #[arg(long, value_name = "STAGE", value_enum)]
+    pub from: Option<Stage>,
+    /// End with this stage
+    #[arg(long, value_name = "STAGE", value_enum)]
+    pub until: Option<Stage>,
+    /// Run the selected stages even where nothing changed
+    #[arg(long)]
+    pub force: bool,
+}
+
+impl Selection {
+    /// Returns the stages up to the last one asked for: those to take as they are, and those to decide about.
+    pub fn stages(&self) -> impl Iterator<Item = Stage> {
+        let until = self.until.unwrap_or(Stage::Serve);
+        Stage::ALL.into_iter().filter(move |stage| *stage <= until)
+    }
+
+    fn before(&self, stage: Stage) -> bool {
+        self.from.is_some_and(|from| stage < from)
+    }
+}
+
+/// What is to be done about a stage.
+#[derive(Debug)]
+pub enum Decision {
+    /// Nothing: its artifact is there.
+    Skip(Box<Sealed>),
+    /// The work, for these reasons.
+    Run {
+        /// What decides the output.
+        recipe: Box<Recipe>,
+        /// Why, most telling first; never empty.
+        reasons: Vec<String>,
+    },
+    /// It depends on what this earlier stage will make.
+    Wait(Stage),
+}
+
+/// What decisions are made from.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The artifacts there are.
+    pub store: &'a Store,
+    /// The raw data as it is now.
+    pub raw_data: &'a RawData,
+    /// The class of the device.
+    pub device_class: &'a str,
+    /// What each stage was last made from.
+    pub earlier: &'a BTreeMap<Stage, Recipe>,
+    /// The stages asked for.
+    pub selection: &'a Selection,
+}
+
+impl Planner<'_> {
+    /// Decides about `stage`, given the artifacts made so far.
+    ///
+    /// # Errors
+    /// When the store has an artifact that it cannot read, or a stage before `--from` is not done.
+    pub fn decide(&self, stage: Stage, made: &Made) -> anyhow::Result<Decision> {
+        let recipe = match stage.recipe(self.config, self.raw_data, made, self.device_class) {
+            Ok(recipe) => recipe,
+            Err(upstream) => return Ok(Decision::Wait(upstream)),
+        };
+        let force = self.selection.force && !self.selection.before(stage);
+        if let (false, Some(sealed)) = (force, self.store.find(&recipe)?) {
+            return Ok(Decision::Skip(Box::new(sealed)));
+        }
+        let reasons = if force { vec!["--force".to_owned()] } else { self.reasons(stage, &recipe) };
+        if self.selection.before(stage) {
+            anyhow::bail!(
+                "--from {} needs {stage} done for this configuration, and it is not: {}; run without --from",
+                self.selection.from.unwrap_or(stage),
+                reasons.join("; ")
+            );
+        }
+        Ok(Decision::Run { recipe: Box::new(recipe), reasons })
+    }
+
+    fn reasons(&self, stage: Stage, recipe: &Recipe) -> Vec<String> {
+        let folder = self.store.folder(recipe);
+        let changes: Vec<String> = match self.earlier.get(&stage) {
+            Some(earlier) => recipe.changes_since(earlier).iter().map(ToString::to_string).collect(),
+            None => Vec::new(),
+        };
+        if !changes.is_empty() {
+            return changes;
+        }
+        let has = |name: &str| folder.join(name).exists();
+        let reason = if has(artifact::manifest::FILE_NAME) {
+            "files of its artifact are missing or cut short"
+        } else if folder.is_dir() && fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some()) {
+            "an earlier attempt was cut off"
+        } else if self.earlier.contains_key(&stage) {
+            "its artifact is gone"
+        } else {
+            "never run before"
+        };
+        vec![reason.to_owned()]
+    }
+}
+
+/// Returns what each stage was made from in the latest of `runs` that has it.
+pub fn earlier_recipes(runs: &[Run]) -> BTreeMap<Stage, Recipe> {
+    let stages = runs.iter().flat_map(|run| &run.record.stages);
+    stages.map(|stage| (stage.stage, stage.recipe.clone())).collect()
+}
+
+/// Returns the first `most` reasons in one line, and how many are left out.
+pub fn in_short(reasons: &[String], most: usize) -> String {
+    let shown = reasons.iter().take(most).cloned().collect::<Vec<_>>().join("; ");
+    match reasons.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    }
+}

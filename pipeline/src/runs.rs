@@ -1,0 +1,284 @@
+//! The folder of runs: `<store>/runs/<name>-<number>/`, one record a run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use artifact::{Digest, Host, Recipe, Sealed, Store, file};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{nearest, tidy};
+use crate::stage::{Made, Stage};
+
+/// The record's file name.
+pub const RECORD: &str = "run.json";
+
+/// The version of the record's layout.
+const SCHEMA_VERSION: u32 = 1;
+
+/// What `run.json` holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of this layout.
+    pub schema_version: u32,
+    /// The run's name, which its folder has too.
+    pub name: String,
+    /// How it ended, or that it did not.
+    pub status: Status,
+    /// What went wrong, where something did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When it began: UTC, RFC 3339.
+    pub started: String,
+    /// Wall-clock seconds, all stages together.
+    pub wall_seconds: f64,
+    /// The machine and the program.
+    pub host: Host,
+    /// The stages that are done, in their order.
+    pub stages: Vec<StageRecord>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It has not, or its process was killed.
+    Running,
+    /// Every stage asked for is done.
+    Finished,
+    /// Somebody stopped it.
+    Interrupted,
+    /// A stage failed.
+    Failed,
+}
+
+/// One finished stage of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// The stage.
+    pub stage: Stage,
+    /// Whether this run did the work, or found it done.
+    pub ran: bool,
+    /// Why.
+    pub reason: String,
+    /// Wall-clock seconds that the work took, in this run or the one that did it.
+    pub wall_seconds: f64,
+    /// The artifact's size.
+    pub bytes: u64,
+    /// The artifact's main figure.
+    pub headline: String,
+    /// What the artifact was made from, digested; its folder is `artifacts/<stage>/<fingerprint>` of the store.
+    pub fingerprint: Digest,
+    /// The digest of the artifact's content.
+    pub digest: Digest,
+    /// What the artifact was made from, so that a later run can say what changed even when the artifact is gone.
+    pub recipe: Recipe,
+}
+
+impl StageRecord {
+    /// Returns the record of `sealed`.
+    pub fn new(stage: Stage, ran: bool, reason: String, sealed: &Sealed) -> Self {
+        let manifest = sealed.manifest();
+        Self {
+            stage,
+            ran,
+            reason,
+            wall_seconds: manifest.wall_seconds,
+            bytes: manifest.total_bytes(),
+            headline: manifest.headline.clone(),
+            fingerprint: manifest.fingerprint,
+            digest: manifest.digest,
+            recipe: manifest.recipe.clone(),
+        }
+    }
+}
+
+/// A run on disk.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its record.
+    pub record: Record,
+}
+
+impl Run {
+    /// Creates the next run of `name` in `store`, a folder that no other run has.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn create(store: &Path, name: &str) -> anyhow::Result<Self> {
+        let runs = store.join("runs");
+        file::create_folder(&runs)?;
+        let taken = names(&runs)?.iter().filter_map(|found| number(found, name)).max().unwrap_or(0);
+        for next in taken + 1.. {
+            let name = format!("{name}-{next:03}");
+            let folder = runs.join(&name);
+            match fs::create_dir(&folder) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(artifact::Error::io("create folder", folder, e).into()),
+                Ok(()) => {
+                    let record = Record {
+                        schema_version: SCHEMA_VERSION,
+                        name,
+                        status: Status::Running,
+                        error: None,
+                        started: crate::figures::now(),
+                        wall_seconds: 0.0,
+                        host: crate::host::host(),
+                        stages: Vec::new(),
+                    };
+                    let run = Self { folder, record };
+                    run.save()?;
+                    return Ok(run);
+                }
+            }
+        }
+        bail!("no number is left for a run named {name}")
+    }
+
+    /// Opens the run in `folder`.
+    ///
+    /// # Errors
+    /// When it has no record, or one that cannot be understood.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join(RECORD);
+        let text = fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
+        let record: Record = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is not a record of a run that this version understands", path.display()))?;
+        Ok(Self { folder: folder.to_owned(), record })
+    }
+
+    /// Writes the record.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn save(&self) -> anyhow::Result<()> {
+        let text = serde_json::to_vec_pretty(&self.record)?;
+        Ok(file::write_atomically(&self.folder.join(RECORD), &text)?)
+    }
+
+    /// Returns the store of the run's artifacts.
+    pub fn store(&self) -> Store {
+        let root = self.folder.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+        Store::new(tidy(&root.join("artifacts")))
+    }
+
+    /// Returns the folder of a stage's artifact.
+    pub fn artifact_folder(&self, stage: &StageRecord) -> PathBuf {
+        self.store().folder(&stage.recipe)
+    }
+
+    /// Returns the record of a stage, if the run has it.
+    pub fn stage(&self, stage: Stage) -> Option<&StageRecord> {
+        self.record.stages.iter().find(|record| record.stage == stage)
+    }
+
+    /// Opens the artifact of a stage.
+    ///
+    /// # Errors
+    /// When the run has none, or it is gone.
+    pub fn artifact(&self, stage: Stage) -> anyhow::Result<Sealed> {
+        let record = self
+            .stage(stage)
+            .with_context(|| format!("run {} has no {} (stage {stage} is not done)", self.record.name, stage.artifact()))?;
+        Ok(Sealed::open(&self.artifact_folder(record))?)
+    }
+
+    /// Tells whether the run is finished and its artifacts are exactly those in `made`, at least for the stages there.
+    pub fn has_all_of(&self, made: &Made) -> bool {
+        self.record.status == Status::Finished
+            && made.iter().all(|(stage, sealed)| {
+                self.stage(*stage).is_some_and(|record| {
+                    record.fingerprint == sealed.manifest().fingerprint && record.digest == sealed.digest()
+                })
+            })
+    }
+}
+
+/// Returns every run of `store` whose record can be read, earliest first.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn list(store: &Path) -> anyhow::Result<Vec<Run>> {
+    let folder = store.join("runs");
+    let mut runs: Vec<Run> =
+        names(&folder)?.iter().filter_map(|name| Run::open(&folder.join(name)).ok()).collect();
+    runs.sort_by(|a, b| order(a).cmp(&order(b)));
+    Ok(runs)
+}
+
+/// Runs of the same second are told apart by their number.
+fn order(run: &Run) -> (&str, u64, &str) {
+    let name = &run.record.name;
+    let number = name.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+    (&run.record.started, number, name)
+}
+
+/// Returns the run that `name` means: a folder, the name of a run in `store`, or `latest`.
+///
+/// # Errors
+/// When there is none, with the nearest name.
+pub fn find(store: &Path, name: &str) -> anyhow::Result<Run> {
+    let path = Path::new(name);
+    if path.join(RECORD).is_file() {
+        return Run::open(path);
+    }
+    let folder = store.join("runs").join(name);
+    if folder.join(RECORD).is_file() {
+        return Run::open(&folder);
+    }
+    let runs = list(store)?;
+    let nothing = runs.is_empty();
+    if name == "latest" && !nothing {
+        return runs.into_iter().next_back().context("no run");
+    }
+    if nothing {
+        bail!("there is no run in {} yet; `pipeline run` makes one", tidy(&store.join("runs")).display());
+    }
+    let names: Vec<&str> = runs.iter().map(|run| run.record.name.as_str()).collect();
+    match nearest(name, &names) {
+        Some(near) => bail!("there is no run {name}; did you mean {near}?"),
+        None => bail!("there is no run {name}; `pipeline runs` lists them, and `latest` is {}", names[names.len() - 1]),
+    }
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, artifact::Error> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|e| artifact::Error::io("list", folder, e))?,
+    };
+    Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+}
+
+fn number(folder: &str, name: &str) -> Option<u64> {
+    folder.strip_prefix(name)?.strip_prefix('-')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_numbered_and_found() {
+        let store = tempfile::tempdir().unwrap();
+        let found = |name: &str| find(store.path(), name).map(|run| run.record.name).map_err(|e| e.to_string());
+        assert!(found("latest").unwrap_err().contains("no run in"));
+        for expected in ["code-001", "code-002"] {
+            assert_eq!(Run::create(store.path(), "code").unwrap().record.name, expected);
+        }
+        assert_eq!(Run::create(store.path(), "code-b").unwrap().record.name, "code-b-001");
+        fs::create_dir(store.path().join("runs/code-1000")).unwrap();
+        assert_eq!(Run::create(store.path(), "code").unwrap().record.name, "code-1001");
+        let all: Vec<String> = list(store.path()).unwrap().into_iter().map(|run| run.record.name).collect();
+        assert_eq!(all.len(), 4, "a folder without a record is no run: {all:?}");
+        assert_eq!(found("latest").unwrap(), "code-1001");
+        assert_eq!(found("code-002").unwrap(), "code-002");
+        assert_eq!(found(&store.path().join("runs/code-001").display().to_string()).unwrap(), "code-001");
+        assert_eq!(found("cod-002").unwrap_err(), "there is no run cod-002; did you mean code-002?");
+        assert_eq!(
+            found("other").unwrap_err(),
+            "there is no run other; `pipeline runs` lists them, and `latest` is code-1001"
+        );
+    }
+}

@@ -1,0 +1,222 @@
+//! The stages in their order: what each reads, what decides its output, and the call into its crate.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::fmt;
+
+use artifact::{Context, Digest, Outcome, Recipe, Sealed, Unsealed};
+use clap::ValueEnum;
+use data_ingest::Inventory;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::Config;
+
+/// A stage of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Raw data to corpus.
+    Collect,
+    /// Corpus to tokens.
+    Preprocess,
+    /// Tokens to checkpoint.
+    Train,
+    /// Checkpoint to bundle.
+    Optimize,
+    /// Everything so far to report.
+    Evaluate,
+    /// Bundle to samples.
+    Generate,
+    /// Bundle to service.
+    Serve,
+}
+
+/// Why a stage did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The stage says what is wrong.
+    #[error(transparent)]
+    Failed(Box<dyn StdError + Send + Sync>),
+}
+
+// Every stage crate has its own error with an `Interrupted` in it; a trait for that alone would have to live in a crate
+// below them all.
+macro_rules! told_apart {
+    ($stage:ident, $result:expr) => {
+        $result.map_err(|error| match error {
+            $stage::Error::Interrupted => StageError::Interrupted,
+            other => StageError::Failed(Box::new(other)),
+        })
+    };
+}
+
+/// What a run reads from outside the store, listed and hashed.
+#[derive(Debug)]
+pub struct RawData {
+    inventory: Inventory,
+    digests: BTreeMap<Stage, BTreeMap<String, Digest>>,
+}
+
+impl RawData {
+    /// Returns how many sources the corpus is collected from.
+    pub fn sources(&self) -> usize {
+        self.digests.get(&Stage::Collect).map_or(0, BTreeMap::len)
+    }
+}
+
+/// Lists and hashes everything that a run reads from outside the store.
+///
+/// # Errors
+/// When something is missing or unreadable, or somebody asked to stop.
+pub fn raw_data(config: &Config, context: &Context) -> Result<RawData, StageError> {
+    let inventory = told_apart!(data_ingest, data_ingest::inventory(&config.collect, context))?;
+    let prompts = told_apart!(generate, generate::inputs(&config.generate, context))?;
+    let digests = BTreeMap::from([(Stage::Collect, inventory.inputs()), (Stage::Generate, prompts)]);
+    Ok(RawData { inventory, digests })
+}
+
+/// The sealed artifacts of a run so far.
+pub type Made = BTreeMap<Stage, Sealed>;
+
+impl Stage {
+    /// Every stage, in the order of a run.
+    pub const ALL: [Self; 7] = [
+        Self::Collect,
+        Self::Preprocess,
+        Self::Train,
+        Self::Optimize,
+        Self::Evaluate,
+        Self::Generate,
+        Self::Serve,
+    ];
+
+    /// Returns the stage's name, which its table and its folder of artifacts have too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Collect => data_ingest::NAME,
+            Self::Preprocess => preprocess::NAME,
+            Self::Train => train::NAME,
+            Self::Optimize => optimize::NAME,
+            Self::Evaluate => evaluate::NAME,
+            Self::Generate => generate::NAME,
+            Self::Serve => serve::NAME,
+        }
+    }
+
+    /// Returns what the stage makes.
+    pub fn artifact(self) -> &'static str {
+        match self {
+            Self::Collect => "corpus",
+            Self::Preprocess => "tokens",
+            Self::Train => "checkpoint",
+            Self::Optimize => "bundle",
+            Self::Evaluate => "report",
+            Self::Generate => "samples",
+            Self::Serve => "service",
+        }
+    }
+
+    /// Returns the stages whose artifacts this one reads.
+    pub fn inputs(self) -> &'static [Self] {
+        match self {
+            Self::Collect => &[],
+            Self::Preprocess => &[Self::Collect],
+            Self::Train => &[Self::Preprocess],
+            Self::Optimize => &[Self::Train, Self::Preprocess],
+            Self::Evaluate => &[Self::Collect, Self::Preprocess, Self::Train, Self::Optimize],
+            Self::Generate | Self::Serve => &[Self::Optimize],
+        }
+    }
+
+    /// Tells whether the stage uses the device, so that another class of device may give another output.
+    pub fn computes(self) -> bool {
+        !matches!(self, Self::Collect | Self::Preprocess)
+    }
+
+    /// Returns everything that decides the stage's output, where all its inputs are made; else the first that is not.
+    ///
+    /// # Errors
+    /// The stage whose artifact is missing.
+    pub fn recipe(
+        self,
+        config: &Config,
+        raw_data: &RawData,
+        made: &Made,
+        device_class: &str,
+    ) -> Result<Recipe, Self> {
+        let mut inputs = raw_data.digests.get(&self).cloned().unwrap_or_default();
+        for input in self.inputs() {
+            let sealed = made.get(input).ok_or(*input)?;
+            inputs.insert(input.artifact().to_owned(), sealed.digest());
+        }
+        let (stage_version, config_value) = self.version_and_config(config);
+        Ok(Recipe {
+            stage: self.name().to_owned(),
+            stage_version,
+            config: config_value,
+            inputs,
+            seed: config.seed,
+            device_class: self.computes().then(|| device_class.to_owned()),
+        })
+    }
+
+    fn version_and_config(self, config: &Config) -> (u32, Value) {
+        match self {
+            Self::Collect => (data_ingest::VERSION, config.collect.fingerprint_value()),
+            Self::Preprocess => (preprocess::VERSION, config.preprocess.fingerprint_value()),
+            Self::Train => (train::VERSION, config.train.fingerprint_value()),
+            Self::Optimize => (optimize::VERSION, config.optimize.fingerprint_value()),
+            Self::Evaluate => (evaluate::VERSION, config.evaluate.fingerprint_value()),
+            Self::Generate => (generate::VERSION, config.generate.fingerprint_value()),
+            Self::Serve => (serve::VERSION, config.serve.fingerprint_value()),
+        }
+    }
+
+    /// Does the stage's work in `out`. All its inputs are in `made`.
+    ///
+    /// # Errors
+    /// What the stage says.
+    pub fn run(
+        self,
+        config: &Config,
+        raw_data: &RawData,
+        made: &Made,
+        out: &Unsealed,
+        context: &Context,
+    ) -> Result<Outcome, StageError> {
+        match self {
+            Self::Collect => told_apart!(data_ingest, data_ingest::run(&config.collect, &raw_data.inventory, out, context)),
+            Self::Preprocess => {
+                told_apart!(preprocess, preprocess::run(&config.preprocess, &made[&Self::Collect], out, context))
+            }
+            Self::Train => told_apart!(train, train::run(&config.train, &made[&Self::Preprocess], out, context)),
+            Self::Optimize => told_apart!(
+                optimize,
+                optimize::run(&config.optimize, &made[&Self::Train], &made[&Self::Preprocess], out, context)
+            ),
+            Self::Evaluate => {
+                let inputs = evaluate::Inputs {
+                    corpus: &made[&Self::Collect],
+                    tokens: &made[&Self::Preprocess],
+                    checkpoint: &made[&Self::Train],
+                    bundle: &made[&Self::Optimize],
+                };
+                told_apart!(evaluate, evaluate::run(&config.evaluate, &inputs, out, context))
+            }
+            Self::Generate => {
+                told_apart!(generate, generate::run(&config.generate, &made[&Self::Optimize], out, context))
+            }
+            Self::Serve => told_apart!(serve, serve::run(&config.serve, &made[&Self::Optimize], out, context)),
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,185 @@
+//! Logits, loss, gradients and greedy tokens against transformers; `fixtures/make.py` made the numbers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use model::checkpoint::{self, Dtype};
+use model::{KvCache, Transformer};
+use serde_json::Value;
+
+/// Two implementations in f32 that add up in different orders.
+const TOLERANCE: f32 = 1e-4;
+
+fn fixture(family: &str) -> (PathBuf, Value) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family);
+    let expected = std::fs::read_to_string(folder.join("expected.json")).unwrap();
+    (folder, serde_json::from_str(&expected).unwrap())
+}
+
+fn tokens(rows: &[Vec<i64>], device: &Device) -> Tensor<2, Int> {
+    let shape = vec![rows.len(), rows[0].len()];
+    Tensor::from_data(TensorData::new(rows.concat(), shape), device)
+}
+
+fn rows(expected: &Value) -> Vec<Vec<i64>> {
+    serde_json::from_value(expected["tokens"].clone()).unwrap()
+}
+
+fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+fn check_logits(model: &Transformer, expected: &Value) {
+    let logits: Vec<f32> = model.forward(tokens(&rows(expected), &model.device())).try_into_vec_as().unwrap();
+    let expected: Vec<f32> = serde_json::from_value(expected["logits"].clone()).unwrap();
+    let difference = largest_difference(&logits, &expected);
+    assert!(difference < TOLERANCE, "logits differ by {difference}");
+}
+
+#[test]
+fn logits_are_those_of_transformers_and_survive_a_save() {
+    for family in ["qwen3", "gpt2"] {
+        let (folder, expected) = fixture(family);
+        let model = checkpoint::load(&folder, &Device::flex()).unwrap();
+        check_logits(&model, &expected);
+        let saved = tempfile::tempdir().unwrap();
+        checkpoint::save(&model, saved.path(), Dtype::F32).unwrap();
+        let again = checkpoint::load(saved.path(), &Device::flex()).unwrap();
+        check_logits(&again, &expected);
+        assert_eq!(checkpoint::weights(&again).unwrap(), checkpoint::weights(&model).unwrap());
+    }
+}
+
+#[test]
+fn fifty_greedy_tokens_are_those_of_transformers_with_and_without_a_cache() {
+    for family in ["qwen3", "gpt2"] {
+        let (folder, expected) = fixture(family);
+        let model = checkpoint::load(&folder, &Device::flex()).unwrap();
+        let prompt = rows(&expected)[0].clone();
+        let wanted: Vec<i64> = serde_json::from_value(expected["greedy"].clone()).unwrap();
+        let argmax = |logits: Tensor<2>| logits.argmax(1).try_into_vec_as::<i64>().unwrap()[0];
+
+        let mut cache = KvCache::new(model.config());
+        let mut input = prompt.clone();
+        let mut cached = Vec::new();
+        let mut text = prompt;
+        for _ in 0..wanted.len() {
+            let next = argmax(model.forward_cached(tokens(&[input], &Device::flex()), &mut cache));
+            let t = text.len();
+            let logits = model.forward(tokens(&[text.clone()], &Device::flex())).narrow(1, t - 1, 1);
+            assert_eq!(argmax(logits.squeeze_dim(1)), next, "{family}: cached and uncached differ at {t}");
+            cached.push(next);
+            text.push(next);
+            input = vec![next];
+        }
+        assert_eq!(cached, wanted, "{family}");
+    }
+}
+
+#[test]
+fn loss_and_gradients_are_those_of_pytorch() {
+    for family in ["qwen3", "gpt2"] {
+        let (folder, expected) = fixture(family);
+        let device = Device::flex().autodiff();
+        let model = checkpoint::load(&folder, &device).unwrap();
+        let rows = rows(&expected);
+        let t = rows[0].len();
+        let part = |range: std::ops::Range<usize>| {
+            tokens(&rows.iter().map(|row| row[range.clone()].to_vec()).collect::<Vec<_>>(), &device)
+        };
+        let loss = model.loss(part(0..t - 1), part(1..t));
+        let gradients = loss.backward();
+        let loss: Vec<f32> = loss.inner().try_into_vec_as().unwrap();
+        let wanted = expected["loss"].as_f64().unwrap() as f32;
+        assert!((loss[0] - wanted).abs() < TOLERANCE, "{family}: loss {} instead of {wanted}", loss[0]);
+
+        let wanted = checkpoint::load_weights(&folder.join("gradients.safetensors"), model.config()).unwrap();
+        let mut collect = Collect { path: Vec::new(), gradients: &gradients, found: BTreeMap::new() };
+        model.visit(&mut collect);
+        assert_eq!(collect.found.len(), wanted.len());
+        for (name, found) in collect.found {
+            let difference = largest_difference(&found, &wanted[&name].values);
+            assert!(difference < TOLERANCE, "{family}: the gradient of {name} differs by {difference}");
+        }
+    }
+}
+
+struct Collect<'a> {
+    path: Vec<String>,
+    gradients: &'a Gradients,
+    found: BTreeMap<String, Vec<f32>>,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let gradient = param.val().grad(self.gradients).expect("every parameter takes part");
+        self.found.insert(self.path.join("."), gradient.try_into_vec_as().unwrap());
+    }
+}
+
+#[test]
+fn damaged_checkpoints_are_named() {
+    let (folder, _) = fixture("qwen3");
+    let copy = tempfile::tempdir().unwrap();
+    let restore = || {
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(folder.join(file), copy.path().join(file)).unwrap();
+        }
+    };
+    let check = |expected: &str| {
+        let mut error: &dyn std::error::Error = &checkpoint::load(copy.path(), &Device::flex()).unwrap_err();
+        let mut text = error.to_string();
+        while let Some(source) = error.source() {
+            text = format!("{text}: {source}");
+            error = source;
+        }
+        let text = text.replace(&*copy.path().to_string_lossy(), "<folder>");
+        assert!(text.contains(expected), "{text}");
+    };
+    let weights = copy.path().join("model.safetensors");
+    let config = copy.path().join("config.json");
+
+    restore();
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+    check("<folder>/model.safetensors is not a whole safetensors file");
+
+    restore();
+    std::fs::remove_file(&weights).unwrap();
+    check("cannot read <folder>/model.safetensors");
+
+    restore();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("\"hidden_size\": 24", "\"hidden_size\": 32")).unwrap();
+    check("has shape [50, 24], config.json asks for [50, 32]");
+
+    std::fs::write(&config, text.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3")).unwrap();
+    check("tensor model.layers.2.input_layernorm.weight is missing");
+
+    std::fs::write(&config, "{").unwrap();
+    check("cannot use <folder>/config.json: EOF");
+}
+
+#[test]
+fn a_value_beyond_half_precision_is_refused_by_name() {
+    let (folder, _) = fixture("qwen3");
+    let model = checkpoint::load(&folder, &Device::flex()).unwrap();
+    let mut weights = checkpoint::weights(&model).unwrap();
+    weights.get_mut("norm.weight").unwrap().values[3] = 70_000.0;
+    let model = checkpoint::with_weights(model.config(), weights, &Device::flex());
+    let out = tempfile::tempdir().unwrap();
+    let error = checkpoint::save(&model, out.path(), Dtype::F16).unwrap_err().to_string();
+    assert!(error.contains("tensor model.norm.weight has the value 70000, beyond the 65504 of f16"), "{error}");
+    checkpoint::save(&model, out.path(), Dtype::Bf16).unwrap();
+}

@@ -1,0 +1,302 @@
+//! The `[train]` table.
+
+use model::{Family, ModelConfig};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Error;
+
+/// The configuration of stage train.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The model's shape.
+    pub model: Model,
+    /// Optimizer steps. Default 600.
+    pub steps: u64,
+    /// Sequences a step. Default 16.
+    pub batch_size: usize,
+    /// Parts that the sequences of a step are computed in; their gradients are added up. On the CPU the parts run side by
+    /// side, one core each, and the result does not depend on how many cores there are. Must divide `batch_size`.
+    /// Default 2.
+    pub micro_batches: usize,
+    /// The optimizer: `adamw`, or `muon` for the matrices of the layers with `adamw` for the rest. Default `muon`.
+    pub optimizer: OptimizerKind,
+    /// The largest learning rate, reached after the warm-up. Default 0.004.
+    pub learning_rate: f64,
+    /// The learning rate at the end, as a share of the largest. Default 0.05.
+    pub final_learning_rate_ratio: f64,
+    /// Steps in which the learning rate rises from nothing. Default 30.
+    pub warmup_steps: u64,
+    /// Decay of the matrices a step, times the learning rate; vectors do not decay. Default 0.1.
+    pub weight_decay: f64,
+    /// `AdamW`'s decay of the first moment. Default 0.9.
+    pub beta_1: f32,
+    /// `AdamW`'s decay of the second moment. Default 0.95.
+    pub beta_2: f32,
+    /// `AdamW`'s ε. Default 1e-8.
+    pub epsilon: f32,
+    /// The largest Euclidean norm of all gradients together; longer ones are shortened to it. 0 turns it off. Default 1.
+    pub clip_norm: f64,
+    /// Steps between two measurements on the validation split; one more is made at the end. Default 150.
+    pub validation_every: u64,
+    /// Tokens of the validation split that a measurement reads. Default 32,768.
+    pub validation_tokens: u64,
+    /// Steps between two samples of the model's text; 0 for none. Default 300.
+    pub sample_every: u64,
+    /// What the samples begin with. Default `"fn "`.
+    pub sample_prompt: String,
+    /// Steps between two saved states that a killed run resumes from. Default 50.
+    pub save_every: u64,
+    /// Steps between two lines of `metrics.jsonl`. Default 10.
+    pub log_every: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            model: Model::default(),
+            steps: 600,
+            batch_size: 16,
+            micro_batches: 2,
+            optimizer: OptimizerKind::Muon,
+            learning_rate: 0.004,
+            final_learning_rate_ratio: 0.05,
+            warmup_steps: 30,
+            weight_decay: 0.1,
+            beta_1: 0.9,
+            beta_2: 0.95,
+            epsilon: 1e-8,
+            clip_norm: 1.0,
+            validation_every: 150,
+            validation_tokens: 32_768,
+            sample_every: 300,
+            sample_prompt: "fn ".to_owned(),
+            save_every: 50,
+            log_every: 10,
+        }
+    }
+}
+
+/// An optimizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// `AdamW` for every parameter (Decoupled Weight Decay Regularization, 2019).
+    Adamw,
+    /// Muon for the matrices of the layers, its step scaled to `AdamW`'s (Muon is Scalable for LLM Training, 2025);
+    /// `AdamW` for embeddings, norms and biases.
+    Muon,
+}
+
+/// The `[train.model]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Model {
+    /// `qwen3` or `gpt2`. Default `qwen3`.
+    pub family: Family,
+    /// Tokens a sequence has. Default 256.
+    pub context_length: usize,
+    /// Layers. Default 4.
+    pub n_layer: usize,
+    /// Width of the residual stream. Default 192.
+    pub d_model: usize,
+    /// Query heads. Default 3.
+    pub n_head: usize,
+    /// Key/value heads; none means as many as query heads. Default 1 in `qwen3`.
+    pub n_kv_head: Option<usize>,
+    /// Width of a head; none means `d_model / n_head`.
+    pub head_dim: Option<usize>,
+    /// Width of the feed-forward layer; none means 4 × `d_model` in `gpt2`, and 8/3 × `d_model` rounded up to a multiple
+    /// of 32 in `qwen3`, which has as many weights.
+    pub d_ff: Option<usize>,
+    /// The base of the rotary frequencies (`qwen3`). Default 10,000.
+    pub rope_theta: f64,
+    /// Whether the output projection is the token embedding. Default true.
+    pub tied_embeddings: bool,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            family: Family::Qwen3,
+            context_length: 256,
+            n_layer: 4,
+            d_model: 192,
+            n_head: 3,
+            n_kv_head: None,
+            head_dim: None,
+            d_ff: None,
+            rope_theta: 10_000.0,
+            tied_embeddings: true,
+        }
+    }
+}
+
+impl Config {
+    /// Checks that the values make sense by themselves.
+    ///
+    /// # Errors
+    /// Names the first key that does not.
+    pub fn validate(&self) -> Result<(), Error> {
+        let wrong = |key: &str, reason: String| Err(Error::Config { key: format!("train.{key}"), reason });
+        let positive = [
+            ("steps", self.steps),
+            ("batch_size", self.batch_size as u64),
+            ("micro_batches", self.micro_batches as u64),
+            ("validation_every", self.validation_every),
+            ("validation_tokens", self.validation_tokens),
+            ("save_every", self.save_every),
+            ("log_every", self.log_every),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return wrong(key, "must be at least 1".to_owned());
+        }
+        if !self.batch_size.is_multiple_of(self.micro_batches) {
+            return wrong(
+                "micro_batches",
+                format!("{} does not divide train.batch_size = {}", self.micro_batches, self.batch_size),
+            );
+        }
+        let ranges = [
+            ("learning_rate", self.learning_rate, 0.0, 10.0),
+            ("final_learning_rate_ratio", self.final_learning_rate_ratio, 0.0, 1.0),
+            ("weight_decay", self.weight_decay, 0.0, 10.0),
+            ("beta_1", f64::from(self.beta_1), 0.0, 0.999_999),
+            ("beta_2", f64::from(self.beta_2), 0.0, 0.999_999),
+            ("epsilon", f64::from(self.epsilon), 0.0, 1.0),
+            ("clip_norm", self.clip_norm, 0.0, 1e9),
+        ];
+        for (key, value, low, high) in ranges {
+            if !(low..=high).contains(&value) {
+                return wrong(key, format!("{value} is not between {low} and {high}"));
+            }
+        }
+        // Any vocabulary does here; the tokens bring the real one.
+        self.model_config(256, None).map(|_| ())
+    }
+
+    /// Returns the model's shape for a vocabulary.
+    ///
+    /// # Errors
+    /// Names the key of `[train.model]` that does not fit the others.
+    pub fn model_config(&self, vocab_size: usize, end_of_text: Option<u32>) -> Result<ModelConfig, Error> {
+        let Model { family, d_model, n_head, .. } = self.model;
+        if n_head == 0 {
+            return Err(Error::Config {
+                key: "train.model.n_head".to_owned(),
+                reason: "must be at least 1".to_owned(),
+            });
+        }
+        if self.model.head_dim.is_none() && !d_model.is_multiple_of(n_head) {
+            return Err(Error::Config {
+                key: "train.model.n_head".to_owned(),
+                reason: format!("{n_head} does not divide train.model.d_model = {d_model}; say head_dim"),
+            });
+        }
+        let d_ff = match family {
+            Family::Qwen3 => (8 * d_model).div_ceil(3).next_multiple_of(32),
+            Family::Gpt2 => 4 * d_model,
+        };
+        let config = ModelConfig {
+            family,
+            vocab_size,
+            d_model,
+            n_layer: self.model.n_layer,
+            n_head,
+            n_kv_head: self.model.n_kv_head.unwrap_or(n_head),
+            head_dim: self.model.head_dim.unwrap_or(d_model / n_head),
+            d_ff: self.model.d_ff.unwrap_or(d_ff),
+            context_length: self.model.context_length,
+            rope_theta: if family == Family::Qwen3 { self.model.rope_theta } else { 0.0 },
+            norm_epsilon: if family == Family::Qwen3 { 1e-6 } else { 1e-5 },
+            tied_embeddings: self.model.tied_embeddings,
+            end_of_text,
+        };
+        config.validate().map_err(|e| match e {
+            model::Error::Config { key, reason } => Error::Config { key: format!("train.model.{key}"), reason },
+            other => Error::Model(other),
+        })?;
+        Ok(config)
+    }
+
+    /// Returns what of this decides the checkpoint: all but how often a state is saved and a line is logged.
+    pub fn fingerprint_value(&self) -> Value {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        if let Some(map) = value.as_object_mut() {
+            for key in ["save_every", "log_every", "sample_every", "sample_prompt"] {
+                map.remove(key);
+            }
+        }
+        value
+    }
+
+    /// Returns the tokens a step trains on.
+    pub fn tokens_per_step(&self) -> u64 {
+        (self.batch_size * self.model.context_length) as u64
+    }
+
+    /// Returns the learning rate of a step, counted from 0: linear warm-up, then a cosine down to the final ratio.
+    pub fn learning_rate_at(&self, step: u64) -> f64 {
+        if step < self.warmup_steps {
+            return self.learning_rate * (step + 1) as f64 / (self.warmup_steps + 1) as f64;
+        }
+        let left = self.steps.saturating_sub(self.warmup_steps).max(1) as f64;
+        let share = ((step - self.warmup_steps) as f64 / left).min(1.0);
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * share).cos());
+        self.learning_rate * (self.final_learning_rate_ratio + (1.0 - self.final_learning_rate_ratio) * cosine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_learning_rate_rises_then_falls_to_its_ratio() {
+        let config = Config {
+            steps: 110,
+            warmup_steps: 10,
+            learning_rate: 1.1,
+            final_learning_rate_ratio: 0.1,
+            ..Config::default()
+        };
+        let check = |step, expected: f64| {
+            let rate = config.learning_rate_at(step);
+            assert!((rate - expected).abs() < 1e-12, "step {step}: {rate}, expected {expected}");
+        };
+        check(0, 0.1);
+        check(9, 1.0);
+        check(10, 1.1);
+        check(60, 1.1 * 0.55);
+        check(110, 0.11);
+        check(500, 0.11);
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        let check = |change: fn(&mut Config), expected: &str| {
+            let mut config = Config::default();
+            change(&mut config);
+            assert_eq!(config.validate().unwrap_err().to_string(), expected);
+        };
+        Config::default().validate().unwrap();
+        check(|c| c.steps = 0, "train.steps: must be at least 1");
+        check(|c| c.micro_batches = 3, "train.micro_batches: 3 does not divide train.batch_size = 16");
+        check(|c| c.learning_rate = -1.0, "train.learning_rate: -1 is not between 0 and 10");
+        check(|c| c.learning_rate = f64::NAN, "train.learning_rate: NaN is not between 0 and 10");
+        check(|c| c.model.n_head = 0, "train.model.n_head: must be at least 1");
+        check(|c| c.model.n_head = 5, "train.model.n_head: 5 does not divide train.model.d_model = 192; say head_dim");
+        check(|c| c.model.n_kv_head = Some(2), "train.model.n_kv_head: 2 does not divide n_head = 3");
+        check(|c| c.model.context_length = 0, "train.model.context_length: 0 is not between 1 and 16777216");
+    }
+
+    #[test]
+    fn what_does_not_change_the_result_does_not_change_the_fingerprint() {
+        let base = Config::default();
+        let quiet = Config { save_every: 7, log_every: 3, ..base.clone() };
+        let other = Config { steps: 7, ..base.clone() };
+        assert_eq!(base.fingerprint_value(), quiet.fingerprint_value());
+        assert_ne!(base.fingerprint_value(), other.fingerprint_value());
+    }
+}

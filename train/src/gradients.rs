@@ -1,0 +1,176 @@
+//! The gradients of a step: micro-batches side by side, added up in a fixed order.
+//!
+//! Most of a small model's operations keep one core busy, so on the CPU each micro-batch has a core of its own: a copy of
+//! the model that shares the weights, and a thread pool of one thread. What a micro-batch computes then does not depend
+//! on how many cores there are, nor does the sum, which is taken in the order of the micro-batches.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Int, Tensor, TensorData};
+use model::Transformer;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::Error;
+
+/// Sequences that are computed together: `batch` × (`context` + 1) tokens.
+pub struct MicroBatch {
+    /// The sequences, one after the other.
+    pub tokens: Vec<i64>,
+    /// T + 1, the tokens of a sequence and the target of the last one.
+    pub width: usize,
+}
+
+/// The threads that compute micro-batches.
+pub struct Workers {
+    pools: Vec<ThreadPool>,
+}
+
+impl Workers {
+    /// Returns workers for steps of `micro_batches`; on a GPU, or where threads are refused, the calling thread does it
+    /// all, one micro-batch after the other.
+    pub fn new(on_cpu: bool, micro_batches: usize) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let wanted = if on_cpu { micro_batches.min(cores) } else { 0 };
+        let pool = || ThreadPoolBuilder::new().num_threads(1).build();
+        Self { pools: (0..wanted).map_while(|_| pool().ok()).collect() }
+    }
+
+    /// Runs `work` on one thread where this is the CPU, so that sums in it are taken in one order.
+    pub fn alone<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match self.pools.first() {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    /// Returns the mean loss in nats of the micro-batches, which all have one size, and its gradients.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn gradients(&self, model: &Transformer, batches: &[MicroBatch]) -> Result<(f64, GradientsParams), Error> {
+        let share = 1.0 / batches.len() as f64;
+        let done: Vec<Mutex<Option<Result<(f64, GradientsParams), Error>>>> =
+            batches.iter().map(|_| Mutex::new(None)).collect();
+        let next = AtomicUsize::new(0);
+        let work = |model: Transformer| {
+            while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < batches.len()) {
+                let result = backward(&model, &batches[i], share);
+                if let Ok(mut slot) = done[i].lock() {
+                    *slot = Some(result);
+                }
+            }
+        };
+        if self.pools.len() < 2 {
+            let model = own_leaves(model);
+            self.alone(|| work(model));
+        } else {
+            std::thread::scope(|scope| {
+                for pool in &self.pools {
+                    let (model, work) = (own_leaves(model), &work);
+                    scope.spawn(move || pool.install(|| work(model)));
+                }
+            });
+        }
+        let mut results = done.into_iter().filter_map(|slot| slot.into_inner().ok().flatten());
+        let (mut loss, mut sum) = results.next().unwrap_or_else(|| Ok((f64::NAN, GradientsParams::new())))?;
+        for result in results {
+            let (more, gradients) = result?;
+            loss += more;
+            sum = self.alone(|| added(model, sum, gradients));
+        }
+        Ok((loss * share, sum))
+    }
+}
+
+/// Returns the Euclidean norm of all gradients together.
+///
+/// # Errors
+/// When the device fails.
+pub fn norm(model: &Transformer, gradients: &GradientsParams) -> Result<f64, Error> {
+    let mut squares = Squares { gradients, sums: Vec::new() };
+    model.visit(&mut squares);
+    let sums: Vec<f32> = Tensor::cat(squares.sums, 0).try_into_vec_as().map_err(Error::compute)?;
+    Ok(sums.into_iter().map(f64::from).sum::<f64>().sqrt())
+}
+
+/// Returns the gradients multiplied by `factor`.
+pub fn scaled(model: &Transformer, gradients: GradientsParams, factor: f64) -> GradientsParams {
+    let mut scale = Scale { from: gradients, to: GradientsParams::new(), factor };
+    model.visit(&mut scale);
+    scale.to
+}
+
+fn backward(model: &Transformer, batch: &MicroBatch, share: f64) -> Result<(f64, GradientsParams), Error> {
+    let t = batch.width - 1;
+    let b = batch.tokens.len() / batch.width;
+    let device = model.device();
+    let part = |offset: usize| {
+        let ids = batch.tokens.chunks_exact(batch.width).flat_map(|row| row[offset..offset + t].iter().copied());
+        Tensor::<2, Int>::from_data(TensorData::new(ids.collect::<Vec<i64>>(), vec![b, t]), &device)
+    };
+    let loss = model.loss(part(0), part(1));
+    let gradients = GradientsParams::from_grads(loss.clone().mul_scalar(share).backward(), model);
+    let values: Vec<f32> = loss.inner().try_into_vec_as().map_err(Error::compute)?;
+    Ok((values.first().map_or(f64::NAN, |loss| f64::from(*loss)), gradients))
+}
+
+/// Returns a model with the same weights whose gradients are its own: a graph of operations that two threads build must
+/// not share a leaf, or one waits for the other.
+fn own_leaves(model: &Transformer) -> Transformer {
+    struct Leaves;
+    impl ModuleMapper for Leaves {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|tensor| Tensor::from_inner(tensor.inner()).require_grad())
+        }
+    }
+    model.clone().map(&mut Leaves)
+}
+
+fn added(model: &Transformer, one: GradientsParams, two: GradientsParams) -> GradientsParams {
+    struct Add {
+        one: GradientsParams,
+        two: GradientsParams,
+        sum: GradientsParams,
+    }
+    impl ModuleVisitor for Add {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let both = (self.one.remove::<D>(param.id), self.two.remove::<D>(param.id));
+            if let (Some(one), Some(two)) = both {
+                self.sum.register(param.id, one + two);
+            }
+        }
+    }
+    let mut add = Add { one, two, sum: GradientsParams::new() };
+    model.visit(&mut add);
+    add.sum
+}
+
+struct Squares<'a> {
+    gradients: &'a GradientsParams,
+    sums: Vec<Tensor<1>>,
+}
+
+impl ModuleVisitor for Squares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            self.sums.push(gradient.square().sum());
+        }
+    }
+}
+
+struct Scale {
+    from: GradientsParams,
+    to: GradientsParams,
+    factor: f64,
+}
+
+impl ModuleVisitor for Scale {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.from.remove::<D>(param.id) {
+            self.to.register(param.id, gradient.mul_scalar(self.factor));
+        }
+    }
+}

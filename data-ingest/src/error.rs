@@ -1,0 +1,229 @@
+//! What can go wrong while collecting.
+
+use std::path::PathBuf;
+
+use artifact::Digest;
+
+/// What can go wrong while collecting.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A configured value makes no sense.
+    #[error("{key}: {message}")]
+    Value {
+        /// Where it is written: `collect.sources[0].url`.
+        key: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A `dataset.toml` cannot be understood.
+    #[error("{} line {line}, column {column}: {message}", path.display())]
+    Dataset {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// A source's path is not there.
+    #[error("source {name}: {} does not exist", path.display())]
+    NoSuchPath {
+        /// The source.
+        name: String,
+        /// Its path, expanded.
+        path: PathBuf,
+    },
+    /// A folder cannot be listed.
+    #[error("source {name}: cannot list its files")]
+    List {
+        /// The source.
+        name: String,
+        /// The walk's answer, which names the folder.
+        #[source]
+        source: ignore::Error,
+    },
+    /// Two sources have the same name.
+    #[error("two sources are called `{name}`; give one of them another `name`")]
+    SameName {
+        /// The name.
+        name: String,
+    },
+    /// A crate is not unpacked on this machine.
+    #[error("source {name} {version}: the crate is not under {}; run `cargo fetch` and try again", registry.display())]
+    MissingCrate {
+        /// The crate.
+        name: String,
+        /// The version asked for.
+        version: String,
+        /// Where cargo unpacks crates.
+        registry: PathBuf,
+    },
+    /// A crate's manifest cannot be read for its licence.
+    #[error("{} has no licence that can be read: {message}", path.display())]
+    Manifest {
+        /// The crate's `Cargo.toml`.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A crate's manifest names another licence than the dataset.
+    #[error("source {name}: {} says its licence is `{found}`, the dataset says `{expected}`", path.display())]
+    Licence {
+        /// The source.
+        name: String,
+        /// The crate's `Cargo.toml`.
+        path: PathBuf,
+        /// The dataset's licence.
+        expected: String,
+        /// The manifest's licence.
+        found: String,
+    },
+    /// A source is not what its dataset pins.
+    #[error("source {name}: its content has SHA-256 {found}, {key}.sha256 says {expected}")]
+    Pinned {
+        /// The source.
+        name: String,
+        /// Where the source is written.
+        key: String,
+        /// The pinned digest.
+        expected: Digest,
+        /// The digest found.
+        found: Digest,
+    },
+    /// A source has no file to read.
+    #[error("source {name} selects no file ({passed_over}); see its `path`, `include` and `exclude`")]
+    NothingSelected {
+        /// The source.
+        name: String,
+        /// What was seen and not taken, in words.
+        passed_over: String,
+    },
+    /// All sources together have no document.
+    #[error("the dataset is empty: {files} files were read and none held a document ({skipped})")]
+    Empty {
+        /// The number of files.
+        files: u64,
+        /// What was skipped, in words.
+        skipped: String,
+    },
+    /// A file is no longer what it was when the sources were listed.
+    #[error("source {name}: {} changed while it was being collected; run again", path.display())]
+    Changed {
+        /// The source.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A table has no such column.
+    #[error("{} has no column `{column}`; it has {available}: set the source's `text_column`", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column asked for.
+        column: String,
+        /// The columns it has, quoted.
+        available: String,
+    },
+    /// A column does not hold text.
+    #[error("{}: column `{column}` holds {found}, not text", path.display())]
+    ColumnType {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Its type.
+        found: String,
+    },
+    /// A line of a file cannot be read.
+    #[error("{} line {line}: {message}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong there.
+        message: String,
+    },
+    /// A Parquet file cannot be read or written.
+    #[error("cannot {operation} {} as Parquet", path.display())]
+    Parquet {
+        /// "read" or "write".
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What polars says.
+        #[source]
+        source: polars::error::PolarsError,
+    },
+    /// A download would need the network, which may not be used.
+    #[error("source {name}: {url} is not in the cache {}, and the network may not be used (--offline)", cache.display())]
+    Offline {
+        /// The source.
+        name: String,
+        /// The address.
+        url: String,
+        /// The cache's folder.
+        cache: PathBuf,
+    },
+    /// A server answered with an error that trying again does not cure.
+    #[error("source {name}: {url} answered with HTTP status {status}")]
+    Status {
+        /// The source.
+        name: String,
+        /// The address.
+        url: String,
+        /// The status.
+        status: u16,
+    },
+    /// A download failed every time.
+    #[error("source {name}: cannot download {url} ({attempts} attempts; what arrived is kept for the next)")]
+    Download {
+        /// The source.
+        name: String,
+        /// The address.
+        url: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// What went wrong the last time.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A download is not what the dataset pins.
+    #[error("source {name}: {url} has SHA-256 {found}, its `sha256` says {expected}")]
+    WrongDownload {
+        /// The source.
+        name: String,
+        /// The address.
+        url: String,
+        /// The pinned digest.
+        expected: Digest,
+        /// The digest of what arrived.
+        found: Digest,
+    },
+    /// A download is larger than allowed.
+    #[error("source {name}: {url} has at least {bytes} bytes, collect.max_download_bytes is {limit}")]
+    TooLarge {
+        /// The source.
+        name: String,
+        /// The address.
+        url: String,
+        /// Bytes announced, or received so far.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Somebody asked the stage to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The disk, or a sealed artifact.
+    #[error(transparent)]
+    Artifact(#[from] artifact::Error),
+}
+
+impl Error {
+    pub(crate) fn value(key: &str, message: &str) -> Self {
+        Self::Value { key: key.to_owned(), message: message.to_owned() }
+    }
+}

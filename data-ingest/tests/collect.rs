@@ -1,0 +1,407 @@
+//! Local sources: what is selected, how it is read, and what the corpus says of it.
+
+mod corpus;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use artifact::Digest;
+use corpus::{chain, collect, collect_into, context, digests, one, path, rows, write};
+use data_ingest::{Config, Error, Format, Source, inventory};
+use polars::prelude::{Column, DataFrame, NamedFrom, ParquetWriter, Series};
+
+/// Collects `config` from `files` and compares ids and texts, or the error; `<base>` stands for the folder.
+fn check(files: &[(&str, &[u8])], config: &Config, expected: Result<&[(&str, &str)], &str>) {
+    let base = tempfile::tempdir().unwrap();
+    write(base.path(), files);
+    check_in(base.path(), config, expected);
+}
+
+fn check_in(base: &Path, config: &Config, expected: Result<&[(&str, &str)], &str>) {
+    let found = collect(config, &context(base));
+    match (found, expected) {
+        (Ok((_, rows)), Ok(expected)) => {
+            let found: Vec<(String, String)> =
+                rows.into_iter().map(|row| (row.id, row.text.unwrap_or_else(|| format!("{:?}", row.raw)))).collect();
+            let found: Vec<(&str, &str)> = found.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
+            assert_eq!(found, expected);
+        }
+        (Err(error), Err(expected)) => {
+            assert_eq!(chain(&error).replace(&base.display().to_string(), "<base>"), expected);
+        }
+        (found, expected) => panic!("{found:?}\n{expected:?}"),
+    }
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn parquet(column: &str, texts: &[Option<&str>]) -> Vec<u8> {
+    let ids = Series::new("n".into(), (0..texts.len() as i64).collect::<Vec<_>>());
+    let texts = Series::new(column.into(), texts);
+    let mut frame = DataFrame::new(texts.len(), vec![Column::from(ids), Column::from(texts)]).unwrap();
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes).with_row_group_size(Some(2)).finish(&mut frame).unwrap();
+    bytes
+}
+
+#[test]
+fn every_format_becomes_documents() {
+    check(
+        &[("d/a.txt", b"one"), ("d/b.md", b"# two"), ("d/c.rs", b"fn c() {}")],
+        &path("d"),
+        Ok(&[("d/a.txt", "one"), ("d/b.md", "# two"), ("d/c.rs", "fn c() {}")]),
+    );
+    check(
+        &[("a.jsonl", b"{\"text\": \"one\"}\n\n{\"n\": 1, \"text\": \"two\"}\n{\"text\": null}\n{\"text\": \"\"}")],
+        &path("a.jsonl"),
+        Ok(&[("a.jsonl/a.jsonl#1", "one"), ("a.jsonl/a.jsonl#3", "two")]),
+    );
+    check(
+        &[("a.csv", b"id,text\n1,\"one, and\nmore\"\n2,two\n3,\n")],
+        &path("a.csv"),
+        Ok(&[("a.csv/a.csv#1", "one, and\nmore"), ("a.csv/a.csv#2", "two")]),
+    );
+    check(&[("a.csv", b"\xef\xbb\xbftext,id\none,1\n")], &path("a.csv"), Ok(&[("a.csv/a.csv#1", "one")]));
+    check(&[("a.tsv", b"id\ttext\n1\ta, b\n")], &path("a.tsv"), Ok(&[("a.tsv/a.tsv#1", "a, b")]));
+    let table = parquet("text", &[Some("one"), None, Some("two"), Some("three"), Some("")]);
+    check(
+        &[("a.parquet", &table)],
+        &path("a.parquet"),
+        Ok(&[("a.parquet/a.parquet#1", "one"), ("a.parquet/a.parquet#3", "two"), ("a.parquet/a.parquet#4", "three")]),
+    );
+    check(&[("a.txt.gz", &gzip("packed"))], &path("a.txt.gz"), Ok(&[("a.txt.gz/a.txt.gz", "packed")]));
+    let zstd = zstd::encode_all(&b"{\"text\": \"packed\"}\n"[..], 1).unwrap();
+    check(&[("a.jsonl.zst", &zstd)], &path("a.jsonl.zst"), Ok(&[("a.jsonl.zst/a.jsonl.zst#1", "packed")]));
+}
+
+#[test]
+fn format_and_column_can_be_named() {
+    let source = Source { path: Some("d".to_owned()), format: Some(Format::Jsonl), ..Source::default() };
+    let config = one(Source { text_column: Some("body".to_owned()), ..source });
+    check(&[("d/a.data", b"{\"body\": \"one\"}")], &config, Ok(&[("d/a.data#1", "one")]));
+    let config = one(Source { path: Some("a.parquet".into()), text_column: Some("body".into()), ..Source::default() });
+    check(&[("a.parquet", &parquet("body", &[Some("one")]))], &config, Ok(&[("a.parquet/a.parquet#1", "one")]));
+    check(&[("notes", b"named outright")], &path("notes"), Ok(&[("notes/notes", "named outright")]));
+    let config = one(Source { path: Some("d".to_owned()), name: Some("notes".to_owned()), ..Source::default() });
+    check(&[("d/a.txt", b"one")], &config, Ok(&[("notes/a.txt", "one")]));
+}
+
+#[test]
+fn a_wrong_table_is_told_with_file_line_and_columns() {
+    check(
+        &[("a.jsonl", b"{\"text\": \"one\"}\n{\"body\": 1, \"id\": 2}\n")],
+        &path("a.jsonl"),
+        Err("<base>/a.jsonl line 2: no key `text`; it has `body`, `id`: set the source's `text_column`"),
+    );
+    check(
+        &[("a.jsonl", b"\n{\"text\": \"one\",}\n")],
+        &path("a.jsonl"),
+        Err("<base>/a.jsonl line 2: column 16: trailing comma"),
+    );
+    check(
+        &[("a.jsonl", b"[1]")],
+        &path("a.jsonl"),
+        Err("<base>/a.jsonl line 1: a JSON object is needed, and this is an array"),
+    );
+    check(
+        &[("a.jsonl", b"{\"text\": 1}")],
+        &path("a.jsonl"),
+        Err("<base>/a.jsonl line 1: key `text` holds a number, not text"),
+    );
+    check(
+        &[("a.csv", b"id,body\n1,x\n")],
+        &path("a.csv"),
+        Err("<base>/a.csv has no column `text`; it has `id`, `body`: set the source's `text_column`"),
+    );
+    check(
+        &[("a.csv", b"id,text\n1,x\n2,y,z\n")],
+        &path("a.csv"),
+        Err("<base>/a.csv line 3: 3 fields, and the header has 2"),
+    );
+    check(
+        &[("a.parquet", &parquet("body", &[Some("one")]))],
+        &path("a.parquet"),
+        Err("<base>/a.parquet has no column `text`; it has `n`, `body`: set the source's `text_column`"),
+    );
+    let config = one(Source { path: Some("a.parquet".into()), text_column: Some("n".into()), ..Source::default() });
+    check(
+        &[("a.parquet", &parquet("body", &[Some("one")]))],
+        &config,
+        Err("<base>/a.parquet: column `n` holds i64, not text"),
+    );
+    let base = tempfile::tempdir().unwrap();
+    write(base.path(), &[("a.parquet", b"PAR1 but not really")]);
+    let error = collect(&path("a.parquet"), &context(base.path())).unwrap_err();
+    assert!(chain(&error).contains("a.parquet as Parquet: "), "{}", chain(&error));
+}
+
+#[test]
+fn globs_and_ignore_rules_select_files() {
+    let files: &[(&str, &[u8])] = &[
+        ("p/.git/config.txt", b"hidden"),
+        ("p/.gitignore", b"target/\n*.log\n"),
+        ("p/a.txt", b"a"),
+        ("p/b.log", b"ignored"),
+        ("p/image.png", b"of no known kind"),
+        ("p/notes/c.md", b"c"),
+        ("p/notes/deep/d.md", b"d"),
+        ("p/notes/e.dat", b"e"),
+        ("p/target/f.txt", b"ignored"),
+    ];
+    check(files, &path("p"), Ok(&[("p/a.txt", "a"), ("p/notes/c.md", "c"), ("p/notes/deep/d.md", "d")]));
+    check(files, &path("p/*.txt"), Ok(&[("p/*.txt/a.txt", "a")]));
+    check(files, &path("p/**/*.md"), Ok(&[("p/**/*.md/notes/c.md", "c"), ("p/**/*.md/notes/deep/d.md", "d")]));
+    check(files, &path("p/n*/{c,e}.*"), Ok(&[("p/n*/{c,e}.*/notes/c.md", "c"), ("p/n*/{c,e}.*/notes/e.dat", "e")]));
+    let with = |include: &[&str], exclude: &[&str]| {
+        let own = |globs: &[&str]| globs.iter().map(|glob| (*glob).to_owned()).collect();
+        one(Source { path: Some("p".into()), include: own(include), exclude: own(exclude), ..Source::default() })
+    };
+    check(files, &with(&["*.md"], &[]), Ok(&[("p/notes/c.md", "c"), ("p/notes/deep/d.md", "d")]));
+    check(files, &with(&["notes/*.md"], &[]), Ok(&[("p/notes/c.md", "c")]));
+    check(files, &with(&["*.dat"], &[]), Ok(&[("p/notes/e.dat", "e")]));
+    check(files, &with(&[], &["notes"]), Ok(&[("p/a.txt", "a")]));
+    check(files, &with(&[], &["/a.txt", "deep/"]), Ok(&[("p/notes/c.md", "c")]));
+    check(
+        files,
+        &with(&["[a"], &[]),
+        Err("collect.sources[0].include: error parsing glob '**/[a': unclosed character class; missing ']'"),
+    );
+    check(
+        files,
+        &with(&["*.toml"], &[]),
+        Err("source p selects no file (4 excluded or of an unknown kind); see its `path`, `include` and `exclude`"),
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_where_they_are_named_and_nowhere_else() {
+    let base = tempfile::tempdir().unwrap();
+    write(base.path(), &[("p/a.txt", b"a"), ("outside.txt", b"outside")]);
+    let link = |to: &str, from: &str| std::os::unix::fs::symlink(base.path().join(to), base.path().join(from)).unwrap();
+    link("outside.txt", "p/link.txt");
+    link("p", "q");
+    check_in(base.path(), &path("p"), Ok(&[("p/a.txt", "a")]));
+    check_in(base.path(), &path("q"), Ok(&[("q/a.txt", "a")]));
+    check_in(base.path(), &path("p/link.txt"), Ok(&[("p/link.txt/link.txt", "outside")]));
+}
+
+#[test]
+fn what_is_skipped_is_counted_and_what_is_not_utf8_goes_through() {
+    let base = tempfile::tempdir().unwrap();
+    write(
+        base.path(),
+        &[
+            ("p/binary.txt", b"a\0b"),
+            ("p/empty.txt", b""),
+            ("p/good.txt", b"good"),
+            ("p/image.png", b"\x89PNG"),
+            ("p/large.txt", &[b'x'; 101]),
+            ("p/latin.txt", b"caf\xe9"),
+            ("p/packed.txt.gz", &gzip(&"x".repeat(101))),
+        ],
+    );
+    let config = one(Source {
+        path: Some("p".to_owned()),
+        max_file_bytes: Some(100),
+        licence: Some("MIT".to_owned()),
+        ..Source::default()
+    });
+    let out = tempfile::tempdir().unwrap();
+    let outcome = collect_into(&config, &context(base.path()), out.path()).unwrap();
+    assert_eq!(outcome.headline, "2 documents, 0.0 MB");
+    let expected = serde_json::json!({
+        "documents": 2, "bytes": 8, "sources": 1, "files": 5, "shards": 1, "not_utf8": 1,
+        "skipped": {"binary": 1, "empty": 1, "too_large": 2}, "not_selected": 1,
+    });
+    assert_eq!(serde_json::Value::Object(outcome.counts), expected);
+    let rows = rows(out.path());
+    assert_eq!(rows[0].text.as_deref(), Some("good"));
+    assert_eq!(rows[0].raw, None);
+    assert_eq!(rows[0].sha256, Digest::of(b"good").to_string());
+    assert_eq!((rows[0].source.as_str(), rows[0].path.as_str(), rows[0].licence.as_str()), ("p", "good.txt", "MIT"));
+    assert_eq!(rows[1].text, None);
+    assert_eq!(rows[1].raw.as_deref(), Some(&b"caf\xe9"[..]));
+    assert_eq!((rows[1].bytes, rows[1].sha256.clone()), (4, Digest::of(b"caf\xe9").to_string()));
+    let text = fs::read_to_string(out.path().join("sources.json")).unwrap();
+    let sources: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let source = &sources["sources"][0];
+    assert_eq!(source["origin"], serde_json::json!({"kind": "path", "path": "p"}));
+    assert_eq!(source["skipped"], serde_json::json!({"binary": 1, "empty": 1, "too_large": 2}));
+    assert!(!text.contains(base.path().to_str().unwrap()), "no absolute path in {text}");
+}
+
+#[test]
+fn missing_and_unreadable_and_empty_are_errors() {
+    check(&[], &path("nowhere"), Err("source nowhere: <base>/nowhere does not exist"));
+    check(&[], &path("nowhere/*.txt"), Err("source nowhere/*.txt: <base>/nowhere/*.txt does not exist"));
+    check(
+        &[("p/a.txt", b"")],
+        &path("p"),
+        Err("the dataset is empty: 1 files were read and none held a document (skipped: 1 empty)"),
+    );
+    check(
+        &[("a.csv", b"text\n")],
+        &path("a.csv"),
+        Err("the dataset is empty: 1 files were read and none held a document (none was skipped)"),
+    );
+    let two = Config { sources: [path("p").sources, path("./p/").sources].concat(), ..Config::default() };
+    check(&[("p/a.txt", b"a")], &two, Err("two sources are called `p`; give one of them another `name`"));
+    let pinned = Source { path: Some("p".into()), sha256: Some(Digest::of(b"")), ..Source::default() };
+    let found = Digest::of(format!("{}  a.txt\n", Digest::of(b"a")).as_bytes());
+    let expected = Digest::of(b"");
+    let told = format!("source p: its content has SHA-256 {found}, collect.sources[0].sha256 says {expected}");
+    check(&[("p/a.txt", b"a")], &one(pinned), Err(&told));
+    let krate = Source { krate: Some("no-such-crate".into()), version: Some("9.9.9".into()), ..Source::default() };
+    let base = tempfile::tempdir().unwrap();
+    let error = inventory(&one(krate), &context(base.path())).unwrap_err();
+    assert!(matches!(&error, Error::MissingCrate { name, .. } if name == "no-such-crate"), "{error}");
+    // A file that can be opened and not read, even by root.
+    if cfg!(target_os = "linux") {
+        check(&[], &path("/proc/self/mem"), Err("cannot read /proc/self/mem: Input/output error (os error 5)"));
+    }
+}
+
+#[test]
+fn a_dataset_brings_its_own_folder_globs_and_cap() {
+    let dataset = "name = \"d\"\ninclude = [\"*.rs\", \"*.md\"]\nexclude = [\"tests\"]\nmax_file_bytes = 3\n\
+        [[source]]\npath = \"src\"\nlicence = \"MIT\"\n[[source]]\npath = \"docs\"\ninclude = [\"*.txt\"]\n";
+    let files: &[(&str, &[u8])] = &[
+        ("d/dataset.toml", dataset.as_bytes()),
+        ("d/src/a.rs", b"a"),
+        ("d/src/b.txt", b"b"),
+        ("d/src/large.rs", b"four"),
+        ("d/src/tests/c.rs", b"c"),
+        ("d/docs/d.txt", b"d"),
+        ("d/docs/tests/e.txt", b"e"),
+    ];
+    let dataset = |dataset: &str| Config { dataset: Some(dataset.to_owned()), ..Config::default() };
+    for name in ["d", "d/dataset.toml"] {
+        check(files, &dataset(name), Ok(&[("docs/d.txt", "d"), ("src/a.rs", "a")]));
+    }
+    check(
+        &[("d/dataset.toml", b"")],
+        &dataset("d"),
+        Err("<base>/d/dataset.toml: source: missing: it has no [[source]]"),
+    );
+    check(
+        &[("d/dataset.toml", b"[[source]]\npath = \".\"\nlicense = \"MIT\"\n")],
+        &dataset("d"),
+        Err("<base>/d/dataset.toml line 3, column 1: unknown key `license`; the nearest known one is `licence`"),
+    );
+    check(
+        &[("d/dataset.toml", b"[[source]]\nurl = \"https://localhost/x\"\n")],
+        &dataset("d"),
+        Err("<base>/d/dataset.toml: source[0].sha256: missing: a download is checked; `curl -L https://localhost/x | \
+            sha256sum` prints it"),
+    );
+}
+
+#[test]
+fn one_touched_byte_names_its_source_and_an_unread_file_none() {
+    let base = tempfile::tempdir().unwrap();
+    write(base.path(), &[("a/1.txt", b"one"), ("a/2.txt", b"two"), ("b/3.txt", b"three")]);
+    let mut config = Config { sources: [path("a").sources, path("b").sources].concat(), ..Config::default() };
+    let inputs = |config: &Config| inventory(config, &context(base.path())).unwrap().inputs();
+    let before = inputs(&config);
+    assert_eq!(before.keys().collect::<Vec<_>>(), ["source a", "source b"]);
+    write(base.path(), &[("a/image.png", b"pixels")]);
+    assert_eq!(inputs(&config), before, "a file of no known kind is not collected");
+    write(base.path(), &[("b/3.txt", b"threE")]);
+    let after = inputs(&config);
+    assert_eq!(after["source a"], before["source a"]);
+    assert_ne!(after["source b"], before["source b"]);
+    config.sources[0].licence = Some("MIT".to_owned());
+    assert_ne!(inputs(&config)["source a"], after["source a"], "what is said about a source counts too");
+}
+
+#[test]
+fn a_file_that_changes_after_it_was_listed_is_an_error() {
+    let base = tempfile::tempdir().unwrap();
+    for (name, before, after) in [("a.txt", "one", "two"), ("a.csv", "text\none\n", "text\ntwo\n")] {
+        write(base.path(), &[(name, before.as_bytes())]);
+        let config = path(name);
+        let context = context(base.path());
+        let inventory = inventory(&config, &context).unwrap();
+        write(base.path(), &[(name, after.as_bytes())]);
+        let out = tempfile::tempdir().unwrap();
+        let recipe = artifact::Recipe {
+            stage: "collect".to_owned(),
+            stage_version: 1,
+            config: config.fingerprint_value(),
+            inputs: inventory.inputs(),
+            seed: 1,
+            device_class: None,
+        };
+        let unsealed = artifact::Unsealed::at(out.path(), recipe);
+        let error = data_ingest::run(&config, &inventory, &unsealed, &context).unwrap_err();
+        assert!(matches!(error, Error::Changed { .. }), "{error}");
+    }
+}
+
+#[test]
+fn an_interruption_stops_and_leaves_nothing_sealed() {
+    let base = tempfile::tempdir().unwrap();
+    write(base.path(), &[("a.txt", b"a")]);
+    let context = context(base.path());
+    context.cancel.request();
+    assert!(matches!(collect(&path("a.txt"), &context), Err(Error::Interrupted)));
+}
+
+/// Where the test below, started again as a process of its own, writes.
+const CHILD_OUT: &str = "COLLECT_TEST_OUT";
+
+#[test]
+fn bytes_depend_on_neither_threads_nor_folders_nor_the_order_of_sources() {
+    let base = tempfile::tempdir().unwrap();
+    let mut text = String::new();
+    for i in 0..400_u32 {
+        text.push_str(&format!("document {i} {}\n", i.wrapping_mul(2_654_435_761)));
+        let name = format!("p{}/{i}.txt", i % 3);
+        write(base.path(), &[(name.as_str(), text.repeat(4).as_bytes())]);
+    }
+    let mut config =
+        Config { sources: ["p0", "p1", "p2"].iter().flat_map(|p| path(p).sources).collect(), ..Config::default() };
+    if let Some(out) = std::env::var_os(CHILD_OUT) {
+        collect_into(&config, &context(base.path()), Path::new(&out)).unwrap();
+        return;
+    }
+    let here = tempfile::tempdir().unwrap();
+    config.sources.reverse();
+    collect_into(&config, &context(base.path()), here.path()).unwrap();
+    let expected = digests(here.path());
+    assert!(expected.contains_key("documents-00000.parquet") && expected.contains_key("sources.json"));
+    for threads in ["1", "2", "5"] {
+        let out = tempfile::tempdir().unwrap();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["bytes_depend_on_neither", "--quiet"])
+            .env("RAYON_NUM_THREADS", threads)
+            .env("POLARS_MAX_THREADS", threads)
+            .env(CHILD_OUT, out.path())
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        assert_eq!(digests(out.path()), expected, "{threads} threads");
+    }
+}
+
+#[test]
+fn a_large_corpus_is_cut_into_shards() {
+    let base = tempfile::tempdir().unwrap();
+    let text = "0123456789abcdef".repeat(1 << 16);
+    for i in 0..70 {
+        write(base.path(), &[(format!("p/{i:02}.txt").as_str(), text.as_bytes())]);
+    }
+    let out = tempfile::tempdir().unwrap();
+    let outcome = collect_into(&path("p"), &context(base.path()), out.path()).unwrap();
+    assert_eq!(outcome.headline, "70 documents, 73.4 MB");
+    assert_eq!(digests(out.path()).len(), 3, "two shards and sources.json");
+    let rows = rows(out.path());
+    assert!(rows.iter().enumerate().all(|(i, row)| row.id == format!("p/{i:02}.txt")));
+}

@@ -7,13 +7,16 @@
 //! the end of that document. Only this program's own code places special tokens.
 
 mod chat;
+mod encoder;
 mod hugging_face;
 pub mod shard;
 mod stream;
 mod tokenizer;
 mod training;
+mod words;
 
 pub use chat::{Message, TEMPLATE as CHAT_TEMPLATE};
+pub use encoder::Encoder;
 pub use stream::Stream;
 pub use tokenizer::Tokenizer;
 pub use training::{Pattern, TrainConfig};

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use artifact::Digest;
 use tokenizers::DecoderWrapper;
 
-use crate::{END_OF_TEXT, Error, Stream};
+use crate::words::{Words, byte_of};
+use crate::{END_OF_TEXT, Encoder, Error, Stream};
 
 /// Names that the end-of-document token goes by, ours first, then those of tokenizers in use elsewhere.
 const END_OF_TEXT_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
@@ -17,6 +19,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// What each id stands for, where the tokenizer works on bytes; special tokens stand for nothing.
     token_bytes: Option<Vec<Box<[u8]>>>,
+    /// How text is cut, where the tokenizer does no more than cut it and merge its bytes.
+    words: Option<Arc<Words>>,
     vocab_size: usize,
     end_of_text: Option<(String, u32)>,
     json: String,
@@ -60,6 +64,7 @@ impl Tokenizer {
         Ok(Self {
             vocab_size: *largest as usize + 1,
             token_bytes: token_bytes(&inner, *largest),
+            words: words(&inner).map(Arc::new),
             end_of_text,
             json,
             inner,
@@ -101,8 +106,12 @@ impl Tokenizer {
     /// # Errors
     /// When the library fails, which a byte-level tokenizer never does.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let failed = |source| Error::Encode { bytes: text.len(), source };
-        Ok(self.inner.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
+        self.encoder().encode(text)
+    }
+
+    /// Returns an encoder for many texts, one for each thread.
+    pub fn encoder(&self) -> Encoder<'_> {
+        Encoder::new(self)
     }
 
     /// Returns the text of `ids` without special tokens. Where the bytes are not UTF-8, as at the end of a cut
@@ -131,6 +140,10 @@ impl Tokenizer {
         self.token_bytes.as_deref()
     }
 
+    pub(crate) fn words(&self) -> Option<&Words> {
+        self.words.as_deref()
+    }
+
     pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
         &self.inner
     }
@@ -149,35 +162,25 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
+fn words(inner: &tokenizers::Tokenizer) -> Option<Words> {
+    let only_special = inner.get_added_tokens_decoder().values().all(|token| token.special);
+    let plain = inner.get_normalizer().is_none() && only_special;
+    plain.then(|| inner.get_pre_tokenizer().and_then(Words::of)).flatten()
+}
+
 fn token_bytes(inner: &tokenizers::Tokenizer, largest: u32) -> Option<Vec<Box<[u8]>>> {
     if !matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
         return None;
     }
     let added = inner.get_added_tokens_decoder();
-    let alphabet = byte_level_alphabet();
     let bytes_of = |id| match added.get(&id) {
         Some(token) if token.special => Box::default(),
         Some(token) => token.content.as_bytes().into(),
         None => {
             let token = inner.id_to_token(id).unwrap_or_default();
-            let bytes: Option<Box<[u8]>> =
-                token.chars().map(|c| alphabet.iter().position(|known| *known == c).map(|byte| byte as u8)).collect();
+            let bytes: Option<Box<[u8]>> = token.chars().map(byte_of).collect();
             bytes.unwrap_or_else(|| token.as_bytes().into())
         }
     };
     Some((0..=largest).map(bytes_of).collect())
-}
-
-/// Returns the character that stands for each byte in a byte-level vocabulary (GPT-2's `bytes_to_unicode`, Radford et
-/// al., "Language Models are Unsupervised Multitask Learners", 2019): printable Latin-1 stands for itself, the other
-/// bytes for the characters from U+0100 on.
-pub(crate) fn byte_level_alphabet() -> [char; 256] {
-    let mut next = 0x100;
-    std::array::from_fn(|byte| {
-        let byte = byte as u32;
-        let itself = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-        let code = if itself { byte } else { next };
-        next += u32::from(!itself);
-        char::from_u32(code).expect("codes below 0x200 are characters")
-    })
 }

@@ -1,14 +1,14 @@
 //! Training a byte-level BPE tokenizer.
 
 use serde::{Deserialize, Serialize};
-use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
-use tokenizers::{AddedToken, PreTokenizerWrapper};
+use tokenizers::{AddedToken, PreTokenizerWrapper, Trainer};
 
+use crate::words::{self, Words};
 use crate::{Error, MINIMUM_VOCAB_SIZE, SPECIAL_TOKENS, Tokenizer};
 
 /// Where text is cut before bytes are merged; no token crosses a cut. Both are known by name to llama.cpp, so that a
@@ -23,10 +23,14 @@ pub enum Pattern {
     Gpt2,
 }
 
-/// The regular expression of [`Pattern::Qwen2`], letter for letter as in Qwen 2's own `tokenizer.json`, from which
-/// llama.cpp knows it.
-const QWEN2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+impl Pattern {
+    fn regular_expression(self) -> &'static str {
+        match self {
+            Self::Qwen2 => words::QWEN2,
+            Self::Gpt2 => words::GPT2,
+        }
+    }
+}
 
 /// How a tokenizer is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,18 +66,23 @@ impl Tokenizer {
             return Err(Error::VocabularyTooSmall { vocab_size });
         }
         let failed = |source| Error::Train { vocab_size, source };
-        let mut inner = tokenizers::Tokenizer::new(BPE::default());
-        inner.with_pre_tokenizer(Some(pre_tokenizer(config.pattern).map_err(failed)?));
-        inner.with_decoder(Some(ByteLevel::new(false, false, false)));
-        inner.with_post_processor(Some(ByteLevel::new(false, false, false)));
-        let trainer = BpeTrainer::builder()
+        let pre_tokenizer = pre_tokenizer(config.pattern).map_err(failed)?;
+        let words = Words::new(config.pattern.regular_expression()).map_err(failed)?;
+        let mut trainer = BpeTrainer::builder()
             .vocab_size(vocab_size)
             .min_frequency(config.min_frequency)
             .show_progress(false)
             .special_tokens(SPECIAL_TOKENS.iter().map(|name| AddedToken::from(*name, true)).collect())
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
-        inner.train(&mut TrainerWrapper::from(trainer), documents).map_err(failed)?;
+        trainer.feed(documents, |text| Ok(words.split(text).map(words::to_byte_level).collect())).map_err(failed)?;
+        let mut model = BPE::default();
+        let special_tokens = trainer.train(&mut model).map_err(failed)?;
+        let mut inner = tokenizers::Tokenizer::new(model);
+        inner.with_pre_tokenizer(Some(pre_tokenizer));
+        inner.with_decoder(Some(ByteLevel::new(false, false, false)));
+        inner.with_post_processor(Some(ByteLevel::new(false, false, false)));
+        inner.add_special_tokens(special_tokens).map_err(failed)?;
         Self::wrap(inner, "the trained tokenizer")
     }
 }
@@ -82,7 +91,7 @@ fn pre_tokenizer(pattern: Pattern) -> Result<PreTokenizerWrapper, tokenizers::Er
     Ok(match pattern {
         Pattern::Gpt2 => ByteLevel::new(false, false, true).into(),
         Pattern::Qwen2 => {
-            let pattern = SplitPattern::Regex(QWEN2.to_owned());
+            let pattern = SplitPattern::Regex(words::QWEN2.to_owned());
             let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?;
             Sequence::new(vec![split.into(), ByteLevel::new(false, false, false).into()]).into()
         }

@@ -1,0 +1,213 @@
+//! Shards written and read, and every way in which one can be wrong.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use artifact::{Host, Outcome, Recipe, Sealed, Unsealed};
+use proptest::prelude::*;
+use tokenizer::shard::{Split, Writer};
+use tokenizer::{Error, Tokenizer, TrainConfig};
+
+fn tokenizer(vocab_size: usize) -> Tokenizer {
+    if vocab_size <= 1000 {
+        let text = include_str!("../src/shard/reader.rs");
+        return Tokenizer::train(&TrainConfig { vocab_size, ..TrainConfig::default() }, [text].iter()).unwrap();
+    }
+    let vocabulary: BTreeMap<String, usize> = (0..vocab_size).map(|id| (format!("w{id}"), id)).collect();
+    let model = serde_json::json!({ "type": "WordLevel", "vocab": vocabulary, "unk_token": "w0" });
+    let json = serde_json::json!({ "version": "1.0", "added_tokens": [], "model": model });
+    Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap()
+}
+
+fn write(folder: &Path, tokenizer: &Tokenizer, documents: &[Vec<u32>], shard_bytes: u64) {
+    let mut writer = Writer::new(folder, "train", tokenizer, shard_bytes);
+    for document in documents {
+        writer.push(document, 10).unwrap();
+    }
+    let written = writer.finish().unwrap();
+    assert_eq!(written.documents as usize, documents.len());
+    assert_eq!(written.text_bytes as usize, 10 * documents.len());
+}
+
+fn seal(folder: &Path) -> Sealed {
+    let recipe = Recipe {
+        stage: "preprocess".to_owned(),
+        stage_version: 1,
+        config: serde_json::json!({}),
+        inputs: BTreeMap::new(),
+        seed: 0,
+        device_class: None,
+    };
+    Unsealed::at(folder, recipe).seal(Outcome::default(), 0.0, Host::default()).unwrap()
+}
+
+fn documents(vocab_size: usize) -> Vec<Vec<u32>> {
+    (0..7_usize).map(|d| (0..3 + d * 2).map(|i| ((d * 977 + i * 31) % vocab_size) as u32).collect()).collect()
+}
+
+#[test]
+fn what_was_written_is_read_over_any_number_of_shards() {
+    // Two bytes a token in the small vocabulary, four in the large one.
+    for (vocab_size, shard_bytes, shards) in [(300, 1 << 20, 1), (300, 20, 4), (300, 1, 7), (70_000, 40, 4)] {
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = tokenizer(vocab_size);
+        let documents = documents(vocab_size);
+        write(folder.path(), &tokenizer, &documents, shard_bytes);
+        fs::write(folder.path().join("tokenizer.json"), tokenizer.to_json()).unwrap();
+        let sealed = seal(folder.path());
+        assert_eq!(sealed.files("train-").len(), shards, "{vocab_size} {shard_bytes}");
+        let split = Split::open(&sealed, "train").unwrap();
+        let all = documents.concat();
+        assert_eq!((split.len(), split.n_documents(), split.bytes()), (all.len(), 7, 70));
+        assert_eq!((split.vocab_size(), split.tokenizer_digest()), (vocab_size, tokenizer.digest()));
+        for (i, document) in documents.iter().enumerate() {
+            assert_eq!(split.document(i), *document);
+        }
+        for start in 0..=all.len() {
+            for end in start..=all.len() {
+                let mut tokens = vec![u32::MAX; end - start];
+                split.copy(start, &mut tokens);
+                assert_eq!(tokens, all[start..end]);
+            }
+        }
+    }
+}
+
+#[test]
+fn any_reader_of_safetensors_reads_a_shard() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &tokenizer(300), &documents(300), 1 << 20);
+    let bytes = fs::read(folder.path().join("train-00000.safetensors")).unwrap();
+    let shard = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tokens = shard.tensor("tokens").unwrap();
+    assert_eq!((tokens.dtype(), tokens.shape()), (safetensors::Dtype::U16, &[63][..]));
+    let expected: Vec<u8> = documents(300).concat().iter().flat_map(|id| (*id as u16).to_le_bytes()).collect();
+    assert_eq!(tokens.data(), expected);
+    let offsets = shard.tensor("document_offsets").unwrap();
+    assert_eq!((offsets.dtype(), offsets.shape()), (safetensors::Dtype::U64, &[8][..]));
+    let expected: Vec<u8> = [0_u64, 3, 8, 15, 24, 35, 48, 63].iter().flat_map(|at| at.to_le_bytes()).collect();
+    assert_eq!(offsets.data(), expected);
+}
+
+#[test]
+fn one_flipped_bit_is_found_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &tokenizer(300), &documents(300), 20);
+    let sealed = seal(folder.path());
+    let path = folder.path().join("train-00002.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let error = Split::open(&sealed, "train").unwrap_err();
+    assert!(matches!(&error, Error::Artifact(artifact::Error::Corrupt { .. })), "{error:?}");
+    assert!(error.to_string().starts_with(&format!("{} is corrupt", path.display())), "{error}");
+}
+
+/// Seals a shard that says what `change` makes of a right one, and expects the error to end so.
+fn check_refused(change: impl FnOnce(&mut serde_json::Value, &mut Vec<u8>), expected: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &tokenizer(300), &documents(300), 1 << 20);
+    let path = folder.path().join("train-00000.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let header_bytes = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header_bytes]).unwrap();
+    let mut data = bytes[8 + header_bytes..].to_vec();
+    change(&mut header, &mut data);
+    let header = header.to_string();
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat();
+    fs::write(&path, bytes).unwrap();
+    let error = Split::open(&seal(folder.path()), "train").unwrap_err().to_string();
+    assert_eq!(error, format!("{} is not a shard that can be used: {expected}", path.display()));
+}
+
+#[test]
+fn a_shard_that_does_not_fit_is_refused_with_both_values() {
+    check_refused(
+        |header, _| header["tokens"]["dtype"] = "I16".into(),
+        "tensor `tokens` has dtype I16, expected U16 or U32",
+    );
+    check_refused(
+        |header, _| header["document_offsets"]["dtype"] = "I64".into(),
+        "tensor `document_offsets` has dtype I64, expected U64",
+    );
+    check_refused(
+        |header, _| header["tokens"]["shape"] = serde_json::json!([7, 9]),
+        "tensor `tokens` has shape [7, 9], expected one dimension, not 0",
+    );
+    check_refused(
+        |header, _| header["__metadata__"]["vocab_size"] = "200".into(),
+        "token 235 at position 26 is not in its vocabulary of 200",
+    );
+    check_refused(|header, _| header["__metadata__"]["split"] = "test".into(), "it is of split test, expected train");
+    check_refused(
+        |header, _| {
+            header["__metadata__"].as_object_mut().unwrap().remove("text_bytes");
+        },
+        "its metadata has no `text_bytes`",
+    );
+    check_refused(
+        |header, _| header["__metadata__"]["text_bytes"] = "many".into(),
+        "its metadata says text_bytes = many, expected a number",
+    );
+    check_refused(
+        |header, _| header["__metadata__"]["tokenizer_digest"] = "abc".into(),
+        "`abc` is not a SHA-256 digest (64 hexadecimal digits)",
+    );
+    check_refused(|_, data| data[8] = 20, "document 1 ends before it begins");
+    check_refused(|_, data| data[56] = 64, "its document offsets run from 0 to 64, its tokens from 0 to 63");
+    check_refused(
+        |header, _| {
+            let tokens = header["tokens"].take();
+            header.as_object_mut().unwrap().remove("tokens");
+            header["other"] = tokens;
+        },
+        "it has no tensor `tokens`",
+    );
+}
+
+#[test]
+fn shards_must_agree_with_each_other_and_with_the_tokenizer() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &tokenizer(300), &documents(300), 1 << 20);
+    fs::rename(folder.path().join("train-00000.safetensors"), folder.path().join("train-00001.safetensors")).unwrap();
+    write(folder.path(), &tokenizer(310), &documents(300), 1 << 20);
+    let path = folder.path().join("train-00001.safetensors");
+    let error = Split::open(&seal(folder.path()), "train").unwrap_err().to_string();
+    let expected = "its vocab_size is 300, the first shard's is 310";
+    assert_eq!(error, format!("{} is not a shard that can be used: {expected}", path.display()));
+
+    fs::write(folder.path().join("tokenizer.json"), tokenizer(300).to_json()).unwrap();
+    let error = Split::open(&seal(folder.path()), "train").unwrap_err().to_string();
+    let (found, expected) = (tokenizer(310).digest(), tokenizer(300).digest());
+    let problem = format!("it was made with tokenizer {found}, the tokenizer.json beside it is {expected}");
+    assert!(error.ends_with(&problem), "{error}");
+}
+
+#[test]
+fn a_split_without_shards_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &tokenizer(300), &documents(300), 1 << 20);
+    let error = Split::open(&seal(folder.path()), "validation").unwrap_err().to_string();
+    let folder = folder.path().display();
+    let expected = "has no validation shards (validation-*.safetensors): is it the artifact of stage preprocess?";
+    assert_eq!(error, format!("{folder} {expected}"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn documents_survive_any_division_into_shards(
+        documents in prop::collection::vec(prop::collection::vec(0_u32..259, 1..30), 1..20),
+        shard_bytes in 1_u64..200,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = Tokenizer::train(&TrainConfig::default(), std::iter::empty::<&str>()).unwrap();
+        write(folder.path(), &tokenizer, &documents, shard_bytes);
+        let split = Split::open(&seal(folder.path()), "train").unwrap();
+        let read: Vec<Vec<u32>> = (0..split.n_documents()).map(|i| split.document(i)).collect();
+        prop_assert_eq!(read, documents);
+    }
+}

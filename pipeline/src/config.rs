@@ -160,7 +160,9 @@ fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
 fn validate(config: &Config) -> Result<(), Box<dyn StdError + Send + Sync>> {
     let named = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if config.name.is_empty() || config.name.starts_with('.') || !config.name.chars().all(named) {
-        return Err(format!("name is \"{}\"; it names folders: use letters, digits, `.`, `_` and `-`", config.name).into());
+        return Err(
+            format!("name is \"{}\"; it names folders: use letters, digits, `.`, `_` and `-`", config.name).into()
+        );
     }
     config.collect.validate()?;
     config.preprocess.validate()?;
@@ -210,17 +212,21 @@ mod tests {
 
     #[test]
     fn errors_name_the_line_and_the_nearest_key() {
-        check(
-            "name = \"a\"\n\nsede = 7",
-            &[],
-            "DIR/pipeline.toml:3: unknown key `sede`; did you mean `seed`?",
-        );
+        check("name = \"a\"\n\nsede = 7", &[], "DIR/pipeline.toml:3: unknown key `sede`; did you mean `seed`?");
         check("seed = 1\n[trian]\n", &[], "DIR/pipeline.toml:2: unknown key `trian`; did you mean `train`?");
-        check("seed = \"many\"", &[], "DIR/pipeline.toml:1: `seed` is the string \"many\"; expected a whole number, 0 or more");
+        check(
+            "seed = \"many\"",
+            &[],
+            "DIR/pipeline.toml:1: `seed` is the string \"many\"; expected a whole number, 0 or more",
+        );
         check("seed = -1", &[], "DIR/pipeline.toml:1: `seed` is the number -1; expected a whole number, 0 or more");
         check("seed = 1\nseed = 2", &[], "DIR/pipeline.toml:2: duplicate key");
         check("name = ", &[], "DIR/pipeline.toml:1: string values must be quoted, expected literal string");
-        check("name = \"a/b\"", &[], "DIR/pipeline.toml:1: a value that cannot be used: name is \"a/b\"; it names folders: use letters, digits, `.`, `_` and `-`");
+        check(
+            "name = \"a/b\"",
+            &[],
+            "DIR/pipeline.toml:1: a value that cannot be used: name is \"a/b\"; it names folders: use letters, digits, `.`, `_` and `-`",
+        );
     }
 
     #[test]
@@ -228,7 +234,11 @@ mod tests {
         check("", &["sede=8"], "--set sede=8: unknown key `sede`; did you mean `seed`?");
         check("", &["seed"], "--set seed: expected key=value");
         check("", &["seed.x=1"], "--set seed.x=1: `seed` is no table");
-        check("", &["name=a/b"], "--set name=a/b: a value that cannot be used: name is \"a/b\"; it names folders: use letters, digits, `.`, `_` and `-`");
+        check(
+            "",
+            &["name=a/b"],
+            "--set name=a/b: a value that cannot be used: name is \"a/b\"; it names folders: use letters, digits, `.`, `_` and `-`",
+        );
         check("", &["seed=x"], "--set seed=x: `seed` is the string \"x\"; expected a whole number, 0 or more");
     }
 

@@ -71,6 +71,11 @@ impl Console {
         self.state().line(text);
     }
 
+    /// Keeps a line in the log alone.
+    pub fn log(&self, text: &str) {
+        self.state().record(text);
+    }
+
     /// Returns where `stage` reports.
     pub fn progress(&self, stage: Stage) -> Progress {
         let console = self.clone();
@@ -240,9 +245,7 @@ fn style(total: u64, unit: &str) -> ProgressStyle {
         format!("{{prefix}}  {{spinner}} {{human_pos}} {unit}  {{elapsed}}  {{wide_msg}}")
     };
     // The templates are ours; the plain bar stands in should one be wrong.
-    ProgressStyle::with_template(&template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("━╸ ")
+    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
 }
 
 /// Lines of libraries (warnings, mostly), printed above the bar.

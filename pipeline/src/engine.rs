@@ -50,7 +50,7 @@ pub fn raw_data(loaded: &Loaded, context: &Context, console: &Console) -> anyhow
     let raw_data = stage::raw_data(&loaded.config, context);
     console.clear();
     raw_data.map_err(|error| match error {
-        StageError::Interrupted => Interrupted { what_now: None }.into(),
+        StageError::Interrupted(text) => Interrupted(text).into(),
         StageError::Failed(error) => anyhow::Error::from_boxed(error),
     })
 }
@@ -86,7 +86,7 @@ pub fn work(
             Decision::Skip(sealed) => (false, "nothing changed".to_owned(), *sealed),
             Decision::Run { recipe, reasons } => {
                 if context.cancel.is_requested() {
-                    return Err(Interrupted { what_now: None }.into());
+                    return Err(Interrupted::default().into());
                 }
                 let reason = in_short(&reasons, REASONS_SHOWN);
                 console.line(&format!("{stage:>10}  runs: {reason}"));
@@ -96,7 +96,7 @@ pub fn work(
                 let outcome = stage.run(planner.config, planner.raw_data, &made, &out, &context);
                 console.clear();
                 let outcome = outcome.map_err(|error| match error {
-                    StageError::Interrupted => Interrupted { what_now: None }.into(),
+                    StageError::Interrupted(text) => Interrupted(text).into(),
                     StageError::Failed(error) => {
                         anyhow::Error::from_boxed(error).context(format!("stage {stage} failed"))
                     }

@@ -35,7 +35,9 @@ pub fn training(config: &Config, made: &Made, store: &Store, device_class: &str)
     let memory = model.training_memory_bytes(train.batch_size / train.micro_batches * parts_at_once, context);
     let (seconds, source) = match earlier_speed(store, device_class) {
         Some((speed, fingerprint)) => (flops / speed, format!("from train {fingerprint}")),
-        None => (flops / (TRAINING_SHARE * product_speed(&config.device)?), "roughly, from a matrix product".to_owned()),
+        None => {
+            (flops / (TRAINING_SHARE * product_speed(&config.device)?), "roughly, from a matrix product".to_owned())
+        }
     };
     let parameters = model.parameters();
     let mut text = format!(
@@ -47,8 +49,12 @@ pub fn training(config: &Config, made: &Made, store: &Store, device_class: &str)
         figures::bytes(memory),
         figures::seconds(seconds),
     );
-    if let Some(there) = made.get(&Stage::Preprocess).and_then(|tokens| count(tokens, "train_tokens")) {
-        text.push_str(&format!("\nthe training split has {} tokens: {:.2} epochs", figures::count(there), tokens / there));
+    if let Some(there) = made.get(&Stage::Preprocess).and_then(|tokens| count(tokens, "tokens_train")) {
+        text.push_str(&format!(
+            "\nthe training split has {} tokens: {:.2} epochs",
+            figures::count(there),
+            tokens / there
+        ));
     }
     Ok(text)
 }
@@ -77,11 +83,7 @@ fn earlier_speed(store: &Store, device_class: &str) -> Option<(f64, String)> {
     let speeds = sealed.iter().filter(|train| train.manifest().recipe.device_class.as_deref() == Some(device_class));
     let newest = speeds.max_by_key(|train| modified(train))?;
     let manifest = newest.manifest();
-    let train: train::Config = serde_json::from_value(manifest.recipe.config.clone()).ok()?;
-    let model = model::checkpoint::load_config(newest.folder()).ok()?;
-    let context = train.model.context_length;
-    let tokens = train.steps as f64 * (train.batch_size * context) as f64;
-    let speed = tokens * model.training_flops_per_token(context) / manifest.wall_seconds;
+    let speed = count(newest, "training_flops")? / manifest.wall_seconds;
     (speed.is_finite() && speed > 0.0).then(|| (speed, manifest.fingerprint.short()))
 }
 

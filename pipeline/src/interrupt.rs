@@ -5,12 +5,15 @@ use artifact::Cancel;
 /// The exit code of a process that was interrupted: 128 and the number of SIGINT, as shells have it.
 pub const EXIT_CODE: u8 = 130;
 
-/// What a command returns when it stopped because somebody asked.
+/// What a command returns when it stopped because somebody asked; its text says how to go on.
 #[derive(Debug, thiserror::Error)]
-#[error("interrupted{}", what_now.as_ref().map_or_else(String::new, |next| format!("; {next}")))]
-pub struct Interrupted {
-    /// How to go on from here, where there is something to go on with.
-    pub what_now: Option<String>,
+#[error("{0}")]
+pub struct Interrupted(pub String);
+
+impl Default for Interrupted {
+    fn default() -> Self {
+        Self("interrupted".to_owned())
+    }
 }
 
 /// Returns a cancel that Ctrl-C, SIGTERM and SIGHUP request. `notice` is called the first time; the second time ends the

@@ -179,9 +179,9 @@ impl Run {
     /// # Errors
     /// When the run has none, or it is gone.
     pub fn artifact(&self, stage: Stage) -> anyhow::Result<Sealed> {
-        let record = self
-            .stage(stage)
-            .with_context(|| format!("run {} has no {} (stage {stage} is not done)", self.record.name, stage.artifact()))?;
+        let record = self.stage(stage).with_context(|| {
+            format!("run {} has no {} (stage {stage} is not done)", self.record.name, stage.artifact())
+        })?;
         Ok(Sealed::open(&self.artifact_folder(record))?)
     }
 
@@ -202,8 +202,7 @@ impl Run {
 /// When the folder cannot be listed.
 pub fn list(store: &Path) -> anyhow::Result<Vec<Run>> {
     let folder = store.join("runs");
-    let mut runs: Vec<Run> =
-        names(&folder)?.iter().filter_map(|name| Run::open(&folder.join(name)).ok()).collect();
+    let mut runs: Vec<Run> = names(&folder)?.iter().filter_map(|name| Run::open(&folder.join(name)).ok()).collect();
     runs.sort_by(|a, b| order(a).cmp(&order(b)));
     Ok(runs)
 }

@@ -36,8 +36,8 @@ pub enum Stage {
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
     /// Somebody asked to stop.
-    #[error("interrupted")]
-    Interrupted,
+    #[error("{0}")]
+    Interrupted(String),
     /// The stage says what is wrong.
     #[error(transparent)]
     Failed(Box<dyn StdError + Send + Sync>),
@@ -47,8 +47,11 @@ pub enum StageError {
 // below them all.
 macro_rules! told_apart {
     ($stage:ident, $result:expr) => {
+        told_apart!($stage, $result, $stage::Error::Interrupted)
+    };
+    ($stage:ident, $result:expr, $interrupted:pat) => {
         $result.map_err(|error| match error {
-            $stage::Error::Interrupted => StageError::Interrupted,
+            $interrupted => StageError::Interrupted(error.to_string()),
             other => StageError::Failed(Box::new(other)),
         })
     };
@@ -75,7 +78,12 @@ impl RawData {
 pub fn raw_data(config: &Config, context: &Context) -> Result<RawData, StageError> {
     let inventory = told_apart!(data_ingest, data_ingest::inventory(&config.collect, context))?;
     let prompts = told_apart!(generate, generate::inputs(&config.generate, context))?;
-    let digests = BTreeMap::from([(Stage::Collect, inventory.inputs()), (Stage::Generate, prompts)]);
+    let tokenizer = told_apart!(preprocess, preprocess::inputs(&config.preprocess, context))?;
+    let digests = BTreeMap::from([
+        (Stage::Collect, inventory.inputs()),
+        (Stage::Preprocess, tokenizer),
+        (Stage::Generate, prompts),
+    ]);
     Ok(RawData { inventory, digests })
 }
 
@@ -84,15 +92,8 @@ pub type Made = BTreeMap<Stage, Sealed>;
 
 impl Stage {
     /// Every stage, in the order of a run.
-    pub const ALL: [Self; 7] = [
-        Self::Collect,
-        Self::Preprocess,
-        Self::Train,
-        Self::Optimize,
-        Self::Evaluate,
-        Self::Generate,
-        Self::Serve,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Collect, Self::Preprocess, Self::Train, Self::Optimize, Self::Evaluate, Self::Generate, Self::Serve];
 
     /// Returns the stage's name, which its table and its folder of artifacts have too.
     pub fn name(self) -> &'static str {
@@ -141,13 +142,7 @@ impl Stage {
     ///
     /// # Errors
     /// The stage whose artifact is missing.
-    pub fn recipe(
-        self,
-        config: &Config,
-        raw_data: &RawData,
-        made: &Made,
-        device_class: &str,
-    ) -> Result<Recipe, Self> {
+    pub fn recipe(self, config: &Config, raw_data: &RawData, made: &Made, device_class: &str) -> Result<Recipe, Self> {
         let mut inputs = raw_data.digests.get(&self).cloned().unwrap_or_default();
         for input in self.inputs() {
             let sealed = made.get(input).ok_or(*input)?;
@@ -189,11 +184,17 @@ impl Stage {
         context: &Context,
     ) -> Result<Outcome, StageError> {
         match self {
-            Self::Collect => told_apart!(data_ingest, data_ingest::run(&config.collect, &raw_data.inventory, out, context)),
+            Self::Collect => {
+                told_apart!(data_ingest, data_ingest::run(&config.collect, &raw_data.inventory, out, context))
+            }
             Self::Preprocess => {
                 told_apart!(preprocess, preprocess::run(&config.preprocess, &made[&Self::Collect], out, context))
             }
-            Self::Train => told_apart!(train, train::run(&config.train, &made[&Self::Preprocess], out, context)),
+            Self::Train => told_apart!(
+                train,
+                train::run(&config.train, &made[&Self::Preprocess], out, context),
+                train::Error::Interrupted | train::Error::InterruptedAt { .. }
+            ),
             Self::Optimize => told_apart!(
                 optimize,
                 optimize::run(&config.optimize, &made[&Self::Train], &made[&Self::Preprocess], out, context)

@@ -36,22 +36,34 @@ pub fn table(run: &Run) -> String {
             format!("{} {}", stage.stage.artifact(), stage.fingerprint.short()),
         ]);
     }
-    for column in table.column_iter_mut().skip(1).take(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    align_right(&mut table, 1..3);
     text_of(&table)
 }
 
-/// Returns the model's bits per byte beside those of gzip and zstd, where the report has them.
+/// Returns the bits per byte of the model, gzip and zstd on the same held-out text, where the report has them.
 pub fn bits_per_byte(report: &Sealed) -> Option<String> {
     let counts = &report.manifest().counts;
-    let figure = |name: &str| counts.get(name).and_then(serde_json::Value::as_f64);
-    Some(format!(
-        "bits per byte on held-out text: model {:.3}, gzip -9 {:.3}, zstd -19 {:.3}",
-        figure("bits_per_byte")?,
-        figure("gzip_bits_per_byte")?,
-        figure("zstd_bits_per_byte")?
-    ))
+    let figure = |name: String| counts.get(&name).and_then(serde_json::Value::as_f64).map(|bits| format!("{bits:.3}"));
+    let mut table = new_table();
+    table.set_header(["bits per byte", "checkpoint", "bundle", "gzip -9", "zstd -19"]);
+    for split in ["validation", "test"] {
+        let checkpoint = figure(format!("checkpoint_{split}_bits_per_byte"))?;
+        table.add_row([
+            split.to_owned(),
+            checkpoint,
+            figure(format!("bundle_{split}_bits_per_byte")).unwrap_or_default(),
+            figure(format!("gzip_9_{split}_bits_per_byte"))?,
+            figure(format!("zstd_19_{split}_bits_per_byte"))?,
+        ]);
+    }
+    align_right(&mut table, 1..5);
+    Some(text_of(&table))
+}
+
+fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
+    for column in table.column_iter_mut().skip(columns.start).take(columns.len()) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
 }
 
 /// Returns the commands to try next, as they would be typed.

@@ -20,7 +20,15 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     (
         "pipeline",
         &[
-            "artifact", "tokenizer", "model", "data-ingest", "preprocess", "train", "optimize", "evaluate", "generate",
+            "artifact",
+            "tokenizer",
+            "model",
+            "data-ingest",
+            "preprocess",
+            "train",
+            "optimize",
+            "evaluate",
+            "generate",
             "serve",
         ],
     ),

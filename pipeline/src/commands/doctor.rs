@@ -112,7 +112,8 @@ fn size(folder: &Path) -> u64 {
 
 /// Says where cargo keeps the sources of crates, which the default dataset is made of.
 fn crate_sources() -> anyhow::Result<()> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| std::env::home_dir().map(|h| h.join(".cargo")));
+    let home =
+        std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| std::env::home_dir().map(|h| h.join(".cargo")));
     let folder = home.unwrap_or_default().join("registry").join("src");
     let registries = fs::read_dir(&folder).into_iter().flatten().flatten();
     let crates: usize = registries.map(|registry| fs::read_dir(registry.path()).map_or(0, Iterator::count)).sum();

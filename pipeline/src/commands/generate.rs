@@ -46,7 +46,7 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
             print_out!("")?;
         }
         if cancel.is_requested() {
-            return Err(Interrupted { what_now: None }.into());
+            return Err(Interrupted::default().into());
         }
         if std::io::stderr().is_terminal() {
             eprintln!("[{}]", speed(&completion));

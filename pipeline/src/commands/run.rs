@@ -89,7 +89,7 @@ fn bring_up_to_date(
     run.record.wall_seconds = started.elapsed().as_secs_f64();
     let made = match result {
         Ok(made) => made,
-        Err(error) => return Err(end_early(run, error, arguments, console)),
+        Err(error) => return Err(end_early(run, error, console)),
     };
     run.record.status = Status::Finished;
     run.save()?;
@@ -103,22 +103,27 @@ fn bring_up_to_date(
 }
 
 /// Records why the run did not finish, and returns the error to show.
-fn end_early(mut run: Run, error: anyhow::Error, arguments: &RunArgs, console: &Console) -> anyhow::Error {
-    let interrupted = error.is::<Interrupted>();
-    run.record.status = if interrupted { Status::Interrupted } else { Status::Failed };
-    run.record.error = (!interrupted).then(|| format!("{error:#}"));
+fn end_early(mut run: Run, error: anyhow::Error, console: &Console) -> anyhow::Error {
+    let interrupted = error.downcast_ref::<Interrupted>().map(ToString::to_string);
+    run.record.status = if interrupted.is_some() { Status::Interrupted } else { Status::Failed };
+    run.record.error = interrupted.is_none().then(|| format!("{error:#}"));
     if let Err(unsaved) = run.save() {
         console.line(&format!("the run's record cannot be kept: {unsaved:#}"));
     }
-    if interrupted {
-        let what_now = "what is done is kept: run the same command again to go on from here".to_owned();
-        return Interrupted { what_now: Some(what_now) }.into();
+    match interrupted {
+        Some(text) if text.contains("again") => error,
+        Some(text) => Interrupted(format!("{text}; what is done is kept: run the same command again to go on")).into(),
+        None => {
+            let log = run.folder.join("log.txt");
+            console.log(&format!("error: {error:#}"));
+            console.line(&format!(
+                "run {} failed; its finished stages are kept, its log is {}",
+                run.record.name,
+                log.display()
+            ));
+            error
+        }
     }
-    console.line(&format!("run {} failed; finished stages are kept, and its log is {}", run.record.name, {
-        run.folder.join("log.txt").display()
-    }));
-    let _ = arguments;
-    error
 }
 
 /// Writes the resolved configuration into the run's folder, such that `run` works from there.
@@ -143,7 +148,8 @@ fn base_from(run: &Run, loaded: &Loaded) -> anyhow::Result<PathBuf> {
         // <base>/<store>/runs/<name>
         return Ok(std::iter::repeat_n("..", depth + 2).collect());
     }
-    std::path::absolute(&loaded.base).with_context(|| format!("cannot find {} for run {}", loaded.base.display(), run.record.name))
+    std::path::absolute(&loaded.base)
+        .with_context(|| format!("cannot find {} for run {}", loaded.base.display(), run.record.name))
 }
 
 /// Copies the report to where people look for it.

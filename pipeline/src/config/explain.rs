@@ -73,7 +73,11 @@ fn plain(phrase: &str) -> String {
         other => {
             return match other.split_once(' ') {
                 Some(("integer" | "floating" | "boolean", rest)) => {
-                    format!("{} {}", if other.starts_with('b') { "value" } else { "number" }, rest.trim_start_matches("point "))
+                    format!(
+                        "{} {}",
+                        if other.starts_with('b') { "value" } else { "number" },
+                        rest.trim_start_matches("point ")
+                    )
                 }
                 _ => other.strip_prefix("struct ").map_or_else(|| other.to_owned(), |_| "a table".to_owned()),
             };
@@ -98,7 +102,8 @@ fn unknown_key(key: Option<&str>, rest: &str) -> String {
     if let Some(elsewhere) = everywhere.iter().find(|known| known.rsplit('.').next() == Some(unknown)) {
         return format!("unknown key `{key}`; did you mean `{elsewhere}`?");
     }
-    let owner = if table.is_empty() { "the top level".to_owned() } else { format!("[{}]", table.trim_end_matches('.')) };
+    let owner =
+        if table.is_empty() { "the top level".to_owned() } else { format!("[{}]", table.trim_end_matches('.')) };
     format!("unknown key `{key}`; {owner} has {}", known.join(", "))
 }
 

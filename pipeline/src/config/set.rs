@@ -14,8 +14,7 @@ pub fn apply(config: Config, path: &Path, text: &str, overrides: &[String]) -> R
         message: e.message().to_owned(),
     })?;
     for assignment in overrides {
-        let wrong =
-            |message: String| ConfigError::NotUnderstood { place: format!("--set {assignment}"), message };
+        let wrong = |message: String| ConfigError::NotUnderstood { place: format!("--set {assignment}"), message };
         let (key, value) = assignment.split_once('=').ok_or_else(|| wrong("expected key=value".to_owned()))?;
         let mut first_error = None;
         let mut accepted = false;

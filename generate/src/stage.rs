@@ -1,0 +1,135 @@
+//! Stage `generate`: prompts in, `samples.jsonl` out.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use artifact::{Context, Digest, Outcome, Sealed, Unsealed, file};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{Config, Error, FinishReason, Generator, prompts};
+
+/// The stage's name.
+pub const NAME: &str = "generate";
+/// Raised whenever the same inputs would give other samples.
+pub const VERSION: u32 = 1;
+
+/// The file that the samples are written to.
+const SAMPLES: &str = "samples.jsonl";
+/// Characters of a sample that are shown as it is made. A guess at what fits on a line.
+const PREVIEW_CHARACTERS: usize = 90;
+
+/// One line of `samples.jsonl`. No times: the file is the same each time it is made.
+#[derive(Debug, Serialize)]
+struct Sample<'a> {
+    prompt: &'a str,
+    text: &'a str,
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    finish_reason: FinishReason,
+    seed: u64,
+}
+
+/// Returns the digests of what the stage reads beside the bundle: the prompts file, where there is one.
+///
+/// # Errors
+/// When that file cannot be read.
+pub fn inputs(config: &Config, context: &Context) -> Result<BTreeMap<String, Digest>, Error> {
+    let Some(path) = prompts::file(config, &context.base) else { return Ok(BTreeMap::new()) };
+    let (digest, _) = Digest::of_file(&path)?;
+    Ok(BTreeMap::from([("prompts file".to_owned(), digest)]))
+}
+
+/// Continues every prompt with the model in `bundle`, and writes `samples.jsonl`. Sample number `i`, counted from 0 over
+/// all of them, has the seed `context.seed + i`.
+///
+/// # Errors
+/// When the bundle is not what was sealed, a prompt cannot be read, or the disk refuses.
+pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
+    config.validate()?;
+    out.clear()?;
+    let prompts = prompts::read(config, &context.base)?;
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        bundle.verified(name)?;
+    }
+    let generator = Generator::open(bundle.folder(), &context.device)?;
+    let n_samples = prompts.len() * config.samples_per_prompt;
+    let mut lines = Vec::new();
+    let (mut prompt_tokens, mut completion_tokens) = (0, 0);
+    context.progress.begin("samples", n_samples as u64, "samples");
+    let numbered = (0..n_samples).zip(prompts.iter().flat_map(|p| std::iter::repeat_n(p, config.samples_per_prompt)));
+    for (i, prompt) in numbered {
+        let sampling = config.sampling(context.seed.wrapping_add(i as u64));
+        let completion = generator.generate(prompt, &sampling, &mut |_| {
+            if context.cancel.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if context.cancel.is_requested() {
+            return Err(Error::Interrupted);
+        }
+        prompt_tokens += completion.prompt_tokens;
+        completion_tokens += completion.completion_tokens;
+        let sample = Sample {
+            prompt,
+            text: &completion.text,
+            prompt_tokens: completion.prompt_tokens,
+            completion_tokens: completion.completion_tokens,
+            finish_reason: completion.finish_reason,
+            seed: sampling.seed,
+        };
+        serde_json::to_writer(&mut lines, &sample)?;
+        lines.push(b'\n');
+        if i % config.samples_per_prompt == 0 {
+            context.progress.line(&preview(prompt, &completion.text));
+        }
+        context.progress.figures(&format!("{:.0} tokens/s", completion.tokens_per_second()));
+        context.progress.position(i as u64 + 1);
+    }
+    file::write_atomically(&out.path(SAMPLES), &lines)?;
+    let counts = [
+        ("prompts", prompts.len()),
+        ("samples", n_samples),
+        ("prompt_tokens", prompt_tokens),
+        ("completion_tokens", completion_tokens),
+    ];
+    Ok(Outcome {
+        counts: counts.map(|(name, count)| (name.to_owned(), Value::from(count))).into_iter().collect::<Map<_, _>>(),
+        headline: format!("{} samples, {} tokens", grouped(n_samples), grouped(completion_tokens)),
+        device: model::device::describe(&context.device)?,
+        ..Outcome::default()
+    })
+}
+
+/// Returns the beginning of a sample on one line.
+fn preview(prompt: &str, text: &str) -> String {
+    let whole: String = format!("{prompt}{text}").split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut characters = whole.chars();
+    let shown: String = characters.by_ref().take(PREVIEW_CHARACTERS).collect();
+    if characters.next().is_some() { format!("{shown}…") } else { shown }
+}
+
+/// Returns a number with a comma between groups of three digits.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_previews_are_for_people() {
+        for (number, expected) in [(0, "0"), (999, "999"), (1280, "1,280"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), expected);
+        }
+        assert_eq!(preview("fn main() {", "\n    let x = 1;\n}"), "fn main() { let x = 1; }");
+        assert_eq!(preview("", &"é".repeat(91)), format!("{}…", "é".repeat(90)));
+    }
+}

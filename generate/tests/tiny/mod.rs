@@ -1,0 +1,40 @@
+//! A tokenizer trained on a few lines, and random models that know its tokens.
+
+use generate::Generator;
+use model::{Family, ModelConfig, Transformer};
+use tokenizer::{Tokenizer, TrainConfig};
+
+/// Text with characters of one to four bytes.
+const TEXT: &str = "fn main() {\n    let mut total = 0;\n    println!(\"é → 日本 🦀 {total}\");\n}\n\
+                    /// Returns the sum.\npub struct Sum<T> { total: T }\nimpl<T> Sum<T> {}\nuse std::fmt;\n";
+
+pub fn tokenizer() -> Tokenizer {
+    let config = TrainConfig { vocab_size: 320, ..TrainConfig::default() };
+    Tokenizer::train(&config, std::iter::repeat_n(TEXT, 4)).unwrap()
+}
+
+pub fn model(family: Family, context_length: usize, tokenizer: &Tokenizer) -> Transformer {
+    let config = ModelConfig {
+        family,
+        vocab_size: tokenizer.vocab_size(),
+        d_model: 32,
+        n_layer: 2,
+        n_head: 4,
+        n_kv_head: if family == Family::Qwen3 { 2 } else { 4 },
+        head_dim: 8,
+        d_ff: 64,
+        context_length,
+        rope_theta: 10_000.0,
+        norm_epsilon: 1e-6,
+        tied_embeddings: true,
+        end_of_text: tokenizer.end_of_text(),
+    };
+    Transformer::init(&config, 7, &model::device::resolve("cpu").unwrap())
+}
+
+#[allow(dead_code)] // Not every test that uses this module needs one.
+pub fn generator(family: Family, context_length: usize) -> Generator {
+    let tokenizer = tokenizer();
+    let model = model(family, context_length, &tokenizer);
+    Generator::new(model, tokenizer, model::device::resolve("cpu").unwrap()).unwrap()
+}

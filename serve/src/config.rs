@@ -1,0 +1,154 @@
+//! The table `[serve]`.
+
+use axum::http::HeaderValue;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::Error;
+
+/// The table `[serve]`: where to listen, what a request may ask, and what the deployment check sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The address to listen on; `0.0.0.0` for every network this machine is in. Default: `127.0.0.1`, this machine alone.
+    pub host: String,
+    /// The port to listen on; 0 takes any free one. Default: 8080.
+    pub port: u16,
+    /// The name that clients know the model by. Default: `pipeline`.
+    pub model_name: String,
+    /// Requests that may wait while another is being answered; one more is told to come back later. Default: 32.
+    pub max_queue: usize,
+    /// The longest request body in bytes. Default: 1,048,576.
+    pub max_body_bytes: usize,
+    /// The most tokens one text may have. Default: 4096.
+    pub max_tokens: usize,
+    /// The most texts one request may ask for: `n` times the number of prompts. Default: 16.
+    pub max_choices: usize,
+    /// Seconds that requests under way may take to finish once the server is told to stop. Default: 10.
+    pub shutdown_seconds: u64,
+    /// Names, beside `localhost` and `host`, that requests may call this server by in their `Host` header; addresses
+    /// always may. `*` lets every name in, and with it every web page that points a name at this machine. Default: none.
+    pub allowed_hosts: Vec<String>,
+    /// Origins such as `https://example.org` whose web pages may call this server from a browser; `*` for all. Default: none.
+    pub cors_origins: Vec<String>,
+    /// The prompt of the deployment check. Default: `fn main() {`.
+    pub check_prompt: String,
+    /// Streamed requests that the deployment check measures. Default: 3.
+    pub check_requests: usize,
+    /// Tokens that each of them asks for. Default: 64.
+    pub check_max_tokens: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 8080,
+            model_name: "pipeline".to_owned(),
+            max_queue: 32,
+            max_body_bytes: 1 << 20,
+            max_tokens: 4096,
+            max_choices: 16,
+            shutdown_seconds: 10,
+            allowed_hosts: Vec::new(),
+            cors_origins: Vec::new(),
+            check_prompt: "fn main() {".to_owned(),
+            check_requests: 3,
+            check_max_tokens: 64,
+        }
+    }
+}
+
+impl Config {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// Names the first key that cannot be used.
+    pub fn validate(&self) -> Result<(), Error> {
+        let wrong = |key, expected: &str, found: String| Err(Error::Config { key, expected: expected.to_owned(), found });
+        let positive = [
+            ("max_queue", self.max_queue),
+            ("max_body_bytes", self.max_body_bytes),
+            ("max_tokens", self.max_tokens),
+            ("max_choices", self.max_choices),
+            ("check_requests", self.check_requests),
+            ("check_max_tokens", self.check_max_tokens),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                return wrong(key, "at least 1", "0".to_owned());
+            }
+        }
+        if self.max_queue > MAX_QUEUE {
+            return wrong("max_queue", &format!("at most {MAX_QUEUE}"), self.max_queue.to_string());
+        }
+        if self.check_max_tokens > self.max_tokens {
+            let expected = format!("at most serve.max_tokens, {}", self.max_tokens);
+            return wrong("check_max_tokens", &expected, self.check_max_tokens.to_string());
+        }
+        if self.host.is_empty() {
+            return wrong("host", "an address or a name", "empty".to_owned());
+        }
+        if self.model_name.is_empty() {
+            return wrong("model_name", "a name", "empty".to_owned());
+        }
+        for origin in self.cors_origins.iter().filter(|origin| *origin != "*") {
+            let is_origin = origin.split_once("://").is_some_and(|(scheme, host)| {
+                !scheme.is_empty() && !host.is_empty() && !host.contains('/')
+            });
+            if !is_origin || HeaderValue::from_str(origin).is_err() {
+                return wrong("cors_origins", "origins such as `https://example.org`, or `*`", format!("`{origin}`"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what the deployment check depends on, as JSON for the fingerprint.
+    pub fn fingerprint_value(&self) -> serde_json::Value {
+        json!({
+            "model_name": self.model_name,
+            "max_tokens": self.max_tokens,
+            "max_body_bytes": self.max_body_bytes,
+            "check_prompt": self.check_prompt,
+            "check_requests": self.check_requests,
+            "check_max_tokens": self.check_max_tokens,
+        })
+    }
+}
+
+/// More waiting requests than anybody would wait for; keeps the queue's memory small.
+const MAX_QUEUE: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_values_are_named() {
+        let default = Config::default;
+        let origin = |origin: &str| Config { cors_origins: vec![origin.to_owned()], ..default() };
+        let cases = [
+            (Config { max_queue: 0, ..default() }, "serve.max_queue must be at least 1, not 0"),
+            (Config { max_queue: 1 << 40, ..default() }, "serve.max_queue must be at most 65536, not 1099511627776"),
+            (
+                Config { check_max_tokens: 5000, ..default() },
+                "serve.check_max_tokens must be at most serve.max_tokens, 4096, not 5000",
+            ),
+            (Config { host: String::new(), ..default() }, "serve.host must be an address or a name, not empty"),
+            (
+                origin("example.org"),
+                "serve.cors_origins must be origins such as `https://example.org`, or `*`, not `example.org`",
+            ),
+            (
+                origin("https://example.org/"),
+                "serve.cors_origins must be origins such as `https://example.org`, or `*`, not `https://example.org/`",
+            ),
+        ];
+        for (config, expected) in cases {
+            assert_eq!(config.validate().unwrap_err().to_string(), expected);
+        }
+        for config in [default(), origin("*"), origin("http://localhost:3000")] {
+            config.validate().unwrap();
+        }
+    }
+}

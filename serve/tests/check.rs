@@ -1,0 +1,94 @@
+//! The stage: a deployment check of a sealed bundle.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use artifact::{Context, Host, Outcome, Recipe, Sealed, Store};
+use model::{Dtype, Family, ModelConfig, Transformer};
+use serde_json::Value;
+use serve::{Config, Error};
+use tokenizer::{Tokenizer, TrainConfig};
+
+fn recipe(stage: &str) -> Recipe {
+    Recipe {
+        stage: stage.to_owned(),
+        stage_version: 1,
+        config: Value::Null,
+        inputs: BTreeMap::new(),
+        seed: 1,
+        device_class: None,
+    }
+}
+
+/// Seals a random model; `weight` changes its weights.
+fn bundle(root: &Path, weight: impl Fn(&mut Vec<u8>)) -> Sealed {
+    let out = Store::new(root).begin(recipe("optimize")).unwrap();
+    let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
+    let tokenizer = Tokenizer::train(&config, std::iter::repeat_n("fn main() { let total = 0; }\n", 4)).unwrap();
+    tokenizer.write_hugging_face(out.folder(), 64).unwrap();
+    let config = ModelConfig {
+        family: Family::Gpt2,
+        vocab_size: tokenizer.vocab_size(),
+        d_model: 16,
+        n_layer: 1,
+        n_head: 2,
+        n_kv_head: 2,
+        head_dim: 8,
+        d_ff: 32,
+        context_length: 64,
+        rope_theta: 10_000.0,
+        norm_epsilon: 1e-5,
+        tied_embeddings: true,
+        end_of_text: tokenizer.end_of_text(),
+    };
+    let model = Transformer::init(&config, 7, &model::device::resolve("cpu").unwrap());
+    model::checkpoint::save(&model, out.folder(), Dtype::F32).unwrap();
+    let path = out.path("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    weight(&mut bytes);
+    fs::write(path, bytes).unwrap();
+    out.seal(Outcome::default(), 0.0, Host::default()).unwrap()
+}
+
+#[test]
+fn a_server_that_works_is_measured_and_recorded() {
+    let root = tempfile::tempdir().unwrap();
+    let bundle = bundle(root.path(), |_| ());
+    let out = Store::new(root.path()).begin(recipe("serve")).unwrap();
+    let outcome = serve::run(&Config::default(), &bundle, &out, &Context::quiet(3)).unwrap();
+    assert!(outcome.headline.starts_with("first token ") && outcome.headline.ends_with(" tokens/s"), "{}", outcome.headline);
+    assert_eq!(outcome.volatile, ["service.json"]);
+    assert_eq!(outcome.counts["requests"], 8);
+    let record: Value = serde_json::from_slice(&fs::read(out.path("service.json")).unwrap()).unwrap();
+    let requests = record["requests"].as_array().unwrap();
+    let statuses: Vec<u64> = requests.iter().map(|request| request["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 400]);
+    assert!(record["first_token_seconds"]["median"].as_f64().unwrap() > 0.0);
+    assert!(record["tokens_per_second"]["median"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_server_that_answers_wrongly_fails_the_stage() {
+    let root = tempfile::tempdir().unwrap();
+    // The last number of the last tensor becomes NaN.
+    let bundle = bundle(root.path(), |bytes| {
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    });
+    let out = Store::new(root.path()).begin(recipe("serve")).unwrap();
+    let error = serve::run(&Config::default(), &bundle, &out, &Context::quiet(3)).unwrap_err();
+    assert!(matches!(error, Error::WrongAnswer { .. }), "{error}");
+    assert!(error.to_string().contains("not finite"), "{error}");
+}
+
+#[test]
+fn a_wish_to_stop_is_heard() {
+    let root = tempfile::tempdir().unwrap();
+    let bundle = bundle(root.path(), |_| ());
+    let out = Store::new(root.path()).begin(recipe("serve")).unwrap();
+    let context = Context::quiet(3);
+    context.cancel.request();
+    let error = serve::run(&Config::default(), &bundle, &out, &context).unwrap_err();
+    assert!(matches!(error, Error::Interrupted), "{error}");
+}

@@ -1,0 +1,421 @@
+//! A real server on a free port, a tiny random model, and clients of every kind.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use artifact::Cancel;
+use model::{Dtype, Family, ModelConfig, Transformer};
+use serde_json::{Value, json};
+use serve::{Config, Error, bind, serve_on};
+use tempfile::TempDir;
+use tokenizer::{Tokenizer, TrainConfig};
+use ureq::Agent;
+
+const TEXT: &str = "fn main() {\n    let mut total = 0;\n    println!(\"é → 日本 🦀 {total}\");\n}\n\
+                    /// Returns the sum.\npub struct Sum<T> { total: T }\nimpl<T> Sum<T> {}\nuse std::fmt;\n";
+
+/// Writes a random model that never ends a text by itself, as far as a test can wait.
+fn write_model(folder: &Path) {
+    let config = TrainConfig { vocab_size: 320, ..TrainConfig::default() };
+    let tokenizer = Tokenizer::train(&config, std::iter::repeat_n(TEXT, 4)).unwrap();
+    tokenizer.write_hugging_face(folder, 128).unwrap();
+    let config = ModelConfig {
+        family: Family::Qwen3,
+        vocab_size: tokenizer.vocab_size(),
+        d_model: 32,
+        n_layer: 2,
+        n_head: 4,
+        n_kv_head: 2,
+        head_dim: 8,
+        d_ff: 64,
+        context_length: 128,
+        rope_theta: 10_000.0,
+        norm_epsilon: 1e-6,
+        tied_embeddings: true,
+        end_of_text: None,
+    };
+    let model = Transformer::init(&config, 7, &model::device::resolve("cpu").unwrap());
+    model::checkpoint::save(&model, folder, Dtype::F32).unwrap();
+}
+
+struct Server {
+    address: SocketAddr,
+    cancel: Cancel,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+    agent: Agent,
+    _folder: TempDir,
+}
+
+impl Server {
+    fn start(config: Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_model(folder.path());
+        let config = Config { port: 0, max_tokens: 1_000_000, shutdown_seconds: 1, ..config };
+        let listener = bind(&config).unwrap();
+        let address = listener.local_addr().unwrap();
+        let cancel = Cancel::default();
+        let (path, wish) = (folder.path().to_owned(), cancel.clone());
+        let thread = std::thread::spawn(move || serve_on(listener, &path, &config, "cpu", &wish));
+        let agent = Agent::config_builder().proxy(None).http_status_as_error(false);
+        let agent = agent.timeout_global(Some(Duration::from_secs(60))).build().new_agent();
+        Self { address, cancel, thread: Some(thread), agent, _folder: folder }
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        read(self.agent.get(format!("http://{}{path}", self.address)).call().unwrap())
+    }
+
+    fn post(&self, body: &Value) -> (u16, Value) {
+        read(self.agent.post(format!("http://{}/v1/completions", self.address)).send_json(body).unwrap())
+    }
+
+    /// Sends a request and leaves the answer in the socket.
+    fn send(&self, body: &Value) -> TcpStream {
+        let body = body.to_string();
+        let head = format!(
+            "POST /v1/completions HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all((head + &body).as_bytes()).unwrap();
+        stream
+    }
+
+    /// Sends raw bytes and returns the status and the whole answer.
+    fn raw(&self, request: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        (answer[9..12].parse().unwrap(), answer)
+    }
+
+    /// The data of every event of a streamed answer.
+    fn stream(&self, body: &Value) -> Vec<String> {
+        data(BufReader::new(self.send(body)))
+    }
+
+    fn wait_for_load(&self, running: u64, waiting: u64) {
+        let start = Instant::now();
+        loop {
+            let load = self.get("/health").1["requests"].clone();
+            if (load["running"].as_u64(), load["waiting"].as_u64()) == (Some(running), Some(waiting)) {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "still {load}, not {running} and {waiting}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn stop(&mut self) -> (Result<(), Error>, Duration) {
+        let start = Instant::now();
+        self.cancel.request();
+        let served = self.thread.take().unwrap().join().unwrap();
+        (served, start.elapsed())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.stop().0.unwrap();
+        }
+    }
+}
+
+fn read(response: ureq::http::Response<ureq::Body>) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let mut text = String::new();
+    response.into_body().into_reader().read_to_string(&mut text).unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+fn data(reader: impl BufRead) -> Vec<String> {
+    let mut events = Vec::new();
+    for line in reader.lines() {
+        let line = line.unwrap();
+        if let Some(data) = line.strip_prefix("data: ") {
+            events.push(data.to_owned());
+            if data == "[DONE]" || data.starts_with("{\"error\"") {
+                break;
+            }
+        }
+    }
+    events
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_plain_answer_has_openais_shape() {
+    let server = Server::start(Config::default());
+    let (status, answer) = server.post(&json!({"model": "pipeline", "prompt": "fn main() {", "max_tokens": 5, "seed": 1}));
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(keys(&answer), ["id", "object", "created", "model", "choices", "usage"]);
+    assert!(answer["id"].as_str().unwrap().starts_with("cmpl-"));
+    assert_eq!((&answer["object"], &answer["model"]), (&json!("text_completion"), &json!("pipeline")));
+    assert!(answer["created"].as_u64().unwrap() > 1_700_000_000);
+    let choice = &answer["choices"][0];
+    assert_eq!(keys(choice), ["text", "index", "logprobs", "finish_reason"]);
+    assert_eq!((&choice["index"], &choice["logprobs"], &choice["finish_reason"]), (&json!(0), &Value::Null, &json!("length")));
+    let usage = &answer["usage"];
+    let total = usage["prompt_tokens"].as_u64().unwrap() + 5;
+    assert_eq!((&usage["completion_tokens"], &usage["total_tokens"]), (&json!(5), &json!(total)));
+}
+
+#[test]
+fn several_prompts_and_texts_are_numbered_and_echoed() {
+    let server = Server::start(Config::default());
+    let question = json!({"prompt": ["let a", "let b"], "n": 2, "echo": true, "max_tokens": 4, "seed": 9});
+    let (status, answer) = server.post(&question);
+    assert_eq!(status, 200, "{answer}");
+    let choices = answer["choices"].as_array().unwrap();
+    let starts: Vec<(u64, bool, bool)> = choices
+        .iter()
+        .map(|choice| {
+            let text = choice["text"].as_str().unwrap();
+            (choice["index"].as_u64().unwrap(), text.starts_with("let a"), text.starts_with("let b"))
+        })
+        .collect();
+    assert_eq!(starts, [(0, true, false), (1, true, false), (2, false, true), (3, false, true)]);
+    let (_, single) = server.post(&json!({"prompt": "let a", "max_tokens": 4, "seed": 9}));
+    let prompt_tokens = single["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert_eq!(answer["usage"]["prompt_tokens"], 2 * prompt_tokens, "a prompt counts once");
+    assert_eq!(answer["usage"]["completion_tokens"], 16);
+    let (_, second) = server.post(&json!({"prompt": "let a", "max_tokens": 4, "seed": 10}));
+    assert_eq!(choices[1]["text"].as_str().unwrap(), format!("let a{}", second["choices"][0]["text"].as_str().unwrap()));
+    let (_, only_echo) = server.post(&json!({"prompt": "let a", "max_tokens": 0, "echo": true}));
+    assert_eq!(only_echo["choices"][0]["text"], "let a");
+    let mut streamed = vec![String::new(); 4];
+    let mut question = question;
+    question["stream"] = json!(true);
+    for event in server.stream(&question).iter().filter(|event| *event != "[DONE]") {
+        let piece: Value = serde_json::from_str(event).unwrap();
+        let choice = &piece["choices"][0];
+        streamed[choice["index"].as_u64().unwrap() as usize] += choice["text"].as_str().unwrap();
+    }
+    let whole: Vec<&str> = choices.iter().map(|choice| choice["text"].as_str().unwrap()).collect();
+    assert_eq!(streamed, whole);
+}
+
+#[test]
+fn a_streamed_answer_is_the_plain_one_in_pieces() {
+    let server = Server::start(Config::default());
+    let mut question = json!({"prompt": "pub struct", "max_tokens": 60, "seed": 3, "stop": ["zzzz", "\u{0}\u{0}"]});
+    let (_, plain) = server.post(&question);
+    question["stream"] = json!(true);
+    let events = server.stream(&question);
+    let (last, pieces) = events.split_last().unwrap();
+    assert_eq!(last, "[DONE]");
+    let pieces: Vec<Value> = pieces.iter().map(|piece| serde_json::from_str(piece).unwrap()).collect();
+    assert!(pieces.len() > 10, "{} pieces", pieces.len());
+    let text: String = pieces.iter().map(|piece| piece["choices"][0]["text"].as_str().unwrap()).collect();
+    assert_eq!(text, plain["choices"][0]["text"]);
+    for piece in &pieces {
+        assert_eq!(keys(piece), ["id", "object", "created", "model", "choices"]);
+        assert_eq!(keys(&piece["choices"][0]), ["text", "index", "logprobs", "finish_reason"]);
+        assert_eq!(piece["id"], pieces[0]["id"]);
+    }
+    let reasons: Vec<&Value> = pieces.iter().map(|piece| &piece["choices"][0]["finish_reason"]).collect();
+    assert!(reasons[..reasons.len() - 1].iter().all(|reason| reason.is_null()));
+    assert_eq!(*reasons[reasons.len() - 1], plain["choices"][0]["finish_reason"]);
+
+    question["stream_options"] = json!({"include_usage": true});
+    let events = server.stream(&question);
+    let pieces: Vec<Value> = events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
+    let (last, others) = pieces.split_last().unwrap();
+    assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &plain["usage"]));
+    assert!(others.iter().all(|piece| piece.get("usage") == Some(&Value::Null)));
+}
+
+#[test]
+fn the_other_paths_answer() {
+    let server = Server::start(Config::default());
+    let (status, health) = server.get("/health");
+    assert_eq!((status, &health["status"]), (200, &json!("ok")));
+    assert_eq!((&health["model"]["context_length"], &health["model"]["family"]), (&json!(128), &json!("qwen3")));
+    let (status, models) = server.get("/v1/models");
+    assert_eq!((status, &models["object"], &models["data"][0]["id"]), (200, &json!("list"), &json!("pipeline")));
+    assert_eq!(keys(&models["data"][0]), ["id", "object", "created", "owned_by"]);
+    assert_eq!(server.get("/v1/models/pipeline").1, models["data"][0]);
+    let (status, page) = server.get("/");
+    assert!(status == 200 && page.as_str().unwrap().contains("</html>"));
+    let (status, description) = server.get("/openapi.json");
+    assert_eq!((status, description["paths"]["/v1/completions"]["post"].is_object()), (200, true));
+}
+
+#[test]
+fn wrong_requests_get_openais_errors() {
+    let server = Server::start(Config { max_body_bytes: 2000, ..Config::default() });
+    let of = |answer: (u16, Value)| {
+        let (status, body) = answer;
+        let error = &body["error"];
+        assert_eq!(keys(error), ["message", "type", "param", "code"], "{body}");
+        let text = |key: &str| error[key].as_str().unwrap_or("").to_owned();
+        (status, text("type"), text("param"), text("code"))
+    };
+    let expect = |status: u16, param: &str, code: &str| {
+        (status, "invalid_request_error".to_owned(), param.to_owned(), code.to_owned())
+    };
+    let cases = [
+        (json!({"temperature": "hot"}), expect(400, "temperature", "invalid_type")),
+        (json!({"temperature": 3}), expect(400, "temperature", "invalid_value")),
+        (json!({"logprobs": 5}), expect(400, "logprobs", "unsupported_parameter")),
+        (json!({"model": "gpt-4"}), expect(404, "model", "model_not_found")),
+        (json!([1]), expect(400, "", "")),
+        (json!({"prompt": "x".repeat(3000)}), expect(413, "", "")),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(of(server.post(&body)), expected);
+    }
+    assert_eq!(of(server.get("/v1/chat")), expect(404, "", ""));
+    assert_eq!(of(server.get("/v1/models/other")), expect(404, "model", "model_not_found"));
+    assert_eq!(of(server.get("/v1/completions")), expect(405, "", ""));
+    let url = format!("http://{}/v1/completions", server.address);
+    let plain_text = server.agent.post(&url).content_type("text/plain").send("{}").unwrap();
+    assert_eq!(of(read(plain_text)), expect(415, "", ""));
+    let broken = server.agent.post(&url).content_type("application/json; charset=utf-8").send("{\"prompt\"").unwrap();
+    assert_eq!(of(read(broken)), expect(400, "", ""));
+}
+
+#[test]
+fn pages_of_other_sites_are_kept_out() {
+    let question = "Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+    let ask = |server: &Server, host: &str, origin: &str| {
+        server.raw(&format!("POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n{question}"))
+    };
+    let preflight = |server: &Server, origin: &str| {
+        let head = "OPTIONS /v1/completions HTTP/1.1\r\nHost: localhost\r\nAccess-Control-Request-Method: POST";
+        server.raw(&format!("{head}\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n")).1.to_lowercase()
+    };
+    let server = Server::start(Config::default());
+    let (status, answer) = ask(&server, "evil.example", "http://evil.example");
+    assert_eq!(status, 403);
+    assert!(answer.contains("does not answer to the name `evil.example`"), "{answer}");
+    let (status, answer) = ask(&server, "localhost", "http://evil.example");
+    assert_eq!(status, 200, "not a browser's business: {answer}");
+    assert!(!answer.to_lowercase().contains("access-control"), "{answer}");
+    assert!(!preflight(&server, "http://evil.example").contains("access-control-allow"));
+
+    let origin = "https://friend.example".to_owned();
+    let server = Server::start(Config {
+        cors_origins: vec![origin],
+        allowed_hosts: vec!["model.example".to_owned()],
+        ..Config::default()
+    });
+    assert_eq!(ask(&server, "model.example:80", "x").0, 200);
+    assert!(preflight(&server, "https://friend.example").contains("access-control-allow-origin: https://friend.example"));
+    assert!(!preflight(&server, "https://evil.example").contains("access-control-allow-origin"));
+}
+
+#[test]
+fn a_client_that_leaves_cancels_its_text() {
+    let server = Server::start(Config::default());
+    let endless = |stream: bool| json!({"prompt": "fn", "max_tokens": 1_000_000, "stream": stream});
+    let client = server.send(&endless(true));
+    let mut reader = BufReader::new(client);
+    let mut line = String::new();
+    while !line.starts_with("data: ") {
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+    }
+    assert_eq!(server.get("/health").1["requests"]["running"], 1);
+    drop(reader);
+    server.wait_for_load(0, 0);
+    let client = server.send(&endless(false));
+    server.wait_for_load(1, 0);
+    drop(client);
+    server.wait_for_load(0, 0);
+}
+
+#[test]
+fn one_request_too_many_is_told_to_come_back() {
+    let server = Server::start(Config { max_queue: 1, ..Config::default() });
+    let endless = json!({"prompt": "fn", "max_tokens": 1_000_000, "stream": true});
+    let running = server.send(&endless);
+    server.wait_for_load(1, 0);
+    let waiting = server.send(&endless);
+    server.wait_for_load(1, 1);
+    let mut refused = BufReader::new(server.send(&json!({"prompt": "fn"})));
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        refused.read_line(&mut head).unwrap();
+    }
+    assert!(head.starts_with("HTTP/1.1 429 ") && head.to_lowercase().contains("retry-after: 1"), "{head}");
+    let (_, problem) = server.post(&json!({"prompt": "fn"}));
+    assert_eq!((&problem["error"]["type"], &problem["error"]["code"]), (&json!("rate_limit_error"), &json!("queue_full")));
+    drop((running, waiting));
+    server.wait_for_load(0, 0);
+    assert_eq!(server.post(&json!({"prompt": "fn"})).0, 200);
+}
+
+#[test]
+fn requests_at_the_same_time_do_not_mix() {
+    let server = Server::start(Config::default());
+    let question = |seed: u64| json!({"prompt": "let x =", "max_tokens": 20, "seed": seed});
+    let text = |answer: Value| answer["choices"][0]["text"].as_str().unwrap().to_owned();
+    let one_by_one: Vec<String> = (0..8).map(|seed| text(server.post(&question(seed)).1)).collect();
+    let at_once: Vec<String> = std::thread::scope(|scope| {
+        let server = &server;
+        let clients: Vec<_> = (0..8).map(|seed| scope.spawn(move || server.post(&question(seed)).1)).collect();
+        clients.into_iter().map(|client| text(client.join().unwrap())).collect()
+    });
+    assert_eq!(at_once, one_by_one);
+    assert_ne!(one_by_one[0], one_by_one[1]);
+}
+
+#[test]
+fn a_server_that_stops_finishes_what_it_began() {
+    let mut server = Server::start(Config::default());
+    let client = server.send(&json!({"prompt": "fn", "max_tokens": 300, "stream": true}));
+    server.wait_for_load(1, 0);
+    let (served, _) = server.stop();
+    served.unwrap();
+    assert_eq!(data(BufReader::new(client)).last().unwrap(), "[DONE]");
+    assert!(TcpStream::connect(server.address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_server_that_stops_does_not_wait_for_ever() {
+    let mut server = Server::start(Config::default());
+    let client = server.send(&json!({"prompt": "fn", "max_tokens": 1_000_000, "stream": true}));
+    server.wait_for_load(1, 0);
+    let idle = TcpStream::connect(server.address).unwrap();
+    let (served, took) = server.stop();
+    served.unwrap();
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(5), "{took:?}");
+    let events = data(BufReader::new(client));
+    let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+    assert_eq!(last["error"]["code"], "stopping");
+    drop(idle);
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let server = Server::start(Config::default());
+    let error = bind(&Config { port: server.address.port(), ..Config::default() }).unwrap_err();
+    let expected = format!(
+        "127.0.0.1:{} is in use by another program; stop that one, or choose another port with `--port` or \
+         `serve.port` (0 takes any free one)",
+        server.address.port()
+    );
+    assert_eq!(error.to_string(), expected);
+    let error = bind(&Config { host: "192.0.2.1".to_owned(), ..Config::default() }).unwrap_err();
+    assert!(error.to_string().starts_with("cannot listen on 192.0.2.1:8080"), "{error}");
+}
+
+#[test]
+fn a_folder_without_a_model_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { port: 0, ..Config::default() };
+    let error = serve::serve(folder.path(), &config, "cpu", &Cancel::default()).unwrap_err();
+    assert!(error.to_string().contains("tokenizer.json"), "{error}");
+}

@@ -15,6 +15,7 @@ use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
 use crate::config::{Family, ModelConfig};
+use crate::transformer::leaf;
 use crate::{Error, Transformer};
 
 /// The name of the weights' file.
@@ -365,7 +366,7 @@ impl ModuleMapper for Replacer<'_> {
         let name = self.path.join(".");
         let Weight { shape, values } = self.weights.remove(&name).unwrap_or_else(|| panic!("no parameter {name}"));
         assert_eq!(shape, param.val().dims(), "parameter {name}");
-        let tensor = Tensor::from_data(TensorData::new(values, shape), self.device).require_grad();
+        let tensor = leaf(Tensor::from_data(TensorData::new(values, shape), self.device));
         Param::initialized(param.id, tensor)
     }
 }

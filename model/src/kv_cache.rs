@@ -44,21 +44,28 @@ impl KvCache {
     /// - output: `[B, K, S + T, C]` each
     pub(crate) fn append(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [b, k, t, c] = keys.dims();
-        let Block { keys: old_keys, values: old_values, len } = match self.layers[layer].take() {
-            Some(block) => block,
-            None => Block { keys: keys.clone().narrow(2, 0, 0), values: values.clone().narrow(2, 0, 0), len: 0 },
-        };
+        let old = self.layers[layer].take();
+        let len = old.as_ref().map_or(0, |block| block.len);
         let total = len + t;
-        let room = old_keys.dims()[2];
-        let (all_keys, all_values) = if total > room {
-            let grown = (2 * total).clamp(total, self.context_length.max(total));
-            let rest = Tensor::zeros([b, k, grown - total, c], &keys.device());
-            let grow =
-                |old: Tensor<4>, new: Tensor<4>| Tensor::cat(vec![old.narrow(2, 0, len), new, rest.clone()], 2);
-            (grow(old_keys, keys), grow(old_values, values))
-        } else {
-            let at = [0..b, 0..k, len..total, 0..c];
-            (old_keys.slice_assign(at.clone(), keys), old_values.slice_assign(at, values))
+        let (all_keys, all_values) = match old {
+            Some(block) if total <= block.keys.dims()[2] => {
+                let at = [0..b, 0..k, len..total, 0..c];
+                (block.keys.slice_assign(at.clone(), keys), block.values.slice_assign(at, values))
+            }
+            old => {
+                let room = (2 * total).min(self.context_length).max(total);
+                let grown = |old: Option<Tensor<4>>, new: Tensor<4>| {
+                    let device = new.device();
+                    let mut parts: Vec<Tensor<4>> = old.into_iter().map(|old| old.narrow(2, 0, len)).collect();
+                    parts.push(new);
+                    if room > total {
+                        parts.push(Tensor::zeros([b, k, room - total, c], &device));
+                    }
+                    Tensor::cat(parts, 2)
+                };
+                let (old_keys, old_values) = old.map(|block| (block.keys, block.values)).unzip();
+                (grown(old_keys, keys), grown(old_values, values))
+            }
         };
         let seen = (all_keys.clone().narrow(2, 0, total), all_values.clone().narrow(2, 0, total));
         self.layers[layer] = Some(Block { keys: all_keys, values: all_values, len: total });

@@ -141,8 +141,8 @@ fn predict(model: &Transformer, windows: &[Window], device: &Device) -> Result<S
     let log_probabilities = log_softmax(logits, 2); // [B, T, V]
     let own = log_probabilities.clone().gather(2, targets); // [B, T, 1]
     let ranks = log_probabilities.greater(own.clone()).int().sum_dim(2); // [B, T, 1]
-    let own = read(own)?;
-    let ranks = read(ranks)?;
+    let own: Vec<f32> = read(own)?;
+    let ranks: Vec<i64> = read(ranks)?;
     for (i, window) in windows.iter().enumerate() {
         for at in i * t + window.seen..(i + 1) * t {
             sums.loss_nats -= f64::from(own[at]);

@@ -107,7 +107,7 @@ impl Transformer {
         };
         let mut matrix = |kind, shape: [usize; 2]| {
             let (data, device) = weight(kind, &shape);
-            Param::initialized(id(), Tensor::<2>::from_data(data, &device).require_grad())
+            Param::initialized(id(), leaf(Tensor::<2>::from_data(data, &device)))
         };
         // The matrices come first and the vectors after them, each kind in reading order.
         let (d, f, c) = (config.d_model, config.d_ff, config.head_dim);
@@ -131,7 +131,7 @@ impl Transformer {
         let lm_head = (!config.tied_embeddings).then(|| matrix(Weight::Matrix, [config.vocab_size, d]));
         let mut vector = |kind, length: usize| {
             let (data, device) = weight(kind, &[length]);
-            Param::initialized(id(), Tensor::<1>::from_data(data, &device).require_grad())
+            Param::initialized(id(), leaf(Tensor::<1>::from_data(data, &device)))
         };
         let layers = projections
             .into_iter()
@@ -355,6 +355,11 @@ fn causal_mask(g: usize, s: usize, t: usize, device: &Device) -> Tensor<4> {
         scores[s + row % t + 1..].fill(-1e30);
     }
     Tensor::from_data(TensorData::new(mask, vec![1, 1, g * t, s + t]), device)
+}
+
+/// Marks a weight as one whose gradient is wanted, where its device takes gradients.
+pub(crate) fn leaf<const D: usize>(weight: Tensor<D>) -> Tensor<D> {
+    if weight.device().is_autodiff() { weight.require_grad() } else { weight }
 }
 
 #[derive(Clone, Copy)]

@@ -1,0 +1,384 @@
+//! The stage from a corpus on disk to shards on disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::Path;
+
+use artifact::{Context, Host, Outcome, Recipe, Sealed, Unsealed};
+use polars::prelude::{Column, DataFrame, NamedFrom, ParquetReader, ParquetWriter, SerReader, Series};
+use preprocess::{Config, Error, InvalidUtf8, LongDocuments, TokenizerConfig};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokenizer::shard::Split;
+use tokenizer::{Tokenizer, TrainConfig};
+
+/// A document of a corpus: id, source, content.
+type Document = (String, String, Vec<u8>);
+
+fn document(id: impl ToString, content: impl AsRef<[u8]>) -> Document {
+    (id.to_string(), "crate a 1.0".to_owned(), content.as_ref().to_vec())
+}
+
+/// Documents that differ, look like code, and hold what is hard: special tokens, other scripts.
+fn documents(count: usize) -> Vec<Document> {
+    let text = |i: usize| {
+        let lines = (0..4 + i % 7).map(|line| format!("    let value_{line} = compute({i}, {});\n", line * 31 + i));
+        let body: String = lines.collect();
+        format!("/// Returns the {i}th: «é日本» <|endoftext|>.\nfn number_{i}() -> usize {{\n{body}    value_0\n}}\n")
+    };
+    (0..count).map(|i| document(format!("doc-{i:04}"), text(i))).collect()
+}
+
+/// Writes a corpus as stage collect does, `per_file` documents a file.
+fn corpus(folder: &Path, documents: &[Document], per_file: usize) -> Sealed {
+    for (number, documents) in documents.chunks(per_file).enumerate() {
+        let column = |name: &str, value: &dyn Fn(&Document) -> Option<String>| -> Column {
+            Series::new(name.into(), documents.iter().map(value).collect::<Vec<_>>()).into()
+        };
+        let text = |d: &Document| String::from_utf8(d.2.clone()).ok();
+        let raws: Vec<Option<Vec<u8>>> = documents.iter().map(|d| text(d).is_none().then(|| d.2.clone())).collect();
+        let mut frame = DataFrame::new_infer_height(vec![
+            column("id", &|d| Some(d.0.clone())),
+            column("text", &text),
+            Series::new("raw".into(), raws).into(),
+            column("source", &|d| Some(d.1.clone())),
+            column("path", &|d| Some(format!("src/{}.rs", d.0))),
+            column("licence", &|_| Some("MIT OR Apache-2.0".to_owned())),
+        ])
+        .unwrap();
+        let file = File::create(folder.join(format!("documents-{number:05}.parquet"))).unwrap();
+        ParquetWriter::new(file).finish(&mut frame).unwrap();
+    }
+    seal(folder, Outcome::default())
+}
+
+fn unsealed(folder: &Path) -> Unsealed {
+    let recipe = Recipe {
+        stage: preprocess::NAME.to_owned(),
+        stage_version: preprocess::VERSION,
+        config: json!({}),
+        inputs: BTreeMap::new(),
+        seed: 0,
+        device_class: None,
+    };
+    Unsealed::at(folder, recipe)
+}
+
+fn seal(folder: &Path, outcome: Outcome) -> Sealed {
+    unsealed(folder).seal(outcome, 0.0, Host::default()).unwrap()
+}
+
+/// A configuration that fits a corpus of some dozens of documents.
+fn small() -> Config {
+    Config {
+        validation: 0.2,
+        test: 0.2,
+        tokenizer: TokenizerConfig { vocab_size: 300, ..TokenizerConfig::default() },
+        ..Config::default()
+    }
+}
+
+/// What the stage made of documents, in folders that live as long as it does.
+struct Run {
+    sealed: Sealed,
+    _folders: [TempDir; 2],
+}
+
+impl Run {
+    fn new(config: &Config, documents: &[Document]) -> Self {
+        Self::try_new(config, documents, 7).unwrap()
+    }
+
+    fn try_new(config: &Config, documents: &[Document], per_file: usize) -> Result<Self, Error> {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let corpus = corpus(folders[0].path(), documents, per_file);
+        let outcome = preprocess::run(config, &corpus, &unsealed(folders[1].path()), &Context::quiet(0))?;
+        let sealed = seal(folders[1].path(), outcome);
+        Ok(Self { sealed, _folders: folders })
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        self.sealed.manifest().counts[name].as_u64().unwrap_or_else(|| panic!("no count {name}"))
+    }
+
+    fn counts(&self, names: &[&str]) -> Vec<u64> {
+        names.iter().map(|name| self.count(name)).collect()
+    }
+
+    fn report(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.sealed.folder().join("report.json")).unwrap()).unwrap()
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::from_file(&self.sealed.folder().join("tokenizer.json")).unwrap()
+    }
+
+    fn split(&self, name: &str) -> Split {
+        Split::open(&self.sealed, name).unwrap()
+    }
+
+    /// The text of every document of a split, in its order.
+    fn texts(&self, split: &str) -> Vec<String> {
+        let (tokenizer, split) = (self.tokenizer(), self.split(split));
+        (0..split.n_documents()).map(|i| tokenizer.decode(&split.document(i)).unwrap()).collect()
+    }
+
+    fn all_texts(&self) -> BTreeSet<String> {
+        ["train", "validation", "test"].iter().flat_map(|split| self.texts(split)).collect()
+    }
+
+    /// A text column of the signals, by id.
+    fn signals(&self, column: &str) -> BTreeMap<String, Option<String>> {
+        let file = File::open(self.sealed.folder().join("signals.parquet")).unwrap();
+        let frame = ParquetReader::new(file).finish().unwrap();
+        let ids = frame.column("id").unwrap().str().unwrap();
+        let values = frame.column(column).unwrap().str().unwrap();
+        let owned = |value: Option<&str>| value.map(str::to_owned);
+        ids.iter().zip(values.iter()).map(|(id, value)| (id.unwrap().to_owned(), owned(value))).collect()
+    }
+}
+
+#[test]
+fn every_document_is_in_one_split_as_it_was() {
+    let documents = documents(60);
+    let run = Run::new(&small(), &documents);
+    let expected: BTreeSet<String> = documents.iter().map(|d| String::from_utf8(d.2.clone()).unwrap()).collect();
+    assert_eq!(run.all_texts(), expected);
+    assert_eq!(run.counts(&["documents_in", "documents_out", "vocab_size"]), [60, 60, 300]);
+    let names = ["train", "validation", "test"];
+    let splits = names.map(|name| run.split(name));
+    let end_of_text = run.tokenizer().end_of_text().unwrap();
+    for (name, split) in names.iter().zip(&splits) {
+        assert_eq!(run.count(&format!("documents_{name}")) as usize, split.n_documents());
+        assert_eq!(run.count(&format!("tokens_{name}")) as usize, split.len());
+        let bytes: usize = run.texts(name).iter().map(String::len).sum();
+        assert_eq!(split.bytes() as usize, bytes);
+        for i in 0..split.n_documents() {
+            let document = split.document(i);
+            let ends: Vec<usize> = (0..document.len()).filter(|at| document[*at] == end_of_text).collect();
+            assert_eq!(ends, [document.len() - 1], "a document ends once, whatever its text says");
+        }
+    }
+    assert_eq!(run.count("tokens") as usize, splits.iter().map(Split::len).sum::<usize>());
+}
+
+#[test]
+fn bytes_depend_on_neither_threads_nor_files() {
+    let config = Config { shard_bytes: 2000, ..small() };
+    let documents = documents(80);
+    let with_threads = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| Run::new(&config, &documents))
+    };
+    let (one, two) = (with_threads(1), with_threads(2));
+    assert!(one.sealed.files("train-").len() > 2);
+    assert_eq!(one.sealed.manifest().files, two.sealed.manifest().files);
+    let backwards: Vec<Document> = documents.iter().rev().cloned().collect();
+    let other = Run::try_new(&config, &backwards, 100).unwrap();
+    for name in one.sealed.files("").iter().filter(|name| *name != "signals.parquet") {
+        assert_eq!(one.sealed.manifest().files.get(name), other.sealed.manifest().files.get(name), "{name}");
+    }
+}
+
+#[test]
+fn documents_stay_in_their_split_when_others_come() {
+    let few = Run::new(&small(), &documents(60)).signals("split");
+    let many = Run::new(&small(), &documents(120)).signals("split");
+    assert_eq!((few.len(), many.len()), (60, 120));
+    assert!(few.iter().all(|(id, split)| split.is_some() && many[id] == *split));
+}
+
+#[test]
+fn equal_texts_are_kept_once() {
+    let mut documents = documents(30);
+    let windows = String::from_utf8(documents[3].2.clone()).unwrap().replace('\n', "\r\n");
+    documents.push(document("a-copy", windows));
+    documents.push(("doc-0003".to_owned(), "crate b 1.0".to_owned(), documents[3].2.clone()));
+    documents.push(document("z-copy", documents[4].2.clone()));
+    let run = Run::new(&small(), &documents);
+    assert_eq!(run.counts(&["documents_in", "documents_out", "dropped_duplicate"]), [33, 30, 3]);
+    // Of the same source the first id stays; of several sources the first source.
+    let reasons = run.signals("reason");
+    let duplicate = Some("duplicate".to_owned());
+    assert_eq!((&reasons["a-copy"], &reasons["z-copy"]), (&None, &duplicate));
+    assert_eq!(run.report()["sources"]["crate a 1.0"]["documents"], 30);
+    assert!(run.report()["sources"].get("crate b 1.0").is_none());
+}
+
+#[test]
+fn what_is_not_utf8_is_repaired_or_rejected_and_counted() {
+    let mut documents = documents(30);
+    documents.push(document("latin", [b"caf\xe9 ".repeat(20), b"\n".to_vec()].concat()));
+    for (invalid_utf8, out, dropped) in [(InvalidUtf8::Repair, 31, 0), (InvalidUtf8::Reject, 30, 1)] {
+        let run = Run::new(&Config { invalid_utf8, ..small() }, &documents);
+        let names = ["documents_in", "documents_out", "dropped_invalid_utf8", "documents_invalid_utf8"];
+        assert_eq!(run.counts(&names), [31, out, dropped, 1]);
+        let repaired = "caf\u{fffd} ".repeat(20) + "\n";
+        assert_eq!(run.all_texts().contains(&repaired), invalid_utf8 == InvalidUtf8::Repair);
+        let expected = if dropped == 1 { "drop" } else { "keep" };
+        assert_eq!(run.signals("decision")["latin"].as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn texts_are_normalised_before_anything_is_decided() {
+    let mut documents = documents(30);
+    let (composed, decomposed) = ("é: one line\n".repeat(10), "e\u{301}: one line\r\n".repeat(10));
+    documents.push(document("composed", &composed));
+    documents.push(document("decomposed", decomposed));
+    let run = Run::new(&small(), &documents);
+    assert_eq!(run.count("dropped_duplicate"), 1);
+    assert!(run.all_texts().contains(&composed));
+}
+
+#[test]
+fn lengths_are_limited() {
+    let mut documents = documents(30);
+    documents.push(document("short", "x".repeat(63)));
+    documents.push(document("just", "y".repeat(64)));
+    documents.push(document("most", "z".repeat(999) + "\n"));
+    documents.push(document("long", "long line\n".repeat(101)));
+    let config = Config { max_bytes: 1000, ..small() };
+    let run = Run::new(&config, &documents);
+    assert_eq!(run.counts(&["documents_out", "dropped_too_short", "dropped_too_long"]), [32, 1, 1]);
+    let reasons = run.signals("reason");
+    let reason = |id: &str| reasons[id].as_deref();
+    assert_eq!([reason("short"), reason("just"), reason("most")], [Some("too_short"), None, None]);
+    assert_eq!(reason("long"), Some("too_long"));
+    let funnel = run.report()["funnel"].clone();
+    let steps: Vec<(&str, u64)> = funnel.as_array().unwrap().iter().map(step).collect();
+    let expected = [("collected", 34), ("valid UTF-8", 34), ("long enough", 33), ("short enough", 32), ("unique", 32)];
+    assert_eq!(steps, expected);
+}
+
+fn step(step: &Value) -> (&str, u64) {
+    (step["step"].as_str().unwrap(), step["documents"].as_u64().unwrap())
+}
+
+#[test]
+fn one_long_text_is_enough_when_it_is_cut() {
+    let lines: Vec<String> = (0..2000).map(|i| format!("line {i} of a long text\n")).collect();
+    let config = Config { max_bytes: 1000, long_documents: LongDocuments::Cut, ..small() };
+    let run = Run::new(&config, &[document("book", lines.concat())]);
+    assert_eq!(run.count("documents_in"), 1);
+    let texts = run.all_texts();
+    assert!(texts.len() > 40 && texts.iter().all(|text| text.len() <= 1000 && text.ends_with('\n')));
+    let mut kept: Vec<String> = texts.iter().flat_map(|text| text.split_inclusive('\n').map(str::to_owned)).collect();
+    let mut all = lines;
+    kept.sort();
+    all.sort();
+    assert_eq!(kept, all);
+    assert_eq!(run.report()["funnel"][1]["step"], "cut");
+}
+
+#[test]
+fn a_given_tokenizer_is_used_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let given =
+        Tokenizer::train(&TrainConfig { vocab_size: 300, ..TrainConfig::default() }, ["let let"].iter()).unwrap();
+    fs::write(&path, given.to_json()).unwrap();
+    let with_file = |path: &Path| Config {
+        tokenizer: TokenizerConfig { file: Some(path.to_owned()), ..TokenizerConfig::default() },
+        ..small()
+    };
+    let config = with_file(&path);
+    let run = Run::new(&config, &documents(30));
+    assert_eq!(run.tokenizer().to_json(), given.to_json());
+    assert_eq!(run.split("train").tokenizer_digest(), given.digest());
+    assert_eq!(run.count("vocab_size") as usize, given.vocab_size());
+    let inputs = preprocess::inputs(&config, &Context::quiet(0)).unwrap();
+    assert_eq!(inputs.values().copied().collect::<Vec<_>>(), [given.digest()]);
+
+    let without_end = given.to_json().replace("<|endoftext|>", "<|other|>");
+    let other = folder.path().join("other.json");
+    fs::write(&other, without_end).unwrap();
+    let fails = |path: &Path| Run::try_new(&with_file(path), &documents(30), 7).err().unwrap().to_string();
+    let expected = "has no end-of-text token; add `<|endoftext|>` to it as a special token";
+    assert_eq!(fails(&other), format!("{} {expected}", other.display()));
+    let missing = folder.path().join("missing.json");
+    assert_eq!(fails(&missing), format!("cannot read {}", missing.display()));
+}
+
+fn check_error(config: &Config, documents: &[Document], expected: &str) {
+    let error = Run::try_new(config, documents, 7).err().expect("an error").to_string();
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn what_leaves_nothing_to_train_on_says_what_to_change() {
+    let short: Vec<Document> = (0..3).map(|i| document(i, format!("{i}"))).collect();
+    check_error(&small(), &short, "none of 3 documents is left: 3 too_short (lower preprocess.min_bytes)");
+    check_error(
+        &Config { max_bytes: 100, ..small() },
+        &[short, documents(2)].concat(),
+        "none of 5 documents is left: 3 too_short (lower preprocess.min_bytes), 2 too_long (raise \
+         preprocess.max_bytes, or set preprocess.long_documents = \"cut\")",
+    );
+    check_error(
+        &Config { validation: 0.0001, ..small() },
+        &documents(30),
+        "split validation is empty: a share of 0.0001 of 30 documents came to none. Add documents, raise \
+         preprocess.validation, or let preprocess.long_documents = \"cut\" with a smaller preprocess.max_bytes make \
+         more documents of long ones",
+    );
+    check_error(
+        &Config { validation: 0.499, test: 0.5, ..small() },
+        &documents(30),
+        &format!(
+            "split train is empty: a share of {} of 30 documents came to none. Add documents, or lower \
+             preprocess.validation and preprocess.test",
+            1.0 - 0.499 - 0.5
+        ),
+    );
+    check_error(
+        &Config { min_bytes: 0, ..small() },
+        &[],
+        "preprocess.min_bytes is 0; an empty document has no tokens, so 1 is the least",
+    );
+}
+
+#[test]
+fn an_empty_corpus_is_named() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let corpus = corpus(folders[0].path(), &[], 7);
+    let error = preprocess::run(&small(), &corpus, &unsealed(folders[1].path()), &Context::quiet(0)).unwrap_err();
+    let expected = "has no documents: check the sources and patterns of [collect]";
+    assert_eq!(error.to_string(), format!("the corpus in {} {expected}", folders[0].path().display()));
+}
+
+#[test]
+fn a_corpus_that_is_damaged_or_of_another_kind_is_named() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let sealed = corpus(folders[0].path(), &documents(30), 10);
+    let path = folders[0].path().join("documents-00001.parquet");
+    let run = |sealed: &Sealed| {
+        preprocess::run(&small(), sealed, &unsealed(folders[1].path()), &Context::quiet(0)).unwrap_err()
+    };
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let error = run(&sealed).to_string();
+    assert!(error.starts_with(&format!("{} is corrupt: its SHA-256 is", path.display())), "{error}");
+
+    let mut other = DataFrame::new_infer_height(vec![Series::new("words".into(), vec!["one"]).into()]).unwrap();
+    ParquetWriter::new(File::create(&path).unwrap()).finish(&mut other).unwrap();
+    let error = run(&seal(folders[0].path(), Outcome::default()));
+    assert_eq!(error.to_string(), format!("cannot read documents from {}", path.display()));
+}
+
+#[test]
+fn a_stop_is_heeded_and_leftovers_are_removed() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let corpus = corpus(folders[0].path(), &documents(30), 10);
+    fs::write(folders[1].path().join("train-00099.safetensors"), "left by an attempt that was killed").unwrap();
+    let context = Context::quiet(0);
+    context.cancel.request();
+    let out = unsealed(folders[1].path());
+    assert!(matches!(preprocess::run(&small(), &corpus, &out, &context), Err(Error::Interrupted)));
+    let outcome = preprocess::run(&small(), &corpus, &out, &Context::quiet(0)).unwrap();
+    let expected = ["report.json", "signals.parquet", "test-00000.safetensors", "tokenizer.json"];
+    let names = seal(folders[1].path(), outcome).files("");
+    assert_eq!(names[..4], expected);
+    assert_eq!(names[4..], ["train-00000.safetensors", "validation-00000.safetensors"]);
+}

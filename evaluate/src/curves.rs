@@ -1,0 +1,125 @@
+//! The curves of training, from the checkpoint's `metrics.jsonl`.
+//!
+//! A line is an object with a `step` and whatever was measured there. Lines that are none, and figures that are not
+//! numbers, are passed over: a report is not the place to fail for a cut line. A step that occurs twice, as after a run
+//! that was resumed, counts as it was last.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// A figure by step.
+pub(crate) type Curve = Vec<(f64, f64)>;
+
+/// What was measured while training.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Curves {
+    pub(crate) loss: Curve,
+    pub(crate) validation_loss: Curve,
+    pub(crate) learning_rate: Curve,
+    pub(crate) summary: Summary,
+}
+
+/// Training in a few figures; none where the metrics do not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) steps: Option<u64>,
+    pub(crate) tokens: Option<u64>,
+    pub(crate) last_loss_nats: Option<f64>,
+    pub(crate) best_validation_loss_nats: Option<f64>,
+    pub(crate) best_validation_step: Option<u64>,
+}
+
+impl Curves {
+    /// Reads the lines of a `metrics.jsonl`.
+    pub(crate) fn read(text: &str) -> Self {
+        let mut curves: [BTreeMap<u64, f64>; 3] = Default::default();
+        let mut tokens: Option<u64> = None;
+        for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            let Some(step) = line["step"].as_u64() else { continue };
+            tokens = tokens.max(line["tokens"].as_u64());
+            for (curve, key) in curves.iter_mut().zip(["loss", "validation_loss", "learning_rate"]) {
+                if let Some(value) = line[key].as_f64() {
+                    curve.insert(step, value);
+                }
+            }
+        }
+        let [loss, validation, learning_rate] = &curves;
+        let best = validation.iter().min_by(|a, b| a.1.total_cmp(b.1));
+        let summary = Summary {
+            steps: curves.iter().filter_map(|curve| curve.keys().last()).max().copied(),
+            tokens,
+            last_loss_nats: loss.values().last().copied(),
+            best_validation_loss_nats: best.map(|(_, loss)| *loss),
+            best_validation_step: best.map(|(step, _)| *step),
+        };
+        let points = |curve: &BTreeMap<u64, f64>| curve.iter().map(|(step, value)| (*step as f64, *value)).collect();
+        Self { loss: points(loss), validation_loss: points(validation), learning_rate: points(learning_rate), summary }
+    }
+}
+
+/// Returns a curve without its noise: a mean that forgets, over about a thirtieth of the points, so that the long
+/// trend shows whatever the length of the run.
+pub(crate) fn smoothed(curve: &[(f64, f64)]) -> Curve {
+    let remember = 1.0 - 1.0 / (curve.len() as f64 / 30.0).max(1.0);
+    let (mut sum, mut weight) = (0.0, 0.0);
+    curve
+        .iter()
+        .filter(|(_, value)| value.is_finite())
+        .map(|(step, value)| {
+            // Divided by the weights so far, or the first values would pull towards nought (Adam's bias correction).
+            sum = remember * sum + value;
+            weight = remember * weight + 1.0;
+            (*step, sum / weight)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_become_curves() {
+        let text = r#"
+            {"step": 1, "tokens": 100, "loss": 8.0, "learning_rate": 0.001, "gradient_norm": 2.0}
+            {"step": 2, "tokens": 200, "loss": 7.0, "learning_rate": 0.002}
+            {"step": 2, "tokens": 200, "validation_loss": 7.5}
+            not a line
+            [1, 2]
+            {"loss": 1.0}
+            {"step": 3, "tokens": 300, "loss": null, "learning_rate": "high"}
+            {"step": 4, "tokens": 400, "validation_loss": 6.5}
+            {"step": 5, "validation_loss": 6.75}
+            {"step": 2, "tokens": 200, "loss": 7.25}
+            {"step": 6, "tok"#;
+        let curves = Curves::read(text);
+        assert_eq!(curves.loss, [(1.0, 8.0), (2.0, 7.25)]);
+        assert_eq!(curves.validation_loss, [(2.0, 7.5), (4.0, 6.5), (5.0, 6.75)]);
+        assert_eq!(curves.learning_rate, [(1.0, 0.001), (2.0, 0.002)]);
+        let expected = Summary {
+            steps: Some(5),
+            tokens: Some(400),
+            last_loss_nats: Some(7.25),
+            best_validation_loss_nats: Some(6.5),
+            best_validation_step: Some(4),
+        };
+        assert_eq!(curves.summary, expected);
+        assert_eq!(Curves::read(""), Curves::default());
+    }
+
+    #[test]
+    fn smoothing_keeps_constants_and_short_curves() {
+        let short: Curve = (0..10).map(|i| (f64::from(i), f64::from(i * i))).collect();
+        assert_eq!(smoothed(&short), short);
+        let constant: Curve = (0..300).map(|i| (f64::from(i), 2.5)).collect();
+        assert!(smoothed(&constant).iter().all(|(_, y)| (y - 2.5).abs() < 1e-9));
+        // A window of 60 / 30 = 2 points halves what came before: (2 · 0 + ... ) computed by hand for three points.
+        let spiky: Curve = (0..60).map(|i| (f64::from(i), f64::from(i % 2))).collect();
+        let smooth = smoothed(&spiky);
+        assert!((smooth[1].1 - 1.0 / 1.5).abs() < 1e-12);
+        assert!((smooth[2].1 - 0.5 / 1.75).abs() < 1e-12);
+        assert!(smoothed(&[(0.0, f64::NAN)]).is_empty());
+    }
+}

@@ -1,0 +1,278 @@
+//! The whole stage on a random model of a few thousand weights.
+
+use std::fs;
+use std::path::Path;
+
+use artifact::{Context, Host, Outcome, Recipe, Sealed, Unsealed};
+use burn::tensor::Device;
+use evaluate::{Config, Error, Inputs, Language};
+use model::{Dtype, Family, ModelConfig, Transformer, checkpoint};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokenizer::shard::Writer;
+use tokenizer::{Tokenizer, TrainConfig};
+
+const METRICS: &str = r#"{"step": 1, "tokens": 64, "loss": 5.7, "learning_rate": 0.001, "tokens_per_second": 10.0}
+{"step": 2, "tokens": 128, "loss": 5.6, "learning_rate": 0.0005, "tokens_per_second": 11.0}
+{"step": 2, "tokens": 128, "validation_loss": 5.65}
+"#;
+
+struct Run {
+    root: TempDir,
+    corpus: Sealed,
+    tokens: Sealed,
+    checkpoint: Sealed,
+    bundle: Sealed,
+}
+
+fn unsealed(root: &Path, name: &str) -> Unsealed {
+    let folder = root.join(name);
+    fs::create_dir_all(&folder).unwrap();
+    let recipe = Recipe {
+        stage: name.to_owned(),
+        stage_version: 1,
+        config: json!({"markup": "<b>&</b>", "nested": {"list": [1, 2]}}),
+        inputs: [].into(),
+        seed: 1,
+        device_class: None,
+    };
+    Unsealed::at(folder, recipe)
+}
+
+fn seal(unsealed: Unsealed) -> Sealed {
+    unsealed.seal(Outcome::default(), 1.0, Host::default()).unwrap()
+}
+
+/// Returns the documents of every split: some Rust, all different.
+fn documents() -> Vec<String> {
+    (0..12)
+        .map(|i| {
+            format!(
+                "/// Adds {i} & more to a `Vec<u8>`.\npub fn add_{i}(x: &Vec<u8>) -> usize {{\n    x.len() + {i}\n}}\n"
+            )
+        })
+        .collect()
+}
+
+fn inputs() -> Run {
+    let root = tempfile::tempdir().unwrap();
+    let corpus = unsealed(root.path(), "collect");
+    fs::write(corpus.path("sources.json"), "{}").unwrap();
+
+    let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
+    let tokenizer = Tokenizer::train(&config, documents().iter()).unwrap();
+    let tokens = unsealed(root.path(), "preprocess");
+    fs::write(tokens.path("tokenizer.json"), tokenizer.to_json()).unwrap();
+    for split in ["train", "validation", "test"] {
+        let mut writer = Writer::new(tokens.folder(), split, &tokenizer, 300);
+        for text in documents() {
+            let mut ids = tokenizer.encode(&text).unwrap();
+            ids.extend(tokenizer.end_of_text());
+            writer.push(&ids, text.len() as u64).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+    let report = json!({
+        "funnel": [{"step": "collected <all>", "documents": 40, "bytes": 4000}, {"step": "unique", "documents": 36, "bytes": 3600}],
+        "splits": {"test": {"documents": 12, "bytes": 1200, "tokens": 600}},
+        "licences": {"MIT & Apache-2.0": {"documents": 36, "bytes": 3600, "tokens": 1800}},
+        "bytes_per_token": 2.0,
+    });
+    fs::write(tokens.path("report.json"), report.to_string()).unwrap();
+
+    let shape = ModelConfig {
+        family: Family::Qwen3,
+        vocab_size: tokenizer.vocab_size(),
+        d_model: 32,
+        n_layer: 2,
+        n_head: 2,
+        n_kv_head: 1,
+        head_dim: 16,
+        d_ff: 48,
+        context_length: 32,
+        rope_theta: 10_000.0,
+        norm_epsilon: 1e-6,
+        tied_embeddings: true,
+        end_of_text: tokenizer.end_of_text(),
+    };
+    let model = Transformer::init(&shape, 7, &Device::flex());
+    let hugging_face = |name: &str, dtype: Dtype| {
+        let out = unsealed(root.path(), name);
+        checkpoint::save(&model, out.folder(), dtype).unwrap();
+        tokenizer.write_hugging_face(out.folder(), shape.context_length).unwrap();
+        out
+    };
+    let checkpoint = hugging_face("train", Dtype::F32);
+    fs::write(checkpoint.path("metrics.jsonl"), METRICS).unwrap();
+    let bundle = hugging_face("optimize", Dtype::Bf16);
+    let parity = json!({
+        "dtype": "bf16", "split": "validation", "tokens": 100, "max_logit_difference": 0.01,
+        "mean_logit_difference": 0.001, "kl_divergence_nats": 1e-6, "top_1_agreement": 0.99,
+        "checkpoint_loss_nats": 5.7, "bundle_loss_nats": 5.7001, "loss_difference_nats": 0.0001,
+        "limits": {"max_logit_difference": 0.5, "max_loss_difference": 0.02},
+    });
+    fs::write(bundle.path("parity.json"), parity.to_string()).unwrap();
+    let [corpus, tokens, checkpoint, bundle] = [corpus, tokens, checkpoint, bundle].map(seal);
+    Run { root, corpus, tokens, checkpoint, bundle }
+}
+
+impl Run {
+    fn evaluate(&self, name: &str, config: &Config, context: &Context) -> Result<Sealed, Error> {
+        let out = unsealed(self.root.path(), name);
+        let Self { corpus, tokens, checkpoint, bundle, .. } = self;
+        let outcome = evaluate::run(config, &Inputs { corpus, tokens, checkpoint, bundle }, &out, context)?;
+        Ok(out.seal(outcome, 1.0, Host::default()).unwrap())
+    }
+}
+
+fn text(sealed: &Sealed, name: &str) -> String {
+    fs::read_to_string(sealed.verified(name).unwrap()).unwrap()
+}
+
+fn config() -> Config {
+    Config { samples: 8, sample_tokens: 20, language: Language::Rust, ..Config::default() }
+}
+
+#[test]
+fn the_report_holds_every_figure_and_no_time() {
+    let run = inputs();
+    let sealed = run.evaluate("evaluate", &config(), &Context::quiet(3)).unwrap();
+    assert_eq!(sealed.files(""), ["report.html", "report.json"]);
+    let report: Value = serde_json::from_str(&text(&sealed, "report.json")).unwrap();
+
+    let bytes: usize = documents().iter().map(String::len).sum();
+    let counts = &sealed.manifest().counts;
+    for split in ["validation", "test"] {
+        let figures = &report[split]["checkpoint"];
+        // The first token is only context; it is one byte, since a document begins with a mark.
+        let scored = report[split]["bytes"].as_u64().unwrap() as usize;
+        assert!(scored < bytes && scored > bytes - 20, "{scored} of {bytes}");
+        let number = |name: &str| figures[name].as_f64().unwrap();
+        let expected = number("loss_nats") * number("tokens") / 2f64.ln() / scored as f64;
+        assert!((number("bits_per_byte") - expected).abs() < 1e-9);
+        assert!((number("perplexity").ln() - number("loss_nats")).abs() < 1e-9);
+        assert!(number("top_1_accuracy") <= number("top_5_accuracy"));
+        for (name, value) in [
+            ("checkpoint", &figures["bits_per_byte"]),
+            ("gzip_9", &report[split]["baselines"]["gzip_9_bits_per_byte"]),
+            ("zstd_19", &report[split]["baselines"]["zstd_19_bits_per_byte"]),
+        ] {
+            assert_eq!(&counts[&format!("{name}_{split}_bits_per_byte")], value);
+            assert!((0.1..20.0).contains(&value.as_f64().unwrap()), "{name} {value}");
+        }
+    }
+    for name in ["checkpoint_test_perplexity", "bundle_test_top_1_accuracy", "parses_share", "distinct_2"] {
+        assert!(counts[name].is_number(), "{name}");
+    }
+    assert!(sealed.manifest().headline.starts_with("validation bits per byte "), "{}", sealed.manifest().headline);
+
+    let samples = report["samples"]["items"].as_array().unwrap();
+    assert_eq!(samples.len(), 8);
+    assert_eq!(samples[2]["seed"], 5);
+    // All held-out documents are whole Rust files but for the token limit.
+    assert_eq!(report["samples"]["held_out_parses_share"], 1.0);
+    assert_eq!(report["training"]["best_validation_loss_nats"], 5.65);
+    assert_eq!(report["data"]["steps"][1]["documents"], 36);
+    assert_eq!(report["artifacts"][4]["digest"], Value::Null);
+
+    let again = run.evaluate("again", &config(), &Context::quiet(3)).unwrap();
+    let files = |sealed: &Sealed| sealed.manifest().files["report.json"].clone();
+    assert!(again.manifest().files["report.html"].volatile);
+    // The stage's own name, which differs here, is part of its fingerprint.
+    let same = text(&again, "report.json").replace("\"again\"", "\"evaluate\"");
+    let own = report["artifacts"][4]["fingerprint"].as_str().unwrap();
+    let other = again.manifest().fingerprint.to_string();
+    assert_eq!(same.replace(&other, own), text(&sealed, "report.json"));
+    assert_eq!(files(&again).bytes + 3, files(&sealed).bytes);
+}
+
+#[test]
+fn the_page_stands_alone_and_is_escaped() {
+    let run = inputs();
+    let config = Config { prompts: vec!["<script>alert(1)</script> & \"".to_owned()], ..config() };
+    let sealed = run.evaluate("evaluate", &config, &Context::quiet(3)).unwrap();
+    let page = text(&sealed, "report.html");
+    for wrong in
+        ["<script", "http://", "https://", "src=", "@import", "url(", "<b>", "<all>", "NaN", "undefined", "none"]
+    {
+        assert!(
+            !page
+                .to_lowercase()
+                .replace("display: none", "")
+                .replace("list-style: none", "")
+                .replace("fill: none", "")
+                .contains(&wrong.to_lowercase()),
+            "{wrong}"
+        );
+    }
+    for right in [
+        "&lt;script&gt;alert(1)&lt;",
+        "collected &lt;all&gt;",
+        "MIT &amp; Apache-2.0",
+        "nested.list",
+        "Training and validation loss by step",
+        "validation 5.650 at 2",
+        "does not parse",
+    ] {
+        assert!(page.contains(right), "{right}");
+    }
+    for tag in [
+        "html", "main", "table", "tr", "td", "th", "figure", "svg", "details", "section", "div", "pre", "span", "dl",
+        "p",
+    ] {
+        let opened = page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+        assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+    }
+}
+
+#[test]
+fn a_run_without_samples_or_a_language_makes_a_page_too() {
+    let run = inputs();
+    let check = |config: Config, expected: &[&str], absent: &[&str]| {
+        let page = text(&run.evaluate("evaluate", &config, &Context::quiet(3)).unwrap(), "report.html");
+        assert!(expected.iter().all(|part| page.contains(part)) && !absent.iter().any(|part| page.contains(part)));
+    };
+    check(Config { samples: 0, ..config() }, &["Provenance"], &["<h2>Samples", "that parse as Rust"]);
+    check(Config { language: Language::None, ..config() }, &["<h2>Samples", "Repetition in samples"], &["parses"]);
+    check(Config { max_tokens: 40, ..config() }, &["39 tokens"], &[]);
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let check = |run: &Run, config: &Config, expected: &[&str]| {
+        let error = run.evaluate("evaluate", config, &Context::quiet(3)).unwrap_err().to_string();
+        assert!(expected.iter().all(|part| error.contains(part)), "{error}");
+    };
+    let run = inputs();
+    check(&run, &Config { top_p: 2.0, ..config() }, &["evaluate.top_p", "2"]);
+
+    let metrics = run.checkpoint.folder().join("metrics.jsonl");
+    fs::remove_file(&metrics).unwrap();
+    check(&run, &config(), &["metrics.jsonl should have"]);
+    fs::write(&metrics, METRICS).unwrap();
+
+    let weights = run.bundle.folder().join("model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[..100]).unwrap();
+    check(&run, &config(), &["optimize", "model.safetensors should have", " 100;"]);
+    fs::write(&weights, whole).unwrap();
+
+    let other =
+        Tokenizer::train(&TrainConfig { vocab_size: 280, ..TrainConfig::default() }, documents().iter()).unwrap();
+    let bundle = unsealed(run.root.path(), "other");
+    for entry in fs::read_dir(run.bundle.folder()).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, bundle.path(path.file_name().unwrap().to_str().unwrap())).unwrap();
+    }
+    fs::remove_file(bundle.path("manifest.json")).unwrap();
+    other.write_hugging_face(bundle.folder(), 32).unwrap();
+    let run = Run { bundle: seal(bundle), ..run };
+    check(&run, &config(), &["other", "tokenizer.json has digest", &other.digest().to_string()]);
+}
+
+#[test]
+fn a_request_to_stop_is_heard() {
+    let context = Context::quiet(3);
+    context.cancel.request();
+    assert!(matches!(inputs().evaluate("evaluate", &config(), &context), Err(Error::Interrupted)));
+}

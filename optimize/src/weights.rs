@@ -1,0 +1,322 @@
+//! Weights from one dtype to another, file to file.
+//!
+//! The file is read and written in pieces, so memory does not grow with the model. Tensors keep their names, their
+//! shapes and their order; those that hold no floating-point numbers keep their bytes.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use artifact::Context;
+use half::{bf16, f16};
+use model::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use crate::Error;
+
+/// Elements that are converted at a time.
+const PIECE: usize = 1 << 16;
+
+/// The longest header that the safetensors format allows.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Writes the tensors of `source` to `target` in `dtype`; returns the length of the file.
+///
+/// # Errors
+/// When either file fails, `source` is not whole, or a weight is not finite or does not fit `dtype`.
+pub(crate) fn convert(source: &Path, target: &Path, dtype: Dtype, context: &Context) -> Result<u64, Error> {
+    let read_failed = |e| artifact::Error::io("read", source, e);
+    let write_failed = |e| artifact::Error::io("write", target, e);
+    let mut reader = BufReader::with_capacity(1 << 18, File::open(source).map_err(read_failed)?);
+    let tensors = read_header(source, &mut reader)?;
+
+    let elements: u64 = tensors.iter().map(|(_, info)| elements_of(info) as u64).sum();
+    context.progress.begin("converting", elements, "weights");
+    let (header, total) = new_header(source, &tensors, dtype)?;
+    let mut writer = BufWriter::with_capacity(1 << 18, File::create(target).map_err(write_failed)?);
+    writer.write_all(&header).map_err(write_failed)?;
+
+    let (mut input, mut output) = (Vec::new(), Vec::new());
+    let mut done = 0;
+    for (name, info) in &tensors {
+        let mut element = 0;
+        while element < elements_of(info) {
+            if context.cancel.is_requested() {
+                return Err(Error::Interrupted);
+            }
+            let count = PIECE.min(elements_of(info) - element);
+            input.resize(count * info.dtype.bitsize() / 8, 0);
+            reader.read_exact(&mut input).map_err(read_failed)?;
+            output.clear();
+            let piece = Piece { source, tensor: name, first_element: element };
+            match Encoding::of(info.dtype) {
+                Some(encoding) => piece.convert(&input, encoding, dtype, &mut output)?,
+                None => output.extend_from_slice(&input),
+            }
+            writer.write_all(&output).map_err(write_failed)?;
+            element += count;
+            done += count as u64;
+            context.progress.position(done);
+        }
+    }
+    writer.flush().map_err(write_failed)?;
+    Ok(total)
+}
+
+/// Returns the name that the configuration has for a dtype.
+pub(crate) fn name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::Bf16 => "bf16",
+        Dtype::F16 => "f16",
+        Dtype::F32 => "f32",
+    }
+}
+
+/// Returns the largest finite value of a dtype.
+fn largest(dtype: Dtype) -> f32 {
+    match dtype {
+        Dtype::Bf16 => bf16::MAX.to_f32(),
+        Dtype::F16 => f16::MAX.to_f32(),
+        Dtype::F32 => f32::MAX,
+    }
+}
+
+fn elements_of(info: &TensorInfo) -> usize {
+    // The header has been validated: the product is the tensor's length, which fits.
+    info.shape.iter().product()
+}
+
+/// Reads the header and returns the tensors in the order of their bytes, after checking that the file is whole.
+fn read_header(path: &Path, reader: &mut BufReader<File>) -> Result<Vec<(String, TensorInfo)>, Error> {
+    let wrong = |reason: String| Error::Weights { path: path.to_owned(), reason };
+    let found = reader.get_ref().metadata().map_err(|e| artifact::Error::io("read", path, e))?.len();
+    let mut length = [0; 8];
+    reader.read_exact(&mut length).map_err(|_| wrong(format!("it has {found} bytes, fewer than any header")))?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER_BYTES || length + 8 > found {
+        return Err(wrong(format!("it has {found} bytes, and its first eight ask for a header of {length}")));
+    }
+    let mut header = vec![0; length as usize];
+    reader.read_exact(&mut header).map_err(|e| artifact::Error::io("read", path, e))?;
+    let metadata: Metadata =
+        serde_json::from_slice(&header).map_err(|e| wrong(format!("its header is broken: {e}")))?;
+    let expected = 8 + length + metadata.data_len() as u64;
+    if found != expected {
+        return Err(wrong(format!("its header asks for {expected} bytes and it has {found}: it was cut off")));
+    }
+    let names = metadata.offset_keys();
+    names
+        .into_iter()
+        .map(|name| {
+            let info = metadata.info(&name).cloned().ok_or_else(|| wrong(format!("tensor {name} is not described")))?;
+            // Below one byte an element, pieces would not end at whole bytes; no checkpoint of ours has such dtypes.
+            if info.dtype.bitsize() % 8 == 0 {
+                Ok((name, info))
+            } else {
+                Err(wrong(format!("tensor {name} has dtype {}, which is not supported", info.dtype)))
+            }
+        })
+        .collect()
+}
+
+/// Returns the header of the new file, its length in front, and the length of the whole file.
+fn new_header(source: &Path, tensors: &[(String, TensorInfo)], dtype: Dtype) -> Result<(Vec<u8>, u64), Error> {
+    let mut offset = 0;
+    let renewed = tensors.iter().map(|(name, info)| {
+        let dtype = if Encoding::of(info.dtype).is_some() { dtype.into() } else { info.dtype };
+        let start = offset;
+        offset += elements_of(info) * dtype.bitsize() / 8;
+        (name.clone(), TensorInfo { dtype, shape: info.shape.clone(), data_offsets: (start, offset) })
+    });
+    // transformers refuses a file that does not say so.
+    let format = [("format".to_owned(), "pt".to_owned())].into();
+    let wrong = |reason: String| Error::Weights { path: source.to_owned(), reason };
+    let metadata = Metadata::new(Some(format), renewed.collect()).map_err(|e| wrong(e.to_string()))?;
+    let mut json = serde_json::to_vec(&metadata).map_err(|e| wrong(e.to_string()))?;
+    // Tensors begin at a multiple of eight bytes; the format allows blanks at the end of the header.
+    json.resize(json.len().next_multiple_of(8), b' ');
+    let mut header = (json.len() as u64).to_le_bytes().to_vec();
+    header.extend(json);
+    let total = header.len() as u64 + metadata.data_len() as u64;
+    Ok((header, total))
+}
+
+/// A floating-point encoding that weights come in.
+#[derive(Clone, Copy)]
+enum Encoding {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Encoding {
+    fn of(dtype: safetensors::Dtype) -> Option<Self> {
+        match dtype {
+            safetensors::Dtype::F32 => Some(Self::F32),
+            safetensors::Dtype::F16 => Some(Self::F16),
+            safetensors::Dtype::BF16 => Some(Self::Bf16),
+            _ => None,
+        }
+    }
+}
+
+/// Where a run of elements lies, for errors.
+struct Piece<'a> {
+    source: &'a Path,
+    tensor: &'a str,
+    first_element: usize,
+}
+
+impl Piece<'_> {
+    /// Appends the elements of `input` to `output` in `dtype`, rounded to the nearest, ties to even.
+    fn convert(&self, input: &[u8], encoding: Encoding, dtype: Dtype, output: &mut Vec<u8>) -> Result<(), Error> {
+        match encoding {
+            Encoding::F32 => {
+                self.each(input.as_chunks().0.iter().map(|b: &[u8; 4]| f32::from_le_bytes(*b)), dtype, output)
+            }
+            Encoding::F16 => {
+                self.each(input.as_chunks().0.iter().map(|b: &[u8; 2]| f16::from_le_bytes(*b).to_f32()), dtype, output)
+            }
+            Encoding::Bf16 => {
+                self.each(input.as_chunks().0.iter().map(|b: &[u8; 2]| bf16::from_le_bytes(*b).to_f32()), dtype, output)
+            }
+        }
+    }
+
+    fn each(&self, values: impl Iterator<Item = f32>, dtype: Dtype, output: &mut Vec<u8>) -> Result<(), Error> {
+        for (i, value) in values.enumerate() {
+            let fits = match dtype {
+                Dtype::F32 => {
+                    output.extend_from_slice(&value.to_le_bytes());
+                    value.is_finite()
+                }
+                Dtype::F16 => {
+                    let rounded = f16::from_f32(value);
+                    output.extend_from_slice(&rounded.to_le_bytes());
+                    rounded.is_finite()
+                }
+                Dtype::Bf16 => {
+                    let rounded = bf16::from_f32(value);
+                    output.extend_from_slice(&rounded.to_le_bytes());
+                    rounded.is_finite()
+                }
+            };
+            if !fits {
+                return Err(self.misfit(self.first_element + i, value, dtype));
+            }
+        }
+        Ok(())
+    }
+
+    fn misfit(&self, element: usize, value: f32, dtype: Dtype) -> Error {
+        let tensor = self.tensor.to_owned();
+        if value.is_finite() {
+            Error::Overflow { tensor, element, value, dtype: name(dtype), largest: largest(dtype) }
+        } else {
+            Error::NotFinite { path: self.source.to_owned(), tensor, element, value }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::SafeTensors;
+    use safetensors::tensor::TensorView;
+
+    fn write(path: &Path, tensors: &[(&str, safetensors::Dtype, &[u8])]) {
+        let views = tensors.iter().map(|(name, dtype, bytes)| {
+            (*name, TensorView::new(*dtype, vec![bytes.len() * 8 / dtype.bitsize()], bytes).unwrap())
+        });
+        std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+    }
+
+    fn f32_bytes(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|x| x.to_le_bytes()).collect()
+    }
+
+    fn converted(tensors: &[(&str, safetensors::Dtype, &[u8])], dtype: Dtype) -> Result<Vec<u8>, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, target) = (folder.path().join("source.safetensors"), folder.path().join("target.safetensors"));
+        write(&source, tensors);
+        let bytes = convert(&source, &target, dtype, &Context::quiet(0))?;
+        let written = std::fs::read(&target).unwrap();
+        assert_eq!(bytes, written.len() as u64);
+        Ok(written)
+    }
+
+    #[test]
+    fn every_dtype_becomes_every_other_and_integers_stay() {
+        // Exact in every dtype.
+        let values = [0.0, -1.5, 0.0625, 240.0];
+        let as_f16: Vec<u8> = values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
+        let as_bf16: Vec<u8> = values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect();
+        let forms = [(Dtype::F32, f32_bytes(&values)), (Dtype::F16, as_f16), (Dtype::Bf16, as_bf16)];
+        for (from, source) in &forms {
+            for (to, expected) in &forms {
+                let steps = [1, 2, 3, 4, 5, 6, 7, 8];
+                let tensors = [("w", (*from).into(), &source[..]), ("steps", safetensors::Dtype::I64, &steps[..])];
+                let file = converted(&tensors, *to).unwrap();
+                let read = SafeTensors::deserialize(&file).unwrap();
+                let weight = read.tensor("w").unwrap();
+                assert_eq!((weight.dtype(), weight.shape()), ((*to).into(), &[4][..]));
+                assert_eq!(weight.data(), expected);
+                assert_eq!(read.tensor("steps").unwrap().data(), steps);
+                assert_eq!(file, converted(&tensors, *to).unwrap(), "the bytes are the same every time");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tensor_longer_than_a_piece_is_whole() {
+        let values: Vec<f32> = (0..2 * PIECE + 7).map(|i| i as f32).collect();
+        let file = converted(&[("w", safetensors::Dtype::F32, &f32_bytes(&values))], Dtype::F32).unwrap();
+        let read = SafeTensors::deserialize(&file).unwrap();
+        assert_eq!(read.tensor("w").unwrap().data(), f32_bytes(&values));
+    }
+
+    #[test]
+    fn a_weight_that_does_not_fit_is_named() {
+        let check = |values: &[f32], dtype: Dtype, expected: Option<&str>| {
+            let found = converted(&[("model.norm.weight", safetensors::Dtype::F32, &f32_bytes(values))], dtype);
+            match (found, expected) {
+                (Ok(_), None) => {}
+                (Err(error), Some(text)) => assert!(error.to_string().contains(text), "{error}"),
+                (found, _) => panic!("{:?}, not {expected:?}", found.map(|_| ())),
+            }
+        };
+        check(&[65504.0, -65504.0], Dtype::F16, None);
+        let text = "tensor model.norm.weight holds -70000 at element 1, beyond the 65504 that f16 can hold";
+        check(&[1.0, -70000.0], Dtype::F16, Some(text));
+        check(&[1.0, -70000.0], Dtype::Bf16, None);
+        check(&[1.0, 3.4e38], Dtype::Bf16, Some("beyond"));
+        check(&[f32::NAN], Dtype::Bf16, Some("tensor model.norm.weight holds NaN at element 0"));
+        check(&[f32::INFINITY], Dtype::F32, Some("holds inf at element 0"));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("model.safetensors");
+        write(&source, &[("w", safetensors::Dtype::F32, &f32_bytes(&[1.0; 100]))]);
+        let whole = std::fs::read(&source).unwrap();
+        for length in [0, 7, 8, 20, whole.len() - 1] {
+            std::fs::write(&source, &whole[..length]).unwrap();
+            let target = folder.path().join("target.safetensors");
+            let error = convert(&source, &target, Dtype::Bf16, &Context::quiet(0)).unwrap_err().to_string();
+            assert!(error.contains("model.safetensors cannot be read as weights"), "{error}");
+            assert!(error.contains(&length.to_string()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_request_to_stop_is_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("model.safetensors");
+        write(&source, &[("w", safetensors::Dtype::F32, &f32_bytes(&[1.0]))]);
+        let context = Context::quiet(0);
+        context.cancel.request();
+        let stopped = convert(&source, &folder.path().join("target"), Dtype::Bf16, &context);
+        assert!(matches!(stopped, Err(Error::Interrupted)));
+    }
+}

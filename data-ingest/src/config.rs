@@ -197,9 +197,7 @@ fn portable_name(written: &str) -> String {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Dataset {
-    #[expect(dead_code, reason = "for people; read so that it is a known key")]
     name: Option<String>,
-    #[expect(dead_code, reason = "for people; read so that it is a known key")]
     description: Option<String>,
     include: Vec<String>,
     exclude: Vec<String>,

@@ -1,6 +1,6 @@
 //! What a run would collect: every source found, listed and hashed, before anything is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -119,8 +119,7 @@ impl ListedSource {
 
     fn input_digest(&self) -> Digest {
         // Two files of equal content can be read in two ways.
-        let formats: BTreeSet<(&str, Format)> =
-            self.files.iter().map(|file| (file.relative.as_str(), file.format)).collect();
+        let formats: Vec<Format> = self.files.iter().map(|file| file.format).collect();
         Digest::of_json(&json!({
             "origin": self.origin,
             "content": self.content,

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use polars::io::parquet::write::BatchedWriter;
 use polars::prelude::{
-    BatchedWriter, Column, DataFrame, DataType, NamedFrom, ParquetCompression, ParquetWriter, PlSmallStr, PolarsError,
-    PolarsResult, Schema, Series, StatisticsOptions,
+    Column, DataFrame, DataType, NamedFrom, ParquetCompression, ParquetWriter, PlSmallStr, PolarsError, PolarsResult,
+    Schema, Series, StatisticsOptions,
 };
 
 use crate::Error;

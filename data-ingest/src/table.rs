@@ -98,13 +98,13 @@ pub(crate) fn parquet(path: &Path, column: &str, row: &mut Row<'_>) -> Result<()
         let mut number = first as u64;
         match values.dtype() {
             DataType::String => {
-                for value in values.str().map_err(wrong)? {
+                for value in values.str().map_err(wrong)?.iter() {
                     number += 1;
                     row(number, value.map(|text| Content::Text(text.to_owned())))?;
                 }
             }
             DataType::Binary => {
-                for value in values.binary().map_err(wrong)? {
+                for value in values.binary().map_err(wrong)?.iter() {
                     number += 1;
                     row(number, value.map(|bytes| Content::of(bytes.to_vec())))?;
                 }

@@ -174,7 +174,7 @@ fn globs_and_ignore_rules_select_files() {
     check(
         files,
         &with(&["*.toml"], &[]),
-        Err("source p selects no file (4 excluded or of an unknown kind); see its `path`, `include` and `exclude`"),
+        Err("source p selects no file (5 excluded or of an unknown kind); see its `path`, `include` and `exclude`"),
     );
 }
 
@@ -351,6 +351,25 @@ fn an_interruption_stops_and_leaves_nothing_sealed() {
     let context = context(base.path());
     context.cancel.request();
     assert!(matches!(collect(&path("a.txt"), &context), Err(Error::Interrupted)));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn bytes_go_through_unchanged(files in proptest::collection::vec(proptest::collection::vec(1_u8.., 1..60), 1..12)) {
+        let base = tempfile::tempdir().unwrap();
+        for (i, file) in files.iter().enumerate() {
+            write(base.path(), &[(format!("p/{i:02}.txt").as_str(), file)]);
+        }
+        let (_, rows) = collect(&path("p"), &context(base.path())).unwrap();
+        proptest::prop_assert_eq!(rows.len(), files.len());
+        for (row, file) in rows.into_iter().zip(files) {
+            proptest::prop_assert_eq!(row.text.is_some(), std::str::from_utf8(&file).is_ok());
+            proptest::prop_assert_eq!(row.sha256, Digest::of(&file).to_string());
+            proptest::prop_assert_eq!(row.text.map(String::into_bytes).or(row.raw), Some(file));
+        }
+    }
 }
 
 /// Where the test below, started again as a process of its own, writes.

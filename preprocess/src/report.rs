@@ -26,7 +26,7 @@ pub(crate) struct Report {
     /// Documents that were not UTF-8, and what was done with them.
     invalid_utf8: InvalidUtf8Report,
     /// What each step left, from everything collected to what was kept.
-    funnel: Vec<Step>,
+    funnel: Vec<Remaining>,
     /// What was dropped, by reason.
     dropped: BTreeMap<&'static str, Amount>,
     /// What was kept, by split.
@@ -44,7 +44,7 @@ struct InvalidUtf8Report {
 }
 
 #[derive(Debug, Serialize)]
-struct Step {
+struct Remaining {
     step: &'static str,
     documents: u64,
     bytes: u64,
@@ -159,21 +159,21 @@ impl Report {
     }
 }
 
-fn funnel(config: &Config, collection: &Collection) -> Vec<Step> {
-    let mut steps = vec![Step {
+fn funnel(config: &Config, collection: &Collection) -> Vec<Remaining> {
+    let mut steps = vec![Remaining {
         step: "collected",
         documents: collection.documents.len() as u64,
         bytes: collection.documents.iter().map(|document| document.bytes).sum(),
     }];
     if config.long_documents == LongDocuments::Cut {
         let Amount { documents, bytes, .. } = Amount::of(collection.entries.iter());
-        steps.push(Step { step: "cut", documents, bytes });
+        steps.push(Remaining { step: "cut", documents, bytes });
     }
     let names = ["valid UTF-8", "long enough", "short enough", "unique"];
     for (step, reason) in names.into_iter().zip(Reason::ALL) {
         let passed = |entry: &&Entry| !matches!(entry.fate, Fate::Dropped(at) if at <= reason);
         let Amount { documents, bytes, .. } = Amount::of(collection.entries.iter().filter(passed));
-        steps.push(Step { step, documents, bytes });
+        steps.push(Remaining { step, documents, bytes });
     }
     steps
 }

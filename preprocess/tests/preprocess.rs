@@ -15,8 +15,8 @@ use tokenizer::{Tokenizer, TrainConfig};
 /// A document of a corpus: id, source, content.
 type Document = (String, String, Vec<u8>);
 
-fn document(id: impl ToString, content: impl AsRef<[u8]>) -> Document {
-    (id.to_string(), "crate a 1.0".to_owned(), content.as_ref().to_vec())
+fn document(id: &str, content: impl AsRef<[u8]>) -> Document {
+    (id.to_owned(), "crate a 1.0".to_owned(), content.as_ref().to_vec())
 }
 
 /// Documents that differ, look like code, and hold what is hard: special tokens, other scripts.
@@ -26,7 +26,7 @@ fn documents(count: usize) -> Vec<Document> {
         let body: String = lines.collect();
         format!("/// Returns the {i}th: «é日本» <|endoftext|>.\nfn number_{i}() -> usize {{\n{body}    value_0\n}}\n")
     };
-    (0..count).map(|i| document(format!("doc-{i:04}"), text(i))).collect()
+    (0..count).map(|i| document(&format!("doc-{i:04}"), text(i))).collect()
 }
 
 /// Writes a corpus as stage collect does, `per_file` documents a file.
@@ -307,7 +307,7 @@ fn check_error(config: &Config, documents: &[Document], expected: &str) {
 
 #[test]
 fn what_leaves_nothing_to_train_on_says_what_to_change() {
-    let short: Vec<Document> = (0..3).map(|i| document(i, format!("{i}"))).collect();
+    let short: Vec<Document> = (0..3).map(|i| document(&i.to_string(), format!("{i}"))).collect();
     check_error(&small(), &short, "none of 3 documents is left: 3 too_short (lower preprocess.min_bytes)");
     check_error(
         &Config { max_bytes: 100, ..small() },

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Tokenizer};
 
-/// ChatML, the format of `<|im_start|>` and `<|im_end|>`, in the dialect that transformers and llama.cpp render.
+/// `ChatML`, the format of `<|im_start|>` and `<|im_end|>`, in the dialect that transformers and llama.cpp render.
 pub const TEMPLATE: &str = "{% for message in messages %}\
     {{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}\
     {% endfor %}\

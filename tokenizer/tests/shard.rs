@@ -138,7 +138,7 @@ fn a_shard_that_does_not_fit_is_refused_with_both_values() {
     );
     check_refused(
         |header, _| header["__metadata__"]["vocab_size"] = "200".into(),
-        "token 235 at position 26 is not in its vocabulary of 200",
+        "token 201 at position 7 is not in its vocabulary of 200",
     );
     check_refused(|header, _| header["__metadata__"]["split"] = "test".into(), "it is of split test, expected train");
     check_refused(

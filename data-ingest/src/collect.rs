@@ -45,7 +45,7 @@ pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Con
         tallies.push(collector.source(source)?);
     }
     let shards = collector.writer.finish()?;
-    let all = tallies.iter().fold(Tally::default(), |sum, tally| sum.plus(tally));
+    let all = tallies.iter().fold(Tally::default(), Tally::plus);
     let files: u64 = inventory.sources.iter().map(|source| source.files.len() as u64).sum();
     if all.documents == 0 {
         return Err(Error::Empty { files, skipped: all.in_words() });

@@ -81,7 +81,6 @@ impl Config {
     ///
     /// Everything that a source says is part of its own digest ([`crate::Inventory::inputs`]), wherever it is written, so
     /// a change names the source; where the dataset and the cache lie changes nothing.
-    #[expect(clippy::unused_self, reason = "every stage has the same face")]
     pub fn fingerprint_value(&self) -> serde_json::Value {
         serde_json::json!({})
     }

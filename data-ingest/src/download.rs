@@ -140,9 +140,11 @@ fn receive(
     context: &Context,
 ) -> Result<(), Failure> {
     let limit = config.max_download_bytes;
-    let within_limit = |bytes: u64| match bytes > limit {
-        true => Err(Error::TooLarge { name: wanted.name.to_owned(), url: wanted.url.to_owned(), bytes, limit }),
-        false => Ok(()),
+    let within_limit = |bytes: u64| {
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(Error::TooLarge { name: wanted.name.to_owned(), url: wanted.url.to_owned(), bytes, limit })
     };
     let body = response.into_body();
     let total = body.content_length().map_or(0, |rest| start + rest);

@@ -47,14 +47,10 @@ const NAMES: &str = "README LICENSE LICENCE COPYING COPYRIGHT NOTICE AUTHORS CON
 
 /// Returns how a file of this name is packed, and its name without that.
 pub(crate) fn packing(file_name: &str) -> (Packing, &str) {
-    let lower = file_name.to_ascii_lowercase();
-    let without = |extension: &str| &file_name[..file_name.len() - extension.len()];
-    if lower.ends_with(".gz") {
-        (Packing::Gzip, without(".gz"))
-    } else if lower.ends_with(".zst") {
-        (Packing::Zstd, without(".zst"))
-    } else {
-        (Packing::Plain, file_name)
+    match file_name.rsplit_once('.') {
+        Some((name, extension)) if extension.eq_ignore_ascii_case("gz") => (Packing::Gzip, name),
+        Some((name, extension)) if extension.eq_ignore_ascii_case("zst") => (Packing::Zstd, name),
+        _ => (Packing::Plain, file_name),
     }
 }
 

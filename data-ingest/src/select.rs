@@ -63,24 +63,26 @@ pub(crate) enum IgnoreRules {
 /// process.
 pub(crate) fn select(declared: &Declared, path: &Path, rules: IgnoreRules) -> Result<Selection, Error> {
     let filter = Filter::new(declared)?;
-    if path.is_file() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut selection = Selection::default();
-        // A file that is named outright is wanted whatever its extension.
-        let format = filter.format.or_else(|| format::of_name(&name)).unwrap_or(Format::Text);
-        let bytes = fs::metadata(path).map_err(|e| artifact::Error::io("read", path, e))?.len();
-        filter.take(&mut selection, SelectedFile { relative: name, path: path.to_owned(), bytes, format });
-        return Ok(selection);
-    }
-    if path.is_dir() {
-        return walk(declared, path, None, &filter, rules);
-    }
-    match split_glob(path) {
-        Some((root, pattern)) if root.is_dir() => {
-            let within = globs(&[pattern], &format!("{}.path", declared.key))?;
-            walk(declared, &root, Some(&within), &filter, rules)
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => walk(declared, path, None, &filter, rules),
+        Ok(metadata) if metadata.is_file() => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let mut selection = Selection::default();
+            // A file that is named outright is wanted whatever its extension.
+            let format = filter.format.or_else(|| format::of_name(&name)).unwrap_or(Format::Text);
+            let file = SelectedFile { relative: name, path: path.to_owned(), bytes: metadata.len(), format };
+            filter.take(&mut selection, file);
+            Ok(selection)
         }
-        _ => Err(Error::NoSuchPath { name: declared.source.known_as(), path: path.to_owned() }),
+        Ok(_) => Err(Error::value(&format!("{}.path", declared.key), "is neither a file nor a folder")),
+        Err(e) => match split_glob(path) {
+            Some((root, pattern)) if root.is_dir() => {
+                let within = globs(&[pattern], &format!("{}.path", declared.key))?;
+                walk(declared, &root, Some(&within), &filter, rules)
+            }
+            None if e.kind() != std::io::ErrorKind::NotFound => Err(artifact::Error::io("read", path, e).into()),
+            _ => Err(Error::NoSuchPath { name: declared.source.known_as(), path: path.to_owned() }),
+        },
     }
 }
 
@@ -137,7 +139,7 @@ impl Filter {
     fn new(declared: &Declared) -> Result<Self, Error> {
         let Declared { key, source, max_file_bytes, .. } = declared;
         let compile = |patterns: &[String], name: &str| {
-            let patterns: Vec<String> = patterns.iter().map(in_every_folder).collect();
+            let patterns: Vec<String> = patterns.iter().map(|pattern| in_every_folder(pattern)).collect();
             globs(&patterns, &format!("{key}.{name}"))
         };
         let include = match source.include[..] {
@@ -174,7 +176,7 @@ fn globs(patterns: &[String], key: &str) -> Result<GlobSet, Error> {
 }
 
 /// Returns a pattern of `include` or `exclude` read as a line of `.gitignore` is: without `/` it matches in every folder.
-fn in_every_folder(pattern: &String) -> String {
+fn in_every_folder(pattern: &str) -> String {
     let pattern = pattern.trim_end_matches('/');
     match pattern.strip_prefix('/') {
         Some(from_the_root) => from_the_root.to_owned(),

@@ -1,8 +1,9 @@
 //! The corpus on disk: `documents-00000.parquet`, `documents-00001.parquet`, ….
 
 use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use polars::io::parquet::write::BatchedWriter;
 use polars::prelude::{
@@ -37,7 +38,8 @@ struct Row {
 
 struct OpenShard {
     path: PathBuf,
-    writer: BatchedWriter<File>,
+    writer: BatchedWriter<Watched>,
+    refusal: Refusal,
     bytes: usize,
 }
 
@@ -79,7 +81,7 @@ impl Writer {
         };
         shard.bytes += bytes;
         let written = frame(rows).and_then(|frame| shard.writer.write_batch(&frame));
-        written.map_err(|e| failed(&shard.path, e))?;
+        written.map_err(|e| shard.failed(e))?;
         if shard.bytes >= SHARD_BYTES {
             self.close()?;
         }
@@ -88,7 +90,7 @@ impl Writer {
 
     fn close(&mut self) -> Result<(), Error> {
         match self.open.take() {
-            Some(shard) => shard.writer.finish().map(drop).map_err(|e| failed(&shard.path, e)),
+            Some(shard) => shard.writer.finish().map(drop).map_err(|e| shard.failed(e)),
             None => Ok(()),
         }
     }
@@ -97,16 +99,26 @@ impl Writer {
 impl OpenShard {
     fn create(path: PathBuf) -> Result<Self, Error> {
         let file = File::create(&path).map_err(|e| artifact::Error::io("create", &path, e))?;
+        let refusal = Refusal::default();
+        let watched = Watched { file, refusal: Arc::clone(&refusal) };
         let column = |(name, dtype): (&str, DataType)| (PlSmallStr::from(name), dtype);
         let schema: Schema = COLUMNS.into_iter().map(column).collect();
         // The smallest and largest text of a file tell nobody anything.
         let statistics = StatisticsOptions { min_value: false, max_value: false, ..StatisticsOptions::default() };
-        let writer = ParquetWriter::new(file)
+        let writer = ParquetWriter::new(watched)
             .with_compression(ParquetCompression::Zstd(None))
             .with_statistics(statistics)
             .batched(&schema)
-            .map_err(|e| failed(&path, e))?;
-        Ok(Self { path, writer, bytes: 0 })
+            .map_err(|source| Error::Parquet { operation: "write", path: path.clone(), source })?;
+        Ok(Self { path, writer, refusal, bytes: 0 })
+    }
+
+    /// Returns the disk's own answer where it refused to write, else what polars says.
+    fn failed(&self, error: PolarsError) -> Error {
+        match self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(refusal) => artifact::Error::io("write", &self.path, refusal).into(),
+            None => Error::Parquet { operation: "write", path: self.path.clone(), source: error },
+        }
     }
 }
 
@@ -154,14 +166,48 @@ fn frame(rows: Vec<Row>) -> PolarsResult<DataFrame> {
     DataFrame::new(height, columns.into_iter().map(Column::from).collect())
 }
 
-/// Returns the error for a file, telling the disk's refusal from everything else.
-fn failed(path: &Path, error: PolarsError) -> Error {
-    match error {
-        PolarsError::IO { error, .. } => {
-            let kind = error.kind();
-            let source = Arc::into_inner(error).unwrap_or_else(|| kind.into());
-            artifact::Error::io("write", path, source).into()
-        }
-        source => Error::Parquet { operation: "write", path: path.to_owned(), source },
+/// The last answer of a disk that refused.
+type Refusal = Arc<Mutex<Option<io::Error>>>;
+
+/// A file that keeps the disk's answer when it refuses: polars passes on its text alone, from which a full disk cannot be
+/// told for certain.
+struct Watched {
+    file: File,
+    refusal: Refusal,
+}
+
+impl Watched {
+    fn keep<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| {
+            let copy = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
+        })
+    }
+}
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes);
+        self.keep(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.file.flush();
+        self.keep(flushed)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_as_one() {
+        let mut shard = OpenShard::create("/dev/full".into()).unwrap();
+        let content = Content::Text("text".to_owned());
+        let document = Document { id: "a".into(), path: "a".into(), sha256: artifact::Digest::of(b"text"), content };
+        let row = Row { document, source: "a".into(), licence: "MIT".into() };
+        let error = shard.writer.write_batch(&frame(vec![row]).unwrap()).map_err(|e| shard.failed(e)).unwrap_err();
+        assert!(matches!(error, Error::Artifact(artifact::Error::DiskFull { .. })), "{error}");
     }
 }

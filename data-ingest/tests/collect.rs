@@ -2,8 +2,9 @@
 
 mod corpus;
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
+use std::io::Write as _;
 use std::path::Path;
 
 use artifact::Digest;
@@ -263,6 +264,7 @@ fn missing_and_unreadable_and_empty_are_errors() {
     assert!(matches!(&error, Error::MissingCrate { name, .. } if name == "no-such-crate"), "{error}");
     // A file that can be opened and not read, even by root.
     if cfg!(target_os = "linux") {
+        check(&[], &path("/dev/null"), Err("collect.sources[0].path: is neither a file nor a folder"));
         check(&[], &path("/proc/self/mem"), Err("cannot read /proc/self/mem: Input/output error (os error 5)"));
     }
 }
@@ -380,7 +382,7 @@ fn bytes_depend_on_neither_threads_nor_folders_nor_the_order_of_sources() {
     let base = tempfile::tempdir().unwrap();
     let mut text = String::new();
     for i in 0..400_u32 {
-        text.push_str(&format!("document {i} {}\n", i.wrapping_mul(2_654_435_761)));
+        writeln!(text, "document {i} {}", i.wrapping_mul(2_654_435_761)).unwrap();
         let name = format!("p{}/{i}.txt", i % 3);
         write(base.path(), &[(name.as_str(), text.repeat(4).as_bytes())]);
     }

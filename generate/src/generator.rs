@@ -249,7 +249,8 @@ mod tests {
         };
         assert!(numbers(1).iter().all(|number| (0.0..1.0).contains(number)));
         assert_ne!(numbers(1).map(f64::to_bits), numbers(2).map(f64::to_bits));
-        assert_eq!(numbers(1337).map(f64::to_bits), [0, 0], "pinned on x86-64");
+        // As drawn on x86-64: the same text must come of the same seed everywhere.
+        assert_eq!(numbers(1337).map(f64::to_bits), [0x3fe5_704b_693f_02a5, 0x3fe1_c938_f0cd_5e1e]);
     }
 
     #[test]

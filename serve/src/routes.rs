@@ -56,7 +56,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let router = Router::new()
         .route("/", get(page))
         .route("/health", get(health))
-        .route("/openapi.json", get(async || Json(Description::openapi())))
+        .route("/openapi.json", get(describe))
         .route("/v1/models", get(models))
         .route("/v1/models/{id}", get(model))
         .route("/v1/completions", post(complete))
@@ -73,6 +73,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 
 async fn page() -> impl IntoResponse {
     ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY), (header::CACHE_CONTROL, "no-cache")], Html(PAGE))
+}
+
+async fn describe() -> impl IntoResponse {
+    Json(Description::openapi())
 }
 
 /// Tells whether the server is well, what it serves and what it is doing.

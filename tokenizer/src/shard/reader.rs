@@ -211,7 +211,12 @@ impl Shard {
         if let Some(i) = (0..n).find(|i| self.document_offset(*i) > self.document_offset(i + 1)) {
             return wrong(format!("document {i} ends before it begins"));
         }
-        match self.iter(0).enumerate().find(|(_, id)| *id as usize >= vocab_size) {
+        if (self.largest() as usize) < vocab_size {
+            return Ok(());
+        }
+        let mut tokens = vec![0; self.len()];
+        self.copy(0, &mut tokens);
+        match tokens.iter().enumerate().find(|(_, id)| **id as usize >= vocab_size) {
             Some((at, id)) => wrong(format!("token {id} at position {at} is not in its vocabulary of {vocab_size}")),
             None => Ok(()),
         }
@@ -231,18 +236,24 @@ impl Shard {
     }
 
     fn copy(&self, from: usize, into: &mut [u32]) {
-        for (to, id) in into.iter_mut().zip(self.iter(from)) {
-            *to = id;
+        let bytes = &self.map[self.tokens.clone()][from * self.token_bytes..];
+        if self.token_bytes == 2 {
+            let ids = bytes.as_chunks().0.iter().map(|id| u32::from(u16::from_le_bytes(*id)));
+            into.iter_mut().zip(ids).for_each(|(to, id)| *to = id);
+        } else {
+            let ids = bytes.as_chunks().0.iter().map(|id| u32::from_le_bytes(*id));
+            into.iter_mut().zip(ids).for_each(|(to, id)| *to = id);
         }
     }
 
-    fn iter(&self, from: usize) -> impl Iterator<Item = u32> + '_ {
-        let bytes = &self.map[self.tokens.clone()][from * self.token_bytes..];
-        let wide = self.token_bytes == 4;
-        bytes.chunks_exact(self.token_bytes).map(move |id| {
-            let low = u32::from(u16::from_le_bytes([id[0], id[1]]));
-            if wide { low | u32::from(u16::from_le_bytes([id[2], id[3]])) << 16 } else { low }
-        })
+    fn largest(&self) -> u32 {
+        let bytes = &self.map[self.tokens.clone()];
+        let largest = if self.token_bytes == 2 {
+            bytes.as_chunks().0.iter().map(|id| u32::from(u16::from_le_bytes(*id))).max()
+        } else {
+            bytes.as_chunks().0.iter().map(|id| u32::from_le_bytes(*id)).max()
+        };
+        largest.unwrap_or(0)
     }
 }
 

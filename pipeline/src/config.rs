@@ -187,7 +187,9 @@ mod tests {
     fn check(text: &str, overrides: &[&str], expected: &str) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipeline.toml");
-        std::fs::write(&path, text).unwrap();
+        // A run needs data; its table comes last, so that it moves no line.
+        let text = format!("{text}\n[collect]\ndataset = \"d\"\n");
+        std::fs::write(&path, &text).unwrap();
         let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
         let found = match load(&path, &overrides) {
             Ok(loaded) => format!("name {}, seed {}, store {}", loaded.config.name, loaded.config.seed, {
@@ -233,12 +235,13 @@ mod tests {
     fn errors_name_the_override() {
         check("", &["sede=8"], "--set sede=8: unknown key `sede`; did you mean `seed`?");
         check("", &["seed"], "--set seed: expected key=value");
-        check("", &["seed.x=1"], "--set seed.x=1: `seed` is no table");
+        check("", &["seed.x=1"], "--set seed.x=1: `seed` is a table; expected a whole number, 0 or more");
         check(
             "",
             &["name=a/b"],
             "--set name=a/b: a value that cannot be used: name is \"a/b\"; it names folders: use letters, digits, `.`, `_` and `-`",
         );
+        check("seed = 1", &["seed.x=1"], "--set seed.x=1: `seed` is no table");
         check("", &["seed=x"], "--set seed=x: `seed` is the string \"x\"; expected a whole number, 0 or more");
     }
 

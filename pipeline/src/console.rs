@@ -79,7 +79,7 @@ impl Console {
     /// Returns where `stage` reports.
     pub fn progress(&self, stage: Stage) -> Progress {
         let console = self.clone();
-        Progress::new(move |event| console.state().hear(stage, event))
+        Progress::new(move |event| console.state().hear(stage, &event))
     }
 
     /// Takes the bar away and says how the stage ended.
@@ -129,8 +129,8 @@ impl State {
         }
     }
 
-    fn hear(&mut self, stage: Stage, event: Event<'_>) {
-        match event {
+    fn hear(&mut self, stage: Stage, event: &Event<'_>) {
+        match *event {
             Event::Begin { part, total, unit } => self.begin(stage, part, total, unit),
             Event::Position(done) => self.position(done),
             Event::Figures(text) => {
@@ -197,33 +197,33 @@ impl State {
 
 impl Work {
     fn describe(&self, now: Instant) -> String {
-        let mut text = format!("{:>10}  {}: {}", self.stage, self.part, amount(self.done, &self.unit));
-        if self.total > 0 {
-            let percent = 100.0 * self.done as f64 / self.total as f64;
-            text.push_str(&format!(" of {} ({percent:.0} %)", amount(self.total, &self.unit)));
-        }
+        let share = match self.total {
+            0 => String::new(),
+            total => {
+                let percent = 100.0 * self.done as f64 / total as f64;
+                format!(" of {} ({percent:.0} %)", amount(total, &self.unit))
+            }
+        };
+        let done = amount(self.done, &self.unit);
+        let mut parts = vec![format!("{:>10}  {}: {done}{share}", self.stage, self.part)];
         if let Some((at, done)) = self.first {
             let seconds = now.duration_since(at).as_secs_f64();
             let rate = self.done.saturating_sub(done) as f64 / seconds.max(1e-9);
             if rate > 0.0 {
-                let each = if self.unit == "bytes" {
-                    format!("{}/s", figures::bytes(rate as u64))
-                } else if rate < 10.0 {
-                    format!("{rate:.2}/s")
-                } else {
-                    format!("{}/s", figures::count(rate))
-                };
-                text.push_str(&format!(", {each}"));
+                parts.push(match self.unit.as_str() {
+                    "bytes" => format!("{}/s", figures::bytes(rate as u64)),
+                    _ if rate < 10.0 => format!("{rate:.2}/s"),
+                    _ => format!("{}/s", figures::count(rate)),
+                });
                 if self.total > self.done {
-                    let left = (self.total - self.done) as f64 / rate;
-                    text.push_str(&format!(", {} left", figures::seconds(left)));
+                    parts.push(format!("{} left", figures::seconds((self.total - self.done) as f64 / rate)));
                 }
             }
         }
         if !self.figures.is_empty() {
-            text.push_str(&format!(", {}", self.figures));
+            parts.push(self.figures.clone());
         }
-        text
+        parts.join(", ")
     }
 }
 

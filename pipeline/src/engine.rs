@@ -111,11 +111,12 @@ pub fn work(
             }
         };
         let manifest = sealed.manifest();
-        let text = match ran {
-            true => format!("done in {}: {}", figures::seconds(manifest.wall_seconds), manifest.headline),
-            false => format!("skipped, {reason}: {}", manifest.headline),
+        let what = if ran {
+            format!("done in {}", figures::seconds(manifest.wall_seconds))
+        } else {
+            format!("skipped, {reason}")
         };
-        console.done(stage, &text);
+        console.done(stage, &format!("{what}: {}", manifest.headline));
         done(&Done { stage, ran, reason, sealed: &sealed })?;
         made.insert(stage, sealed);
     }

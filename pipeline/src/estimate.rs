@@ -40,7 +40,7 @@ pub fn training(config: &Config, made: &Made, store: &Store, device_class: &str)
         }
     };
     let parameters = model.parameters();
-    let mut text = format!(
+    let text = format!(
         "training: {} parameters, {} tokens ({:.1} a parameter), {}FLOP, about {} of memory, about {} ({source})",
         figures::count(parameters as f64),
         figures::count(tokens),
@@ -49,14 +49,12 @@ pub fn training(config: &Config, made: &Made, store: &Store, device_class: &str)
         figures::bytes(memory),
         figures::seconds(seconds),
     );
-    if let Some(there) = made.get(&Stage::Preprocess).and_then(|tokens| count(tokens, "tokens_train")) {
-        text.push_str(&format!(
-            "\nthe training split has {} tokens: {:.2} epochs",
-            figures::count(there),
-            tokens / there
-        ));
-    }
-    Ok(text)
+    Ok(match made.get(&Stage::Preprocess).and_then(|tokens| count(tokens, "tokens_train")) {
+        None => text,
+        Some(there) => {
+            format!("{text}\nthe training split has {} tokens: {:.2} epochs", figures::count(there), tokens / there)
+        }
+    })
 }
 
 /// `1.24 P` becomes `1.24 PFLOP`, and `900` becomes `900 FLOP`.

@@ -56,19 +56,10 @@ fn main() -> ExitCode {
 
 /// Returns the whole chain of causes, one a line.
 fn text(error: &anyhow::Error) -> String {
-    let mut text = match error.downcast_ref::<Interrupted>() {
-        Some(_) => format!("{error}\n"),
-        None => format!("error: {error}\n"),
-    };
-    let mut last = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        // An error that passes its cause on as it is would say the same twice.
-        if cause != last {
-            text.push_str(&format!("  because: {cause}\n"));
-        }
-        last = cause;
-    }
-    text
+    let prefix = if error.is::<Interrupted>() { "" } else { "error: " };
+    let mut lines = vec![format!("{prefix}{error}")];
+    lines.extend(error.chain().skip(1).map(|cause| format!("  because: {cause}")));
+    lines.join("\n") + "\n"
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
@@ -86,10 +77,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Tells whether whoever read our output went away (`pipeline show | head`), which is no error of ours.
+/// Tells whether whoever read our output went away (`pipeline show | head`), which is no error of ours. A pipe that
+/// broke inside a stage has the stage's own error around it.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

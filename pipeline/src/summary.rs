@@ -24,10 +24,7 @@ pub fn table(run: &Run) -> String {
     let mut table = new_table();
     table.set_header(["stage", "time", "size", "figure", "artifact"]);
     for stage in &run.record.stages {
-        let time = match stage.ran {
-            true => figures::seconds(stage.wall_seconds),
-            false => "skipped".to_owned(),
-        };
+        let time = if stage.ran { figures::seconds(stage.wall_seconds) } else { "skipped".to_owned() };
         table.add_row([
             stage.stage.name().to_owned(),
             time,

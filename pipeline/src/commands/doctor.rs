@@ -79,7 +79,7 @@ fn disk(store: &Path) -> anyhow::Result<()> {
     let disks = Disks::new_with_refreshed_list();
     let holding = disks
         .iter()
-        .flat_map(|disks| disks.list())
+        .flat_map(|disks| disks.iter())
         .filter(|disk| absolute.starts_with(disk.mount_point()))
         .max_by_key(|disk| disk.mount_point().components().count());
     let text = match holding {
@@ -128,8 +128,12 @@ fn crate_sources() -> anyhow::Result<()> {
 fn data(loaded: &Loaded) -> anyhow::Result<()> {
     let console = Console::quiet();
     let context = engine::context(loaded, true, &console, &Cancel::default());
-    Ok(match engine::raw_data(loaded, &context, &console) {
-        Ok(raw_data) => say("data", &format!("all {} sources are there", raw_data.sources()))?,
-        Err(error) => say("data", &format!("{error:#}"))?,
-    })
+    let text = match engine::raw_data(loaded, &context, &console) {
+        Ok(raw_data) => match raw_data.sources() {
+            1 => "the one source is there".to_owned(),
+            n => format!("all {n} sources are there"),
+        },
+        Err(error) => format!("{error:#}"),
+    };
+    Ok(say("data", &text)?)
 }

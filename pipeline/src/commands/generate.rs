@@ -34,10 +34,8 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
             if show && let Err(error) = print_now(text) {
                 closed = Some(error);
             }
-            match closed.is_some() || cancel.is_requested() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
+            let stop = closed.is_some() || cancel.is_requested();
+            if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         if let Some(error) = closed {
             return Err(error.into());

@@ -1,6 +1,6 @@
 //! `run`: brings every stage up to date and keeps a record.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -61,10 +61,12 @@ fn bring_up_to_date(
     if let (Some(made), Some(latest)) = (&made, runs.into_iter().next_back())
         && latest.has_all_of(made)
     {
+        let one = made.len() == 1;
         print_out!(
-            "Nothing to do: {} are as run {} left them ({}).",
-            if made.len() == 1 { "the one stage".to_owned() } else { format!("all {} stages", made.len()) },
+            "Nothing to do: {} as run {} left {} ({}).",
+            if one { "the one stage is".to_owned() } else { format!("all {} stages are", made.len()) },
             latest.record.name,
+            if one { "it" } else { "them" },
             figures::seconds(started.elapsed().as_secs_f64())
         )?;
         print_out!("{}", summary::what_next(&latest, &super::program(), &super::name_of(&latest)))?;

@@ -30,7 +30,7 @@ pub fn message(text: &str, error: &toml::de::Error) -> String {
     }
     for prefix in ["invalid type: ", "invalid value: "] {
         if let Some((found, expected)) = raw.strip_prefix(prefix).and_then(|rest| rest.split_once(", expected ")) {
-            return format!("{subject} is the {}; expected {}", plain(found), plain(expected));
+            return format!("{subject} is {}; expected {}", plain_value(found), plain_type(expected));
         }
     }
     if let Some(field) = raw.strip_prefix("missing field ") {
@@ -61,29 +61,32 @@ fn names(text: &str, key: &str) -> bool {
         })
 }
 
-/// Returns serde's names of types in words.
-fn plain(phrase: &str) -> String {
-    let words = match phrase {
+/// Returns serde's words for a value in ours: ``integer `5` `` is the number 5.
+fn plain_value(found: &str) -> String {
+    match found.split_once(' ') {
+        Some(("string", text)) => format!("the string {text}"),
+        Some(("integer" | "floating", number)) => {
+            format!("the number {}", number.trim_start_matches("point ").trim_matches('`'))
+        }
+        Some(("boolean", value)) => value.trim_matches('`').to_owned(),
+        _ if found == "map" => "a table".to_owned(),
+        _ if found == "sequence" => "a list".to_owned(),
+        _ => found.to_owned(),
+    }
+}
+
+/// Returns serde's name of a type in words.
+fn plain_type(expected: &str) -> &str {
+    match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
         "a boolean" => "true or false",
         "a sequence" => "a list",
         "a map" => "a table",
-        other => {
-            return match other.split_once(' ') {
-                Some(("integer" | "floating" | "boolean", rest)) => {
-                    format!(
-                        "{} {}",
-                        if other.starts_with('b') { "value" } else { "number" },
-                        rest.trim_start_matches("point ")
-                    )
-                }
-                _ => other.strip_prefix("struct ").map_or_else(|| other.to_owned(), |_| "a table".to_owned()),
-            };
-        }
-    };
-    words.to_owned()
+        _ if expected.starts_with("struct ") => "a table",
+        _ => expected,
+    }
 }
 
 fn quoted(text: &str) -> Vec<&str> {
@@ -182,5 +185,5 @@ fn key_at(text: &str, span: &Range<usize>) -> Option<String> {
 }
 
 fn line_at(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+    text.get(..offset).unwrap_or(text).matches('\n').count() + 1
 }

@@ -1,0 +1,115 @@
+//! What is printed when something is wrong: each as a person would read it.
+
+use std::fs;
+use std::net::TcpListener;
+
+use crate::project::Project;
+
+/// Checks that a command in a project changed by `spoil` fails with `code` and the reviewed text.
+fn check(name: &str, code: i32, spoil: impl Fn(&Project), arguments: &[&str]) {
+    let project = Project::new();
+    spoil(&project);
+    let error = project.fails(code, arguments);
+    // Lines of progress come before it.
+    let from = error.find("error: ").unwrap_or(0);
+    project.snapshot(&format!("error_{name}"), &error[from..]);
+}
+
+fn as_it_is(_: &Project) {}
+
+#[test]
+fn wrong_configurations() {
+    check("no_config", 2, as_it_is, &["run", "other.toml"]);
+    check("unknown_key", 2, |p| p.configure("steps = 12", "setps = 12"), &["run"]);
+    check("unknown_key_of_another_table", 2, |p| p.configure("seed = 7", "learning_rate = 1e-3"), &["plan"]);
+    check("unknown_table", 2, |p| p.configure("[optimize]", "[optimise]"), &["run"]);
+    check("wrong_type", 2, |p| p.configure("steps = 12", "steps = \"twelve\""), &["run"]);
+    check("wrong_value", 2, |p| p.configure("batch_size = 2", "batch_size = 0"), &["run"]);
+    check("wrong_choice", 2, |p| p.configure("n_layer = 1", "n_layer = 1\nfamily = \"qwen\""), &["run"]);
+    check("no_toml", 2, |p| p.configure("[train]", "[train"), &["run"]);
+    check("set_unknown_key", 2, as_it_is, &["run", "--set", "train.learning_rat=3e-4"]);
+    check("set_wrong_type", 2, as_it_is, &["run", "--set", "train.steps=many"]);
+    check("set_wrong_value", 2, as_it_is, &["run", "--set", "train.steps=0"]);
+    check("set_without_value", 2, as_it_is, &["run", "--set", "train.steps"]);
+    check("unknown_device", 2, |p| p.configure("\"cpu\"", "\"gpu\""), &["run"]);
+    check("unknown_option", 2, as_it_is, &["run", "--untli", "train"]);
+    check("unknown_stage", 2, as_it_is, &["run", "--until", "trian"]);
+}
+
+#[test]
+fn wrong_data() {
+    let remove_texts = |p: &Project| fs::remove_dir_all(p.path("texts")).unwrap();
+    check("missing_source", 1, remove_texts, &["run"]);
+    let empty = |p: &Project| {
+        remove_texts(p);
+        fs::create_dir(p.path("texts")).unwrap();
+    };
+    check("empty_dataset", 1, empty, &["run"]);
+    let one_text = |p: &Project| {
+        empty(p);
+        p.write("texts/one.rs", &"fn main() {}\n".repeat(10));
+    };
+    check("too_few_documents", 1, one_text, &["run"]);
+    check("less_than_one_batch", 1, |p| p.configure("batch_size = 2", "batch_size = 2000"), &["run"]);
+    let long = |p: &Project| p.configure("context_length = 32", "context_length = 1000000");
+    check("context_longer_than_the_data", 1, long, &["run"]);
+    let folder = |p: &Project| {
+        remove_texts(p);
+        p.write("texts", "");
+    };
+    check("empty_file", 1, folder, &["run"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_unreadable_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let project = Project::new();
+    let path = project.path("texts/07.rs");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read(&path).is_ok() {
+        // Whoever may read everything (root) finds no file unreadable; a link to itself is unreadable to all.
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        project.configure("path = \"texts\"", "path = \"texts/07.rs\"");
+        project.fails(1, &["run"]);
+        eprintln!("skipped the snapshot: this user may read every file");
+        return;
+    }
+    let error = project.fails(1, &["run"]);
+    project.snapshot("error_unreadable_file", &error);
+}
+
+#[test]
+fn wrong_names() {
+    check("no_runs", 1, as_it_is, &["show"]);
+    check("no_model", 1, as_it_is, &["generate", "texts", "fn"]);
+    let project = Project::new();
+    project.succeeds(&["run", "--until", "collect"]);
+    project.snapshot("error_unknown_run", &project.fails(1, &["show", "tiny-01"]));
+    project.snapshot("error_run_without_a_model", &project.fails(1, &["serve", "tiny-001"]));
+}
+
+#[test]
+fn a_gpu_where_there_is_none() {
+    let project = Project::new();
+    let devices = project.succeeds(&["doctor"]);
+    if devices.contains("device  wgpu:") {
+        eprintln!("skipped: this machine has an adapter");
+        return;
+    }
+    project.configure("\"cpu\"", "\"wgpu\"");
+    let error = project.fails(1, &["run"]);
+    project.snapshot("error_no_gpu", &error);
+    assert!(!project.path("experiments/runs").exists(), "it is said before anything is done");
+}
+
+#[test]
+fn a_port_in_use() {
+    let project = Project::new();
+    project.succeeds(&["run", "--until", "optimize", "--set", "train.steps=2"]);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let error = project.fails(1, &["serve", "latest", "--port", &port, "--device", "cpu"]);
+    project.snapshot("error_port_in_use", &error.replace(&port, "PORT"));
+}

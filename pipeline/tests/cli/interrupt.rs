@@ -1,0 +1,93 @@
+//! Runs that are stopped or killed, and go on to the same bytes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::project::{Ended, Project};
+
+const MODEL: &str = "model.safetensors";
+
+/// Returns a project whose training takes a while, and saves often.
+fn slow() -> Project {
+    let project = Project::new();
+    project.configure("steps = 12", "steps = 240");
+    project.configure("validation_every = 6", "validation_every = 60");
+    project
+}
+
+fn start(project: &Project) -> Child {
+    let arguments = ["run", "--until", "train"];
+    project.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// Waits until training has saved a state after `step`.
+fn wait_for_step(project: &Project, step: u64) {
+    let deadline = Instant::now() + Duration::from_mins(2);
+    while saved_step(&project.path("experiments/artifacts/train")).is_none_or(|saved| saved < step) {
+        assert!(Instant::now() < deadline, "training saved no state");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn saved_step(stage: &Path) -> Option<u64> {
+    let artifact = fs::read_dir(stage).ok()?.next()?.ok()?.path();
+    let states = fs::read_dir(artifact.join(".resume")).ok()?.flatten();
+    let finished = states.filter(|state| state.path().join("trainer_state.json").is_file());
+    finished.filter_map(|state| state.file_name().to_str()?.strip_prefix("step-")?.parse().ok()).max()
+}
+
+fn uninterrupted() -> String {
+    let project = slow();
+    project.succeeds(&["run", "--until", "train"]);
+    project.digest("tiny-001", "train", MODEL)
+}
+
+#[test]
+fn ctrl_c_saves_and_the_same_command_goes_on_to_the_same_bytes() {
+    let project = slow();
+    let child = start(&project);
+    wait_for_step(&project, 30);
+    signal(&child, "-INT");
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(130), "{}", ended.err);
+    assert!(ended.err.contains("stopping where nothing is lost"), "{}", ended.err);
+    assert!(ended.err.contains("run the same command again to go on"), "{}", ended.err);
+    assert_eq!(project.record("tiny-001")["status"], "interrupted");
+
+    let plan = project.succeeds(&["plan", "--until", "train"]);
+    assert!(plan.contains("     train  run   an earlier attempt was cut off"), "{plan}");
+    project.succeeds(&["run", "--until", "train"]);
+    assert_eq!(project.digest("tiny-002", "train", MODEL), uninterrupted());
+}
+
+#[test]
+fn kill_9_at_any_moment_of_training_changes_no_bit() {
+    let project = slow();
+    for step in [3, 60, 150] {
+        let mut child = start(&project);
+        wait_for_step(&project, step);
+        signal(&child, "-KILL");
+        child.wait().unwrap();
+    }
+    let resumed = project.succeeds(&["run", "--until", "train"]);
+    assert!(resumed.contains("train"), "{resumed}");
+    assert_eq!(project.digest("tiny-004", "train", MODEL), uninterrupted());
+}
+
+#[test]
+fn a_second_ctrl_c_stops_at_once() {
+    let project = slow();
+    let child = start(&project);
+    wait_for_step(&project, 3);
+    signal(&child, "-INT");
+    signal(&child, "-INT");
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(130), "{}", ended.err);
+}

@@ -1,0 +1,7 @@
+//! The binary as people use it: commands typed in a folder of their own, on a small model of small texts.
+
+mod errors;
+mod flow;
+#[cfg(unix)]
+mod interrupt;
+mod project;

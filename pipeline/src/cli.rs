@@ -35,8 +35,8 @@ Examples:
   pipeline run --from train --force                 train again although nothing changed
   pipeline run experiments/runs/code-001/pipeline.toml    repeat a run from its own folder
 
-Stages whose inputs did not change are skipped. Ctrl-C stops where nothing is lost; the same command goes on from
-there. A second Ctrl-C stops at once.")]
+Stages whose inputs did not change are skipped. Ctrl-C stops where nothing is lost, and the same command goes on from \
+there; a second Ctrl-C stops at once.")]
     Run(RunArgs),
     /// Say what `run` would do, why, and what training would cost; changes nothing
     #[command(after_help = "\

@@ -107,7 +107,7 @@ pub fn work(
                 (true, reason, sealed)
             }
             Decision::Wait(upstream) => {
-                unreachable!("{stage} waits for {upstream}, which comes before it and is made")
+                unreachable!("{stage} waits for {upstream:?}, which come before it and are made")
             }
         };
         let manifest = sealed.manifest();

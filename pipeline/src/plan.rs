@@ -13,11 +13,12 @@ use crate::stage::{Made, RawData, Stage};
 /// Which stages are asked for.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Selection {
-    /// Begin at this stage; those before it must be done already
-    #[arg(long, value_name = "STAGE", value_enum)]
+    /// Begin at this stage (collect, preprocess, train, optimize, evaluate, generate or serve); those before it must be
+    /// done already
+    #[arg(long, value_name = "STAGE", value_enum, hide_possible_values = true)]
     pub from: Option<Stage>,
     /// End with this stage
-    #[arg(long, value_name = "STAGE", value_enum)]
+    #[arg(long, value_name = "STAGE", value_enum, hide_possible_values = true)]
     pub until: Option<Stage>,
     /// Run the selected stages even where nothing changed
     #[arg(long)]
@@ -48,8 +49,8 @@ pub enum Decision {
         /// Why, most telling first; never empty.
         reasons: Vec<String>,
     },
-    /// It depends on what this earlier stage will make.
-    Wait(Stage),
+    /// It depends on what these earlier stages will make.
+    Wait(Vec<Stage>),
 }
 
 /// What decisions are made from.

@@ -138,16 +138,23 @@ impl Stage {
         !matches!(self, Self::Collect | Self::Preprocess)
     }
 
-    /// Returns everything that decides the stage's output, where all its inputs are made; else the first that is not.
+    /// Returns everything that decides the stage's output, where all its inputs are made.
     ///
     /// # Errors
-    /// The stage whose artifact is missing.
-    pub fn recipe(self, config: &Config, raw_data: &RawData, made: &Made, device_class: &str) -> Result<Recipe, Self> {
-        let mut inputs = raw_data.digests.get(&self).cloned().unwrap_or_default();
-        for input in self.inputs() {
-            let sealed = made.get(input).ok_or(*input)?;
-            inputs.insert(input.artifact().to_owned(), sealed.digest());
+    /// The stages whose artifacts are missing.
+    pub fn recipe(
+        self,
+        config: &Config,
+        raw_data: &RawData,
+        made: &Made,
+        device_class: &str,
+    ) -> Result<Recipe, Vec<Self>> {
+        let missing: Vec<Self> = self.inputs().iter().copied().filter(|input| !made.contains_key(input)).collect();
+        if !missing.is_empty() {
+            return Err(missing);
         }
+        let mut inputs = raw_data.digests.get(&self).cloned().unwrap_or_default();
+        inputs.extend(self.inputs().iter().map(|input| (input.artifact().to_owned(), made[input].digest())));
         let (stage_version, config_value) = self.version_and_config(config);
         Ok(Recipe {
             stage: self.name().to_owned(),

@@ -1,7 +1,7 @@
 //! The tables and lines that a run ends with.
 
 use artifact::Sealed;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
 use crate::figures;
 use crate::runs::Run;
@@ -10,7 +10,9 @@ use crate::stage::Stage;
 /// Returns an empty table in the style of every table here.
 pub fn new_table() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    let line = LineStyle::none().fill('─').junction('─');
+    let style = TableStyle::new().header_separator(line).bottom_border(line);
+    table.load_style(style).set_content_arrangement(ContentArrangement::Dynamic);
     table
 }
 

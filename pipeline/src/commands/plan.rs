@@ -43,9 +43,11 @@ pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
                     print_out!("{name:>10}  {what:4}  {reason}")?;
                 }
             }
-            Decision::Wait(upstream) => {
-                print_out!("{stage:>10}  run   unless {upstream} makes the same {} again", upstream.artifact())?;
+            Decision::Wait(upstream) if planner.earlier.contains_key(&stage) => {
+                let artifacts: Vec<&str> = upstream.iter().map(|stage| stage.artifact()).collect();
+                print_out!("{stage:>10}  run   unless {} come out as before", artifacts.join(", "))?;
             }
+            Decision::Wait(_) => print_out!("{stage:>10}  run   never run before")?,
         }
     }
     if planner.selection.stages().any(|stage| stage == Stage::Train) {

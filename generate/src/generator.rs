@@ -211,8 +211,7 @@ impl<'a> Decoder<'a> {
         let shape = [1, new.len()];
         let tokens = Tensor::<2, Int>::from_data(TensorData::new(new, shape), &self.generator.device); // [B=1, T]
         let logits = self.generator.model.forward_cached(tokens, &mut self.cache); // [B=1, V]
-        let mut logits =
-            logits.try_into_vec_as::<f32>().map_err(|e| Error::Device { reason: e.to_string() })?;
+        let mut logits = logits.try_into_vec_as::<f32>().map_err(|e| Error::Device { reason: e.to_string() })?;
         logits.truncate(self.generator.tokenizer.vocab_size());
         let usable = logits.iter().all(|logit| *logit < f32::INFINITY) && logits.iter().any(|logit| logit.is_finite());
         if usable { Ok(logits) } else { Err(Error::NotFinite { position: history.len() }) }

@@ -70,6 +70,9 @@ mod tests {
     fn a_missing_file_is_named() {
         let config = Config { prompts_file: Some("none.txt".to_owned()), ..Config::default() };
         let error = read(&config, Path::new("nowhere")).unwrap_err();
-        assert_eq!(error.to_string(), format!("cannot read the prompts in {}", Path::new("nowhere/none.txt").display()));
+        assert_eq!(
+            error.to_string(),
+            format!("cannot read the prompts in {}", Path::new("nowhere/none.txt").display())
+        );
     }
 }

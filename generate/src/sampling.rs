@@ -125,9 +125,8 @@ fn likeliest(logits: &[f32]) -> u32 {
 /// Returns the tokens that can be drawn and the weight of each; the weights need not sum to 1.
 fn candidates(logits: &[f32], sampling: &Sampling) -> (Vec<u32>, Vec<f32>) {
     let mut tokens: Vec<u32> = (0..logits.len() as u32).collect();
-    let likelier = |a: &u32, b: &u32| -> Ordering {
-        logits[*b as usize].total_cmp(&logits[*a as usize]).then_with(|| a.cmp(b))
-    };
+    let likelier =
+        |a: &u32, b: &u32| -> Ordering { logits[*b as usize].total_cmp(&logits[*a as usize]).then_with(|| a.cmp(b)) };
     if sampling.top_k > 0 && sampling.top_k < tokens.len() {
         tokens.select_nth_unstable_by(sampling.top_k - 1, likelier);
         tokens.truncate(sampling.top_k);
@@ -252,10 +251,7 @@ mod tests {
             (Sampling { top_p: 0.0, ..plain() }, "top_p must be a number above 0 and at most 1, not 0"),
             (Sampling { top_p: 1.5, ..plain() }, "top_p must be a number above 0 and at most 1, not 1.5"),
             (Sampling { repetition_penalty: 0.0, ..plain() }, "repetition_penalty must be a number above 0, not 0"),
-            (
-                Sampling { stop: vec![String::new()], ..plain() },
-                "stop must be strings that are not empty, not \"\"",
-            ),
+            (Sampling { stop: vec![String::new()], ..plain() }, "stop must be strings that are not empty, not \"\""),
         ];
         for (sampling, expected) in cases {
             assert_eq!(sampling.validate().unwrap_err().to_string(), expected);

@@ -105,7 +105,8 @@ impl<'a> Client<'a> {
         self.context.progress.begin("requests", (5 + n_streams) as u64, "requests");
         let mut requests = Vec::new();
         let mut done = |request: &str, status: u16, start: Instant| {
-            requests.push(json!({"request": request, "status": status, "seconds": rounded(start.elapsed().as_secs_f64())}));
+            requests
+                .push(json!({"request": request, "status": status, "seconds": rounded(start.elapsed().as_secs_f64())}));
             self.context.progress.position(requests.len() as u64);
         };
 
@@ -117,7 +118,12 @@ impl<'a> Client<'a> {
         let start = Instant::now();
         let (status, models) = self.get(MODELS, "/v1/models")?;
         let name = &self.config.model_name;
-        expect(MODELS, &format!("200 and the model {name}"), status == 200 && models["data"][0]["id"] == **name, &models)?;
+        expect(
+            MODELS,
+            &format!("200 and the model {name}"),
+            status == 200 && models["data"][0]["id"] == **name,
+            &models,
+        )?;
         done(MODELS, status, start);
 
         let start = Instant::now();

@@ -25,7 +25,8 @@ pub(crate) async fn answer(request: &CompletionRequest, queue: &Queue, model: &s
     let echoes = Echoes { prompts: request.echo.then_some(prompts), n: request.n };
     let head = Head::new(model);
     if request.stream {
-        let pieces = Pieces { head, events, echoes, begun: 0, usage: Usage::default(), ready: VecDeque::new(), done: false };
+        let pieces =
+            Pieces { head, events, echoes, begun: 0, usage: Usage::default(), ready: VecDeque::new(), done: false };
         let stream = pieces.into_stream(request.include_usage());
         return Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
@@ -44,11 +45,7 @@ impl Echoes {
     }
 }
 
-async fn whole(
-    head: &Head,
-    mut events: UnboundedReceiver<Event>,
-    echoes: &Echoes,
-) -> Result<CompletionBody, Problem> {
+async fn whole(head: &Head, mut events: UnboundedReceiver<Event>, echoes: &Echoes) -> Result<CompletionBody, Problem> {
     let mut choices = Vec::new();
     let mut usage = Usage::default();
     let mut text = String::new();

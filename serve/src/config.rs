@@ -65,7 +65,8 @@ impl Config {
     /// # Errors
     /// Names the first key that cannot be used.
     pub fn validate(&self) -> Result<(), Error> {
-        let wrong = |key, expected: &str, found: String| Err(Error::Config { key, expected: expected.to_owned(), found });
+        let wrong =
+            |key, expected: &str, found: String| Err(Error::Config { key, expected: expected.to_owned(), found });
         let positive = [
             ("max_queue", self.max_queue),
             ("max_body_bytes", self.max_body_bytes),
@@ -93,9 +94,9 @@ impl Config {
             return wrong("model_name", "a name", "empty".to_owned());
         }
         for origin in self.cors_origins.iter().filter(|origin| *origin != "*") {
-            let is_origin = origin.split_once("://").is_some_and(|(scheme, host)| {
-                !scheme.is_empty() && !host.is_empty() && !host.contains('/')
-            });
+            let is_origin = origin
+                .split_once("://")
+                .is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty() && !host.contains('/'));
             if !is_origin || HeaderValue::from_str(origin).is_err() {
                 return wrong("cors_origins", "origins such as `https://example.org`, or `*`", format!("`{origin}`"));
             }

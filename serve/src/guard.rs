@@ -50,7 +50,8 @@ pub(crate) async fn check_host(State(hosts): State<AllowedHosts>, request: Reque
     match host {
         Some(host) if !hosts.allow(&host) => {
             let name = name_of(&host);
-            let message = format!("This server does not answer to the name `{name}`; `serve.allowed_hosts` could let it.");
+            let message =
+                format!("This server does not answer to the name `{name}`; `serve.allowed_hosts` could let it.");
             Problem::request(StatusCode::FORBIDDEN, message).into_response()
         }
         // Browsers always send the header; HTTP/1.0 clients need not.
@@ -87,7 +88,8 @@ mod tests {
 
     #[test]
     fn names_are_checked_and_addresses_are_not() {
-        let config = Config { host: "box.local".to_owned(), allowed_hosts: vec!["Model".to_owned()], ..Config::default() };
+        let config =
+            Config { host: "box.local".to_owned(), allowed_hosts: vec!["Model".to_owned()], ..Config::default() };
         let hosts = AllowedHosts::new(&config);
         for (host, expected) in [
             ("localhost", true),

@@ -8,7 +8,9 @@ use std::thread::JoinHandle;
 
 use artifact::Cancel;
 use generate::{FinishReason, Generator, Sampling};
-use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, error::TrySendError, unbounded_channel};
+use tokio::sync::mpsc::{
+    Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, error::TrySendError, unbounded_channel,
+};
 
 use crate::problem::Problem;
 use crate::response::Load;
@@ -120,12 +122,7 @@ fn write_all(generator: &Generator, mut jobs: Receiver<Job>, running: &AtomicUsi
     }
 }
 
-fn write(
-    generator: &Generator,
-    work: &Work,
-    events: &UnboundedSender<Event>,
-    abort: &Cancel,
-) -> Result<(), Problem> {
+fn write(generator: &Generator, work: &Work, events: &UnboundedSender<Event>, abort: &Cancel) -> Result<(), Problem> {
     for index in 0..work.prompts.len() * work.n {
         if events.is_closed() {
             return Ok(());
@@ -144,6 +141,13 @@ fn write(
         if completion.finish_reason == FinishReason::Cancelled {
             return if abort.is_requested() { Err(Problem::stopping()) } else { Ok(()) };
         }
+        tracing::info!(
+            prompt_tokens = completion.prompt_tokens,
+            completion_tokens = completion.completion_tokens,
+            seconds = completion.seconds,
+            reason = completion.finish_reason.name(),
+            "text written"
+        );
         let finished = Event::Finished {
             index,
             prompt_tokens: if index.is_multiple_of(work.n) { completion.prompt_tokens } else { 0 },

@@ -29,32 +29,32 @@ pub(crate) struct CompletionRequest {
     /// context loses its beginning.
     pub(crate) prompt: Option<OneOrMany>,
     /// The most tokens to write for one text.
-    #[schema(default = 16, minimum = 0)]
+    #[schema(required = false, default = 16, minimum = 0)]
     pub(crate) max_tokens: usize,
     /// What logits are divided by; 0 always takes the likeliest token.
-    #[schema(default = 1.0, minimum = 0, maximum = 2)]
+    #[schema(required = false, default = 1.0, minimum = 0, maximum = 2)]
     pub(crate) temperature: f32,
     /// Only the smallest set of likeliest tokens whose probabilities reach this can be drawn.
-    #[schema(default = 1.0, maximum = 1, exclusive_minimum = 0)]
+    #[schema(required = false, default = 1.0, maximum = 1, exclusive_minimum = 0)]
     pub(crate) top_p: f32,
     /// Only this many of the likeliest tokens can be drawn; 0 for all. An extension.
-    #[schema(default = 0, minimum = 0)]
+    #[schema(required = false, default = 0, minimum = 0)]
     pub(crate) top_k: usize,
     /// How much tokens that were already read or written are held back; 1 not at all. An extension.
-    #[schema(default = 1.0, exclusive_minimum = 0)]
+    #[schema(required = false, default = 1.0, exclusive_minimum = 0)]
     pub(crate) repetition_penalty: f32,
     /// Texts for each prompt.
-    #[schema(default = 1, minimum = 1)]
+    #[schema(required = false, default = 1, minimum = 1)]
     pub(crate) n: usize,
     /// A text ends before the first of these: up to four strings.
     pub(crate) stop: Option<OneOrMany>,
     /// The same seed gives the same text. Text number `i` of a request is drawn with `seed + i`.
     pub(crate) seed: Option<i64>,
     /// Whether the texts begin with their prompts.
-    #[schema(default = false)]
+    #[schema(required = false, default = false)]
     pub(crate) echo: bool,
     /// Whether to send the texts as they are written, as server-sent events that end with `data: [DONE]`.
-    #[schema(default = false)]
+    #[schema(required = false, default = false)]
     pub(crate) stream: bool,
     /// Only with `stream`.
     pub(crate) stream_options: Option<StreamOptions>,
@@ -74,7 +74,7 @@ pub(crate) enum OneOrMany {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub(crate) struct StreamOptions {
     /// Whether one more piece, without any text, says how many tokens were read and written.
-    #[schema(default = false)]
+    #[schema(required = false, default = false)]
     pub(crate) include_usage: bool,
 }
 
@@ -330,7 +330,11 @@ mod tests {
             (r#"{"prompt": 1}"#, "prompt", "`prompt` must be a string or an array of strings, not 1."),
             (r#"{"prompt": [1, 2]}"#, "prompt", "`prompt` must be a string or an array of strings, not 1."),
             (r#"{"prompt": []}"#, "prompt", "`prompt` must hold at least one string."),
-            (r#"{"prompt": ["", "", ""], "n": 2}"#, "prompt", "`prompt` and `n` ask for 6 texts; one request may ask for 4."),
+            (
+                r#"{"prompt": ["", "", ""], "n": 2}"#,
+                "prompt",
+                "`prompt` and `n` ask for 6 texts; one request may ask for 4.",
+            ),
             (r#"{"n": 5}"#, "n", "`n` must be an integer from 1 to 4, not 5."),
             (r#"{"n": 0}"#, "n", "`n` must be an integer from 1 to 4, not 0."),
             (r#"{"max_tokens": 101}"#, "max_tokens", "`max_tokens` must be an integer from 0 to 100, not 101."),
@@ -341,7 +345,11 @@ mod tests {
             (r#"{"temperature": 1e300}"#, "temperature", "`temperature` must be a number from 0 to 2, not 1e+300."),
             (r#"{"top_p": 0}"#, "top_p", "`top_p` must be a number above 0 and at most 1, not 0."),
             (r#"{"top_k": -1}"#, "top_k", "`top_k` must be an integer from 0 to 4294967295, not -1."),
-            (r#"{"repetition_penalty": 0}"#, "repetition_penalty", "`repetition_penalty` must be a number above 0, not 0."),
+            (
+                r#"{"repetition_penalty": 0}"#,
+                "repetition_penalty",
+                "`repetition_penalty` must be a number above 0, not 0.",
+            ),
             (r#"{"stop": ["a","b","c","d","e"]}"#, "stop", "`stop` must hold at most 4 strings, not 5."),
             (r#"{"stop": ""}"#, "stop", "`stop` must not hold an empty string."),
             (r#"{"stop": {}}"#, "stop", "`stop` must be a string or an array of strings, not an object."),
@@ -365,7 +373,12 @@ mod tests {
             check_refused(body, 400, Some(param), message);
         }
         check_refused("[]", 400, None, "The body of your request must be a JSON object, not an array.");
-        check_refused("{", 400, None, "The body of your request is not JSON: EOF while parsing an object at line 1 column 1.");
+        check_refused(
+            "{",
+            400,
+            None,
+            "The body of your request is not JSON: EOF while parsing an object at line 1 column 1.",
+        );
         let message = "The model `gpt-4` does not exist here; this server has `pipeline`.";
         check_refused(r#"{"model": "gpt-4"}"#, 404, Some("model"), message);
         let long = json!({"temperature": "x".repeat(50)}).to_string();

@@ -44,7 +44,7 @@ pub(crate) struct Shared {
         title = "pipeline serve",
         description = "Text from a model that `pipeline` trained, in the shapes of OpenAI's completions.",
     ),
-    paths(health, models, model, complete),
+    paths(health, models, model, complete)
 )]
 struct Description;
 
@@ -136,6 +136,7 @@ async fn model(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Res
         (status = 413, description = "The body is too long.", body = ErrorBody),
         (status = 415, description = "The body is not `application/json`.", body = ErrorBody),
         (status = 429, description = "Too many requests are waiting.", body = ErrorBody),
+        (status = 500, description = "The model could not write.", body = ErrorBody),
         (status = 503, description = "The server is stopping.", body = ErrorBody),
     ),
 )]
@@ -203,6 +204,8 @@ mod tests {
         for name in ["CompletionRequest", "CompletionBody", "Choice", "Usage", "ErrorBody", "ModelList", "Health"] {
             assert!(schemas[name].is_object(), "{name} is missing");
         }
-        assert_eq!(schemas["CompletionRequest"]["properties"]["temperature"]["maximum"], 2);
+        let request = &schemas["CompletionRequest"];
+        assert_eq!(request["properties"]["temperature"]["maximum"], 2);
+        assert!(request.get("required").is_none(), "everything may be left out: {}", request["required"]);
     }
 }

@@ -57,7 +57,11 @@ fn a_server_that_works_is_measured_and_recorded() {
     let bundle = bundle(root.path(), |_| ());
     let out = Store::new(root.path()).begin(recipe("serve")).unwrap();
     let outcome = serve::run(&Config::default(), &bundle, &out, &Context::quiet(3)).unwrap();
-    assert!(outcome.headline.starts_with("first token ") && outcome.headline.ends_with(" tokens/s"), "{}", outcome.headline);
+    assert!(
+        outcome.headline.starts_with("first token ") && outcome.headline.ends_with(" tokens/s"),
+        "{}",
+        outcome.headline
+    );
     assert_eq!(outcome.volatile, ["service.json"]);
     assert_eq!(outcome.counts["requests"], 8);
     let record: Value = serde_json::from_slice(&fs::read(out.path("service.json")).unwrap()).unwrap();

@@ -162,7 +162,8 @@ fn keys(value: &Value) -> Vec<&str> {
 #[test]
 fn a_plain_answer_has_openais_shape() {
     let server = Server::start(Config::default());
-    let (status, answer) = server.post(&json!({"model": "pipeline", "prompt": "fn main() {", "max_tokens": 5, "seed": 1}));
+    let (status, answer) =
+        server.post(&json!({"model": "pipeline", "prompt": "fn main() {", "max_tokens": 5, "seed": 1}));
     assert_eq!(status, 200, "{answer}");
     assert_eq!(keys(&answer), ["id", "object", "created", "model", "choices", "usage"]);
     assert!(answer["id"].as_str().unwrap().starts_with("cmpl-"));
@@ -170,7 +171,10 @@ fn a_plain_answer_has_openais_shape() {
     assert!(answer["created"].as_u64().unwrap() > 1_700_000_000);
     let choice = &answer["choices"][0];
     assert_eq!(keys(choice), ["text", "index", "logprobs", "finish_reason"]);
-    assert_eq!((&choice["index"], &choice["logprobs"], &choice["finish_reason"]), (&json!(0), &Value::Null, &json!("length")));
+    assert_eq!(
+        (&choice["index"], &choice["logprobs"], &choice["finish_reason"]),
+        (&json!(0), &Value::Null, &json!("length"))
+    );
     let usage = &answer["usage"];
     let total = usage["prompt_tokens"].as_u64().unwrap() + 5;
     assert_eq!((&usage["completion_tokens"], &usage["total_tokens"]), (&json!(5), &json!(total)));
@@ -196,7 +200,10 @@ fn several_prompts_and_texts_are_numbered_and_echoed() {
     assert_eq!(answer["usage"]["prompt_tokens"], 2 * prompt_tokens, "a prompt counts once");
     assert_eq!(answer["usage"]["completion_tokens"], 16);
     let (_, second) = server.post(&json!({"prompt": "let a", "max_tokens": 4, "seed": 10}));
-    assert_eq!(choices[1]["text"].as_str().unwrap(), format!("let a{}", second["choices"][0]["text"].as_str().unwrap()));
+    assert_eq!(
+        choices[1]["text"].as_str().unwrap(),
+        format!("let a{}", second["choices"][0]["text"].as_str().unwrap())
+    );
     let (_, only_echo) = server.post(&json!({"prompt": "let a", "max_tokens": 0, "echo": true}));
     assert_eq!(only_echo["choices"][0]["text"], "let a");
     let mut streamed = vec![String::new(); 4];
@@ -317,7 +324,9 @@ fn pages_of_other_sites_are_kept_out() {
         ..Config::default()
     });
     assert_eq!(ask(&server, "model.example:80", "x").0, 200);
-    assert!(preflight(&server, "https://friend.example").contains("access-control-allow-origin: https://friend.example"));
+    assert!(
+        preflight(&server, "https://friend.example").contains("access-control-allow-origin: https://friend.example")
+    );
     assert!(!preflight(&server, "https://evil.example").contains("access-control-allow-origin"));
 }
 
@@ -354,7 +363,10 @@ fn one_request_too_many_is_told_to_come_back() {
     }
     assert!(head.starts_with("HTTP/1.1 429 ") && head.to_lowercase().contains("retry-after: 1"), "{head}");
     let (_, problem) = server.post(&json!({"prompt": "fn"}));
-    assert_eq!((&problem["error"]["type"], &problem["error"]["code"]), (&json!("rate_limit_error"), &json!("queue_full")));
+    assert_eq!(
+        (&problem["error"]["type"], &problem["error"]["code"]),
+        (&json!("rate_limit_error"), &json!("queue_full"))
+    );
     drop((running, waiting));
     server.wait_for_load(0, 0);
     assert_eq!(server.post(&json!({"prompt": "fn"})).0, 200);

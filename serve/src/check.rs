@@ -19,7 +19,7 @@ pub const VERSION: u32 = 1;
 /// The file that holds the record.
 const RECORD: &str = "service.json";
 /// The longest that one answer may take.
-const TIMEOUT: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_mins(5);
 const HEALTH: &str = "GET /health";
 const MODELS: &str = "GET /v1/models";
 const PAGE: &str = "GET /";

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::problem::Problem;
 use crate::queue::{Event, Queue, Work};
 use crate::request::CompletionRequest;
-use crate::response::{Choice, CompletionBody, Head, Usage};
+use crate::response::{Choice, CompletionBody, Head, MaybeUsage, Usage};
 
 /// How often a stream without text says that it is alive. Proxies commonly give up after 60 seconds.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -121,7 +121,7 @@ impl Pieces {
     }
 
     /// Sends the prompt before a text's first piece, where that was asked for.
-    fn begin(&mut self, index: usize, usage: Option<Option<Usage>>) {
+    fn begin(&mut self, index: usize, usage: MaybeUsage) {
         if index < self.begun {
             return;
         }

@@ -7,6 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+/// The usage as OpenAI has it: absent, null and there are three different things.
+#[allow(clippy::option_option)]
+pub(crate) type MaybeUsage = Option<Option<Usage>>;
+
 /// A completion, or one piece of it when it is streamed.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct CompletionBody {
@@ -26,7 +30,7 @@ pub(crate) struct CompletionBody {
     /// all but the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Usage>)]
-    pub(crate) usage: Option<Option<Usage>>,
+    pub(crate) usage: MaybeUsage,
 }
 
 /// One text.
@@ -43,6 +47,7 @@ pub(crate) struct Choice {
 }
 
 /// How many tokens were read and written.
+#[allow(clippy::struct_field_names)] // OpenAI's names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Usage {
     /// Tokens of the prompts.
@@ -69,7 +74,7 @@ impl Head {
     }
 
     /// Returns a completion, or a piece of one.
-    pub(crate) fn with(&self, choices: Vec<Choice>, usage: Option<Option<Usage>>) -> CompletionBody {
+    pub(crate) fn with(&self, choices: Vec<Choice>, usage: MaybeUsage) -> CompletionBody {
         CompletionBody {
             id: self.id.clone(),
             object: "text_completion",

@@ -89,10 +89,8 @@ async fn describe() -> impl IntoResponse {
     ),
 )]
 async fn health(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    let (code, status) = match shared.stopping.is_requested() {
-        true => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        false => (StatusCode::OK, "ok"),
-    };
+    let stopping = shared.stopping.is_requested();
+    let (code, status) = if stopping { (StatusCode::SERVICE_UNAVAILABLE, "stopping") } else { (StatusCode::OK, "ok") };
     let model = shared.facts.clone();
     let health = Health { status, version: env!("CARGO_PKG_VERSION"), model, requests: shared.queue.load() };
     (code, Json(health))

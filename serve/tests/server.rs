@@ -60,7 +60,7 @@ impl Server {
         let (path, wish) = (folder.path().to_owned(), cancel.clone());
         let thread = std::thread::spawn(move || serve_on(listener, &path, &config, "cpu", &wish));
         let agent = Agent::config_builder().proxy(None).http_status_as_error(false);
-        let agent = agent.timeout_global(Some(Duration::from_secs(60))).build().new_agent();
+        let agent = agent.timeout_global(Some(Duration::from_mins(1))).build().new_agent();
         Self { address, cancel, thread: Some(thread), agent, _folder: folder }
     }
 
@@ -81,7 +81,7 @@ impl Server {
             body.len()
         );
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         stream.write_all((head + &body).as_bytes()).unwrap();
         stream
     }
@@ -89,7 +89,7 @@ impl Server {
     /// Sends raw bytes and returns the status and the whole answer.
     fn raw(&self, request: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

@@ -1,0 +1,224 @@
+//! The fused operations as burn sees them: an extension of its backends, with backward passes.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
+use burn::tensor::{Shape, TensorData};
+
+use crate::rows;
+
+type Primitive = FloatTensor<Flex>;
+
+/// The fused operations; shapes and types are checked by the faces in the crate's root.
+#[backend_extension(Flex, Autodiff)]
+pub trait Fused: Backend {
+    /// Mean cross-entropy of logits `[N, V]`.
+    fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self>;
+    /// Shares of causal attention.
+    fn causal_softmax(scores: FloatTensor<Self>, queries: usize, scale: f64) -> FloatTensor<Self>;
+    /// RMSNorm over the last dimension.
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self>;
+    /// The gated unit.
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Rotary positions.
+    fn rope(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// Takes a tensor's values, in its own memory where nobody else uses it.
+fn take(tensor: Primitive) -> (Vec<f32>, Shape) {
+    let shape = tensor.shape();
+    let data = if tensor.is_contiguous() { tensor.into_data() } else { tensor.to_contiguous().into_data() };
+    match data.try_into_vec() {
+        Ok(values) => (values, shape),
+        Err(error) => unreachable!("the values of an f32 tensor on the CPU: {error:?}"),
+    }
+}
+
+fn give(values: Vec<f32>, shape: impl Into<Shape>) -> Primitive {
+    Primitive::from_data(TensorData::new(values, shape.into()))
+}
+
+/// Returns a tensor whose values lie in order, itself where they do.
+fn in_order(tensor: Primitive) -> Primitive {
+    if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() }
+}
+
+/// Returns the values of a tensor that is [`in_order`].
+fn values(tensor: &Primitive) -> &[f32] {
+    tensor.as_slice().unwrap_or_default()
+}
+
+fn last(shape: &Shape) -> usize {
+    shape[shape.num_dims() - 1]
+}
+
+/// Returns the mean and the gradient of the logits.
+fn cross_entropy_with_gradient(logits: Primitive, targets: IntTensor<Flex>) -> (Primitive, Primitive) {
+    let (mut logits, shape) = take(logits);
+    let targets: Vec<i64> = match targets.into_data().try_into_vec_as() {
+        Ok(targets) => targets,
+        Err(error) => unreachable!("the values of an integer tensor on the CPU: {error:?}"),
+    };
+    let mean = rows::cross_entropy(&mut logits, last(&shape), &targets);
+    (give(vec![mean], [1]), give(logits, shape))
+}
+
+impl Fused for Flex {
+    fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {
+        cross_entropy_with_gradient(logits, targets).0
+    }
+
+    fn causal_softmax(scores: FloatTensor<Self>, queries: usize, scale: f64) -> FloatTensor<Self> {
+        let (mut scores, shape) = take(scores);
+        rows::causal_softmax(&mut scores, last(&shape), queries, scale as f32);
+        give(scores, shape)
+    }
+
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
+        let (x, weight) = (in_order(x), in_order(weight));
+        give(rows::rms_norm(values(&x), values(&weight), epsilon as f32), x.shape())
+    }
+
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (gate, up) = (in_order(gate), in_order(up));
+        give(rows::swiglu(values(&gate), values(&up)), gate.shape())
+    }
+
+    fn rope(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
+        turn(x, &in_order(cos), &in_order(sin), false)
+    }
+}
+
+fn turn(x: Primitive, cos: &Primitive, sin: &Primitive, back: bool) -> Primitive {
+    let (mut x, shape) = take(x);
+    rows::rope(&mut x, shape[2], values(cos), values(sin), shape[3] / 2, back);
+    give(x, shape)
+}
+
+impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
+    fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct CrossEntropy;
+        impl Backward<Flex, 1> for CrossEntropy {
+            type State = Primitive;
+            fn backward(self, ops: Ops<Primitive, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (of_loss, _) = take(grads.consume::<Flex>(&ops.node));
+                if let [Some(logits)] = ops.parents {
+                    let (mut gradient, shape) = take(ops.state);
+                    gradient.iter_mut().for_each(|x| *x *= of_loss[0]);
+                    grads.register::<Flex>(logits.id, give(gradient, shape));
+                }
+            }
+        }
+        let (logits, node) = logits.into_parts();
+        match CrossEntropy.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let (loss, gradient) = cross_entropy_with_gradient(logits, targets);
+                prep.finish(gradient, loss)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(Flex::cross_entropy(logits, targets)),
+        }
+    }
+
+    fn causal_softmax(scores: FloatTensor<Self>, queries: usize, scale: f64) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct CausalSoftmax;
+        impl Backward<Flex, 1> for CausalSoftmax {
+            type State = (Primitive, usize, f32);
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (mut gradient, shape) = take(grads.consume::<Flex>(&ops.node));
+                if let [Some(scores)] = ops.parents {
+                    let (shares, queries, scale) = ops.state;
+                    rows::causal_softmax_backward(values(&shares), &mut gradient, last(&shape), queries, scale);
+                    grads.register::<Flex>(scores.id, give(gradient, shape));
+                }
+            }
+        }
+        let (scores, node) = scores.into_parts();
+        let shares = Flex::causal_softmax(scores, queries, scale);
+        match CausalSoftmax.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((shares.clone(), queries, scale as f32), shares),
+            OpsKind::UnTracked(prep) => prep.finish(shares),
+        }
+    }
+
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct RmsNorm;
+        impl Backward<Flex, 2> for RmsNorm {
+            type State = (Primitive, Primitive, f32);
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (mut gradient, shape) = take(grads.consume::<Flex>(&ops.node));
+                let (x, weight, epsilon) = ops.state;
+                let of_weight = rows::rms_norm_backward(values(&x), values(&weight), &mut gradient, epsilon);
+                let [x_node, weight_node] = ops.parents;
+                if let Some(x) = x_node {
+                    grads.register::<Flex>(x.id, give(gradient, shape));
+                }
+                if let Some(node) = weight_node {
+                    grads.register::<Flex>(node.id, give(of_weight, weight.shape()));
+                }
+            }
+        }
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        let (x, weight) = (in_order(x), in_order(weight));
+        let y = Flex::rms_norm(x.clone(), weight.clone(), epsilon);
+        match RmsNorm.prepare::<C>([x_node, weight_node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x, weight, epsilon as f32), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Swiglu;
+        impl Backward<Flex, 2> for Swiglu {
+            type State = (Primitive, Primitive);
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (mut gradient, shape) = take(grads.consume::<Flex>(&ops.node));
+                let (gate, up) = ops.state;
+                let of_up = rows::swiglu_backward(values(&gate), values(&up), &mut gradient);
+                let [gate_node, up_node] = ops.parents;
+                if let Some(node) = gate_node {
+                    grads.register::<Flex>(node.id, give(gradient, shape.clone()));
+                }
+                if let Some(node) = up_node {
+                    grads.register::<Flex>(node.id, give(of_up, shape));
+                }
+            }
+        }
+        let ((gate, gate_node), (up, up_node)) = (gate.into_parts(), up.into_parts());
+        let (gate, up) = (in_order(gate), in_order(up));
+        let y = Flex::swiglu(gate.clone(), up.clone());
+        match Swiglu.prepare::<C>([gate_node, up_node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((gate, up), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn rope(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Rope;
+        impl Backward<Flex, 1> for Rope {
+            type State = (Primitive, Primitive);
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let gradient = grads.consume::<Flex>(&ops.node);
+                if let [Some(x)] = ops.parents {
+                    let (cos, sin) = ops.state;
+                    grads.register::<Flex>(x.id, turn(gradient, &cos, &sin, true));
+                }
+            }
+        }
+        // The angles are constants: nothing flows back into them.
+        let (cos, sin) = (in_order(cos.into_primitive()), in_order(sin.into_primitive()));
+        let (x, node) = x.into_parts();
+        let y = turn(x, &cos, &sin, false);
+        match Rope.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((cos, sin), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}

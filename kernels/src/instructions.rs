@@ -1,0 +1,37 @@
+//! The instruction set of this processor, found at run time.
+#![allow(unsafe_code, reason = "calling a function compiled for more instructions than the rest of the program")]
+
+/// Runs `work`, compiled for the widest vector instructions of this processor; what is inlined into it is compiled so too.
+#[inline]
+pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512dq")
+            && std::arch::is_x86_feature_detected!("avx512vl")
+        {
+            // SAFETY: the processor has the instructions that the function is compiled for.
+            return unsafe { x86::avx512(work) };
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: as above.
+            return unsafe { x86::avx2(work) };
+        }
+    }
+    work()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2")]
+    pub(super) fn avx512<R>(work: impl FnOnce() -> R) -> R {
+        work()
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn avx2<R>(work: impl FnOnce() -> R) -> R {
+        work()
+    }
+}

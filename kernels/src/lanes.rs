@@ -1,0 +1,108 @@
+//! Arithmetic on rows of f32 that the compiler turns into vector instructions.
+//!
+//! Everything here is inlined into a closure that [`crate::instructions::vectorized`] compiles once for each instruction set. Sums have sixteen partial sums whatever the instruction set, so its width does not change them.
+
+const LANES: usize = 16;
+
+/// Returns e^x, within 2 units in the last place of f32 between −87 and 88, 0 below and the largest there above.
+///
+/// The method of Cephes (Moshier, 1989): x = n ln 2 + r, e^r by a polynomial of degree 6, and n into the exponent.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    // 1.5 × 2²³: adding it rounds to a whole number, which then stands in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    let clamped = if x < -87.0 { -87.0 } else { x };
+    let clamped = if clamped > 88.0 { 88.0 } else { clamped };
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    let r = clamped - n * LN_2_HIGH - n * LN_2_LOW;
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_2e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 5.0e-1;
+    let e_r = p * (r * r) + r + 1.0;
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
+    let power = e_r * f32::from_bits(exponent);
+    if x < -87.0 { 0.0 } else { power }
+}
+
+/// Returns 1 / (1 + e^−x).
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// Returns the sum of `term(i)` for i below `len`.
+#[inline(always)]
+pub fn sum(len: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let whole = len - len % LANES;
+    for start in (0..whole).step_by(LANES) {
+        for (lane, partial) in lanes.iter_mut().enumerate() {
+            *partial += term(start + lane);
+        }
+    }
+    let rest: f32 = (whole..len).map(&term).sum();
+    fold(lanes, |a, b| a + b) + rest
+}
+
+/// Returns the largest number of a row, −∞ of none.
+#[inline(always)]
+pub fn max(row: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*x, *lane);
+        }
+    }
+    rest.iter().fold(fold(lanes, larger), |a, b| larger(a, *b))
+}
+
+#[inline(always)]
+fn fold(lanes: [f32; LANES], two: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = lanes;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = two(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instructions::vectorized;
+
+    #[test]
+    fn exp_is_within_two_units_in_the_last_place() {
+        for i in -870_000..880_000 {
+            let x = i as f32 / 10_000.0;
+            let exact = f64::from(x).exp();
+            let unit = f64::from((exact as f32).next_up()) - f64::from(exact as f32);
+            let error = (f64::from(exp(x)) - exact).abs() / unit;
+            assert!(error <= 2.0, "exp({x}) is {error} units off");
+        }
+        assert_eq!(exp(f32::NEG_INFINITY).to_bits(), 0);
+        assert_eq!(exp(-1e30).to_bits(), 0);
+        assert!(exp(1e30).is_finite());
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn sums_and_maxima_cover_every_element() {
+        for len in [0, 1, 15, 16, 17, 33, 100] {
+            let row: Vec<f32> = (0..len).map(|i| (i * 7 % 31) as f32 - 15.0).collect();
+            assert_eq!(vectorized(|| sum(len, |i| row[i])), row.iter().sum::<f32>());
+            assert_eq!(vectorized(|| max(&row)), row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Fused operations of the Transformer for the CPU, each with its plain reference beside it.
+//!
+//! A small model on burn-flex spends most of its time between matrix products: each element-wise operation walks over
+//! its tensor once and takes fresh memory for the result, and the backward pass does so several times more. Here one
+//! walk does the work of many, forward and backward.
+//!
+//! In: tensors. Out: the same tensors as [`plain`] gives, gradients included, to the last bits of f32. On any other
+//! device, and for any other number type, the plain operations run. This crate knows shapes, not models.
+//!
+//! Sums are taken in an order that depends on the shape alone, so results do not depend on how many threads there are.
+
+mod autodiff;
+mod instructions;
+mod lanes;
+pub mod plain;
+mod rows;
+
+use burn::backend::Dispatch;
+use burn::tensor::{DType, Device, Int, Tensor};
+
+use autodiff::Fused;
+
+/// Returns the mean cross-entropy of the targets, in nats.
+///
+/// # Shapes
+/// - logits: `[N, V]`
+/// - targets: `[N]`, each below V
+/// - output: `[1]`
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let [n, _] = logits.dims();
+    assert_eq!(targets.dims(), [n], "a target for each row of logits");
+    if !is_fused(&logits) {
+        return plain::cross_entropy(logits, targets);
+    }
+    Tensor::from_dispatch(<Dispatch as Fused>::cross_entropy(logits.into_dispatch(), targets.into_dispatch()))
+}
+
+/// Returns the shares that causal attention gives to each key: softmax over the last dimension of `scale` × scores,
+/// with zeros for the keys after a query's own. The last of the T queries sees all S keys.
+///
+/// # Shapes
+/// - scores: `[B, H, G T, S]`: G groups of the same T queries, one below the other, T at most S
+/// - output: as scores
+pub fn causal_softmax(scores: Tensor<4>, queries: usize, scale: f64) -> Tensor<4> {
+    let [_, _, rows, keys] = scores.dims();
+    assert!(queries > 0 && rows.is_multiple_of(queries) && queries <= keys, "{rows} rows of {queries} on {keys}");
+    if !is_fused(&scores) {
+        return plain::causal_softmax(scores, queries, scale);
+    }
+    Tensor::from_dispatch(<Dispatch as Fused>::causal_softmax(scores.into_dispatch(), queries, scale))
+}
+
+/// Returns x / √(mean(x²) + ε) × weight over the last dimension (Root Mean Square Layer Normalization, 2019).
+///
+/// # Shapes
+/// - x: `[.., D]`
+/// - weight: `[D]`
+/// - output: `[.., D]`
+pub fn rms_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, epsilon: f64) -> Tensor<N> {
+    assert_eq!(x.dims()[N - 1], weight.dims()[0], "a weight for each element of a row");
+    if !is_fused(&x) {
+        return plain::rms_norm(x, weight, epsilon);
+    }
+    Tensor::from_dispatch(<Dispatch as Fused>::rms_norm(x.into_dispatch(), weight.into_dispatch(), epsilon))
+}
+
+/// Returns gate × σ(gate) × up (GLU Variants Improve Transformer, 2020).
+///
+/// # Shapes
+/// - gate, up, output: the same
+pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
+    assert_eq!(gate.dims(), up.dims(), "gate and up have one shape");
+    if !is_fused(&gate) {
+        return plain::swiglu(gate, up);
+    }
+    Tensor::from_dispatch(<Dispatch as Fused>::swiglu(gate.into_dispatch(), up.into_dispatch()))
+}
+
+/// Turns the first half of each head against the second by the angle of its position (RoFormer, 2021, in the
+/// arrangement of Hugging Face).
+///
+/// # Shapes
+/// - x: `[B, T, H, C]`, C even
+/// - cos, sin: `[T, C / 2]`
+/// - output: `[B, T, H, C]`
+pub fn rope(x: Tensor<4>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<4> {
+    let [_, t, _, c] = x.dims();
+    assert_eq!((cos.dims(), sin.dims()), ([t, c / 2], [t, c / 2]), "an angle for each pair of each position");
+    if !is_fused(&x) {
+        return plain::rope(x, cos, sin);
+    }
+    Tensor::from_dispatch(<Dispatch as Fused>::rope(x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch()))
+}
+
+fn is_fused<const N: usize>(x: &Tensor<N>) -> bool {
+    x.dtype() == DType::F32 && x.device() == Device::flex()
+}

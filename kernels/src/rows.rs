@@ -1,0 +1,183 @@
+//! The loops: each function walks over its rows once, side by side where there are threads.
+//!
+//! Dimensions: N rows, V classes, S keys, D elements of a row, C width of a head.
+
+use rayon::prelude::*;
+
+use crate::instructions::vectorized;
+use crate::lanes::{exp, max, sigmoid, sum};
+
+/// Rows that one task takes; fixed, so that sums over rows do not depend on the number of threads.
+const BLOCK: usize = 64;
+
+/// Turns logits `[N, V]` into the gradient of the mean cross-entropy, and returns that mean.
+pub fn cross_entropy(logits: &mut [f32], classes: usize, targets: &[i64]) -> f32 {
+    let share = 1.0 / targets.len() as f32;
+    let losses: Vec<f64> = logits
+        .par_chunks_mut(classes)
+        .zip(targets.par_iter())
+        .with_min_len(BLOCK)
+        .map(|(row, target)| {
+            vectorized(|| {
+                let target = *target as usize;
+                let largest = max(row);
+                let own = row[target] - largest;
+                for x in &mut *row {
+                    *x = exp(*x - largest);
+                }
+                let total = sum(row.len(), |i| row[i]);
+                let factor = share / total;
+                for x in &mut *row {
+                    *x *= factor;
+                }
+                row[target] -= share;
+                // A logit that is no number is found nowhere else: the maximum passes it over.
+                if total.is_nan() { f64::NAN } else { f64::from(total).ln() - f64::from(own) }
+            })
+        })
+        .collect();
+    (losses.iter().sum::<f64>() / targets.len() as f64) as f32
+}
+
+/// Turns scores `[.., T, S]` into shares: see [`crate::causal_softmax`].
+pub fn causal_softmax(scores: &mut [f32], keys: usize, queries: usize, scale: f32) {
+    let seen = |row: usize| keys - queries + row % queries + 1;
+    scores.par_chunks_mut(keys).enumerate().with_min_len(BLOCK).for_each(|(row, scores)| {
+        let (visible, hidden) = scores.split_at_mut(seen(row));
+        hidden.fill(0.0);
+        vectorized(|| {
+            let largest = max(visible);
+            for x in &mut *visible {
+                *x = exp((*x - largest) * scale);
+            }
+            let factor = 1.0 / sum(visible.len(), |i| visible[i]);
+            for x in &mut *visible {
+                *x *= factor;
+            }
+        });
+    });
+}
+
+/// Turns the gradient of the shares into that of the scores: scale × share × (gradient − Σ gradient × share).
+pub fn causal_softmax_backward(shares: &[f32], gradient: &mut [f32], keys: usize, queries: usize, scale: f32) {
+    let seen = |row: usize| keys - queries + row % queries + 1;
+    let rows = shares.par_chunks(keys).zip(gradient.par_chunks_mut(keys)).enumerate().with_min_len(BLOCK);
+    rows.for_each(|(row, (shares, gradient))| {
+        let shares = &shares[..seen(row)];
+        let (visible, hidden) = gradient.split_at_mut(shares.len());
+        hidden.fill(0.0);
+        vectorized(|| {
+            let mean = sum(shares.len(), |i| shares[i] * visible[i]);
+            for (g, share) in visible.iter_mut().zip(shares) {
+                *g = scale * share * (*g - mean);
+            }
+        });
+    });
+}
+
+/// Returns x / √(mean(x²) + ε) × weight.
+pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    let d = weight.len();
+    y.par_chunks_mut(d).zip(x.par_chunks(d)).with_min_len(BLOCK).for_each(|(y, x)| {
+        vectorized(|| {
+            let inverse = inverse_rms(x, epsilon);
+            for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
+                *y = x * inverse * w;
+            }
+        });
+    });
+    y
+}
+
+/// Turns the gradient of the output into that of x, and returns that of the weight.
+pub fn rms_norm_backward(x: &[f32], weight: &[f32], gradient: &mut [f32], epsilon: f32) -> Vec<f32> {
+    let d = weight.len();
+    let partial: Vec<Vec<f32>> = gradient
+        .par_chunks_mut(d * BLOCK)
+        .zip(x.par_chunks(d * BLOCK))
+        .map(|(gradient, x)| {
+            let mut of_weight = vec![0.0f32; d];
+            vectorized(|| {
+                for (g, x) in gradient.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+                    let inverse = inverse_rms(x, epsilon);
+                    let mean = sum(d, |i| g[i] * weight[i] * x[i]) * inverse * inverse / d as f32;
+                    for (((g, x), w), sum) in g.iter_mut().zip(x).zip(weight).zip(&mut of_weight) {
+                        *sum += *g * x * inverse;
+                        *g = inverse * (*g * w - x * mean);
+                    }
+                }
+            });
+            of_weight
+        })
+        .collect();
+    let mut of_weight = vec![0.0; d];
+    for block in partial {
+        for (sum, x) in of_weight.iter_mut().zip(block) {
+            *sum += x;
+        }
+    }
+    of_weight
+}
+
+#[inline(always)]
+fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
+    1.0 / (sum(x.len(), |i| x[i] * x[i]) / x.len() as f32 + epsilon).sqrt()
+}
+
+/// Elements that one task takes.
+const PIECE: usize = 1 << 14;
+
+/// Returns gate × σ(gate) × up.
+pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
+    let mut y = vec![0.0; gate.len()];
+    let pieces = y.par_chunks_mut(PIECE).zip(gate.par_chunks(PIECE)).zip(up.par_chunks(PIECE));
+    pieces.for_each(|((y, gate), up)| {
+        vectorized(|| {
+            for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
+                *y = gate * sigmoid(*gate) * up;
+            }
+        });
+    });
+    y
+}
+
+/// Turns the gradient of the output into that of the gate, and returns that of up.
+pub fn swiglu_backward(gate: &[f32], up: &[f32], gradient: &mut [f32]) -> Vec<f32> {
+    let mut of_up = vec![0.0; gate.len()];
+    let pieces = gradient
+        .par_chunks_mut(PIECE)
+        .zip(of_up.par_chunks_mut(PIECE))
+        .zip(gate.par_chunks(PIECE))
+        .zip(up.par_chunks(PIECE));
+    pieces.for_each(|(((g, of_up), gate), up)| {
+        vectorized(|| {
+            for (((g, of_up), gate), up) in g.iter_mut().zip(of_up).zip(gate).zip(up) {
+                let s = sigmoid(*gate);
+                *of_up = *g * gate * s;
+                *g = *g * up * s * (1.0 + gate * (1.0 - s));
+            }
+        });
+    });
+    of_up
+}
+
+/// Turns the pairs of x `[B, T, H, C]` by their angles; against them where `back`.
+pub fn rope(x: &mut [f32], heads: usize, cos: &[f32], sin: &[f32], half: usize, back: bool) {
+    let positions = cos.len() / half;
+    let sign = if back { -1.0 } else { 1.0 };
+    x.par_chunks_mut(heads * 2 * half).enumerate().with_min_len(BLOCK).for_each(|(row, token)| {
+        let at = row % positions * half;
+        let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
+        vectorized(|| {
+            for head in token.chunks_exact_mut(2 * half) {
+                let (a, b) = head.split_at_mut(half);
+                for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                    let (x, y, sin) = (*a, *b, sin * sign);
+                    *a = x * cos - y * sin;
+                    *b = y * cos + x * sin;
+                }
+            }
+        });
+    });
+}

@@ -196,6 +196,10 @@ mod tests {
         }
     }
 
+    // The shares with a setting are those of transformers 5.23.0, from
+    //     l = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]])) + 2
+    //     for w in TemperatureLogitsWarper(0.5), TopKLogitsWarper(2), TopPLogitsWarper(0.9), TopPLogitsWarper(0.4):
+    //         print(torch.softmax(w(None, l), -1))
     #[test]
     fn draws_follow_the_distribution() {
         // ln of 0.5, 0.3, 0.15 and 0.05, plus 2: the softmax does not see a constant.
@@ -233,7 +237,7 @@ mod tests {
 
     #[test]
     fn repetition_is_penalized_as_in_ctrl() {
-        // transformers 4.57: RepetitionPenaltyLogitsProcessor(2.0)(tensor([[0, 1, 1, 3]]), tensor([[2., -1., 4., 0.]]))
+        // transformers 5.23.0: RepetitionPenaltyLogitsProcessor(2.0)(tensor([[0, 1, 1, 3]]), tensor([[2., -1., 4., 0.]]))
         // gives [1, -2, 4, 0]: a token that occurs twice is penalized once.
         let mut logits = [2.0, -1.0, 4.0, 0.0];
         penalize(&mut logits, &[0, 1, 1, 3], 2.0);

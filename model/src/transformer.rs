@@ -11,7 +11,7 @@
 //! Fields have the names of Hugging Face's `qwen3` tensors, so a parameter's path is nearly its name in a checkpoint.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::activation::{gelu_approximate, log_softmax, sigmoid, softmax};
+use burn::tensor::activation::gelu_approximate;
 use burn::tensor::module::{embedding, layer_norm, linear};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
@@ -196,8 +196,7 @@ impl Transformer {
     pub fn loss(&self, tokens: Tensor<2, Int>, targets: Tensor<2, Int>) -> Tensor<1> {
         let [b, t] = tokens.dims();
         let logits = self.forward(tokens).reshape([b * t, self.config.vocab_size]); // [B T, V]
-        let log_probabilities = log_softmax(logits, 1); // [B T, V]
-        log_probabilities.gather(1, targets.reshape([b * t, 1])).mean().neg() // [1]
+        kernels::cross_entropy(logits, targets.reshape([b * t])) // [1]
     }
 
     fn hidden(&self, tokens: Tensor<2, Int>, mut cache: Option<&mut KvCache>) -> Tensor<3> {
@@ -213,10 +212,9 @@ impl Transformer {
             Family::Qwen3 => Some(Rope::new(&self.config, s, t, &device)),
             Family::Gpt2 => None,
         };
-        let mask = (t > 1).then(|| causal_mask(self.config.n_head / self.config.n_kv_head, s, t, &device));
         for (i, layer) in self.layers.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|cache| (cache, i));
-            x = layer.forward(x, &self.config, rope.as_ref(), mask.as_ref(), cache); // [B, T, D]
+            x = layer.forward(x, &self.config, rope.as_ref(), cache); // [B, T, D]
         }
         debug_assert_eq!(x.dims(), [b, t, self.config.d_model]);
         self.norm.forward(x, self.config.norm_epsilon)
@@ -234,11 +232,10 @@ impl Layer {
         x: Tensor<3>, // [B, T, D]
         config: &ModelConfig,
         rope: Option<&Rope>,
-        mask: Option<&Tensor<4>>,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<3> {
         let epsilon = config.norm_epsilon;
-        let x = x.clone() + self.self_attn.forward(self.input_layernorm.forward(x, epsilon), config, rope, mask, cache);
+        let x = x.clone() + self.self_attn.forward(self.input_layernorm.forward(x, epsilon), config, rope, cache);
         x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x, epsilon)) // [B, T, D]
     }
 }
@@ -249,32 +246,28 @@ impl Attention {
         x: Tensor<3>, // [B, T, D]
         config: &ModelConfig,
         rope: Option<&Rope>,
-        mask: Option<&Tensor<4>>,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<3> {
         let [b, t, _] = x.dims();
         let (h, k, c) = (config.n_head, config.n_kv_head, config.head_dim);
         let epsilon = config.norm_epsilon;
-        let heads = |projection: &Linear, norm: Option<&Norm>, n: usize| {
+        let heads = |projection: &Linear, norm: Option<&Norm>, rope: Option<&Rope>, n: usize| {
             let y = projection.forward(x.clone()).reshape([b, t, n, c]); // [B, T, n, C]
             let y = norm.map_or(y.clone(), |norm| norm.forward(y, epsilon));
+            let y = rope.map_or(y.clone(), |rope| kernels::rope(y, rope.cos.clone(), rope.sin.clone()));
             y.swap_dims(1, 2) // [B, n, T, C]
         };
-        let mut queries = heads(&self.q_proj, self.q_norm.as_ref(), h); // [B, H, T, C]
-        let mut keys = heads(&self.k_proj, self.k_norm.as_ref(), k); // [B, K, T, C]
-        let mut values = heads(&self.v_proj, None, k); // [B, K, T, C]
-        if let Some(rope) = rope {
-            queries = rope.apply(queries);
-            keys = rope.apply(keys);
-        }
+        let queries = heads(&self.q_proj, self.q_norm.as_ref(), rope, h); // [B, H, T, C]
+        let mut keys = heads(&self.k_proj, self.k_norm.as_ref(), rope, k); // [B, K, T, C]
+        let mut values = heads(&self.v_proj, None, None, k); // [B, K, T, C]
         if let Some((cache, layer)) = cache {
             (keys, values) = cache.append(layer, keys, values); // [B, K, S + T, C]
         }
         // The G query heads of a key/value head stand one below the other, so keys and values are not repeated.
         let queries = queries.reshape([b, k, h / k * t, c]); // [B, K, G T, C]
-        let scores = queries.matmul(keys.swap_dims(2, 3)).mul_scalar(1.0 / (c as f64).sqrt()); // [B, K, G T, S + T]
-        let scores = mask.map_or(scores.clone(), |mask| scores + mask.clone());
-        let y = softmax(scores, 3).matmul(values); // [B, K, G T, C]
+        let scores = queries.matmul(keys.swap_dims(2, 3)); // [B, K, G T, S + T]
+        let shares = kernels::causal_softmax(scores, t, 1.0 / (c as f64).sqrt()); // [B, K, G T, S + T]
+        let y = shares.matmul(values); // [B, K, G T, C]
         let y = y.reshape([b, h, t, c]).swap_dims(1, 2).reshape([b, t, h * c]); // [B, T, H C]
         self.o_proj.forward(y) // [B, T, D]
     }
@@ -285,7 +278,7 @@ impl Mlp {
         let hidden = match &self.gate_proj {
             Some(gate) => {
                 let gate = gate.forward(x.clone()); // [B, T, F]
-                gate.clone() * sigmoid(gate) * self.up_proj.forward(x)
+                kernels::swiglu(gate, self.up_proj.forward(x))
             }
             None => gelu_approximate(self.up_proj.forward(x)), // [B, T, F]
         };
@@ -303,18 +296,15 @@ impl Norm {
     fn forward<const N: usize>(&self, x: Tensor<N>, epsilon: f64) -> Tensor<N> {
         match &self.bias {
             Some(bias) => layer_norm(x, self.weight.val(), Some(bias.val()), epsilon),
-            None => {
-                let mean_square = x.clone().square().mean_dim(N - 1); // [.., 1]
-                x * mean_square.add_scalar(epsilon).sqrt().recip() * self.weight.val().unsqueeze()
-            }
+            None => kernels::rms_norm(x, self.weight.val(), epsilon),
         }
     }
 }
 
-/// The cosines and sines of the rotary positions S to S + T: `[T, C / 2]` each.
+/// The cosines and sines of the rotary positions S to S + T.
 struct Rope {
-    cos: Tensor<4>, // [1, 1, T, C / 2]
-    sin: Tensor<4>,
+    cos: Tensor<2>, // [T, C / 2]
+    sin: Tensor<2>,
 }
 
 impl Rope {
@@ -330,31 +320,9 @@ impl Rope {
                 sin.push(angle.sin() as f32);
             }
         }
-        let table = |values| Tensor::from_data(TensorData::new(values, vec![1, 1, t, half]), device);
+        let table = |values| Tensor::from_data(TensorData::new(values, vec![t, half]), device);
         Self { cos: table(cos), sin: table(sin) }
     }
-
-    /// Turns the first half of each head against the second: `[B, n, T, C]` in and out.
-    fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        let half = x.dims()[3] / 2;
-        let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half)); // [B, n, T, C / 2]
-        let (cos, sin) = (self.cos.clone(), self.sin.clone());
-        let turned = a.clone() * cos.clone() - b.clone() * sin.clone();
-        Tensor::cat(vec![turned, b * cos + a * sin], 3)
-    }
-}
-
-/// Returns what is added to the scores so that a token sees itself and what came before it: zero or −1e30, once a query
-/// head of a group.
-///
-/// # Shapes
-/// - output: `[1, 1, G T, S + T]`
-fn causal_mask(g: usize, s: usize, t: usize, device: &Device) -> Tensor<4> {
-    let mut mask = vec![0.0f32; g * t * (s + t)];
-    for (row, scores) in mask.chunks_exact_mut(s + t).enumerate() {
-        scores[s + row % t + 1..].fill(-1e30);
-    }
-    Tensor::from_data(TensorData::new(mask, vec![1, 1, g * t, s + t]), device)
 }
 
 /// Marks a weight as one whose gradient is wanted, where its device takes gradients.

@@ -1,0 +1,183 @@
+//! The fused operations against the plain ones: values and gradients.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Two ways of adding up in f32.
+const TOLERANCE: f32 = 1e-5;
+
+struct Case {
+    device: Device,
+    rng: ChaCha8Rng,
+}
+
+impl Case {
+    fn new(seed: u64) -> Self {
+        Self { device: Device::flex().autodiff(), rng: ChaCha8Rng::seed_from_u64(seed) }
+    }
+
+    fn tensor<const D: usize>(&mut self, shape: [usize; D], spread: f32) -> Tensor<D> {
+        let values: Vec<f32> =
+            (0..shape.iter().product()).map(|_| (self.rng.random::<f32>() - 0.5) * 2.0 * spread).collect();
+        Tensor::from_data(TensorData::new(values, shape.to_vec()), &self.device)
+    }
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_into_vec_as().unwrap()
+}
+
+fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= TOLERANCE * b.abs().max(1.0), "{what}: element {i} is {a}, the reference {b}");
+    }
+}
+
+/// Compares two functions of tensors: their values, and the gradients of a weighted sum of them.
+fn check<const D: usize, const O: usize>(
+    what: &str,
+    inputs: &[Tensor<D>],
+    weights: &Tensor<O>,
+    fused: impl Fn(Vec<Tensor<D>>) -> Tensor<O>,
+    plain: impl Fn(Vec<Tensor<D>>) -> Tensor<O>,
+) {
+    let run = |function: &dyn Fn(Vec<Tensor<D>>) -> Tensor<O>| {
+        let leaves: Vec<Tensor<D>> = inputs.iter().map(|x| x.clone().detach().require_grad()).collect();
+        let y = function(leaves.clone());
+        let gradients = (y.clone() * weights.clone()).sum().backward();
+        let of_inputs: Vec<Vec<f32>> = leaves.iter().map(|x| values(x.grad(&gradients).unwrap())).collect();
+        (values(y), of_inputs)
+    };
+    let ((y, gradients), (y_plain, gradients_plain)) = (run(&fused), run(&plain));
+    assert_close(&format!("{what}, value"), &y, &y_plain);
+    for (i, (a, b)) in gradients.iter().zip(&gradients_plain).enumerate() {
+        assert_close(&format!("{what}, gradient of input {i}"), a, b);
+    }
+    // Without gradients the same values come out.
+    let inner: Vec<Tensor<D>> = inputs.iter().map(|x| x.clone().inner()).collect();
+    assert_eq!(values(fused(inner)), y, "{what}, without gradients");
+}
+
+#[test]
+fn cross_entropy() {
+    for (n, v) in [(1, 2), (5, 50), (130, 33)] {
+        let mut case = Case::new(1);
+        let logits = case.tensor([n, v], 8.0);
+        let targets: Vec<i64> = (0..n).map(|_| case.rng.random_range(0..v as i64)).collect();
+        let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, vec![n]), &case.device);
+        let weights = case.tensor([1], 3.0);
+        check(
+            "cross_entropy",
+            &[logits],
+            &weights,
+            |x| kernels::cross_entropy(x[0].clone(), on(&targets, &x[0])),
+            |x| kernels::plain::cross_entropy(x[0].clone(), on(&targets, &x[0])),
+        );
+    }
+}
+
+fn on(targets: &Tensor<1, Int>, like: &Tensor<2>) -> Tensor<1, Int> {
+    if like.device().is_autodiff() { targets.clone() } else { targets.clone().inner() }
+}
+
+#[test]
+fn causal_softmax() {
+    for (b, h, g, t, s) in [(1, 1, 1, 1, 1), (2, 3, 2, 17, 17), (1, 2, 1, 3, 40), (2, 1, 3, 1, 9)] {
+        let mut case = Case::new(2);
+        let scores = case.tensor([b, h, g * t, s], 20.0);
+        let weights = case.tensor([b, h, g * t, s], 1.0);
+        check(
+            "causal_softmax",
+            &[scores],
+            &weights,
+            |x| kernels::causal_softmax(x[0].clone(), t, 0.35),
+            |x| kernels::plain::causal_softmax(x[0].clone(), t, 0.35),
+        );
+    }
+}
+
+#[test]
+fn rms_norm() {
+    for (rows, d) in [(1, 4), (3, 24), (200, 50)] {
+        let mut case = Case::new(3);
+        let x = case.tensor([rows, d], 2.0);
+        let weight = case.tensor([d], 1.5).require_grad();
+        let weights = case.tensor([rows, d], 1.0);
+        let apply = |x: &Tensor<2>, fused: bool| {
+            let w = if x.device().is_autodiff() { weight.clone() } else { weight.clone().inner() };
+            if fused { kernels::rms_norm(x.clone(), w, 1e-5) } else { kernels::plain::rms_norm(x.clone(), w, 1e-5) }
+        };
+        check("rms_norm", &[x.clone()], &weights, |x| apply(&x[0], true), |x| apply(&x[0], false));
+        let of_weight = |fused| {
+            let gradients = (apply(&x, fused) * weights.clone()).sum().backward();
+            values(weight.grad(&gradients).unwrap())
+        };
+        assert_close("rms_norm, gradient of the weight", &of_weight(true), &of_weight(false));
+    }
+}
+
+#[test]
+fn swiglu() {
+    for (rows, d) in [(1, 1), (3, 7), (40, 500)] {
+        let mut case = Case::new(4);
+        let inputs = [case.tensor([rows, d], 9.0), case.tensor([rows, d], 2.0)];
+        let weights = case.tensor([rows, d], 1.0);
+        check(
+            "swiglu",
+            &inputs,
+            &weights,
+            |x| kernels::swiglu(x[0].clone(), x[1].clone()),
+            |x| kernels::plain::swiglu(x[0].clone(), x[1].clone()),
+        );
+    }
+}
+
+#[test]
+fn rope() {
+    for (b, t, h, c) in [(1, 1, 1, 2), (2, 9, 3, 8), (3, 5, 1, 64)] {
+        let mut case = Case::new(5);
+        let x = case.tensor([b, t, h, c], 2.0);
+        let angles = case.tensor([t, c / 2], 4.0).inner();
+        let weights = case.tensor([b, t, h, c], 1.0);
+        let table = |x: &Tensor<4>, table: Tensor<2>| if x.device().is_autodiff() { Tensor::from_inner(table) } else { table };
+        let (cos, sin) = (angles.clone().cos(), angles.sin());
+        check(
+            "rope",
+            &[x],
+            &weights,
+            |x| kernels::rope(x[0].clone(), table(&x[0], cos.clone()), table(&x[0], sin.clone())),
+            |x| kernels::plain::rope(x[0].clone(), table(&x[0], cos.clone()), table(&x[0], sin.clone())),
+        );
+    }
+}
+
+#[test]
+fn views_that_do_not_lie_in_order_are_read_in_their_own_order() {
+    let mut case = Case::new(6);
+    let x = case.tensor([6, 4], 2.0).inner();
+    let weight = case.tensor([6], 1.0).inner();
+    let turned = x.clone().transpose();
+    let copied = Tensor::<2>::from_data(turned.clone().into_data(), &Device::flex());
+    let fused = |x: Tensor<2>| values(kernels::rms_norm(x, weight.clone(), 1e-6));
+    assert_eq!(fused(turned.clone()), fused(copied.clone()));
+    assert_eq!(
+        values(kernels::swiglu(turned.clone(), copied.clone())),
+        values(kernels::swiglu(copied.clone(), turned.clone()))
+    );
+    // A view of a part keeps to its part, and what is shared stays as it was.
+    let part = x.clone().narrow(0, 1, 3).reshape([1, 1, 3, 4]);
+    let before = values(x.clone());
+    let shares = values(kernels::causal_softmax(part.clone(), 3, 1.0));
+    assert_close("a part", &shares, &values(kernels::plain::causal_softmax(part, 3, 1.0)));
+    assert_eq!(values(x), before);
+}
+
+#[test]
+fn what_is_no_number_stays_none() {
+    let device = Device::flex();
+    let logits = Tensor::<2>::from_floats([[1.0, f32::NAN, 2.0]], &device);
+    let target = Tensor::<1, Int>::from_ints([0], &device);
+    assert!(values(kernels::cross_entropy(logits, target))[0].is_nan());
+}

@@ -3,7 +3,8 @@
 //! The template reads the same values as `report.json`, and everything in it is escaped but the drawings made here.
 
 use artifact::Manifest;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, value::ValueKind};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use serde_json::{Value as Json, json};
 
 use crate::chart::{Chart, Series, grouped};
@@ -22,8 +23,7 @@ pub(crate) fn render(report: &Json, curves: &Curves, manifests: &[&Manifest]) ->
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.add_filter("grouped", |value: f64| grouped(value));
     environment.add_filter("fixed", fixed);
     environment.add_filter("percent", |share: f64, decimals: usize| format!("{} %", fixed(100.0 * share, decimals)));

@@ -75,7 +75,7 @@ fn inputs(family: Family, scale: f32) -> Run {
         end_of_text: tokenizer.end_of_text(),
     };
     let model = Transformer::init(&shape, 7, &Device::flex());
-    let mut weights = checkpoint::weights(&model);
+    let mut weights = checkpoint::weights(&model).unwrap();
     weights.values_mut().flat_map(|weight| &mut weight.values).for_each(|value| *value *= scale);
     let model = checkpoint::with_weights(&shape, weights, &Device::flex());
     let checkpoint = unsealed(root.path(), "train");

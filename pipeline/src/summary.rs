@@ -7,12 +7,19 @@ use crate::figures;
 use crate::runs::Run;
 use crate::stage::Stage;
 
+/// The narrowest terminal that tables are wrapped to, in columns.
+const MINIMUM_WIDTH: u16 = 60;
+
 /// Returns an empty table in the style of every table here.
 pub fn new_table() -> Table {
     let mut table = Table::new();
     let line = LineStyle::none().fill('─').junction('─');
     let style = TableStyle::new().header_separator(line).bottom_border(line);
-    table.load_style(style).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(style);
+    // Some terminals say that they have no width at all; wrapped to that, nothing can be read.
+    if table.width().is_some_and(|width| width >= MINIMUM_WIDTH) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
     table
 }
 

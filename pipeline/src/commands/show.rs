@@ -60,7 +60,8 @@ pub fn run(arguments: &ShowArgs) -> anyhow::Result<()> {
         print_out!("{compression}")?;
     }
     for stage in &record.stages {
-        print_out!("{:>10}  {} because {}", stage.stage, if stage.ran { "ran" } else { "skipped" }, stage.reason)?;
+        print_out!("{:>10}  {}: {}", stage.stage, if stage.ran { "ran" } else { "skipped" }, stage.reason)?;
+        print_out!("{:>10}  {}", "", run.artifact_folder(stage).display())?;
     }
     print_out!("\nconfiguration  {}", run.folder.join(config::FILE_NAME).display())?;
     print_out!("log            {}", run.folder.join("log.txt").display())?;

@@ -9,7 +9,7 @@ use crate::Error;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The most tokens of the test split, and of the validation split, that are scored, from the split's start; the
-    /// compressors get the same text. 0 for all. Default 65536.
+    /// compressors get the same text. 0 for all. Default 49152.
     pub max_tokens: u64,
     /// How many samples are drawn. 0 for none. Default 16.
     pub samples: usize,
@@ -28,7 +28,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_tokens: 65_536,
+            max_tokens: 49_152,
             samples: 16,
             sample_tokens: 160,
             prompts: Vec::new(),

@@ -59,19 +59,16 @@ impl Curves {
     }
 }
 
-/// Returns a curve without its noise: a mean that forgets, over about a thirtieth of the points, so that the long
-/// trend shows whatever the length of the run.
+/// Returns a curve without its noise: each point the mean of those around it, a thirtieth of the run in all, so that the
+/// long trend shows whatever the length of the run. Towards the ends it is of fewer, as many on either side.
 pub(crate) fn smoothed(curve: &[(f64, f64)]) -> Curve {
-    let remember = 1.0 - 1.0 / (curve.len() as f64 / 30.0).max(1.0);
-    let (mut sum, mut weight) = (0.0, 0.0);
-    curve
-        .iter()
-        .filter(|(_, value)| value.is_finite())
-        .map(|(step, value)| {
-            // Divided by the weights so far, or the first values would pull towards nought (Adam's bias correction).
-            sum = remember * sum + value;
-            weight = remember * weight + 1.0;
-            (*step, sum / weight)
+    let finite: Curve = curve.iter().copied().filter(|(_, value)| value.is_finite()).collect();
+    let reach = finite.len() / 60;
+    (0..finite.len())
+        .map(|i| {
+            let reach = reach.min(i).min(finite.len() - 1 - i);
+            let around = &finite[i - reach..=i + reach];
+            (finite[i].0, around.iter().map(|(_, value)| value).sum::<f64>() / around.len() as f64)
         })
         .collect()
 }
@@ -115,11 +112,11 @@ mod tests {
         assert_eq!(smoothed(&short), short);
         let constant: Curve = (0..300).map(|i| (f64::from(i), 2.5)).collect();
         assert!(smoothed(&constant).iter().all(|(_, y)| (y - 2.5).abs() < 1e-9));
-        // A window of 60 / 30 = 2 points halves what came before: (2 · 0 + ... ) computed by hand for three points.
-        let spiky: Curve = (0..60).map(|i| (f64::from(i), f64::from(i % 2))).collect();
-        let smooth = smoothed(&spiky);
-        assert!((smooth[1].1 - 1.0 / 1.5).abs() < 1e-12);
-        assert!((smooth[2].1 - 0.5 / 1.75).abs() < 1e-12);
+        // 120 points reach two to either side, and fewer at the ends.
+        let spiky: Curve = (0..120).map(|i| (f64::from(i), f64::from(i % 2))).collect();
+        let smooth: Vec<f64> = smoothed(&spiky).into_iter().map(|(_, y)| y).collect();
+        assert_eq!(smooth[..4], [0.0, 1.0 / 3.0, 2.0 / 5.0, 3.0 / 5.0]);
+        assert_eq!(smooth[117..], [3.0 / 5.0, 2.0 / 3.0, 1.0]);
         assert!(smoothed(&[(0.0, f64::NAN)]).is_empty());
     }
 }

@@ -26,7 +26,8 @@ pub(crate) fn render(report: &Json, curves: &Curves, manifests: &[&Manifest]) ->
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.add_filter("grouped", |value: f64| grouped(value));
     environment.add_filter("fixed", fixed);
-    environment.add_filter("percent", |share: f64, decimals: usize| format!("{} %", fixed(100.0 * share, decimals)));
+    environment
+        .add_filter("percent", |share: f64, decimals: usize| format!("{}\u{202f}%", fixed(100.0 * share, decimals)));
     environment.add_filter("signed", signed);
     environment.add_filter("bytes", |bytes: f64| amount(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB"]));
     environment.add_filter("count", |count: f64| amount(count, 1000.0, &["", "k", "M", "G", "T"]));

@@ -2,9 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use artifact::{Context, Progress};
+use artifact::Context;
 use generate::{FinishReason, Generator, Sampling};
+use rayon::prelude::*;
 use serde::Serialize;
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
@@ -63,15 +65,14 @@ pub(crate) fn draw(config: &Config, folder: &Path, test: &Split, context: &Conte
         [] => references.iter().map(|reference| reference.opening.clone()).collect(),
         prompts => prompts.to_vec(),
     };
-    let mut items = Vec::new();
-    if !prompts.is_empty() {
-        context.progress.begin("sampling", (config.samples * config.sample_tokens) as u64, "tokens");
-        for index in 0..config.samples {
-            let prompt = &prompts[index % prompts.len()];
-            let sample = draw_one(config, &generator, prompt, index, context)?;
-            items.push(sample);
-        }
-    }
+    let total = if prompts.is_empty() { 0 } else { config.samples };
+    context.progress.begin("sampling", (total * config.sample_tokens) as u64, "tokens");
+    let done = AtomicU64::new(0);
+    // One sample is too little work for all cores. Each has its own seed, so their order changes nothing.
+    let mut items: Vec<Sample> = (0..total)
+        .into_par_iter()
+        .map(|index| draw_one(config, &generator, &prompts[index % prompts.len()], index, &done, context))
+        .collect::<Result<_, Error>>()?;
     let parses = parse_samples(config.language, &mut items)?;
     let held_out: Vec<(String, bool)> =
         references.iter().map(|r| (format!("{}{}", r.opening, r.following), r.whole)).collect();
@@ -124,6 +125,7 @@ fn draw_one(
     generator: &Generator,
     prompt: &str,
     index: usize,
+    done: &AtomicU64,
     context: &Context,
 ) -> Result<Sample, Error> {
     let sampling = Sampling {
@@ -133,10 +135,12 @@ fn draw_one(
         seed: context.seed.wrapping_add(index as u64),
         ..Sampling::default()
     };
-    let mut done = (index * config.sample_tokens) as u64;
     let completion = generator.generate(prompt, &sampling, &mut |_| {
-        done += 1;
-        report(&context.progress, done);
+        // A token takes a millisecond; nobody reads a bar that fast.
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done.is_multiple_of(16) {
+            context.progress.position(done);
+        }
         if context.cancel.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     if completion.finish_reason == FinishReason::Cancelled {
@@ -152,13 +156,6 @@ fn draw_one(
         parses_whole: None,
         parses: None,
     })
-}
-
-fn report(progress: &Progress, done: u64) {
-    // A token takes a millisecond; nobody reads a bar that fast.
-    if done.is_multiple_of(16) {
-        progress.position(done);
-    }
 }
 
 /// Parses the samples, and notes in each what came of it.

@@ -222,7 +222,7 @@ fn a_run_without_samples_or_a_language_makes_a_page_too() {
         let page = text(&run.evaluate("evaluate", &config, &Context::quiet(3)).unwrap(), "report.html");
         assert!(expected.iter().all(|part| page.contains(part)) && !absent.iter().any(|part| page.contains(part)));
     };
-    check(Config { samples: 0, ..config() }, &["Provenance"], &["<h2>Samples", "that parse as Rust"]);
+    check(Config { samples: 0, ..config() }, &["Provenance"], &["<h2>Samples", "Samples that parse"]);
     check(Config { language: Language::None, ..config() }, &["<h2>Samples", "Repetition in samples"], &["parses"]);
     check(Config { max_tokens: 40, ..config() }, &["39 tokens"], &[]);
 }

@@ -106,10 +106,9 @@ fn write_weights(config: &Config, checkpoint: &Sealed, out: &Unsealed, context: 
     let Value::Object(fields) = &mut model_config else {
         return Err(Error::Weights { path: source, reason: "the file holds no JSON object".to_owned() });
     };
-    // transformers 4 reads `torch_dtype`; transformers 5 writes `dtype`, and reads both.
-    fields.insert("torch_dtype".to_owned(), config.dtype.torch_name().into());
-    if let Some(dtype) = fields.get_mut("dtype") {
-        *dtype = config.dtype.torch_name().into();
+    // The one is of transformers 4, the other of 5.
+    for key in ["torch_dtype", "dtype"] {
+        fields.insert(key.to_owned(), config.dtype.torch_name().into());
     }
     artifact::file::write_atomically(&out.path(CONFIG), &pretty(&model_config, CONFIG)?)?;
     weights::convert(&checkpoint.verified(WEIGHTS)?, &out.path(WEIGHTS), config.dtype, context)

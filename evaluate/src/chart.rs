@@ -211,7 +211,7 @@ impl Axis {
             (low, high) = (low.min(0.0), high.max(0.0));
         }
         // Not a line of no height, whether it is at 0, at 2.5 or at 1e300.
-        if high - low <= 1e-9 * high.abs().max(low.abs()) || high == low {
+        if high - low <= 1e-9 * high.abs().max(low.abs()) {
             let room = if high == 0.0 { 1.0 } else { high.abs() / 2.0 };
             (low, high) = (if from_zero && low == 0.0 { 0.0 } else { low - room }, high + room);
         }
@@ -266,7 +266,7 @@ pub(crate) fn grouped(value: f64) -> String {
 
 /// Returns a number with four significant digits, for a person.
 fn significant(value: f64) -> String {
-    if value == value.trunc() && value.abs() < 1e12 {
+    if value.fract() == 0.0 && value.abs() < 1e12 {
         grouped(value)
     } else if value.abs() < 1e-3 {
         format!("{value:.3e}")
@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn thousands_are_grouped() {
         for (value, expected) in
-            [(0.0, "0"), (999.0, "999"), (1e3, "1\u{202f}000"), (-1234567.0, "−1\u{202f}234\u{202f}567")]
+            [(0.0, "0"), (999.0, "999"), (1e3, "1\u{202f}000"), (-1_234_567.0, "−1\u{202f}234\u{202f}567")]
         {
             assert_eq!(grouped(value), expected);
         }

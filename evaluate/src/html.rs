@@ -29,8 +29,8 @@ pub(crate) fn render(report: &Json, curves: &Curves, manifests: &[&Manifest]) ->
     environment
         .add_filter("percent", |share: f64, decimals: usize| format!("{}\u{202f}%", fixed(100.0 * share, decimals)));
     environment.add_filter("signed", signed);
-    environment.add_filter("bytes", |bytes: f64| amount(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB"]));
-    environment.add_filter("count", |count: f64| amount(count, 1000.0, &["", "k", "M", "G", "T"]));
+    environment.add_filter("bytes", |bytes: f64| amount(bytes, &["B", "kB", "MB", "GB", "TB"]));
+    environment.add_filter("count", |count: f64| amount(count, &["", "k", "M", "G", "T"]));
     environment.add_filter("duration", duration);
     environment.add_filter("short_digest", |digest: String| digest.chars().take(12).collect::<String>());
     environment.add_filter("bar", bar);
@@ -132,18 +132,19 @@ fn signed(value: f64, decimals: usize) -> String {
 }
 
 /// Returns a number with three significant digits and a unit: "2.93 MB".
-fn amount(value: f64, base: f64, units: &[&str]) -> String {
+fn amount(value: f64, units: &[&str]) -> String {
     let mut value = value;
     let mut units = units.iter();
     let mut unit = units.next().copied().unwrap_or_default();
-    while value.abs() >= base * 0.9995
+    // What would be rounded to 1000 is 1 of the next.
+    while value.abs() >= 999.5
         && let Some(larger) = units.next()
     {
-        value /= base;
+        value /= 1000.0;
         unit = larger;
     }
     let decimals = match value.abs() {
-        _ if value == value.trunc() && value.abs() < 1000.0 && unit.len() < 2 => 0,
+        _ if value.fract() == 0.0 && value.abs() < 1000.0 && unit.len() < 2 => 0,
         x if x < 9.995 => 2,
         x if x < 99.95 => 1,
         _ => 0,
@@ -182,5 +183,83 @@ fn value(json: &Json) -> Value {
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => items.iter().map(value).collect(),
         Json::Object(fields) => Value::from_pairs(fields.iter().map(|(name, field)| (name.as_str(), value(field)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        let check = |found: String, expected: &str| assert_eq!(found.replace('\u{202f}', " "), expected);
+        check(fixed(-0.00001, 3), "0.000");
+        check(fixed(-1.25, 1), "−1.2");
+        check(signed(0.004, 2), "0.00");
+        check(signed(0.006, 2), "+0.01");
+        check(signed(-3.0, 1), "−3.0");
+        let bytes = |value| amount(value, &["B", "kB", "MB"]);
+        check(bytes(0.0), "0 B");
+        check(bytes(999.0), "999 B");
+        check(bytes(999.9), "1.00 kB");
+        check(bytes(1_234_567.0), "1.23 MB");
+        check(bytes(12_345_678_901.0), "12346 MB");
+        check(amount(12.0, &["", "k"]), "12");
+        check(amount(3_145_984.0, &["", "k", "M"]), "3.15 M");
+        check(duration(0.04), "0.0 s");
+        check(duration(100.0), "100 s");
+        check(duration(241.0), "4 min 1 s");
+        check(duration(7320.0), "2 h 2 min");
+    }
+
+    #[test]
+    fn bars_stay_inside_their_track() {
+        let width = |value, whole| bar(value, whole, "first").to_string().split("width=\"").nth(2).unwrap().to_owned();
+        for (value, whole, expected) in [
+            (1.0, 4.0, "25.00%"),
+            (5.0, 4.0, "100.00%"),
+            (-1.0, 4.0, "0.00%"),
+            (f64::NAN, 4.0, "0.00%"),
+            (1.0, 0.0, "0.00%"),
+        ] {
+            assert!(width(value, whole).starts_with(expected), "{value} of {whole}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_becomes_rows() {
+        let rows = |config: &Json| {
+            let mut rows = Vec::new();
+            flatten("", config, &mut rows);
+            rows.into_iter().map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>()
+        };
+        let config = json!({
+            "steps": 600, "model": {"family": "qwen3"}, "prompts": ["a\n", "b"], "none": null, "on": true,
+            "sources": [{"name": "x"}, {"name": "y"}],
+        });
+        let expected = [
+            "steps = 600",
+            "model.family = \"qwen3\"",
+            r#"prompts = ["a\n","b"]"#,
+            "on = true",
+            "sources[0].name = \"x\"",
+            "sources[1].name = \"y\"",
+        ];
+        assert_eq!(rows(&config), expected);
+        assert!(rows(&Json::Null).is_empty());
+    }
+
+    #[test]
+    fn a_sample_is_divided_where_the_parser_stopped() {
+        let check = |text: &str, kept: u64, expected: [&str; 2]| {
+            let divided = sample(&json!({"text": text, "kept_bytes": kept}));
+            assert_eq!([&divided["parts"]["kept"], &divided["parts"]["rest"]], expected);
+        };
+        check("fn f() {} le", 9, ["fn f() {}", " le"]);
+        check("fn f() {}", 9, ["fn f() {}", ""]);
+        check("fn f() {}", 0, ["", "fn f() {}"]);
+        check("fn f() {}", 99, ["fn f() {}", ""]);
+        // Never inside a character.
+        check("ж", 1, ["ж", ""]);
     }
 }

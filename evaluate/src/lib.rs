@@ -3,9 +3,9 @@
 //! In: the corpus, the tokens, the checkpoint and the bundle of one run. Out: `report.json` with every figure, and
 //! `report.html`, one page that needs nothing but a browser.
 //!
-//! Reading order: [`held_out`] (how well text is predicted), [`baselines`] (what it costs without a model), [`samples`]
-//! with [`diversity`] and [`rust_syntax`] (what the model writes), [`curves`] and [`funnel`] (how it came to be),
-//! [`report`] (all of it), [`html`] with [`chart`] (for people).
+//! Reading order: `held_out` (how well text is predicted), `baselines` (what it costs without a model), `samples`
+//! with `diversity` and `rust_syntax` (what the model writes), `curves` and `funnel` (how it came to be),
+//! `report` (all of it), `html` with `chart` (for people).
 //!
 //! This crate changes no weight and fetches nothing; the page it writes fetches nothing either.
 

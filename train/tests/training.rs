@@ -1,0 +1,230 @@
+//! Whole trainings of a tiny model: what a kill, a cancel and a division into micro-batches leave unchanged.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use artifact::{Context, Digest, Event, Host, Outcome, Progress, Recipe, Sealed, Store, Unsealed};
+use tokenizer::shard::Writer;
+use tokenizer::{TrainConfig, Tokenizer};
+use train::{Config, Error, Model, OptimizerKind};
+
+fn recipe(stage: &str) -> Recipe {
+    Recipe {
+        stage: stage.to_owned(),
+        stage_version: 1,
+        config: serde_json::Value::Null,
+        inputs: BTreeMap::new(),
+        seed: 1,
+        device_class: None,
+    }
+}
+
+/// Writes a tokens artifact of documents that a tiny model can learn something from.
+fn tokens(root: &Path, documents: usize) -> Sealed {
+    let text = |i: usize| format!("let x{} = {} + {};\nassert_eq!(x{}, {});\n", i % 7, i % 5, i % 3, i % 7, i % 5 + i % 3);
+    let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
+    let tokenizer = Tokenizer::train(&config, (0..documents.max(50)).map(text)).unwrap();
+    let out = Store::new(root).begin(recipe("tokens")).unwrap();
+    std::fs::write(out.path("tokenizer.json"), tokenizer.to_json()).unwrap();
+    for (split, count) in [("train", documents), ("validation", documents.div_ceil(4))] {
+        let mut writer = Writer::new(out.folder(), split, &tokenizer, 1 << 20);
+        for i in 0..count {
+            let mut ids = tokenizer.encode(&text(i * 3)).unwrap();
+            ids.extend(tokenizer.end_of_text());
+            writer.push(&ids, text(i * 3).len() as u64).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+    out.seal(Outcome::default(), 0.0, Host::default()).unwrap()
+}
+
+fn config() -> Config {
+    Config {
+        model: Model { context_length: 16, n_layer: 2, d_model: 32, n_head: 2, n_kv_head: Some(1), ..Model::default() },
+        steps: 12,
+        batch_size: 4,
+        micro_batches: 2,
+        learning_rate: 0.01,
+        warmup_steps: 3,
+        validation_every: 5,
+        validation_tokens: 500,
+        sample_every: 0,
+        save_every: 4,
+        log_every: 1,
+        ..Config::default()
+    }
+}
+
+fn train(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
+    std::fs::create_dir_all(out.folder()).unwrap();
+    train::run(config, tokens, out, context)
+}
+
+fn digest(folder: &Path, file: &str) -> Digest {
+    Digest::of_file(&folder.join(file)).unwrap().0
+}
+
+/// Returns the loss of every step.
+fn losses(folder: &Path) -> Vec<f64> {
+    let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter_map(|line| line["loss"].as_f64()).collect()
+}
+
+#[test]
+fn an_interrupted_training_goes_on_to_the_same_bits() {
+    let root = tempfile::tempdir().unwrap();
+    let tokens = tokens(root.path(), 60);
+    for optimizer in [OptimizerKind::Muon, OptimizerKind::Adamw] {
+        let config = Config { optimizer, ..config() };
+        let whole = Unsealed::at(root.path().join(format!("whole-{optimizer:?}")), recipe("train"));
+        let outcome = train(&config, &tokens, &whole, &Context::quiet(1)).unwrap();
+        assert_eq!(outcome.counts["steps"], 12);
+
+        for stop_at in [1, 4, 7, 11] {
+            let out = Unsealed::at(root.path().join(format!("cut-{optimizer:?}-{stop_at}")), recipe("train"));
+            let mut context = Context::quiet(1);
+            let cancel = context.cancel.clone();
+            context.progress = Progress::new(move |event| {
+                if event == Event::Position(stop_at) {
+                    cancel.request();
+                }
+            });
+            let error = train(&config, &tokens, &out, &context).unwrap_err();
+            assert!(matches!(error, Error::InterruptedAt { step, steps: 12 } if step == stop_at), "{error}");
+            train(&config, &tokens, &out, &Context::quiet(1)).unwrap();
+            for file in ["model.safetensors", "optimizer.safetensors"] {
+                assert_eq!(digest(out.folder(), file), digest(whole.folder(), file), "{file}, stopped at {stop_at}");
+            }
+            assert_eq!(losses(out.folder()), losses(whole.folder()));
+        }
+    }
+}
+
+#[test]
+fn a_state_that_was_cut_off_is_passed_over() {
+    let root = tempfile::tempdir().unwrap();
+    let tokens = tokens(root.path(), 60);
+    let whole = Unsealed::at(root.path().join("whole"), recipe("train"));
+    train(&config(), &tokens, &whole, &Context::quiet(1)).unwrap();
+
+    let out = Unsealed::at(root.path().join("cut"), recipe("train"));
+    let mut context = Context::quiet(1);
+    let cancel = context.cancel.clone();
+    context.progress = Progress::new(move |event| {
+        if event == Event::Position(6) {
+            cancel.request();
+        }
+    });
+    train(&config(), &tokens, &out, &context).unwrap_err();
+    // A later state without its last file, and the right one beside it.
+    let torn = out.folder().join(".resume/step-000000009");
+    std::fs::create_dir(&torn).unwrap();
+    std::fs::write(torn.join("model.safetensors"), "half").unwrap();
+    train(&config(), &tokens, &out, &Context::quiet(1)).unwrap();
+    assert_eq!(digest(out.folder(), "model.safetensors"), digest(whole.folder(), "model.safetensors"));
+
+    // A damaged one: training begins anew, and ends the same.
+    let out = Unsealed::at(root.path().join("damaged"), recipe("train"));
+    train(&config(), &tokens, &out, &context).unwrap_err();
+    let folder = std::fs::read_dir(out.folder().join(".resume")).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(folder.join("optimizer.safetensors"), "damaged").unwrap();
+    train(&config(), &tokens, &out, &Context::quiet(1)).unwrap();
+    assert_eq!(digest(out.folder(), "model.safetensors"), digest(whole.folder(), "model.safetensors"));
+}
+
+#[test]
+fn micro_batches_add_up_to_the_batch() {
+    let root = tempfile::tempdir().unwrap();
+    let tokens = tokens(root.path(), 60);
+    let of = |micro_batches: usize| {
+        let config = Config { micro_batches, optimizer: OptimizerKind::Adamw, ..config() };
+        let out = Unsealed::at(root.path().join(format!("micro-{micro_batches}")), recipe("train"));
+        train(&config, &tokens, &out, &Context::quiet(1)).unwrap();
+        losses(out.folder())
+    };
+    let whole = of(1);
+    for micro_batches in [2, 4] {
+        for (step, (one, many)) in whole.iter().zip(of(micro_batches)).enumerate() {
+            assert!((one - many).abs() < 1e-4, "step {step}: loss {one} in one piece, {many} in {micro_batches}");
+        }
+    }
+}
+
+#[test]
+fn the_model_learns() {
+    let root = tempfile::tempdir().unwrap();
+    let tokens = tokens(root.path(), 60);
+    for family in [model::Family::Qwen3, model::Family::Gpt2] {
+        let mut config = Config { steps: 40, ..config() };
+        config.model.family = family;
+        config.model.n_kv_head = None;
+        let out = Unsealed::at(root.path().join(format!("{family:?}")), recipe("train"));
+        train(&config, &tokens, &out, &Context::quiet(1)).unwrap();
+        let losses = losses(out.folder());
+        assert!(losses[39] < 0.6 * losses[0], "{family:?}: {} after {}", losses[39], losses[0]);
+        for file in ["config.json", "tokenizer_config.json", "generation_config.json", "trainer_state.json"] {
+            assert!(out.path(file).exists(), "{file}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_trained_on_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let out = Unsealed::at(root.path().join("out"), recipe("train"));
+    let small = tokens(root.path(), 2);
+    let error = train(&config(), &small, &out, &Context::quiet(1)).unwrap_err();
+    assert!(matches!(error, Error::TooFewTokens { needed: 65, batch_size: 4, context_length: 16, .. }), "{error}");
+
+    let enough = tokens(root.path(), 60);
+    let wild = Config { learning_rate: 10.0, warmup_steps: 0, clip_norm: 0.0, optimizer: OptimizerKind::Adamw, ..config() };
+    let wild = Config { weight_decay: 10.0, steps: 60, ..wild };
+    let error = train(&wild, &enough, &out, &Context::quiet(1)).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+    assert!(error.to_string().contains("lower train.learning_rate"), "{error}");
+
+    let error = train(&config(), &enough, &out, &Context { device: "tpu".to_owned(), ..Context::quiet(1) }).unwrap_err();
+    assert!(error.to_string().starts_with("unknown device `tpu`"), "{error}");
+}
+
+/// The same steps on wgpu and on the CPU. Where no adapter is found, as on a machine without a Vulkan driver, this says so
+/// and checks nothing; the CI script installs Mesa's software driver.
+#[test]
+fn wgpu_takes_the_steps_of_the_cpu() {
+    let Ok(adapter) = model::device::describe("wgpu") else {
+        println!("skipped: wgpu finds no adapter here (on Debian: apt-get install mesa-vulkan-drivers)");
+        return;
+    };
+    println!("training on {adapter}");
+    let root = tempfile::tempdir().unwrap();
+    let tokens = tokens(root.path(), 60);
+    let config = Config { steps: 4, micro_batches: 1, validation_every: 100, ..config() };
+    let of = |device: &str| {
+        let out = Unsealed::at(root.path().join(device), recipe("train"));
+        let context = Context { device: device.to_owned(), ..Context::quiet(1) };
+        train(&config, &tokens, &out, &context).unwrap();
+        losses(out.folder())
+    };
+    let (cpu, wgpu) = (of("cpu"), of("wgpu"));
+    assert_eq!(cpu.len(), 4);
+    for (step, (a, b)) in cpu.iter().zip(&wgpu).enumerate() {
+        assert!((a - b).abs() < 1e-3, "step {step}: loss {a} on the CPU, {b} on wgpu");
+    }
+}
+
+#[test]
+fn progress_reaches_the_last_step() {
+    let root = tempfile::tempdir().unwrap();
+    let tokens = tokens(root.path(), 60);
+    let out = Unsealed::at(root.path().join("out"), recipe("train"));
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let progress = Progress::new(|event| {
+        if let Event::Position(at) = event {
+            LAST.store(at, Ordering::SeqCst);
+        }
+    });
+    train(&config(), &tokens, &out, &Context { progress, ..Context::quiet(1) }).unwrap();
+    assert_eq!(LAST.load(Ordering::SeqCst), 12);
+}

@@ -141,7 +141,12 @@ impl State {
                     bar.set_message(text.to_owned());
                 }
             }
-            Event::Line(text) => self.line(text),
+            Event::Line(text) => {
+                for (i, line) in printable(text).lines().enumerate() {
+                    let name = if i == 0 { stage.name() } else { "" };
+                    self.line(&format!("{name:>10}  {line}"));
+                }
+            }
         }
     }
 
@@ -225,6 +230,13 @@ impl Work {
         }
         parts.join(", ")
     }
+}
+
+/// Returns `text` with a mark in place of each control character but line ends and tabs: what a model writes must not
+/// command the terminal.
+pub fn printable(text: &str) -> String {
+    let commands = |c: char| c.is_control() && c != '\n' && c != '\t';
+    text.replace(commands, "\u{fffd}")
 }
 
 fn amount(number: u64, unit: &str) -> String {

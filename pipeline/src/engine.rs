@@ -30,12 +30,13 @@ pub struct Done<'a> {
     pub sealed: &'a Sealed,
 }
 
-/// Returns what the stages of `loaded` are handed.
-pub fn context(loaded: &Loaded, offline: bool, console: &Console, cancel: &Cancel) -> Context {
+/// Returns what the stages of `loaded` are handed. `device_class` is a device's name too, and stands for `auto` here: the
+/// devices are listed once a run, not once a stage.
+pub fn context(loaded: &Loaded, device_class: &str, offline: bool, console: &Console, cancel: &Cancel) -> Context {
     Context {
         base: loaded.base.clone(),
         seed: loaded.config.seed,
-        device: loaded.config.device.clone(),
+        device: device_class.to_owned(),
         offline,
         progress: console.progress(Stage::Collect),
         cancel: cancel.clone(),

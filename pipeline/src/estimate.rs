@@ -35,9 +35,7 @@ pub fn training(config: &Config, made: &Made, store: &Store, device_class: &str)
     let memory = model.training_memory_bytes(train.batch_size / train.micro_batches * parts_at_once, context);
     let (seconds, source) = match earlier_speed(store, device_class) {
         Some((speed, fingerprint)) => (flops / speed, format!("from train {fingerprint}")),
-        None => {
-            (flops / (TRAINING_SHARE * product_speed(&config.device)?), "roughly, from a matrix product".to_owned())
-        }
+        None => (flops / (TRAINING_SHARE * product_speed(device_class)?), "roughly, from a matrix product".to_owned()),
     };
     let parameters = model.parameters();
     let text = format!(

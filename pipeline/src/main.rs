@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod console;
 mod engine;
+mod environment;
 mod estimate;
 mod figures;
 mod host;
@@ -32,6 +33,7 @@ use crate::interrupt::Interrupted;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    environment::quiet_drivers();
     let result = match Cli::parse().command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Plan(arguments) => commands::plan::run(&arguments),

@@ -57,7 +57,7 @@ pub fn bits_per_byte(report: &Sealed) -> Option<String> {
         table.add_row([
             split.to_owned(),
             checkpoint,
-            figure(format!("bundle_{split}_bits_per_byte")).unwrap_or_default(),
+            figure(format!("bundle_{split}_bits_per_byte")).unwrap_or_else(|| "–".to_owned()),
             figure(format!("gzip_9_{split}_bits_per_byte"))?,
             figure(format!("zstd_19_{split}_bits_per_byte"))?,
         ]);

@@ -127,7 +127,7 @@ fn crate_sources() -> anyhow::Result<()> {
 /// Says whether the configured data is there.
 fn data(loaded: &Loaded) -> anyhow::Result<()> {
     let console = Console::quiet();
-    let context = engine::context(loaded, true, &console, &Cancel::default());
+    let context = engine::context(loaded, "cpu", true, &console, &Cancel::default());
     let text = match engine::raw_data(loaded, &context, &console) {
         Ok(raw_data) => match raw_data.sources() {
             1 => "the one source is there".to_owned(),

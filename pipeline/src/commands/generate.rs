@@ -9,6 +9,7 @@ use artifact::file;
 use generate::{Completion, Generator, Sampling};
 
 use crate::cli::{GenerateArgs, SamplingArgs};
+use crate::console::printable;
 use crate::interrupt::{self, Interrupted};
 
 use super::{print_now, print_out};
@@ -22,6 +23,7 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     let sampling = sampling(config.generate.sampling(config.seed), &arguments.sampling);
     let generator = Generator::open(&model.folder, &arguments.device)?;
     let cancel = interrupt::listen(|| ())?;
+    let terminal = std::io::stdout().is_terminal();
     let mut lines = Vec::new();
     for (i, prompt) in prompts.iter().enumerate() {
         let sampling = Sampling { seed: sampling.seed.wrapping_add(i as u64), ..sampling.clone() };
@@ -31,7 +33,7 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
         }
         let mut closed = None;
         let completion = generator.generate(prompt, &sampling, &mut |text| {
-            if show && let Err(error) = print_now(text) {
+            if show && let Err(error) = print_now(&if terminal { printable(text) } else { text.to_owned() }) {
                 closed = Some(error);
             }
             let stop = closed.is_some() || cancel.is_requested();

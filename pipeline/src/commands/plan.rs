@@ -19,7 +19,7 @@ pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
     let root = loaded.store();
     let store = engine::artifacts(&root);
     let device_class = model::device::class(&loaded.config.device)?;
-    let context = engine::context(&loaded, arguments.config.offline, &console, &Cancel::default());
+    let context = engine::context(&loaded, device_class, arguments.config.offline, &console, &Cancel::default());
     let raw_data = engine::raw_data(&loaded, &context, &console)?;
     let runs = runs::list(&root)?;
     let planner = Planner {

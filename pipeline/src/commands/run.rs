@@ -46,7 +46,7 @@ fn bring_up_to_date(
     let store = engine::artifacts(&root);
     let _lock = store.lock()?;
     let device_class = model::device::class(&loaded.config.device)?;
-    let context = engine::context(loaded, arguments.config.offline, console, cancel);
+    let context = engine::context(loaded, device_class, arguments.config.offline, console, cancel);
     let raw_data = engine::raw_data(loaded, &context, console)?;
     let runs = runs::list(&root)?;
     let planner = Planner {
@@ -74,7 +74,7 @@ fn bring_up_to_date(
     }
     if made.is_none() && arguments.selection.stages().any(Stage::computes) {
         // Before minutes of collecting, rather than after.
-        model::device::resolve(&loaded.config.device)?;
+        model::device::resolve(device_class)?;
     }
     let mut run = Run::create(&root, &loaded.config.name)?;
     console.log_to(&run.folder.join("log.txt"))?;

@@ -98,13 +98,14 @@ fn repeat(run: &Run, console: &Console) -> anyhow::Result<usize> {
         .tempdir_in(&parent)
         .with_context(|| format!("cannot make a folder in {}", parent.display()))?;
     let store = Store::new(folder.path());
-    let context = engine::context(&loaded, false, console, &cancel);
+    let device_class = model::device::class(&loaded.config.device)?;
+    let context = engine::context(&loaded, device_class, false, console, &cancel);
     let raw_data = engine::raw_data(&loaded, &context, console)?;
     let planner = Planner {
         config: &loaded.config,
         store: &store,
         raw_data: &raw_data,
-        device_class: model::device::class(&loaded.config.device)?,
+        device_class,
         earlier: &BTreeMap::new(),
         selection: &Selection { until: last_stage(run), ..Selection::default() },
     };

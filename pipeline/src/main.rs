@@ -4,6 +4,7 @@
 //! [`engine`] does it, [`runs`] remembers it, [`console`] and [`summary`] show it. The stages themselves are other crates,
 //! and only [`stage`] calls them.
 
+mod allocator;
 mod cli;
 mod commands;
 mod config;
@@ -33,6 +34,7 @@ use crate::interrupt::Interrupted;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     environment::quiet_drivers();
     let result = match Cli::parse().command {
         Command::Run(arguments) => commands::run::run(&arguments),

@@ -13,7 +13,7 @@ pub struct Config {
     pub max_tokens: u64,
     /// How many samples are drawn. 0 for none. Default 16.
     pub samples: usize,
-    /// The most tokens a sample has after its prompt, at most 16384. Default 160.
+    /// The most tokens a sample has after its prompt, at most 16384. Default 128.
     pub sample_tokens: usize,
     /// What samples begin with, taken in turn; where there are none, the openings of held-out documents. Default none.
     pub prompts: Vec<String>,
@@ -30,7 +30,7 @@ impl Default for Config {
         Self {
             max_tokens: 49_152,
             samples: 16,
-            sample_tokens: 160,
+            sample_tokens: 128,
             prompts: Vec::new(),
             temperature: 0.8,
             top_p: 0.95,

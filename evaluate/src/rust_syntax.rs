@@ -7,10 +7,16 @@
 //!    and the braces still open there are closed.
 //! 3. Such a place may lie inside an expression that was not finished (`let x = Point { x: 1 }`), so where the text up
 //!    to it does not parse, the place before it is tried, up to [`PLACES`] in all.
-//! 4. What parses must hold at least one item: a sample of nothing but comments is not Rust yet.
+//! 4. What parses must hold at least one item: no text is Rust for being empty.
+//! 5. A sample that was cut off before it came to anything but comments and attributes does not count either way.
 //!
 //! A closing bracket that nothing opened, or of another kind than what it closes, ends the search: such a sample does not
 //! parse, however it is cut. The report gives the share without rules 2 and 3 beside it.
+//!
+//! Measured on the default dataset's test split, cut to 176 tokens: all 31 Rust files that rule 5 leaves parse, none of
+//! the 5 Markdown files does, and 13 files do not count.
+
+use serde::Serialize;
 
 /// How many places a sample is cut at before it is given up.
 ///
@@ -22,8 +28,19 @@ const PLACES: usize = 3;
 pub(crate) struct Parse {
     /// Whether the text as it stands is a Rust file with an item in it.
     pub(crate) whole: bool,
-    /// The bytes of the longest text tried that parses, by the rules above; none where none does.
-    pub(crate) kept_bytes: Option<usize>,
+    pub(crate) verdict: Verdict,
+    /// The bytes of the longest text tried that parses, by the rules above; all where none does.
+    pub(crate) kept_bytes: usize,
+}
+
+/// What the rules say of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    Parses,
+    DoesNotParse,
+    /// It was cut off too early to tell.
+    OnlyComments,
 }
 
 /// Parses samples, each with its prompt and whether it ended by itself.
@@ -43,16 +60,55 @@ pub(crate) fn parse_all(samples: &[(String, bool)]) -> std::io::Result<Vec<Parse
 
 fn parse(text: &str, complete: bool) -> Parse {
     let whole = is_rust(text);
-    if whole || complete {
-        return Parse { whole, kept_bytes: whole.then_some(text.len()) };
+    let found = |verdict, kept_bytes| Parse { whole, verdict, kept_bytes };
+    if whole {
+        return found(Verdict::Parses, text.len());
+    }
+    if complete {
+        return found(Verdict::DoesNotParse, text.len());
     }
     let places = cutting_places(text);
-    let kept = places.iter().rev().take(PLACES).find(|place| {
+    let parses = |place: &&Place| {
         let mut candidate = text[..place.end].to_owned();
         candidate.extend(std::iter::repeat_n('}', place.open_braces));
         is_rust(&candidate)
-    });
-    Parse { whole, kept_bytes: kept.map(|place| place.end) }
+    };
+    match places.iter().rev().take(PLACES).find(parses) {
+        Some(place) => found(Verdict::Parses, place.end),
+        None if is_only_comments(text) => found(Verdict::OnlyComments, text.len()),
+        None => found(Verdict::DoesNotParse, text.len()),
+    }
+}
+
+/// Tells whether a text has nothing but blanks, comments and attributes, the last of which may be cut off.
+fn is_only_comments(text: &str) -> bool {
+    let mut scanner = Scanner { text, at: 0 };
+    loop {
+        let rest = &text[scanner.at..];
+        scanner.at += rest.len() - rest.trim_start().len();
+        let rest = &text[scanner.at..];
+        if rest.is_empty() {
+            return true;
+        } else if rest.starts_with("//") {
+            scanner.skip_line();
+        } else if rest.starts_with("/*") {
+            scanner.skip_block_comment();
+        } else if rest.starts_with("#[") || rest.starts_with("#![") {
+            let mut depth = 0;
+            while let Some((byte, _)) = scanner.next_punctuation() {
+                match byte {
+                    b'(' | b'[' | b'{' => depth += 1,
+                    b')' | b']' | b'}' => depth -= 1,
+                    _ => {}
+                }
+                if depth == 0 {
+                    break;
+                }
+            }
+        } else {
+            return false;
+        }
+    }
 }
 
 fn is_rust(text: &str) -> bool {
@@ -128,7 +184,7 @@ impl Scanner<'_> {
             let rest = &self.text[self.at..];
             let first = rest.chars().next()?;
             if rest.starts_with("//") {
-                self.at += rest.find('\n').unwrap_or(rest.len());
+                self.skip_line();
             } else if rest.starts_with("/*") {
                 self.skip_block_comment();
             } else if first == '"' {
@@ -145,6 +201,11 @@ impl Scanner<'_> {
                 }
             }
         }
+    }
+
+    fn skip_line(&mut self) {
+        let rest = &self.text[self.at..];
+        self.at += rest.find('\n').unwrap_or(rest.len());
     }
 
     fn skip_block_comment(&mut self) {
@@ -219,7 +280,8 @@ mod tests {
     #[test]
     fn truncation_is_no_failure_and_nonsense_is() {
         let check = |text: &str, expected: Option<&str>| {
-            let kept = parse(text, false).kept_bytes.map(|bytes| &text[..bytes]);
+            let found = parse(text, false);
+            let kept = (found.verdict == Verdict::Parses).then(|| &text[..found.kept_bytes]);
             assert_eq!(kept, expected, "{text:?}");
         };
         check("fn main() {}", Some("fn main() {}"));
@@ -247,10 +309,28 @@ mod tests {
 
     #[test]
     fn a_sample_that_ended_by_itself_is_taken_whole() {
-        let check = |text: &str, expected: Parse| assert_eq!(parse(text, true), expected, "{text:?}");
-        check("fn main() {}", Parse { whole: true, kept_bytes: Some(12) });
-        check("fn main() { let x = 1;", Parse { whole: false, kept_bytes: None });
-        assert_eq!(parse("fn main() { let x = 1;", false), Parse { whole: false, kept_bytes: Some(22) });
+        let check = |text: &str, complete: bool, whole: bool, verdict: Verdict, kept_bytes: usize| {
+            assert_eq!(parse(text, complete), Parse { whole, verdict, kept_bytes }, "{text:?}");
+        };
+        check("fn main() {}", true, true, Verdict::Parses, 12);
+        check("fn main() { let x = 1; let", true, false, Verdict::DoesNotParse, 26);
+        check("fn main() { let x = 1; let", false, false, Verdict::Parses, 22);
+        check("//! Words.", true, false, Verdict::DoesNotParse, 10);
+        check("//! Words.", false, false, Verdict::OnlyComments, 10);
+    }
+
+    #[test]
+    fn a_sample_of_comments_that_was_cut_off_is_no_evidence() {
+        let check = |text: &str, expected: Verdict| assert_eq!(parse(text, false).verdict, expected, "{text:?}");
+        check("", Verdict::OnlyComments);
+        check("/// Returns the", Verdict::OnlyComments);
+        check("// { ; }\n\n/* fn */ /* open", Verdict::OnlyComments);
+        check("#![allow(x)]\n#[cfg(any(a, b))]\n//! More", Verdict::OnlyComments);
+        check("#[cfg(any(a = \"]\", ", Verdict::OnlyComments);
+        check("/// Returns\npub fn f", Verdict::DoesNotParse);
+        check("# A title", Verdict::DoesNotParse);
+        check("[link](there)", Verdict::DoesNotParse);
+        check("#[cfg(a)] #[b)]", Verdict::DoesNotParse);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokenizer::shard::Split;
 
 use crate::config::Language;
 use crate::diversity::Diversity;
-use crate::rust_syntax::{self, Parse};
+use crate::rust_syntax::{self, Parse, Verdict};
 use crate::{Config, Error};
 
 /// Tokens that a held-out document opens with, where the configuration has no prompts.
@@ -31,8 +31,8 @@ pub(crate) struct Sample {
     pub(crate) ended: bool,
     /// Whether prompt and text parse as they stand; none where nothing is parsed.
     pub(crate) parses_whole: Option<bool>,
-    /// Whether they parse once what the token limit cut off is set aside (the rules are in `rust_syntax.rs`).
-    pub(crate) parses: Option<bool>,
+    /// What they are once what the token limit cut off is set aside (the rules are in `rust_syntax.rs`).
+    pub(crate) verdict: Option<Verdict>,
     /// Bytes of `text` that were parsed then; all of it where nothing parses.
     pub(crate) kept_bytes: usize,
 }
@@ -44,9 +44,11 @@ pub(crate) struct Samples {
     pub(crate) diversity: Diversity,
     /// How varied held-out documents are, cut to the same number of tokens: what to compare with.
     pub(crate) held_out_diversity: Diversity,
-    /// The share of samples that parse; none where nothing is parsed.
+    /// Samples that could be judged; those that were cut off within the first comment could not.
+    pub(crate) judged: usize,
+    /// The share of them that parses; none where nothing is parsed.
     pub(crate) parses_share: Option<f64>,
-    /// The share that parses as it stands, truncation held against it.
+    /// The share of them that parses as it stands, truncation held against it.
     pub(crate) parses_whole_share: Option<f64>,
     /// The same as `parses_share` of the held-out documents, those among them that are not in the language included.
     pub(crate) held_out_parses_share: Option<f64>,
@@ -83,9 +85,10 @@ pub(crate) fn draw(config: &Config, folder: &Path, test: &Split, context: &Conte
     Ok(Samples {
         diversity: Diversity::of(&texts),
         held_out_diversity: Diversity::of(&references),
-        parses_share: share(&parses, |parse| parse.kept_bytes.is_some()),
+        judged: judged(&parses).count(),
+        parses_share: share(&parses, |parse| parse.verdict == Verdict::Parses),
         parses_whole_share: share(&parses, |parse| parse.whole),
-        held_out_parses_share: share(&held_out_parses, |parse| parse.kept_bytes.is_some()),
+        held_out_parses_share: share(&held_out_parses, |parse| parse.verdict == Verdict::Parses),
         items,
     })
 }
@@ -154,7 +157,7 @@ fn draw_one(
         completion_tokens: completion.completion_tokens,
         ended: completion.finish_reason == FinishReason::Stop,
         parses_whole: None,
-        parses: None,
+        verdict: None,
     })
 }
 
@@ -165,10 +168,8 @@ fn parse_samples(language: Language, items: &mut [Sample]) -> Result<Vec<Parse>,
     let parses = parse(language, &texts)?;
     for (sample, parse) in items.iter_mut().zip(&parses) {
         sample.parses_whole = Some(parse.whole);
-        sample.parses = Some(parse.kept_bytes.is_some());
-        if let Some(kept) = parse.kept_bytes {
-            sample.kept_bytes = kept.saturating_sub(sample.prompt.len());
-        }
+        sample.verdict = Some(parse.verdict);
+        sample.kept_bytes = parse.kept_bytes.saturating_sub(sample.prompt.len());
     }
     Ok(parses)
 }
@@ -182,7 +183,12 @@ fn parse(language: Language, texts: &[(String, bool)]) -> Result<Vec<Parse>, Err
     }
 }
 
+fn judged(parses: &[Parse]) -> impl Iterator<Item = &Parse> {
+    parses.iter().filter(|parse| parse.verdict != Verdict::OnlyComments)
+}
+
 fn share(parses: &[Parse], holds: impl Fn(&Parse) -> bool) -> Option<f64> {
-    let count = parses.iter().filter(|parse| holds(parse)).count();
-    (!parses.is_empty()).then(|| count as f64 / parses.len() as f64)
+    let all = judged(parses).count();
+    let holding = judged(parses).filter(|parse| holds(parse)).count();
+    (all > 0).then(|| holding as f64 / all as f64)
 }

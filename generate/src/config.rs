@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{Error, Sampling};
 
 /// What the samples begin with when nothing else is asked for: a model of Rust code can go on from each.
-const DEFAULT_PROMPTS: [&str; 5] = ["fn main() {", "/// Returns ", "impl<T> ", "pub struct ", "use std::"];
+const DEFAULT_PROMPTS: [&str; 5] = ["fn main() {", "/// Returns", "impl<T>", "pub struct", "use std::"];
 
 /// The table `[generate]`: which prompts to continue, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

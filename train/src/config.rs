@@ -60,7 +60,7 @@ impl Default for Config {
             batch_size: 16,
             micro_batches: 2,
             optimizer: OptimizerKind::Muon,
-            learning_rate: 0.004,
+            learning_rate: 0.01,
             final_learning_rate_ratio: 0.05,
             warmup_steps: 30,
             weight_decay: 0.1,

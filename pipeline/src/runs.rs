@@ -180,7 +180,11 @@ impl Run {
     /// When the run has none, or it is gone.
     pub fn artifact(&self, stage: Stage) -> anyhow::Result<Sealed> {
         let record = self.stage(stage).with_context(|| {
-            format!("run {} has no {} (stage {stage} is not done)", self.record.name, stage.artifact())
+            format!(
+                "run {} has no {} (stage {stage} is not done); `pipeline run` goes on",
+                self.record.name,
+                stage.artifact()
+            )
         })?;
         Ok(Sealed::open(&self.artifact_folder(record))?)
     }

@@ -55,7 +55,8 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
         lines.push(b'\n');
     }
     if let Some(path) = &arguments.out {
-        file::write_atomically(path, &lines)?;
+        // A bare name has no folder to write a temporary file into.
+        file::write_atomically(&Path::new(".").join(path), &lines)?;
         print_out!("{} samples in {}", prompts.len(), path.display())?;
     }
     Ok(())

@@ -105,6 +105,28 @@ fn a_gpu_where_there_is_none() {
 }
 
 #[test]
+fn text_that_is_not_utf_8_is_mended_and_counted() {
+    let project = Project::new();
+    fs::write(project.path("texts/latin.txt"), [b"caf\xe9 ".repeat(30), b"\n".to_vec()].concat()).unwrap();
+    project.succeeds(&["run", "--until", "preprocess"]);
+    let manifest = fs::read_to_string(project.artifact("tiny-001", "preprocess").join("manifest.json")).unwrap();
+    assert!(manifest.contains("\"documents_invalid_utf8\": 1,"), "{manifest}");
+}
+
+#[test]
+fn a_truncated_checkpoint() {
+    let project = Project::new();
+    project.succeeds(&["run", "--until", "train"]);
+    let weights = project.artifact("tiny-001", "train").join("model.safetensors");
+    let bytes = fs::read(&weights).unwrap();
+    fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+    let error = project.fails(1, &["generate", "latest", "fn", "--device", "cpu"]);
+    project.snapshot("error_truncated_checkpoint", &error);
+    let plan = project.succeeds(&["plan", "--until", "train"]);
+    assert!(plan.contains("     train  run   files of its artifact are missing or cut short"), "{plan}");
+}
+
+#[test]
 fn a_port_in_use() {
     let project = Project::new();
     project.succeeds(&["run", "--until", "optimize", "--set", "train.steps=2"]);

@@ -49,7 +49,7 @@ fn samples_are_written_and_are_the_same_each_time() {
     let keys: Vec<&String> = lines[0].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["prompt", "text", "prompt_tokens", "completion_tokens", "finish_reason", "seed"]);
     let of = |key: &str| lines.iter().map(|line| line[key].clone()).collect::<Vec<Value>>();
-    assert_eq!(of("prompt")[..3], ["fn main() {", "fn main() {", "/// Returns "]);
+    assert_eq!(of("prompt")[..3], ["fn main() {", "fn main() {", "/// Returns"]);
     assert_eq!(of("seed"), (5..15).map(Value::from).collect::<Vec<_>>());
     let tokens: u64 = of("completion_tokens").iter().map(|tokens| tokens.as_u64().unwrap()).sum();
     assert_eq!(outcome.headline, format!("10 samples, {tokens} tokens"));

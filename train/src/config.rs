@@ -22,7 +22,7 @@ pub struct Config {
     pub micro_batches: usize,
     /// The optimizer: `adamw`, or `muon` for the matrices of the layers with `adamw` for the rest. Default `muon`.
     pub optimizer: OptimizerKind,
-    /// The largest learning rate, reached after the warm-up. Default 0.004.
+    /// The largest learning rate, reached after the warm-up. Default 0.01.
     pub learning_rate: f64,
     /// The learning rate at the end, as a share of the largest. Default 0.05.
     pub final_learning_rate_ratio: f64,

@@ -9,6 +9,9 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+/// How many tokens are first looked at for top-p. A guess: a trained model's nucleus is mostly smaller.
+const FIRST_NUCLEUS_TOKENS: usize = 64;
+
 /// How tokens are chosen, and when to stop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -122,36 +125,59 @@ fn likeliest(logits: &[f32]) -> u32 {
     best as u32
 }
 
-/// Returns the tokens that can be drawn and the weight of each; the weights need not sum to 1.
+/// Returns the tokens that can be drawn and the weight of each; the weights need not sum to 1. Where a setting leaves some
+/// out, the likeliest comes first; else they are in the order of their ids.
 fn candidates(logits: &[f32], sampling: &Sampling) -> (Vec<u32>, Vec<f32>) {
     let mut tokens: Vec<u32> = (0..logits.len() as u32).collect();
     let likelier =
         |a: &u32, b: &u32| -> Ordering { logits[*b as usize].total_cmp(&logits[*a as usize]).then_with(|| a.cmp(b)) };
-    if sampling.top_k > 0 && sampling.top_k < tokens.len() {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |token: &u32| ((logits[*token as usize] - most) / sampling.temperature).exp();
+    let few = sampling.top_k > 0 && sampling.top_k < tokens.len();
+    if few {
         tokens.select_nth_unstable_by(sampling.top_k - 1, likelier);
         tokens.truncate(sampling.top_k);
     }
-    tokens.sort_unstable_by(likelier);
-    let most = logits[tokens[0] as usize];
-    let mut weights: Vec<f32> =
-        tokens.iter().map(|&token| ((logits[token as usize] - most) / sampling.temperature).exp()).collect();
     if sampling.top_p < 1.0 {
-        let goal = f64::from(sampling.top_p) * sum(&weights);
-        let mut reached = 0.0;
-        let kept = weights.iter().take_while(|&&weight| {
-            let more = reached < goal;
-            reached += f64::from(weight);
-            more
-        });
-        let kept = kept.count().max(1);
-        tokens.truncate(kept);
-        weights.truncate(kept);
+        let goal = f64::from(sampling.top_p) * total(tokens.iter().map(weight));
+        keep_nucleus(&mut tokens, goal, &weight, &likelier);
+    } else if few {
+        tokens.sort_unstable_by(likelier);
     }
+    let weights = tokens.iter().map(weight).collect();
     (tokens, weights)
 }
 
+/// Keeps the fewest of the likeliest tokens whose weights reach `goal`, sorted, without sorting all of them: the
+/// likeliest few are set apart, then four times as many, until they reach it.
+fn keep_nucleus(
+    tokens: &mut Vec<u32>,
+    goal: f64,
+    weight: &impl Fn(&u32) -> f32,
+    likelier: &impl Fn(&u32, &u32) -> Ordering,
+) {
+    let mut n = FIRST_NUCLEUS_TOKENS;
+    while n < tokens.len() {
+        tokens.select_nth_unstable_by(n - 1, likelier);
+        if total(tokens[..n].iter().map(weight)) >= goal {
+            tokens.truncate(n);
+        } else {
+            n *= 4;
+        }
+    }
+    tokens.sort_unstable_by(likelier);
+    let mut reached = 0.0;
+    let kept = tokens.iter().take_while(|token| {
+        let more = reached < goal;
+        reached += f64::from(weight(token));
+        more
+    });
+    let kept = kept.count().max(1);
+    tokens.truncate(kept);
+}
+
 fn draw(tokens: &[u32], weights: &[f32], uniform: f64) -> u32 {
-    let goal = uniform * sum(weights);
+    let goal = uniform * total(weights.iter().copied());
     let mut reached = 0.0;
     for (&token, &weight) in tokens.iter().zip(weights) {
         reached += f64::from(weight);
@@ -159,12 +185,13 @@ fn draw(tokens: &[u32], weights: &[f32], uniform: f64) -> u32 {
             return token;
         }
     }
-    // Rounding can leave the goal at the very end; the first token always has weight.
-    tokens[0]
+    // Rounding can leave the goal at the very end: the last token that has any weight.
+    let last = weights.iter().rposition(|weight| *weight > 0.0);
+    tokens[last.unwrap_or_default()]
 }
 
-fn sum(weights: &[f32]) -> f64 {
-    weights.iter().copied().map(f64::from).sum()
+fn total(weights: impl Iterator<Item = f32>) -> f64 {
+    weights.map(f64::from).sum()
 }
 
 #[cfg(test)]
@@ -263,7 +290,38 @@ mod tests {
         plain().validate().unwrap();
     }
 
+    /// Top-p the plain way: everything sorted, then cut.
+    fn sorted_nucleus(logits: &[f32], sampling: &Sampling) -> Vec<u32> {
+        let mut tokens: Vec<u32> = (0..logits.len() as u32).collect();
+        tokens.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]));
+        let most = logits[tokens[0] as usize];
+        let weight = |token: u32| f64::from(((logits[token as usize] - most) / sampling.temperature).exp());
+        let goal = f64::from(sampling.top_p) * (0..logits.len() as u32).map(weight).sum::<f64>();
+        let mut reached = 0.0;
+        let mut kept = Vec::new();
+        for token in tokens {
+            if reached >= goal && !kept.is_empty() {
+                break;
+            }
+            reached += weight(token);
+            kept.push(token);
+        }
+        kept
+    }
+
     proptest! {
+        #[test]
+        fn setting_the_likeliest_apart_is_sorting_them(
+            logits in prop::collection::vec((-8_i8..8).prop_map(f32::from), 1..900),
+            temperature in 0.2_f32..20.0,
+            top_p in 0.01_f32..0.999,
+        ) {
+            let sampling = Sampling { temperature, top_p, top_k: 0, ..Sampling::default() };
+            let (tokens, weights) = candidates(&logits, &sampling);
+            prop_assert_eq!(tokens, sorted_nucleus(&logits, &sampling));
+            prop_assert!(weights.is_sorted_by(|a, b| a >= b));
+        }
+
         #[test]
         fn a_pick_is_a_candidate_whatever_the_settings(
             logits in prop::collection::vec(-50.0_f32..50.0, 1..60),

@@ -45,7 +45,7 @@ pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
             }
             Decision::Wait(upstream) if planner.earlier.contains_key(&stage) => {
                 let artifacts: Vec<&str> = upstream.iter().map(|stage| stage.artifact()).collect();
-                print_out!("{stage:>10}  run   unless {} come out as before", artifacts.join(", "))?;
+                print_out!("{stage:>10}  run   unless these come out as before: {}", artifacts.join(", "))?;
             }
             Decision::Wait(_) => print_out!("{stage:>10}  run   never run before")?,
         }

@@ -82,6 +82,30 @@ fn kill_9_at_any_moment_of_training_changes_no_bit() {
 }
 
 #[test]
+fn kill_9_at_any_moment_of_a_run_changes_no_artifact() {
+    let digests = |project: &Project, run: &str| -> Vec<String> {
+        let record = project.record(run);
+        let stages = record["stages"].as_array().unwrap();
+        stages.iter().map(|stage| format!("{} {}", stage["stage"], stage["digest"])).collect()
+    };
+    let project = slow();
+    for milliseconds in (5..420).step_by(15) {
+        let mut child = project.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        // The last attempts may find everything done.
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    project.succeeds(&["run"]);
+    let last = project.succeeds(&["runs"]);
+    let last =
+        last.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with("tiny-"))).next_back();
+    let undisturbed = slow();
+    undisturbed.succeeds(&["run"]);
+    assert_eq!(digests(&project, last.unwrap()), digests(&undisturbed, "tiny-001"));
+}
+
+#[test]
 fn a_second_ctrl_c_stops_at_once() {
     let project = slow();
     let child = start(&project);

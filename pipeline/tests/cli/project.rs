@@ -179,6 +179,7 @@ impl Project {
         settings.add_filter(&regex_of(Path::new(PROGRAM)), "pipeline");
         // Figures of a model differ a little from one kind of processor to another.
         settings.add_filter(r"(nothing changed): .*", "$1: FIGURES");
+        settings.add_filter(r"\b\d+(\.\d+)? (B|kB|MB)\b", "SIZE");
         settings.add_filter(r"\b[0-9a-f]{64}\b", "DIGEST");
         settings.add_filter(r"\b[0-9a-f]{12}\b", "DIGEST");
         settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "WHEN");

@@ -53,10 +53,6 @@ impl Excerpt {
     }
 }
 
-/// Logits that a CPU computes at a time: 8 MiB of them, near enough to its caches. Sixteen windows of 256 tokens at once
-/// (64 MiB) took twice as long as two, on two cores and a vocabulary of 4096.
-const CPU_LOGITS: usize = 1 << 21;
-
 /// A model's figures on an excerpt.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Figures {
@@ -77,22 +73,17 @@ pub(crate) struct Figures {
 
 impl Figures {
     /// Scores a model on an excerpt. Windows overlap by half, so that all but the first few tokens have at least half of
-    /// the context before them. `device_class` is where the model is.
+    /// the context before them.
     ///
     /// # Errors
     /// When the vocabularies differ; [`Error::Interrupted`] when `go_on` says no.
     pub(crate) fn of(
         model: &Transformer,
         excerpt: &Excerpt,
-        device_class: &str,
         progress: &Progress,
         go_on: impl Fn() -> bool,
     ) -> Result<Self, Error> {
-        let mut walk = Walk::overlapping(model, Some(excerpt.tokens as u64));
-        if device_class == "cpu" {
-            let logits_of_a_window = walk.window * model.config().vocab_size;
-            walk.batch = (CPU_LOGITS / logits_of_a_window).clamp(1, walk.batch);
-        }
+        let walk = Walk::overlapping(model, Some(excerpt.tokens as u64));
         let scores = score(model, &excerpt.split, &walk, |done| {
             progress.position(done);
             go_on()

@@ -157,12 +157,11 @@ fn score<const N: usize>(
     sealed.verified("config.json")?;
     sealed.verified(WEIGHTS)?;
     let device = model::device::resolve(&context.device)?;
-    let class = model::device::class(&context.device)?;
     let model = checkpoint::load(sealed.folder(), &device)?;
     let mut figures = Vec::with_capacity(N);
     for (split, excerpt) in excerpts {
         context.progress.begin(&format!("scoring the {name} on {split}"), excerpt.predicted_tokens(), "tokens");
-        let found = Figures::of(&model, excerpt, class, &context.progress, || !context.cancel.is_requested())?;
+        let found = Figures::of(&model, excerpt, &context.progress, || !context.cancel.is_requested())?;
         context.progress.figures(&format!("bits per byte {:.3}", found.bits_per_byte));
         figures.push(found);
     }

@@ -108,7 +108,9 @@ impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
                 let (of_loss, _) = take(grads.consume::<Flex>(&ops.node));
                 if let [Some(logits)] = ops.parents {
                     let (mut gradient, shape) = take(ops.state);
-                    gradient.iter_mut().for_each(|x| *x *= of_loss[0]);
+                    for x in &mut gradient {
+                        *x *= of_loss[0];
+                    }
                     grads.register::<Flex>(logits.id, give(gradient, shape));
                 }
             }

@@ -26,6 +26,9 @@ use autodiff::Fused;
 /// - logits: `[N, V]`
 /// - targets: `[N]`, each below V
 /// - output: `[1]`
+///
+/// # Panics
+/// When a target is missing, or not below V.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let [n, _] = logits.dims();
     assert_eq!(targets.dims(), [n], "a target for each row of logits");
@@ -41,6 +44,9 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
 /// # Shapes
 /// - scores: `[B, H, G T, S]`: G groups of the same T queries, one below the other, T at most S
 /// - output: as scores
+///
+/// # Panics
+/// When the rows are no whole groups of queries, or there are fewer keys than queries.
 pub fn causal_softmax(scores: Tensor<4>, queries: usize, scale: f64) -> Tensor<4> {
     let [_, _, rows, keys] = scores.dims();
     assert!(queries > 0 && rows.is_multiple_of(queries) && queries <= keys, "{rows} rows of {queries} on {keys}");
@@ -50,12 +56,15 @@ pub fn causal_softmax(scores: Tensor<4>, queries: usize, scale: f64) -> Tensor<4
     Tensor::from_dispatch(<Dispatch as Fused>::causal_softmax(scores.into_dispatch(), queries, scale))
 }
 
-/// Returns x / √(mean(x²) + ε) × weight over the last dimension (Root Mean Square Layer Normalization, 2019).
+/// Returns `x / √(mean(x²) + ε) × weight` over the last dimension (Root Mean Square Layer Normalization, 2019).
 ///
 /// # Shapes
 /// - x: `[.., D]`
 /// - weight: `[D]`
 /// - output: `[.., D]`
+///
+/// # Panics
+/// When the last dimension is not that of the weight.
 pub fn rms_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, epsilon: f64) -> Tensor<N> {
     assert_eq!(x.dims()[N - 1], weight.dims()[0], "a weight for each element of a row");
     if !is_fused(&x) {
@@ -68,6 +77,9 @@ pub fn rms_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, epsilon: f64) -
 ///
 /// # Shapes
 /// - gate, up, output: the same
+///
+/// # Panics
+/// When the shapes differ.
 pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
     assert_eq!(gate.dims(), up.dims(), "gate and up have one shape");
     if !is_fused(&gate) {
@@ -83,6 +95,9 @@ pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
 /// - x: `[B, T, H, C]`, C even
 /// - cos, sin: `[T, C / 2]`
 /// - output: `[B, T, H, C]`
+///
+/// # Panics
+/// When the tables are not `[T, C / 2]`.
 pub fn rope(x: Tensor<4>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<4> {
     let [_, t, _, c] = x.dims();
     assert_eq!((cos.dims(), sin.dims()), ([t, c / 2], [t, c / 2]), "an angle for each pair of each position");

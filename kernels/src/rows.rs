@@ -120,6 +120,7 @@ pub fn rms_norm_backward(x: &[f32], weight: &[f32], gradient: &mut [f32], epsilo
     of_weight
 }
 
+#[allow(clippy::inline_always, reason = "as in `lanes`")]
 #[inline(always)]
 fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
     1.0 / (sum(x.len(), |i| x[i] * x[i]) / x.len() as f32 + epsilon).sqrt()

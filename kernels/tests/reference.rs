@@ -109,7 +109,7 @@ fn rms_norm() {
             let w = if x.device().is_autodiff() { weight.clone() } else { weight.clone().inner() };
             if fused { kernels::rms_norm(x.clone(), w, 1e-5) } else { kernels::plain::rms_norm(x.clone(), w, 1e-5) }
         };
-        check("rms_norm", &[x.clone()], &weights, |x| apply(&x[0], true), |x| apply(&x[0], false));
+        check("rms_norm", std::slice::from_ref(&x), &weights, |x| apply(&x[0], true), |x| apply(&x[0], false));
         let of_weight = |fused| {
             let gradients = (apply(&x, fused) * weights.clone()).sum().backward();
             values(weight.grad(&gradients).unwrap())
@@ -141,7 +141,8 @@ fn rope() {
         let x = case.tensor([b, t, h, c], 2.0);
         let angles = case.tensor([t, c / 2], 4.0).inner();
         let weights = case.tensor([b, t, h, c], 1.0);
-        let table = |x: &Tensor<4>, table: Tensor<2>| if x.device().is_autodiff() { Tensor::from_inner(table) } else { table };
+        let table =
+            |x: &Tensor<4>, table: Tensor<2>| if x.device().is_autodiff() { Tensor::from_inner(table) } else { table };
         let (cos, sin) = (angles.clone().cos(), angles.sin());
         check(
             "rope",

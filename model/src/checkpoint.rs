@@ -146,8 +146,8 @@ pub fn load_config(folder: &Path) -> Result<ModelConfig, Error> {
 /// Names the tensor that is missing or does not fit.
 pub fn load_weights(path: &Path, config: &ModelConfig) -> Result<Weights, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::Io { operation: "read", path: path.to_owned(), source })?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|source| Error::Safetensors { path: path.to_owned(), source })?;
+    let file =
+        SafeTensors::deserialize(&bytes).map_err(|source| Error::Safetensors { path: path.to_owned(), source })?;
     let shapes = weights(&Transformer::zeros(config, &Device::flex()))?;
     let expected = to_file(&shapes, config.family);
     let mut found = Weights::new();
@@ -194,9 +194,7 @@ fn decode(tensor: &TensorView) -> Option<Vec<f32>> {
     let data = tensor.data();
     let pairs = || data.chunks_exact(2).map(|b| [b[0], b[1]]);
     Some(match tensor.dtype() {
-        safetensors::Dtype::F32 => {
-            data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-        }
+        safetensors::Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
         safetensors::Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
         safetensors::Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
         _ => return None,

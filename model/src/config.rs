@@ -65,6 +65,8 @@ impl ModelConfig {
     /// # Errors
     /// Names the first field that does not.
     pub fn validate(&self) -> Result<(), Error> {
+        // Beyond any model there is; keeps the products below far from overflow.
+        const LIMIT: usize = 1 << 24;
         let wrong = |key: &'static str, reason: String| Err(Error::Config { key, reason });
         let positive = [
             ("vocab_size", self.vocab_size),
@@ -76,8 +78,6 @@ impl ModelConfig {
             ("d_ff", self.d_ff),
             ("context_length", self.context_length),
         ];
-        // Beyond any model there is; keeps the products below far from overflow.
-        const LIMIT: usize = 1 << 24;
         for (key, value) in positive {
             if value == 0 || value > LIMIT {
                 return wrong(key, format!("{value} is not between 1 and {LIMIT}"));
@@ -202,10 +202,9 @@ impl ModelConfig {
     /// Names the key that is missing, of another type, or has a value that this crate does not build; nothing is silently
     /// ignored that would change the logits.
     pub fn from_hugging_face(value: &Value) -> Result<Self, Error> {
-        let reader = Reader(value.as_object().ok_or(Error::Config {
-            key: "config.json",
-            reason: "is not a JSON object".to_owned(),
-        })?);
+        let reader = Reader(
+            value.as_object().ok_or(Error::Config { key: "config.json", reason: "is not a JSON object".to_owned() })?,
+        );
         let config = match reader.text("model_type", None)? {
             "qwen3" => reader.qwen3()?,
             "gpt2" => reader.gpt2()?,

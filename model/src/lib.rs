@@ -91,7 +91,9 @@ pub enum Error {
         reason: &'static str,
     },
     /// Tokens that the model does not know.
-    #[error("the tokens have a vocabulary of {tokens}, the model one of {model}: they were made with another tokenizer")]
+    #[error(
+        "the tokens have a vocabulary of {tokens}, the model one of {model}: they were made with another tokenizer"
+    )]
     Vocabulary {
         /// The vocabulary of the tokens.
         tokens: usize,

@@ -12,7 +12,7 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::activation::gelu_approximate;
-use burn::tensor::module::{embedding, layer_norm, linear};
+use burn::tensor::module::{embedding, layer_norm};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -51,6 +51,7 @@ pub(crate) struct Attention {
 }
 
 #[derive(Module, Debug)]
+#[allow(clippy::struct_field_names, reason = "the names of the tensors")]
 pub(crate) struct Mlp {
     pub(crate) gate_proj: Option<Linear>, // [F, D]; qwen3
     pub(crate) up_proj: Linear,           // [F, D]
@@ -222,7 +223,7 @@ impl Transformer {
 
     fn head(&self, x: Tensor<3>) -> Tensor<3> {
         let weight = self.lm_head.as_ref().unwrap_or(&self.embed_tokens).val(); // [V, D]
-        linear(x, weight.transpose(), None) // [B, T, V]
+        project(x, weight, None) // [B, T, V]
     }
 }
 
@@ -235,15 +236,17 @@ impl Layer {
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<3> {
         let epsilon = config.norm_epsilon;
-        let x = x.clone() + self.self_attn.forward(self.input_layernorm.forward(x, epsilon), config, rope, cache);
-        x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x, epsilon)) // [B, T, D]
+        let normed = self.input_layernorm.forward(x.clone(), epsilon);
+        let x = x + self.self_attn.forward(&normed, config, rope, cache); // [B, T, D]
+        let normed = self.post_attention_layernorm.forward(x.clone(), epsilon);
+        x + self.mlp.forward(normed) // [B, T, D]
     }
 }
 
 impl Attention {
     fn forward(
         &self,
-        x: Tensor<3>, // [B, T, D]
+        x: &Tensor<3>, // [B, T, D]
         config: &ModelConfig,
         rope: Option<&Rope>,
         cache: Option<(&mut KvCache, usize)>,
@@ -253,8 +256,14 @@ impl Attention {
         let epsilon = config.norm_epsilon;
         let heads = |projection: &Linear, norm: Option<&Norm>, rope: Option<&Rope>, n: usize| {
             let y = projection.forward(x.clone()).reshape([b, t, n, c]); // [B, T, n, C]
-            let y = norm.map_or(y.clone(), |norm| norm.forward(y, epsilon));
-            let y = rope.map_or(y.clone(), |rope| kernels::rope(y, rope.cos.clone(), rope.sin.clone()));
+            let y = match norm {
+                Some(norm) => norm.forward(y, epsilon),
+                None => y,
+            };
+            let y = match rope {
+                Some(rope) => kernels::rope(y, rope.cos.clone(), rope.sin.clone()),
+                None => y,
+            };
             y.swap_dims(1, 2) // [B, n, T, C]
         };
         let queries = heads(&self.q_proj, self.q_norm.as_ref(), rope, h); // [B, H, T, C]
@@ -264,7 +273,7 @@ impl Attention {
             (keys, values) = cache.append(layer, keys, values); // [B, K, S + T, C]
         }
         // The G query heads of a key/value head stand one below the other, so keys and values are not repeated.
-        let queries = queries.reshape([b, k, h / k * t, c]); // [B, K, G T, C]
+        let queries = if h == k { queries } else { queries.reshape([b, k, h / k * t, c]) }; // [B, K, G T, C]
         let scores = queries.matmul(keys.swap_dims(2, 3)); // [B, K, G T, S + T]
         let shares = kernels::causal_softmax(scores, t, 1.0 / (c as f64).sqrt()); // [B, K, G T, S + T]
         let y = shares.matmul(values); // [B, K, G T, C]
@@ -286,9 +295,28 @@ impl Mlp {
     }
 }
 
+/// Returns `x` times a weight as files have it, plus a bias.
+///
+/// burn's own `linear` turns the transposed weight into a batch of one, which copies it on every call where B is 1 or T a
+/// multiple of 32: nine tenths of the time of a cached step. As a product of two matrices nothing is copied.
+///
+/// # Shapes
+/// - x: `[B, T, I]`, weight: `[O, I]`, bias: `[O]`
+/// - output: `[B, T, O]`
+fn project(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    let [b, t, i] = x.dims();
+    let [o, _] = weight.dims();
+    let y = x.reshape([b * t, i]).matmul(weight.transpose()); // [B T, O]
+    let y = match bias {
+        Some(bias) => y + bias.unsqueeze(),
+        None => y,
+    };
+    y.reshape([b, t, o])
+}
+
 impl Linear {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        linear(x, self.weight.val().transpose(), self.bias.as_ref().map(Param::val))
+        project(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 }
 

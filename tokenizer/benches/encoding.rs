@@ -50,7 +50,9 @@ fn encode_hugging_face(bencher: Bencher) {
     let tokenizer = tokenizers::Tokenizer::from_bytes(TOKENIZER.to_json()).expect("our own JSON");
     bencher.counter(bytes()).bench(|| {
         let texts: Vec<&str> = TEXTS.iter().map(String::as_str).collect();
-        tokenizer.encode_batch_fast(texts, false).map(|encodings| encodings.iter().map(|e| e.len()).sum::<usize>())
+        tokenizer
+            .encode_batch_fast(texts, false)
+            .map(|encodings| encodings.iter().map(tokenizers::Encoding::len).sum::<usize>())
     });
 }
 

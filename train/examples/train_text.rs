@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use artifact::{Context, Event, Host, Outcome, Progress, Recipe, Store};
 use tokenizer::shard::Writer;
-use tokenizer::{TrainConfig, Tokenizer};
+use tokenizer::{Tokenizer, TrainConfig};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(path) => serde_json::from_str(&std::fs::read_to_string(path)?)?,
         None => serde_json::json!({}),
     };
-    let vocab_size = table.as_object_mut().and_then(|t| t.remove("vocab_size")).and_then(|v| v.as_u64()).unwrap_or(2048);
+    let vocab_size =
+        table.as_object_mut().and_then(|t| t.remove("vocab_size")).and_then(|v| v.as_u64()).unwrap_or(2048);
     let config: train::Config = serde_json::from_value(table)?;
 
     let folder = PathBuf::from("target/train_text");
@@ -36,10 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let began = Instant::now();
     let documents: Vec<&str> = text.split("\n\n").collect();
-    let tokenizer = Tokenizer::train(
-        &TrainConfig { vocab_size: vocab_size as usize, ..TrainConfig::default() },
-        documents.iter(),
-    )?;
+    let tokenizer =
+        Tokenizer::train(&TrainConfig { vocab_size: vocab_size as usize, ..TrainConfig::default() }, documents.iter())?;
     let tokens = store.begin(recipe("tokens"))?;
     tokens.clear()?;
     std::fs::write(tokens.path("tokenizer.json"), tokenizer.to_json())?;

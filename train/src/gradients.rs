@@ -23,6 +23,9 @@ pub struct MicroBatch {
     pub width: usize,
 }
 
+/// Where the loss and the gradients of a micro-batch are put once they are there.
+type Slot = Mutex<Option<Result<(f64, GradientsParams), Error>>>;
+
 /// The threads that compute micro-batches.
 pub struct Workers {
     pools: Vec<ThreadPool>,
@@ -52,8 +55,7 @@ impl Workers {
     /// When the device fails.
     pub fn gradients(&self, model: &Transformer, batches: &[MicroBatch]) -> Result<(f64, GradientsParams), Error> {
         let share = 1.0 / batches.len() as f64;
-        let done: Vec<Mutex<Option<Result<(f64, GradientsParams), Error>>>> =
-            batches.iter().map(|_| Mutex::new(None)).collect();
+        let done: Vec<Slot> = batches.iter().map(|_| Mutex::new(None)).collect();
         let next = AtomicUsize::new(0);
         let work = |model: Transformer| {
             while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < batches.len()) {

@@ -163,12 +163,11 @@ pub fn run(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) 
     let device = device::resolve(&context.device)?.autodiff();
     let states = States::new(out.folder());
     let model = Transformer::init(&model_config, context.seed, &device);
-    let (model, optimizer, state) = match states.load(config, &model)? {
-        Some(resumed) => resumed,
-        None => {
-            out.clear()?;
-            (model, Optimizer::new(config), TrainerState::start())
-        }
+    let (model, optimizer, state) = if let Some(resumed) = states.load(config, &model)? {
+        resumed
+    } else {
+        out.clear()?;
+        (model, Optimizer::new(config), TrainerState::start())
     };
     let loop_ = Loop {
         config,
@@ -194,7 +193,10 @@ pub fn run(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) 
         ("parameters", json!(model_config.parameters())),
         ("steps", json!(state.step)),
         ("tokens", json!(state.tokens)),
-        ("training_flops", json!(model_config.training_flops_per_token(model_config.context_length) * state.tokens as f64)),
+        (
+            "training_flops",
+            json!(model_config.training_flops_per_token(model_config.context_length) * state.tokens as f64),
+        ),
         ("best_step", json!(best.step)),
         ("validation_loss", json!(best.validation_loss)),
     ] {

@@ -9,8 +9,8 @@ use std::path::Path;
 use artifact::file::write_atomically;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::{
-    AdamW, AdamWConfig, AdamWState, AdjustLrFn, GradientsParams, Muon, MuonConfig, MuonState, Optimizer as _, RecordState,
-    StateSink, StateSource, decay::WeightDecayConfig,
+    AdamW, AdamWConfig, AdamWState, AdjustLrFn, GradientsParams, Muon, MuonConfig, MuonState, Optimizer as _,
+    RecordState, StateSink, StateSource, decay::WeightDecayConfig,
 };
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use model::Transformer;
@@ -74,8 +74,12 @@ impl Optimizer {
         let mut flat = Flatten { path: Vec::new(), sink: StateSink::default(), optimizer: self };
         model.visit(&mut flat);
         // One entry, since the format's library writes several in the order of a hash map, which differs between runs.
-        let scalars: BTreeMap<String, u64> =
-            flat.sink.scalars.into_iter().filter_map(|(name, value)| Some((name, u64::try_from(value).ok()?))).collect();
+        let scalars: BTreeMap<String, u64> = flat
+            .sink
+            .scalars
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, u64::try_from(value).ok()?)))
+            .collect();
         let metadata = [(SCALARS.to_owned(), serde_json::json!(scalars).to_string())].into();
         let mut tensors = Vec::new();
         for (name, data) in flat.sink.tensors {
@@ -98,14 +102,13 @@ impl Optimizer {
     /// # Errors
     /// When the file is damaged, or lacks the state of a parameter.
     pub fn load(config: &Config, model: &Transformer, path: &Path) -> Result<Self, Error> {
-        let wrong = |source: Box<dyn std::error::Error + Send + Sync>| Error::OptimizerState {
-            path: path.to_owned(),
-            source,
-        };
+        let wrong =
+            |source: Box<dyn std::error::Error + Send + Sync>| Error::OptimizerState { path: path.to_owned(), source };
         let bytes = std::fs::read(path).map_err(|e| wrong(Box::new(e)))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(Box::new(e)))?;
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| wrong(Box::new(e)))?;
-        let scalars = metadata.metadata().as_ref().and_then(|entries| entries.get(SCALARS)).map_or("{}", String::as_str);
+        let scalars =
+            metadata.metadata().as_ref().and_then(|entries| entries.get(SCALARS)).map_or("{}", String::as_str);
         let scalars: BTreeMap<String, u64> = serde_json::from_str(scalars).map_err(|e| wrong(Box::new(e)))?;
         let mut source = StateSource::new(scalars.into_iter().map(|(name, value)| (name, value.into())).collect());
         for (name, tensor) in file.iter() {

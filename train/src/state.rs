@@ -47,14 +47,7 @@ pub struct Best {
 impl TrainerState {
     /// Returns the state before the first step.
     pub fn start() -> Self {
-        Self {
-            schema_version: SCHEMA_VERSION,
-            step: 0,
-            tokens: 0,
-            smoothed_loss: None,
-            best: None,
-            wall_seconds: 0.0,
-        }
+        Self { schema_version: SCHEMA_VERSION, step: 0, tokens: 0, smoothed_loss: None, best: None, wall_seconds: 0.0 }
     }
 
     /// Writes it to `folder`.
@@ -93,7 +86,11 @@ impl States {
 
     /// Reads the latest whole state into `model`, if there is one; a state that was cut off, or does not fit, is passed
     /// over.
-    pub fn load(&self, config: &Config, model: &Transformer) -> Result<Option<(Transformer, Optimizer, TrainerState)>, Error> {
+    pub fn load(
+        &self,
+        config: &Config,
+        model: &Transformer,
+    ) -> Result<Option<(Transformer, Optimizer, TrainerState)>, Error> {
         let mut folders = self.folders()?;
         folders.sort();
         Ok(folders.iter().rev().find_map(|folder| read(config, model, folder).ok().flatten()))

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use artifact::{Context, Digest, Event, Host, Outcome, Progress, Recipe, Sealed, Store, Unsealed};
 use tokenizer::shard::Writer;
-use tokenizer::{TrainConfig, Tokenizer};
+use tokenizer::{Tokenizer, TrainConfig};
 use train::{Config, Error, Model, OptimizerKind};
 
 fn recipe(stage: &str) -> Recipe {
@@ -22,7 +22,8 @@ fn recipe(stage: &str) -> Recipe {
 
 /// Writes a tokens artifact of documents that a tiny model can learn something from.
 fn tokens(root: &Path, documents: usize) -> Sealed {
-    let text = |i: usize| format!("let x{} = {} + {};\nassert_eq!(x{}, {});\n", i % 7, i % 5, i % 3, i % 7, i % 5 + i % 3);
+    let text =
+        |i: usize| format!("let x{} = {} + {};\nassert_eq!(x{}, {});\n", i % 7, i % 5, i % 3, i % 7, i % 5 + i % 3);
     let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
     let tokenizer = Tokenizer::train(&config, (0..documents.max(50)).map(text)).unwrap();
     let out = Store::new(root).begin(recipe("tokens")).unwrap();
@@ -179,13 +180,15 @@ fn what_cannot_be_trained_on_is_named() {
     assert!(matches!(error, Error::TooFewTokens { needed: 65, batch_size: 4, context_length: 16, .. }), "{error}");
 
     let enough = tokens(root.path(), 60);
-    let wild = Config { learning_rate: 10.0, warmup_steps: 0, clip_norm: 0.0, optimizer: OptimizerKind::Adamw, ..config() };
+    let wild =
+        Config { learning_rate: 10.0, warmup_steps: 0, clip_norm: 0.0, optimizer: OptimizerKind::Adamw, ..config() };
     let wild = Config { weight_decay: 10.0, steps: 60, ..wild };
     let error = train(&wild, &enough, &out, &Context::quiet(1)).unwrap_err();
     assert!(matches!(error, Error::NotFinite { .. }), "{error}");
     assert!(error.to_string().contains("lower train.learning_rate"), "{error}");
 
-    let error = train(&config(), &enough, &out, &Context { device: "tpu".to_owned(), ..Context::quiet(1) }).unwrap_err();
+    let error =
+        train(&config(), &enough, &out, &Context { device: "tpu".to_owned(), ..Context::quiet(1) }).unwrap_err();
     assert!(error.to_string().starts_with("unknown device `tpu`"), "{error}");
 }
 
@@ -216,10 +219,10 @@ fn wgpu_takes_the_steps_of_the_cpu() {
 
 #[test]
 fn progress_reaches_the_last_step() {
+    static LAST: AtomicU64 = AtomicU64::new(0);
     let root = tempfile::tempdir().unwrap();
     let tokens = tokens(root.path(), 60);
     let out = Unsealed::at(root.path().join("out"), recipe("train"));
-    static LAST: AtomicU64 = AtomicU64::new(0);
     let progress = Progress::new(|event| {
         if let Event::Position(at) = event {
             LAST.store(at, Ordering::SeqCst);

@@ -83,10 +83,11 @@ fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "pipeline".to_owned())
 }
 
-/// Shows the warnings of libraries on the console, and what `PIPELINE_LOG` asks for (`PIPELINE_LOG=debug`).
-fn log_to(console: &Console) {
+/// Shows the warnings of libraries on the console and what `more` names, or else what `PIPELINE_LOG` asks for
+/// (`PIPELINE_LOG=debug`).
+fn log_to(console: &Console, more: &str) {
     // GPU drivers warn of much that is no concern of the user's.
-    let default = "warn,wgpu_core=error,wgpu_hal=error,naga=error,cubecl_wgpu=error";
+    let default = format!("warn,wgpu_core=error,wgpu_hal=error,naga=error,cubecl_wgpu=error,{more}");
     let filter = tracing_subscriber::EnvFilter::try_from_env("PIPELINE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     // Only the first call in a process counts, and there is only one.

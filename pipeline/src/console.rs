@@ -202,15 +202,15 @@ impl State {
 
 impl Work {
     fn describe(&self, now: Instant) -> String {
-        let share = match self.total {
-            0 => String::new(),
+        let done = match self.total {
+            0 => amount(self.done, &self.unit),
             total => {
                 let percent = 100.0 * self.done as f64 / total as f64;
-                format!(" of {} ({percent:.0} %)", amount(total, &self.unit))
+                let done = if self.unit == "bytes" { figures::bytes(self.done) } else { self.done.to_string() };
+                format!("{done} of {} ({percent:.0} %)", amount(total, &self.unit))
             }
         };
-        let done = amount(self.done, &self.unit);
-        let mut parts = vec![format!("{:>10}  {}: {done}{share}", self.stage, self.part)];
+        let mut parts = vec![format!("{:>10}  {}: {done}", self.stage, self.part)];
         if let Some((at, done)) = self.first {
             let seconds = now.duration_since(at).as_secs_f64();
             let rate = self.done.saturating_sub(done) as f64 / seconds.max(1e-9);

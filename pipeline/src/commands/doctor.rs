@@ -21,7 +21,7 @@ const DEFAULT_RUN_DISK_BYTES: u64 = 1_000_000_000;
 
 /// Runs the command. What is missing is said and is no failure: this command is asked when something is.
 pub fn run(arguments: &DoctorArgs) -> anyhow::Result<()> {
-    super::log_to(&Console::new());
+    super::log_to(&Console::new(), "");
     say("program", &format!("pipeline {}", host::VERSION))?;
     say("platform", &host::host().platform)?;
     say("cores", &host::cores().to_string())?;

@@ -16,7 +16,7 @@ use super::{print_now, print_out};
 
 /// Runs the command.
 pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
-    super::log_to(&crate::console::Console::new());
+    super::log_to(&crate::console::Console::new(), "");
     let model = super::model(&arguments.model, &arguments.store)?;
     let prompts = prompts(arguments)?;
     let config = model.config.unwrap_or_default();

@@ -15,7 +15,7 @@ use super::print_out;
 pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
     let loaded = config::load(&arguments.config.config, &arguments.config.overrides)?;
     let console = Console::new();
-    super::log_to(&console);
+    super::log_to(&console, "");
     let root = loaded.store();
     let store = engine::artifacts(&root);
     let device_class = model::device::class(&loaded.config.device)?;

@@ -21,26 +21,20 @@ use super::print_out;
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     let loaded = config::load(&arguments.config.config, &arguments.config.overrides)?;
     let console = Console::new();
-    super::log_to(&console);
+    super::log_to(&console, "");
     let notice = console.clone();
     let cancel = interrupt::listen(move || {
         notice.line("stopping where nothing is lost; once more to stop at once");
     })?;
-    let (run, made) = bring_up_to_date(arguments, &loaded, &console, &cancel)?;
+    let made = bring_up_to_date(arguments, &loaded, &console, &cancel)?;
     if arguments.serve {
         let bundle = made.get(&Stage::Optimize).context("--serve needs a bundle, and --until ends before it")?;
-        print_out!("\nserving {}; Ctrl-C stops it", run.record.name)?;
-        serve::serve(bundle.folder(), &loaded.config.serve, &loaded.config.device, &cancel)?;
+        super::serve::until_stopped(bundle.folder(), &loaded.config.serve, &loaded.config.device, &cancel)?;
     }
     Ok(())
 }
 
-fn bring_up_to_date(
-    arguments: &RunArgs,
-    loaded: &Loaded,
-    console: &Console,
-    cancel: &Cancel,
-) -> anyhow::Result<(Run, Made)> {
+fn bring_up_to_date(arguments: &RunArgs, loaded: &Loaded, console: &Console, cancel: &Cancel) -> anyhow::Result<Made> {
     let started = Instant::now();
     let root = loaded.store();
     let store = engine::artifacts(&root);
@@ -70,13 +64,14 @@ fn bring_up_to_date(
             figures::seconds(started.elapsed().as_secs_f64())
         )?;
         print_out!("{}", summary::what_next(&latest, &super::program(), &super::name_of(&latest)))?;
-        return Ok((latest, made.clone()));
+        return Ok(made.clone());
     }
     if made.is_none() && arguments.selection.stages().any(Stage::computes) {
         // Before minutes of collecting, rather than after.
         model::device::resolve(device_class)?;
     }
     let mut run = Run::create(&root, &loaded.config.name)?;
+    device_class.clone_into(&mut run.record.host.device);
     console.log_to(&run.folder.join("log.txt"))?;
     keep_config(&run, loaded)?;
     console.line(&format!("run {} on {} cores, device {device_class}", run.record.name, run.record.host.cores));
@@ -101,7 +96,7 @@ fn bring_up_to_date(
         print_out!("{compression}")?;
     }
     print_out!("{}", summary::what_next(&run, &super::program(), &super::name_of(&run)))?;
-    Ok((run, made))
+    Ok(made)
 }
 
 /// Records why the run did not finish, and returns the error to show.

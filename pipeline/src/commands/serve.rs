@@ -1,13 +1,20 @@
 //! `serve`: a model over HTTP until Ctrl-C.
 
+use std::path::Path;
+
+use anyhow::Context as _;
+use artifact::Cancel;
+
 use crate::cli::ServeArgs;
 use crate::console::Console;
 use crate::interrupt;
 
+use super::print_out;
+
 /// Runs the command.
 pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     let console = Console::new();
-    super::log_to(&console);
+    super::log_to(&console, "serve::queue=info");
     let model = super::model(&arguments.model, &arguments.store)?;
     let mut config = model.config.map(|config| config.serve).unwrap_or_default();
     if let Some(host) = &arguments.host {
@@ -16,7 +23,14 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     if let Some(port) = arguments.port {
         config.port = port;
     }
-    config.validate()?;
     let cancel = interrupt::listen(move || console.line("answering what was asked, then stopping"))?;
-    Ok(serve::serve(&model.folder, &config, &arguments.device, &cancel)?)
+    until_stopped(&model.folder, &config, &arguments.device, &cancel)
+}
+
+/// Says where the model in `folder` is served, and serves it until `cancel` is requested.
+pub fn until_stopped(folder: &Path, config: &serve::Config, device: &str, cancel: &Cancel) -> anyhow::Result<()> {
+    let listener = serve::bind(config)?;
+    let address = listener.local_addr().context("cannot tell which address is being listened on")?;
+    print_out!("serving {} at http://{address}; Ctrl-C stops it", config.model_name)?;
+    Ok(serve::serve_on(listener, folder, config, device, cancel)?)
 }

@@ -49,11 +49,12 @@ pub fn run(arguments: &ShowArgs) -> anyhow::Result<()> {
         print_out!("error: {error}")?;
     }
     print_out!(
-        "pipeline {} ({}) on {}, {} cores",
+        "pipeline {} ({}) on {}, {} cores, device {}",
         record.host.version,
         record.host.git_revision,
         record.host.platform,
-        record.host.cores
+        record.host.cores,
+        record.host.device
     )?;
     print_out!("\n{}", summary::table(&run))?;
     if let Some(compression) = run.artifact(Stage::Evaluate).ok().as_ref().and_then(summary::bits_per_byte) {

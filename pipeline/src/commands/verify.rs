@@ -23,7 +23,7 @@ pub fn run(arguments: &VerifyArgs) -> anyhow::Result<()> {
         bail!("run {} has no finished stage to verify", run.record.name);
     }
     let console = Console::new();
-    super::log_to(&console);
+    super::log_to(&console, "");
     let mut bad = rehash(&run)?;
     if bad == 0 && arguments.rerun {
         bad = repeat(&run, &console)?;

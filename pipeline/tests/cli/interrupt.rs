@@ -1,6 +1,8 @@
 //! Runs that are stopped or killed, and go on to the same bytes.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +10,25 @@ use std::time::{Duration, Instant};
 use crate::project::{Ended, Project};
 
 const MODEL: &str = "model.safetensors";
+
+#[test]
+fn serve_says_where_answers_and_stops_when_told() {
+    let project = Project::new();
+    project.succeeds(&["run", "--until", "optimize", "--set", "train.steps=2"]);
+    let arguments = ["serve", "latest", "--port", "0", "--device", "cpu"];
+    let mut child = project.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+    let address = said.trim().strip_prefix("serving pipeline at http://").unwrap();
+    let mut server = TcpStream::connect(address.split(';').next().unwrap()).unwrap();
+    server.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    server.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    signal(&child, "-TERM");
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+}
 
 /// Returns a project whose training takes a while, and saves often.
 fn slow() -> Project {

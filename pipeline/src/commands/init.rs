@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_is_understood_with_and_without_its_comments() {
+    fn the_template_is_understood_and_its_comments_show_the_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipeline.toml");
         // A line that begins with `#` and no space after it is a setting that is not in use.
@@ -41,9 +41,11 @@ mod tests {
         let bare = |line: &str| if is_setting(line) { line[1..].to_owned() } else { line.to_owned() };
         let everything: Vec<String> = TEMPLATE.lines().map(bare).collect();
         assert_ne!(everything.join("\n"), TEMPLATE.trim_end(), "the template shows settings that are not in use");
-        for text in [TEMPLATE.to_owned(), everything.join("\n")] {
+        let [with, without] = [TEMPLATE.to_owned(), everything.join("\n")].map(|text| {
             std::fs::write(&path, &text).unwrap();
-            config::load(&path, &[]).map_err(|e| format!("{e}: {:?}", std::error::Error::source(&e))).unwrap();
-        }
+            let loaded = config::load(&path, &[]).map_err(|e| format!("{e}: {:?}", std::error::Error::source(&e)));
+            toml::to_string_pretty(&loaded.unwrap().config).unwrap()
+        });
+        assert_eq!(with, without, "what is not in use shows the default");
     }
 }

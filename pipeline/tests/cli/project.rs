@@ -114,7 +114,9 @@ impl Project {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
-        command.env_remove("PIPELINE_LOG");
+        for variable in ["PIPELINE_LOG", "COLUMNS", "LINES"] {
+            command.env_remove(variable);
+        }
         command
     }
 

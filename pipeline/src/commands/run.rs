@@ -93,9 +93,9 @@ fn bring_up_to_date(arguments: &RunArgs, loaded: &Loaded, console: &Console, can
     let text = summary::table(&run);
     print_out!("\n{text}")?;
     if let Some(compression) = made.get(&Stage::Evaluate).and_then(summary::bits_per_byte) {
-        print_out!("{compression}")?;
+        print_out!("\n{compression}")?;
     }
-    print_out!("{}", summary::what_next(&run, &super::program(), &super::name_of(&run)))?;
+    print_out!("\n{}", summary::what_next(&run, &super::program(), &super::name_of(&run)))?;
     Ok(made)
 }
 

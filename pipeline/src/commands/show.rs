@@ -58,8 +58,9 @@ pub fn run(arguments: &ShowArgs) -> anyhow::Result<()> {
     )?;
     print_out!("\n{}", summary::table(&run))?;
     if let Some(compression) = run.artifact(Stage::Evaluate).ok().as_ref().and_then(summary::bits_per_byte) {
-        print_out!("{compression}")?;
+        print_out!("\n{compression}")?;
     }
+    print_out!("")?;
     for stage in &record.stages {
         print_out!("{:>10}  {}: {}", stage.stage, if stage.ran { "ran" } else { "skipped" }, stage.reason)?;
         print_out!("{:>10}  {}", "", run.artifact_folder(stage).display())?;

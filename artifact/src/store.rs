@@ -68,10 +68,10 @@ impl Store {
         let path = self.folder(&recipe);
         file::create_folder(&path)?;
         match fs::remove_file(path.join(FILE_NAME)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", path.join(FILE_NAME), e));
-            }
-            _ => {}
+            // It was sealed: what was kept to go on from is of no more use.
+            Ok(()) => remove_temporary(&path)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io("remove", path.join(FILE_NAME), e)),
         }
         Ok(Unsealed { path, recipe })
     }
@@ -164,15 +164,13 @@ impl Unsealed {
     pub fn clear(&self) -> Result<(), Error> {
         let failed = |e| Error::io("clear", &self.path, e);
         for entry in fs::read_dir(&self.path).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(|e| Error::io("remove", &path, e))?;
+            remove(&entry.map_err(failed)?.path())?;
         }
         Ok(())
     }
 
-    /// Seals the folder: flushes every file in it to the disk, hashes it, and writes the manifest last. Temporary files
-    /// (names that begin with a dot) are removed.
+    /// Seals the folder: flushes every file in it to the disk, hashes it, and writes the manifest last. Only then are
+    /// temporary files (names that begin with a dot) removed: until it is sealed, a stage may need them to go on.
     ///
     /// # Errors
     /// When the disk refuses; the folder then stays unfinished.
@@ -206,6 +204,7 @@ impl Unsealed {
             serde_json::to_vec_pretty(&manifest).map_err(|source| Error::Manifest { path: path.clone(), source })?;
         file::sync_folder(&self.path)?;
         file::write_atomically(&path, &text)?;
+        remove_temporary(&self.path)?;
         Ok(Sealed { path: self.path, manifest })
     }
 }
@@ -216,16 +215,36 @@ fn list_files(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<()
         let entry = entry.map_err(failed)?;
         let path = entry.path();
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(|e| Error::io("remove", &path, e))?;
-        } else if path.is_dir() {
+        if is_temporary(&entry) {
+            continue;
+        }
+        if path.is_dir() {
             list_files(&path, &format!("{name}/"), names)?;
         } else {
             names.push(name);
         }
     }
     Ok(())
+}
+
+fn is_temporary(entry: &fs::DirEntry) -> bool {
+    entry.file_name().to_string_lossy().starts_with('.')
+}
+
+fn remove_temporary(folder: &Path) -> Result<(), Error> {
+    let failed = |e| Error::io("list", folder, e);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if is_temporary(&entry) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(|e| Error::io("remove", path, e))
 }
 
 /// A finished artifact.

@@ -102,7 +102,9 @@ mod tests {
     fn sums_and_maxima_cover_every_element() {
         for len in [0, 1, 15, 16, 17, 33, 100] {
             let row: Vec<f32> = (0..len).map(|i| (i * 7 % 31) as f32 - 15.0).collect();
-            assert_eq!(vectorized(|| sum(len, |i| row[i])).to_bits(), row.iter().sum::<f32>().to_bits());
+            // Small whole numbers: every order of adding gives the same sum.
+            let total: f32 = row.iter().sum();
+            assert!((vectorized(|| sum(len, |i| row[i])) - total).abs() < f32::EPSILON);
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             assert_eq!(vectorized(|| max(&row)).to_bits(), largest.to_bits());
         }

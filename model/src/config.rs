@@ -67,6 +67,7 @@ impl ModelConfig {
     pub fn validate(&self) -> Result<(), Error> {
         // Beyond any model there is; keeps the products below far from overflow.
         const LIMIT: usize = 1 << 24;
+        const LARGEST_MODEL: u128 = 1 << 40;
         let wrong = |key: &'static str, reason: String| Err(Error::Config { key, reason });
         let positive = [
             ("vocab_size", self.vocab_size),
@@ -82,6 +83,10 @@ impl ModelConfig {
             if value == 0 || value > LIMIT {
                 return wrong(key, format!("{value} is not between 1 and {LIMIT}"));
             }
+        }
+        let widest = self.vocab_size.max(self.d_ff).max(self.n_head * self.head_dim).max(self.context_length);
+        if (widest * self.d_model) as u128 * (self.n_layer as u128 + 1) > LARGEST_MODEL {
+            return wrong("d_model", format!("{} makes a model of over {LARGEST_MODEL} parameters", self.d_model));
         }
         if !self.n_head.is_multiple_of(self.n_kv_head) {
             return wrong("n_kv_head", format!("{} does not divide n_head = {}", self.n_kv_head, self.n_head));

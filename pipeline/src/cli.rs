@@ -158,9 +158,9 @@ pub struct GenerateArgs {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub sampling: SamplingArgs,
-    /// Where to compute: auto, cpu, wgpu, …
-    #[arg(long, default_value = "auto")]
-    pub device: String,
+    /// Where to compute: auto, cpu, wgpu, … [default: the run's configuration's, else auto]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
     #[command(flatten)]
     pub store: StoreArgs,
 }
@@ -202,9 +202,9 @@ pub struct ServeArgs {
     /// The port to listen on; 0 takes a free one [default: the configuration's, else 8080]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
-    /// Where to compute: auto, cpu, wgpu, …
-    #[arg(long, default_value = "auto")]
-    pub device: String,
+    /// Where to compute: auto, cpu, wgpu, … [default: the run's configuration's, else auto]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
     #[command(flatten)]
     pub store: StoreArgs,
 }

@@ -65,6 +65,9 @@ fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
     let run = runs::find(&store(arguments)?, name)?;
     let stage = if run.stage(Stage::Optimize).is_some() { Stage::Optimize } else { Stage::Train };
     let sealed = run.artifact(stage)?;
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        sealed.verified(file)?;
+    }
     let config = config::load(&run.folder.join(config::FILE_NAME), &[])?.config;
     Ok(Model { folder: sealed.folder().to_owned(), config: Some(config) })
 }

@@ -94,6 +94,10 @@ pub fn work(
                 let context = Context { progress: console.progress(stage), ..context.clone() };
                 let started = Instant::now();
                 let out = planner.store.begin(*recipe)?;
+                if planner.selection.force {
+                    // From nothing, whatever an interrupted attempt left to go on from.
+                    out.clear()?;
+                }
                 let outcome = stage.run(planner.config, planner.raw_data, &made, &out, &context);
                 console.clear();
                 let outcome = outcome.map_err(|error| match error {

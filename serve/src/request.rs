@@ -103,8 +103,9 @@ impl CompletionRequest {
         let request = Self {
             model: fields.string("model")?,
             prompt: fields.strings("prompt", usize::MAX)?,
-            max_tokens: fields.integer("max_tokens", 0, config.max_tokens as i64)?.unwrap_or(DEFAULT_MAX_TOKENS as i64)
-                as usize,
+            max_tokens: fields
+                .integer("max_tokens", 0, config.max_tokens as i64)?
+                .unwrap_or(DEFAULT_MAX_TOKENS.min(config.max_tokens) as i64) as usize,
             temperature: fields.number("temperature", 0.0, Some(2.0))?.unwrap_or(1.0),
             top_p: fields.number("top_p", f32::MIN_POSITIVE, Some(1.0))?.unwrap_or(1.0),
             top_k: fields.integer("top_k", 0, i64::from(u32::MAX))?.unwrap_or(0) as usize,

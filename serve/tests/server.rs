@@ -198,7 +198,8 @@ fn several_prompts_and_texts_are_numbered_and_echoed() {
     let (_, single) = server.post(&json!({"prompt": "let a", "max_tokens": 4, "seed": 9}));
     let prompt_tokens = single["usage"]["prompt_tokens"].as_u64().unwrap();
     assert_eq!(answer["usage"]["prompt_tokens"], 2 * prompt_tokens, "a prompt counts once");
-    assert_eq!(answer["usage"]["completion_tokens"], 16);
+    // A text may end before its limit.
+    assert!((4..=16).contains(&answer["usage"]["completion_tokens"].as_u64().unwrap()), "{answer}");
     let (_, second) = server.post(&json!({"prompt": "let a", "max_tokens": 4, "seed": 10}));
     assert_eq!(
         choices[1]["text"].as_str().unwrap(),
@@ -404,10 +405,12 @@ fn a_server_that_stops_does_not_wait_for_ever() {
     let client = server.send(&long(1_000_000, true));
     server.wait_for_load(1, 0);
     let idle = TcpStream::connect(server.address).unwrap();
+    // Somebody reads: what is not read fills the connection, and nothing more fits.
+    let reader = std::thread::spawn(move || data(BufReader::new(client)));
     let (served, took) = server.stop();
     served.unwrap();
     assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(5), "{took:?}");
-    let events = data(BufReader::new(client));
+    let events = reader.join().unwrap();
     let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
     assert_eq!(last["error"]["code"], "stopping");
     drop(idle);

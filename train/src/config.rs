@@ -103,7 +103,7 @@ pub struct Model {
     pub d_model: usize,
     /// Query heads. Default 3.
     pub n_head: usize,
-    /// Key/value heads; none means as many as query heads. Default 1 in `qwen3`.
+    /// Key/value heads; none means as many as query heads.
     pub n_kv_head: Option<usize>,
     /// Width of a head; none means `d_model / n_head`.
     pub head_dim: Option<usize>,
@@ -139,6 +139,8 @@ impl Config {
     /// # Errors
     /// Names the first key that does not.
     pub fn validate(&self) -> Result<(), Error> {
+        // Far beyond any machine, and far from overflow.
+        const LARGEST_BATCH: usize = 1 << 24;
         let wrong = |key: &str, reason: String| Err(Error::Config { key: format!("train.{key}"), reason });
         let positive = [
             ("steps", self.steps),
@@ -151,6 +153,9 @@ impl Config {
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return wrong(key, "must be at least 1".to_owned());
+        }
+        if self.batch_size > LARGEST_BATCH {
+            return wrong("batch_size", format!("{} is more than {LARGEST_BATCH}", self.batch_size));
         }
         if !self.batch_size.is_multiple_of(self.micro_batches) {
             return wrong(

@@ -73,7 +73,7 @@ pub enum Error {
          train.learning_rate, or raise train.warmup_steps"
     )]
     NotFinite {
-        /// "loss" or "gradient norm".
+        /// "loss", "gradient norm" or "validation loss".
         what: &'static str,
         /// Its value.
         value: f64,
@@ -90,6 +90,15 @@ pub enum Error {
         /// What is wrong.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A whole saved state cannot be used.
+    #[error("cannot go on from {}; delete that folder to go on from an older state, or from the start", path.display())]
+    Resume {
+        /// The state's folder.
+        path: PathBuf,
+        /// Which file, and what is wrong with it.
+        #[source]
+        source: Box<Error>,
     },
     /// `trainer_state.json` cannot be read or written.
     #[error("cannot use the trainer's state {}", path.display())]
@@ -222,7 +231,7 @@ fn finish(
     out: &Unsealed,
 ) -> Result<(), Error> {
     let best_path = out.path(".best.safetensors");
-    if state.best.is_some_and(|best| best.step != state.step) && best_path.exists() {
+    if state.best.is_some_and(|best| best.step != state.step) {
         let weights = checkpoint::load_weights(&best_path, model.config())?;
         let best = checkpoint::with_weights(model.config(), weights, &model.device());
         checkpoint::save(&best, out.folder(), Dtype::F32)?;
@@ -281,7 +290,6 @@ impl Loop<'_> {
             model = stepped;
             state.step += 1;
             state.tokens += config.tokens_per_step();
-            state.smoothed_loss = Some(state.smoothed_loss.map_or(loss, |smoothed| 0.98 * smoothed + 0.02 * loss));
 
             if state.step.is_multiple_of(config.log_every) || state.step == config.steps {
                 let tokens_per_second = (state.tokens - logged.1) as f64 / logged.0.elapsed().as_secs_f64();
@@ -342,6 +350,7 @@ impl Loop<'_> {
         let plain = model.valid();
         let walk = Walk::plain(&plain, Some(self.config.validation_tokens));
         let scores = scoring::score(&plain, self.validation, &walk, |_| true)?;
+        check("validation loss", scores.loss_nats, state.step, self.config.learning_rate_at(state.step))?;
         let bytes_per_token = self.validation.bytes() as f64 / self.validation.len() as f64;
         let bits_per_byte = scores.loss_nats / std::f64::consts::LN_2 / bytes_per_token;
         self.metrics.validation(state.step, state.tokens, scores.loss_nats, bits_per_byte)?;

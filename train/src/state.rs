@@ -27,8 +27,6 @@ pub struct TrainerState {
     pub step: u64,
     /// Tokens trained on.
     pub tokens: u64,
-    /// The loss, smoothed over about 50 steps, in nats.
-    pub smoothed_loss: Option<f64>,
     /// The best measurement on the validation split.
     pub best: Option<Best>,
     /// Seconds that training took until here, all attempts together.
@@ -47,7 +45,7 @@ pub struct Best {
 impl TrainerState {
     /// Returns the state before the first step.
     pub fn start() -> Self {
-        Self { schema_version: SCHEMA_VERSION, step: 0, tokens: 0, smoothed_loss: None, best: None, wall_seconds: 0.0 }
+        Self { schema_version: SCHEMA_VERSION, step: 0, tokens: 0, best: None, wall_seconds: 0.0 }
     }
 
     /// Writes it to `folder`.
@@ -84,8 +82,8 @@ impl States {
         Ok(())
     }
 
-    /// Reads the latest whole state into `model`, if there is one; a state that was cut off, or does not fit, is passed
-    /// over.
+    /// Reads the latest whole state into `model`, if there is one; a state that was cut off lacks its last file and is
+    /// passed over.
     pub fn load(
         &self,
         config: &Config,
@@ -93,7 +91,13 @@ impl States {
     ) -> Result<Option<(Transformer, Optimizer, TrainerState)>, Error> {
         let mut folders = self.folders()?;
         folders.sort();
-        Ok(folders.iter().rev().find_map(|folder| read(config, model, folder).ok().flatten()))
+        for folder in folders.iter().rev().filter(|folder| folder.join(FILE).exists()) {
+            let unusable = |source| Error::Resume { path: folder.clone(), source: Box::new(source) };
+            if let Some(state) = read(config, model, folder).map_err(unusable)? {
+                return Ok(Some(state));
+            }
+        }
+        Ok(None)
     }
 
     fn folders(&self) -> Result<Vec<PathBuf>, Error> {

@@ -126,11 +126,14 @@ fn a_state_that_was_cut_off_is_passed_over() {
     train(&config(), &tokens, &out, &Context::quiet(1)).unwrap();
     assert_eq!(digest(out.folder(), "model.safetensors"), digest(whole.folder(), "model.safetensors"));
 
-    // A damaged one: training begins anew, and ends the same.
+    // A damaged one is named; without it training begins anew, and ends the same.
     let out = Unsealed::at(root.path().join("damaged"), recipe("train"));
     train(&config(), &tokens, &out, &context).unwrap_err();
     let folder = std::fs::read_dir(out.folder().join(".resume")).unwrap().next().unwrap().unwrap().path();
     std::fs::write(folder.join("optimizer.safetensors"), "damaged").unwrap();
+    let error = train(&config(), &tokens, &out, &Context::quiet(1)).unwrap_err();
+    assert!(matches!(&error, Error::Resume { path, .. } if *path == folder), "{error}");
+    std::fs::remove_dir_all(&folder).unwrap();
     train(&config(), &tokens, &out, &Context::quiet(1)).unwrap();
     assert_eq!(digest(out.folder(), "model.safetensors"), digest(whole.folder(), "model.safetensors"));
 }

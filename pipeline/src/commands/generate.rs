@@ -21,7 +21,7 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     let prompts = prompts(arguments)?;
     let config = model.config.unwrap_or_default();
     let sampling = sampling(config.generate.sampling(config.seed), &arguments.sampling);
-    let generator = Generator::open(&model.folder, &arguments.device)?;
+    let generator = Generator::open(&model.folder, arguments.device.as_deref().unwrap_or(&config.device))?;
     let cancel = interrupt::listen(|| ())?;
     let terminal = std::io::stdout().is_terminal();
     let mut lines = Vec::new();
@@ -56,7 +56,7 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     }
     if let Some(path) = &arguments.out {
         // A bare name has no folder to write a temporary file into.
-        file::write_atomically(&Path::new(".").join(path), &lines)?;
+        file::write_atomically(path, &lines)?;
         print_out!("{} samples in {}", prompts.len(), path.display())?;
     }
     Ok(())

@@ -16,7 +16,9 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     let console = Console::new();
     super::log_to(&console, "serve::queue=info");
     let model = super::model(&arguments.model, &arguments.store)?;
-    let mut config = model.config.map(|config| config.serve).unwrap_or_default();
+    let run = model.config.unwrap_or_default();
+    let device = arguments.device.as_deref().unwrap_or(&run.device);
+    let mut config = run.serve;
     if let Some(host) = &arguments.host {
         config.host.clone_from(host);
     }
@@ -24,7 +26,7 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
         config.port = port;
     }
     let cancel = interrupt::listen(move || console.line("answering what was asked, then stopping"))?;
-    until_stopped(&model.folder, &config, &arguments.device, &cancel)
+    until_stopped(&model.folder, &config, device, &cancel)
 }
 
 /// Says where the model in `folder` is served, and serves it until `cancel` is requested.

@@ -1,6 +1,6 @@
 //! Checkpoints in the Hugging Face layout: `config.json`, `model.safetensors`, `generation_config.json`.
 //!
-//! A parameter's name inside this crate is its path in [`Transformer`]; [`to_file`] and [`from_file`] turn it into the
+//! A parameter's name inside this crate is its path in [`Transformer`]; `to_file` and `from_file` turn it into the
 //! name and orientation that the family has in transformers.
 
 use std::collections::BTreeMap;

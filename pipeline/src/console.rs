@@ -252,7 +252,7 @@ fn style(total: u64, unit: &str) -> ProgressStyle {
         _ => (format!("{{human_pos}}/{{human_len}} {unit}"), "{per_sec}"),
     };
     let template = if total > 0 {
-        format!("{{prefix}}  [{{bar:24}}] {place}  {rate}  {{eta}} left  {{wide_msg}}")
+        format!("{{prefix}}  [{{bar:12}}] {place}  {rate}  {{eta}} left  {{wide_msg}}")
     } else {
         format!("{{prefix}}  {{spinner}} {{human_pos}} {unit}  {{elapsed}}  {{wide_msg}}")
     };

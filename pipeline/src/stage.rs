@@ -190,7 +190,7 @@ impl Stage {
         out: &Unsealed,
         context: &Context,
     ) -> Result<Outcome, StageError> {
-        match self {
+        let outcome = match self {
             Self::Collect => {
                 told_apart!(data_ingest, data_ingest::run(&config.collect, &raw_data.inventory, out, context))
             }
@@ -219,6 +219,20 @@ impl Stage {
                 told_apart!(generate, generate::run(&config.generate, &made[&Self::Optimize], out, context))
             }
             Self::Serve => told_apart!(serve, serve::run(&config.serve, &made[&Self::Optimize], out, context)),
+        }?;
+        // Collect compares each file itself; the others read their file long after it was hashed.
+        let now = match self {
+            Self::Preprocess => told_apart!(preprocess, preprocess::inputs(&config.preprocess, context))?,
+            Self::Generate => told_apart!(generate, generate::inputs(&config.generate, context))?,
+            _ => return Ok(outcome),
+        };
+        let then = raw_data.digests.get(&self);
+        match now.into_iter().find(|(name, digest)| then.and_then(|then| then.get(name)) != Some(digest)) {
+            Some((name, _)) => {
+                let text = format!("{name} changed while the run was under way; run the same command again");
+                Err(StageError::Failed(text.into()))
+            }
+            None => Ok(outcome),
         }
     }
 }

@@ -55,7 +55,6 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
         lines.push(b'\n');
     }
     if let Some(path) = &arguments.out {
-        // A bare name has no folder to write a temporary file into.
         file::write_atomically(path, &lines)?;
         print_out!("{} samples in {}", prompts.len(), path.display())?;
     }

@@ -1,7 +1,6 @@
 //! Encoding many texts.
 
-use std::collections::HashMap;
-
+use ahash::AHashMap;
 use tokenizers::Model;
 
 use crate::words::to_byte_level;
@@ -15,16 +14,19 @@ const LONGEST_REMEMBERED_BYTES: usize = 64;
 
 /// Encodes texts and remembers their words, since a few words make most of any text. One for each thread.
 ///
-/// The ids are those of Hugging Face's `encode`; where the tokenizer is byte-level BPE without a normalizer, the way
-/// there is shorter, since it leaves out their alignment with the text (on Rust source some four times faster).
+/// The ids are those of Hugging Face's `encode`; where the tokenizer has no normalizer and does no more than cut text by
+/// one regular expression, the way there is shorter, since it leaves out their alignment with the text.
 pub struct Encoder<'t> {
     tokenizer: &'t Tokenizer,
-    remembered: HashMap<Box<str>, Box<[u32]>>,
+    /// Where the tokens of each word lie in `tokens`.
+    words: AHashMap<Box<str>, (u32, u32)>,
+    tokens: Vec<u32>,
+    unknown_tokens: u64,
 }
 
 impl<'t> Encoder<'t> {
     pub(crate) fn new(tokenizer: &'t Tokenizer) -> Self {
-        Self { tokenizer, remembered: HashMap::new() }
+        Self { tokenizer, words: AHashMap::new(), tokens: Vec::new(), unknown_tokens: 0 }
     }
 
     /// Returns the tokens of `text`. Special tokens in it are text like any other, and none are added.
@@ -33,23 +35,46 @@ impl<'t> Encoder<'t> {
     /// When the library fails, which a byte-level tokenizer never does.
     pub fn encode(&mut self, text: &str) -> Result<Vec<u32>, Error> {
         let failed = |source| Error::Encode { bytes: text.len(), source };
-        let Some(words) = self.tokenizer.words() else {
-            return Ok(self.tokenizer.inner().encode_fast(text, false).map_err(failed)?.get_ids().to_vec());
+        let ids = if let Some(words) = self.tokenizer.words() {
+            // A third of the bytes is more than most texts have in tokens.
+            let mut ids = Vec::with_capacity(text.len() / 3);
+            words.split(text, |word| self.encode_word(word, &mut ids)).map_err(failed)?;
+            ids
+        } else {
+            self.tokenizer.inner().encode_fast(text, false).map_err(failed)?.get_ids().to_vec()
         };
-        // A third of the bytes is more than most texts have in tokens.
-        let mut ids = Vec::with_capacity(text.len() / 3);
-        for word in words.split(text) {
-            if let Some(known) = self.remembered.get(word) {
-                ids.extend_from_slice(known);
-                continue;
-            }
-            let tokens = self.tokenizer.inner().get_model().tokenize(&to_byte_level(word)).map_err(failed)?;
-            let first = ids.len();
-            ids.extend(tokens.iter().map(|token| token.id));
-            if word.len() <= LONGEST_REMEMBERED_BYTES && self.remembered.len() < REMEMBERED_WORDS {
-                self.remembered.insert(word.into(), ids[first..].into());
-            }
+        if let Some(unknown) = self.tokenizer.unknown_token() {
+            self.unknown_tokens += ids.iter().filter(|id| **id == unknown).count() as u64;
         }
         Ok(ids)
+    }
+
+    /// Returns how many tokens so far stand for text that the vocabulary cannot write.
+    pub fn unknown_tokens(&self) -> u64 {
+        self.unknown_tokens
+    }
+
+    pub(crate) fn tokenizer(&self) -> &'t Tokenizer {
+        self.tokenizer
+    }
+
+    fn encode_word(&mut self, word: &str, ids: &mut Vec<u32>) -> Result<(), tokenizers::Error> {
+        if let Some((start, end)) = self.words.get(word) {
+            ids.extend_from_slice(&self.tokens[*start as usize..*end as usize]);
+            return Ok(());
+        }
+        let model = self.tokenizer.inner().get_model();
+        let tokens = if self.tokenizer.is_byte_level() {
+            model.tokenize(&to_byte_level(word))?
+        } else {
+            model.tokenize(word)?
+        };
+        ids.extend(tokens.iter().map(|token| token.id));
+        if word.len() <= LONGEST_REMEMBERED_BYTES && self.words.len() < REMEMBERED_WORDS {
+            let start = self.tokens.len() as u32;
+            self.tokens.extend(tokens.iter().map(|token| token.id));
+            self.words.insert(word.into(), (start, self.tokens.len() as u32));
+        }
+        Ok(())
     }
 }

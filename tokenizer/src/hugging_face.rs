@@ -24,6 +24,9 @@ impl Tokenizer {
             config["eos_token"] = end_of_text.into();
             config["pad_token"] = end_of_text.into();
         }
+        if let Some(unknown) = self.unknown_token_name() {
+            config["unk_token"] = unknown.into();
+        }
         if SPECIAL_TOKENS[1..].iter().all(|name| self.id(name).is_some()) {
             config["chat_template"] = CHAT_TEMPLATE.into();
         }

@@ -15,11 +15,11 @@ mod tokenizer;
 mod training;
 mod words;
 
-pub use chat::{Message, TEMPLATE as CHAT_TEMPLATE};
+pub use chat::{ChatTokens, Message, TEMPLATE as CHAT_TEMPLATE};
 pub use encoder::Encoder;
 pub use stream::Stream;
 pub use tokenizer::Tokenizer;
-pub use training::{Pattern, TrainConfig};
+pub use training::{Kind, Pattern, TrainConfig};
 
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 /// and end of a chat message.
 pub const SPECIAL_TOKENS: [&str; 3] = [END_OF_TEXT, "<|im_start|>", "<|im_end|>"];
 
-/// The smallest vocabulary that can write any text: the 256 bytes and the special tokens.
+/// The smallest vocabulary of byte-level BPE, which writes any text: the 256 bytes and the special tokens.
 pub const MINIMUM_VOCAB_SIZE: usize = 256 + SPECIAL_TOKENS.len();
 
 /// What can go wrong between text and tokens.
@@ -54,15 +54,37 @@ pub enum Error {
         /// The file, or what the bytes were called.
         origin: String,
     },
-    /// The vocabulary asked for cannot hold the bytes and the special tokens.
-    #[error("a vocabulary of {vocab_size} is too small: byte-level BPE needs at least {MINIMUM_VOCAB_SIZE}")]
+    /// A special token cannot be one.
+    #[error("the special token `{token}` {problem}")]
+    SpecialToken {
+        /// The token.
+        token: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The vocabulary asked for cannot hold what it must.
+    #[error("a vocabulary of {vocab_size} is too small: {kind} needs at least {minimum} for this text")]
     VocabularyTooSmall {
+        /// The kind of tokenizer.
+        kind: Kind,
         /// The size asked for.
         vocab_size: usize,
+        /// The bytes or characters, the special tokens and what else must be in it.
+        minimum: usize,
+    },
+    /// A tokenizer has tokens that a model does not know.
+    #[error("the tokenizer has a vocabulary of {vocab_size}, the model knows {model_vocab_size}")]
+    VocabularyTooLarge {
+        /// The tokenizer's size.
+        vocab_size: usize,
+        /// The model's size.
+        model_vocab_size: usize,
     },
     /// Training failed inside the library.
-    #[error("cannot train a tokenizer with a vocabulary of {vocab_size}")]
+    #[error("cannot train a {kind} tokenizer with a vocabulary of {vocab_size}")]
     Train {
+        /// The kind of tokenizer.
+        kind: Kind,
         /// The size asked for.
         vocab_size: usize,
         /// The library's answer.
@@ -98,6 +120,15 @@ pub enum Error {
     /// The tokenizer could not be written as JSON.
     #[error("cannot write the tokenizer as JSON")]
     Serialize(#[source] tokenizers::Error),
+    /// A tokenizer has no token that the chat template needs.
+    #[error(
+        "the tokenizer has no `{token}`, which the chat template needs: add it to tokenizer.json as a special token, \
+         and a row for it to the model"
+    )]
+    NoChatToken {
+        /// The token.
+        token: &'static str,
+    },
     /// The chat template failed.
     #[error("the chat template cannot render these messages")]
     ChatTemplate(#[source] minijinja::Error),

@@ -2,7 +2,8 @@
 //!
 //! `train-00000.safetensors` has two tensors: `tokens` (u16 where the vocabulary fits, else u32), whole documents one
 //! after the other, each with the end-of-text token as its last; and `document_offsets` (u64), where each document
-//! begins, and one more for the end. Its metadata holds `split`, `vocab_size`, `tokenizer_digest` (SHA-256 of the
+//! begins, and one more for the end. Where documents are chats there is a third, `loss_mask` (u8, as long as `tokens`): 1
+//! where a model shall learn to write the token, else 0. The metadata holds `split`, `vocab_size`, `tokenizer_digest` (SHA-256 of the
 //! `tokenizer.json` beside it) and `text_bytes`, the UTF-8 bytes of the text these tokens stand for, by which a loss
 //! per token becomes bits per byte.
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use artifact::Digest;
-use tokenizers::DecoderWrapper;
+use tokenizers::{DecoderWrapper, Model, ModelWrapper};
 
 use crate::words::{Words, byte_of};
 use crate::{END_OF_TEXT, Encoder, Error, Stream};
@@ -17,12 +17,14 @@ const END_OF_TEXT_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// What each id stands for, where the tokenizer works on bytes; special tokens stand for nothing.
+    /// What each id stands for, where that does not depend on its neighbours; special tokens stand for nothing.
     token_bytes: Option<Vec<Box<[u8]>>>,
-    /// How text is cut, where the tokenizer does no more than cut it and merge its bytes.
-    words: Option<Arc<Words>>,
+    /// How text is cut into words, each of which becomes tokens by itself, where the tokenizer does no more; and whether
+    /// the words' bytes are written as characters.
+    words: Option<Arc<(Words, bool)>>,
     vocab_size: usize,
     end_of_text: Option<(String, u32)>,
+    unknown: Option<(String, u32)>,
     json: String,
 }
 
@@ -66,6 +68,7 @@ impl Tokenizer {
             token_bytes: token_bytes(&inner, *largest),
             words: words(&inner).map(Arc::new),
             end_of_text,
+            unknown: unknown(&inner),
             json,
             inner,
         })
@@ -94,6 +97,28 @@ impl Tokenizer {
     /// Returns the name of the token that ends a document, if there is one.
     pub fn end_of_text_name(&self) -> Option<&str> {
         self.end_of_text.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// Returns the id of the token that stands for text that the vocabulary cannot write, if there is one.
+    pub fn unknown_token(&self) -> Option<u32> {
+        self.unknown.as_ref().map(|(_, id)| *id)
+    }
+
+    /// Returns the name of the token that stands for text that the vocabulary cannot write, if there is one.
+    pub fn unknown_token_name(&self) -> Option<&str> {
+        self.unknown.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// Checks that a model with `model_vocab_size` ids knows every token. Models often have a few more, for speed.
+    ///
+    /// # Errors
+    /// When it does not; the error names both sizes.
+    pub fn check_vocabulary(&self, model_vocab_size: usize) -> Result<(), Error> {
+        let vocab_size = self.vocab_size;
+        if vocab_size <= model_vocab_size {
+            return Ok(());
+        }
+        Err(Error::VocabularyTooLarge { vocab_size, model_vocab_size })
     }
 
     /// Returns the id of a token by its name, special tokens included.
@@ -135,13 +160,18 @@ impl Tokenizer {
         Stream::new(self)
     }
 
-    /// Returns the bytes each id stands for; none where the tokenizer does not work on bytes.
+    /// Returns the bytes each id stands for; none where that depends on its neighbours.
     pub(crate) fn token_bytes(&self) -> Option<&[Box<[u8]>]> {
         self.token_bytes.as_deref()
     }
 
     pub(crate) fn words(&self) -> Option<&Words> {
-        self.words.as_deref()
+        self.words.as_ref().map(|words| &words.0)
+    }
+
+    /// Tells whether the model is handed words whose bytes are written as characters.
+    pub(crate) fn is_byte_level(&self) -> bool {
+        self.words.as_ref().is_some_and(|words| words.1)
     }
 
     pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
@@ -162,25 +192,75 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-fn words(inner: &tokenizers::Tokenizer) -> Option<Words> {
+fn words(inner: &tokenizers::Tokenizer) -> Option<(Words, bool)> {
     let only_special = inner.get_added_tokens_decoder().values().all(|token| token.special);
     let plain = inner.get_normalizer().is_none() && only_special;
     plain.then(|| inner.get_pre_tokenizer().and_then(Words::of)).flatten()
 }
 
-fn token_bytes(inner: &tokenizers::Tokenizer, largest: u32) -> Option<Vec<Box<[u8]>>> {
-    if !matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
-        return None;
+fn unknown(inner: &tokenizers::Tokenizer) -> Option<(String, u32)> {
+    let name = match inner.get_model() {
+        ModelWrapper::BPE(model) => model.unk_token.clone()?,
+        ModelWrapper::WordPiece(model) => model.unk_token.clone(),
+        ModelWrapper::WordLevel(model) => model.unk_token.clone(),
+        // The model keeps its `unk_id` to itself.
+        ModelWrapper::Unigram(model) => {
+            let id = serde_json::to_value(model).ok()?.get("unk_id")?.as_u64()?;
+            model.id_to_token(id as u32)?
+        }
+    };
+    let id = inner.token_to_id(&name)?;
+    Some((name, id))
+}
+
+/// How tokens are written in a vocabulary.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    /// Every byte as a character.
+    ByteLevel,
+    /// As they are; `<0x41>` is the byte 0x41.
+    ByteFallback,
+    /// As they are.
+    Plain,
+}
+
+impl Spelling {
+    /// Returns how a decoder reads tokens; none where it looks at more than one.
+    fn of(decoder: &DecoderWrapper) -> Option<Self> {
+        match decoder {
+            DecoderWrapper::ByteLevel(_) => Some(Self::ByteLevel),
+            DecoderWrapper::Fuse(_) => Some(Self::Plain),
+            DecoderWrapper::Sequence(sequence) => match sequence.get_decoders() {
+                [DecoderWrapper::ByteFallback(_), DecoderWrapper::Fuse(_)] => Some(Self::ByteFallback),
+                _ => None,
+            },
+            _ => None,
+        }
     }
+
+    fn bytes_of(self, token: &str) -> Box<[u8]> {
+        let bytes: Option<Box<[u8]>> = match self {
+            Self::ByteLevel => token.chars().map(byte_of).collect(),
+            Self::ByteFallback => byte_token(token).map(|byte| Box::from([byte])),
+            Self::Plain => None,
+        };
+        bytes.unwrap_or_else(|| token.as_bytes().into())
+    }
+}
+
+/// Returns the byte that `<0x41>` stands for.
+fn byte_token(token: &str) -> Option<u8> {
+    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+}
+
+fn token_bytes(inner: &tokenizers::Tokenizer, largest: u32) -> Option<Vec<Box<[u8]>>> {
+    let spelling = Spelling::of(inner.get_decoder()?)?;
     let added = inner.get_added_tokens_decoder();
     let bytes_of = |id| match added.get(&id) {
         Some(token) if token.special => Box::default(),
         Some(token) => token.content.as_bytes().into(),
-        None => {
-            let token = inner.id_to_token(id).unwrap_or_default();
-            let bytes: Option<Box<[u8]>> = token.chars().map(byte_of).collect();
-            bytes.unwrap_or_else(|| token.as_bytes().into())
-        }
+        None => spelling.bytes_of(&inner.id_to_token(id).unwrap_or_default()),
     };
     Some((0..=largest).map(bytes_of).collect())
 }

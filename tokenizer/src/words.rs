@@ -1,4 +1,7 @@
-//! Cutting text into words, and writing bytes as characters: what happens to a text before its bytes are merged.
+//! Cutting text into words, and writing bytes as characters: what happens to a text before its words become tokens.
+
+mod class;
+mod split;
 
 use tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -16,9 +19,12 @@ pub(crate) const QWEN2: &str = concat!(
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
 
+/// Every character for itself.
+pub(crate) const CHARACTER: &str = r"[\s\S]";
+
 /// The character that stands for each byte in a byte-level vocabulary (GPT-2's `bytes_to_unicode`): printable Latin-1
 /// stands for itself, the other bytes for the characters from U+0100 on.
-const ALPHABET: [char; 256] = alphabet();
+pub(crate) const ALPHABET: [char; 256] = alphabet();
 
 const fn alphabet() -> [char; 256] {
     let mut characters = ['\0'; 256];
@@ -43,59 +49,201 @@ pub(crate) fn to_byte_level(word: &str) -> String {
     word.bytes().map(|byte| ALPHABET[usize::from(byte)]).collect()
 }
 
-/// Cuts text by a regular expression: every match is a word, and so is what lies between two matches.
+/// Cuts text into words; together they are the text.
 #[derive(Debug)]
-pub(crate) struct Words(SysRegex);
+pub(crate) enum Words {
+    /// By [`GPT2`].
+    Gpt2,
+    /// By [`QWEN2`].
+    Qwen2,
+    /// Numbers one by one, and what lies between two of them by [`GPT2`].
+    SmolLm,
+    /// Every character is a word.
+    Character,
+    /// By another regular expression: every match is a word, and so is what lies between two matches.
+    Regex(SysRegex),
+}
 
 impl Words {
-    /// Returns the cutter for a regular expression.
+    /// Returns the cutter for a regular expression; none where it is not one.
+    fn by_expression(expression: &str) -> Option<Self> {
+        match expression {
+            GPT2 => Some(Self::Gpt2),
+            QWEN2 => Some(Self::Qwen2),
+            CHARACTER => Some(Self::Character),
+            _ => SysRegex::new(expression).ok().map(Self::Regex),
+        }
+    }
+
+    /// Returns the cutter that does what `pre_tokenizer` does, and whether the bytes of the words are written as
+    /// characters afterwards; none where the pre-tokenizer does anything else.
+    pub(crate) fn of(pre_tokenizer: &PreTokenizerWrapper) -> Option<(Self, bool)> {
+        use PreTokenizerWrapper::{ByteLevel as Bytes, Digits, Sequence, Split as Cut};
+        match pre_tokenizer {
+            Bytes(ByteLevel { add_prefix_space: false, use_regex: true, .. }) => Some((Self::Gpt2, true)),
+            Cut(split) => Some((Self::by_split(split)?, false)),
+            Sequence(sequence) => match sequence.as_ref() {
+                [Cut(split), Bytes(ByteLevel { add_prefix_space: false, use_regex: false, .. })] => {
+                    Some((Self::by_split(split)?, true))
+                }
+                [Digits(digits), Bytes(ByteLevel { add_prefix_space: false, use_regex: true, .. })]
+                    if digits.individual_digits =>
+                {
+                    Some((Self::SmolLm, true))
+                }
+                [Digits(digits), Cut(split)] if digits.individual_digits => {
+                    matches!(Self::by_split(split)?, Self::Gpt2).then_some((Self::SmolLm, false))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn by_split(split: &Split) -> Option<Self> {
+        match split {
+            Split {
+                pattern: SplitPattern::Regex(expression),
+                behavior: SplitDelimiterBehavior::Isolated,
+                invert: false,
+                ..
+            } => Self::by_expression(expression),
+            _ => None,
+        }
+    }
+
+    /// Hands the words of `text` to `each`, in their order; together they are the text.
     ///
     /// # Errors
-    /// When it is not one.
-    pub(crate) fn new(regular_expression: &str) -> Result<Self, tokenizers::Error> {
-        SysRegex::new(regular_expression).map(Self)
+    /// The first that `each` returns.
+    pub(crate) fn split<'a, E>(&self, text: &'a str, each: impl FnMut(&'a str) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            Self::Gpt2 => cut(text, split::gpt2, each),
+            Self::Qwen2 => cut(text, split::qwen2, each),
+            Self::SmolLm => cut_between_numbers(text, each),
+            Self::Character => cut(text, |text, at| at + text[at..].chars().next().map_or(1, char::len_utf8), each),
+            Self::Regex(regex) => cut_by_regex(regex, text, each),
+        }
     }
+}
 
-    /// Returns the cutter that does what `pre_tokenizer` does before it writes bytes as characters; none where that is
-    /// more than cutting by one regular expression.
-    pub(crate) fn of(pre_tokenizer: &PreTokenizerWrapper) -> Option<Self> {
-        let pattern = match pre_tokenizer {
-            PreTokenizerWrapper::ByteLevel(ByteLevel { add_prefix_space: false, use_regex: true, .. }) => GPT2,
-            PreTokenizerWrapper::Sequence(sequence) => match sequence.as_ref() {
-                [
-                    PreTokenizerWrapper::Split(Split {
-                        pattern: SplitPattern::Regex(pattern),
-                        behavior: SplitDelimiterBehavior::Isolated,
-                        invert: false,
-                        ..
-                    }),
-                    PreTokenizerWrapper::ByteLevel(ByteLevel { add_prefix_space: false, use_regex: false, .. }),
-                ] => pattern,
-                _ => return None,
-            },
-            _ => return None,
-        };
-        Self::new(pattern).ok()
+fn cut<'a, E>(
+    text: &'a str,
+    end_of_word: impl Fn(&str, usize) -> usize,
+    mut each: impl FnMut(&'a str) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut at = 0;
+    while at < text.len() {
+        let end = end_of_word(text, at);
+        each(&text[at..end])?;
+        at = end;
     }
+    Ok(())
+}
 
-    /// Returns the words of `text`; together they are the text.
-    pub(crate) fn split<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
-        let mut matches = self.0.find_iter(text);
-        let (mut at, mut found) = (0, None);
-        std::iter::from_fn(move || {
-            if found.is_none() {
-                found = matches.next();
+fn cut_between_numbers<'a, E>(text: &'a str, mut each: impl FnMut(&'a str) -> Result<(), E>) -> Result<(), E> {
+    let mut at = 0;
+    for (number, character) in text.char_indices().filter(|(_, character)| character.is_numeric()) {
+        cut(&text[at..number], split::gpt2, &mut each)?;
+        at = number + character.len_utf8();
+        each(&text[number..at])?;
+    }
+    cut(&text[at..], split::gpt2, each)
+}
+
+fn cut_by_regex<'a, E>(
+    regex: &SysRegex,
+    text: &'a str,
+    mut each: impl FnMut(&'a str) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut at = 0;
+    for (start, end) in regex.find_iter(text) {
+        for word in [&text[at..start], &text[start..end]] {
+            if !word.is_empty() {
+                each(word)?;
             }
-            let (start, end) = found.unwrap_or((text.len(), text.len()));
-            let end = if at < start {
-                start
-            } else {
-                found = None;
-                end
-            };
-            let word = &text[at..end];
-            at = end;
-            (!word.is_empty()).then_some(word)
-        })
+        }
+        at = end;
+    }
+    if at < text.len() { each(&text[at..]) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    static REFERENCES: LazyLock<[(Words, Words); 3]> = LazyLock::new(|| {
+        let known = [(Words::Gpt2, GPT2), (Words::Qwen2, QWEN2), (Words::Character, CHARACTER)];
+        known.map(|(ours, expression)| (ours, Words::Regex(SysRegex::new(expression).unwrap())))
+    });
+
+    fn words<'a>(words: &Words, text: &'a str) -> Vec<&'a str> {
+        let mut found = Vec::new();
+        let Ok(()) = words.split(text, |word| {
+            found.push(word);
+            Ok::<_, Infallible>(())
+        });
+        found
+    }
+
+    /// What `tokenizers` does for SmolLM: `Digits`, then GPT-2's expression in each piece.
+    fn smollm_by_regex(text: &str) -> Vec<&str> {
+        let gpt2 = &REFERENCES[0].1;
+        let mut found = Vec::new();
+        for piece in text.split_inclusive(char::is_numeric) {
+            let number = piece.chars().next_back().filter(|character| character.is_numeric());
+            let (before, number) = piece.split_at(piece.len() - number.map_or(0, char::len_utf8));
+            found.extend(words(gpt2, before));
+            found.extend((!number.is_empty()).then_some(number));
+        }
+        found
+    }
+
+    fn check(text: &str) {
+        for (ours, theirs) in &*REFERENCES {
+            assert_eq!(words(ours, text), words(theirs, text), "{ours:?} {text:?}");
+        }
+        assert_eq!(words(&Words::SmolLm, text), smollm_by_regex(text), "{text:?}");
+    }
+
+    #[test]
+    fn every_character_is_cut_as_by_the_regular_expressions() {
+        for first in (0..=char::MAX as u32).step_by(0x400) {
+            let characters = (first..first + 0x400).filter_map(char::from_u32);
+            // Each between what it may join, and after an apostrophe, where case may be folded.
+            let text: String = characters.map(|c| format!("a{c}b1{c}2 {c} '{c}e'l{c}\n{c}\n-{c}-\t{c} ")).collect();
+            check(&text);
+        }
+    }
+
+    #[test]
+    fn all_short_texts_of_what_matters_are_cut_as_by_the_regular_expressions() {
+        const PARTS: [&str; 12] = ["a", "7", " ", "\n", "\r", "\t", "'", "s", "L", "-", "\u{a0}", "é"];
+        for code in 0..PARTS.len().pow(4) {
+            let text: String = (0..4).map(|place| PARTS[code / PARTS.len().pow(place) % PARTS.len()]).collect();
+            check(&text);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn texts_are_cut_as_by_the_regular_expressions(
+            any in any::<String>(),
+            parts in prop::collection::vec(prop_oneof![
+                "[ -~]{1,6}", "[ \\t\\r\\n]{1,4}", "'(s|S|t|re|VE|ll|Ll|d|m|\u{17f})", "\\p{L}{1,4}", "\\p{N}{1,3}", "\\p{M}{1,2}",
+                "\\p{P}{1,3}", "\\p{S}{1,3}", "\\p{Z}{1,3}", "\\p{C}{1,2}", "\\p{Han}{1,3}", "\\p{Arabic}{1,3}",
+            ], 0..20),
+        ) {
+            check(&any);
+            check(&parts.concat());
+        }
     }
 }

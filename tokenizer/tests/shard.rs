@@ -90,6 +90,71 @@ fn any_reader_of_safetensors_reads_a_shard() {
     assert_eq!(offsets.data(), expected);
 }
 
+/// What a document's mask is in these tests: every third token is not learned.
+fn mask(document: &[u32]) -> Vec<bool> {
+    (0..document.len()).map(|at| at % 3 != 2).collect()
+}
+
+#[test]
+fn a_loss_mask_is_read_as_it_was_written() {
+    for shard_bytes in [1 << 20, 20] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(folder.path(), "train", &tokenizer(300), shard_bytes);
+        // Documents with and without a mask, in one shard and in several.
+        let mut expected = Vec::new();
+        for (at, document) in documents(300).iter().enumerate() {
+            if at % 2 == 0 {
+                writer.push(document, 10).unwrap();
+                expected.extend(vec![true; document.len()]);
+            } else {
+                writer.push_masked(document, &mask(document), 10).unwrap();
+                expected.extend(mask(document));
+            }
+        }
+        writer.finish().unwrap();
+        let split = Split::open(&seal(folder.path()), "train").unwrap();
+        assert!(split.has_loss_mask());
+        for start in 0..=expected.len() {
+            for end in start..=expected.len() {
+                let mut found = vec![false; end - start];
+                split.copy_mask(start, &mut found);
+                assert_eq!(found, expected[start..end], "{start}..{end}");
+            }
+        }
+        assert_eq!(split.document(3), documents(300)[3]);
+    }
+}
+
+#[test]
+fn without_a_loss_mask_every_token_is_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &tokenizer(300), &documents(300), 20);
+    let split = Split::open(&seal(folder.path()), "train").unwrap();
+    let mut found = vec![false; split.len()];
+    split.copy_mask(0, &mut found);
+    assert!(!split.has_loss_mask() && found.iter().all(|is_learned| *is_learned));
+}
+
+/// The bytes of a shard before there were loss masks.
+#[test]
+fn a_shard_without_a_loss_mask_has_the_bytes_it_always_had() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &tokenizer(70_000), &[vec![1, 2, 69_999]], 1 << 20);
+    let bytes = fs::read(folder.path().join("train-00000.safetensors")).unwrap();
+    let digest = tokenizer(70_000).digest();
+    let header = format!(
+        "{{\"__metadata__\":{{\"split\":\"train\",\"vocab_size\":\"70000\",\"tokenizer_digest\":\"{digest}\",\
+         \"text_bytes\":\"10\"}},\"document_offsets\":{{\"dtype\":\"U64\",\"shape\":[2],\"data_offsets\":[0,16]}},\
+         \"tokens\":{{\"dtype\":\"U32\",\"shape\":[3],\"data_offsets\":[16,28]}}}}"
+    );
+    let length = header.len().next_multiple_of(8);
+    let mut expected = (length as u64).to_le_bytes().to_vec();
+    expected.extend(format!("{header:length$}").into_bytes());
+    expected.extend([0_u64, 3].iter().flat_map(|at| at.to_le_bytes()));
+    expected.extend([1_u32, 2, 69_999].iter().flat_map(|id| id.to_le_bytes()));
+    assert_eq!(bytes, expected);
+}
+
 #[test]
 fn one_flipped_bit_is_found_and_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -103,6 +168,25 @@ fn one_flipped_bit_is_found_and_named() {
     let error = Split::open(&sealed, "train").unwrap_err();
     assert!(matches!(&error, Error::Artifact(artifact::Error::Corrupt { .. })), "{error:?}");
     assert!(error.to_string().starts_with(&format!("{} is corrupt", path.display())), "{error}");
+}
+
+#[test]
+fn a_loss_mask_that_does_not_fit_is_refused_with_both_values() {
+    let at =
+        |header: &serde_json::Value, end: bool| header["tokens"]["data_offsets"][usize::from(end)].as_u64().unwrap();
+    let add = |header: &mut serde_json::Value, data: &mut Vec<u8>, dtype: &str, length: u64, value: u8| {
+        let start = at(header, true);
+        let bytes = if dtype == "U8" { length } else { 2 * length };
+        header["loss_mask"] =
+            serde_json::json!({ "dtype": dtype, "shape": [length], "data_offsets": [start, start + bytes] });
+        data.resize(data.len() + bytes as usize, value);
+    };
+    check_refused(|header, data| add(header, data, "U16", 63, 1), "tensor `loss_mask` has dtype U16, expected U8");
+    check_refused(
+        |header, data| add(header, data, "U8", 62, 1),
+        "tensor `loss_mask` has shape [62], expected [63] as `tokens`",
+    );
+    check_refused(|header, data| add(header, data, "U8", 63, 7), "its loss mask is 7 at position 0, expected 0 or 1");
 }
 
 /// Seals a shard that says what `change` makes of a right one, and expects the error to end so.
@@ -202,12 +286,27 @@ proptest! {
     fn documents_survive_any_division_into_shards(
         documents in prop::collection::vec(prop::collection::vec(0_u32..259, 1..30), 1..20),
         shard_bytes in 1_u64..200,
+        masked in prop::collection::vec(any::<bool>(), 20),
     ) {
         let folder = tempfile::tempdir().unwrap();
         let tokenizer = Tokenizer::train(&TrainConfig::default(), std::iter::empty::<&str>()).unwrap();
-        write(folder.path(), &tokenizer, &documents, shard_bytes);
+        let mut writer = Writer::new(folder.path(), "train", &tokenizer, shard_bytes);
+        let mut expected = Vec::new();
+        for (document, masked) in documents.iter().zip(masked) {
+            if masked {
+                writer.push_masked(document, &mask(document), 1).unwrap();
+                expected.extend(mask(document));
+            } else {
+                writer.push(document, 1).unwrap();
+                expected.extend(vec![true; document.len()]);
+            }
+        }
+        writer.finish().unwrap();
         let split = Split::open(&seal(folder.path()), "train").unwrap();
         let read: Vec<Vec<u32>> = (0..split.n_documents()).map(|i| split.document(i)).collect();
         prop_assert_eq!(read, documents);
+        let mut learned = vec![false; split.len()];
+        split.copy_mask(0, &mut learned);
+        prop_assert_eq!(learned, expected);
     }
 }

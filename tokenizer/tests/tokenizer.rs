@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use tokenizer::{Error, MINIMUM_VOCAB_SIZE, Pattern, SPECIAL_TOKENS, Tokenizer, TrainConfig};
+use tokenizer::{Error, Kind, MINIMUM_VOCAB_SIZE, Pattern, SPECIAL_TOKENS, Tokenizer, TrainConfig};
 
 /// Real text: this crate.
 const TEXTS: [&str; 6] = [
     include_str!("../src/lib.rs"),
     include_str!("../src/tokenizer.rs"),
     include_str!("../src/words.rs"),
-    include_str!("../src/training.rs"),
+    include_str!("../src/chat.rs"),
     include_str!("../src/shard/reader.rs"),
     include_str!("../src/shard/writer.rs"),
 ];
@@ -34,6 +34,8 @@ const HARD: [&str; 14] = [
     "====================================================================",
 ];
 
+const PATTERNS: [Pattern; 3] = [Pattern::Qwen2, Pattern::Gpt2, Pattern::SmolLm];
+
 fn trained(pattern: Pattern) -> Tokenizer {
     let config = TrainConfig { vocab_size: 600, pattern, ..TrainConfig::default() };
     Tokenizer::train(&config, TEXTS.iter()).unwrap()
@@ -48,7 +50,7 @@ fn reference(tokenizer: &Tokenizer) -> tokenizers::Tokenizer {
 
 #[test]
 fn ids_are_those_of_hugging_face() {
-    for pattern in [Pattern::Qwen2, Pattern::Gpt2] {
+    for pattern in PATTERNS {
         let tokenizer = trained(pattern);
         let reference = reference(&tokenizer);
         assert_eq!(tokenizer.vocab_size(), 600);
@@ -63,9 +65,10 @@ fn ids_are_those_of_hugging_face() {
 
 #[test]
 fn training_is_that_of_hugging_face() {
-    for pattern in [Pattern::Qwen2, Pattern::Gpt2] {
+    for pattern in PATTERNS {
         let ours = trained(pattern);
-        let mut theirs = tokenizers::Tokenizer::from_bytes(ours.to_json()).unwrap();
+        // Without this, special tokens in the text would be cut out of it.
+        let mut theirs = reference(&ours);
         let mut trainer: tokenizers::models::TrainerWrapper = tokenizers::models::bpe::BpeTrainer::builder()
             .vocab_size(600)
             .min_frequency(2)
@@ -76,20 +79,159 @@ fn training_is_that_of_hugging_face() {
             .into();
         theirs.with_model(tokenizers::models::bpe::BPE::default());
         theirs.train(&mut trainer, TEXTS.iter()).unwrap();
-        assert_eq!(theirs.to_string(true).unwrap() + "\n", ours.to_json(), "{pattern:?}");
+        let theirs = theirs.to_string(true).unwrap();
+        let differing = theirs.lines().zip(ours.to_json().lines()).find(|(theirs, ours)| theirs != ours);
+        assert_eq!(differing, None, "{pattern:?}");
+        assert_eq!(theirs.len() + 1, ours.to_json().len(), "{pattern:?}");
     }
+}
+
+const KINDS: [Kind; 4] = [Kind::Bpe, Kind::Unigram, Kind::WordPiece, Kind::Character];
+
+fn trained_as(kind: Kind) -> Tokenizer {
+    Tokenizer::train(&TrainConfig { kind, vocab_size: 700, ..TrainConfig::default() }, TEXTS.iter()).unwrap()
 }
 
 #[test]
 fn training_depends_on_neither_threads_nor_order() {
-    let train = |threads, texts: &[&str]| {
+    let train = |kind, threads, texts: &[&str]| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let config = TrainConfig { vocab_size: 1200, ..TrainConfig::default() };
+        let config = TrainConfig { kind, vocab_size: 1200, ..TrainConfig::default() };
         pool.install(|| Tokenizer::train(&config, texts.iter()).unwrap()).to_json().to_owned()
     };
-    let one = train(1, &TEXTS);
-    let backwards: Vec<&str> = TEXTS.into_iter().rev().collect();
-    assert!(one == train(2, &TEXTS) && one == train(4, &backwards));
+    for kind in KINDS {
+        let one = train(kind, 1, &TEXTS);
+        let backwards: Vec<&str> = TEXTS.into_iter().rev().collect();
+        assert!(one == train(kind, 2, &TEXTS) && one == train(kind, 4, &backwards), "{kind:?}");
+    }
+}
+
+#[test]
+fn ids_of_every_kind_are_those_of_hugging_face() {
+    for (kind, is_lossless) in KINDS.into_iter().zip([true, true, false, false]) {
+        let tokenizer = trained_as(kind);
+        let reference = reference(&tokenizer);
+        let unknown = tokenizer.unknown_token();
+        for text in TEXTS.iter().chain(&HARD) {
+            let mut encoder = tokenizer.encoder();
+            let ids = encoder.encode(text).unwrap();
+            assert_eq!(ids, reference.encode(*text, false).unwrap().get_ids(), "{kind:?} {text:?}");
+            let unknown = ids.iter().filter(|id| Some(**id) == unknown).count();
+            assert_eq!(encoder.unknown_tokens(), unknown as u64, "{kind:?} {text:?}");
+            assert!(!is_lossless || unknown == 0, "{kind:?} {text:?}");
+            let decoded = tokenizer.decode(&ids).unwrap();
+            assert_eq!(decoded, reference.decode(&ids, true).unwrap(), "{kind:?} {text:?}");
+            if is_lossless || (kind == Kind::Character && unknown == 0) {
+                assert_eq!(decoded, *text, "{kind:?}");
+            }
+            let mut stream = tokenizer.stream();
+            let streamed: String = ids.iter().map(|id| stream.push(*id).unwrap()).collect();
+            assert_eq!(streamed + &stream.finish(), decoded, "{kind:?} {text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_character_tokenizer_has_the_characters_of_the_text() {
+    let config = TrainConfig { kind: Kind::Character, ..TrainConfig::default() };
+    let tokenizer = Tokenizer::train(&config, ["To be,\n", "or né"].iter()).unwrap();
+    let vocabulary: Vec<u32> = "\n ,Tbenoré".chars().map(|c| tokenizer.id(&c.to_string()).unwrap()).collect();
+    assert_eq!(vocabulary, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    // The characters, the unknown one, and the special tokens.
+    assert_eq!((tokenizer.vocab_size(), tokenizer.end_of_text(), tokenizer.unknown_token()), (14, Some(11), Some(0)));
+    let mut encoder = tokenizer.encoder();
+    assert_eq!(encoder.encode("not T").unwrap(), [7, 8, 0, 2, 4]);
+    assert_eq!((encoder.unknown_tokens(), tokenizer.unknown_token_name()), (1, Some("<unk>")));
+    assert_eq!(tokenizer.decode(&[7, 8, 0, 2, 4]).unwrap(), "no T");
+}
+
+#[test]
+fn a_word_piece_tokenizer_keeps_words_but_not_white_space() {
+    let tokenizer = trained_as(Kind::WordPiece);
+    let ids = tokenizer.encode("  the\ntokenizer,  Tokenizer").unwrap();
+    assert_eq!(tokenizer.decode(&ids).unwrap(), "the tokenizer, Tokenizer");
+    let mut encoder = tokenizer.encoder();
+    assert_eq!(encoder.encode("the 日 ").unwrap()[1..], [tokenizer.unknown_token().unwrap()]);
+    assert_eq!(encoder.unknown_tokens(), 1);
+}
+
+#[test]
+fn unigram_prefers_likely_pieces() {
+    let tokenizer = trained_as(Kind::Unigram);
+    assert_eq!(tokenizer.vocab_size(), 700);
+    let tokens = |text| tokenizer.encode(text).unwrap().len();
+    assert!(tokens(" tokenizer") <= 2 && tokens("    ") <= 2, "{} {}", tokens(" tokenizer"), tokens("    "));
+    // Three bytes for a character that the text lacks.
+    assert_eq!(tokens("日"), 3);
+}
+
+#[test]
+fn more_special_tokens_come_after_the_usual_ones() {
+    for kind in KINDS {
+        let special_tokens = vec!["<|tool|>".to_owned(), "token".to_owned()];
+        let config = TrainConfig { kind, vocab_size: 700, special_tokens, ..TrainConfig::default() };
+        let tokenizer = Tokenizer::train(&config, TEXTS.iter()).unwrap();
+        let first = tokenizer.end_of_text().unwrap();
+        let ids: Vec<Option<u32>> =
+            SPECIAL_TOKENS.into_iter().chain(["<|tool|>", "token"]).map(|name| tokenizer.id(name)).collect();
+        assert_eq!(ids, (first..first + 5).map(Some).collect::<Vec<_>>(), "{kind:?}");
+        // Not even a word of the text is one.
+        for text in ["a token", "token", "<|tool|>token"] {
+            let encoded = tokenizer.encode(text).unwrap();
+            assert!(encoded.iter().all(|id| !(first..first + 5).contains(id)), "{kind:?} {text:?}");
+            assert_eq!(encoded, reference(&tokenizer).encode(text, false).unwrap().get_ids());
+        }
+        let read = Tokenizer::from_bytes(tokenizer.to_json().as_bytes()).unwrap();
+        assert_eq!(read.to_json(), tokenizer.to_json(), "{kind:?}");
+    }
+}
+
+#[test]
+fn configurations_that_cannot_be_trained_are_named() {
+    let check = |kind, vocab_size, special_tokens: &[&str], expected: &str| {
+        let special_tokens = special_tokens.iter().map(|token| (*token).to_owned()).collect();
+        let config = TrainConfig { kind, vocab_size, special_tokens, ..TrainConfig::default() };
+        let error = Tokenizer::train(&config, ["abc abc"].iter()).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    };
+    let twice = "is there twice: once suffices, and this program adds its own";
+    check(Kind::Bpe, 4096, &[""], "the special token `` has fewer than two characters");
+    check(Kind::Bpe, 4096, &["<a>", "é"], "the special token `é` has fewer than two characters");
+    check(Kind::Bpe, 4096, &["<a>", "<a>"], &format!("the special token `<a>` {twice}"));
+    check(Kind::Bpe, 4096, &["<|im_end|>"], &format!("the special token `<|im_end|>` {twice}"));
+    check(Kind::WordPiece, 4096, &["[UNK]"], &format!("the special token `[UNK]` {twice}"));
+    let small = |vocab_size, kind, minimum| {
+        format!("a vocabulary of {vocab_size} is too small: {kind} needs at least {minimum} for this text")
+    };
+    check(Kind::Bpe, 260, &["<a>", "<b>"], &small(260, "byte-level BPE", 261));
+    // The bytes, four special tokens, four characters, and a piece more.
+    check(Kind::Unigram, 264, &[], &small(264, "Unigram", 265));
+    // Three characters, each at the beginning of a word and within.
+    check(Kind::WordPiece, 9, &[], &small(9, "WordPiece", 10));
+    check(Kind::Character, 7, &[], &small(7, "character", 8));
+}
+
+#[test]
+fn the_smallest_vocabularies_and_no_text_at_all_train() {
+    for (kind, smallest) in KINDS.into_iter().zip([259, 265, 10, 8]) {
+        let config = TrainConfig { kind, vocab_size: smallest, ..TrainConfig::default() };
+        let tokenizer = Tokenizer::train(&config, ["abc abc"].iter()).unwrap();
+        assert!(tokenizer.vocab_size() <= smallest, "{kind:?} {}", tokenizer.vocab_size());
+        assert_eq!(tokenizer.decode(&tokenizer.encode("abc abc").unwrap()).unwrap(), "abc abc", "{kind:?}");
+        let config = TrainConfig { kind, ..TrainConfig::default() };
+        for nothing in [&[][..], &[""]] {
+            let tokenizer = Tokenizer::train(&config, nothing.iter()).unwrap();
+            assert!(!tokenizer.encode("x").unwrap().is_empty(), "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_model_must_know_every_token() {
+    let tokenizer = trained(Pattern::Qwen2);
+    assert!(tokenizer.check_vocabulary(600).is_ok() && tokenizer.check_vocabulary(640).is_ok());
+    let error = tokenizer.check_vocabulary(599).unwrap_err().to_string();
+    assert_eq!(error, "the tokenizer has a vocabulary of 600, the model knows 599");
 }
 
 #[test]
@@ -155,7 +297,7 @@ fn what_cannot_be_used_is_named() {
     assert_eq!(broken, format!("{} is not a tokenizer.json that this version of tokenizers reads", path.display()));
     let config = TrainConfig { vocab_size: MINIMUM_VOCAB_SIZE - 1, ..TrainConfig::default() };
     let small = Tokenizer::train(&config, TEXTS.iter()).unwrap_err().to_string();
-    assert_eq!(small, "a vocabulary of 258 is too small: byte-level BPE needs at least 259");
+    assert_eq!(small, "a vocabulary of 258 is too small: byte-level BPE needs at least 259 for this text");
     let tokenizer = trained(Pattern::Qwen2);
     assert!(matches!(tokenizer.decode(&[600]), Err(Error::UnknownToken { id: 600, vocab_size: 600 })));
     assert!(matches!(tokenizer.stream().push(600), Err(Error::UnknownToken { .. })));
@@ -194,11 +336,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn decoding_undoes_encoding(text in any::<String>(), plain in "[ -~\n\t]{0,80}", gpt2: bool) {
-        let tokenizer = shared(gpt2);
+    fn decoding_undoes_encoding(text in any::<String>(), plain in "[ -~\n\t]{0,80}", pattern in 0..3_usize) {
+        let tokenizer = shared(pattern);
         for text in [text, plain] {
             let ids = tokenizer.encode(&text).unwrap();
-            let expected = reference_ids(gpt2, &text);
+            let expected = reference_ids(pattern, &text);
             prop_assert_eq!(&ids, &expected);
             prop_assert_eq!(tokenizer.decode(&ids).unwrap(), text);
         }
@@ -210,7 +352,7 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         noise in prop::collection::vec(0_u32..600, 0..20),
     ) {
-        let tokenizer = shared(false);
+        let tokenizer = shared(0);
         let mut ids = tokenizer.encode(&text).unwrap();
         ids.truncate(cut.index(ids.len() + 1));
         for ids in [ids, noise] {
@@ -238,14 +380,13 @@ fn a_stream_holds_back_half_a_character() {
     assert_eq!(stream.finish(), "\u{fffd}");
 }
 
-fn shared(gpt2: bool) -> &'static Tokenizer {
-    static SHARED: std::sync::LazyLock<[Tokenizer; 2]> =
-        std::sync::LazyLock::new(|| [Pattern::Qwen2, Pattern::Gpt2].map(trained));
-    &SHARED[usize::from(gpt2)]
+fn shared(pattern: usize) -> &'static Tokenizer {
+    static SHARED: std::sync::LazyLock<[Tokenizer; 3]> = std::sync::LazyLock::new(|| PATTERNS.map(trained));
+    &SHARED[pattern]
 }
 
-fn reference_ids(gpt2: bool, text: &str) -> Vec<u32> {
-    static REFERENCES: std::sync::LazyLock<[tokenizers::Tokenizer; 2]> =
-        std::sync::LazyLock::new(|| [false, true].map(|gpt2| reference(shared(gpt2))));
-    REFERENCES[usize::from(gpt2)].encode(text, false).unwrap().get_ids().to_vec()
+fn reference_ids(pattern: usize, text: &str) -> Vec<u32> {
+    static REFERENCES: std::sync::LazyLock<[tokenizers::Tokenizer; 3]> =
+        std::sync::LazyLock::new(|| [0, 1, 2].map(|pattern| reference(shared(pattern))));
+    REFERENCES[pattern].encode(text, false).unwrap().get_ids().to_vec()
 }

@@ -28,6 +28,8 @@ struct Shard {
     /// Where the tokens lie in the file, and how many bytes one takes.
     tokens: Range<usize>,
     token_bytes: usize,
+    /// Where the loss mask lies in the file, if there is one: a byte for each token.
+    loss_mask: Option<Range<usize>>,
     /// Where the document offsets lie in the file.
     document_offsets: Range<usize>,
     /// The shard's first token and first document, counted from the beginning of the split.
@@ -126,6 +128,25 @@ impl Split {
     /// # Panics
     /// When there are not that many.
     pub fn copy(&self, start: usize, into: &mut [u32]) {
+        self.copy_with(start, into, Shard::copy);
+    }
+
+    /// Tells whether any shard has a loss mask, as those of chats do.
+    pub fn has_loss_mask(&self) -> bool {
+        self.shards.iter().any(|shard| shard.loss_mask.is_some())
+    }
+
+    /// Copies, for the tokens from `start` on, whether a model shall learn to write them, until `into` is full; all of
+    /// them where there is no mask.
+    ///
+    /// # Panics
+    /// When there are not that many tokens.
+    pub fn copy_mask(&self, start: usize, into: &mut [bool]) {
+        self.copy_with(start, into, Shard::copy_mask);
+    }
+
+    /// Fills `into` with what `copy` takes from each shard at its tokens from `start` on.
+    fn copy_with<T>(&self, start: usize, into: &mut [T], copy: impl Fn(&Shard, usize, &mut [T])) {
         let end = start + into.len();
         assert!(end <= self.len, "tokens {start}..{end} of a split of {}", self.len);
         let mut filled = 0;
@@ -134,7 +155,7 @@ impl Split {
             let shard = &self.shards[index];
             let from = start + filled - shard.first_token;
             let count = (shard.len() - from).min(into.len() - filled);
-            shard.copy(from, &mut into[filled..filled + count]);
+            copy(shard, from, &mut into[filled..filled + count]);
             filled += count;
             index += 1;
         }
@@ -191,9 +212,21 @@ impl Shard {
                 )));
             }
         }
-        let (tokens, document_offsets) = (place(tokens), place(offsets));
+        let loss_mask = metadata.info("loss_mask");
+        if let Some(mask) = loss_mask {
+            if mask.dtype != Dtype::U8 {
+                return Err(wrong(format!("tensor `loss_mask` has dtype {:?}, expected U8", mask.dtype)));
+            }
+            if mask.shape != tokens.shape {
+                let (found, expected) = (&mask.shape, &tokens.shape);
+                return Err(wrong(format!(
+                    "tensor `loss_mask` has shape {found:?}, expected {expected:?} as `tokens`"
+                )));
+            }
+        }
+        let (tokens, document_offsets, loss_mask) = (place(tokens), place(offsets), loss_mask.map(place));
         let header = Header::read(metadata.metadata().as_ref(), path, split)?;
-        let shard = Self { map, tokens, token_bytes, document_offsets, first_token: 0, first_document: 0 };
+        let shard = Self { map, tokens, token_bytes, loss_mask, document_offsets, first_token: 0, first_document: 0 };
         shard.check(path, header.vocab_size)?;
         Ok((shard, header))
     }
@@ -210,6 +243,10 @@ impl Shard {
         }
         if let Some(i) = (0..n).find(|i| self.document_offset(*i) > self.document_offset(i + 1)) {
             return wrong(format!("document {i} ends before it begins"));
+        }
+        let mask = self.loss_mask.clone().map_or(&[][..], |mask| &self.map[mask]);
+        if let Some((at, value)) = mask.iter().enumerate().find(|(_, value)| **value > 1) {
+            return wrong(format!("its loss mask is {value} at position {at}, expected 0 or 1"));
         }
         if (self.largest() as usize) < vocab_size {
             return Ok(());
@@ -243,6 +280,16 @@ impl Shard {
         } else {
             let ids = bytes.as_chunks().0.iter().map(|id| u32::from_le_bytes(*id));
             into.iter_mut().zip(ids).for_each(|(to, id)| *to = id);
+        }
+    }
+
+    fn copy_mask(&self, from: usize, into: &mut [bool]) {
+        match &self.loss_mask {
+            Some(mask) => {
+                let values = &self.map[mask.clone()][from..];
+                into.iter_mut().zip(values).for_each(|(to, value)| *to = *value != 0);
+            }
+            None => into.fill(true),
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Writer {
     vocab_size: usize,
     tokenizer_digest: Digest,
     tokens: Vec<u8>,
+    /// As long as there are tokens, or empty.
+    loss_mask: Vec<u8>,
     document_offsets: Vec<u64>,
     text_bytes: u64,
     written: Written,
@@ -48,13 +50,15 @@ impl Writer {
             vocab_size: tokenizer.vocab_size(),
             tokenizer_digest: tokenizer.digest(),
             tokens: Vec::new(),
+            loss_mask: Vec::new(),
             document_offsets: vec![0],
             text_bytes: 0,
             written: Written::default(),
         }
     }
 
-    /// Adds a document: its tokens, the end-of-text token included, and the length of its text.
+    /// Adds a document: its tokens, the end-of-text token included, and the length of its text. A model shall learn to
+    /// write all of them.
     ///
     /// # Errors
     /// When a shard is full and the disk refuses it.
@@ -62,6 +66,31 @@ impl Writer {
     /// # Panics
     /// When a token is not in the vocabulary.
     pub fn push(&mut self, document: &[u32], text_bytes: u64) -> Result<(), Error> {
+        self.add(document, text_bytes);
+        if !self.loss_mask.is_empty() {
+            self.loss_mask.resize(self.n_tokens(), 1);
+        }
+        self.close_full_shard()
+    }
+
+    /// Adds a document of whose tokens a model shall learn to write only those where `loss_mask` is true.
+    ///
+    /// # Errors
+    /// When a shard is full and the disk refuses it.
+    ///
+    /// # Panics
+    /// When a token is not in the vocabulary, or the mask has another length than the document.
+    pub fn push_masked(&mut self, document: &[u32], loss_mask: &[bool], text_bytes: u64) -> Result<(), Error> {
+        let (found, expected) = (loss_mask.len(), document.len());
+        assert!(found == expected, "a loss mask of {found} for a document of {expected} tokens");
+        // The documents before it in this shard have none.
+        self.loss_mask.resize(self.n_tokens(), 1);
+        self.loss_mask.extend(loss_mask.iter().map(|is_learned| u8::from(*is_learned)));
+        self.add(document, text_bytes);
+        self.close_full_shard()
+    }
+
+    fn add(&mut self, document: &[u32], text_bytes: u64) {
         let largest = document.iter().copied().max().unwrap_or(0) as usize;
         assert!(largest < self.vocab_size, "token {largest} is not in a vocabulary of {}", self.vocab_size);
         if self.is_narrow() {
@@ -69,8 +98,11 @@ impl Writer {
         } else {
             self.tokens.extend(document.iter().flat_map(|id| id.to_le_bytes()));
         }
-        self.document_offsets.push((self.tokens.len() / self.token_bytes()) as u64);
+        self.document_offsets.push(self.n_tokens() as u64);
         self.text_bytes += text_bytes;
+    }
+
+    fn close_full_shard(&mut self) -> Result<(), Error> {
         if self.tokens.len() as u64 >= self.shard_bytes { self.close_shard() } else { Ok(()) }
     }
 
@@ -89,6 +121,10 @@ impl Writer {
         self.vocab_size <= NARROW_VOCABULARY
     }
 
+    fn n_tokens(&self) -> usize {
+        self.tokens.len() / self.token_bytes()
+    }
+
     fn token_bytes(&self) -> usize {
         if self.is_narrow() { 2 } else { 4 }
     }
@@ -97,9 +133,10 @@ impl Writer {
     // in another order each time.
     fn close_shard(&mut self) -> Result<(), Error> {
         let documents = self.document_offsets.len() - 1;
-        let tokens = self.tokens.len() / self.token_bytes();
+        let tokens = self.n_tokens();
         let offsets_end = 8 * self.document_offsets.len();
-        let header = json!({
+        let tokens_end = offsets_end + self.tokens.len();
+        let mut header = json!({
             "__metadata__": {
                 "split": self.split,
                 "vocab_size": self.vocab_size.to_string(),
@@ -114,9 +151,13 @@ impl Writer {
             "tokens": {
                 "dtype": if self.is_narrow() { "U16" } else { "U32" },
                 "shape": [tokens],
-                "data_offsets": [offsets_end, offsets_end + self.tokens.len()],
+                "data_offsets": [offsets_end, tokens_end],
             },
         });
+        if !self.loss_mask.is_empty() {
+            header["loss_mask"] =
+                json!({ "dtype": "U8", "shape": [tokens], "data_offsets": [tokens_end, tokens_end + tokens] });
+        }
         let mut header = header.to_string().into_bytes();
         // The data begins at a multiple of 8, so that a reader may map u64 in place.
         header.resize(header.len().next_multiple_of(8), b' ');
@@ -129,6 +170,7 @@ impl Writer {
                 file.write_all(&offset.to_le_bytes())?;
             }
             file.write_all(&self.tokens)?;
+            file.write_all(&self.loss_mask)?;
             file.flush()
         };
         write().map_err(|e| artifact::Error::io("write", &path, e))?;
@@ -137,6 +179,7 @@ impl Writer {
         self.written.tokens += tokens as u64;
         self.written.text_bytes += self.text_bytes;
         self.tokens.clear();
+        self.loss_mask.clear();
         self.document_offsets.truncate(1);
         self.text_bytes = 0;
         Ok(())

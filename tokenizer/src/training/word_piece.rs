@@ -1,0 +1,77 @@
+//! `WordPiece`, as BERT has it: the vocabulary of BPE, but a word becomes the longest pieces from its beginning on.
+
+use ahash::AHashMap;
+use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::{NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+
+use super::{Kind, TrainConfig, counts, merges};
+use crate::Error;
+
+/// What a piece begins with that does not begin a word.
+const CONTINUING_PREFIX: &str = "##";
+
+pub(super) fn train<S: AsRef<str> + Send>(
+    config: &TrainConfig,
+    special_tokens: &[String],
+    documents: impl Iterator<Item = S> + Send,
+) -> Result<tokenizers::Tokenizer, Error> {
+    // Control characters go, Chinese characters stand alone; accents and letter case stay.
+    let normalizer = BertNormalizer::new(true, true, Some(false), false);
+    let counted = counts::count_words(documents, |text, counter| {
+        let mut normalized = NormalizedString::from(text);
+        normalizer.normalize(&mut normalized)?;
+        let mut words = PreTokenizedString::from(normalized);
+        BertPreTokenizer.pre_tokenize(&mut words)?;
+        for (word, ..) in words.get_splits(OffsetReferential::Normalized, OffsetType::None) {
+            counter.add(word);
+        }
+        Ok(())
+    });
+    let counted = counted.map_err(config.failed())?;
+
+    let alphabet = counts::covering_characters(&counted);
+    let unknown = Kind::WordPiece.unknown_token().expect("WordPiece has one");
+    let mut vocabulary = vec![unknown.to_owned()];
+    vocabulary.extend(alphabet.iter().map(char::to_string));
+    vocabulary.extend(alphabet.iter().map(|character| format!("{CONTINUING_PREFIX}{character}")));
+    config.check_size(vocabulary.len() + special_tokens.len())?;
+
+    let mut words = merges::Words::default();
+    for (word, count) in &counted {
+        let tokens: Option<Vec<u32>> = word
+            .chars()
+            .enumerate()
+            .map(|(at, character)| {
+                let index = alphabet.binary_search(&character).ok()?;
+                Some((1 + index + if at == 0 { 0 } else { alphabet.len() }) as u32)
+            })
+            .collect();
+        // A word with another character is unknown as a whole.
+        if let Some(tokens) = tokens {
+            words.push(tokens, *count);
+        }
+    }
+    let limits = merges::Limits {
+        vocab_size: config.vocab_size - special_tokens.len(),
+        min_frequency: config.min_frequency,
+        continuing_prefix: CONTINUING_PREFIX,
+        reserved: special_tokens,
+    };
+    merges::merge(&mut vocabulary, words, &limits);
+
+    let vocabulary: AHashMap<String, u32> = vocabulary.into_iter().zip(0..).collect();
+    let model = WordPiece::builder()
+        .vocab(vocabulary)
+        .unk_token(unknown.to_owned())
+        .continuing_subword_prefix(CONTINUING_PREFIX.to_owned())
+        .build()
+        .map_err(config.failed())?;
+    let mut inner = tokenizers::Tokenizer::new(model);
+    inner.with_normalizer(Some(normalizer)).map_err(config.failed())?;
+    inner.with_pre_tokenizer(Some(BertPreTokenizer));
+    inner.with_decoder(Some(WordPieceDecoder::new(CONTINUING_PREFIX.to_owned(), true)));
+    Ok(inner)
+}

@@ -70,6 +70,9 @@ Examples:
   curl http://127.0.0.1:8080/v1/completions -H 'Content-Type: application/json' \\
     -d '{\"prompt\": \"fn main() {\", \"max_tokens\": 50}'")]
     Serve(ServeArgs),
+    /// Look at datasets, and at what became of their documents
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Write a commented pipeline.toml for your own files into the current folder
     #[command(after_help = "Example:\n  cd ~/my-project && pipeline init && pipeline run")]
     Init(InitArgs),
@@ -101,6 +104,10 @@ pub struct RunArgs {
     /// Serve the model when all is done, until Ctrl-C
     #[arg(long)]
     pub serve: bool,
+    /// Do only part I of N of what preprocess can do document by document, for a run to go on from: several machines
+    /// that see one store share the work. auto/N takes I from a Slurm array or an indexed Kubernetes job
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["serve", "from", "until", "force"])]
+    pub shard: Option<String>,
 }
 
 /// Arguments of `plan`.
@@ -205,6 +212,99 @@ pub struct ServeArgs {
     /// Where to compute: auto, cpu, wgpu, … [default: the run's configuration's, else auto]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// The commands about data.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Page through the documents of a dataset
+    #[command(after_help = "Example:\n  pipeline data peek rust-crates --page 3")]
+    Peek(PeekArgs),
+    /// Show the lengths, licences, languages and duplicates of a dataset
+    #[command(after_help = "Example:\n  pipeline data stats rust-crates")]
+    Stats(StatsArgs),
+    /// Say which documents and tokens other thresholds would keep, from what was measured; reads no text
+    #[command(after_help = "\
+Examples:
+  pipeline data what-if gopher_quality.min_words=30
+  pipeline data what-if fineweb.max_short_lines=false c4.min_sentences=3")]
+    WhatIf(WhatIfArgs),
+    /// Page through dropped documents, with the reason and the figure
+    #[command(after_help = "\
+Examples:
+  pipeline data dropped
+  pipeline data dropped --by gopher_repetition --page 2")]
+    Dropped(DroppedArgs),
+}
+
+/// Which corpus.
+#[derive(Debug, Args)]
+pub struct CorpusArgs {
+    /// A folder with a dataset.toml, or its name in datasets/; else a run's name, or `latest`
+    pub name: String,
+    /// Never use the network
+    #[arg(long)]
+    pub offline: bool,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Arguments of `data peek`.
+#[derive(Debug, Args)]
+pub struct PeekArgs {
+    #[command(flatten)]
+    pub corpus: CorpusArgs,
+    /// Which page
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub page: usize,
+    /// How many documents a page has
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub count: usize,
+    /// Show whole texts
+    #[arg(long)]
+    pub full: bool,
+}
+
+/// Arguments of `data stats`.
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    #[command(flatten)]
+    pub corpus: CorpusArgs,
+}
+
+/// Arguments of `data what-if`.
+#[derive(Debug, Args)]
+pub struct WhatIfArgs {
+    /// A key of [preprocess] and its value: gopher_quality.min_words=30 (false switches a criterion off)
+    #[arg(value_name = "KEY=VALUE", required = true)]
+    pub overrides: Vec<String>,
+    /// A run's name, its folder, or `latest`
+    #[arg(long, default_value = "latest")]
+    pub run: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Arguments of `data dropped`.
+#[derive(Debug, Args)]
+pub struct DroppedArgs {
+    /// Only what this step dropped: gopher_repetition, near_duplicates, …
+    #[arg(long, value_name = "STEP")]
+    pub by: Option<String>,
+    /// Which page
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub page: usize,
+    /// How many documents a page has
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub count: usize,
+    /// Show whole texts
+    #[arg(long)]
+    pub full: bool,
+    /// A run's name, its folder, or `latest`
+    #[arg(long, default_value = "latest")]
+    pub run: String,
     #[command(flatten)]
     pub store: StoreArgs,
 }

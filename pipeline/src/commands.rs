@@ -1,11 +1,13 @@
 //! The commands, one a file: each reads its arguments, calls the rest, and prints.
 
+pub mod data;
 pub mod doctor;
 pub mod generate;
 pub mod init;
 pub mod plan;
 pub mod run;
 pub mod serve;
+pub mod shard;
 pub mod show;
 pub mod verify;
 

@@ -37,13 +37,17 @@ fn main() -> ExitCode {
     allocator::keep_freed_memory();
     environment::quiet_drivers();
     let result = match Cli::parse().command {
-        Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Run(arguments) => match &arguments.shard {
+            Some(shard) => commands::shard::run(&arguments, shard),
+            None => commands::run::run(&arguments),
+        },
         Command::Plan(arguments) => commands::plan::run(&arguments),
         Command::Runs(arguments) => commands::show::list(&arguments),
         Command::Show(arguments) => commands::show::run(&arguments),
         Command::Verify(arguments) => commands::verify::run(&arguments),
         Command::Generate(arguments) => commands::generate::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
+        Command::Data(command) => commands::data::run(&command),
         Command::Init(arguments) => commands::init::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
     };

@@ -166,6 +166,20 @@ impl Stage {
         })
     }
 
+    /// Does part of stage preprocess in `out`, for [`Stage::run`] to go on from; the corpus is in `made`.
+    ///
+    /// # Errors
+    /// What the stage says.
+    pub fn preprocess_part(
+        config: &Config,
+        made: &Made,
+        out: &Unsealed,
+        part: (usize, usize),
+        context: &Context,
+    ) -> Result<(), StageError> {
+        told_apart!(preprocess, preprocess::part(&config.preprocess, &made[&Self::Collect], out, part, context))
+    }
+
     fn version_and_config(self, config: &Config) -> (u32, Value) {
         match self {
             Self::Collect => (data_ingest::VERSION, config.collect.fingerprint_value()),

@@ -66,7 +66,8 @@ pub fn bits_per_byte(report: &Sealed) -> Option<String> {
     Some(text_of(&table))
 }
 
-fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
+/// Aligns columns to the right.
+pub fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
     for column in table.column_iter_mut().skip(columns.start).take(columns.len()) {
         column.set_cell_alignment(CellAlignment::Right);
     }

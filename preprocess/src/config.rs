@@ -1,30 +1,56 @@
 //! The table `[preprocess]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use artifact::{Context, Digest};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use tokenizer::{MINIMUM_VOCAB_SIZE, Pattern};
+use serde_json::{Map, Value, json};
+use tokenizer::{Kind, MINIMUM_VOCAB_SIZE};
 
-use crate::Error;
+use crate::dedup::minhash;
+use crate::quality::{c4, code, fineweb, gopher_quality, gopher_repetition};
+use crate::{Error, decontaminate, dedup::repeated, language, mix, redact, repair};
 
-/// The table `[preprocess]`.
+/// The table `[preprocess]`: the steps that documents go through, in order, then how they become tokens.
+///
+/// Each step has a table of its own name with its parameters: `[preprocess.gopher_quality]` belongs to the step
+/// `"gopher_quality"`. A table of a step that is not in the list decides nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What happens to a document that is not UTF-8: `"repair"` puts U+FFFD where bytes make no character, `"reject"`
-    /// drops the document. Both are counted. Default `"repair"`.
-    pub invalid_utf8: InvalidUtf8,
-    /// Documents shorter than this are dropped; bytes after cleaning. Default 64.
-    pub min_bytes: u64,
-    /// Documents longer than this are dropped or cut; bytes after cleaning. Default 262144 (256 KiB): what is longer in
-    /// a source tree is generated, as a rule.
-    pub max_bytes: u64,
-    /// What happens to a longer document: `"drop"`, or `"cut"` into pieces of at most `max_bytes` at line ends, each a
-    /// document of its own: the choice where one file holds a whole book. Default `"drop"`.
-    pub long_documents: LongDocuments,
+    /// A list of steps by name, where `steps` is not given: `"none"`, `"web"`, `"code"` or `"chat"`; see
+    /// [`Preset::steps`]. Default `"none"`.
+    pub preset: Preset,
+    /// The steps in their order, each at most once. Default: those of `preset`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<Step>>,
+    /// Parameters of the step `repair`.
+    pub repair: repair::Config,
+    /// Parameters of the step `length`.
+    pub length: LengthConfig,
+    /// Parameters of the step `language`.
+    pub language: language::Config,
+    /// Parameters of the step `gopher_quality`.
+    pub gopher_quality: gopher_quality::Config,
+    /// Parameters of the step `gopher_repetition`.
+    pub gopher_repetition: gopher_repetition::Config,
+    /// Parameters of the step `c4`.
+    pub c4: c4::Config,
+    /// Parameters of the step `fineweb`.
+    pub fineweb: fineweb::Config,
+    /// Parameters of the step `code`.
+    pub code: code::Config,
+    /// Parameters of the step `redact`.
+    pub redact: redact::Config,
+    /// Parameters of the step `decontaminate`.
+    pub decontaminate: decontaminate::Config,
+    /// Parameters of the step `repeated`.
+    pub repeated: repeated::Config,
+    /// Parameters of the step `near_duplicates`.
+    pub near_duplicates: minhash::Config,
+    /// How much of each source the train split takes.
+    pub mix: mix::Config,
     /// The share of documents held out to watch training by, between 0 and 1. Default 0.02.
     pub validation: f64,
     /// The share of documents held out for the evaluation, between 0 and 1. Default 0.02.
@@ -35,32 +61,66 @@ pub struct Config {
     pub tokenizer: TokenizerConfig,
 }
 
-/// The table `[preprocess.tokenizer]`: train one, or take one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TokenizerConfig {
-    /// A `tokenizer.json` to use instead of training one, relative to `pipeline.toml`. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<PathBuf>,
-    /// Tokens in the trained vocabulary, special tokens included. Default 4096.
-    pub vocab_size: usize,
-    /// Where text is cut before bytes are merged, `"qwen2"` or `"gpt2"`; both are known to llama.cpp. Default
-    /// `"qwen2"`.
-    pub pattern: Pattern,
-    /// At most this many bytes of the train split, chosen by content hash, train the tokenizer. Default 33554432
-    /// (32 MiB): more hardly moves a vocabulary of a few thousand.
-    pub train_bytes: u64,
+/// A step that documents go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Mends encodings, line ends and Unicode's equal forms.
+    Repair,
+    /// Drops documents that are too short or too long, or cuts the long ones.
+    Length,
+    /// Keeps documents in the languages listed.
+    Language,
+    /// The quality rules of Gopher.
+    GopherQuality,
+    /// The repetition rules of Gopher.
+    GopherRepetition,
+    /// The line and document rules of C4.
+    C4,
+    /// The rules that `FineWeb` added.
+    Fineweb,
+    /// Rules for source code.
+    Code,
+    /// Replaces personal data and secrets by placeholders.
+    Redact,
+    /// Drops documents that overlap with evaluation sets.
+    Decontaminate,
+    /// Removes lines and paragraphs that many documents repeat.
+    Repeated,
+    /// Keeps one of equal texts.
+    ExactDuplicates,
+    /// Keeps one of nearly equal texts.
+    NearDuplicates,
 }
 
-/// What happens to a document that is not UTF-8.
+/// A list of steps by name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum InvalidUtf8 {
-    /// U+FFFD stands for bytes that make no character.
+pub enum Preset {
+    /// No judgement of quality: mended, within the lengths, each text once.
     #[default]
-    Repair,
-    /// The document is dropped.
-    Reject,
+    None,
+    /// Web pages as `FineWeb` filters them (Penedo et al., 2024), then redacted.
+    Web,
+    /// Source code.
+    Code,
+    /// Conversations.
+    Chat,
+}
+
+/// The table `[preprocess.length]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LengthConfig {
+    /// Documents shorter than this are dropped; bytes. Default 64.
+    pub min_bytes: u64,
+    /// Documents longer than this are dropped or cut; bytes. Default 262144 (256 KiB): what is longer in a source tree
+    /// is generated, as a rule.
+    pub max_bytes: u64,
+    /// What happens to a longer document: `"drop"`, or `"cut"` into pieces of at most `max_bytes` at line ends, each a
+    /// document of its own: the choice where one file holds a whole book. A conversation is never cut. Default
+    /// `"drop"`.
+    pub long: LongDocuments,
 }
 
 /// What happens to a document longer than `max_bytes`.
@@ -74,13 +134,45 @@ pub enum LongDocuments {
     Cut,
 }
 
+/// The table `[preprocess.tokenizer]`: train one, or take one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizerConfig {
+    /// A `tokenizer.json` to use instead of training one, relative to `pipeline.toml`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// What is trained: `"bpe"` (byte-level), `"unigram"`, `"wordpiece"` or `"character"`. Default `"bpe"`.
+    pub kind: Kind,
+    /// Tokens in the trained vocabulary, special tokens included. Default 4096.
+    pub vocab_size: usize,
+    /// Where text is cut before bytes are merged, `"qwen2"`, `"gpt2"` or `"smollm"`; all are known to llama.cpp.
+    /// Default `"qwen2"`.
+    pub pattern: tokenizer::Pattern,
+    /// Special tokens beside `<|endoftext|>`, `<|im_start|>` and `<|im_end|>`. Default: none.
+    pub special_tokens: Vec<String>,
+    /// At most this many bytes of the train split, chosen by content hash, train the tokenizer. Default 33554432
+    /// (32 MiB): more hardly moves a vocabulary of a few thousand.
+    pub train_bytes: u64,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
-            invalid_utf8: InvalidUtf8::default(),
-            min_bytes: 64,
-            max_bytes: 256 << 10,
-            long_documents: LongDocuments::default(),
+            preset: Preset::default(),
+            steps: None,
+            repair: repair::Config::default(),
+            length: LengthConfig::default(),
+            language: language::Config::default(),
+            gopher_quality: gopher_quality::Config::default(),
+            gopher_repetition: gopher_repetition::Config::default(),
+            c4: c4::Config::default(),
+            fineweb: fineweb::Config::default(),
+            code: code::Config::default(),
+            redact: redact::Config::default(),
+            decontaminate: decontaminate::Config::default(),
+            repeated: repeated::Config::default(),
+            near_duplicates: minhash::Config::default(),
+            mix: mix::Config::default(),
             validation: 0.02,
             test: 0.02,
             shard_bytes: 64 << 20,
@@ -89,9 +181,97 @@ impl Default for Config {
     }
 }
 
+impl Default for LengthConfig {
+    fn default() -> Self {
+        Self { min_bytes: 64, max_bytes: 256 << 10, long: LongDocuments::default() }
+    }
+}
+
 impl Default for TokenizerConfig {
     fn default() -> Self {
-        Self { file: None, vocab_size: 4096, pattern: Pattern::default(), train_bytes: 32 << 20 }
+        Self {
+            file: None,
+            kind: Kind::default(),
+            vocab_size: 4096,
+            pattern: tokenizer::Pattern::default(),
+            special_tokens: Vec::new(),
+            train_bytes: 32 << 20,
+        }
+    }
+}
+
+impl Step {
+    /// Every step, in an order that makes sense.
+    pub const ALL: [Self; 13] = [
+        Self::Repair,
+        Self::Length,
+        Self::Language,
+        Self::GopherRepetition,
+        Self::GopherQuality,
+        Self::C4,
+        Self::Fineweb,
+        Self::Code,
+        Self::Redact,
+        Self::Decontaminate,
+        Self::Repeated,
+        Self::ExactDuplicates,
+        Self::NearDuplicates,
+    ];
+
+    /// Returns the name in the configuration, in counts and in signals.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Repair => "repair",
+            Self::Length => "length",
+            Self::Language => "language",
+            Self::GopherQuality => "gopher_quality",
+            Self::GopherRepetition => "gopher_repetition",
+            Self::C4 => "c4",
+            Self::Fineweb => "fineweb",
+            Self::Code => "code",
+            Self::Redact => "redact",
+            Self::Decontaminate => "decontaminate",
+            Self::Repeated => "repeated",
+            Self::ExactDuplicates => "exact_duplicates",
+            Self::NearDuplicates => "near_duplicates",
+        }
+    }
+
+    /// Returns what to change for documents that this step dropped to stay.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::Repair => "set preprocess.repair.invalid_utf8 = \"repair\"",
+            Self::Length => "see preprocess.length.min_bytes, max_bytes and long = \"cut\"",
+            Self::ExactDuplicates | Self::NearDuplicates => "collect other documents",
+            Self::Language => "see preprocess.language.keep and threshold",
+            Self::Decontaminate => "see preprocess.decontaminate.sets",
+            _ => "see its thresholds, or take it out of preprocess.steps",
+        }
+    }
+}
+
+impl Preset {
+    /// Returns the steps of the preset.
+    pub fn steps(self) -> Vec<Step> {
+        use Step::{
+            C4, Code, ExactDuplicates, Fineweb, GopherQuality, GopherRepetition, Length, NearDuplicates, Redact, Repair,
+        };
+        match self {
+            Self::None => vec![Repair, Length, ExactDuplicates],
+            Self::Web => vec![
+                Repair,
+                Length,
+                GopherRepetition,
+                GopherQuality,
+                C4,
+                Fineweb,
+                Redact,
+                ExactDuplicates,
+                NearDuplicates,
+            ],
+            Self::Code => vec![Repair, Length, Code, Redact, ExactDuplicates, NearDuplicates],
+            Self::Chat => vec![Repair, Redact, ExactDuplicates],
+        }
     }
 }
 
@@ -102,18 +282,41 @@ const MOST_TRAIN_BYTES: u64 = 1 << 30;
 const MOST_VOCAB_SIZE: usize = 1 << 20;
 
 impl Config {
+    /// Returns the steps in their order.
+    pub fn steps(&self) -> Vec<Step> {
+        self.steps.clone().unwrap_or_else(|| self.preset.steps())
+    }
+
+    /// Returns the rules of C4, as the preset has them where nothing is said.
+    pub(crate) fn c4(&self) -> c4::Config {
+        let by_preset = self.preset != Preset::Web;
+        let drop_unterminated_lines = self.c4.drop_unterminated_lines.or(Some(by_preset));
+        c4::Config { drop_unterminated_lines, ..self.c4.clone() }
+    }
+
     /// Checks the values.
     ///
     /// # Errors
     /// [`Error::Config`] with the key of the first that makes no sense.
     pub fn validate(&self) -> Result<(), Error> {
-        let fail = |key, problem| Err(Error::Config { key, problem });
-        if self.min_bytes == 0 {
-            return fail("preprocess.min_bytes", "is 0; an empty document has no tokens, so 1 is the least".to_owned());
+        let fail = |key: &str, problem: String| Err(Error::Config { key: key.to_owned(), problem });
+        let mut seen = BTreeSet::new();
+        let steps = self.steps();
+        if let Some(twice) = steps.iter().find(|step| !seen.insert(**step)) {
+            return fail("preprocess.steps", format!("names `{}` twice; a step is done once", twice.name()));
         }
-        if self.max_bytes < self.min_bytes {
-            let problem = format!("is {}, less than preprocess.min_bytes = {}", self.max_bytes, self.min_bytes);
-            return fail("preprocess.max_bytes", problem);
+        let compares = |step: &Step| matches!(step, Step::Repeated | Step::ExactDuplicates | Step::NearDuplicates);
+        let place = |wanted: &dyn Fn(&Step) -> bool| steps.iter().position(wanted);
+        if self.length.long == LongDocuments::Cut
+            && let (Some(length), Some(comparing)) = (place(&|step| *step == Step::Length), place(&compares))
+            && comparing < length
+        {
+            let problem =
+                format!("has `length`, which cuts documents, after `{}`: put it first", steps[comparing].name());
+            return fail("preprocess.steps", problem);
+        }
+        for step in &steps {
+            self.validate_step(*step)?;
         }
         for (key, share) in [("preprocess.validation", self.validation), ("preprocess.test", self.test)] {
             if !(share > 0.0 && share < 1.0) {
@@ -128,46 +331,144 @@ impl Config {
         if self.shard_bytes == 0 {
             return fail("preprocess.shard_bytes", "is 0".to_owned());
         }
-        if self.tokenizer.file.is_some() {
+        self.mix.validate().map_err(|e| in_table("mix", &e))?;
+        self.tokenizer.validate()
+    }
+
+    fn validate_step(&self, step: Step) -> Result<(), Error> {
+        let checked = match step {
+            Step::Length => return self.length.validate(),
+            Step::Repair | Step::ExactDuplicates => Ok(()),
+            Step::Language => self.language.validate(),
+            Step::GopherQuality => self.gopher_quality.validate(),
+            Step::GopherRepetition => self.gopher_repetition.validate(),
+            Step::C4 => self.c4.validate(),
+            Step::Fineweb => self.fineweb.validate(),
+            Step::Code => self.code.validate(),
+            Step::Redact => self.redact.validate(),
+            Step::Decontaminate if self.decontaminate.sets.is_empty() => {
+                Err("sets: missing: name the files of the evaluation sets".to_owned())
+            }
+            Step::Decontaminate => self.decontaminate.validate(),
+            Step::Repeated => return Ok(self.repeated.validate()?),
+            Step::NearDuplicates => return Ok(self.near_duplicates.validate()?),
+        };
+        checked.map_err(|problem| in_table(step.name(), &problem))
+    }
+
+    /// Returns the configuration as JSON, less what cannot change the output: parameters of steps that are not taken,
+    /// and how a tokenizer would be trained where one is given.
+    pub fn fingerprint_value(&self) -> Value {
+        let mut value = json!(self);
+        let steps = self.steps();
+        if let Some(table) = value.as_object_mut() {
+            let idle = Step::ALL.iter().filter(|step| !steps.contains(step));
+            idle.for_each(|step| drop(table.shift_remove(step.name())));
+            if steps.contains(&Step::C4) {
+                table.insert(Step::C4.name().to_owned(), json!(self.c4()));
+            }
+            table.shift_remove("preset");
+            table.insert("steps".to_owned(), json!(steps));
+            if self.mix == mix::Config::default() {
+                table.shift_remove("mix");
+            }
+        }
+        if let Some(file) = &self.tokenizer.file {
+            value["tokenizer"] = json!({ "file": file });
+        }
+        value
+    }
+
+    /// Returns the configuration with `overrides` (`("gopher_quality.min_words", 30)`) laid over it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a key that does not exist or a value of another type.
+    pub fn with(&self, overrides: &[(String, Value)]) -> Result<Self, Error> {
+        let mut value = json!(self);
+        for (key, new) in overrides {
+            let problem =
+                |problem: &str| Error::Config { key: format!("preprocess.{key}"), problem: problem.to_owned() };
+            let mut at = &mut value;
+            for part in key.split('.') {
+                at = at
+                    .as_object_mut()
+                    .and_then(|table: &mut Map<String, Value>| table.get_mut(part))
+                    .ok_or_else(|| problem("is no key"))?;
+            }
+            *at = new.clone();
+        }
+        serde_json::from_value(value).map_err(|e| Error::Config {
+            key: "preprocess".to_owned(),
+            problem: format!("does not take the new value: {e}"),
+        })
+    }
+}
+
+impl LengthConfig {
+    fn validate(&self) -> Result<(), Error> {
+        let fail = |key: &str, problem| Err(Error::Config { key: key.to_owned(), problem });
+        if self.min_bytes == 0 {
+            let problem = "is 0; an empty document has no tokens, so 1 is the least".to_owned();
+            return fail("preprocess.length.min_bytes", problem);
+        }
+        if self.max_bytes < self.min_bytes {
+            let problem = format!("is {}, less than preprocess.length.min_bytes = {}", self.max_bytes, self.min_bytes);
+            return fail("preprocess.length.max_bytes", problem);
+        }
+        Ok(())
+    }
+}
+
+impl TokenizerConfig {
+    fn validate(&self) -> Result<(), Error> {
+        let fail = |key: &str, problem| Err(Error::Config { key: key.to_owned(), problem });
+        if self.file.is_some() {
             return Ok(());
         }
-        let vocab_size = self.tokenizer.vocab_size;
-        if !(MINIMUM_VOCAB_SIZE..=MOST_VOCAB_SIZE).contains(&vocab_size) {
+        // What the other kinds need depends on the text.
+        let least = if self.kind == Kind::Bpe { MINIMUM_VOCAB_SIZE + self.special_tokens.len() } else { 1 };
+        let vocab_size = self.vocab_size;
+        if !(least..=MOST_VOCAB_SIZE).contains(&vocab_size) {
             let problem = format!(
-                "is {vocab_size}, and must lie between {MINIMUM_VOCAB_SIZE} (256 bytes and the special tokens) and \
-                 {MOST_VOCAB_SIZE}"
+                "is {vocab_size}, and must lie between {least} (the least that can write any text, special tokens \
+                 included) and {MOST_VOCAB_SIZE}"
             );
             return fail("preprocess.tokenizer.vocab_size", problem);
         }
-        let train_bytes = self.tokenizer.train_bytes;
+        let train_bytes = self.train_bytes;
         if !(1..=MOST_TRAIN_BYTES).contains(&train_bytes) {
             let problem = format!("is {train_bytes}, and must lie between 1 and {MOST_TRAIN_BYTES}");
             return fail("preprocess.tokenizer.train_bytes", problem);
         }
         Ok(())
     }
-
-    /// Returns the configuration as JSON, less what cannot change the output: how a tokenizer would be trained, where
-    /// one is given.
-    pub fn fingerprint_value(&self) -> Value {
-        let mut value = serde_json::json!(self);
-        if let Some(file) = &self.tokenizer.file {
-            value["tokenizer"] = serde_json::json!({ "file": file });
-        }
-        value
-    }
 }
 
-/// Returns the digests of what this stage reads beside the corpus, by name: a given `tokenizer.json`.
+/// Returns the error of a table's check, whose text begins with the key inside the table.
+fn in_table(table: &str, problem: &str) -> Error {
+    let (key, problem) = problem.split_once([' ', ':']).unwrap_or((problem, ""));
+    Error::Config { key: format!("preprocess.{table}.{key}"), problem: problem.trim_start_matches(' ').to_owned() }
+}
+
+/// Returns the digests of what this stage reads beside the corpus, by name: a given `tokenizer.json`, and the evaluation
+/// sets to keep out.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When one cannot be read.
 pub fn inputs(config: &Config, context: &Context) -> Result<BTreeMap<String, Digest>, Error> {
-    let Some(file) = &config.tokenizer.file else {
-        return Ok(BTreeMap::new());
+    let mut inputs = BTreeMap::new();
+    let mut add = |what: &str, file: &PathBuf| {
+        let (digest, _) = Digest::of_file(&context.base.join(file))?;
+        inputs.insert(format!("{what} {}", file.display()), digest);
+        Ok::<(), Error>(())
     };
-    let (digest, _) = Digest::of_file(&context.base.join(file))?;
-    Ok([(format!("tokenizer {}", file.display()), digest)].into())
+    if let Some(file) = &config.tokenizer.file {
+        add("tokenizer", file)?;
+    }
+    if config.steps().contains(&Step::Decontaminate) {
+        config.decontaminate.sets.iter().try_for_each(|file| add("evaluation set", file))?;
+    }
+    Ok(inputs)
 }
 
 #[cfg(test)]
@@ -182,11 +483,32 @@ mod tests {
     #[test]
     fn values_are_checked_and_named() {
         check("{}", Ok(()));
+        for preset in ["none", "web", "code", "chat"] {
+            check(&format!(r#"{{"preset": "{preset}"}}"#), Ok(()));
+        }
+        check(r#"{"steps": []}"#, Ok(()));
         check(
-            r#"{"min_bytes": 0}"#,
-            Err("preprocess.min_bytes is 0; an empty document has no tokens, so 1 is the least"),
+            r#"{"length": {"min_bytes": 0}}"#,
+            Err("preprocess.length.min_bytes is 0; an empty document has no tokens, so 1 is the least"),
         );
-        check(r#"{"max_bytes": 10}"#, Err("preprocess.max_bytes is 10, less than preprocess.min_bytes = 64"));
+        check(
+            r#"{"length": {"max_bytes": 10}}"#,
+            Err("preprocess.length.max_bytes is 10, less than preprocess.length.min_bytes = 64"),
+        );
+        check(r#"{"steps": ["repair", "repair"]}"#, Err("preprocess.steps names `repair` twice; a step is done once"));
+        check(
+            r#"{"steps": ["exact_duplicates", "length"], "length": {"long": "cut"}}"#,
+            Err("preprocess.steps has `length`, which cuts documents, after `exact_duplicates`: put it first"),
+        );
+        check(
+            r#"{"steps": ["decontaminate"]}"#,
+            Err("preprocess.decontaminate.sets missing: name the files of the evaluation sets"),
+        );
+        check(
+            r#"{"steps": ["near_duplicates"], "near_duplicates": {"bands": 0}}"#,
+            Err("preprocess.near_duplicates.bands must be from 1 to 256"),
+        );
+        check(r#"{"near_duplicates": {"bands": 0}}"#, Ok(()));
         check(r#"{"test": 0.0}"#, Err("preprocess.test is 0, and must lie between 0 and 1: a share of the documents"));
         check(
             r#"{"validation": 0.5, "test": 0.5}"#,
@@ -194,8 +516,9 @@ mod tests {
         );
         check(
             r#"{"tokenizer": {"vocab_size": 258}}"#,
-            Err("preprocess.tokenizer.vocab_size is 258, and must lie between 259 (256 bytes and the special tokens) \
-                 and 1048576"),
+            Err(
+                "preprocess.tokenizer.vocab_size is 258, and must lie between 259 (the least that can write any text,                  special tokens included) and 1048576",
+            ),
         );
         check(
             r#"{"tokenizer": {"train_bytes": 0}}"#,
@@ -205,17 +528,28 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_leaves_out_what_a_given_tokenizer_makes_idle() {
-        let given = |vocab_size| Config {
-            tokenizer: TokenizerConfig { file: Some("t.json".into()), vocab_size, ..TokenizerConfig::default() },
-            ..Config::default()
-        };
-        assert_eq!(given(1000).fingerprint_value(), given(2000).fingerprint_value());
-        let trained = |vocab_size| Config {
-            tokenizer: TokenizerConfig { vocab_size, ..TokenizerConfig::default() },
-            ..Config::default()
-        };
-        assert_ne!(trained(1000).fingerprint_value(), trained(2000).fingerprint_value());
-        assert_eq!(serde_json::from_value::<Config>(trained(7).fingerprint_value()).unwrap(), trained(7));
+    fn the_fingerprint_leaves_out_what_decides_nothing() {
+        let value = |json: &str| serde_json::from_str::<Config>(json).unwrap().fingerprint_value();
+        assert_eq!(value("{}"), value(r#"{"gopher_quality": {"min_words": 3}}"#));
+        assert_eq!(value(r#"{"preset": "none"}"#), value(r#"{"steps": ["repair", "length", "exact_duplicates"]}"#));
+        assert_ne!(value("{}"), value(r#"{"length": {"min_bytes": 3}}"#));
+        assert_ne!(value("{}"), value(r#"{"preset": "chat"}"#));
+        // What a preset says of C4 is written down.
+        let web = value(r#"{"preset": "web"}"#);
+        assert_eq!(web["c4"]["drop_unterminated_lines"], false);
+        assert_eq!(value(r#"{"steps": ["c4"]}"#)["c4"]["drop_unterminated_lines"], true);
+        assert_eq!(serde_json::from_value::<Config>(web.clone()).unwrap().fingerprint_value(), web);
+        let given =
+            |vocab_size: usize| value(&format!(r#"{{"tokenizer": {{"file": "t.json", "vocab_size": {vocab_size}}}}}"#));
+        assert_eq!(given(1000), given(2000));
+        assert_ne!(value(r#"{"tokenizer": {"vocab_size": 1000}}"#), value(r#"{"tokenizer": {"vocab_size": 2000}}"#));
+    }
+
+    #[test]
+    fn thresholds_are_overridden_by_key() {
+        let with = |key: &str, new: Value| Config::default().with(&[(key.to_owned(), new)]);
+        assert_eq!(with("length.min_bytes", json!(5)).unwrap().length.min_bytes, 5);
+        assert_eq!(with("length.min_byte", json!(5)).unwrap_err().to_string(), "preprocess.length.min_byte is no key");
+        assert!(with("length.min_bytes", json!("x")).unwrap_err().to_string().starts_with("preprocess does not take"));
     }
 }

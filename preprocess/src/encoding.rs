@@ -1,44 +1,56 @@
 //! The tokenizer, and the shards it makes.
+//!
+//! Documents come in the corpus's order and leave in a shuffled one. Each file of the corpus becomes a *run*: its
+//! documents' tokens, sorted by the order they shall have; then all runs are merged. Only one run's tokens are in memory.
 
-use std::ops::Range;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use artifact::{Context, Unsealed};
+use artifact::{Context, Digest, Unsealed, file};
 use rayon::prelude::*;
-use tokenizer::shard::{Writer, Written};
-use tokenizer::{Tokenizer, TrainConfig};
+use tokenizer::shard::{self, Written};
+use tokenizer::{Encoder, Tokenizer, TrainConfig};
 
-use crate::corpus::Collection;
+use crate::documents::Documents;
+use crate::record::Body;
 use crate::selection::Split;
-use crate::{Config, Error};
+use crate::spool;
+use crate::{Config, Error, mix};
 
-/// How much text is encoded between two looks at whether to stop; it bounds the tokens in memory too.
+/// How much text is encoded between two looks at whether to stop.
 const BATCH_BYTES: u64 = 8 << 20;
 
 /// How often a pair of tokens must occur to become one: once would be a name for a single place.
 const MIN_FREQUENCY: u64 = 2;
 
 /// Reads the given tokenizer, or trains one on the train split.
-pub(crate) fn tokenizer(config: &Config, collection: &Collection, context: &Context) -> Result<Tokenizer, Error> {
+pub(crate) fn tokenizer(config: &Config, documents: &Documents, context: &Context) -> Result<Tokenizer, Error> {
     if let Some(file) = &config.tokenizer.file {
         let path = context.base.join(file);
         let tokenizer = Tokenizer::from_file(&path)?;
         return if tokenizer.end_of_text().is_some() { Ok(tokenizer) } else { Err(Error::NoEndOfText { path }) };
     }
-    let sample = sample(collection, config.tokenizer.train_bytes);
+    let sample = sample(config, documents, context)?;
     let total = sample.iter().map(|text| text.len() as u64).sum();
     context.progress.begin("training the tokenizer", total, "bytes");
     let mut done = 0;
-    let documents = sample.into_iter().take_while(|text| {
+    let texts = sample.iter().take_while(|text| {
         done += text.len() as u64;
         context.progress.position(done);
         !context.cancel.is_requested()
     });
     let train = TrainConfig {
+        kind: config.tokenizer.kind,
         vocab_size: config.tokenizer.vocab_size,
         pattern: config.tokenizer.pattern,
+        special_tokens: config.tokenizer.special_tokens.clone(),
         min_frequency: MIN_FREQUENCY,
     };
-    let tokenizer = Tokenizer::train(&train, documents)?;
+    let tokenizer = Tokenizer::train(&train, texts)?;
     if context.cancel.is_requested() {
         return Err(Error::Interrupted);
     }
@@ -50,77 +62,303 @@ pub(crate) fn tokenizer(config: &Config, collection: &Collection, context: &Cont
     Ok(tokenizer)
 }
 
-/// Returns the documents of the train split, in the order of their digests, up to `train_bytes`; one at the least.
-fn sample(collection: &Collection, train_bytes: u64) -> Vec<&str> {
+/// Returns the texts of the train split in the order of their digests, up to `train_bytes`; one at the least.
+fn sample(config: &Config, documents: &Documents, context: &Context) -> Result<Vec<String>, Error> {
+    // The largest digest of the sample so far is on top: what does not fit any more goes first.
+    let mut chosen: BinaryHeap<(Digest, u64, usize, usize)> = BinaryHeap::new();
     let mut bytes = 0;
-    let mut sample = Vec::new();
-    for i in collection.order(Split::Train) {
-        let entry = &collection.entries[i];
-        bytes += entry.bytes;
-        if bytes > train_bytes && !sample.is_empty() {
-            break;
+    for file in 0..documents.files() {
+        if context.cancel.is_requested() {
+            return Err(Error::Interrupted);
         }
-        sample.push(entry.text.as_str());
+        for (at, entry) in documents.index(file)?.iter().enumerate() {
+            if documents.split(config, file, at, entry) != Some(Split::Train) {
+                continue;
+            }
+            chosen.push((entry.digest, entry.text_bytes, file, at));
+            bytes += entry.text_bytes;
+            while bytes > config.tokenizer.train_bytes && chosen.len() > 1 {
+                bytes -= chosen.pop().map_or(0, |(_, bytes, ..)| bytes);
+            }
+        }
     }
-    sample
+    let mut places: Vec<(Digest, usize, usize)> =
+        chosen.into_iter().map(|(digest, _, file, at)| (digest, file, at)).collect();
+    places.sort_unstable();
+    let text = |(_, file, at): &(Digest, usize, usize)| Ok(documents.body(*file, *at)?.text().into_owned());
+    places.iter().map(text).collect()
 }
 
-/// Writes the shards of every split and notes each document's tokens.
+/// What encoding gave.
+pub(crate) struct Encoded {
+    /// What was written, by split.
+    pub written: Vec<(Split, Written)>,
+    /// The folder with how many tokens each document of a file has ([`token_counts`]).
+    pub folder: PathBuf,
+}
+
+/// Writes the shards of every split.
 pub(crate) fn encode(
     config: &Config,
     tokenizer: &Tokenizer,
-    collection: &mut Collection,
+    documents: &Documents,
+    plan: Option<&mix::Plan>,
     out: &Unsealed,
     context: &Context,
-) -> Result<Vec<(Split, Written)>, Error> {
-    let end_of_text = tokenizer.end_of_text();
-    let orders = Split::ALL.map(|split| (split, collection.order(split)));
-    let total = orders.iter().flat_map(|(_, order)| order).map(|i| collection.entries[*i].bytes).sum();
+) -> Result<Encoded, Error> {
+    let total = (0..documents.files()).map(|file| documents.spool(file).text_bytes()).sum();
     context.progress.begin("encoding", total, "bytes");
+    // Another tokenizer, another folder: what was encoded before an interruption is used again.
+    let folder = documents.work().join(format!("encoded-{}", tokenizer.digest().short()));
+    file::create_folder(&folder)?;
+    let encoders = Mutex::new(Vec::new());
+    let run = Run { config, tokenizer, documents, plan, encoders: &encoders, seed: context.seed };
     let mut done = 0;
+    for file in 0..documents.files() {
+        run.write(file, &folder, context, done)?;
+        done += documents.spool(file).text_bytes();
+        context.progress.position(done);
+    }
+    context.progress.begin("shuffling", 0, "documents");
     let mut written = Vec::new();
-    for (split, order) in orders {
-        let mut writer = Writer::new(out.folder(), split.name(), tokenizer, config.shard_bytes);
-        for batch in batches(collection, &order) {
+    for split in Split::ALL {
+        written.push((split, merge(&run, split, &folder, out, context)?));
+    }
+    Ok(Encoded { written, folder })
+}
+
+/// What a run is made with.
+struct Run<'a> {
+    config: &'a Config,
+    tokenizer: &'a Tokenizer,
+    documents: &'a Documents,
+    plan: Option<&'a mix::Plan>,
+    /// Encoders remember words, so they are handed on from batch to batch.
+    encoders: &'a Mutex<Vec<Encoder<'a>>>,
+    seed: u64,
+}
+
+/// The tokens of a document, its end included.
+struct Tokens {
+    ids: Vec<u32>,
+    /// Where there is one: which of them count.
+    loss_mask: Option<Vec<bool>>,
+}
+
+/// A document in a run.
+struct Place {
+    key: [u8; 16],
+    split: Split,
+    at: usize,
+}
+
+impl Run<'_> {
+    fn write(&self, file: usize, folder: &Path, context: &Context, done: u64) -> Result<(), Error> {
+        let finished = folder.join(format!("{file:05}"));
+        if finished.is_dir() {
+            return Ok(());
+        }
+        let index = self.documents.index(file)?;
+        let mut tokens: Vec<Tokens> = Vec::with_capacity(index.len());
+        let mut bytes = 0;
+        for range in spool::runs(&index, BATCH_BYTES) {
             if context.cancel.is_requested() {
                 return Err(Error::Interrupted);
             }
-            let batch = &order[batch];
-            // Parallel, but in order: what is written depends on the documents alone.
-            let encoded: Vec<Vec<u32>> = batch
-                .par_iter()
-                .map_init(
-                    || tokenizer.encoder(),
-                    |encoder, i| {
-                        let mut ids = encoder.encode(&collection.entries[*i].text)?;
-                        ids.extend(end_of_text);
-                        Ok(ids)
-                    },
-                )
-                .collect::<Result<_, tokenizer::Error>>()?;
-            for (i, ids) in batch.iter().zip(encoded) {
-                let entry = &mut collection.entries[*i];
-                entry.tokens = ids.len() as u64;
-                writer.push(&ids, entry.bytes)?;
-                done += entry.bytes;
-            }
-            context.progress.position(done);
+            let entries = &index[range.clone()];
+            let bodies = self.documents.spool(file).bodies(entries)?;
+            let encoded: Vec<Vec<Tokens>> = bodies
+                .par_chunks(16)
+                .map(|bodies| {
+                    let taken = self.encoders.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                    let mut encoder = taken.unwrap_or_else(|| self.tokenizer.encoder());
+                    let encoded = bodies.iter().map(|body| self.encode(&mut encoder, body)).collect();
+                    self.encoders.lock().unwrap_or_else(PoisonError::into_inner).push(encoder);
+                    encoded
+                })
+                .collect::<Result<_, Error>>()?;
+            tokens.extend(encoded.into_iter().flatten());
+            bytes += entries.iter().map(|entry| entry.length).sum::<u64>();
+            context.progress.position(done + bytes);
         }
-        written.push((split, writer.finish()?));
+        let sources = if self.plan.is_some() { self.documents.texts(file, "source")? } else { Vec::new() };
+        let mut places = Vec::new();
+        for (at, entry) in index.iter().enumerate() {
+            let Some(split) = self.documents.split(self.config, file, at, entry) else { continue };
+            let copies = match self.plan {
+                Some(plan) if split == Split::Train => plan.copies(&sources[at], entry.digest.as_bytes()),
+                _ => 1,
+            };
+            let place = |copy| Place { key: mix::order_key(self.seed, entry.digest.as_bytes(), copy), split, at };
+            places.extend((0..copies).map(place));
+        }
+        places.sort_unstable_by_key(|place| (place.split, place.key));
+        let temporary = folder.join(format!("{file:05}.unfinished"));
+        if temporary.exists() {
+            fs::remove_dir_all(&temporary).map_err(|e| artifact::Error::io("remove", &temporary, e))?;
+        }
+        file::create_folder(&temporary)?;
+        for split in Split::ALL {
+            let path = temporary.join(split.name());
+            let places = places.iter().filter(|place| place.split == split);
+            let write = || {
+                let mut to = BufWriter::with_capacity(1 << 18, File::create(&path)?);
+                for place in places {
+                    write_document(&mut to, place.key, &tokens[place.at], index[place.at].text_bytes)?;
+                }
+                to.flush()?;
+                to.get_ref().sync_all()
+            };
+            write().map_err(|e| artifact::Error::io("write", &path, e))?;
+        }
+        let counts: Vec<u8> = tokens.iter().flat_map(|tokens| (tokens.ids.len() as u64).to_le_bytes()).collect();
+        let path = temporary.join(COUNTS);
+        fs::write(&path, counts).map_err(|e| artifact::Error::io("write", &path, e))?;
+        fs::rename(&temporary, &finished).map_err(|e| artifact::Error::io("rename", &temporary, e))?;
+        Ok(file::sync_folder(folder)?)
     }
-    Ok(written)
+
+    fn encode(&self, encoder: &mut Encoder<'_>, body: &Body) -> Result<Tokens, Error> {
+        let (mut ids, mut loss_mask) = match body {
+            Body::Text(text) => (encoder.encode(text)?, None),
+            Body::Chat(messages) => {
+                let chat = encoder.encode_chat(messages)?;
+                (chat.ids, Some(chat.loss_mask))
+            }
+        };
+        let before = ids.len();
+        ids.extend(self.tokenizer.end_of_text());
+        // After the last answer comes the end, and a model shall learn to stop there.
+        loss_mask.iter_mut().for_each(|mask| mask.extend(std::iter::repeat_n(true, ids.len() - before)));
+        Ok(Tokens { ids, loss_mask })
+    }
 }
 
-/// Returns `order` in runs of about [`BATCH_BYTES`].
-fn batches(collection: &Collection, order: &[usize]) -> Vec<Range<usize>> {
-    let mut batches = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (at, i) in order.iter().enumerate() {
-        bytes += collection.entries[*i].bytes;
-        if bytes >= BATCH_BYTES || at + 1 == order.len() {
-            batches.push(start..at + 1);
-            (start, bytes) = (at + 1, 0);
-        }
+const COUNTS: &str = "counts";
+
+/// Returns how many tokens each document of a file has, its end included.
+pub(crate) fn token_counts(folder: &Path, file: usize) -> Result<Vec<u64>, Error> {
+    let path = folder.join(format!("{file:05}")).join(COUNTS);
+    let bytes = fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
+    Ok(bytes.as_chunks().0.iter().map(|count| u64::from_le_bytes(*count)).collect())
+}
+
+/// Writes a document of a run: key, lengths, tokens, mask.
+fn write_document(to: &mut impl Write, key: [u8; 16], tokens: &Tokens, text_bytes: u64) -> std::io::Result<()> {
+    to.write_all(&key)?;
+    to.write_all(&text_bytes.to_le_bytes())?;
+    to.write_all(&(tokens.ids.len() as u64).to_le_bytes())?;
+    to.write_all(&[u8::from(tokens.loss_mask.is_some())])?;
+    for id in &tokens.ids {
+        to.write_all(&id.to_le_bytes())?;
     }
-    batches
+    let mask: Vec<u8> = tokens.loss_mask.iter().flatten().map(|counts| u8::from(*counts)).collect();
+    to.write_all(&mask)
+}
+
+/// A run that is being merged.
+struct RunReader {
+    from: BufReader<File>,
+    path: PathBuf,
+}
+
+/// The first document that a run still has.
+struct Head {
+    key: [u8; 16],
+    text_bytes: u64,
+    tokens: Tokens,
+}
+
+impl RunReader {
+    fn open(path: PathBuf) -> Result<Self, Error> {
+        let file = File::open(&path).map_err(|e| artifact::Error::io("open", &path, e))?;
+        Ok(Self { from: BufReader::with_capacity(1 << 16, file), path })
+    }
+
+    fn next(&mut self) -> Result<Option<Head>, Error> {
+        let mut key = [0; 16];
+        match self.from.read_exact(&mut key) {
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read.map_err(|e| artifact::Error::io("read", &self.path, e))?,
+        }
+        let read = |from: &mut BufReader<File>| {
+            let mut number = [0; 8];
+            from.read_exact(&mut number)?;
+            let text_bytes = u64::from_le_bytes(number);
+            from.read_exact(&mut number)?;
+            let length = u64::from_le_bytes(number) as usize;
+            let mut masked = [0];
+            from.read_exact(&mut masked)?;
+            let mut bytes = vec![0; 4 * length];
+            from.read_exact(&mut bytes)?;
+            let ids = bytes.as_chunks().0.iter().map(|id| u32::from_le_bytes(*id)).collect();
+            let mut mask = vec![0; if masked[0] == 0 { 0 } else { length }];
+            from.read_exact(&mut mask)?;
+            let loss_mask = (masked[0] != 0).then(|| mask.iter().map(|counts| *counts != 0).collect());
+            Ok(Head { key, text_bytes, tokens: Tokens { ids, loss_mask } })
+        };
+        let head = read(&mut self.from).map_err(|e: std::io::Error| artifact::Error::io("read", &self.path, e))?;
+        Ok(Some(head))
+    }
+}
+
+/// Runs that are open at the same time: systems allow some hundreds of files.
+const MOST_OPEN_RUNS: usize = 256;
+
+/// Merges the runs of one split into its shards.
+fn merge(run: &Run<'_>, split: Split, folder: &Path, out: &Unsealed, context: &Context) -> Result<Written, Error> {
+    let files = run.documents.files();
+    let mut runs: Vec<PathBuf> = (0..files).map(|file| folder.join(format!("{file:05}")).join(split.name())).collect();
+    for round in 0.. {
+        if runs.len() <= MOST_OPEN_RUNS {
+            break;
+        }
+        let mut fewer = Vec::new();
+        for (number, group) in runs.chunks(MOST_OPEN_RUNS).enumerate() {
+            let path = folder.join(format!("merged-{}-{round}-{number}", split.name()));
+            let failed = |e| artifact::Error::io("write", &path, e);
+            let mut to = BufWriter::with_capacity(1 << 18, File::create(&path).map_err(failed)?);
+            merge_runs(group, context, &mut |head| {
+                Ok(write_document(&mut to, head.key, &head.tokens, head.text_bytes).map_err(failed)?)
+            })?;
+            to.flush().map_err(failed)?;
+            fewer.push(path);
+        }
+        runs = fewer;
+    }
+    let mut writer = shard::Writer::new(out.folder(), split.name(), run.tokenizer, run.config.shard_bytes);
+    // A shard has a mask for all of its documents or for none.
+    let masked = run.documents.has_chats();
+    merge_runs(&runs, context, &mut |Head { tokens, text_bytes, .. }| {
+        if masked {
+            let mask = tokens.loss_mask.unwrap_or_else(|| vec![true; tokens.ids.len()]);
+            writer.push_masked(&tokens.ids, &mask, text_bytes)?;
+        } else {
+            writer.push(&tokens.ids, text_bytes)?;
+        }
+        Ok(())
+    })?;
+    Ok(writer.finish()?)
+}
+
+/// Hands the documents of sorted runs to `each`, in the order of their keys.
+fn merge_runs(
+    paths: &[PathBuf],
+    context: &Context,
+    each: &mut dyn FnMut(Head) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut runs = paths.iter().map(|path| RunReader::open(path.clone())).collect::<Result<Vec<_>, Error>>()?;
+    let mut heads: Vec<Option<Head>> = runs.iter_mut().map(RunReader::next).collect::<Result<_, Error>>()?;
+    let key = |head: &Option<Head>, run: usize| head.as_ref().map(|head| Reverse((head.key, run)));
+    let mut queue: BinaryHeap<Reverse<([u8; 16], usize)>> =
+        heads.iter().enumerate().filter_map(|(run, head)| key(head, run)).collect();
+    while let Some(Reverse((_, run))) = queue.pop() {
+        if context.cancel.is_requested() {
+            return Err(Error::Interrupted);
+        }
+        heads[run].take().map(&mut *each).transpose()?;
+        heads[run] = runs[run].next()?;
+        queue.extend(key(&heads[run], run));
+    }
+    Ok(())
 }

@@ -4,43 +4,44 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use artifact::{Digest, Outcome, file};
+use polars::prelude::{DataFrame, DataType, PolarsResult};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokenizer::Tokenizer;
 use tokenizer::shard::Written;
 
-use crate::corpus::{Collection, Entry};
-use crate::selection::{Fate, Reason, Split};
-use crate::{Config, Error, InvalidUtf8, LongDocuments};
+use crate::config::Step;
+use crate::selection::Split;
+use crate::signals::Fate;
+use crate::{Config, Error};
 
 /// What `report.json` holds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     documents_in: u64,
     bytes_in: u64,
-    /// Documents and clean bytes kept.
+    /// Documents and bytes kept, each once.
     documents_out: u64,
     bytes_out: u64,
+    /// Tokens written: more than those of the documents kept where `mix` repeats some.
     tokens: u64,
     bytes_per_token: f64,
-    /// Documents that were not UTF-8, and what was done with them.
-    invalid_utf8: InvalidUtf8Report,
+    /// Documents that were not UTF-8.
+    invalid_utf8: u64,
     /// What each step left, from everything collected to what was kept.
     funnel: Vec<Remaining>,
-    /// What was dropped, by reason.
+    /// What was dropped, by step.
     dropped: BTreeMap<&'static str, Amount>,
-    /// What was kept, by split.
+    /// How many documents fail each criterion, whichever step dropped them first.
+    failed: BTreeMap<String, u64>,
+    /// What the steps that change texts did, over all documents: `repair.mojibake`, `redact.email`, ….
+    changes: BTreeMap<String, u64>,
+    /// What was written, by split.
     splits: Map<String, Value>,
     /// What was kept, by licence and by source.
     licences: BTreeMap<String, Amount>,
     sources: BTreeMap<String, Amount>,
     tokenizer: TokenizerReport,
-}
-
-#[derive(Debug, Serialize)]
-struct InvalidUtf8Report {
-    documents: u64,
-    action: InvalidUtf8,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,7 +51,7 @@ struct Remaining {
     bytes: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 struct Amount {
     documents: u64,
     bytes: u64,
@@ -66,37 +67,85 @@ struct TokenizerReport {
 }
 
 impl Amount {
-    fn add(&mut self, entry: &Entry) {
+    fn add(&mut self, fate: &Fate) {
         self.documents += 1;
-        self.bytes += entry.bytes;
-        self.tokens += entry.tokens;
-    }
-
-    fn of<'e>(entries: impl Iterator<Item = &'e Entry>) -> Self {
-        let mut amount = Self::default();
-        entries.for_each(|entry| amount.add(entry));
-        amount
+        self.bytes += fate.text_bytes;
+        self.tokens += fate.tokens;
     }
 }
 
-impl Report {
-    /// Counts what happened to `collection`.
-    pub(crate) fn new(
-        config: &Config,
-        collection: &Collection,
-        tokenizer: &Tokenizer,
-        written: &[(Split, Written)],
-    ) -> Self {
-        let kept = || collection.entries.iter().filter(|entry| matches!(entry.fate, Fate::Kept(_)));
-        let mut licences: BTreeMap<String, Amount> = BTreeMap::new();
-        let mut sources: BTreeMap<String, Amount> = BTreeMap::new();
-        for entry in kept() {
-            let document = collection.document(entry);
-            licences.entry(document.licence.clone()).or_default().add(entry);
-            sources.entry(document.source.clone()).or_default().add(entry);
+/// The sums, row by row.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    documents_in: u64,
+    bytes_in: u64,
+    invalid_utf8: u64,
+    /// By the number of the step that dropped them; those kept are number 0.
+    by_step: BTreeMap<u16, Amount>,
+    failed: BTreeMap<String, u64>,
+    changes: BTreeMap<String, u64>,
+    licences: BTreeMap<String, Amount>,
+    sources: BTreeMap<String, Amount>,
+}
+
+impl Tally {
+    /// Adds rows of the signals.
+    pub fn add(&mut self, frame: &DataFrame, fates: &[Fate]) -> PolarsResult<()> {
+        let pieces = frame.column("piece")?.u32()?;
+        let bytes_in = frame.column("bytes_in")?.u64()?;
+        let invalid = frame.column("invalid_utf8")?.bool()?;
+        for ((piece, bytes), invalid) in pieces.iter().zip(bytes_in.iter()).zip(invalid.iter()) {
+            if piece == Some(0) {
+                self.documents_in += 1;
+                self.bytes_in += bytes.unwrap_or(0);
+                self.invalid_utf8 += u64::from(invalid == Some(true));
+            }
         }
-        let dropped = |reason| collection.entries.iter().filter(move |entry| entry.fate == Fate::Dropped(reason));
-        let out = Amount::of(kept());
+        let (licences, sources) = (frame.column("licence")?.str()?, frame.column("source")?.str()?);
+        for ((fate, licence), source) in fates.iter().zip(licences.iter()).zip(sources.iter()) {
+            self.by_step.entry(fate.dropped_by).or_default().add(fate);
+            if fate.dropped_by == 0 {
+                self.licences.entry(licence.unwrap_or_default().to_owned()).or_default().add(fate);
+                self.sources.entry(source.unwrap_or_default().to_owned()).or_default().add(fate);
+            }
+        }
+        for column in frame.columns() {
+            let name = column.name().as_str();
+            let Some((step, signal)) = name.split_once('.') else { continue };
+            if signal == "failed" {
+                for criterion in column.str()?.iter().flatten() {
+                    *self.failed.entry(format!("{step}.{criterion}")).or_default() += 1;
+                }
+            } else if CHANGING.iter().any(|known| known.name() == step) && *column.dtype() == DataType::Float64 {
+                let sum: f64 = column.f64()?.iter().flatten().sum();
+                *self.changes.entry(name.to_owned()).or_default() += sum as u64;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The steps whose signals count what they changed.
+const CHANGING: [Step; 3] = [Step::Repair, Step::Redact, Step::Repeated];
+
+impl Report {
+    /// Sums up.
+    pub fn new(config: &Config, tally: Tally, tokenizer: &Tokenizer, written: &[(Split, Written)]) -> Self {
+        let kept = tally.by_step.get(&0).copied().unwrap_or_default();
+        let steps = config.steps();
+        let numbered = || (1_u16..).zip(steps.iter());
+        let dropped = |number: u16| tally.by_step.get(&number).copied().unwrap_or_default();
+        let all = tally
+            .by_step
+            .values()
+            .fold((0, 0), |(documents, bytes), amount| (documents + amount.documents, bytes + amount.bytes));
+        let mut funnel = vec![Remaining { step: "collected", documents: tally.documents_in, bytes: tally.bytes_in }];
+        let (mut documents, mut bytes) = all;
+        for (number, step) in numbered() {
+            documents -= dropped(number).documents;
+            bytes -= dropped(number).bytes;
+            funnel.push(Remaining { step: step.name(), documents, bytes });
+        }
         let splits = written.iter().map(|(split, written)| {
             let amounts = json!({
                 "documents": written.documents,
@@ -106,22 +155,22 @@ impl Report {
             });
             (split.name().to_owned(), amounts)
         });
+        let (tokens, text_bytes) = written.iter().fold((0, 0), |sum, (_, w)| (sum.0 + w.tokens, sum.1 + w.text_bytes));
         Self {
-            documents_in: collection.documents.len() as u64,
-            bytes_in: collection.documents.iter().map(|document| document.bytes).sum(),
-            documents_out: out.documents,
-            bytes_out: out.bytes,
-            tokens: out.tokens,
-            bytes_per_token: out.bytes as f64 / out.tokens as f64,
-            invalid_utf8: InvalidUtf8Report {
-                documents: collection.documents.iter().filter(|document| document.invalid_utf8).count() as u64,
-                action: config.invalid_utf8,
-            },
-            funnel: funnel(config, collection),
-            dropped: Reason::ALL.into_iter().map(|reason| (reason.name(), Amount::of(dropped(reason)))).collect(),
+            documents_in: tally.documents_in,
+            bytes_in: tally.bytes_in,
+            documents_out: kept.documents,
+            bytes_out: kept.bytes,
+            tokens,
+            bytes_per_token: text_bytes as f64 / tokens as f64,
+            invalid_utf8: tally.invalid_utf8,
+            funnel,
+            dropped: numbered().map(|(number, step)| (step.name(), dropped(number))).collect(),
+            failed: tally.failed,
+            changes: tally.changes,
             splits: splits.collect(),
-            licences,
-            sources,
+            licences: tally.licences,
+            sources: tally.sources,
             tokenizer: TokenizerReport {
                 vocab_size: tokenizer.vocab_size(),
                 digest: tokenizer.digest(),
@@ -131,22 +180,22 @@ impl Report {
     }
 
     /// Writes the report.
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
         Ok(file::write_atomically(path, format!("{:#}\n", json!(self)).as_bytes())?)
     }
 
     /// Returns what the manifest keeps of it.
-    pub(crate) fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Outcome {
         let mut counts = Map::new();
         let mut count = |key: String, value: Value| counts.insert(key, value);
         count("documents_in".to_owned(), self.documents_in.into());
         count("bytes_in".to_owned(), self.bytes_in.into());
         count("documents_out".to_owned(), self.documents_out.into());
         count("bytes_out".to_owned(), self.bytes_out.into());
-        for reason in Reason::ALL {
-            count(format!("dropped_{}", reason.name()), self.dropped[reason.name()].documents.into());
+        for (step, amount) in &self.dropped {
+            count(format!("dropped_{step}"), amount.documents.into());
         }
-        count("documents_invalid_utf8".to_owned(), self.invalid_utf8.documents.into());
+        count("documents_invalid_utf8".to_owned(), self.invalid_utf8.into());
         for (split, amounts) in &self.splits {
             count(format!("documents_{split}"), amounts["documents"].clone());
             count(format!("tokens_{split}"), amounts["tokens"].clone());
@@ -159,27 +208,8 @@ impl Report {
     }
 }
 
-fn funnel(config: &Config, collection: &Collection) -> Vec<Remaining> {
-    let mut steps = vec![Remaining {
-        step: "collected",
-        documents: collection.documents.len() as u64,
-        bytes: collection.documents.iter().map(|document| document.bytes).sum(),
-    }];
-    if config.long_documents == LongDocuments::Cut {
-        let Amount { documents, bytes, .. } = Amount::of(collection.entries.iter());
-        steps.push(Remaining { step: "cut", documents, bytes });
-    }
-    let names = ["valid UTF-8", "long enough", "short enough", "unique"];
-    for (step, reason) in names.into_iter().zip(Reason::ALL) {
-        let passed = |entry: &&Entry| !matches!(entry.fate, Fate::Dropped(at) if at <= reason);
-        let Amount { documents, bytes, .. } = Amount::of(collection.entries.iter().filter(passed));
-        steps.push(Remaining { step, documents, bytes });
-    }
-    steps
-}
-
 /// Returns a count as people say it: "8.1 M".
-fn short(count: u64) -> String {
+pub(crate) fn short(count: u64) -> String {
     match count {
         0..10_000 => count.to_string(),
         10_000..1_000_000 => format!("{:.0} k", count as f64 / 1e3),

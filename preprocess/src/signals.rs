@@ -1,51 +1,158 @@
 //! `signals.parquet`: what is known of every document, and what became of it.
+//!
+//! One row for each document, or for each piece of one that was cut, in the corpus's order: who it is, what every step
+//! measured (`<step>.<signal>`), by which criterion a step would drop it (`<step>.failed`), and what became of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use artifact::file;
-use polars::prelude::{Column, DataFrame, NamedFrom, ParquetWriter, PolarsResult, Series};
+use artifact::Context;
+use polars::prelude::{Column, DataFrame, PolarsError, PolarsResult, Schema};
 
-use crate::Error;
-use crate::corpus::{Collection, Entry};
-use crate::selection::Fate;
+use crate::config::Step;
+use crate::documents::Documents;
+use crate::encoding::{Encoded, token_counts};
+use crate::report::Tally;
+use crate::selection::Split;
+use crate::spool::Entry;
+use crate::{Config, Error, pass, table};
 
-/// Writes one row for each document, or for each piece of one that was cut, in the corpus's order.
-pub(crate) fn write(collection: &Collection, path: &Path) -> Result<(), Error> {
-    let mut bytes = Vec::new();
-    frame(collection)
-        .and_then(|mut frame| ParquetWriter::new(&mut bytes).finish(&mut frame))
-        .map_err(|source| Error::Signals { path: path.to_owned(), source })?;
-    Ok(file::write_atomically(path, &bytes)?)
+/// Rows in memory at a time.
+const ROWS: usize = 1 << 15;
+
+/// Writes the signals of all documents and hands each row to `tally`.
+pub(crate) fn write(
+    config: &Config,
+    documents: &Documents,
+    encoded: &Encoded,
+    path: &Path,
+    tally: &mut Tally,
+    context: &Context,
+) -> Result<(), Error> {
+    context.progress.begin("writing the signals", documents.len() as u64, "documents");
+    let steps = config.steps();
+    let ids = kept_ids(documents)?;
+    let mut writer = None;
+    for file in 0..documents.files() {
+        let index = documents.index(file)?;
+        let tokens = token_counts(&encoded.folder, file)?;
+        for start in (0..index.len()).step_by(ROWS) {
+            if context.cancel.is_requested() {
+                return Err(Error::Interrupted);
+            }
+            let rows = start..(start + ROWS).min(index.len());
+            let measured = measured(documents, file, (start, rows.len()))?;
+            let fates: Vec<Fate> =
+                rows.clone().map(|at| Fate::of(config, documents, file, at, &index[at], tokens[at])).collect();
+            let frame = with_fates(measured, &steps, &fates, &index[rows], &ids);
+            let frame = frame.map_err(|source| table::failed(path, source))?;
+            tally.add(&frame, &fates).map_err(|source| table::failed(path, source))?;
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                none => {
+                    let schema: Schema =
+                        frame.columns().iter().map(|c| (c.name().clone(), c.dtype().clone())).collect();
+                    none.insert(table::writer(path, &schema)?)
+                }
+            };
+            writer.write_batch(&frame).map_err(|source| table::failed(path, source))?;
+            context.progress.position(u64::from(documents.first(file)) + (start + frame.height()) as u64);
+        }
+    }
+    writer.map(|writer| writer.finish()).transpose().map_err(|source| table::failed(path, source))?;
+    Ok(())
 }
 
-fn frame(collection: &Collection) -> PolarsResult<DataFrame> {
-    fn column<'c, T>(collection: &'c Collection, name: &str, value: impl Fn(&'c Entry) -> T) -> Column
-    where
-        Series: NamedFrom<Vec<T>, [T]>,
-    {
-        let values: Vec<T> = collection.entries.iter().map(value).collect();
-        Series::new(name.into(), values).into()
+/// What became of a document.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fate {
+    /// The step that dropped it, from 1; 0 where it was kept.
+    pub dropped_by: u16,
+    pub split: Option<Split>,
+    pub text_bytes: u64,
+    /// How many tokens it has, its end included, whether kept or not.
+    pub tokens: u64,
+    /// Its number among all documents.
+    pub duplicate_of: Option<u32>,
+}
+
+impl Fate {
+    fn of(config: &Config, documents: &Documents, file: usize, at: usize, entry: &Entry, tokens: u64) -> Self {
+        Self {
+            dropped_by: documents.dropped_by(file, at),
+            split: documents.split(config, file, at, entry),
+            text_bytes: entry.text_bytes,
+            tokens,
+            duplicate_of: documents.duplicate_of(documents.number(file, at)),
+        }
     }
-    let of = |entry| collection.document(entry);
-    DataFrame::new_infer_height(vec![
-        column(collection, "id", |e| of(e).id.as_str()),
-        column(collection, "piece", |e| e.piece),
-        column(collection, "source", |e| of(e).source.as_str()),
-        column(collection, "path", |e| of(e).path.as_str()),
-        column(collection, "licence", |e| of(e).licence.as_str()),
-        column(collection, "bytes_in", |e| of(e).bytes),
-        column(collection, "bytes", |e| e.bytes),
-        column(collection, "sha256", |e| e.digest.to_string()),
-        column(collection, "invalid_utf8", |e| of(e).invalid_utf8),
-        column(collection, "decision", |e| if matches!(e.fate, Fate::Kept(_)) { "keep" } else { "drop" }),
-        column(collection, "reason", |e| match e.fate {
-            Fate::Dropped(reason) => Some(reason.name()),
-            Fate::Kept(_) | Fate::Undecided => None,
-        }),
-        column(collection, "split", |e| match e.fate {
-            Fate::Kept(split) => Some(split.name()),
-            Fate::Dropped(_) | Fate::Undecided => None,
-        }),
-        column(collection, "tokens", |e| e.tokens),
-    ])
+}
+
+/// Returns the ids of the documents that were kept in place of others.
+fn kept_ids(documents: &Documents) -> Result<BTreeMap<u32, String>, Error> {
+    let kept: BTreeSet<u32> = documents.kept_for_others().collect();
+    let mut ids = BTreeMap::new();
+    for file in 0..documents.files() {
+        let first = documents.first(file);
+        let wanted: Vec<u32> = kept.range(first..first + documents.spool(file).len() as u32).copied().collect();
+        if !wanted.is_empty() {
+            let (all, pieces) = (documents.texts(file, "id")?, documents.pieces(file)?);
+            let name = |number: u32| {
+                let at = (number - first) as usize;
+                (number, name_of(&all[at], pieces[at]))
+            };
+            ids.extend(wanted.into_iter().map(name));
+        }
+    }
+    Ok(ids)
+}
+
+/// Returns what the signals call a document: its id, and its piece where it was cut.
+pub(crate) fn name_of(id: &str, piece: u32) -> String {
+    if piece == 0 { id.to_owned() } else { format!("{id}, piece {piece}") }
+}
+
+/// Returns what the passes wrote of some rows of a file, side by side.
+fn measured(documents: &Documents, file: usize, rows: (usize, usize)) -> Result<DataFrame, Error> {
+    let mut all: Option<DataFrame> = None;
+    for root in documents.passes() {
+        let path = pass::folder(root, file).join(pass::SIGNALS);
+        let part = table::read_rows(&path, rows)?;
+        all = Some(match all {
+            None => part,
+            Some(before) => {
+                let joined = before.hstack(part.columns());
+                joined.map_err(|source| Error::Signals { operation: "read", path, source })?
+            }
+        });
+    }
+    Ok(all.unwrap_or_default())
+}
+
+fn with_fates(
+    mut frame: DataFrame,
+    steps: &[Step],
+    fates: &[Fate],
+    index: &[Entry],
+    ids: &BTreeMap<u32, String>,
+) -> PolarsResult<DataFrame> {
+    let name = |fate: &Fate| fate.dropped_by.checked_sub(1).map(|i| steps[usize::from(i)].name());
+    let mut add = |name: &str, column: Column| {
+        frame.with_column(column.with_name(name.into()))?;
+        Ok::<(), PolarsError>(())
+    };
+    let column = |values: Vec<u64>| Column::new("".into(), values);
+    add("bytes", column(fates.iter().map(|fate| fate.text_bytes).collect()))?;
+    add("tokens", column(fates.iter().map(|fate| fate.tokens).collect()))?;
+    let digests: Vec<String> = index.iter().map(|entry| entry.digest.to_string()).collect();
+    add("sha256", Column::new("".into(), digests))?;
+    let decisions: Vec<&str> = fates.iter().map(|fate| if fate.dropped_by == 0 { "keep" } else { "drop" }).collect();
+    add("decision", Column::new("".into(), decisions))?;
+    add("reason", Column::new("".into(), fates.iter().map(name).collect::<Vec<Option<&str>>>()))?;
+    let splits: Vec<Option<&str>> = fates.iter().map(|fate| fate.split.map(Split::name)).collect();
+    add("split", Column::new("".into(), splits))?;
+    let kept: Vec<Option<&str>> =
+        fates.iter().map(|fate| fate.duplicate_of.and_then(|of| ids.get(&of)).map(String::as_str)).collect();
+    add("duplicate_of", Column::new("".into(), kept))?;
+    Ok(frame)
 }

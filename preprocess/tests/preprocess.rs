@@ -1,81 +1,23 @@
 //! The stage from a corpus on disk to shards on disk.
 
+mod corpus;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
 
-use artifact::{Context, Host, Outcome, Recipe, Sealed, Unsealed};
+use artifact::{Context, Outcome, Sealed};
+use corpus::{Document, document, documents, seal, small, unsealed, write};
 use polars::prelude::{Column, DataFrame, NamedFrom, ParquetReader, ParquetWriter, SerReader, Series};
-use preprocess::{Config, Error, InvalidUtf8, LongDocuments, TokenizerConfig};
+use preprocess::repair::InvalidUtf8;
+use preprocess::{Config, Error, LengthConfig, LongDocuments, Step, TokenizerConfig, inspect};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokenizer::shard::Split;
 use tokenizer::{Tokenizer, TrainConfig};
 
-/// A document of a corpus: id, source, content.
-type Document = (String, String, Vec<u8>);
-
-fn document(id: &str, content: impl AsRef<[u8]>) -> Document {
-    (id.to_owned(), "crate a 1.0".to_owned(), content.as_ref().to_vec())
-}
-
-/// Documents that differ, look like code, and hold what is hard: special tokens, other scripts.
-fn documents(count: usize) -> Vec<Document> {
-    let text = |i: usize| {
-        let lines = (0..4 + i % 7).map(|line| format!("    let value_{line} = compute({i}, {});\n", line * 31 + i));
-        let body: String = lines.collect();
-        format!("/// Returns the {i}th: «é日本» <|endoftext|>.\nfn number_{i}() -> usize {{\n{body}    value_0\n}}\n")
-    };
-    (0..count).map(|i| document(&format!("doc-{i:04}"), text(i))).collect()
-}
-
-/// Writes a corpus as stage collect does, `per_file` documents a file.
-fn corpus(folder: &Path, documents: &[Document], per_file: usize) -> Sealed {
-    for (number, documents) in documents.chunks(per_file).enumerate() {
-        let column = |name: &str, value: &dyn Fn(&Document) -> Option<String>| -> Column {
-            Series::new(name.into(), documents.iter().map(value).collect::<Vec<_>>()).into()
-        };
-        let text = |d: &Document| String::from_utf8(d.2.clone()).ok();
-        let raws: Vec<Option<Vec<u8>>> = documents.iter().map(|d| text(d).is_none().then(|| d.2.clone())).collect();
-        let mut frame = DataFrame::new_infer_height(vec![
-            column("id", &|d| Some(d.0.clone())),
-            column("text", &text),
-            Series::new("raw".into(), raws).into(),
-            column("source", &|d| Some(d.1.clone())),
-            column("path", &|d| Some(format!("src/{}.rs", d.0))),
-            column("licence", &|_| Some("MIT OR Apache-2.0".to_owned())),
-        ])
-        .unwrap();
-        let file = File::create(folder.join(format!("documents-{number:05}.parquet"))).unwrap();
-        ParquetWriter::new(file).finish(&mut frame).unwrap();
-    }
-    seal(folder, Outcome::default())
-}
-
-fn unsealed(folder: &Path) -> Unsealed {
-    let recipe = Recipe {
-        stage: preprocess::NAME.to_owned(),
-        stage_version: preprocess::VERSION,
-        config: json!({}),
-        inputs: BTreeMap::new(),
-        seed: 0,
-        device_class: None,
-    };
-    Unsealed::at(folder, recipe)
-}
-
-fn seal(folder: &Path, outcome: Outcome) -> Sealed {
-    unsealed(folder).seal(outcome, 0.0, Host::default()).unwrap()
-}
-
-/// A configuration that fits a corpus of some dozens of documents.
-fn small() -> Config {
-    Config {
-        validation: 0.2,
-        test: 0.2,
-        tokenizer: TokenizerConfig { vocab_size: 300, ..TokenizerConfig::default() },
-        ..Config::default()
-    }
+fn with_lengths(min_bytes: u64, max_bytes: u64, long: LongDocuments) -> Config {
+    Config { length: LengthConfig { min_bytes, max_bytes, long }, ..small() }
 }
 
 /// What the stage made of documents, in folders that live as long as it does.
@@ -91,7 +33,7 @@ impl Run {
 
     fn try_new(config: &Config, documents: &[Document], per_file: usize) -> Result<Self, Error> {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let corpus = corpus(folders[0].path(), documents, per_file);
+        let corpus = write(folders[0].path(), documents, per_file);
         let outcome = preprocess::run(config, &corpus, &unsealed(folders[1].path()), &Context::quiet(0))?;
         let sealed = seal(folders[1].path(), outcome);
         Ok(Self { sealed, _folders: folders })
@@ -196,11 +138,12 @@ fn equal_texts_are_kept_once() {
     documents.push(("doc-0003".to_owned(), "crate b 1.0".to_owned(), documents[3].2.clone()));
     documents.push(document("z-copy", documents[4].2.clone()));
     let run = Run::new(&small(), &documents);
-    assert_eq!(run.counts(&["documents_in", "documents_out", "dropped_duplicate"]), [33, 30, 3]);
-    // Of the same source the first id stays; of several sources the first source.
+    assert_eq!(run.counts(&["documents_in", "documents_out", "dropped_exact_duplicates"]), [33, 30, 3]);
+    // Of equal texts the first in the corpus stays.
     let reasons = run.signals("reason");
-    let duplicate = Some("duplicate".to_owned());
-    assert_eq!((&reasons["a-copy"], &reasons["z-copy"]), (&None, &duplicate));
+    let duplicate = Some("exact_duplicates".to_owned());
+    assert_eq!((&reasons["a-copy"], &reasons["z-copy"]), (&duplicate, &duplicate));
+    assert_eq!(run.signals("duplicate_of")["z-copy"].as_deref(), Some("doc-0004"));
     assert_eq!(run.report()["sources"]["crate a 1.0"]["documents"], 30);
     assert!(run.report()["sources"].get("crate b 1.0").is_none());
 }
@@ -210,8 +153,10 @@ fn what_is_not_utf8_is_repaired_or_rejected_and_counted() {
     let mut documents = documents(30);
     documents.push(document("latin", [b"caf\xe9 ".repeat(20), b"\n".to_vec()].concat()));
     for (invalid_utf8, out, dropped) in [(InvalidUtf8::Repair, 31, 0), (InvalidUtf8::Reject, 30, 1)] {
-        let run = Run::new(&Config { invalid_utf8, ..small() }, &documents);
-        let names = ["documents_in", "documents_out", "dropped_invalid_utf8", "documents_invalid_utf8"];
+        let mut config = small();
+        config.repair.invalid_utf8 = invalid_utf8;
+        let run = Run::new(&config, &documents);
+        let names = ["documents_in", "documents_out", "dropped_repair", "documents_invalid_utf8"];
         assert_eq!(run.counts(&names), [31, out, dropped, 1]);
         let repaired = "caf\u{fffd} ".repeat(20) + "\n";
         assert_eq!(run.all_texts().contains(&repaired), invalid_utf8 == InvalidUtf8::Repair);
@@ -227,7 +172,7 @@ fn texts_are_normalised_before_anything_is_decided() {
     documents.push(document("composed", &composed));
     documents.push(document("decomposed", decomposed));
     let run = Run::new(&small(), &documents);
-    assert_eq!(run.count("dropped_duplicate"), 1);
+    assert_eq!(run.count("dropped_exact_duplicates"), 1);
     assert!(run.all_texts().contains(&composed));
 }
 
@@ -238,16 +183,16 @@ fn lengths_are_limited() {
     documents.push(document("just", "y".repeat(64)));
     documents.push(document("most", "z".repeat(999) + "\n"));
     documents.push(document("long", "long line\n".repeat(101)));
-    let config = Config { max_bytes: 1000, ..small() };
+    let config = with_lengths(64, 1000, LongDocuments::Drop);
     let run = Run::new(&config, &documents);
-    assert_eq!(run.counts(&["documents_out", "dropped_too_short", "dropped_too_long"]), [32, 1, 1]);
-    let reasons = run.signals("reason");
-    let reason = |id: &str| reasons[id].as_deref();
-    assert_eq!([reason("short"), reason("just"), reason("most")], [Some("too_short"), None, None]);
-    assert_eq!(reason("long"), Some("too_long"));
+    assert_eq!(run.counts(&["documents_out", "dropped_length"]), [32, 2]);
+    let failed = run.signals("length.failed");
+    let failed = |id: &str| failed[id].as_deref();
+    assert_eq!([failed("short"), failed("just"), failed("most")], [Some("min_bytes"), None, None]);
+    assert_eq!(failed("long"), Some("max_bytes"));
     let funnel = run.report()["funnel"].clone();
     let steps: Vec<(&str, u64)> = funnel.as_array().unwrap().iter().map(step).collect();
-    let expected = [("collected", 34), ("valid UTF-8", 34), ("long enough", 33), ("short enough", 32), ("unique", 32)];
+    let expected = [("collected", 34), ("repair", 34), ("length", 32), ("exact_duplicates", 32)];
     assert_eq!(steps, expected);
 }
 
@@ -258,7 +203,7 @@ fn step(step: &Value) -> (&str, u64) {
 #[test]
 fn one_long_text_is_enough_when_it_is_cut() {
     let lines: Vec<String> = (0..2000).map(|i| format!("line {i} of a long text\n")).collect();
-    let config = Config { max_bytes: 1000, long_documents: LongDocuments::Cut, ..small() };
+    let config = with_lengths(64, 1000, LongDocuments::Cut);
     let run = Run::new(&config, &[document("book", lines.concat())]);
     assert_eq!(run.count("documents_in"), 1);
     let texts = run.all_texts();
@@ -268,7 +213,6 @@ fn one_long_text_is_enough_when_it_is_cut() {
     kept.sort();
     all.sort();
     assert_eq!(kept, all);
-    assert_eq!(run.report()["funnel"][1]["step"], "cut");
 }
 
 #[test]
@@ -308,19 +252,19 @@ fn check_error(config: &Config, documents: &[Document], expected: &str) {
 #[test]
 fn what_leaves_nothing_to_train_on_says_what_to_change() {
     let short: Vec<Document> = (0..3).map(|i| document(&i.to_string(), format!("{i}"))).collect();
-    check_error(&small(), &short, "none of 3 documents is left: 3 too_short (lower preprocess.min_bytes)");
+    let advice = "see preprocess.length.min_bytes, max_bytes and long = \"cut\"";
+    check_error(&small(), &short, &format!("none of 3 documents is left: 3 by length ({advice})"));
     check_error(
-        &Config { max_bytes: 100, ..small() },
+        &with_lengths(64, 100, LongDocuments::Drop),
         &[short, documents(2)].concat(),
-        "none of 5 documents is left: 3 too_short (lower preprocess.min_bytes), 2 too_long (raise \
-         preprocess.max_bytes, or set preprocess.long_documents = \"cut\")",
+        &format!("none of 5 documents is left: 5 by length ({advice})"),
     );
     check_error(
         &Config { validation: 0.0001, ..small() },
         &documents(30),
         "split validation is empty: a share of 0.0001 of 30 documents came to none. Add documents, raise \
-         preprocess.validation, or let preprocess.long_documents = \"cut\" with a smaller preprocess.max_bytes make \
-         more documents of long ones",
+         preprocess.validation, or let preprocess.length.long = \"cut\" with a smaller preprocess.length.max_bytes \
+         make more documents of long ones",
     );
     check_error(
         &Config { validation: 0.499, test: 0.5, ..small() },
@@ -332,16 +276,16 @@ fn what_leaves_nothing_to_train_on_says_what_to_change() {
         ),
     );
     check_error(
-        &Config { min_bytes: 0, ..small() },
+        &with_lengths(0, 100, LongDocuments::Drop),
         &[],
-        "preprocess.min_bytes is 0; an empty document has no tokens, so 1 is the least",
+        "preprocess.length.min_bytes is 0; an empty document has no tokens, so 1 is the least",
     );
 }
 
 #[test]
 fn an_empty_corpus_is_named() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let corpus = corpus(folders[0].path(), &[], 7);
+    let corpus = write(folders[0].path(), &[], 7);
     let error = preprocess::run(&small(), &corpus, &unsealed(folders[1].path()), &Context::quiet(0)).unwrap_err();
     let expected = "has no documents: check the sources and patterns of [collect]";
     assert_eq!(error.to_string(), format!("the corpus in {} {expected}", folders[0].path().display()));
@@ -350,7 +294,7 @@ fn an_empty_corpus_is_named() {
 #[test]
 fn a_corpus_that_is_damaged_or_of_another_kind_is_named() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let sealed = corpus(folders[0].path(), &documents(30), 10);
+    let sealed = write(folders[0].path(), &documents(30), 10);
     let path = folders[0].path().join("documents-00001.parquet");
     let run = |sealed: &Sealed| {
         preprocess::run(&small(), sealed, &unsealed(folders[1].path()), &Context::quiet(0)).unwrap_err()
@@ -370,7 +314,7 @@ fn a_corpus_that_is_damaged_or_of_another_kind_is_named() {
 #[test]
 fn a_stop_is_heeded_and_leftovers_are_removed() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let corpus = corpus(folders[0].path(), &documents(30), 10);
+    let corpus = write(folders[0].path(), &documents(30), 10);
     fs::write(folders[1].path().join("train-00099.safetensors"), "left by an attempt that was killed").unwrap();
     let context = Context::quiet(0);
     context.cancel.request();

@@ -1,0 +1,92 @@
+//! The corpus of a dataset or a run, collected where it is not there yet.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use artifact::{Cancel, Context, Sealed};
+
+use crate::cli::CorpusArgs;
+use crate::config::{self, Config, Loaded};
+use crate::console::Console;
+use crate::plan::{Planner, Selection};
+use crate::runs;
+use crate::stage::Stage;
+use crate::{engine, interrupt};
+
+/// The folder of datasets, from the current one.
+pub const DATASETS: &str = "datasets";
+
+/// Returns the corpus that `arguments` name, and a context to go on with.
+pub fn corpus(arguments: &CorpusArgs) -> anyhow::Result<(Sealed, Context)> {
+    let console = Console::new();
+    crate::commands::log_to(&console, "");
+    let notice = console.clone();
+    let cancel = interrupt::listen(move || notice.line("stopping; once more to stop at once"))?;
+    if let Some(dataset) = dataset_folder(&arguments.name) {
+        return of_dataset(&dataset, arguments.offline, &console, &cancel);
+    }
+    let store = crate::commands::store(&arguments.store)?;
+    match runs::find(&store, &arguments.name) {
+        Ok(run) => {
+            let loaded = config::load(&run.folder.join(config::FILE_NAME), &[])?;
+            let context = engine::context(&loaded, "cpu", arguments.offline, &console, &cancel);
+            Ok((run.artifact(Stage::Collect)?, context))
+        }
+        Err(error) => {
+            let known = names(Path::new(DATASETS));
+            if known.is_empty() {
+                return Err(error);
+            }
+            bail!("there is no dataset or run `{}`; the datasets are {}", arguments.name, known.join(", "))
+        }
+    }
+}
+
+/// Returns the folder of the dataset that `name` means: a folder with a `dataset.toml`, here or in [`DATASETS`].
+pub fn dataset_folder(name: &str) -> Option<PathBuf> {
+    let folders = [PathBuf::from(name), Path::new(DATASETS).join(name)];
+    folders.into_iter().find(|folder| folder.join("dataset.toml").is_file())
+}
+
+/// Returns the names of the datasets in `folder`, sorted.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let datasets = entries.filter(|entry| entry.path().join("dataset.toml").is_file());
+    let mut names: Vec<String> = datasets.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Returns what a run over a dataset alone is configured with: the store and the seed of the folder's own configuration,
+/// where it has one, so that what is collected serves its runs too.
+pub fn configuration(dataset: &Path) -> anyhow::Result<Loaded> {
+    let here = crate::commands::here()?;
+    let (config, base) = here.map_or((Config::default(), PathBuf::from(".")), |loaded| (loaded.config, loaded.base));
+    let absolute = std::path::absolute(dataset).with_context(|| format!("cannot find {}", dataset.display()))?;
+    let collect = data_ingest::Config {
+        dataset: Some(absolute.to_string_lossy().into_owned()),
+        sources: Vec::new(),
+        ..config.collect
+    };
+    let config = Config { collect, store: config.store, seed: config.seed, name: config.name, ..Config::default() };
+    Ok(Loaded { config, path: PathBuf::from(config::FILE_NAME), base })
+}
+
+fn of_dataset(dataset: &Path, offline: bool, console: &Console, cancel: &Cancel) -> anyhow::Result<(Sealed, Context)> {
+    let loaded = configuration(dataset)?;
+    let store = engine::artifacts(&loaded.store());
+    let _lock = store.lock()?;
+    let context = engine::context(&loaded, "cpu", offline, console, cancel);
+    let raw_data = engine::raw_data(&loaded, &context, console)?;
+    let planner = Planner {
+        config: &loaded.config,
+        store: &store,
+        raw_data: &raw_data,
+        device_class: "cpu",
+        earlier: &std::collections::BTreeMap::new(),
+        selection: &Selection { until: Some(Stage::Collect), ..Selection::default() },
+    };
+    let made = engine::work(&planner, &context, console, |_| Ok(()))?;
+    let corpus = made.into_values().next().context("stage collect made nothing")?;
+    Ok((corpus, Context { progress: console.progress(Stage::Collect), ..context }))
+}

@@ -1,0 +1,83 @@
+//! `data dropped`: pages through what was dropped, with the reason and the figure.
+
+use anyhow::bail;
+use preprocess::inspect::{self, Dropped};
+
+use crate::cli::DroppedArgs;
+use crate::commands::print_out;
+use crate::figures;
+use crate::runs;
+use crate::stage::Stage;
+
+/// Characters of a text that a page shows.
+const SHOWN_CHARACTERS: usize = 400;
+
+/// Runs the command.
+pub fn run(arguments: &DroppedArgs) -> anyhow::Result<()> {
+    let run = runs::find(&crate::commands::store(&arguments.store)?, &arguments.run)?;
+    let (tokens, corpus) = (run.artifact(Stage::Preprocess)?, run.artifact(Stage::Collect)?);
+    let skip = (arguments.page.max(1) - 1) * arguments.count;
+    let by = arguments.by.as_deref().map(step).transpose()?;
+    let (documents, total) = inspect::dropped(&tokens, &corpus, by, skip, arguments.count)?;
+    let what = by.map_or("any step".to_owned(), |step| step.name().to_owned());
+    if total == 0 {
+        print_out!("No document was dropped by {what}.")?;
+        return Ok(());
+    }
+    for document in &documents {
+        print_out!("{}\n", text(document, arguments.full))?;
+    }
+    if documents.is_empty() {
+        bail!("page {} is past the end: {total} documents were dropped by {what}", arguments.page);
+    }
+    print_out!("{} to {} of {total} dropped by {what}", skip + 1, skip + documents.len())?;
+    if skip + documents.len() < total {
+        print_out!("next: --page {}", arguments.page.max(1) + 1)?;
+    }
+    Ok(())
+}
+
+/// Returns the step of this name.
+pub fn step(name: &str) -> anyhow::Result<preprocess::Step> {
+    let known: Vec<&str> = preprocess::Step::ALL.iter().map(|step| step.name()).collect();
+    match preprocess::Step::ALL.into_iter().find(|step| step.name() == name) {
+        Some(step) => Ok(step),
+        None => match crate::config::nearest(name, &known) {
+            Some(near) => bail!("there is no step `{name}`; did you mean `{near}`?"),
+            None => bail!("there is no step `{name}`; the steps are {}", known.join(", ")),
+        },
+    }
+}
+
+fn text(document: &Dropped, full: bool) -> String {
+    let criterion = document.criterion.as_ref().map(|criterion| format!(": {criterion}")).unwrap_or_default();
+    let mut lines = vec![
+        document.name.clone(),
+        format!("  dropped by {}{criterion} ({} tokens)", document.reason, figures::grouped(document.tokens)),
+    ];
+    if let Some(of) = &document.duplicate_of {
+        lines.push(format!("  kept instead: {of}"));
+    }
+    if !document.figures.is_empty() {
+        let figures: Vec<String> =
+            document.figures.iter().map(|(name, value)| format!("{name} {}", short(*value))).collect();
+        lines.push(format!("  {}", figures.join(", ")));
+    }
+    let shown: String =
+        if full { document.text.clone() } else { document.text.chars().take(SHOWN_CHARACTERS).collect() };
+    lines.extend(shown.lines().map(|line| format!("  | {}", printable(line))));
+    if shown.len() < document.text.len() {
+        lines.push(format!("  … {} bytes in all", figures::grouped(document.text.len() as u64)));
+    }
+    lines.join("\n")
+}
+
+/// Returns a figure with as many digits as tell something.
+fn short(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.3}") }
+}
+
+/// Returns a line that cannot steer the terminal.
+pub fn printable(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,178 @@
+//! All documents after the steps so far: where they lie, and which step dropped them.
+//!
+//! What is in memory is a few bytes for each document; the rest is read where it is needed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use polars::prelude::{Column, PolarsResult};
+
+use crate::dedup::{Duplicate, Shard};
+use crate::record::Body;
+use crate::selection::Split;
+use crate::spool::{Entry, Spool};
+use crate::{Config, Error, pass, table};
+
+/// The documents of a corpus.
+pub(crate) struct Documents {
+    work: PathBuf,
+    /// The folders of the passes that have been done, in order.
+    passes: Vec<PathBuf>,
+    /// What the last pass kept, by file of the corpus.
+    spools: Vec<Spool>,
+    /// The number of the first document of each file.
+    first: Vec<u32>,
+    /// The step that dropped each document, from 1; 0 where none did.
+    dropped_by: Vec<u16>,
+    /// Of each duplicate, the document that was kept in its place.
+    duplicate_of: BTreeMap<u32, u32>,
+    has_chats: bool,
+}
+
+impl Documents {
+    /// Returns what there is before the first pass; `work` is the folder that everything lies in.
+    pub fn new(work: &Path) -> Self {
+        Self {
+            work: work.to_owned(),
+            passes: Vec::new(),
+            spools: Vec::new(),
+            first: Vec::new(),
+            dropped_by: Vec::new(),
+            duplicate_of: BTreeMap::new(),
+            has_chats: false,
+        }
+    }
+
+    /// Takes over what a pass over `files` files left in `root`.
+    pub fn after_pass(&mut self, root: PathBuf, files: usize) -> Result<(), Error> {
+        self.spools = (0..files).map(|file| Spool::open(&pass::folder(&root, file))).collect::<Result<_, Error>>()?;
+        self.passes.push(root);
+        self.first.clear();
+        self.dropped_by.clear();
+        let mut count = 0;
+        for spool in &self.spools {
+            self.first.push(u32::try_from(count).unwrap_or(u32::MAX));
+            count += spool.len();
+            if u32::try_from(count).is_err() {
+                return Err(Error::TooManyDocuments { path: self.work.clone() });
+            }
+            let index = spool.index()?;
+            self.has_chats |= index.iter().any(|entry| entry.is_chat);
+            self.dropped_by.extend(index.iter().map(|entry| entry.dropped_by));
+        }
+        Ok(())
+    }
+
+    /// Returns the folder that all work lies in.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+
+    /// Returns the folders of the passes done.
+    pub fn passes(&self) -> &[PathBuf] {
+        &self.passes
+    }
+
+    /// Returns how many files there are.
+    pub fn files(&self) -> usize {
+        self.spools.len()
+    }
+
+    /// Returns how many documents there are.
+    pub fn len(&self) -> usize {
+        self.dropped_by.len()
+    }
+
+    /// Tells whether any document is a conversation.
+    pub fn has_chats(&self) -> bool {
+        self.has_chats
+    }
+
+    /// Returns the spool of a file.
+    pub fn spool(&self, file: usize) -> &Spool {
+        &self.spools[file]
+    }
+
+    /// Reads the index of a file.
+    pub fn index(&self, file: usize) -> Result<Vec<Entry>, Error> {
+        self.spools[file].index()
+    }
+
+    /// Reads one document of a file.
+    pub fn body(&self, file: usize, at: usize) -> Result<Body, Error> {
+        self.spools[file].body(at)
+    }
+
+    /// Returns the file that a document is in, and its place there.
+    pub fn place(&self, document: u32) -> (usize, usize) {
+        let file = self.first.partition_point(|first| *first <= document) - 1;
+        (file, (document - self.first[file]) as usize)
+    }
+
+    /// Returns the number of the first document of a file.
+    pub fn first(&self, file: usize) -> u32 {
+        self.first[file]
+    }
+
+    /// Returns the number of a document.
+    pub fn number(&self, file: usize, at: usize) -> u32 {
+        self.first[file] + at as u32
+    }
+
+    /// Returns the step that dropped a document, from 1; 0 where none did.
+    pub fn dropped_by(&self, file: usize, at: usize) -> u16 {
+        self.dropped_by[self.number(file, at) as usize]
+    }
+
+    /// Returns where the last pass left what it noted of each document.
+    pub fn shards(&self) -> Vec<Shard> {
+        let root = self.passes.last().unwrap_or(&self.work);
+        let shard = |(file, spool): (usize, &Spool)| Shard {
+            folder: pass::folder(root, file),
+            first: self.first[file],
+            documents: spool.len() as u32,
+        };
+        self.spools.iter().enumerate().map(shard).collect()
+    }
+
+    /// Notes that the step numbered `step` found documents to be duplicates of others.
+    pub fn drop_duplicates(&mut self, duplicates: Vec<Duplicate>, step: u16) {
+        for Duplicate { document, of } in duplicates {
+            self.dropped_by[document as usize] = step;
+            self.duplicate_of.insert(document, of);
+        }
+    }
+
+    /// Returns the document that was kept in place of this one.
+    pub fn duplicate_of(&self, document: u32) -> Option<u32> {
+        self.duplicate_of.get(&document).copied()
+    }
+
+    /// Returns all that were kept in place of others.
+    pub fn kept_for_others(&self) -> impl Iterator<Item = u32> + '_ {
+        self.duplicate_of.values().copied()
+    }
+
+    /// Returns the split that a document belongs to; none where it was dropped.
+    pub fn split(&self, config: &Config, file: usize, at: usize, entry: &Entry) -> Option<Split> {
+        (self.dropped_by(file, at) == 0).then(|| Split::of(entry, config))
+    }
+
+    /// Returns a column of texts that the first pass wrote of a file.
+    pub fn texts(&self, file: usize, column: &str) -> Result<Vec<String>, Error> {
+        self.column(file, column, |column| {
+            Ok(column.str()?.iter().map(|value| value.unwrap_or_default().to_owned()).collect())
+        })
+    }
+
+    /// Returns the number of each piece of a file, 0 for what was not cut.
+    pub fn pieces(&self, file: usize) -> Result<Vec<u32>, Error> {
+        self.column(file, "piece", |column| Ok(column.u32()?.iter().map(Option::unwrap_or_default).collect()))
+    }
+
+    fn column<T>(&self, file: usize, name: &str, take: fn(&Column) -> PolarsResult<Vec<T>>) -> Result<Vec<T>, Error> {
+        let path = pass::folder(&self.passes[0], file).join(pass::SIGNALS);
+        let frame = table::read(&path, Some(&[name]))?;
+        frame.column(name).and_then(take).map_err(|source| Error::Signals { operation: "read", path, source })
+    }
+}

@@ -1,0 +1,68 @@
+//! Looking at documents: at a corpus as it is, and at what became of it, from the signals of a tokens artifact. Nothing is
+//! judged again that the stage has measured.
+
+mod documents;
+mod dropped;
+mod stats;
+mod what_if;
+
+pub use documents::{Document, documents};
+pub use dropped::{Dropped, dropped};
+pub use stats::{SHARES, Stats, stats};
+pub use what_if::{Amount, StepChange, WhatIf, what_if};
+
+use std::path::PathBuf;
+
+use artifact::Sealed;
+use polars::prelude::{DataFrame, DataType, PolarsError, PolarsResult};
+
+use crate::{Config, Error, table};
+
+/// Rows in memory at a time.
+const ROWS: usize = 1 << 15;
+
+/// Returns the configuration that an artifact was made with.
+fn config_of(tokens: &Sealed) -> Result<Config, Error> {
+    serde_json::from_value(tokens.manifest().recipe.config.clone()).map_err(|e| Error::Config {
+        key: "preprocess".to_owned(),
+        problem: format!("as kept in {} cannot be read: {e}", tokens.folder().display()),
+    })
+}
+
+/// The rows of the signals, some at a time.
+struct Rows {
+    path: PathBuf,
+    first: usize,
+    count: usize,
+}
+
+impl Rows {
+    fn open(tokens: &Sealed) -> Result<Self, Error> {
+        let path = tokens.verified("signals.parquet")?;
+        let count = table::height(&path)?;
+        Ok(Self { path, first: 0, count })
+    }
+
+    /// Returns the next rows, with the number of the first.
+    fn next(&mut self) -> Result<Option<(usize, DataFrame)>, Error> {
+        if self.first >= self.count {
+            return Ok(None);
+        }
+        let frame = table::read_rows(&self.path, (self.first, ROWS.min(self.count - self.first)))?;
+        let first = self.first;
+        self.first += frame.height().max(1);
+        Ok(Some((first, frame)))
+    }
+
+    fn wrong(&self, source: PolarsError) -> Error {
+        Error::Signals { operation: "read", path: self.path.clone(), source }
+    }
+}
+
+pub(crate) fn texts(frame: &DataFrame, name: &str) -> PolarsResult<Vec<Option<String>>> {
+    Ok(frame.column(name)?.str()?.iter().map(|value| value.map(str::to_owned)).collect())
+}
+
+pub(crate) fn numbers(frame: &DataFrame, name: &str) -> PolarsResult<Vec<Option<f64>>> {
+    Ok(frame.column(name)?.cast(&DataType::Float64)?.f64()?.iter().collect())
+}

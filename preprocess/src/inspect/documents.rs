@@ -1,0 +1,63 @@
+//! Paging through the documents of a corpus.
+
+use artifact::Sealed;
+
+use crate::record::Body;
+use crate::{Error, corpus};
+
+/// A document of a corpus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Its name.
+    pub id: String,
+    /// The source it came from.
+    pub source: String,
+    /// Its licence.
+    pub licence: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Its text; of a conversation, `role: content` a line.
+    pub text: String,
+}
+
+/// Returns up to `count` documents after the first `skip`, and how many there are.
+///
+/// # Errors
+/// When the corpus cannot be read.
+pub fn documents(corpus: &Sealed, skip: usize, count: usize) -> Result<(Vec<Document>, usize), Error> {
+    let mut page = Vec::new();
+    let mut total = 0;
+    for name in corpus::files(corpus) {
+        let reader = corpus::Reader::open(corpus, &name)?;
+        for (first, rows) in reader.row_groups() {
+            let from = skip.saturating_sub(total).min(rows);
+            if page.len() < count && from < rows {
+                let wanted = (count - page.len()).min(rows - from);
+                page.extend(reader.rows((first + from, wanted))?.into_iter().map(Document::of));
+            }
+            total += rows;
+        }
+    }
+    Ok((page, total))
+}
+
+impl Document {
+    fn of(row: corpus::Row) -> Self {
+        let text = match row.content {
+            corpus::Content::Body(Body::Text(text)) => text,
+            corpus::Content::Body(Body::Chat(messages)) => {
+                let lines: Vec<String> = messages.iter().map(|m| format!("{}: {}", m.role, m.content)).collect();
+                lines.join("\n")
+            }
+            corpus::Content::Raw(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        let corpus_document = row.document;
+        Self {
+            id: corpus_document.id,
+            source: corpus_document.source,
+            licence: corpus_document.licence,
+            bytes: corpus_document.bytes,
+            text,
+        }
+    }
+}

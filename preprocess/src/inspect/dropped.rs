@@ -1,0 +1,136 @@
+//! Documents that were dropped, with the reason and the figure.
+
+use artifact::Sealed;
+use polars::prelude::{DataFrame, PolarsResult};
+
+use super::{Rows, config_of, numbers, texts};
+use crate::config::Step;
+use crate::record::Body;
+use crate::steps::FAILED;
+use crate::{Error, corpus};
+
+/// A document that was dropped.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dropped {
+    /// Its name in the corpus, with the piece where it was cut.
+    pub name: String,
+    /// The source it came from.
+    pub source: String,
+    /// The step that dropped it.
+    pub reason: String,
+    /// The criterion it failed there, where the step has several.
+    pub criterion: Option<String>,
+    /// What the step measured: `("words", 12.0)`.
+    pub figures: Vec<(String, f64)>,
+    /// The document that was kept in its place.
+    pub duplicate_of: Option<String>,
+    /// How many tokens it would have been.
+    pub tokens: u64,
+    /// Its text in the corpus, before any step.
+    pub text: String,
+}
+
+/// Returns up to `count` of the documents that `by` dropped (any step where none is named), after the first `skip`, and
+/// how many there are.
+///
+/// # Errors
+/// When `by` was not taken, or the signals or the corpus cannot be read.
+pub fn dropped(
+    tokens: &Sealed,
+    corpus: &Sealed,
+    by: Option<Step>,
+    skip: usize,
+    count: usize,
+) -> Result<(Vec<Dropped>, usize), Error> {
+    let config = config_of(tokens)?;
+    if let Some(step) = by.filter(|step| !config.steps().contains(step)) {
+        let taken: Vec<&str> = config.steps().iter().map(|step| step.name()).collect();
+        let problem = format!("does not have \"{}\": the steps taken were {}", step.name(), taken.join(", "));
+        return Err(Error::Config { key: "preprocess.steps".to_owned(), problem });
+    }
+    let mut rows = Rows::open(tokens)?;
+    let (mut found, mut total, mut row_of_corpus) = (Vec::new(), 0, 0);
+    while let Some((_, frame)) = rows.next()? {
+        let taken = page(&frame, by, (skip, count), &mut total, &mut row_of_corpus, &mut found);
+        taken.map_err(|e| rows.wrong(e))?;
+    }
+    let places: Vec<usize> = found.iter().map(|(row, _)| *row).collect();
+    let contents = contents(corpus, &places)?;
+    let documents = found.into_iter().zip(contents).map(|((_, document), text)| Dropped { text, ..document });
+    Ok((documents.collect(), total))
+}
+
+fn page(
+    frame: &DataFrame,
+    by: Option<Step>,
+    (skip, count): (usize, usize),
+    total: &mut usize,
+    row_of_corpus: &mut usize,
+    found: &mut Vec<(usize, Dropped)>,
+) -> PolarsResult<()> {
+    let (ids, pieces, sources) = (texts(frame, "id")?, numbers(frame, "piece")?, texts(frame, "source")?);
+    let (reasons, duplicates) = (texts(frame, "reason")?, texts(frame, "duplicate_of")?);
+    let tokens = numbers(frame, "tokens")?;
+    for i in 0..frame.height() {
+        let piece = pieces[i].unwrap_or(0.0) as u32;
+        if piece == 0 {
+            *row_of_corpus += 1;
+        }
+        let Some(reason) = reasons[i].clone().filter(|reason| by.is_none_or(|by| by.name() == reason)) else {
+            continue;
+        };
+        *total += 1;
+        if *total <= skip || found.len() >= count {
+            continue;
+        }
+        let own = |column: &&str| column.split_once('.').is_some_and(|(step, _)| step == reason);
+        let names = frame.columns().iter().map(|column| column.name().as_str());
+        let mut figures = Vec::new();
+        for column in names.filter(own) {
+            let signal = column.split_once('.').map_or(column, |(_, signal)| signal);
+            if let Ok(Some(value)) = frame.column(column)?.f64().map(|values| values.get(i)) {
+                figures.push((signal.to_owned(), value));
+            }
+        }
+        let criterion = format!("{reason}.{FAILED}");
+        let criterion = frame.column(&criterion).ok().and_then(|c| c.str().ok()?.get(i).map(str::to_owned));
+        let document = Dropped {
+            name: crate::signals::name_of(ids[i].as_deref().unwrap_or_default(), piece),
+            source: sources[i].clone().unwrap_or_default(),
+            reason,
+            criterion,
+            figures,
+            duplicate_of: duplicates[i].clone(),
+            tokens: tokens[i].unwrap_or(0.0) as u64,
+            text: String::new(),
+        };
+        found.push((*row_of_corpus - 1, document));
+    }
+    Ok(())
+}
+
+/// Returns the texts of rows of the corpus, counted over all its files; `rows` ascend.
+fn contents(corpus: &Sealed, rows: &[usize]) -> Result<Vec<String>, Error> {
+    let mut contents = Vec::with_capacity(rows.len());
+    let mut first = 0;
+    for name in corpus::files(corpus) {
+        if contents.len() == rows.len() {
+            break;
+        }
+        let reader = corpus::Reader::open(corpus, &name)?;
+        for (start, count) in reader.row_groups() {
+            let wanted: Vec<usize> =
+                rows[contents.len()..].iter().copied().take_while(|row| *row < first + count).collect();
+            if !wanted.is_empty() {
+                let read = reader.rows((start, count))?;
+                contents.extend(wanted.iter().map(|row| match &read[row - first].content {
+                    corpus::Content::Body(Body::Text(text)) => text.clone(),
+                    corpus::Content::Body(body) => body.text().into_owned(),
+                    corpus::Content::Raw(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                }));
+            }
+            first += count;
+        }
+    }
+    Ok(contents)
+}

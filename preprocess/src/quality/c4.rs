@@ -1,0 +1,254 @@
+//! C4's rules (Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", 2020,
+//! section 2.2, and the code published with it), as datatrove carries them out: lines are dropped one by one, then
+//! documents by what is left of them.
+//!
+//! Phrases are looked for without regard to the case of ASCII letters.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::threshold::{self, Criterion, Failure, Threshold};
+use super::{Scratch, sentences};
+use crate::words::{Text, is_blank, trim};
+
+/// The table `[preprocess.c4]`. Thresholds are a number, or `false` for none; the defaults are C4's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each switches one published rule")]
+pub struct Config {
+    /// Lines with a word longer than this are dropped; characters. Default 1000.
+    pub max_word_chars: Threshold,
+    /// Takes out marks such as `[1]`, `[edit]` and `[citation needed]`. Default true.
+    pub remove_citations: bool,
+    /// Drops lines that do not end with one of `. ? ! " '`, and those that end with `...`. Default true, and false in the
+    /// preset `web`, as in `FineWeb`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_unterminated_lines: Option<bool>,
+    /// Lines with fewer words are dropped; words are what blanks divide. Default 3.
+    pub min_words_per_line: Threshold,
+    /// Drops lines that mention Javascript. Default true.
+    pub drop_javascript_lines: bool,
+    /// Drops lines on terms of use, privacy and cookies. Default true.
+    pub drop_policy_lines: bool,
+    /// The most lines with "lorem ipsum". Default 0.
+    pub max_lorem_ipsum_lines: Threshold,
+    /// The most lines with a curly bracket. Default 0.
+    pub max_curly_bracket_lines: Threshold,
+    /// The least number of sentences in the lines that are kept. Default 5.
+    pub min_sentences: Threshold,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_word_chars: Threshold::new(1000.0),
+            remove_citations: true,
+            drop_unterminated_lines: None,
+            min_words_per_line: Threshold::new(3.0),
+            drop_javascript_lines: true,
+            drop_policy_lines: true,
+            max_lorem_ipsum_lines: Threshold::new(0.0),
+            max_curly_bracket_lines: Threshold::new(0.0),
+            min_sentences: Threshold::new(5.0),
+        }
+    }
+}
+
+/// What is measured: what the document is judged by, then how many lines it had and how many went for which reason.
+pub const SIGNALS: [&str; 9] = [
+    "lorem_ipsum_lines",
+    "curly_bracket_lines",
+    "sentences",
+    "lines",
+    "long_word_lines",
+    "unterminated_lines",
+    "short_lines",
+    "javascript_lines",
+    "policy_lines",
+];
+
+/// A text after the rules for lines.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cleaned {
+    /// The lines that are kept, each without the blanks around it; nothing where that is the text as it is.
+    pub text: Option<String>,
+    /// The [`SIGNALS`].
+    pub signals: [f64; SIGNALS.len()],
+}
+
+impl Config {
+    /// Returns the criteria for documents.
+    pub fn criteria(&self) -> [Criterion; 3] {
+        [
+            Criterion::at_most("max_lorem_ipsum_lines", "lorem_ipsum_lines", self.max_lorem_ipsum_lines),
+            Criterion::at_most("max_curly_bracket_lines", "curly_bracket_lines", self.max_curly_bracket_lines),
+            Criterion::at_least("min_sentences", "sentences", self.min_sentences),
+        ]
+    }
+
+    /// Checks the thresholds.
+    ///
+    /// # Errors
+    /// The key and what is wrong with its value.
+    pub fn validate(&self) -> Result<(), String> {
+        let lines = [
+            Criterion::at_most("max_word_chars", "word_chars", self.max_word_chars),
+            Criterion::at_least("min_words_per_line", "words_per_line", self.min_words_per_line),
+        ];
+        threshold::validate(&lines)?;
+        threshold::validate(&self.criteria())
+    }
+}
+
+/// Drops lines of `text` and measures the rest.
+pub fn clean(config: &Config, text: &Text<'_>, scratch: &mut Scratch) -> Cleaned {
+    let mut kept = String::with_capacity(text.as_str().len());
+    let signals = lines(config, text, scratch, |line| {
+        if !kept.is_empty() {
+            kept.push('\n');
+        }
+        kept.push_str(line);
+    });
+    let cleaned = trim(&kept);
+    let text = (cleaned != text.as_str()).then(|| cleaned.to_owned());
+    Cleaned { text, signals }
+}
+
+/// Returns the [`SIGNALS`] of `text`.
+pub fn measure(config: &Config, text: &Text<'_>, scratch: &mut Scratch) -> [f64; SIGNALS.len()] {
+    lines(config, text, scratch, |_| {})
+}
+
+/// Returns the first criterion that a document with these signals fails.
+///
+/// # Panics
+/// When these are not the signals of this rule.
+pub fn judge(config: &Config, signals: &[f64]) -> Option<Failure> {
+    threshold::judge(&config.criteria(), &SIGNALS, signals)
+}
+
+/// Hands the lines that are kept to `keep` and returns the signals. A criterion for documents counts the lines that the
+/// rules before it left, in datatrove's order.
+fn lines(config: &Config, text: &Text<'_>, scratch: &mut Scratch, mut keep: impl FnMut(&str)) -> [f64; SIGNALS.len()] {
+    let (mut all, mut long_word, mut unterminated, mut short) = (0, 0, 0, 0);
+    let (mut lorem_ipsum, mut javascript, mut curly_bracket, mut policy) = (0, 0, 0, 0);
+    let mut sentences = 0;
+    for line in text.universal_lines() {
+        all += 1;
+        let whole = trim(line);
+        if has_long_word(config, whole) {
+            long_word += 1;
+            continue;
+        }
+        let line = if config.remove_citations { without_citations(whole) } else { Cow::Borrowed(whole) };
+        if config.drop_unterminated_lines.unwrap_or(true) && (!line.ends_with(['.', '?', '!', '"', '\'']) || line.ends_with("...")) {
+            unterminated += 1;
+            continue;
+        }
+        if has_few_words(config, whole) {
+            short += 1;
+            continue;
+        }
+        let found = Phrases::find(&line);
+        lorem_ipsum += usize::from(found.lorem_ipsum);
+        if config.drop_javascript_lines && found.javascript {
+            javascript += 1;
+            continue;
+        }
+        curly_bracket += usize::from(line.contains('{'));
+        if config.drop_policy_lines && found.policy {
+            policy += 1;
+            continue;
+        }
+        sentences += match &line {
+            Cow::Borrowed(line) => sentences::count(text, text.words_of(line)),
+            Cow::Owned(line) => {
+                let line = scratch.line.split(line);
+                sentences::count(&line, line.words())
+            }
+        };
+        keep(&line);
+    }
+    [lorem_ipsum, curly_bracket, sentences, all, long_word, unterminated, short, javascript, policy]
+        .map(|count| count as f64)
+}
+
+fn has_long_word(config: &Config, line: &str) -> bool {
+    // Characters are at most bytes, so that nearly all lines are done with here.
+    config.max_word_chars.limit().is_some_and(|most| {
+        line.len() as f64 > most && line.split(is_blank).any(|word| word.chars().count() as f64 > most)
+    })
+}
+
+fn has_few_words(config: &Config, line: &str) -> bool {
+    config.min_words_per_line.limit().is_some_and(|least| {
+        let least = least.ceil() as usize;
+        line.split(is_blank).filter(|word| !word.is_empty()).take(least).count() < least
+    })
+}
+
+fn without_citations(line: &str) -> Cow<'_, str> {
+    let mut rest = line;
+    let mut kept = String::new();
+    while let Some((start, length)) = next_citation(rest) {
+        kept.push_str(&rest[..start]);
+        rest = &rest[start + length..];
+    }
+    if rest.len() == line.len() { Cow::Borrowed(line) } else { Cow::Owned(kept + rest) }
+}
+
+/// Returns where the next citation begins and how long it is, in bytes.
+fn next_citation(text: &str) -> Option<(usize, usize)> {
+    text.match_indices('[').find_map(|(start, _)| {
+        let inside = &text[start + 1..];
+        let length = ["edit]", "citation needed]"].into_iter().find(|mark| inside.starts_with(mark)).map(str::len);
+        let number = || inside.trim_start_matches(|c: char| c.is_ascii_digit());
+        let length = length.or_else(|| number().starts_with(']').then(|| inside.len() - number().len() + 1));
+        length.map(|length| (start, 1 + length))
+    })
+}
+
+/// What a line mentions.
+#[derive(Debug, Clone, Copy, Default)]
+struct Phrases {
+    lorem_ipsum: bool,
+    javascript: bool,
+    policy: bool,
+}
+
+/// What makes a line one on policy. C4's list.
+const POLICY: [&str; 6] =
+    ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"];
+
+/// The letters by which the phrases are found: each is rare and in one of them, at [`anchor`]'s place.
+const fn is_anchor(byte: u8) -> bool {
+    matches!(byte, b'j' | b'J' | b'k' | b'K' | b'v' | b'V' | b'm' | b'M')
+}
+
+impl Phrases {
+    fn find(line: &str) -> Self {
+        let mut found = Self::default();
+        for (at, &byte) in line.as_bytes().iter().enumerate().filter(|(_, byte)| is_anchor(**byte)) {
+            let is_here = |phrase: &str| {
+                let start = at.checked_sub(anchor(phrase)?)?;
+                line.as_bytes()
+                    .get(start..start + phrase.len())
+                    .filter(|here| here.eq_ignore_ascii_case(phrase.as_bytes()))
+            };
+            match byte {
+                b'j' | b'J' => found.javascript |= is_here("javascript").is_some(),
+                _ => {
+                    found.lorem_ipsum |= is_here("lorem ipsum").is_some();
+                    found.policy |= POLICY.iter().any(|phrase| is_here(phrase).is_some());
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Returns where in `phrase` the first letter by which it is found stands.
+fn anchor(phrase: &str) -> Option<usize> {
+    phrase.bytes().position(is_anchor)
+}

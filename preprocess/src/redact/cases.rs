@@ -1,0 +1,108 @@
+//! Precision and recall over the cases written for each kind, in `tests/redaction/KIND.tsv`.
+//!
+//! A line is a case: how many finds there are, a tab, the text with each find between `⟦` and `⟧`; then, where the
+//! redactor is known to be wrong about it, a tab and why. `⏎` and `⇥` stand for a line feed and a tab. `⟂` stands for
+//! nothing: it keeps invented tokens from looking like ones to programs that search repositories for leaked secrets.
+//! Lines that begin with `# ` are comments. Every person, address, number and token is invented or set aside for examples.
+
+use std::ops::Range;
+
+use super::scan::Scanner;
+use super::{Config, Kind};
+
+struct Case {
+    text: String,
+    finds: Vec<Range<usize>>,
+    known_wrong: bool,
+}
+
+/// Reads the line of a case.
+fn case(line: &str) -> Case {
+    let mut columns = line.split('\t');
+    let count: usize =
+        columns.next().and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no number: {line}"));
+    let marked = columns.next().unwrap_or_else(|| panic!("no text: {line}"));
+    let marked = marked.replace('⏎', "\n").replace('⇥', "\t").replace('⟂', "");
+    let (mut text, mut finds) = (String::new(), Vec::new());
+    for c in marked.chars() {
+        match c {
+            '⟦' => finds.push(text.len()..0),
+            '⟧' => finds.last_mut().unwrap_or_else(|| panic!("`⟧` before `⟦`: {line}")).end = text.len(),
+            _ => text.push(c),
+        }
+    }
+    assert_eq!(finds.len(), count, "{line}");
+    assert!(finds.iter().all(|find| find.start < find.end), "{line}");
+    Case { text, finds, known_wrong: columns.next().is_some() }
+}
+
+/// Checks every case of `kind`, prints a row of the table, and holds the figures against the least they may be.
+fn check(kind: Kind, file: &str, least_precision: f64, least_recall: f64) {
+    let scanner = Scanner::new(&Config::default()).expect("the default is right");
+    let (mut cases, mut near_misses, mut found, mut wanted, mut right) = (0, 0, 0, 0, 0);
+    let mut surprises = Vec::new();
+    for line in file.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
+        let case = case(line);
+        let hits = scanner.find(&case.text);
+        let finds: Vec<_> = hits.into_iter().filter(|hit| hit.kind == kind).map(|hit| hit.range).collect();
+        cases += 1;
+        near_misses += usize::from(case.finds.is_empty());
+        found += finds.len();
+        wanted += case.finds.len();
+        right += finds.iter().filter(|find| case.finds.contains(find)).count();
+        if (finds != case.finds) != case.known_wrong {
+            surprises.push(format!(
+                "{line}\n    found {:?}",
+                finds.into_iter().map(|find| &case.text[find]).collect::<Vec<_>>()
+            ));
+        }
+    }
+    let (precision, recall) = (right as f64 / found as f64, right as f64 / wanted as f64);
+    let name = kind.name();
+    println!(
+        "{name:<7} {cases:>5} cases {near_misses:>5} near-misses {wanted:>5} finds  precision {precision:.4}  recall {recall:.4}"
+    );
+    assert!(surprises.is_empty(), "{} of {name}:\n{}", surprises.len(), surprises.join("\n"));
+    assert!(cases >= 300 && near_misses * 5 >= cases * 2, "{name}: {cases} cases, {near_misses} near-misses");
+    assert!(precision >= least_precision && recall >= least_recall, "{name}: {precision} {recall}");
+}
+
+#[test]
+fn secrets() {
+    check(Kind::Secret, include_str!("../../tests/redaction/secret.tsv"), 0.99, 0.99);
+}
+
+#[test]
+fn emails() {
+    check(Kind::Email, include_str!("../../tests/redaction/email.tsv"), 0.99, 0.99);
+}
+
+#[test]
+fn ibans() {
+    check(Kind::Iban, include_str!("../../tests/redaction/iban.tsv"), 0.99, 0.99);
+}
+
+#[test]
+fn cards() {
+    check(Kind::Card, include_str!("../../tests/redaction/card.tsv"), 0.99, 0.99);
+}
+
+#[test]
+fn ipv6_addresses() {
+    check(Kind::Ipv6, include_str!("../../tests/redaction/ipv6.tsv"), 0.99, 0.99);
+}
+
+#[test]
+fn ipv4_addresses() {
+    check(Kind::Ipv4, include_str!("../../tests/redaction/ipv4.tsv"), 0.99, 0.99);
+}
+
+#[test]
+fn users() {
+    check(Kind::User, include_str!("../../tests/redaction/user.tsv"), 0.99, 0.99);
+}
+
+#[test]
+fn phones() {
+    check(Kind::Phone, include_str!("../../tests/redaction/phone.tsv"), 0.99, 0.99);
+}

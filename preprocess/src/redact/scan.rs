@@ -1,0 +1,266 @@
+//! Where in a text each kind looks closer, and which of its finds stay.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+
+use super::context::is_behind_placeholder;
+use super::phone::Phones;
+use super::{Config, KINDS, Kind, card, email, iban, ip, secret, user};
+
+/// A find: where in the text, and of what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hit {
+    pub(super) range: Range<usize>,
+    pub(super) kind: Kind,
+}
+
+/// Finds what a [`Config`] names.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    enabled: [bool; KINDS],
+    private_addresses: bool,
+    /// In lower case.
+    allow: BTreeSet<String>,
+    /// The literals of `secret`, `email` and `user`; `owners` says whose each is.
+    literals: AhoCorasick,
+    owners: Vec<Owner>,
+    phones: Phones,
+}
+
+/// Whose a literal is, and its place in that module's list.
+#[derive(Debug, Clone, Copy)]
+enum Owner {
+    Token(usize),
+    Mark(secret::Mark),
+    At,
+    Home(usize),
+}
+
+/// A run of groups of digits has at least this many digits before it can hold a card's or telephone number.
+const LEAST_DIGITS: usize = 7;
+
+impl Scanner {
+    pub(super) fn new(config: &Config) -> Result<Self, String> {
+        let enabled = Kind::ALL.map(|kind| config.kinds.contains(&kind));
+        let mut literals = Vec::new();
+        let mut owners = Vec::new();
+        let mut add = |literal, owner| {
+            literals.push(literal);
+            owners.push(owner);
+        };
+        if enabled[Kind::Secret as usize] {
+            secret::TOKENS.iter().enumerate().for_each(|(i, token)| add(token.prefix, Owner::Token(i)));
+            for (literal, mark) in secret::MARKS {
+                add(literal, Owner::Mark(*mark));
+            }
+        }
+        if enabled[Kind::Email as usize] {
+            for literal in email::DISGUISED_AT {
+                add(literal, Owner::At);
+            }
+        }
+        if enabled[Kind::User as usize] {
+            user::HOMES.iter().enumerate().for_each(|(i, home)| add(home, Owner::Home(i)));
+        }
+        let literals = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::DFA))
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(&literals);
+        let literals = literals.map_err(|e| format!("kinds: their literals make no automaton: {e}"))?;
+        Ok(Self {
+            enabled,
+            private_addresses: config.private_addresses,
+            allow: config.allow.iter().map(|value| value.to_ascii_lowercase()).collect(),
+            literals,
+            owners,
+            phones: Phones::new().map_err(|e| format!("kinds: a form of telephone numbers is no pattern: {e}"))?,
+        })
+    }
+
+    /// Returns what is found in `text`, in order and apart from each other.
+    pub(super) fn find(&self, text: &str) -> Vec<Hit> {
+        let mut hits = Vec::new();
+        self.find_literals(text, &mut hits);
+        self.find_bytes(text, &mut hits);
+        hits.retain(|hit| !touches_placeholder(text, &hit.range));
+        if !self.allow.is_empty() {
+            hits.retain(|hit| !self.allow.contains(&text[hit.range.clone()].to_ascii_lowercase()));
+        }
+        apart(hits)
+    }
+
+    fn find_literals(&self, text: &str, hits: &mut Vec<Hit>) {
+        if self.owners.is_empty() {
+            return;
+        }
+        for found in self.literals.find_iter(text) {
+            let at = found.range();
+            let (kind, range) = match self.owners[found.pattern().as_usize()] {
+                Owner::Token(i) => (Kind::Secret, secret::token(text, at, &secret::TOKENS[i])),
+                Owner::Mark(mark) => (Kind::Secret, secret::marked(text, at, mark)),
+                Owner::At => (Kind::Email, email::find(text, at)),
+                Owner::Home(i) => (Kind::User, user::find(text, at, user::HOMES[i])),
+            };
+            hits.extend(range.map(|range| Hit { range, kind }));
+        }
+    }
+
+    fn find_bytes(&self, text: &str, hits: &mut Vec<Hit>) {
+        let bytes = text.as_bytes();
+        let enabled = |kind| self.enabled[kind as usize];
+        let mut add = |kind, range: Option<Range<usize>>| hits.extend(range.map(|range| Hit { range, kind }));
+        let (mut at, mut colons_until, mut numbers_until) = (0, 0, 0);
+        while let Some(start) = next_trigger(bytes, at) {
+            at = start + 1;
+            match bytes[start] {
+                b'@' if enabled(Kind::Email) => add(Kind::Email, email::find(text, start..start + 1)),
+                b':' if enabled(Kind::Ipv6) && start >= colons_until => {
+                    let run = ip::v6_run(bytes, start, colons_until);
+                    colons_until = run.end.max(start + 1);
+                    add(Kind::Ipv6, ip::v6(text, run, self.private_addresses));
+                }
+                b'0'..=b'9' => {
+                    at = digits_end(bytes, start);
+                    if enabled(Kind::Ipv4) && at - start <= 3 && bytes.get(at) == Some(&b'.') {
+                        add(Kind::Ipv4, ip::v4(text, start, self.private_addresses));
+                    }
+                    if enabled(Kind::Iban) {
+                        add(Kind::Iban, iban::find(text, start));
+                    }
+                    if start < numbers_until {
+                        continue;
+                    }
+                    let run = Run::at(bytes, start);
+                    numbers_until = run.end;
+                    if run.digits < LEAST_DIGITS {
+                        continue;
+                    }
+                    if enabled(Kind::Card) {
+                        card::find(text, &run, |range| add(Kind::Card, Some(range)));
+                    }
+                    if enabled(Kind::Phone) {
+                        self.phones.find(text, &run, |range| add(Kind::Phone, Some(range)));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Returns where at or behind `at` the next byte is that can begin a find: a digit, a colon or `@`.
+fn next_trigger(bytes: &[u8], at: usize) -> Option<usize> {
+    // The colon is behind the digits in ASCII. Without a branch inside a block the compiler looks at its bytes together.
+    let is_trigger = |byte: u8| byte.wrapping_sub(b'0') <= b':' - b'0' || byte == b'@';
+    let mut at = at;
+    while let Some(block) = bytes.get(at..at + 32) {
+        if block.iter().fold(false, |any, byte| any | is_trigger(*byte)) {
+            break;
+        }
+        at += 32;
+    }
+    bytes[at..].iter().position(|byte| is_trigger(*byte)).map(|skipped| at + skipped)
+}
+
+/// Returns whether a placeholder stands right beside `range`: what it stands for was part of the same word or number, and
+/// kept `range` from being a find. In `<EMAIL>…</EMAIL>` it is a tag.
+fn touches_placeholder(text: &str, range: &Range<usize>) -> bool {
+    let behind = &text[range.end..];
+    let is_before = behind.starts_with('<') && Kind::ALL.into_iter().any(|kind| behind.starts_with(kind.placeholder()));
+    is_before || (is_behind_placeholder(text, range.start) && !behind.starts_with("</"))
+}
+
+/// Returns `hits` in order and without those that overlap another of precedence.
+fn apart(mut hits: Vec<Hit>) -> Vec<Hit> {
+    hits.sort_by_key(|hit| (hit.range.start, hit.kind));
+    let mut kept: Vec<Hit> = Vec::with_capacity(hits.len());
+    for hit in hits {
+        match kept.last_mut() {
+            Some(last) if hit.range.start < last.range.end => {
+                if hit.kind < last.kind {
+                    *last = hit;
+                }
+            }
+            _ => kept.push(hit),
+        }
+    }
+    kept
+}
+
+/// Groups of digits with at most [`Run::MOST_APART`] separators between them.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// Where the first digit is.
+    pub(super) start: usize,
+    /// Behind the last digit.
+    pub(super) end: usize,
+    pub(super) digits: usize,
+}
+
+impl Run {
+    /// As many as in `+49 (0) 30`.
+    const MOST_APART: usize = 3;
+
+    /// Returns the run that begins with the digit at `start`.
+    fn at(bytes: &[u8], start: usize) -> Self {
+        let mut run = Self { start, end: start, digits: 0 };
+        let (mut at, mut apart) = (start, 0);
+        while apart <= Self::MOST_APART {
+            match bytes[at..] {
+                [b'0'..=b'9', ..] => {
+                    at += 1;
+                    apart = 0;
+                    run.end = at;
+                    run.digits += 1;
+                    continue;
+                }
+                [b' ' | b'-' | b'.' | b'(' | b')' | b'/' | b'+', ..] => at += 1,
+                // No-break space; thin and narrow spaces; hyphens and the en dash.
+                [0xC2, 0xA0, ..] => at += 2,
+                [0xE2, 0x80, 0x89 | 0x90..=0x93 | 0xAF, ..] => at += 3,
+                _ => break,
+            }
+            apart += 1;
+        }
+        run
+    }
+}
+
+/// Returns where the digits that begin at `start` end.
+pub(super) fn digits_end(bytes: &[u8], start: usize) -> usize {
+    bytes[start..].iter().position(|byte| !byte.is_ascii_digit()).map_or(bytes.len(), |length| start + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_that_overlap_are_settled_by_kind() {
+        let hit = |start, end, kind| Hit { range: start..end, kind };
+        let check = |hits: &[Hit], expected: &[Hit]| assert_eq!(apart(hits.to_vec()), expected, "{hits:?}");
+        let (secret, email, phone) = (hit(5, 20, Kind::Secret), hit(0, 10, Kind::Email), hit(12, 30, Kind::Phone));
+        check(&[], &[]);
+        check(&[phone.clone(), email.clone()], &[email.clone(), phone.clone()]);
+        check(&[email.clone(), secret.clone()], std::slice::from_ref(&secret));
+        check(&[phone.clone(), secret.clone()], std::slice::from_ref(&secret));
+        check(&[hit(0, 4, Kind::Phone), hit(0, 9, Kind::Card)], &[hit(0, 9, Kind::Card)]);
+        check(&[hit(0, 4, Kind::Ipv4), hit(4, 9, Kind::Ipv4)], &[hit(0, 4, Kind::Ipv4), hit(4, 9, Kind::Ipv4)]);
+    }
+
+    #[test]
+    fn runs_of_digits_end_with_a_digit() {
+        let check = |text: &str, end, digits| {
+            let run = Run::at(text.as_bytes(), 0);
+            assert_eq!((run.end, run.digits), (end, digits), "{text:?}");
+        };
+        check("12", 2, 2);
+        check("49 (0) 30-1 ", 11, 6);
+        check("1    2", 1, 1);
+        check("12\u{a0}34\u{202f}56.", 11, 6);
+        check("1,2", 1, 1);
+        check("1\n2", 1, 1);
+    }
+}

@@ -1,0 +1,251 @@
+//! Keys and tokens of common services, and what else lets somebody in.
+
+mod named;
+mod services;
+
+use std::ops::Range;
+
+use super::context::{before, is_word};
+use super::url;
+pub(super) use services::TOKENS;
+use services::{Alphabet, Token};
+
+/// What a literal that announces no token by itself may be part of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Mark {
+    /// The name of a variable or key that holds a secret.
+    Name,
+    /// A private key in PEM (RFC 7468) or of `OpenPGP`.
+    Pem,
+    /// A signed JSON web token (RFC 7519): `{"` in base64.
+    Jwt,
+    /// A URL, with perhaps a password.
+    Scheme,
+    /// A bot token of Telegram: a number, then this.
+    Telegram,
+    /// A client secret of Azure, which has this as its fourth character and the next ones.
+    Azure,
+}
+
+/// Literals that announce no token by themselves.
+pub(super) const MARKS: &[(&str, Mark)] = &[
+    ("-----BEGIN ", Mark::Pem),
+    ("eyJ", Mark::Jwt),
+    ("://", Mark::Scheme),
+    (":AA", Mark::Telegram),
+    ("8Q~", Mark::Azure),
+    ("7Q~", Mark::Azure),
+    ("secret", Mark::Name),
+    ("Secret", Mark::Name),
+    ("SECRET", Mark::Name),
+    ("token", Mark::Name),
+    ("Token", Mark::Name),
+    ("TOKEN", Mark::Name),
+    ("apikey", Mark::Name),
+    ("apiKey", Mark::Name),
+    ("ApiKey", Mark::Name),
+    ("APIKEY", Mark::Name),
+    ("api_key", Mark::Name),
+    ("api-key", Mark::Name),
+    ("api key", Mark::Name),
+    ("Api-Key", Mark::Name),
+    ("API_KEY", Mark::Name),
+    ("API-Key", Mark::Name),
+    ("API key", Mark::Name),
+    ("access_key", Mark::Name),
+    ("accessKey", Mark::Name),
+    ("AccessKey", Mark::Name),
+    ("ACCESS_KEY", Mark::Name),
+    ("access key", Mark::Name),
+    ("auth_key", Mark::Name),
+    ("AUTH_KEY", Mark::Name),
+    ("private_key", Mark::Name),
+    ("PRIVATE_KEY", Mark::Name),
+    ("Bearer ", Mark::Name),
+    ("bearer ", Mark::Name),
+];
+
+/// Parts of a value, in lower case, that say that it stands for the reader's own.
+const PLACEHOLDERS: &[&str] = &[
+    "example",
+    "xxxx",
+    "your",
+    "placeholder",
+    "redacted",
+    "changeme",
+    "change-me",
+    "change_me",
+    "insert",
+    "replace",
+    "dummy",
+    "fake",
+    "sample",
+    "notreal",
+    "not-real",
+    "goes-here",
+    "goeshere",
+    "foobar",
+    "test-token",
+    "testtoken",
+    "deadbeef",
+    "lorem",
+];
+
+/// The longest block taken for a private key: RSA of 16384 bits has some 13 KB.
+const MOST_PEM_BYTES: usize = 16 << 10;
+
+/// The longest part of a JSON web token; bytes.
+const MOST_JWT_BYTES: usize = 8 << 10;
+
+/// Returns the token that the literal at `at` begins.
+pub(super) fn token(text: &str, at: Range<usize>, token: &Token) -> Option<Range<usize>> {
+    let within_url = token.prefix.ends_with(['/', '=']);
+    let is_glued = |c| is_word(c) || (c == '-' && token.prefix.ends_with('-'));
+    if !within_url && before(text, at.start).is_some_and(is_glued) {
+        return None;
+    }
+    let body = span(text, at.end, token.alphabet, token.length.end() + 1).trim_end_matches(['.', '-']);
+    let has_digit = body.bytes().any(|byte| byte.is_ascii_digit());
+    let found = token.length.contains(&body.len()) && (has_digit || !token.alphabet.writes_words()) && is_random(body);
+    // The host of a web hook stays, as the name of a key does.
+    let start = if within_url { at.end } else { at.start };
+    found.then_some(start..at.end + body.len())
+}
+
+/// Returns the secret that the literal at `at` is part of.
+pub(super) fn marked(text: &str, at: Range<usize>, mark: Mark) -> Option<Range<usize>> {
+    match mark {
+        Mark::Name => named::value(text, at),
+        Mark::Pem => private_key(text, at.start),
+        Mark::Jwt => web_token(text, at.start),
+        Mark::Scheme => url::password(text, at).filter(|range| is_password(&text[range.clone()])),
+        Mark::Telegram => telegram(text, at.start),
+        Mark::Azure => azure(text, at.start),
+    }
+}
+
+/// Returns the characters of `alphabet` behind `start`, at most `most`.
+fn span(text: &str, start: usize, alphabet: Alphabet, most: usize) -> &str {
+    let length = text.as_bytes()[start..].iter().take(most).take_while(|byte| alphabet.has(**byte)).count();
+    &text[start..start + length]
+}
+
+/// Returns whether `body` looks like the outcome of a random generator, not like a placeholder: enough different
+/// characters, no long stretch of the alphabet or of one character, none of [`PLACEHOLDERS`].
+fn is_random(body: &str) -> bool {
+    let lower = body.to_ascii_lowercase();
+    let bytes = lower.as_bytes();
+    let stretch = |step: u8| {
+        let (mut now, mut longest) = (1, 1);
+        for pair in bytes.windows(2) {
+            now = if pair[1] == pair[0].wrapping_add(step) { now + 1 } else { 1 };
+            longest = longest.max(now);
+        }
+        longest
+    };
+    let mut seen = [false; 256];
+    for byte in bytes {
+        seen[usize::from(*byte)] = true;
+    }
+    let different = seen.iter().filter(|seen| **seen).count();
+    different >= 8
+        && stretch(0) < 5
+        && stretch(1) < 7
+        && !PLACEHOLDERS.iter().any(|placeholder| lower.contains(placeholder))
+}
+
+/// Returns whether `password`, out of a URL, is one: no variable, no word that stands for one.
+fn is_password(password: &str) -> bool {
+    let is_pattern = |c: char| matches!(c, '{' | '}' | '$' | '<' | '>' | '%' | '*' | '[' | ']' | '(' | ')' | '|' | '…');
+    let is_escaped = |password: &str| {
+        password
+            .split('%')
+            .skip(1)
+            .all(|code| code.len() >= 2 && code.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit))
+    };
+    let lower = password.to_ascii_lowercase();
+    let names_itself = ["pass", "pwd", "secret", "token", "xxx", "example", "your", "...", "redacted", "changeme"];
+    let has_letter = password.bytes().any(|byte| byte.is_ascii_alphabetic());
+    let has_other = password.bytes().any(|byte| !byte.is_ascii_lowercase());
+    let is_plain = !password.contains(|c| c != '%' && is_pattern(c)) && is_escaped(password);
+    password.len() >= 6 && is_plain && has_letter && has_other && !names_itself.iter().any(|word| lower.contains(word))
+}
+
+/// Returns the block whose `-----BEGIN ` is at `start`, when it is a private key with a body: to its end line, or as far
+/// as its lines go.
+fn private_key(text: &str, start: usize) -> Option<Range<usize>> {
+    const DASHES: &str = "-----";
+    let window = &text[start..text.floor_char_boundary((start + MOST_PEM_BYTES).min(text.len()))];
+    let label = &window[DASHES.len() + "BEGIN ".len()..];
+    let label = &label[..label.bytes().take(40).take_while(|byte| byte.is_ascii_uppercase() || *byte == b' ').count()];
+    if !label.trim_end_matches(" BLOCK").ends_with("PRIVATE KEY") {
+        return None;
+    }
+    let body_start = DASHES.len() + "BEGIN ".len() + label.len() + DASHES.len();
+    let body = window.get(body_start..)?;
+    let next = body.find(DASHES);
+    let is_end = next.is_some_and(|next| body[next + DASHES.len()..].starts_with("END "));
+    // Headers, and line ends as source code and JSON write them, are part of a body.
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || "+/=\\:,\"'-.()<>@_|;".contains(c);
+    let body_length = match next {
+        Some(next) if is_end => next,
+        _ => body
+            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '\n' | '\r' | '\\')))
+            .unwrap_or(body.len()),
+    };
+    let body = &body[..body_length];
+    let digits = body.bytes().filter(u8::is_ascii_digit).count();
+    let longest =
+        body.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='))).map(str::len).max()?;
+    if longest < 32
+        || digits < 3
+        || !body.chars().all(is_part)
+        || !is_random(body.get(..longest.min(64))?) && longest < 64
+    {
+        return None;
+    }
+    let end = start + body_start + body.trim_end().len();
+    let behind = &text[start + body_start + body_length..];
+    let closed = is_end.then(|| behind[DASHES.len()..].find(DASHES)).flatten().filter(|length| *length < 50);
+    Some(start..closed.map_or(end, |length| start + body_start + body_length + 2 * DASHES.len() + length))
+}
+
+/// Returns the token that begins at `start`: header, payload and signature in base64url, apart by dots.
+fn web_token(text: &str, start: usize) -> Option<Range<usize>> {
+    if before(text, start).is_some_and(|c| is_word(c) || matches!(c, '-' | '.')) {
+        return None;
+    }
+    let mut end = start;
+    for (i, least) in [16, 16, 20].into_iter().enumerate() {
+        if i > 0 {
+            text[end..].starts_with('.').then_some(())?;
+            end += 1;
+        }
+        let part = span(text, end, Alphabet::Word, MOST_JWT_BYTES);
+        if part.len() < least || (i == 1 && !part.starts_with("ey")) {
+            return None;
+        }
+        end += part.len();
+    }
+    is_random(&text[start..end]).then_some(start..end)
+}
+
+/// Returns the token whose colon is at `colon`: 8 to 10 digits before it, 35 characters behind.
+fn telegram(text: &str, colon: usize) -> Option<Range<usize>> {
+    let digits = text.as_bytes()[..colon].iter().rev().take(11).take_while(|byte| byte.is_ascii_digit()).count();
+    let start = colon - digits;
+    let body = span(text, colon + 1, Alphabet::Word, 36);
+    let is_free = before(text, start).is_none_or(|c| !is_word(c)) || text[..start].ends_with("/bot");
+    ((8..=10).contains(&digits) && body.len() == 35 && is_free && is_random(body)).then_some(start..colon + 36)
+}
+
+/// Returns the secret whose digit before `Q~` is at `mark`: 3 characters before it, 31 to 34 behind.
+fn azure(text: &str, mark: usize) -> Option<Range<usize>> {
+    let start = mark.checked_sub(3)?;
+    let has = |byte: &u8| Alphabet::Dotted.has(*byte) || *byte == b'~';
+    let bytes = text.as_bytes();
+    let is_free = start == 0 || !has(&bytes[start - 1]);
+    let length = bytes[mark..].iter().take(40).take_while(|byte| has(byte)).count();
+    let found = is_free && bytes[start..mark].iter().all(has) && (34..=37).contains(&length);
+    found.then(|| start..mark + length).filter(|range| is_random(&text[range.clone()]))
+}

@@ -1,0 +1,76 @@
+//! A corpus as stage collect writes it, for the tests of this stage.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use artifact::{Host, Outcome, Recipe, Sealed, Unsealed};
+use polars::prelude::{Column, DataFrame, NamedFrom, ParquetWriter, Series};
+use preprocess::{Config, TokenizerConfig};
+use serde_json::json;
+
+/// A document of a corpus: id, source, content.
+pub type Document = (String, String, Vec<u8>);
+
+pub fn document(id: &str, content: impl AsRef<[u8]>) -> Document {
+    (id.to_owned(), "crate a 1.0".to_owned(), content.as_ref().to_vec())
+}
+
+/// Documents that differ, look like code, and hold what is hard: special tokens, other scripts.
+pub fn documents(count: usize) -> Vec<Document> {
+    let text = |i: usize| {
+        let lines = (0..4 + i % 7).map(|line| format!("    let value_{line} = compute({i}, {});\n", line * 31 + i));
+        let body: String = lines.collect();
+        format!("/// Returns the {i}th: «é日本» <|endoftext|>.\nfn number_{i}() -> usize {{\n{body}    value_0\n}}\n")
+    };
+    (0..count).map(|i| document(&format!("doc-{i:04}"), text(i))).collect()
+}
+
+/// Writes a corpus as stage collect does, `per_file` documents a file.
+pub fn write(folder: &Path, documents: &[Document], per_file: usize) -> Sealed {
+    for (number, documents) in documents.chunks(per_file).enumerate() {
+        let column = |name: &str, value: &dyn Fn(&Document) -> Option<String>| -> Column {
+            Series::new(name.into(), documents.iter().map(value).collect::<Vec<_>>()).into()
+        };
+        let text = |d: &Document| String::from_utf8(d.2.clone()).ok();
+        let raws: Vec<Option<Vec<u8>>> = documents.iter().map(|d| text(d).is_none().then(|| d.2.clone())).collect();
+        let mut frame = DataFrame::new_infer_height(vec![
+            column("id", &|d| Some(d.0.clone())),
+            column("text", &text),
+            Series::new("raw".into(), raws).into(),
+            column("source", &|d| Some(d.1.clone())),
+            column("path", &|d| Some(format!("src/{}.rs", d.0))),
+            column("licence", &|_| Some("MIT OR Apache-2.0".to_owned())),
+        ])
+        .unwrap();
+        let file = File::create(folder.join(format!("documents-{number:05}.parquet"))).unwrap();
+        ParquetWriter::new(file).finish(&mut frame).unwrap();
+    }
+    seal(folder, Outcome::default())
+}
+
+pub fn unsealed(folder: &Path) -> Unsealed {
+    let recipe = Recipe {
+        stage: preprocess::NAME.to_owned(),
+        stage_version: preprocess::VERSION,
+        config: json!({}),
+        inputs: BTreeMap::new(),
+        seed: 0,
+        device_class: None,
+    };
+    Unsealed::at(folder, recipe)
+}
+
+pub fn seal(folder: &Path, outcome: Outcome) -> Sealed {
+    unsealed(folder).seal(outcome, 0.0, Host::default()).unwrap()
+}
+
+/// A configuration that fits a corpus of some dozens of documents.
+pub fn small() -> Config {
+    Config {
+        validation: 0.2,
+        test: 0.2,
+        tokenizer: TokenizerConfig { vocab_size: 300, ..TokenizerConfig::default() },
+        ..Config::default()
+    }
+}

@@ -1,0 +1,177 @@
+//! Looking at what became of documents, against what a run does.
+
+mod corpus;
+
+use std::path::Path;
+
+use artifact::{Context, Outcome, Recipe, Sealed, Unsealed};
+use corpus::{Document, document, documents, small, write};
+use preprocess::inspect::{self, WhatIf};
+use preprocess::{Config, Step, TokenizerConfig};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokenizer::{Tokenizer, TrainConfig};
+
+/// Runs the stage with a tokenizer that is the same whatever is kept.
+struct Made {
+    corpus: Sealed,
+    tokens: Sealed,
+    config: Config,
+    _folders: [TempDir; 3],
+}
+
+fn made(documents: &[Document], change: impl Fn(&mut Config)) -> Made {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let corpus = write(folders[0].path(), documents, 16);
+    let tokenizer = folders[1].path().join("tokenizer.json");
+    let train = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
+    let given = Tokenizer::train(&train, ["let value_0 = compute(0, 0);"].iter()).unwrap();
+    std::fs::write(&tokenizer, given.to_json()).unwrap();
+    let mut config = Config {
+        tokenizer: TokenizerConfig { file: Some(tokenizer), ..TokenizerConfig::default() },
+        steps: Some(vec![
+            Step::Repair,
+            Step::Length,
+            Step::GopherQuality,
+            Step::Code,
+            Step::ExactDuplicates,
+            Step::NearDuplicates,
+        ]),
+        ..small()
+    };
+    config.near_duplicates.similarity = 0.6;
+    config.gopher_quality.min_stop_words = off();
+    config.gopher_quality.min_letter_word_share = off();
+    config.gopher_quality.max_mean_word_chars = off();
+    config.gopher_quality.min_mean_word_chars = off();
+    config.gopher_quality.min_words = threshold(40);
+    change(&mut config);
+    let tokens = run(&config, &corpus, folders[2].path());
+    Made { corpus, tokens, config, _folders: folders }
+}
+
+fn off<T: serde::de::DeserializeOwned>() -> T {
+    serde_json::from_value(json!(false)).unwrap()
+}
+
+fn threshold<T: serde::de::DeserializeOwned>(value: u64) -> T {
+    serde_json::from_value(json!(value)).unwrap()
+}
+
+fn run(config: &Config, corpus: &Sealed, folder: &Path) -> Sealed {
+    let recipe = Recipe {
+        stage: preprocess::NAME.to_owned(),
+        stage_version: preprocess::VERSION,
+        config: config.fingerprint_value(),
+        inputs: std::collections::BTreeMap::new(),
+        seed: 0,
+        device_class: None,
+    };
+    let out = Unsealed::at(folder, recipe);
+    let outcome: Outcome = preprocess::run(config, corpus, &out, &Context::quiet(0)).unwrap();
+    out.seal(outcome, 0.0, artifact::Host::default()).unwrap()
+}
+
+/// Documents of many lengths, each with one that is nearly equal, and some equal ones.
+fn many() -> Vec<Document> {
+    let mut all = documents(60);
+    for i in 0..60 {
+        let mut near = all[i].2.clone();
+        near.extend_from_slice(b"// another line, which the first has not\n");
+        all.push(document(&format!("near-{i:02}"), near));
+        if i % 5 == 0 {
+            let equal = all[i].2.clone();
+            all.push(document(&format!("equal-{i:02}"), equal));
+        }
+    }
+    all
+}
+
+/// Asserts that what is predicted is what a run with other thresholds keeps.
+fn check(made: &Made, overrides: &[(&str, Value)]) -> WhatIf {
+    let overrides: Vec<(String, Value)> = overrides.iter().map(|(key, v)| ((*key).to_owned(), v.clone())).collect();
+    let predicted = inspect::what_if(&made.tokens, &overrides).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = run(&made.config.with(&overrides).unwrap(), &made.corpus, folder.path());
+    let counts = &tokens.manifest().counts;
+    if predicted.not_compared == 0 {
+        assert_eq!(predicted.then.documents, counts["documents_out"].as_u64().unwrap(), "{overrides:?}");
+        assert_eq!(predicted.then.tokens, counts["tokens"].as_u64().unwrap(), "{overrides:?}");
+        for change in &predicted.steps {
+            let dropped = counts[&format!("dropped_{}", change.step.name())].as_u64().unwrap();
+            assert_eq!(change.then.documents, dropped, "{overrides:?} {}", change.step.name());
+        }
+    } else {
+        // Those that were never compared may turn out to be duplicates.
+        let least = predicted.then.documents - predicted.not_compared;
+        assert!((least..=predicted.then.documents).contains(&counts["documents_out"].as_u64().unwrap()));
+    }
+    predicted
+}
+
+#[test]
+fn what_if_says_what_a_run_would_keep() {
+    let made = made(&many(), |_| ());
+    let now = check(&made, &[]);
+    assert_eq!(now.now, now.then);
+    assert!(now.steps.iter().all(|change| change.now == change.then));
+    let counts = &made.tokens.manifest().counts;
+    assert_eq!(now.now.tokens, counts["tokens"].as_u64().unwrap());
+    let stricter = check(&made, &[("gopher_quality.min_words", json!(60))]);
+    assert!(stricter.lost.documents > 0 && stricter.gained.documents == 0, "{stricter:?}");
+    let looser = check(&made, &[("gopher_quality.min_words", json!(false))]);
+    assert!(looser.gained.documents > 0 && looser.not_compared > 0, "{looser:?}");
+    check(&made, &[("length.min_bytes", json!(250)), ("code.max_line_chars", json!(40))]);
+    check(&made, &[("length.max_bytes", json!(300))]);
+}
+
+#[test]
+fn a_duplicate_takes_the_place_of_one_that_would_go() {
+    let made = made(&many(), |_| ());
+    // The nearly equal one is longer: between the two lengths, it is the one that stays, whichever is kept now.
+    let shorter_goes = check(&made, &[("length.min_bytes", json!(300))]);
+    assert!(shorter_goes.gained.documents > 0, "{shorter_goes:?}");
+}
+
+#[test]
+fn keys_that_no_signal_tells_are_refused() {
+    let made = made(&many(), |_| ());
+    let check = |key: &str, value: Value, expected: &str| {
+        let error = inspect::what_if(&made.tokens, &[(key.to_owned(), value)]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check("gopher_quality.min_word", json!(3), "preprocess.gopher_quality.min_word changes texts or compares them");
+    check("fineweb.max_short_line_share", json!(0.5), "belongs to a step that was not taken");
+    check("near_duplicates.similarity", json!(0.5), "changes texts or compares them");
+    check("length.long", json!("cut"), "changes texts or compares them");
+    check("tokenizer.vocab_size", json!(500), "belongs to no step that can be judged anew");
+    check("length.min_bytes", json!(0), "preprocess.length.min_bytes is 0");
+    check("length.min_bytes", json!("a"), "does not take the new value");
+}
+
+#[test]
+fn dropped_documents_are_shown_with_reason_and_figure() {
+    let made = made(&many(), |_| ());
+    let page = |by, skip, count| inspect::dropped(&made.tokens, &made.corpus, by, skip, count).unwrap();
+    let (all, total) = page(None, 0, 1000);
+    let counts = &made.tokens.manifest().counts;
+    let dropped: u64 =
+        counts.iter().filter(|(key, _)| key.starts_with("dropped_")).map(|(_, v)| v.as_u64().unwrap()).sum();
+    assert_eq!((all.len(), total as u64), (total, dropped));
+    let (short, count) = page(Some(Step::GopherQuality), 0, 1000);
+    assert!(count > 0 && short.iter().all(|document| document.criterion.as_deref() == Some("min_words")));
+    for document in &short {
+        let words = document.figures.iter().find(|(name, _)| name == "words").unwrap().1;
+        assert!(words < 40.0, "{document:?}");
+    }
+    let (equal, _) = page(Some(Step::ExactDuplicates), 0, 1000);
+    let texts = |name: &str| many().into_iter().find(|d| d.0 == name).map(|d| String::from_utf8(d.2).unwrap());
+    for document in &equal {
+        assert_eq!(Some(&document.text), texts(&document.name).as_ref());
+        assert_eq!(texts(document.duplicate_of.as_ref().unwrap()), texts(&document.name));
+    }
+    let (paged, again) = page(None, 3, 4);
+    assert_eq!((paged.as_slice(), again), (&all[3..7], total));
+    let error = inspect::dropped(&made.tokens, &made.corpus, Some(Step::C4), 0, 1).unwrap_err().to_string();
+    assert!(error.starts_with("preprocess.steps does not have \"c4\": the steps taken were repair, length"), "{error}");
+}

@@ -200,6 +200,9 @@ fn configurations_that_cannot_be_trained_are_named() {
     check(Kind::Bpe, 4096, &["<a>", "<a>"], &format!("the special token `<a>` {twice}"));
     check(Kind::Bpe, 4096, &["<|im_end|>"], &format!("the special token `<|im_end|>` {twice}"));
     check(Kind::WordPiece, 4096, &["[UNK]"], &format!("the special token `[UNK]` {twice}"));
+    let taken = "is a token of this kind of tokenizer already";
+    check(Kind::Unigram, 4096, &["<0x41>"], &format!("the special token `<0x41>` {taken}"));
+    check(Kind::WordPiece, 4096, &["##b"], &format!("the special token `##b` {taken}"));
     let small = |vocab_size, kind, minimum| {
         format!("a vocabulary of {vocab_size} is too small: {kind} needs at least {minimum} for this text")
     };

@@ -55,7 +55,7 @@ fn train(path: &Path, config: &TrainConfig, texts: &[String]) -> Result<(), Box<
     let tokenizer = Tokenizer::train(config, texts.iter())?;
     let seconds = start.elapsed().as_secs_f64();
     fs::write(path, tokenizer.to_json())?;
-    report("train", texts, seconds, json!({ "vocab_size": tokenizer.vocab_size(), "digest": tokenizer.digest() }));
+    report("train", texts, seconds, &json!({ "vocab_size": tokenizer.vocab_size(), "digest": tokenizer.digest() }));
     Ok(())
 }
 
@@ -66,11 +66,11 @@ fn encode(path: &Path, texts: &[String]) -> Result<(), Box<dyn Error>> {
     let encoded: Vec<Vec<u32>> = texts.par_iter().map_init(|| tokenizer.encoder(), encode).collect::<Result<_, _>>()?;
     let seconds = start.elapsed().as_secs_f64();
     let bytes: Vec<u8> = encoded.iter().flatten().flat_map(|id| id.to_le_bytes()).collect();
-    report("encode", texts, seconds, json!({ "tokens": bytes.len() / 4, "ids": Digest::of(&bytes).to_string() }));
+    report("encode", texts, seconds, &json!({ "tokens": bytes.len() / 4, "ids": Digest::of(&bytes).to_string() }));
     Ok(())
 }
 
-fn report(what: &str, texts: &[String], seconds: f64, more: Value) {
+fn report(what: &str, texts: &[String], seconds: f64, more: &Value) {
     let bytes: usize = texts.iter().map(String::len).sum();
     let rate = bytes as f64 / 1e6 / seconds;
     let mut report = json!({ "what": what, "bytes": bytes, "seconds": seconds, "mb_per_second": rate });

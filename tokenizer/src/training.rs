@@ -153,6 +153,12 @@ impl TrainConfig {
         let (kind, vocab_size) = (self.kind, self.vocab_size);
         if vocab_size < minimum { Err(Error::VocabularyTooSmall { kind, vocab_size, minimum }) } else { Ok(()) }
     }
+
+    /// Returns what makes an error of the library ours.
+    fn failed(&self) -> impl Fn(tokenizers::Error) -> Error {
+        let (kind, vocab_size) = (self.kind, self.vocab_size);
+        move |source| Error::Train { kind, vocab_size, source }
+    }
 }
 
 impl Tokenizer {
@@ -173,16 +179,14 @@ impl Tokenizer {
             Kind::WordPiece => word_piece::train(config, &special_tokens, documents)?,
             Kind::Character => character::train(config, &special_tokens, documents)?,
         };
+        // Those of BPE are in its vocabulary, which was made around them.
+        let is_taken = |token: &&String| config.kind != Kind::Bpe && inner.token_to_id(token).is_some();
+        if let Some(token) = special_tokens.iter().find(is_taken) {
+            let problem = "is a token of this kind of tokenizer already";
+            return Err(Error::SpecialToken { token: token.clone(), problem });
+        }
         let added = config.kind.unknown_token().into_iter().chain(special_tokens.iter().map(String::as_str));
         inner.add_special_tokens(added.map(|name| AddedToken::from(name, true))).map_err(config.failed())?;
         Self::wrap(inner, "the trained tokenizer")
-    }
-}
-
-impl TrainConfig {
-    /// Returns what makes an error of the library ours.
-    fn failed(&self) -> impl Fn(tokenizers::Error) -> Error {
-        let (kind, vocab_size) = (self.kind, self.vocab_size);
-        move |source| Error::Train { kind, vocab_size, source }
     }
 }

@@ -192,7 +192,7 @@ mod tests {
         found
     }
 
-    /// What `tokenizers` does for SmolLM: `Digits`, then GPT-2's expression in each piece.
+    /// What `tokenizers` does for `SmolLM`: `Digits`, then GPT-2's expression in each piece.
     fn smollm_by_regex(text: &str) -> Vec<&str> {
         let gpt2 = &REFERENCES[0].1;
         let mut found = Vec::new();
@@ -214,10 +214,12 @@ mod tests {
 
     #[test]
     fn every_character_is_cut_as_by_the_regular_expressions() {
-        for first in (0..=char::MAX as u32).step_by(0x400) {
+        // Beyond these planes, and but for some tags, nothing is assigned.
+        for first in (0..0x3_4000).chain(0xe_0000..0xe_0400).step_by(0x400) {
             let characters = (first..first + 0x400).filter_map(char::from_u32);
             // Each between what it may join, and after an apostrophe, where case may be folded.
-            let text: String = characters.map(|c| format!("a{c}b1{c}2 {c} '{c}e'l{c}\n{c}\n-{c}-\t{c} ")).collect();
+            let among = |c| format!("a{c}b1{c}2 {c} '{c}e'l{c}\n{c}\n-{c}-\t{c} ");
+            let text = characters.map(among).collect::<Vec<String>>().concat();
             check(&text);
         }
     }
@@ -232,7 +234,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(1000))]
 
         #[test]
         fn texts_are_cut_as_by_the_regular_expressions(

@@ -200,6 +200,9 @@ fn configurations_that_cannot_be_trained_are_named() {
     check(Kind::Bpe, 4096, &["<a>", "<a>"], &format!("the special token `<a>` {twice}"));
     check(Kind::Bpe, 4096, &["<|im_end|>"], &format!("the special token `<|im_end|>` {twice}"));
     check(Kind::WordPiece, 4096, &["[UNK]"], &format!("the special token `[UNK]` {twice}"));
+    let taken = "is a token of this kind of tokenizer already";
+    check(Kind::Unigram, 4096, &["<0x41>"], &format!("the special token `<0x41>` {taken}"));
+    check(Kind::WordPiece, 4096, &["##b"], &format!("the special token `##b` {taken}"));
     let small = |vocab_size, kind, minimum| {
         format!("a vocabulary of {vocab_size} is too small: {kind} needs at least {minimum} for this text")
     };
@@ -343,6 +346,21 @@ proptest! {
             let expected = reference_ids(pattern, &text);
             prop_assert_eq!(&ids, &expected);
             prop_assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn every_kind_trains_on_any_text(
+        documents in prop::collection::vec(prop_oneof![any::<String>(), "([a-c]{1,3} ?){0,30}", "[\u{0}-\u{5}]{0,9}"], 0..6),
+        kind in 0..4_usize,
+        pattern in 0..3_usize,
+    ) {
+        let config = TrainConfig { kind: KINDS[kind], pattern: PATTERNS[pattern], vocab_size: 900, ..TrainConfig::default() };
+        let tokenizer = Tokenizer::train(&config, documents.iter()).unwrap();
+        prop_assert!(tokenizer.vocab_size() <= 900);
+        for text in &documents {
+            let ids = tokenizer.encode(text).unwrap();
+            prop_assert!(KINDS[kind] == Kind::WordPiece || tokenizer.decode(&ids).unwrap() == *text, "{text:?}");
         }
     }
 

@@ -82,7 +82,8 @@ fn settle_characters(pieces: &mut [(String, f64)]) {
     let mut above = 0.0;
     loop {
         let score = lowest + above;
-        let has_it = |(piece, other): &(String, f64)| *other == score && piece.chars().nth(1).is_none();
+        let has_it =
+            |(piece, other): &(String, f64)| other.to_bits() == score.to_bits() && piece.chars().nth(1).is_none();
         let before = places.len();
         places.extend((0..pieces.len()).filter(|place| has_it(&pieces[*place])));
         if places.len() == before {

@@ -55,9 +55,8 @@ fn contraction(bytes: &[u8]) -> Option<usize> {
     let (b'\'', letters) = bytes.split_first()? else { return None };
     match letters {
         [b's' | b't' | b'm' | b'd' | b'S' | b'T' | b'M' | b'D', ..] => Some(2),
-        [b'r' | b'v' | b'R' | b'V', b'e' | b'E', ..] | [b'l' | b'L', b'l' | b'L', ..] => Some(3),
-        // The long s, U+017F, is an s of another case.
-        [0xc5, 0xbf, ..] => Some(3),
+        // The last is the long s, U+017F: an s of another case.
+        [b'r' | b'v' | b'R' | b'V', b'e' | b'E', ..] | [b'l' | b'L', b'l' | b'L', ..] | [0xc5, 0xbf, ..] => Some(3),
         _ => None,
     }
 }

@@ -517,7 +517,8 @@ mod tests {
         check(
             r#"{"tokenizer": {"vocab_size": 258}}"#,
             Err(
-                "preprocess.tokenizer.vocab_size is 258, and must lie between 259 (the least that can write any text,                  special tokens included) and 1048576",
+                "preprocess.tokenizer.vocab_size is 258, and must lie between 259 (the least that can write any text, \
+                 special tokens included) and 1048576",
             ),
         );
         check(

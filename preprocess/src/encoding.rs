@@ -56,7 +56,7 @@ pub(crate) fn tokenizer(config: &Config, documents: &Documents, context: &Contex
     }
     let (vocab_size, wanted) = (tokenizer.vocab_size(), config.tokenizer.vocab_size);
     if vocab_size < wanted {
-        let why = "the train split has no more pairs of tokens that come twice";
+        let why = "the train split has no more that could become one";
         context.progress.line(&format!("the vocabulary has {vocab_size} tokens instead of {wanted}: {why}"));
     }
     Ok(tokenizer)

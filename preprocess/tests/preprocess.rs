@@ -8,10 +8,10 @@ use std::path::Path;
 
 use artifact::{Context, Outcome, Sealed};
 use corpus::{Document, document, documents, seal, small, unsealed, write};
-use polars::prelude::{Column, DataFrame, NamedFrom, ParquetReader, ParquetWriter, SerReader, Series};
+use polars::prelude::{DataFrame, NamedFrom, ParquetReader, ParquetWriter, SerReader, Series};
 use preprocess::repair::InvalidUtf8;
-use preprocess::{Config, Error, LengthConfig, LongDocuments, Step, TokenizerConfig, inspect};
-use serde_json::{Value, json};
+use preprocess::{Config, Error, LengthConfig, LongDocuments, TokenizerConfig};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokenizer::shard::Split;
 use tokenizer::{Tokenizer, TrainConfig};
@@ -158,7 +158,7 @@ fn what_is_not_utf8_is_repaired_or_rejected_and_counted() {
         let run = Run::new(&config, &documents);
         let names = ["documents_in", "documents_out", "dropped_repair", "documents_invalid_utf8"];
         assert_eq!(run.counts(&names), [31, out, dropped, 1]);
-        let repaired = "caf\u{fffd} ".repeat(20) + "\n";
+        let repaired = ["caf\u{fffd}"; 20].join(" ") + "\n";
         assert_eq!(run.all_texts().contains(&repaired), invalid_utf8 == InvalidUtf8::Repair);
         let expected = if dropped == 1 { "drop" } else { "keep" };
         assert_eq!(run.signals("decision")["latin"].as_deref(), Some(expected));

@@ -6,18 +6,18 @@ use std::fs;
 use std::path::Path;
 
 use artifact::{Context, Event, Progress, Sealed};
-use corpus::{documents, seal, small, unsealed, write};
+use corpus::{seal, small, unlike, unsealed, write};
 use preprocess::{Config, Error, Step};
 use tempfile::TempDir;
 
 /// A corpus of several files with near and equal duplicates, and steps that need more than one pass.
 fn several_passes() -> (TempDir, Sealed, Config) {
     let folder = tempfile::tempdir().unwrap();
-    let mut all = documents(60);
+    let mut all = unlike(60);
     for i in 0..10 {
         let mut near = all[i].clone();
         near.0 = format!("near-{i}");
-        near.2.extend_from_slice(b"// one more line at the end\n");
+        near.2.extend_from_slice(b"the last line, which the first has not.\n");
         let mut equal = all[i + 20].clone();
         equal.0 = format!("equal-{i}");
         all.extend([near, equal]);

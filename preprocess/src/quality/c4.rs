@@ -142,7 +142,9 @@ fn lines(config: &Config, text: &Text<'_>, scratch: &mut Scratch, mut keep: impl
             continue;
         }
         let line = if config.remove_citations { without_citations(whole) } else { Cow::Borrowed(whole) };
-        if config.drop_unterminated_lines.unwrap_or(true) && (!line.ends_with(['.', '?', '!', '"', '\'']) || line.ends_with("...")) {
+        if config.drop_unterminated_lines.unwrap_or(true)
+            && (!line.ends_with(['.', '?', '!', '"', '\'']) || line.ends_with("..."))
+        {
             unterminated += 1;
             continue;
         }

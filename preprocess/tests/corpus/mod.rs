@@ -74,3 +74,25 @@ pub fn small() -> Config {
         ..Config::default()
     }
 }
+
+/// Documents of which no two are alike: lines of words drawn at random, of many lengths.
+pub fn unlike(count: usize) -> Vec<Document> {
+    const WORDS: &str = "river stone lamp winter garden letter music window bridge forest silver engine harbour mirror \
+        candle shadow market valley thunder ribbon copper meadow signal basket anchor feather island kettle ladder \
+        marble needle orchard pillow quarry rocket saddle tunnel violet walnut yellow zipper";
+    let words: Vec<&str> = WORDS.split_whitespace().collect();
+    let text = |i: usize| {
+        // Numerical Recipes' linear congruential generator; its high bits are good enough to draw words with.
+        let mut state = i as u32 + 1;
+        let mut draw = |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) as usize % below
+        };
+        let mut line = |_| {
+            let drawn: Vec<&str> = (0..6).map(|_| words[draw(words.len())]).collect();
+            format!("the {} and the {}.\n", drawn[..3].join(" "), drawn[3..].join(" "))
+        };
+        (0..4 + i % 7).map(&mut line).collect::<String>()
+    };
+    (0..count).map(|i| document(&format!("doc-{i:04}"), text(i))).collect()
+}

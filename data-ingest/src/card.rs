@@ -99,7 +99,8 @@ fn render(inventory: &Inventory, corpus: &Corpus, tokens: Option<&BTreeMap<Strin
         ));
     }
     line(
-        "\nThe digest of a source is that of its one downloaded file, or of the lines that `sha256sum` prints for its files.",
+        "\nThe digest of a source is that of its one downloaded file, or of the lines that `sha256sum` prints for its \
+         files.",
     );
     card
 }

@@ -1,18 +1,15 @@
 //! Downloads: resumed after a cut, tried again after a failure, checked against their digest, kept by it.
 
-use std::cell::Cell;
-use std::fs::{self, File};
+use std::fs;
 use std::hash::BuildHasher;
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{ErrorKind, Read, Write};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use artifact::{Context, Digest, file};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use artifact::{Context, Digest};
 
+use crate::cache::{Fetched, Meter, Part, cached, is_cached};
 use crate::{Config, Error};
 
 /// The wait after the first failure; it doubles with each. A guess, as is the limit.
@@ -130,68 +127,6 @@ pub(crate) struct Wanted<'a> {
     pub promise: Option<Promise<'a>>,
 }
 
-/// A file that has arrived.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Fetched {
-    /// Its digest, by which the cache keeps it.
-    pub sha256: Digest,
-    /// Its length.
-    pub bytes: u64,
-    /// What its server tells this version by.
-    pub validator: Option<String>,
-}
-
-/// Counts the bytes of several downloads for one progress bar.
-pub(crate) struct Meter<'a> {
-    context: &'a Context,
-    done: AtomicU64,
-    total: AtomicU64,
-}
-
-impl<'a> Meter<'a> {
-    /// Returns a meter of `total` bytes.
-    pub fn new(context: &'a Context, total: u64) -> Self {
-        context.progress.begin("downloading", total, "bytes");
-        Self { context, done: AtomicU64::new(0), total: AtomicU64::new(total) }
-    }
-
-    /// Counts bytes that have arrived.
-    pub fn add(&self, bytes: u64) {
-        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.context.progress.position(done);
-    }
-
-    /// Takes back bytes that arrived in vain.
-    fn take_back(&self, bytes: u64) {
-        self.done.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Adds a length that was not known at the beginning.
-    fn expect(&self, bytes: u64) {
-        let total = self.total.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.context.progress.begin("downloading", total, "bytes");
-    }
-}
-
-/// Returns where the cache keeps a file of this digest.
-pub(crate) fn cached(cache: &Path, sha256: Digest) -> PathBuf {
-    cache.join(sha256.to_string())
-}
-
-/// Tells whether the cache has a file, and it is what it should be; one that is not is removed.
-pub(crate) fn is_cached(cache: &Path, sha256: Digest) -> Result<bool, Error> {
-    let path = cached(cache, sha256);
-    if !path.is_file() {
-        return Ok(false);
-    }
-    if Digest::of_file(&path)?.0 == sha256 {
-        return Ok(true);
-    }
-    tracing::warn!("{} is corrupt and is fetched again", path.display());
-    remove(&path)?;
-    Ok(false)
-}
-
 /// Downloads a file into the cache.
 ///
 /// What arrives is kept in a `.part` file named by the file's identity, so an attempt that is cut off, or a run that is
@@ -213,15 +148,11 @@ pub(crate) fn fetch(
         meter.add(bytes);
         return Ok(Fetched { sha256: promise.sha256, bytes, validator: None });
     }
-    let note = cache.join(format!("{}.json", Digest::of(wanted.identity.as_bytes())));
-    if wanted.is_immutable
-        && let Some(fetched) = noted(&note)
-        && is_cached(cache, fetched.sha256)?
-    {
+    let part = Part::of(cache, wanted, meter);
+    if let Some(fetched) = part.noted(cache)? {
         meter.add(fetched.bytes);
         return Ok(fetched);
     }
-    let part = Part::of(cache, wanted, meter);
     let give_up = |attempts, source| {
         let (name, url) = (wanted.name.to_owned(), wanted.address.to_owned());
         Error::Download { name, url, attempts, source }
@@ -233,18 +164,8 @@ pub(crate) fn fetch(
         }
         other => other,
     })?;
-    let path = cached(cache, fetched.sha256);
-    fs::rename(&part.path, &path).map_err(|e| artifact::Error::io("rename", &part.path, e))?;
-    if wanted.is_immutable {
-        fs::write(&note, json!(fetched).to_string()).map_err(|e| artifact::Error::io("write", &note, e))?;
-    } else {
-        remove(&part.validator_path)?;
-    }
+    part.finish(cache, &fetched)?;
     Ok(fetched)
-}
-
-fn noted(note: &Path) -> Option<Fetched> {
-    serde_json::from_slice(&fs::read(note).ok()?).ok()
 }
 
 /// Does `work` until it succeeds, fails for good, or has been tried as often as the configuration allows.
@@ -270,63 +191,6 @@ pub(crate) fn retry<T>(
         sleep(pause.min(LONGEST_WAIT), context)?;
         wait = (wait * 2).min(LONGEST_WAIT);
         attempt += 1;
-    }
-}
-
-/// What has arrived of a file so far; the meter counts what lies in it.
-struct Part<'a> {
-    path: PathBuf,
-    validator_path: PathBuf,
-    meter: &'a Meter<'a>,
-    is_immutable: bool,
-    /// Whether the meter knows how long the whole file is.
-    expected: Cell<bool>,
-}
-
-impl<'a> Part<'a> {
-    fn of(cache: &Path, wanted: Wanted<'_>, meter: &'a Meter<'a>) -> Self {
-        let stem = Digest::of(wanted.identity.as_bytes());
-        let (path, validator_path) = (cache.join(format!("{stem}.part")), cache.join(format!("{stem}.validator")));
-        let (is_immutable, expected) = (wanted.is_immutable, Cell::new(wanted.bytes.is_some()));
-        let part = Self { path, validator_path, meter, is_immutable, expected };
-        meter.add(part.bytes());
-        part
-    }
-
-    fn expect(&self, total: u64) {
-        if !self.expected.replace(true) {
-            self.meter.expect(total);
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
-    }
-
-    fn validator(&self) -> Option<String> {
-        fs::read_to_string(&self.validator_path).ok()
-    }
-
-    fn remove(&self) -> Result<(), Error> {
-        self.meter.take_back(self.bytes());
-        remove(&self.path)?;
-        remove(&self.validator_path)
-    }
-
-    /// Opens the file for what comes from byte `start` on; where that is the first, the version is `validator`'s.
-    fn open(&self, start: u64, validator: Option<&str>) -> Result<File, Error> {
-        let failed = |e| artifact::Error::io("write", &self.path, e);
-        self.meter.take_back(self.bytes().saturating_sub(start));
-        let mut out = File::options().write(true).create(true).truncate(false).open(&self.path).map_err(failed)?;
-        out.set_len(start).map_err(failed)?;
-        out.seek(SeekFrom::Start(start)).map_err(failed)?;
-        if start == 0 && !self.is_immutable {
-            match validator {
-                Some(validator) => file::write_atomically(&self.validator_path, validator.as_bytes())?,
-                None => remove(&self.validator_path)?,
-            }
-        }
-        Ok(out)
     }
 }
 
@@ -409,14 +273,6 @@ fn receive(wanted: Wanted<'_>, mut incoming: Incoming, part: &Part<'_>, config: 
             Err(Failure::passing(format!("the connection ended after {have} of {total} bytes")))
         }
         _ => Ok(incoming.start),
-    }
-}
-
-/// Removes a file, if there is one.
-pub(crate) fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(artifact::Error::io("remove", path, e).into()),
-        _ => Ok(()),
     }
 }
 

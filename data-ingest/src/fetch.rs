@@ -8,7 +8,8 @@ use std::thread;
 use artifact::Context;
 use url::Url;
 
-use crate::download::{self, Answer, Failure, Fetched, Meter, Promise, Wanted};
+use crate::cache::{Fetched, Meter, is_cached};
+use crate::download::{self, Answer, Failure, Promise, Wanted};
 use crate::environment::Environment;
 use crate::inventory::Distant;
 use crate::remote::{Reach, Remote};
@@ -63,7 +64,7 @@ pub(crate) fn missing(
         }
         let mut absent = Vec::with_capacity(order.files.len());
         for item in order.files {
-            if !item.promise.map_or(Ok(false), |promise| download::is_cached(&reach.cache, promise.sha256))? {
+            if !item.promise.map_or(Ok(false), |promise| is_cached(&reach.cache, promise.sha256))? {
                 absent.push(item);
             }
         }

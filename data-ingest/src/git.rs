@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::Error;
 use crate::address::{self, Refused};
-use crate::download::{Fetched, Meter, cached};
+use crate::cache::{Fetched, Meter, cached};
 use crate::remote::{Found, Reach};
 
 /// A repository.

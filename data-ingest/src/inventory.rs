@@ -9,12 +9,14 @@ use artifact::{Context, Digest};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use crate::cache::cached;
 use crate::config::{Declarations, Declared, declared};
-use crate::download::{Promise, Promiser, cached};
+use crate::download::{Promise, Promiser};
 use crate::environment::Environment;
 use crate::fetch::{Item, Order};
 use crate::format::{self, Format};
-use crate::lock::{self, Lock, LockedFile};
+use crate::lock;
+use crate::lock_file::{Lock, LockedFile};
 use crate::remote::{self, Remote, written_address};
 use crate::select::{IgnoreRules, SelectedFile, passed_over, select};
 use crate::{Config, Error, crates};

@@ -5,7 +5,7 @@
 //! with its source, licence and digest, and `sources.json`, which tells where each source came from.
 //!
 //! Collecting has three steps. [`lock()`] looks up what is on other machines and not known yet, fetches it, and writes down
-//! in `dataset.lock` what it was; with a complete lock it does nothing. [`inventory`] finds and hashes everything without
+//! in `dataset.lock` what it was; with a complete lock it does nothing. [`inventory()`] finds and hashes everything without
 //! writing and without the network, so that the plan can tell which source changed. [`run`] fetches what the cache lacks,
 //! checks it against the lock, reads it all and writes.
 //!
@@ -13,6 +13,7 @@
 //! goes through as bytes, and duplicates stay; both are preprocess's to judge.
 
 mod address;
+mod cache;
 pub mod card;
 mod cloud;
 mod collect;
@@ -28,6 +29,7 @@ mod http;
 mod hub;
 mod inventory;
 mod lock;
+mod lock_file;
 mod read;
 mod remote;
 mod select;
@@ -42,7 +44,8 @@ pub use config::{Config, Source};
 pub use error::Error;
 pub use format::Format;
 pub use inventory::{Inventory, SourceSummary, inventory};
-pub use lock::{LockChange, lock, update_lock};
+pub use lock::{lock, update_lock};
+pub use lock_file::LockChange;
 
 /// The stage's name: its table in the configuration, its folder in the store.
 pub const NAME: &str = "collect";

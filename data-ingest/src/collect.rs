@@ -7,11 +7,12 @@ use artifact::{Context, Outcome, Unsealed, file};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use crate::environment::Environment;
 use crate::format::Format;
-use crate::inventory::{HashedFile, ListedSource, Place};
+use crate::inventory::{HashedFile, ListedSource};
 use crate::read::{self, Content, Document, Skip};
 use crate::shard::Writer;
-use crate::{Config, Error, Inventory, download};
+use crate::{Config, Error, Inventory, fetch};
 
 /// Text files that are read at the same time have so many bytes together (or are one file). A guess.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -29,14 +30,7 @@ const SCHEMA_VERSION: u32 = 1;
 /// found, the disk refuses, or the stage is asked to stop.
 pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     out.clear()?;
-    for source in &inventory.sources {
-        for file in &source.files {
-            if let Place::Download { url, cached } = &file.place {
-                let wanted = download::Wanted { name: &source.name, url, sha256: file.sha256, cached };
-                download::fetch(wanted, config, context)?;
-            }
-        }
-    }
+    fetch::missing(inventory, config, context, Environment::of_process())?;
     let total = inventory.sources.iter().map(ListedSource::bytes).sum();
     context.progress.begin("reading", total, "bytes");
     let mut collector = Collector { writer: Writer::new(out.folder()), context, done_bytes: 0 };

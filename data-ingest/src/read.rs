@@ -160,7 +160,7 @@ impl Place {
     pub fn path(&self) -> &Path {
         match self {
             Self::Disk(path) => path,
-            Self::Download { cached, .. } => cached,
+            Self::Download(cached) => cached,
         }
     }
 }

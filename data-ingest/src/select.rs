@@ -36,18 +36,16 @@ pub(crate) struct Selection {
     pub links: u64,
 }
 
-impl Selection {
-    /// Says what was passed over, for the error of a source that takes nothing.
-    pub fn passed_over(&self) -> String {
-        let counts = [
-            (self.not_selected, "excluded or of an unknown kind"),
-            (self.too_large, "above max_file_bytes"),
-            (self.links, "symbolic links"),
-        ];
-        let parts: Vec<String> =
-            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-        if parts.is_empty() { "there is none".to_owned() } else { parts.join(", ") }
-    }
+/// Says what was passed over, for the error of a source that takes nothing.
+pub(crate) fn passed_over(not_selected: u64, too_large: u64, links: u64) -> String {
+    let counts = [
+        (not_selected, "excluded or of an unknown kind"),
+        (too_large, "above max_file_bytes"),
+        (links, "symbolic links"),
+    ];
+    let parts: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if parts.is_empty() { "there is none".to_owned() } else { parts.join(", ") }
 }
 
 /// Whether `.gitignore` and `.ignore` files inside the folder count.
@@ -108,12 +106,7 @@ fn walk(
         if kind.is_symlink() && entry.depth() > 0 {
             selection.links += 1;
         } else if kind.is_file() {
-            let name = entry.file_name().to_string_lossy();
-            let wanted = filter.wants(&relative);
-            // A glob that names a file's kind is enough to read one whose extension nobody knows as text.
-            let named = within.is_some() || filter.include.is_some();
-            let format = filter.format.or_else(|| format::of_name(&name)).or(named.then_some(Format::Text));
-            let (true, Some(format)) = (wanted, format) else {
+            let Some(format) = filter.format_of(&relative, within.is_some()) else {
                 selection.not_selected += 1;
                 continue;
             };
@@ -128,7 +121,7 @@ fn walk(
 }
 
 /// A source's globs, size cap and format.
-struct Filter {
+pub(crate) struct Filter {
     include: Option<GlobSet>,
     exclude: GlobSet,
     format: Option<Format>,
@@ -136,7 +129,8 @@ struct Filter {
 }
 
 impl Filter {
-    fn new(declared: &Declared) -> Result<Self, Error> {
+    /// Returns the filter of a source.
+    pub fn new(declared: &Declared) -> Result<Self, Error> {
         let Declared { key, source, max_file_bytes, .. } = declared;
         let compile = |patterns: &[String], name: &str| {
             let patterns: Vec<String> = patterns.iter().map(|pattern| in_every_folder(pattern)).collect();
@@ -154,8 +148,22 @@ impl Filter {
         self.include.as_ref().is_none_or(|include| include.is_match(relative)) && !self.exclude.is_match(relative)
     }
 
+    /// Returns how to read a file, unless it is left; `named` says whether a glob in the source's address names it.
+    pub fn format_of(&self, relative: &str, named: bool) -> Option<Format> {
+        let name = relative.rsplit('/').next().unwrap_or(relative);
+        // A glob that names a file's kind is enough to read one whose extension nobody knows as text.
+        let named = named || self.include.is_some();
+        let format = self.format.or_else(|| format::of_name(name)).or(named.then_some(Format::Text));
+        format.filter(|_| self.wants(relative))
+    }
+
+    /// Tells whether a file is larger than its source allows.
+    pub fn is_too_large(&self, format: Format, bytes: u64) -> bool {
+        format == Format::Text && bytes > self.max_file_bytes
+    }
+
     fn take(&self, selection: &mut Selection, file: SelectedFile) {
-        if file.format == Format::Text && file.bytes > self.max_file_bytes {
+        if self.is_too_large(file.format, file.bytes) {
             selection.too_large += 1;
         } else {
             selection.files.push(file);
@@ -164,7 +172,7 @@ impl Filter {
 }
 
 /// Compiles globs in which `*` stops at `/`, and in which a folder's name stands for all that is inside it.
-fn globs(patterns: &[String], key: &str) -> Result<GlobSet, Error> {
+pub(crate) fn globs(patterns: &[String], key: &str) -> Result<GlobSet, Error> {
     let wrong = |e: globset::Error| Error::value(key, &e.to_string());
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {

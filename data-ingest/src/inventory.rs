@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 
 use crate::config::{Declared, declared};
 use crate::environment::Environment;
-use crate::format::{self, Format};
-use crate::select::{IgnoreRules, SelectedFile, Selection, select};
+use crate::format::{Format, Kind};
+use crate::html::Html;
+use crate::mapping::Columns;
+use crate::select::{self, Filter, IgnoreRules, SelectedFile, Selection, select};
 use crate::{Config, Error, crates};
 
 /// Files up to this size are hashed from one read; larger ones in pieces. A guess.
@@ -33,10 +35,14 @@ pub(crate) struct ListedSource {
     pub origin: Value,
     /// The licence of its text.
     pub licence: String,
-    /// The column that holds the text of a table.
-    pub text_column: String,
-    /// The largest text that is taken from a packed file, in bytes.
+    /// Which columns of a table become what.
+    pub columns: Columns,
+    /// What is taken of web pages.
+    pub html: Html,
+    /// The largest text, page or row that is taken, in bytes.
     pub max_file_bytes: u64,
+    /// Which members of archives are taken, and how they are read.
+    pub filter: Filter,
     /// Its files, sorted by their path inside the source.
     pub files: Vec<HashedFile>,
     /// The digest that `sha256` pins: of a download's bytes, else of the listing of the files.
@@ -56,8 +62,8 @@ pub(crate) struct HashedFile {
     pub place: Place,
     /// Its length; 0 where it is not downloaded yet.
     pub bytes: u64,
-    /// How to read it.
-    pub format: Format,
+    /// What it is.
+    pub kind: Kind,
     /// The digest of its bytes.
     pub sha256: Digest,
 }
@@ -119,13 +125,15 @@ impl ListedSource {
 
     fn input_digest(&self) -> Digest {
         // Two files of equal content can be read in two ways.
-        let formats: Vec<Format> = self.files.iter().map(|file| file.format).collect();
+        let kinds: Vec<Kind> = self.files.iter().map(|file| file.kind).collect();
         Digest::of_json(&json!({
             "origin": self.origin,
             "content": self.content,
             "licence": self.licence,
-            "formats": formats,
-            "text_column": self.text_column,
+            "kinds": kinds,
+            "columns": self.columns,
+            "html": self.html,
+            "members": self.filter.described(),
             "max_file_bytes": self.max_file_bytes,
             "too_large": self.too_large,
         }))
@@ -193,8 +201,10 @@ fn list(
         name,
         origin,
         licence: licence.unwrap_or_else(|| "unknown".to_owned()),
-        text_column: source.text_column.clone().unwrap_or_else(|| "text".to_owned()),
+        columns: source.columns(),
+        html: source.html,
         max_file_bytes: *max_file_bytes,
+        filter: Filter::new(declared)?,
         files,
         content,
         too_large: selection.too_large,
@@ -206,10 +216,10 @@ fn download(declared: &Declared, url: &str, sha256: Digest, cache: &Path) -> Has
     let address = url.split(['?', '#']).next().unwrap_or(url);
     let after_host = address.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
     let relative = after_host.rsplit('/').find(|part| !part.is_empty()).unwrap_or("index").to_owned();
-    let format = declared.source.format.or_else(|| format::of_name(&relative)).unwrap_or(Format::Text);
+    let kind = select::kind(declared.source.format, &relative).unwrap_or(Kind::File(Format::Text));
     let cached = cache.join(sha256.to_string());
     let bytes = fs::metadata(&cached).map_or(0, |metadata| metadata.len());
-    HashedFile { relative, place: Place::Download { url: url.to_owned(), cached }, bytes, format, sha256 }
+    HashedFile { relative, place: Place::Download { url: url.to_owned(), cached }, bytes, kind, sha256 }
 }
 
 fn hash(files: &[SelectedFile], context: &Context) -> Result<Vec<HashedFile>, Error> {
@@ -229,7 +239,7 @@ fn hash_file(file: &SelectedFile, context: &Context) -> Result<HashedFile, Error
         Digest::of_file(path)?
     };
     let place = Place::Disk(path.clone());
-    Ok(HashedFile { relative: file.relative.clone(), place, bytes, format: file.format, sha256 })
+    Ok(HashedFile { relative: file.relative.clone(), place, bytes, kind: file.kind, sha256 })
 }
 
 /// Returns the digest of files as `sha256sum` lists them: one line `<digest>  <path>` a file, sorted by path.

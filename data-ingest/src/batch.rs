@@ -7,13 +7,13 @@ use polars::prelude::DataFrame;
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::columns::{self, PIECE_BYTES};
 use crate::document::{Content, Document};
 use crate::html::{self, Html, MAX_PAGE_BYTES, NoText};
+use crate::inventory::ListedSource;
 use crate::json::{self, Records};
 use crate::mapping::{Field, Mapping, Unfit};
 use crate::refusal::{At, BadRecord, Reason, Refusal, Skip};
-use crate::columns::{self, PIECE_BYTES};
-use crate::inventory::ListedSource;
 
 /// How much is read before it is turned into documents. A guess: large enough to keep all cores busy.
 const BATCH_BYTES: usize = 8 << 20;
@@ -188,9 +188,7 @@ impl Convert<'_> {
     fn json(self, file: &str, unit: Unit, records: &Records) -> Vec<Result<Document, Refusal>> {
         let record = |number: u64, bytes: &[u8]| {
             let at = if unit == Unit::Line { At::Line(number) } else { At::Record(number) };
-            let bad = |reason, message| {
-                Err(Refusal::Bad(BadRecord { file: file.to_owned(), at, reason, message }))
-            };
+            let bad = |reason, message| Err(Refusal::Bad(BadRecord { file: file.to_owned(), at, reason, message }));
             if bytes.len() as u64 > self.source.max_file_bytes {
                 return bad(Reason::TooLong, "longer than max_file_bytes".to_owned());
             }

@@ -98,8 +98,7 @@ impl Collector<'_> {
             }
         };
         let mut batch = Batch::new(source, &mapping, &mut sink);
-        let job =
-            Job { source, mapping: &mapping, max_unpacked_bytes: config.max_unpacked_bytes, spill, context };
+        let job = Job { source, mapping: &mapping, max_unpacked_bytes: config.max_unpacked_bytes, spill, context };
         for file in &source.files {
             job.file(file, *done_bytes, &mut batch)?;
             *done_bytes += file.bytes;

@@ -7,9 +7,7 @@ use polars::prelude::{
     AnyValue, BinaryChunked, Column, DataFrame, DataType, ParquetReader, PolarsError, PolarsResult, SerReader, Series,
     StringChunked,
 };
-use polars_arrow::io::ipc::read::{
-    FileReader, StreamReader, StreamState, read_file_metadata, read_stream_metadata,
-};
+use polars_arrow::io::ipc::read::{FileReader, StreamReader, StreamState, read_file_metadata, read_stream_metadata};
 use serde_json::{Map, Value};
 
 use crate::Error;
@@ -77,8 +75,12 @@ fn parquet(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<()
     let mut first = 0;
     for group in &metadata.row_groups {
         let height = group.num_rows();
-        let bytes: i64 =
-            wanted.iter().flat_map(|name| group.columns_under_root_iter(name)).flatten().map(|c| c.uncompressed_size()).sum();
+        let bytes: i64 = wanted
+            .iter()
+            .flat_map(|name| group.columns_under_root_iter(name))
+            .flatten()
+            .map(|c| c.uncompressed_size())
+            .sum();
         // Every slice costs the dictionaries again, so a group is read whole where it is small.
         let slices = usize::try_from(bytes / SLICE_BYTES).unwrap_or(0) + 1;
         let step = height.div_ceil(slices).max(1);

@@ -216,7 +216,10 @@ impl Source {
             ([name], Some(_)) => return fail(name, "a source of conversations (`chat`) has no text"),
             (_, None) if self.messages_column.is_some() => return fail("messages_column", "needs `chat`"),
             (_, Some(Chat::Alpaca)) if self.messages_column.is_some() => {
-                return fail("messages_column", "conversations as Alpaca's are in the columns instruction, input, output");
+                return fail(
+                    "messages_column",
+                    "conversations as Alpaca's are in the columns instruction, input, output",
+                );
             }
             _ => {}
         }

@@ -30,8 +30,7 @@ pub(crate) fn records<E: From<io::Error>>(
     const BUFFER_BYTES: usize = 256 << 10;
     let (limited, left) = Limited::new(reader);
     let mut builder = csv::ReaderBuilder::new();
-    let mut reader =
-        builder.delimiter(delimiter).flexible(true).buffer_capacity(BUFFER_BYTES).from_reader(limited);
+    let mut reader = builder.delimiter(delimiter).flexible(true).buffer_capacity(BUFFER_BYTES).from_reader(limited);
     let mut record = ByteRecord::new();
     let mut width = 0;
     let mut number = 0;
@@ -104,8 +103,11 @@ mod tests {
         check(b"a,b\n", "a;b");
         check(b"a,b\n1,2\n\n3,\"4\n\"\"5\"\n6,7", "a;b|1 1;2|2 3;4\n\"5|3 6;7");
         check(b"\xef\xbb\xbfa,b\r\n1,2\r\n", "a;b|1 1;2");
-        check(b"a,b\n1\n2,3\n4,5,6\n7,8\n", "a;b|line 2: 1 fields, and the header has 2|2 2;3|\
-            line 4: 3 fields, and the header has 2|4 7;8");
+        check(
+            b"a,b\n1\n2,3\n4,5,6\n7,8\n",
+            "a;b|line 2: 1 fields, and the header has 2|2 2;3|\
+            line 4: 3 fields, and the header has 2|4 7;8",
+        );
         check(b"a\n\xff\n", "a|1 \u{fffd}");
         let open = format!("a,b\n1,2\n3,\"{}", "x,y\n".repeat(1 << 19));
         check(open.as_bytes(), "a;b|1 1;2|line 3: too long");

@@ -246,9 +246,7 @@ mod tests {
         let second = "Then, faster than one can see, it strikes; more often than not, it misses, and waits again.";
         let main = format!("The heron\n\n{first}\n\n{second}");
         check(page(ARTICLE).as_bytes(), None, Html::Main, Ok(&main));
-        let all = format!(
-            "The heron\n\nHome\nBirds\n\n\n{first}\n\n{second}\n\nAll rights reserved. Terms"
-        );
+        let all = format!("The heron\n\nHome\nBirds\n\n\n{first}\n\n{second}\n\nAll rights reserved. Terms");
         check(page(ARTICLE).as_bytes(), None, Html::All, Ok(&all));
         check(b"", None, Html::Main, Err(NoText::NoMainText));
         check(b"<script>let a = 1;</script>", None, Html::Main, Err(NoText::NoMainText));

@@ -90,7 +90,9 @@ pub(crate) fn body(reader: &mut impl BufRead, head: &Head, max_bytes: u64) -> io
             bytes = packed;
             Ok(bytes.len())
         }
-        other => return Ok(Body::Corrupt(format!("its Content-Encoding `{}` cannot be unpacked", other.escape_debug()))),
+        other => {
+            return Ok(Body::Corrupt(format!("its Content-Encoding `{}` cannot be unpacked", other.escape_debug())));
+        }
     };
     Ok(match unpacked {
         Err(e) => Body::Corrupt(format!("its {} is damaged: {e}", head.content_encoding)),

@@ -282,13 +282,8 @@ mod tests {
 
     #[test]
     fn lines_are_cut_and_numbered() {
-        let cases: &[(&str, &str)] = &[
-            ("", ""),
-            ("a", "1 a"),
-            ("a\n", "1 a"),
-            ("a\n\nb", "1 a|2 |3 b"),
-            ("a\r\nb\r\n", "1 a|2 b"),
-        ];
+        let cases: &[(&str, &str)] =
+            &[("", ""), ("a", "1 a"), ("a\n", "1 a"), ("a\n\nb", "1 a|2 |3 b"), ("a\r\nb\r\n", "1 a|2 b")];
         for (text, expected) in cases {
             assert_eq!(cut(text.as_bytes(), 100, true), *expected, "{text:?}");
         }
@@ -341,10 +336,12 @@ mod tests {
     fn wanted_keys_are_parsed() {
         let check = |object: &str, expected: Result<&[Option<Value>], &str>| {
             let found = fields(object.as_bytes(), ["text", "id", "text"].into_iter());
-            let value = |field: Option<Field>| field.map(|field| match field {
-                Field::Value(value) => value,
-                Field::Bytes(bytes) => panic!("{bytes:?}"),
-            });
+            let value = |field: Option<Field>| {
+                field.map(|field| match field {
+                    Field::Value(value) => value,
+                    Field::Bytes(bytes) => panic!("{bytes:?}"),
+                })
+            };
             let found = found.map(|fields| fields.into_iter().map(value).collect::<Vec<_>>());
             assert_eq!(found.as_deref().map_err(String::as_str), expected, "{object}");
         };

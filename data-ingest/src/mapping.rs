@@ -207,17 +207,21 @@ impl<'a> Mapping<'a> {
         missing: Vec<String>,
     ) -> Result<Content, Unfit> {
         let mut row = Vec::with_capacity(fields.len());
+        let mut nulls = Vec::new();
         for (column, field) in self.columns.iter().zip(fields) {
             match field.map(|field| column.value(field)).transpose()? {
                 // A template can ask whether a column has a value; it has none in either case.
-                None | Some(Value::Null) => {}
+                None => {}
+                Some(Value::Null) => nulls.push(format!("`{}`", column.name)),
                 Some(value) => row.push((column.name.clone(), template_value(value))),
             }
         }
         template.render(TemplateValue::from_pairs(row)).map(Content::Text).map_err(|failed| match failed {
             Failed::Undefined(_) if !missing.is_empty() => Unfit::Missing(missing),
-            Failed::Undefined(message) => Unfit::Bad(Reason::Template, format!("{message}: a column is null")),
-            Failed::Other(message) => Unfit::Bad(Reason::Template, message),
+            Failed::Undefined(_) if !nulls.is_empty() => {
+                Unfit::Bad(Reason::Template, format!("it needs a value where there is none: {}", nulls.join(", ")))
+            }
+            Failed::Undefined(message) | Failed::Other(message) => Unfit::Bad(Reason::Template, message),
         })
     }
 }
@@ -280,7 +284,9 @@ fn template_value(value: Value) -> TemplateValue {
         },
         Value::String(text) => text.into(),
         Value::Array(items) => items.into_iter().map(template_value).collect::<Vec<_>>().into(),
-        Value::Object(map) => TemplateValue::from_pairs(map.into_iter().map(|(key, value)| (key, template_value(value)))),
+        Value::Object(map) => {
+            TemplateValue::from_pairs(map.into_iter().map(|(key, value)| (key, template_value(value))))
+        }
     }
 }
 

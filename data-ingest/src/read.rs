@@ -132,12 +132,12 @@ impl Job<'_> {
     ) -> Result<(), Error> {
         let read = match format {
             Format::Text | Format::Html => self.whole(format == Format::Html, reader, name, batch),
-            Format::Jsonl => json::lines(reader, self.source.max_file_bytes, |piece| {
-                self.piece(piece, Unit::Line, name, batch)
-            }),
-            Format::Json => json::objects(reader, self.source.max_file_bytes, |piece| {
-                self.piece(piece, Unit::Object, name, batch)
-            }),
+            Format::Jsonl => {
+                json::lines(reader, self.source.max_file_bytes, |piece| self.piece(piece, Unit::Line, name, batch))
+            }
+            Format::Json => {
+                json::objects(reader, self.source.max_file_bytes, |piece| self.piece(piece, Unit::Object, name, batch))
+            }
             Format::Csv => self.delimited(reader, b',', name, watch, batch),
             Format::Tsv => self.delimited(reader, b'\t', name, watch, batch),
             Format::Warc => self.warc(reader, name, batch),

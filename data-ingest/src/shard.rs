@@ -192,7 +192,8 @@ fn messages(chats: &[Option<Vec<Message>>]) -> PolarsResult<Series> {
     let column = |name: &str, values: Vec<&str>| Series::new(name.into(), values);
     let roles = column("role", all().map(|message| message.role.name()).collect());
     let contents = column("content", all().map(|message| message.content.as_str()).collect());
-    let turns = StructChunked::from_series("".into(), roles.len(), [roles, contents].iter())?.rechunk();
+    let turns = StructChunked::from_series("".into(), roles.len(), [roles, contents].iter())?;
+    let turns = turns.rechunk();
     let values = turns.downcast_iter().next().cloned().ok_or_else(|| PolarsError::NoData("no chunk".into()))?;
     let lengths = chats.iter().map(|chat| chat.as_ref().map_or(0, Vec::len));
     let offsets = Offsets::<i64>::try_from_lengths(lengths)?.into();

@@ -247,7 +247,8 @@ mod tests {
             let table: Result<BTreeMap<String, BadRecordLimit>, _> = toml::from_str(&format!("x = {text}"));
             table.map(|table| table["x"].to_string()).map_err(|e| e.message().to_owned())
         };
-        let wrong = |what: &str| Err(format!("invalid {what}, expected a number of records (100) or a share of them (0.01)"));
+        let wrong =
+            |what: &str| Err(format!("invalid {what}, expected a number of records (100) or a share of them (0.01)"));
         assert_eq!(parse("0"), Ok("0".to_owned()));
         assert_eq!(parse("100"), Ok("100".to_owned()));
         assert_eq!(parse("0.05"), Ok("0.05".to_owned()));

@@ -61,7 +61,8 @@ impl<'a> Watch<'a> {
     /// Opens the file for reading it here and there, after hashing it.
     pub fn open_seekable(&self) -> Result<Watched<'_, 'a>, Error> {
         let mut whole = self.open()?;
-        io::copy(&mut whole, &mut io::sink()).map_err(|e| self.fault(&e).err().unwrap_or_else(|| self.unreadable(e)))?;
+        io::copy(&mut whole, &mut io::sink())
+            .map_err(|e| self.fault(&e).err().unwrap_or_else(|| self.unreadable(e)))?;
         let mut seekable = Watched { is_hashed: false, ..whole };
         seekable.seek(SeekFrom::Start(0)).map_err(|e| self.unreadable(e))?;
         Ok(seekable)

@@ -8,6 +8,10 @@ use std::io::{Cursor, Write as _};
 use corpus::{chain, collect_into, context, one, path, rows, write};
 use data_ingest::{Config, Format, Html, Source};
 use packed::{bzip2, gzip, tar, xz, zip, zstandard};
+use polars::prelude::{
+    Column, DataFrame, IntoSeries, IpcStreamWriter, IpcWriter, NamedFrom, ParquetWriter, SerWriter, Series,
+    StructChunked,
+};
 use zip::write::SimpleFileOptions;
 
 /// Collects and tells documents (`id: text`, line breaks as `|`), counts and bad records, or the error.
@@ -128,8 +132,11 @@ fn pages_are_read_as_the_source_says() {
     check(
         &[("p/a.html", PAGE.as_bytes()), ("p/b.html", deep.as_bytes()), ("p/c.html", b"<script>1</script>")],
         &path("p"),
-        &[main.replace("a.htm/a.htm", "p/a.html").as_str(), "1 no_main_text",
-          "b.html  [hostile]: elements nested more than 256 deep"],
+        &[
+            main.replace("a.htm/a.htm", "p/a.html").as_str(),
+            "1 no_main_text",
+            "b.html  [hostile]: elements nested more than 256 deep",
+        ],
     );
 }
 
@@ -170,7 +177,7 @@ fn columns_become_text_names_licences_and_sources() {
         &[
             "s/7: Q: What?|A: This.",
             "s/x y: Q: Why?|A: So.",
-            "a.jsonl line 3 [template]: undefined value: `a` is undefined (line 2): a column is null",
+            "a.jsonl line 3 [template]: it needs a value where there is none: `a`",
             "a.jsonl line 4 [wrong_type]: `n` names no document: it is empty",
         ],
     );
@@ -204,6 +211,153 @@ fn columns_become_text_names_licences_and_sources() {
     let told: Vec<_> = rows(out.path()).into_iter().map(|row| (row.source, row.licence)).collect();
     let expected = [("a.csv", "MIT"), ("books", "CC0-1.0")].map(|(a, b)| (a.to_owned(), b.to_owned()));
     assert_eq!(told, expected);
+}
+
+fn table(columns: Vec<Column>) -> DataFrame {
+    DataFrame::new(columns[0].len(), columns).unwrap()
+}
+
+fn texts(name: &str, texts: &[Option<&str>]) -> Column {
+    Series::new(name.into(), texts).into()
+}
+
+/// Packs a table as Parquet with row groups of two rows, as an Arrow file, and as an Arrow stream.
+fn as_files(frame: &mut DataFrame) -> [(&'static str, Vec<u8>); 3] {
+    let [mut parquet, mut file, mut stream] = [const { Vec::new() }; 3];
+    ParquetWriter::new(&mut parquet).with_row_group_size(Some(2)).finish(frame).unwrap();
+    IpcWriter::new(&mut file).finish(frame).unwrap();
+    IpcStreamWriter::new(&mut stream).finish(frame).unwrap();
+    [("a.parquet", parquet), ("a.arrow", file), ("a.arrows", stream)]
+}
+
+#[test]
+fn tables_kept_by_column_are_read_in_every_packing() {
+    let numbers: Column = Series::new("n".into(), [1_i64, 2, 3, 4, 5]).into();
+    let text = texts("text", &[Some("one"), None, Some("three"), Some(""), Some("five")]);
+    let expect = |name: &str| {
+        let ids = [1, 3, 5].map(|n| format!("s/{name}#{n}: {}", ["", "one", "", "three", "", "five"][n]));
+        [ids.to_vec(), vec!["1 empty".to_owned(), "1 null".to_owned()]].concat()
+    };
+    let source =
+        |path: &str| one(Source { path: Some(path.to_owned()), name: Some("s".to_owned()), ..Source::default() });
+    for (name, bytes) in as_files(&mut table(vec![numbers, text])) {
+        assert_eq!(collected(&[(name, &bytes)], &source(name)), expect(name));
+        let packed = format!("{name}.zst");
+        assert_eq!(collected(&[(&packed, &zstandard(&bytes))], &source(&packed)), expect(&packed));
+        let members: &[(&str, &[u8])] = &[("x/y.txt", b"y"), (&packed, &zstandard(&bytes)), (name, &bytes)];
+        for (archive, bytes) in [("b.zip", zip(members)), ("b.tar.gz", gzip(&tar(members)))] {
+            let mut expected = vec![format!("s/{archive}!/x/y.txt: y")];
+            for name in [packed.as_str(), name] {
+                expected.extend(expect(&format!("{archive}!/{name}")).drain(..3));
+            }
+            expected.extend(["2 empty".to_owned(), "2 null".to_owned()]);
+            assert_eq!(collected(&[(archive, &bytes)], &source(archive)), expected);
+        }
+    }
+}
+
+#[test]
+fn columns_of_tables_kept_by_column_are_mapped() {
+    let some = |text: &str| Some(text.to_owned());
+    let mut frame = table(vec![
+        texts("q", &[Some("What?"), Some("Why?"), Some("Who?")]),
+        texts("a", &[Some("This."), None, Some("They.")]),
+        Series::new("n".into(), [Some(7_u32), Some(8), None]).into(),
+        Series::new("score".into(), [0.5_f32, 1.5, 2.5]).into(),
+        Series::new("raw".into(), [&b"caf\xe9"[..], b"plain", b""]).into(),
+    ]);
+    for (name, bytes) in as_files(&mut frame) {
+        let template = some("{{ q }}{% if a %} {{ a }}{% endif %} {{ score }}");
+        let source = Source { template, id_column: some("n"), ..Source::default() };
+        let bad = format!("{name} row 3 [wrong_type]: `n` names no document: it is empty");
+        check_file(name, &bytes, source, &["s/7: What? This. 0.5", "s/8: Why? 1.5", &bad]);
+        let source = |column: &str| Source { text_column: some(column), ..Source::default() };
+        let raw = [format!("s/{name}#1: [99, 97, 102, 233]"), format!("s/{name}#2: plain")];
+        check_file(name, &bytes, source("raw"), &[&raw[0], &raw[1], "1 empty"]);
+        let told = format!("<base>/{name}: column `n` holds u32, not text");
+        check_file(name, &bytes, source("n"), &[&told]);
+        let header = "it has `q`, `a`, `n`, `score`, `raw`: set the source's `text_column` or `template`";
+        check_file(name, &bytes, source("no"), &[&format!("<base>/{name} has no column `no`; {header}")]);
+    }
+}
+
+/// Returns conversations as a column of lists of structs.
+fn chat_column(name: &str, keys: [&str; 2], chats: &[Vec<(&str, &str)>]) -> Column {
+    let turns = |chat: &Vec<(&str, &str)>| {
+        let columns = [0, 1].map(|i| {
+            let values: Vec<&str> = chat.iter().map(|turn| if i == 0 { turn.0 } else { turn.1 }).collect();
+            Series::new(keys[i].into(), values)
+        });
+        StructChunked::from_series("".into(), chat.len(), columns.iter()).unwrap().into_series()
+    };
+    Series::new(name.into(), chats.iter().map(turns).collect::<Vec<_>>()).into()
+}
+
+#[test]
+fn conversations_of_tables_kept_by_column_become_messages() {
+    let chats = [
+        vec![("human", "Hi"), ("gpt", "Hello")],
+        vec![("human", "Hi")],
+        vec![("system", "s"), ("human", "a"), ("gpt", "b")],
+    ];
+    let mut frame = table(vec![chat_column("conversations", ["from", "value"], &chats)]);
+    for (name, bytes) in as_files(&mut frame) {
+        let source = Source { chat: Some(data_ingest::Chat::Sharegpt), ..Source::default() };
+        let expected = [
+            format!("s/{name}#1: [(\"user\", \"Hi\"), (\"assistant\", \"Hello\")]"),
+            format!("s/{name}#3: [(\"system\", \"s\"), (\"user\", \"a\"), (\"assistant\", \"b\")]"),
+            format!("{name} row 2 [chat]: turn 1: the user has the last word"),
+        ];
+        check_file(name, &bytes, source, &expected.each_ref().map(String::as_str));
+    }
+}
+
+#[test]
+fn a_damaged_table_gives_what_can_be_read() {
+    for (name, bytes) in as_files(&mut table(vec![texts("text", &[Some("a"); 1000])])) {
+        let told = collected(&[("p/a.txt", b"one"), (&format!("p/{name}"), &bytes[..bytes.len() / 2])], &path("p"));
+        assert_eq!(told[0], "p/a.txt: one", "{name}");
+        assert!(told.last().unwrap().contains("[corrupt]: "), "{told:?}");
+        let told = collected(&[("p/a.txt", b"one"), (&format!("p/{name}"), b"")], &path("p"));
+        assert_eq!((told.len(), told[0].as_str()), (2, "p/a.txt: one"), "{told:?}");
+        assert!(told[1].starts_with(&format!("{name}  [corrupt]: ")), "{told:?}");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn conversations_go_through_unchanged(
+        chats in proptest::collection::vec((proptest::bool::ANY, proptest::collection::vec(".{0,20}[a-z]", 1..5)), 1..20),
+    ) {
+        let turns = |(has_system, texts): &(bool, Vec<String>)| {
+            let system = has_system.then(|| ("system".to_owned(), "Be brief.".to_owned()));
+            let pairs = texts.iter().flat_map(|text| [("user", text.clone()), ("assistant", format!("{text}!"))]);
+            system.into_iter().chain(pairs.map(|(role, text)| (role.to_owned(), text))).collect::<Vec<_>>()
+        };
+        let expected: Vec<Vec<(String, String)>> = chats.iter().map(turns).collect();
+        let line = |chat: &Vec<(String, String)>| {
+            let turn = |(role, content): &(String, String)| serde_json::json!({ "role": role, "content": content });
+            serde_json::json!({ "messages": chat.iter().map(turn).collect::<Vec<_>>() }).to_string()
+        };
+        let jsonl: Vec<String> = expected.iter().map(line).collect();
+        let base = tempfile::tempdir().unwrap();
+        write(base.path(), &[("a.jsonl", jsonl.join("\n").as_bytes())]);
+        let chat = Some(data_ingest::Chat::Messages);
+        let config = one(Source { path: Some("a.jsonl".to_owned()), chat, ..Source::default() });
+        let out = tempfile::tempdir().unwrap();
+        collect_into(&config, &context(base.path()), out.path()).unwrap();
+        let found: Vec<_> = rows(out.path()).into_iter().map(|row| row.messages.unwrap()).collect();
+        proptest::prop_assert_eq!(&found, &expected);
+        // The corpus itself is a table of conversations.
+        let again = tempfile::tempdir().unwrap();
+        let shard = out.path().join("documents-00000.parquet").to_str().unwrap().to_owned();
+        let config = one(Source { path: Some(shard), chat, ..Source::default() });
+        collect_into(&config, &context(base.path()), again.path()).unwrap();
+        let found: Vec<_> = rows(again.path()).into_iter().map(|row| row.messages.unwrap()).collect();
+        proptest::prop_assert_eq!(&found, &expected);
+    }
 }
 
 #[test]
@@ -306,7 +460,8 @@ fn a_bad_record_costs_that_record() {
 
 #[test]
 fn a_damaged_file_gives_what_comes_before_the_damage() {
-    let lines: String = (0..20_000).map(|i: u32| format!("{{\"text\": \"{:x}\"}}\n", i.wrapping_mul(2_654_435_761))).collect();
+    let lines: String =
+        (0..20_000).map(|i: u32| format!("{{\"text\": \"{:x}\"}}\n", i.wrapping_mul(2_654_435_761))).collect();
     for (name, bytes, what) in [
         ("a.jsonl.gz", gzip(lines.as_bytes()), "corrupt"),
         ("a.jsonl.zst", zstandard(lines.as_bytes()), "corrupt"),
@@ -320,7 +475,12 @@ fn a_damaged_file_gives_what_comes_before_the_damage() {
         assert!(last.ends_with("; what follows in it is left"), "{last}");
     }
     check(
-        &[("p/a.txt", b"one"), ("p/b.txt.gz", b"this is no gzip at all"), ("p/c.zip", b"no zip"), ("p/d.tgz", &gzip(b"no tar"))],
+        &[
+            ("p/a.txt", b"one"),
+            ("p/b.txt.gz", b"this is no gzip at all"),
+            ("p/c.zip", b"no zip"),
+            ("p/d.tgz", &gzip(b"no tar")),
+        ],
         &path("p"),
         &[
             "p/a.txt: one",
@@ -369,8 +529,8 @@ fn archives_are_folders() {
         collected(files, &with("p", &[], &["docs", "*.jsonl"])),
         inside(&[0, 3], &["s/y.md: y", "5 not selected"])
     );
-    let outright: Vec<String> = ["s/a.zip!/README.md: readme", "s/a.zip!/docs/a.md: a", "5 not selected"]
-        .map(str::to_owned).to_vec();
+    let outright: Vec<String> =
+        ["s/a.zip!/README.md: readme", "s/a.zip!/docs/a.md: a", "5 not selected"].map(str::to_owned).to_vec();
     assert_eq!(collected(files, &with("p/x/a.zip", &["*.md"], &[])), outright);
     let named = one(Source { format: Some(Format::Text), ..with("p/x/a.zip", &["*.jsonl"], &[]).sources.remove(0) });
     assert_eq!(collected(files, &named), ["s/a.zip!/data.jsonl: {\"text\": \"d\"}|", "6 not selected"]);
@@ -427,7 +587,8 @@ fn an_encrypted_member_is_left_and_counted() {
 #[test]
 fn a_damaged_member_costs_that_member() {
     let texts: Vec<String> = (0..3).map(|i| format!("{i} ").repeat(1000)).collect();
-    let mut bytes = zip(&[("a.txt", texts[0].as_bytes()), ("b.txt", texts[1].as_bytes()), ("c.txt", texts[2].as_bytes())]);
+    let mut bytes =
+        zip(&[("a.txt", texts[0].as_bytes()), ("b.txt", texts[1].as_bytes()), ("c.txt", texts[2].as_bytes())]);
     let at = bytes.windows(5).position(|bytes| bytes == b"b.txt").unwrap() + 5;
     bytes[at + 3] ^= 0xff;
     let found = collected(&[("a.zip", &bytes)], &path("a.zip"));
@@ -459,18 +620,15 @@ fn bombs_are_left_and_what_is_too_much_stops_the_run() {
         &[("p/a.txt", b"one"), ("p/b.zip", &zip(&[("x.jsonl.zst", &bomb), ("y.txt", b"y")]))],
         &path("p"),
         // An archive that unpacks to so much is a bomb as a whole.
-        &[
-            "p/a.txt: one",
-            &format!("b.zip!/x.jsonl.zst  [bomb]: {told}"),
-            &format!("b.zip!/y.txt  [bomb]: {told}"),
-        ],
+        &["p/a.txt: one", &format!("b.zip!/x.jsonl.zst  [bomb]: {told}"), &format!("b.zip!/y.txt  [bomb]: {told}")],
     );
     check(
         &[("p/a.txt", b"one"), ("p/b.tar.zst", &zstandard(&tar(&[("x.jsonl", &zeros), ("y.txt", b"y")])))],
         &path("p"),
         &["p/a.txt: one", &format!("b.tar.zst!/x.jsonl  [bomb]: {told}"), &format!("b.tar.zst  [bomb]: {told}")],
     );
-    let text: String = (0..200_000_u32).map(|i| format!("{{\"text\": \"{}\"}}\n", i.wrapping_mul(2_654_435_761))).collect();
+    let text: String =
+        (0..200_000_u32).map(|i| format!("{{\"text\": \"{}\"}}\n", i.wrapping_mul(2_654_435_761))).collect();
     let config = Config { max_unpacked_bytes: 1 << 20, ..path("a.jsonl.gz") };
     check(
         &[("a.jsonl.gz", &gzip(text.as_bytes()))],

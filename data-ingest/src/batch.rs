@@ -142,13 +142,13 @@ impl Convert<'_> {
             Raw::Delimited(file, places, records) => {
                 let row = |(number, record): (u64, ByteRecord)| {
                     let field = |place: &Option<usize>| Some(Field::Bytes(record.get((*place)?)?.to_vec()));
-                    self.row(&file, number, At::Row(number), places.iter().map(field).collect(), || String::new())
+                    self.row(&file, number, At::Row(number), places.iter().map(field).collect(), String::new)
                 };
                 records.into_iter().map(row).collect()
             }
             Raw::Rows(file, first, frame) => {
                 let rows = columns::rows(&frame, self.mapping.names());
-                let row = |(number, fields)| self.row(&file, number, At::Row(number), fields, || String::new());
+                let row = |(number, fields)| self.row(&file, number, At::Row(number), fields, String::new);
                 (first..).zip(rows).map(row).collect()
             }
             Raw::Refused(refusal) => vec![Err(refusal)],

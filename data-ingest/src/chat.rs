@@ -9,7 +9,7 @@ use serde_json::Value;
 pub enum Chat {
     /// As OpenAI takes them: a list of `role` and `content`.
     Messages,
-    /// As ShareGPT and Vicuna have them: a list of `from` (`human`, `gpt`, `system`) and `value`.
+    /// As `ShareGPT` and Vicuna have them: a list of `from` (`human`, `gpt`, `system`) and `value`.
     Sharegpt,
     /// As Stanford Alpaca has them: the columns `instruction`, `input` (may be empty) and `output`.
     Alpaca,

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use crate::batch::Batch;
 use crate::document::Document;
-use crate::inventory::{ListedSource, Place};
+use crate::environment::Environment;
+use crate::inventory::ListedSource;
 use crate::mapping::Mapping;
 use crate::read::Job;
 use crate::refusal::{Refusal, Skip};
 use crate::shard::Writer;
 use crate::tally::Tally;
-use crate::{Config, Error, Inventory, download};
+use crate::{Config, Error, Inventory, fetch};
 
 /// The version of the layout of `sources.json`.
 const SCHEMA_VERSION: u32 = 2;
@@ -28,14 +29,7 @@ const SCHEMA_VERSION: u32 = 2;
 /// allowed or is no longer what was listed, no document is found, the disk refuses, or the stage is asked to stop.
 pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     out.clear()?;
-    for source in &inventory.sources {
-        for file in &source.files {
-            if let Place::Download { url, cached } = &file.place {
-                let wanted = download::Wanted { name: &source.name, url, sha256: file.sha256, cached };
-                download::fetch(wanted, config, context)?;
-            }
-        }
-    }
+    fetch::missing(inventory, config, context, Environment::of_process())?;
     let total = inventory.sources.iter().map(ListedSource::bytes).sum();
     context.progress.begin("reading", total, "bytes");
     let mut collector = Collector { config, writer: Writer::new(out.folder()), context, done_bytes: 0 };
@@ -91,7 +85,7 @@ impl Collector<'_> {
             }
             match read {
                 Ok(document) => {
-                    tally.document(&document);
+                    tally.document(&document, &source.licence);
                     writer.push(document, source)
                 }
                 Err(refusal) => tally.refused(refusal, &source.name, limit),
@@ -118,6 +112,7 @@ fn describe(source: &ListedSource, tally: &Tally) -> Value {
         "name": source.name,
         "origin": source.origin,
         "licence": source.licence,
+        "licences": tally.licences,
         "sha256": source.content,
         "files": source.files.len(),
         "documents": tally.documents,

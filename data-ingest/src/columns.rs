@@ -77,10 +77,9 @@ fn parquet(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<()
         let height = group.num_rows();
         let bytes: i64 = wanted
             .iter()
-            .flat_map(|name| group.columns_under_root_iter(name))
+            .filter_map(|name| group.columns_under_root_iter(name))
             .flatten()
-            .map(|c| c.uncompressed_size())
-            .sum();
+            .fold(0_i64, |sum, chunk| sum.saturating_add(chunk.uncompressed_size()));
         // Every slice costs the dictionaries again, so a group is read whole where it is small.
         let slices = usize::try_from(bytes / SLICE_BYTES).unwrap_or(0) + 1;
         let step = height.div_ceil(slices).max(1);

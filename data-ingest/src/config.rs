@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use artifact::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::chat::Chat;
 use crate::environment::Environment;
 use crate::format::Format;
 use crate::html::Html;
 use crate::mapping::{Columns, Mapping};
 use crate::tally::BadRecordLimit;
+use crate::{Error, remote};
 
 /// The largest text file that is read, unless a source or its dataset says otherwise: 64 MiB. A guess: above any book
 /// or source file, below what would crowd the memory of a laptop.
@@ -20,6 +20,9 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The file that describes a dataset, inside its folder.
 const DATASET_FILE: &str = "dataset.toml";
+
+/// The lock of sources that are written in `pipeline.toml`.
+const LOCK_FILE: &str = "dataset.lock";
 
 /// The table `[collect]`: which raw data the run starts from.
 ///
@@ -38,9 +41,20 @@ pub struct Config {
     pub cache: String,
     /// The largest download, in bytes; a server that sends more is cut off. Default: 10 GiB.
     pub max_download_bytes: u64,
-    /// How often a download is tried before the run fails; each wait is twice the one before, from half a second up to
-    /// 30 seconds. Default: 5.
+    /// How often a download is tried before the run fails; each wait is up to twice the one before, from half a second up
+    /// to 30 seconds. Default: 5.
     pub download_attempts: u32,
+    /// The address of the Hugging Face Hub, or of a mirror that answers as it does. Default: `$HF_ENDPOINT`, else
+    /// `https://huggingface.co`.
+    pub hub_endpoint: Option<String>,
+    /// Whether sources may be fetched from loopback, private and link-local addresses, and hubs and object stores be asked
+    /// without TLS: for a server of one's own network. Default: false, so that a dataset written by somebody else cannot
+    /// bring what is behind your firewall into a corpus.
+    pub allow_private: bool,
+    /// Whether every source on another machine must be as `dataset.lock` says, with nothing added to it (`--locked`). Not a
+    /// key of the file.
+    #[serde(skip)]
+    pub locked: bool,
     /// How many records of a source may be bad: a line that is no JSON, a conversation without an answer, a damaged member
     /// of an archive. They are left out, counted, and the first quoted in `sources.json`. A whole number is a count (0: none
     /// at all); a fraction a share of the source's records, which always allows 10. Default: 0.01.
@@ -58,6 +72,9 @@ impl Default for Config {
             cache: "experiments/cache/downloads".to_owned(),
             max_download_bytes: 10 << 30,
             download_attempts: 5,
+            hub_endpoint: None,
+            allow_private: false,
+            locked: false,
             max_bad_records: BadRecordLimit::Share(0.01),
             max_unpacked_bytes: 64 << 30,
         }
@@ -105,7 +122,10 @@ impl Config {
     }
 }
 
-/// One source: a `path`, a `url` or a `crate`, and what to take from it.
+/// One source: a `path`, a `url`, a repository of the `hub`, a `git` repository or a `crate`, and what to take from it.
+///
+/// What is fetched from another machine and has no digest here gets one in `dataset.lock`, beside the file that this is
+/// written in, when it is fetched for the first time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Source {
@@ -116,17 +136,33 @@ pub struct Source {
     /// `~` and `$VARS` are expanded. In a folder, hidden files, symbolic links and what `.gitignore` or `.ignore` files
     /// inside it exclude are passed over.
     pub path: Option<String>,
-    /// An HTTP or HTTPS address of one file; needs `sha256`.
+    /// An HTTP or HTTPS address of one file; or an object, a prefix or a glob in an object store: `s3://bucket/a/*.parquet`,
+    /// `gs://bucket/a`, `az://container/a`, `abfs://container/a`. The provider's environment variables give credentials,
+    /// region and endpoint.
     pub url: Option<String>,
+    /// A repository of the Hugging Face Hub: `datasets/owner/name`, or `owner/name` for the files of a model. A token is
+    /// taken from where the hub's own programs look for it (`$HF_TOKEN`, or what logging in left).
+    pub hub: Option<String>,
+    /// A git repository: an `https://` or `ssh://` address, `user@host:path`, or a folder; needs `commit` or `revision`.
+    pub git: Option<String>,
+    /// The branch, tag or commit of a `hub` or `git` repository; the commit that it is goes into the lock. Default: `main`
+    /// for the hub, none for git.
+    pub revision: Option<String>,
+    /// The commit of a `git` repository, with all its digits.
+    pub commit: Option<String>,
+    /// Whether an object store is asked without credentials, as public buckets allow. Default: false.
+    pub anonymous: bool,
     /// The name of a crate that cargo has unpacked on this machine; needs `version`.
     #[serde(rename = "crate")]
     pub krate: Option<String>,
     /// The crate's exact version, as `Cargo.lock` has it.
     pub version: Option<String>,
-    /// The digest the content must have. Of a download: of its bytes. Of anything else: of the lines that
-    /// `sha256sum` prints for the collected files, sorted by path. Default: whatever is found.
+    /// The digest the content must have. Of a file behind an HTTP address: of its bytes. Of anything else: of the lines that
+    /// `sha256sum` prints for the collected files, sorted by path. Default: whatever is found; of another machine, whatever
+    /// was found when the lock was written.
     pub sha256: Option<Digest>,
-    /// The licence of the text, as an SPDX expression. Default: that of a crate's own manifest, else `unknown`.
+    /// The licence of the text, as an SPDX expression. Default: that of a crate's own manifest or of the hub's card, else
+    /// `unknown`.
     pub licence: Option<String>,
     /// Globs of the files to take; one without `/` matches in every folder, and an archive counts as a folder. Default:
     /// those of the dataset, else every file whose name says that it holds text, code, a page, a table or other files.
@@ -167,12 +203,20 @@ impl Source {
     /// Checks the values; `key` is where this source is written.
     pub(crate) fn validate(&self, key: &str) -> Result<(), Error> {
         let fail = |name: &str, message: &str| Err(Error::value(&format!("{key}.{name}"), message));
-        let origins = [("path", &self.path), ("url", &self.url), ("crate", &self.krate)];
+        let origins =
+            [("path", &self.path), ("url", &self.url), ("hub", &self.hub), ("git", &self.git), ("crate", &self.krate)];
         let given: Vec<&str> = origins.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| *name).collect();
         match given[..] {
-            [] => return fail("path", "missing: a source has a `path`, a `url`, or a `crate` with its `version`"),
+            [] => {
+                return fail(
+                    "path",
+                    "missing: a source has a `path`, `url`, `hub` or `git`, or a `crate` with `version`",
+                );
+            }
             [_] => {}
-            [_, other, ..] => return fail(other, "a source has a `path`, a `url` or a `crate`, and only one of them"),
+            [_, other, ..] => {
+                return fail(other, "a source has a `path`, `url`, `hub`, `git` or `crate`, and only one of them");
+            }
         }
         let others = [
             ("name", &self.name),
@@ -189,23 +233,13 @@ impl Source {
         }
         match (&self.krate, &self.version) {
             (Some(_), None) => return fail("version", "missing: the crate's exact version, as Cargo.lock has it"),
-            (None, Some(_)) => return fail("version", "only a `crate` has a version"),
+            (None, Some(_)) => return fail("version", "only a `crate` has a version; see `revision` and `commit`"),
             (Some(name), Some(version)) if [name, version].iter().any(|part| part.contains(['/', '\\'])) => {
                 return fail("crate", "a crate's name and version hold no slash");
             }
             _ => {}
         }
-        if let Some(url) = &self.url {
-            if !url.starts_with("https://") && !url.starts_with("http://") {
-                return fail("url", &format!("`{url}` begins with neither https:// nor http://"));
-            }
-            if self.sha256.is_none() {
-                return fail(
-                    "sha256",
-                    &format!("missing: a download is checked; `curl -L {url} | sha256sum` prints it"),
-                );
-            }
-        }
+        remote::validate(self).or_else(|(name, message)| fail(name, &message))?;
         if self.max_file_bytes == Some(0) {
             return fail("max_file_bytes", "must be at least 1");
         }
@@ -248,12 +282,14 @@ impl Source {
         if let (Some(krate), Some(version)) = (&self.krate, &self.version) {
             return format!("{krate} {version}");
         }
-        self.url.clone().or_else(|| self.path.as_deref().map(portable_name)).unwrap_or_default()
+        let address = self.url.clone().or_else(|| self.hub.clone());
+        let path = || self.path.as_deref().or(self.git.as_deref()).map(portable_name);
+        address.or_else(path).unwrap_or_default()
     }
 }
 
 /// Returns a path's name that is the same on every machine: as written where it is relative, else its last part.
-fn portable_name(written: &str) -> String {
+pub(crate) fn portable_name(written: &str) -> String {
     let slashes = written.replace('\\', "/");
     let machine_bound = Path::new(written).is_absolute() || slashes.starts_with(['/', '~', '$']);
     let trimmed = slashes.trim_end_matches('/').trim_start_matches("./");
@@ -279,6 +315,19 @@ struct Dataset {
     source: Vec<Source>,
 }
 
+/// Everything that a configuration declares.
+#[derive(Debug, Clone)]
+pub(crate) struct Declarations {
+    /// The dataset's name, where it has one.
+    pub title: Option<String>,
+    /// What the dataset says of itself.
+    pub description: Option<String>,
+    /// The lock that belongs to the sources: `dataset.lock`, beside the file that they are written in.
+    pub lock: PathBuf,
+    /// The sources, in the order in which they are written.
+    pub sources: Vec<Declared>,
+}
+
 /// A source with everything its surroundings add to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Declared {
@@ -292,8 +341,8 @@ pub(crate) struct Declared {
     pub max_file_bytes: u64,
 }
 
-/// Returns the sources that `config` names, in the order in which they are written.
-pub(crate) fn declared(config: &Config, base: &Path, environment: &Environment) -> Result<Vec<Declared>, Error> {
+/// Returns the sources that `config` names, and what belongs to all of them.
+pub(crate) fn declared(config: &Config, base: &Path, environment: &Environment) -> Result<Declarations, Error> {
     config.validate()?;
     let Some(dataset) = &config.dataset else {
         let declare = |(i, source): (usize, &Source)| Declared {
@@ -302,7 +351,8 @@ pub(crate) fn declared(config: &Config, base: &Path, environment: &Environment) 
             source: source.clone(),
             max_file_bytes: source.max_file_bytes.unwrap_or(MAX_FILE_BYTES),
         };
-        return Ok(config.sources.iter().enumerate().map(declare).collect());
+        let sources = config.sources.iter().enumerate().map(declare).collect();
+        return Ok(Declarations { title: None, description: None, lock: base.join(LOCK_FILE), sources });
     };
     let mut path = base.join(environment.expand(dataset, "collect.dataset")?);
     if path.is_dir() {
@@ -324,7 +374,9 @@ pub(crate) fn declared(config: &Config, base: &Path, environment: &Environment) 
         let max_file_bytes = source.max_file_bytes.or(dataset.max_file_bytes).unwrap_or(MAX_FILE_BYTES);
         Ok(Declared { key, folder: folder.clone(), source, max_file_bytes })
     };
-    dataset.source.into_iter().enumerate().map(declare).collect()
+    let sources = dataset.source.into_iter().enumerate().map(declare).collect::<Result<_, Error>>()?;
+    let (title, description) = (dataset.name, dataset.description);
+    Ok(Declarations { title, description, lock: path.with_extension("lock"), sources })
 }
 
 fn parse(text: &str, path: &Path) -> Result<Dataset, Error> {
@@ -412,11 +464,6 @@ mod tests {
         let outside = Source { version: some("../.."), ..krate.clone() };
         check_source(&outside, "collect.sources[0].crate: a crate's name and version hold no slash");
         check_source(&Source { version: some("1.0.0"), ..krate }, "valid");
-        let url = Source { url: some("ftp://x"), ..Source::default() };
-        check_source(&url, "collect.sources[0].url: `ftp://x` begins with neither");
-        let url = Source { url: some("https://x/y.txt"), ..Source::default() };
-        check_source(&url, "collect.sources[0].sha256: missing: a download is checked; `curl -L https://x/y.txt");
-        check_source(&Source { sha256: Some(Digest::of(b"")), ..url }, "valid");
     }
 
     #[test]

@@ -35,10 +35,14 @@ impl Environment {
         Ok(expanded.into_owned())
     }
 
+    /// Returns a variable that is set and not empty.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
     /// Returns cargo's home folder: `$CARGO_HOME`, else `~/.cargo`.
     pub fn cargo_home(&self) -> Option<PathBuf> {
-        let variable = self.variables.get("CARGO_HOME").filter(|value| !value.is_empty());
-        variable.map(PathBuf::from).or_else(|| self.home.as_ref().map(|home| home.join(".cargo")))
+        self.variable("CARGO_HOME").map(PathBuf::from).or_else(|| self.home.as_ref().map(|home| home.join(".cargo")))
     }
 }
 

@@ -217,6 +217,135 @@ pub enum Error {
         /// The digest of what arrived.
         found: Digest,
     },
+    /// An address may not be asked.
+    #[error("source {name}: {url} is refused: {reason}")]
+    Refused {
+        /// The source.
+        name: String,
+        /// The address, without its query.
+        url: String,
+        /// Why, and what to do if it is meant.
+        reason: String,
+    },
+    /// A server sends its callers elsewhere again and again.
+    #[error("source {name}: {url} redirects more than {limit} times")]
+    Redirects {
+        /// The source.
+        name: String,
+        /// The address, without its query.
+        url: String,
+        /// How many redirects are followed.
+        limit: usize,
+    },
+    /// A server could not be asked what it has.
+    #[error("source {name}: cannot list {address} ({attempts} attempts)")]
+    Unlisted {
+        /// The source.
+        name: String,
+        /// The address.
+        address: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// What went wrong the last time.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The Hugging Face Hub does not give what is asked for.
+    #[error("source {name}: {address}: {message}")]
+    Hub {
+        /// The source.
+        name: String,
+        /// The dataset or model.
+        address: String,
+        /// What the hub says, and what to do.
+        message: String,
+    },
+    /// An object store does not give what is asked for.
+    #[error("source {name}: {address}: {hint} ({answer})")]
+    Store {
+        /// The source.
+        name: String,
+        /// The object or the pattern.
+        address: String,
+        /// What to do.
+        hint: &'static str,
+        /// What the store says.
+        answer: String,
+    },
+    /// The program `git` failed.
+    #[error("source {name}: {address}: `git {command}` failed: {message}")]
+    Git {
+        /// The source.
+        name: String,
+        /// The repository.
+        address: String,
+        /// Git's command.
+        command: &'static str,
+        /// The last line of what it says.
+        message: String,
+    },
+    /// A `dataset.lock` cannot be understood.
+    #[error(
+        "{} is no lock that this version understands ({message}); bring it back from version control, or delete it and \
+         run `pipeline data lock`",
+        path.display()
+    )]
+    Lock {
+        /// The lock.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A source on another machine is not in the lock.
+    #[error(
+        "source {name}: {} has no entry for {address}; run `pipeline data lock` where the network may be used, without \
+         --locked",
+        lock.display()
+    )]
+    NotLocked {
+        /// The source.
+        name: String,
+        /// Its address.
+        address: String,
+        /// The lock.
+        lock: PathBuf,
+    },
+    /// A source says something else than the lock was written for.
+    #[error(
+        "source {name}: {} was written for {what} {locked}, and it now is {declared}; if that is meant, run `pipeline data \
+         lock --update {name}`",
+        lock.display()
+    )]
+    LockedOtherwise {
+        /// The source.
+        name: String,
+        /// The lock.
+        lock: PathBuf,
+        /// What differs: "address", "revision".
+        what: &'static str,
+        /// What the lock has.
+        locked: String,
+        /// What the source says.
+        declared: String,
+    },
+    /// A file is no longer what the lock says.
+    #[error(
+        "source {name}: {file} has SHA-256 {found}, {} says {expected}; if the new content is wanted, run `pipeline data \
+         lock --update {name}`",
+        lock.display()
+    )]
+    NotAsLocked {
+        /// The source.
+        name: String,
+        /// The file's path inside the source.
+        file: String,
+        /// The lock.
+        lock: PathBuf,
+        /// The digest in the lock.
+        expected: Box<Digest>,
+        /// The digest of what arrived.
+        found: Box<Digest>,
+    },
     /// A download is larger than allowed.
     #[error("source {name}: {url} has at least {bytes} bytes, collect.max_download_bytes is {limit}")]
     TooLarge {

@@ -282,8 +282,8 @@ mod tests {
     #[test]
     fn hostile_pages_end_soon() {
         let deep = "elements nested more than 256 deep";
-        let attributes: String = (0..100_000).map(|i| format!("a{i} ")).collect();
-        let formatting = |n: usize| (0..n).map(|i| format!("<b a={i}>")).collect::<String>();
+        let attributes: String = (0..100_000).fold(String::new(), |tag, i| tag + &format!("a{i} "));
+        let formatting = |n: usize| (0..n).fold(String::new(), |tags, i| tags + &format!("<b a={i}>"));
         let cases = [
             ("<div>".repeat(100_000), deep),
             ("<b>".repeat(1_000_000), deep),

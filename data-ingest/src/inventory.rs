@@ -9,12 +9,18 @@ use artifact::{Context, Digest};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::config::{Declared, declared};
+use crate::cache::cached;
+use crate::config::{Declarations, Declared, declared};
+use crate::download::{Promise, Promiser};
 use crate::environment::Environment;
+use crate::fetch::{Item, Order};
 use crate::format::{Format, Kind};
 use crate::html::Html;
+use crate::lock;
+use crate::lock_file::{Lock, LockedFile};
 use crate::mapping::Columns;
-use crate::select::{self, Filter, IgnoreRules, SelectedFile, Selection, select};
+use crate::remote::{self, Remote, written_address};
+use crate::select::{self, Filter, IgnoreRules, SelectedFile, passed_over, select};
 use crate::{Config, Error, crates};
 
 /// Files up to this size are hashed from one read; larger ones in pieces. A guess.
@@ -23,6 +29,8 @@ const WHOLE_READ_BYTES: u64 = 4 << 20;
 /// Everything that a run would collect, by source.
 #[derive(Debug, Clone)]
 pub struct Inventory {
+    pub(crate) title: Option<String>,
+    pub(crate) description: Option<String>,
     pub(crate) sources: Vec<ListedSource>,
 }
 
@@ -51,6 +59,23 @@ pub(crate) struct ListedSource {
     pub too_large: u64,
     /// Files of another kind, and symbolic links.
     pub not_selected: u64,
+    /// Where it is, if it is on another machine.
+    pub distant: Option<Distant>,
+}
+
+/// What fetching a source from another machine takes.
+#[derive(Debug, Clone)]
+pub(crate) struct Distant {
+    /// Where it is.
+    pub remote: Remote,
+    /// Its address, as it is written.
+    pub address: String,
+    /// The commit that its revision is.
+    pub commit: Option<String>,
+    /// The lock that says what it has; none where the source itself says it.
+    pub lock: Option<PathBuf>,
+    /// Whether the lock has no entry for it yet, so that nothing is known of its files.
+    pub is_unlocked: bool,
 }
 
 /// A file and its digest.
@@ -73,13 +98,8 @@ pub(crate) struct HashedFile {
 pub(crate) enum Place {
     /// On this machine.
     Disk(PathBuf),
-    /// In the download cache, or still to be fetched.
-    Download {
-        /// The address.
-        url: String,
-        /// Where it lies or will lie, named by its digest.
-        cached: PathBuf,
-    },
+    /// In the download cache, named by its digest, or still to be fetched.
+    Download(PathBuf),
 }
 
 /// What an inventory says about one source.
@@ -123,6 +143,20 @@ impl ListedSource {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
+    /// Returns what must be in the cache before the source can be read.
+    pub fn order(&self) -> Option<Order<'_>> {
+        let distant = self.distant.as_ref()?;
+        let by = distant.lock.as_deref().map_or(Promiser::Key, Promiser::Lock);
+        let files = self.files.iter().map(|file| Item {
+            path: &file.relative,
+            bytes: distant.lock.is_some().then_some(file.bytes),
+            version: None,
+            promise: Some(Promise { sha256: file.sha256, by }),
+        });
+        let (name, remote, commit) = (&self.name, &distant.remote, distant.commit.as_deref());
+        Some(Order { name, remote, commit, files: files.collect() })
+    }
+
     fn input_digest(&self) -> Digest {
         // Two files of equal content can be read in two ways.
         let kinds: Vec<Kind> = self.files.iter().map(|file| file.kind).collect();
@@ -140,86 +174,161 @@ impl ListedSource {
     }
 }
 
-/// Finds, lists and hashes every source that `config` names; downloads nothing (a download counts by its pinned digest).
+/// Finds, lists and hashes every source that `config` names. Writes nothing and asks no other machine: what is there counts
+/// by its digest in `dataset.toml` or `dataset.lock`.
+///
+/// A source that has neither digest yet gets an input that will change when [`crate::lock()`] has fetched it.
 ///
 /// # Errors
-/// When a value makes no sense, a source is missing, unreadable or takes no file, or differs from what is pinned.
+/// When a value makes no sense, a source is missing, unreadable or takes no file, or differs from what is pinned or locked;
+/// with `config.locked`, when a source that must be is not in the lock.
 pub fn inventory(config: &Config, context: &Context) -> Result<Inventory, Error> {
-    let environment = Environment::of_process();
-    let declared = declared(config, &context.base, &environment)?;
+    inventory_in(config, context, &Environment::of_process())
+}
+
+pub(crate) fn inventory_in(config: &Config, context: &Context, environment: &Environment) -> Result<Inventory, Error> {
+    let Declarations { title, description, lock: path, sources } = declared(config, &context.base, environment)?;
     let cache = context.base.join(environment.expand(&config.cache, "collect.cache")?);
+    let lock = Lock::read(&path)?;
+    let surroundings = Surroundings { config, context, environment, cache: &cache, lock: &lock, lock_path: &path };
     let listed: Vec<Result<ListedSource, Error>> =
-        declared.par_iter().map(|declared| list(declared, &cache, &environment, context)).collect();
+        sources.par_iter().map(|declared| list(declared, &surroundings)).collect();
     // Of several errors, the first source's is the one to tell, whichever thread was first.
     let mut sources = listed.into_iter().collect::<Result<Vec<_>, _>>()?;
     sources.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = sources.windows(2).find(|pair| pair[0].name == pair[1].name) {
         return Err(Error::SameName { name: pair[0].name.clone() });
     }
-    Ok(Inventory { sources })
+    Ok(Inventory { title, description, sources })
 }
 
-fn list(
-    declared: &Declared,
-    cache: &Path,
-    environment: &Environment,
-    context: &Context,
-) -> Result<ListedSource, Error> {
-    let Declared { key, folder, source, max_file_bytes } = declared;
-    let name = source.known_as();
-    let mut licence = source.licence.clone();
-    let (origin, selection, found) = if let (Some(url), Some(sha256)) = (&source.url, source.sha256) {
-        let origin = json!({ "kind": "url", "url": url });
-        (origin, Selection::default(), Some(vec![download(declared, url, sha256, cache)]))
-    } else if let (Some(krate), Some(version)) = (&source.krate, &source.version) {
-        let folder = crates::folder(krate, version, environment)?;
-        let found = crates::licence(&folder)?;
-        if let Some(expected) = licence.replace(found.clone()).filter(|expected| *expected != found) {
-            return Err(Error::Licence { name, path: folder.join("Cargo.toml"), expected, found });
-        }
-        let origin = json!({ "kind": "crate", "crate": krate, "version": version });
-        (origin, select(declared, &folder, IgnoreRules::Passed)?, None)
-    } else {
-        let written = source.path.as_deref().unwrap_or_default();
-        let path = folder.join(environment.expand(written, &format!("{key}.path"))?);
-        let origin = json!({ "kind": "path", "path": name });
-        (origin, select(declared, &path, IgnoreRules::Obeyed)?, None)
+/// What listing a source takes beside the source.
+struct Surroundings<'a> {
+    config: &'a Config,
+    context: &'a Context,
+    environment: &'a Environment,
+    cache: &'a Path,
+    lock: &'a Lock,
+    lock_path: &'a Path,
+}
+
+fn list(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource, Error> {
+    let Declared { key, source, .. } = declared;
+    let listed = match Remote::of(declared, around.environment)? {
+        Some(remote) if remote::is_pinned(declared, &remote) => pinned(declared, remote, around.cache)?,
+        Some(remote) => locked(declared, remote, around)?,
+        None => local(declared, around)?,
     };
-    let files = match found {
-        Some(files) => files,
-        None => hash(&selection.files, context)?,
-    };
-    if files.is_empty() {
-        return Err(Error::NothingSelected { name, passed_over: selection.passed_over() });
+    let is_unlocked = listed.distant.as_ref().is_some_and(|distant| distant.is_unlocked);
+    if let Some(expected) = source.sha256.filter(|expected| *expected != listed.content && !is_unlocked) {
+        let name = listed.name;
+        return Err(Error::Pinned { name, key: key.clone(), expected, found: listed.content });
     }
-    // A download is one file, and what it pins is that file's own digest, checked when it arrives and when it is read.
-    let content = source.sha256.filter(|_| source.url.is_some()).unwrap_or_else(|| content_digest(&files));
-    if let Some(expected) = source.sha256.filter(|expected| *expected != content) {
-        return Err(Error::Pinned { name, key: key.clone(), expected, found: content });
-    }
+    Ok(listed)
+}
+
+/// Returns a source with what it says of itself, and with no file yet.
+fn described(declared: &Declared, origin: Value, licence: Option<String>) -> Result<ListedSource, Error> {
+    let source = &declared.source;
     Ok(ListedSource {
-        name,
+        name: source.known_as(),
         origin,
-        licence: licence.unwrap_or_else(|| "unknown".to_owned()),
+        licence: source.licence.clone().or(licence).unwrap_or_else(|| "unknown".to_owned()),
         columns: source.columns(),
         html: source.html,
-        max_file_bytes: *max_file_bytes,
+        max_file_bytes: declared.max_file_bytes,
         filter: Filter::new(declared)?,
-        files,
-        content,
-        too_large: selection.too_large,
-        not_selected: selection.not_selected + selection.links,
+        files: Vec::new(),
+        content: content_digest(&[]),
+        too_large: 0,
+        not_selected: 0,
+        distant: None,
     })
 }
 
-fn download(declared: &Declared, url: &str, sha256: Digest, cache: &Path) -> HashedFile {
-    let address = url.split(['?', '#']).next().unwrap_or(url);
-    let after_host = address.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
-    let relative = after_host.rsplit('/').find(|part| !part.is_empty()).unwrap_or("index").to_owned();
+/// Lists a source on this machine.
+fn local(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource, Error> {
+    let Declared { key, folder, source, .. } = declared;
+    let name = source.known_as();
+    let (selection, origin, licence) = if let (Some(krate), Some(version)) = (&source.krate, &source.version) {
+        let folder = crates::folder(krate, version, around.environment)?;
+        let found = crates::licence(&folder)?;
+        if let Some(expected) = source.licence.clone().filter(|expected| *expected != found) {
+            return Err(Error::Licence { name, path: folder.join("Cargo.toml"), expected, found });
+        }
+        let origin = json!({ "kind": "crate", "crate": krate, "version": version });
+        (select(declared, &folder, IgnoreRules::Passed)?, origin, Some(found))
+    } else {
+        let written = source.path.as_deref().unwrap_or_default();
+        let path = folder.join(around.environment.expand(written, &format!("{key}.path"))?);
+        (select(declared, &path, IgnoreRules::Obeyed)?, json!({ "kind": "path", "path": name }), None)
+    };
+    if selection.files.is_empty() {
+        let passed_over = passed_over(selection.not_selected, selection.too_large, selection.links);
+        return Err(Error::NothingSelected { name, passed_over });
+    }
+    let files = hash(&selection.files, around.context)?;
+    Ok(ListedSource {
+        content: content_digest(&files),
+        files,
+        too_large: selection.too_large,
+        not_selected: selection.not_selected + selection.links,
+        ..described(declared, origin, licence)?
+    })
+}
+
+/// Returns a source that is one download, whose digest it says itself.
+fn pinned(declared: &Declared, remote: Remote, cache: &Path) -> Result<ListedSource, Error> {
+    let sha256 = declared.source.sha256.unwrap_or_else(|| content_digest(&[]));
+    let address = written_address(declared).to_owned();
+    let relative = remote::file_name(&address);
+    let bytes = fs::metadata(cached(cache, sha256)).map_or(0, |metadata| metadata.len());
+    let origin = remote.origin(declared, None);
+    Ok(ListedSource {
+        files: vec![distant_file(declared, relative, bytes, sha256, cache)],
+        content: sha256,
+        distant: Some(Distant { remote, address, commit: None, lock: None, is_unlocked: false }),
+        ..described(declared, origin, None)?
+    })
+}
+
+/// Returns a source on another machine as the lock knows it.
+fn locked(declared: &Declared, remote: Remote, around: &Surroundings<'_>) -> Result<ListedSource, Error> {
+    let Surroundings { config, cache, lock, lock_path, .. } = around;
+    let lock_path = lock_path.to_path_buf();
+    let address = written_address(declared).to_owned();
+    let Some(entry) = lock.entry(&lock_path, declared, &remote)? else {
+        if config.locked {
+            return Err(lock::not_locked(declared, &lock_path));
+        }
+        let origin = remote.origin(declared, None);
+        let content = Digest::of_json(&json!({ "not fetched yet": origin }));
+        let distant = Some(Distant { remote, address, commit: None, lock: Some(lock_path), is_unlocked: true });
+        return Ok(ListedSource { content, distant, ..described(declared, origin, None)? });
+    };
+    let file = |file: &LockedFile| distant_file(declared, file.path.clone(), file.bytes, file.sha256, cache);
+    let files: Vec<HashedFile> = entry.file.iter().map(file).collect();
+    let commit = entry.commit.clone();
+    let origin = remote.origin(declared, commit.as_deref());
+    // What `sha256` pins of one file behind an address is that file's own digest.
+    let content = match (&remote, &files[..]) {
+        (Remote::Url(_), [file]) => file.sha256,
+        _ => content_digest(&files),
+    };
+    Ok(ListedSource {
+        content,
+        files,
+        too_large: entry.too_large,
+        not_selected: entry.not_selected,
+        distant: Some(Distant { remote, address, commit, lock: Some(lock_path), is_unlocked: false }),
+        ..described(declared, origin, entry.licence.clone())?
+    })
+}
+
+fn distant_file(declared: &Declared, relative: String, bytes: u64, sha256: Digest, cache: &Path) -> HashedFile {
+    // A file that is there although nothing tells what it holds was named outright.
     let kind = select::kind(declared.source.format, &relative).unwrap_or(Kind::File(Format::Text));
-    let cached = cache.join(sha256.to_string());
-    let bytes = fs::metadata(&cached).map_or(0, |metadata| metadata.len());
-    HashedFile { relative, place: Place::Download { url: url.to_owned(), cached }, bytes, kind, sha256 }
+    HashedFile { relative, place: Place::Download(cached(cache, sha256)), bytes, kind, sha256 }
 }
 
 fn hash(files: &[SelectedFile], context: &Context) -> Result<Vec<HashedFile>, Error> {

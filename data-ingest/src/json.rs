@@ -58,7 +58,7 @@ pub(crate) fn lines<E: From<io::Error>>(
             }
             let after = pending.split_off(end);
             let bytes = std::mem::replace(&mut pending, after);
-            let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let lines: u64 = bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum();
             if !bytes.is_empty() {
                 take(Piece::Records(Records { first, bytes }))?;
             }

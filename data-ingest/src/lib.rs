@@ -1,16 +1,24 @@
 //! Stage collect: raw data becomes a corpus.
 //!
-//! In: files, folders, globs, HTTP addresses and unpacked crates, named in `[collect]` or in a `dataset.toml`. Out:
-//! `documents-*.parquet`, one row a document with its source, licence and digest, and `sources.json`, which tells where
-//! each source came from. Collecting has two steps: [`inventory`] finds and hashes everything without writing, so that
-//! the plan can tell which source changed; [`run`] reads it all and writes.
+//! In: files, folders, globs, unpacked crates, HTTP addresses, repositories of the Hugging Face Hub, git repositories and
+//! buckets of object stores, named in `[collect]` or in a `dataset.toml`. Out: `documents-*.parquet`, one row a document
+//! with its source, licence and digest, and `sources.json`, which tells where each source came from.
+//!
+//! Collecting has three steps. [`lock()`] looks up what is on other machines and not known yet, fetches it, and writes down
+//! in `dataset.lock` what it was; with a complete lock it does nothing. [`inventory()`] finds and hashes everything without
+//! writing and without the network, so that the plan can tell which source changed. [`run`] fetches what the cache lacks,
+//! checks it against the lock, reads it all and writes.
 //!
 //! This crate is the only one that fetches data from the network. It never changes a document: text that is not UTF-8
 //! goes through as bytes, and duplicates stay; both are preprocess's to judge.
 
+mod address;
 mod archive;
 mod batch;
+mod cache;
+pub mod card;
 mod chat;
+mod cloud;
 mod collect;
 mod columns;
 mod config;
@@ -20,15 +28,25 @@ mod document;
 mod download;
 mod environment;
 mod error;
+mod fetch;
 mod format;
+mod git;
 mod html;
+mod http;
 mod http_message;
+mod hub;
 mod inventory;
 mod json;
+mod lock;
+mod lock_file;
 mod mapping;
 mod read;
 mod refusal;
+mod remote;
 mod select;
+#[cfg(test)]
+#[path = "../tests/server/mod.rs"]
+mod server;
 mod shard;
 mod tally;
 mod template;
@@ -43,6 +61,8 @@ pub use error::Error;
 pub use format::Format;
 pub use html::Html;
 pub use inventory::{Inventory, SourceSummary, inventory};
+pub use lock::{lock, update_lock};
+pub use lock_file::LockChange;
 pub use tally::BadRecordLimit;
 
 /// The stage's name: its table in the configuration, its folder in the store.

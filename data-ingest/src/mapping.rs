@@ -81,7 +81,7 @@ enum Part {
 
 enum Shape<'a> {
     Text,
-    Template(Template<'a>),
+    Template(Box<Template<'a>>),
     Turns(Chat),
     Alpaca,
 }
@@ -95,7 +95,7 @@ impl<'a> Mapping<'a> {
             (Some(template), _) => {
                 let template = Template::new(template, max_bytes)?;
                 template.columns().iter().for_each(|name| add(name, Part::Content));
-                Shape::Template(template)
+                Shape::Template(Box::new(template))
             }
             (None, Some(Chat::Alpaca)) => {
                 add("instruction", Part::Content);
@@ -179,11 +179,12 @@ impl<'a> Mapping<'a> {
         let mut fields = self.columns.iter().zip(fields);
         let mut next = || fields.next().and_then(|(column, field)| Some((column, field?)));
         match (&self.shape, next()) {
+            (Shape::Text | Shape::Turns(_), Some((_, Field::Value(Value::Null))))
+            | (Shape::Template(_), _)
+            | (_, None) => Err(Unfit::Skipped(Skip::Null)),
             (Shape::Text, Some((_, Field::Bytes(bytes)))) => Ok(Content::of(bytes)),
             (Shape::Text, Some((_, Field::Value(Value::String(text))))) => Ok(Content::Text(text)),
-            (Shape::Text, Some((_, Field::Value(Value::Null)))) => Err(Unfit::Skipped(Skip::Null)),
             (Shape::Text, Some((column, field))) => Err(column.wrong_type(&field)),
-            (Shape::Turns(_), Some((_, Field::Value(Value::Null)))) => Err(Unfit::Skipped(Skip::Null)),
             (Shape::Turns(chat), Some((column, field))) => {
                 let value = column.value(field)?;
                 chat::turns(value, *chat).map(Content::Chat).map_err(|message| Unfit::Bad(Reason::Chat, message))
@@ -196,7 +197,6 @@ impl<'a> Mapping<'a> {
                     .map(Content::Chat)
                     .map_err(|message| Unfit::Bad(Reason::Chat, message))
             }
-            (Shape::Template(_), _) | (_, None) => Err(Unfit::Skipped(Skip::Null)),
         }
     }
 

@@ -71,13 +71,13 @@ impl Job<'_> {
             }
             Kind::File(Format::Parquet | Format::Arrow) if packing == Packing::Plain => {
                 let seekable = watch.open_seekable()?.into_file();
-                self.table(seekable, file.kind, &relative, &watch, batch)?;
+                self.table(&seekable, file.kind, &relative, &watch, batch)?;
                 watch.digest()
             }
             kind => {
                 let mut opened = watch.open()?;
                 match unpack(&mut opened, packing, watch.read_bytes(), &watch) {
-                    Err(error) => self.halt(Halt::Input(error), &relative, &watch, batch)?,
+                    Err(error) => halt(Halt::Input(error), &relative, &watch, batch)?,
                     Ok(stream) => match kind {
                         Kind::Archive(_) => {
                             archive::tar(stream, &watch, |found| self.found(&relative, found, &watch, batch))?;
@@ -101,7 +101,7 @@ impl Job<'_> {
             Found::Skipped(skip) => return batch.skip(skip),
             Found::Damaged(path, error) => {
                 let name = path.map_or_else(|| archive.to_owned(), |path| format!("{archive}!/{path}"));
-                return self.halt(Halt::Input(error), &name, watch, batch);
+                return halt(Halt::Input(error), &name, watch, batch);
             }
         };
         let name: Arc<str> = format!("{archive}!/{path}").into();
@@ -114,7 +114,7 @@ impl Job<'_> {
                     let (reader, packed_bytes) = Counted::new(reader);
                     match unpack(reader, packing, packed_bytes, watch) {
                         Ok(stream) => self.stream(format, stream, &name, watch, batch),
-                        Err(error) => self.halt(Halt::Input(error), &name, watch, batch),
+                        Err(error) => halt(Halt::Input(error), &name, watch, batch),
                     }
                 }
             },
@@ -133,29 +133,19 @@ impl Job<'_> {
         let read = match format {
             Format::Text | Format::Html => self.whole(format == Format::Html, reader, name, batch),
             Format::Jsonl => {
-                json::lines(reader, self.source.max_file_bytes, |piece| self.piece(piece, Unit::Line, name, batch))
+                json::lines(reader, self.source.max_file_bytes, |piece| json_piece(piece, Unit::Line, name, batch))
             }
             Format::Json => {
-                json::objects(reader, self.source.max_file_bytes, |piece| self.piece(piece, Unit::Object, name, batch))
+                json::objects(reader, self.source.max_file_bytes, |piece| json_piece(piece, Unit::Object, name, batch))
             }
             Format::Csv => self.delimited(reader, b',', name, watch, batch),
             Format::Tsv => self.delimited(reader, b'\t', name, watch, batch),
             Format::Warc => self.warc(reader, name, batch),
             Format::Parquet | Format::Arrow => {
-                self.spilled(reader).and_then(|file| Ok(self.table(file, Kind::File(format), name, watch, batch)?))
+                self.spilled(reader).and_then(|file| Ok(self.table(&file, Kind::File(format), name, watch, batch)?))
             }
         };
-        read.or_else(|halt| self.halt(halt, name, watch, batch))
-    }
-
-    /// Ends the run, or counts what is left of a file as a bad record.
-    fn halt(&self, halt: Halt, name: &str, watch: &Watch<'_>, batch: &mut Batch<'_>) -> Result<(), Error> {
-        let error = match halt {
-            Halt::Run(error) => return Err(error),
-            Halt::Input(error) => error,
-        };
-        let (reason, message) = watch.fault(&error)?;
-        batch.bad(name, At::File, reason, format!("{message}; what follows in it is left"))
+        read.or_else(|why| halt(why, name, watch, batch))
     }
 
     fn whole(&self, is_html: bool, reader: impl Read, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), Halt> {
@@ -167,22 +157,6 @@ impl Job<'_> {
         }
         let file = Arc::clone(name);
         Ok(batch.push(Raw::Whole(Whole { number: None, file, address: None, is_html, charset: None, bytes }))?)
-    }
-
-    fn piece(&self, piece: Piece, unit: Unit, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), Halt> {
-        let at = |number| if unit == Unit::Line { At::Line(number) } else { At::Record(number) };
-        Ok(match piece {
-            Piece::Records(records) => batch.push(Raw::Json(Arc::clone(name), unit, records))?,
-            Piece::TooLong(number) => {
-                batch.bad(name, at(number), Reason::TooLong, "longer than max_file_bytes".to_owned())?;
-            }
-            Piece::NoObject(number) => {
-                batch.bad(name, at(number), Reason::Malformed, "a JSON object is needed here".to_owned())?;
-            }
-            Piece::Unended(number) => {
-                batch.bad(name, at(number), Reason::Malformed, "the file ends inside this object".to_owned())?;
-            }
-        })
     }
 
     fn delimited(
@@ -199,7 +173,7 @@ impl Job<'_> {
             let row = match piece {
                 delimited::Piece::Header(header) => {
                     if let Some(column) = self.mapping.missing_in(&header) {
-                        return Err(Halt::Run(self.no_column(name, column, &header, watch)));
+                        return Err(Halt::Run(no_column(name, column, &header, watch)));
                     }
                     let place = |wanted: &str| header.iter().position(|name| name == wanted);
                     places = Arc::new(self.mapping.names().map(place).collect());
@@ -236,7 +210,7 @@ impl Job<'_> {
     fn warc(&self, reader: impl Read, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), Halt> {
         let reader = BufReader::with_capacity(1 << 16, reader);
         warc::records(reader, self.source.max_file_bytes, |number, record| {
-            Ok(match record {
+            match record {
                 Record::Page(page) => batch.push(Raw::Whole(Whole {
                     number: Some(number),
                     file: Arc::clone(name),
@@ -248,14 +222,15 @@ impl Job<'_> {
                 Record::Other => batch.skip(Skip::NotAPage)?,
                 Record::TooLong => batch.skip(Skip::TooLarge)?,
                 Record::Corrupt(why) => batch.bad(name, At::Record(number), Reason::Corrupt, why)?,
-            })
+            }
+            Ok(())
         })
     }
 
     /// Reads a table that lies in a file of its own.
     fn table(
         &self,
-        file: File,
+        file: &File,
         kind: Kind,
         name: &Arc<str>,
         watch: &Watch<'_>,
@@ -265,8 +240,8 @@ impl Job<'_> {
             Kind::File(Format::Arrow) => columns::Table::Arrow,
             _ => columns::Table::Parquet,
         };
-        columns::read(&file, table, self.mapping, &mut |found| match found {
-            columns::Found::NoColumn { column, header } => Err(self.no_column(name, &column, &header, watch)),
+        columns::read(file, table, self.mapping, &mut |found| match found {
+            columns::Found::NoColumn { column, header } => Err(no_column(name, &column, &header, watch)),
             columns::Found::WrongType { column, found } => {
                 Err(Error::ColumnType { path: watch.path.to_owned(), column, found })
             }
@@ -297,15 +272,42 @@ impl Job<'_> {
         file.rewind().map_err(failed)?;
         Ok(file)
     }
+}
 
-    fn no_column(&self, name: &str, column: &str, header: &[String], watch: &Watch<'_>) -> Error {
-        let quoted: Vec<String> = header.iter().map(|name| format!("`{name}`")).collect();
-        let available = if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") };
-        // Inside an archive, the path of the archive does not say which table it is.
-        let member = name.split_once("!/").map_or_else(String::new, |(_, member)| format!("!/{member}"));
-        let path = format!("{}{member}", watch.path.display());
-        Error::Column { path: path.into(), column: column.to_owned(), available }
+/// Ends the run, or counts what is left of a file as a bad record.
+fn halt(why: Halt, name: &str, watch: &Watch<'_>, batch: &mut Batch<'_>) -> Result<(), Error> {
+    let error = match why {
+        Halt::Run(error) => return Err(error),
+        Halt::Input(error) => error,
+    };
+    let (reason, message) = watch.fault(&error)?;
+    batch.bad(name, At::File, reason, format!("{message}; what follows in it is left"))
+}
+
+fn json_piece(piece: Piece, unit: Unit, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), Halt> {
+    let at = |number| if unit == Unit::Line { At::Line(number) } else { At::Record(number) };
+    match piece {
+        Piece::Records(records) => batch.push(Raw::Json(Arc::clone(name), unit, records))?,
+        Piece::TooLong(number) => {
+            batch.bad(name, at(number), Reason::TooLong, "longer than max_file_bytes".to_owned())?;
+        }
+        Piece::NoObject(number) => {
+            batch.bad(name, at(number), Reason::Malformed, "a JSON object is needed here".to_owned())?;
+        }
+        Piece::Unended(number) => {
+            batch.bad(name, at(number), Reason::Malformed, "the file ends inside this object".to_owned())?;
+        }
     }
+    Ok(())
+}
+
+fn no_column(name: &str, column: &str, header: &[String], watch: &Watch<'_>) -> Error {
+    let quoted: Vec<String> = header.iter().map(|name| format!("`{name}`")).collect();
+    let available = if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") };
+    // Inside an archive, the path of the archive does not say which table it is.
+    let member = name.split_once("!/").map_or_else(String::new, |(_, member)| format!("!/{member}"));
+    let path = format!("{}{member}", watch.path.display());
+    Error::Column { path: path.into(), column: column.to_owned(), available }
 }
 
 impl Place {
@@ -313,7 +315,7 @@ impl Place {
     pub fn path(&self) -> &Path {
         match self {
             Self::Disk(path) => path,
-            Self::Download { cached, .. } => cached,
+            Self::Download(cached) => cached,
         }
     }
 }

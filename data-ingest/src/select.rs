@@ -36,18 +36,16 @@ pub(crate) struct Selection {
     pub links: u64,
 }
 
-impl Selection {
-    /// Says what was passed over, for the error of a source that takes nothing.
-    pub fn passed_over(&self) -> String {
-        let counts = [
-            (self.not_selected, "excluded or of an unknown kind"),
-            (self.too_large, "above max_file_bytes"),
-            (self.links, "symbolic links"),
-        ];
-        let parts: Vec<String> =
-            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-        if parts.is_empty() { "there is none".to_owned() } else { parts.join(", ") }
-    }
+/// Says what was passed over, for the error of a source that takes nothing.
+pub(crate) fn passed_over(not_selected: u64, too_large: u64, links: u64) -> String {
+    let counts = [
+        (not_selected, "excluded or of an unknown kind"),
+        (too_large, "above max_file_bytes"),
+        (links, "symbolic links"),
+    ];
+    let parts: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if parts.is_empty() { "there is none".to_owned() } else { parts.join(", ") }
 }
 
 /// Whether `.gitignore` and `.ignore` files inside the folder count.
@@ -210,7 +208,7 @@ pub(crate) fn kind(format: Option<Format>, relative: &str) -> Option<Kind> {
 }
 
 /// Compiles globs in which `*` stops at `/`, and in which a folder's name stands for all that is inside it.
-fn globs(patterns: &[String], key: &str) -> Result<GlobSet, Error> {
+pub(crate) fn globs(patterns: &[String], key: &str) -> Result<GlobSet, Error> {
     let wrong = |e: globset::Error| Error::value(key, &e.to_string());
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {

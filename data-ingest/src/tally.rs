@@ -16,6 +16,8 @@ const QUOTED: usize = 20;
 const QUOTED_IN_ERROR: usize = 3;
 /// How many bad records a share always allows: one in a small file says nothing about the rest.
 const ALWAYS_ALLOWED: u64 = 10;
+/// How many licences of a source are told apart; what is under further ones is under "other".
+const TOLD_APART: usize = 256;
 /// After how many records a share is looked at for the first time; before, bad ones may merely come first.
 const LOOKED_AT: u64 = 1000;
 
@@ -77,6 +79,15 @@ impl<'de> Deserialize<'de> for BadRecordLimit {
     }
 }
 
+/// Documents and their bytes together.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Share {
+    /// How many documents.
+    pub documents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// What a source gave.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Tally {
@@ -86,6 +97,8 @@ pub(crate) struct Tally {
     pub bytes: u64,
     /// Those that are not UTF-8.
     pub not_utf8: u64,
+    /// Documents and their bytes, by licence.
+    pub licences: BTreeMap<String, Share>,
     /// What was passed over, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
     /// Members of archives that were not asked for.
@@ -97,9 +110,16 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts a document.
-    pub fn document(&mut self, document: &Document) {
+    /// Counts a document, which is under `licence` unless it says otherwise.
+    pub fn document(&mut self, document: &Document, licence: &str) {
         self.documents += 1;
+        let licence = document.licence.as_deref().unwrap_or(licence);
+        // A column that was taken for licences and holds something else must not fill the memory.
+        let licence =
+            if self.licences.len() < TOLD_APART || self.licences.contains_key(licence) { licence } else { "other" };
+        let share = self.licences.entry(licence.to_owned()).or_default();
+        share.documents += 1;
+        share.bytes += document.bytes;
         self.bytes += document.bytes;
         self.not_utf8 += u64::from(matches!(document.content, Content::Raw(_)));
     }

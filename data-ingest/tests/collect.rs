@@ -268,10 +268,9 @@ fn a_dataset_brings_its_own_folder_globs_and_cap() {
         Err("<base>/d/dataset.toml line 3, column 1: unknown key `license`; the nearest known one is `licence`"),
     );
     check(
-        &[("d/dataset.toml", b"[[source]]\nurl = \"https://localhost/x\"\n")],
+        &[("d/dataset.toml", b"[[source]]\nurl = \"ftp://localhost/x\"\n")],
         &dataset("d"),
-        Err("<base>/d/dataset.toml: source[0].sha256: missing: a download is checked; `curl -L https://localhost/x | \
-            sha256sum` prints it"),
+        Err("<base>/d/dataset.toml: source[0].url: `ftp://localhost/x`: `ftp://` is neither http:// nor https://"),
     );
 }
 

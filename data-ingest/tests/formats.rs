@@ -3,6 +3,7 @@
 mod corpus;
 mod packed;
 
+use std::fmt::Write as _;
 use std::io::{Cursor, Write as _};
 
 use corpus::{chain, collect_into, context, one, path, rows, write};
@@ -458,10 +459,17 @@ fn a_bad_record_costs_that_record() {
     );
 }
 
+/// Returns JSON lines that do not compress to nothing.
+fn lines(count: u32) -> String {
+    (0..count).fold(String::new(), |mut lines, i| {
+        writeln!(lines, "{{\"text\": \"{:x}\"}}", i.wrapping_mul(2_654_435_761)).unwrap();
+        lines
+    })
+}
+
 #[test]
 fn a_damaged_file_gives_what_comes_before_the_damage() {
-    let lines: String =
-        (0..20_000).map(|i: u32| format!("{{\"text\": \"{:x}\"}}\n", i.wrapping_mul(2_654_435_761))).collect();
+    let lines: String = lines(20_000);
     for (name, bytes, what) in [
         ("a.jsonl.gz", gzip(lines.as_bytes()), "corrupt"),
         ("a.jsonl.zst", zstandard(lines.as_bytes()), "corrupt"),
@@ -627,8 +635,7 @@ fn bombs_are_left_and_what_is_too_much_stops_the_run() {
         &path("p"),
         &["p/a.txt: one", &format!("b.tar.zst!/x.jsonl  [bomb]: {told}"), &format!("b.tar.zst  [bomb]: {told}")],
     );
-    let text: String =
-        (0..200_000_u32).map(|i| format!("{{\"text\": \"{}\"}}\n", i.wrapping_mul(2_654_435_761))).collect();
+    let text: String = lines(200_000);
     let config = Config { max_unpacked_bytes: 1 << 20, ..path("a.jsonl.gz") };
     check(
         &[("a.jsonl.gz", &gzip(text.as_bytes()))],

@@ -52,6 +52,7 @@ pub fn one(source: Source) -> Config {
 /// Collects into `out`.
 pub fn collect_into(config: &Config, context: &Context, out: &Path) -> Result<Outcome, Error> {
     fs::create_dir_all(out).unwrap();
+    data_ingest::lock(config, context)?;
     let inventory = data_ingest::inventory(config, context)?;
     let recipe = Recipe {
         stage: data_ingest::NAME.to_owned(),

@@ -1,0 +1,117 @@
+//! The dataset card: a page of Markdown that says what a corpus is made of, from where, and under which licences.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use artifact::file;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::inventory::ListedSource;
+use crate::tally::Share;
+use crate::{Error, Inventory};
+
+/// What `sources.json` of a corpus holds, as far as the card tells it.
+#[derive(Debug, Deserialize)]
+struct Corpus {
+    sources: Vec<Collected>,
+}
+
+/// What was collected of one source.
+#[derive(Debug, Deserialize)]
+struct Collected {
+    name: String,
+    documents: u64,
+    bytes: u64,
+    licences: BTreeMap<String, Share>,
+}
+
+/// Writes the card of a collected corpus.
+///
+/// `corpus` is the folder that the stage wrote; `tokens` says how many tokens the documents of each licence became, where
+/// they have been made. The card depends on nothing but these, so equal datasets have equal cards.
+///
+/// # Errors
+/// When `sources.json` of the corpus cannot be read, or the disk refuses.
+pub fn write(
+    path: &Path,
+    inventory: &Inventory,
+    corpus: &Path,
+    tokens: Option<&BTreeMap<String, u64>>,
+) -> Result<(), Error> {
+    let sources = corpus.join("sources.json");
+    let failed = |e| artifact::Error::io("read", &sources, e);
+    let text = fs::read(&sources).map_err(failed)?;
+    let corpus: Corpus = serde_json::from_slice(&text).map_err(|e| failed(e.into()))?;
+    Ok(file::write_atomically(path, render(inventory, &corpus, tokens).as_bytes())?)
+}
+
+fn render(inventory: &Inventory, corpus: &Corpus, tokens: Option<&BTreeMap<String, u64>>) -> String {
+    let mut card = format!("# {}\n", cell(inventory.title.as_deref().unwrap_or("Dataset")));
+    // Writing to a string cannot fail.
+    let mut line = |text: &str| {
+        let _ = writeln!(card, "{text}");
+    };
+    if let Some(description) = &inventory.description {
+        line(&format!("\n{}", description.trim()));
+    }
+    line("\n## Licences\n");
+    line("| licence | documents | bytes | tokens |\n|---|---:|---:|---:|");
+    let collected: BTreeMap<&str, &Collected> = corpus.sources.iter().map(|one| (one.name.as_str(), one)).collect();
+    let mut shares: BTreeMap<&str, Share> = BTreeMap::new();
+    for (licence, own) in corpus.sources.iter().flat_map(|source| &source.licences) {
+        let share = shares.entry(licence).or_default();
+        share.documents += own.documents;
+        share.bytes += own.bytes;
+    }
+    let tokens_of = |licence: &str| {
+        let tokens = tokens.and_then(|tokens| tokens.get(licence));
+        tokens.map_or_else(|| "–".to_owned(), u64::to_string)
+    };
+    for (licence, Share { documents, bytes }) in &shares {
+        line(&format!("| {} | {documents} | {bytes} | {} |", cell(licence), tokens_of(licence)));
+    }
+    if shares.contains_key("unknown") {
+        line(
+            "\nDocuments of unknown licence may not be free to use; say what it is by the key `licence` of their source.",
+        );
+    }
+    line("\n## Sources\n");
+    line("| source | from | licence | files | documents | bytes | SHA-256 |\n|---|---|---|---:|---:|---:|---|");
+    for source in &inventory.sources {
+        let (documents, bytes) = collected.get(source.name.as_str()).map_or((0, 0), |one| (one.documents, one.bytes));
+        let ListedSource { name, licence, files, content, .. } = source;
+        let (files, from) = (files.len(), from(&source.origin));
+        line(&format!(
+            "| {} | {} | {} | {files} | {documents} | {bytes} | `{content}` |",
+            cell(name),
+            cell(&from),
+            cell(licence)
+        ));
+    }
+    line(
+        "\nThe digest of a source is that of its one downloaded file, or of the lines that `sha256sum` prints for its \
+         files.",
+    );
+    card
+}
+
+/// Returns where a source comes from, in words.
+fn from(origin: &Value) -> String {
+    let text = |key: &str| origin.get(key).and_then(Value::as_str);
+    let commit = text("commit").map_or_else(String::new, |commit| format!(" at commit {commit}"));
+    match (text("kind"), text("url"), text("hub"), text("git"), text("crate"), text("version")) {
+        (_, Some(url), ..) => url.to_owned(),
+        (_, _, Some(hub), ..) => format!("Hugging Face Hub, {hub}{commit}"),
+        (_, _, _, Some(git), ..) => format!("git, {git}{commit}"),
+        (_, _, _, _, Some(name), Some(version)) => format!("crate {name} {version}"),
+        _ => format!("files, {}", text("path").unwrap_or_default()),
+    }
+}
+
+/// Returns a text that stays inside a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ")
+}

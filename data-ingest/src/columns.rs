@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use polars::prelude::{
     AnyValue, BinaryChunked, Column, DataFrame, DataType, ParquetReader, PolarsError, PolarsResult, SerReader, Series,
@@ -66,7 +67,8 @@ fn parquet(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<()
         Ok(file) => ParquetReader::new(file),
         Err(error) => return take(Found::Unreadable(error)),
     };
-    let (schema, metadata) = match reader.schema().and_then(|schema| Ok((schema, reader.get_metadata()?.clone()))) {
+    let known = caught(|| reader.schema().and_then(|schema| Ok((schema, reader.get_metadata()?.clone()))));
+    let (schema, metadata) = match known {
         Ok(known) => known,
         Err(error) => return take(damaged(At::File, error)),
     };
@@ -92,7 +94,7 @@ fn parquet(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<()
                 reader.with_columns(Some(wanted.clone())).with_slice(slice).finish()
             };
             let number = (first + start) as u64 + 1;
-            match read() {
+            match caught(read) {
                 Ok(frame) => hand_on(number, &frame, mapping, take)?,
                 Err(error) => take(damaged(At::Rows(number, number + length as u64 - 1), error))?,
             }
@@ -118,7 +120,7 @@ fn arrow(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), 
         Err(error) => return take(Found::Unreadable(error)),
     };
     if is_file {
-        let metadata = match read_file_metadata(&mut reader) {
+        let metadata = match caught(|| read_file_metadata(&mut reader)) {
             Ok(metadata) => metadata,
             Err(error) => return take(damaged(At::File, error)),
         };
@@ -127,7 +129,7 @@ fn arrow(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), 
         let places = places(&header, &wanted);
         batches(FileReader::new(reader, metadata, Some(places), None), mapping, take)
     } else {
-        let metadata = match read_stream_metadata(&mut reader) {
+        let metadata = match caught(|| read_stream_metadata(&mut reader)) {
             Ok(metadata) => metadata,
             Err(error) => return take(damaged(At::File, error)),
         };
@@ -147,15 +149,14 @@ fn arrow(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), 
 
 /// Hands record batches on, up to the first that cannot be decoded: behind it, nobody knows which row is which.
 fn batches<B: Into<DataFrame>>(
-    batches: impl Iterator<Item = PolarsResult<B>>,
+    mut batches: impl Iterator<Item = PolarsResult<B>>,
     mapping: &Mapping<'_>,
     take: &mut Take<'_>,
 ) -> Result<(), Error> {
     let mut number = 1;
-    for batch in batches {
-        match batch {
-            Ok(batch) => {
-                let frame: DataFrame = batch.into();
+    while let Some(frame) = caught(|| batches.next().map(|batch| Ok(batch?.into())).transpose()).transpose() {
+        match frame {
+            Ok(frame) => {
                 hand_on(number, &frame, mapping, take)?;
                 number += frame.height() as u64;
             }
@@ -194,6 +195,13 @@ fn hand_on(number: u64, frame: &DataFrame, mapping: &Mapping<'_>, take: &mut Tak
         take(Found::Rows(number + start as u64, frame.slice(start as i64, step)))?;
     }
     Ok(())
+}
+
+/// Decodes, and takes a panic for an error: polars meets some damaged files with one, which must not end the run.
+fn caught<T>(decode: impl FnOnce() -> PolarsResult<T>) -> PolarsResult<T> {
+    // What was half done is dropped with `decode`, so nothing that a panic left behind is looked at.
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(PolarsError::ComputeError("the decoder gave up".into())))
 }
 
 /// Tells a disk that refuses from a file that is damaged: only the former has a number from the operating system.

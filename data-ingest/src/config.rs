@@ -10,9 +10,8 @@ use crate::chat::Chat;
 use crate::environment::Environment;
 use crate::format::Format;
 use crate::html::Html;
-use crate::mapping::{Columns, Mapping};
 use crate::tally::BadRecordLimit;
-use crate::{Error, remote};
+use crate::{Error, mapping, remote};
 
 /// The largest text file that is read, unless a source or its dataset says otherwise: 64 MiB. A guess: above any book
 /// or source file, below what would crowd the memory of a laptop.
@@ -243,35 +242,7 @@ impl Source {
         if self.max_file_bytes == Some(0) {
             return fail("max_file_bytes", "must be at least 1");
         }
-        let contents = [("text_column", self.text_column.is_some()), ("template", self.template.is_some())];
-        let given: Vec<&str> = contents.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
-        match (&given[..], self.chat) {
-            ([_, _], _) => return fail("template", "a source has a `text_column` or a `template`, not both"),
-            ([name], Some(_)) => return fail(name, "a source of conversations (`chat`) has no text"),
-            (_, None) if self.messages_column.is_some() => return fail("messages_column", "needs `chat`"),
-            (_, Some(Chat::Alpaca)) if self.messages_column.is_some() => {
-                return fail(
-                    "messages_column",
-                    "conversations as Alpaca's are in the columns instruction, input, output",
-                );
-            }
-            _ => {}
-        }
-        Mapping::new(&self.columns(), MAX_FILE_BYTES).map_err(|e| Error::value(&format!("{key}.template"), &e))?;
-        Ok(())
-    }
-
-    /// Returns the columns that this source names, with their defaults.
-    pub(crate) fn columns(&self) -> Columns {
-        Columns {
-            text: self.text_column.clone().unwrap_or_else(|| "text".to_owned()),
-            template: self.template.clone(),
-            chat: self.chat,
-            messages: self.messages_column.clone(),
-            id: self.id_column.clone(),
-            licence: self.licence_column.clone(),
-            source: self.source_column.clone(),
-        }
+        mapping::validate(self).or_else(|(name, message)| fail(name, &message))
     }
 
     /// Returns the name under which this source is known.

@@ -234,7 +234,7 @@ fn described(declared: &Declared, origin: Value, licence: Option<String>) -> Res
         name: source.known_as(),
         origin,
         licence: source.licence.clone().or(licence).unwrap_or_else(|| "unknown".to_owned()),
-        columns: source.columns(),
+        columns: Columns::of(source),
         html: source.html,
         max_file_bytes: declared.max_file_bytes,
         filter: Filter::new(declared)?,

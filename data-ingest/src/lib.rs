@@ -10,7 +10,9 @@
 //! checks it against the lock, reads it all and writes.
 //!
 //! This crate is the only one that fetches data from the network. It never changes a document: text that is not UTF-8
-//! goes through as bytes, and duplicates stay; both are preprocess's to judge.
+//! goes through as bytes, and duplicates stay; both are preprocess's to judge. What is no document yet becomes one here:
+//! members of archives, rows of tables, conversations, the main text of web pages. What cannot become one is counted and,
+//! where it is broken, quoted; memory does not grow with the size of a file.
 
 mod address;
 mod archive;

@@ -4,6 +4,7 @@ use minijinja::Value as TemplateValue;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::Source;
 use crate::chat::{self, Chat};
 use crate::document::Content;
 use crate::refusal::{Reason, Skip};
@@ -26,6 +27,41 @@ pub(crate) struct Columns {
     pub licence: Option<String>,
     /// The column that names the document's source.
     pub source: Option<String>,
+}
+
+impl Columns {
+    /// Returns the columns that a source names.
+    pub fn of(source: &Source) -> Self {
+        Self {
+            text: source.text_column.clone().unwrap_or_else(|| "text".to_owned()),
+            template: source.template.clone(),
+            chat: source.chat,
+            messages: source.messages_column.clone(),
+            id: source.id_column.clone(),
+            licence: source.licence_column.clone(),
+            source: source.source_column.clone(),
+        }
+    }
+}
+
+/// Checks what a source says of its columns; returns the key that is wrong, and how.
+pub(crate) fn validate(source: &Source) -> Result<(), (&'static str, String)> {
+    let wrong = |key, message: &str| Err((key, message.to_owned()));
+    match (&source.text_column, &source.template, source.chat) {
+        (Some(_), Some(_), _) => return wrong("template", "a source has a `text_column` or a `template`, not both"),
+        (Some(_), None, Some(_)) => return wrong("text_column", "a source of conversations (`chat`) has no text"),
+        (None, Some(_), Some(_)) => return wrong("template", "a source of conversations (`chat`) has no text"),
+        _ => {}
+    }
+    match (source.chat, &source.messages_column) {
+        (None, Some(_)) => return wrong("messages_column", "needs `chat`"),
+        (Some(Chat::Alpaca), Some(_)) => {
+            return wrong("messages_column", "Alpaca's conversations are in the columns instruction, input, output");
+        }
+        _ => {}
+    }
+    // A template is right or wrong whatever it may write.
+    Mapping::new(&Columns::of(source), u64::MAX).map(drop).map_err(|message| ("template", message))
 }
 
 /// What a row has in a column.
@@ -299,5 +335,39 @@ pub(crate) fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(source: &Source, expected: &str) {
+        let found = validate(source).map_or_else(|(key, message)| format!("{key}: {message}"), |()| "valid".to_owned());
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+
+    #[test]
+    fn the_content_of_a_source_is_said_in_one_way() {
+        let some = |text: &str| Some(text.to_owned());
+        let path = Source { path: some("."), ..Source::default() };
+        let template = Source { template: some("{{ q }}"), ..path.clone() };
+        check(&template, "valid");
+        check(
+            &Source { text_column: some("q"), ..template.clone() },
+            "template: a source has a `text_column` or a `template`",
+        );
+        check(&Source { template: some("{{ q"), ..path.clone() }, "template: syntax error");
+        check(&Source { template: some("q"), ..path.clone() }, "template: it names no column");
+        let chat = |chat| Source { chat: Some(chat), ..path.clone() };
+        check(&chat(Chat::Alpaca), "valid");
+        let turns = some("turns");
+        check(&Source { messages_column: turns.clone(), ..chat(Chat::Sharegpt) }, "valid");
+        check(
+            &Source { messages_column: turns.clone(), ..chat(Chat::Alpaca) },
+            "messages_column: Alpaca's conversations",
+        );
+        check(&Source { messages_column: turns, ..path.clone() }, "messages_column: needs `chat`");
+        check(&Source { template: some("{{ q }}"), ..chat(Chat::Messages) }, "template: a source of conversations");
     }
 }

@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use polars::io::parquet::write::BatchedWriter;
 use polars::prelude::{
@@ -27,18 +30,90 @@ const SHARD_BYTES: usize = 64 << 20;
 const ROW_GROUP_ROWS: usize = 1 << 16;
 
 /// Writes documents in the order in which they come; their bytes alone decide where one file ends and the next begins.
+///
+/// Packing takes as long as reading, so it is done beside it, on a thread of its own.
 pub(crate) struct Writer {
-    folder: PathBuf,
+    group: Group,
+    /// Where row groups go to; none once the last is there.
+    groups: Option<SyncSender<Group>>,
+    thread: Option<JoinHandle<Result<usize, Error>>>,
+}
+
+/// A row group in the making.
+#[derive(Default)]
+struct Group {
     rows: Vec<Row>,
-    rows_bytes: usize,
-    open: Option<OpenShard>,
-    shards: usize,
+    bytes: usize,
 }
 
 struct Row {
     document: Document,
     source: String,
     licence: String,
+}
+
+impl Writer {
+    /// Returns a writer into `folder`.
+    pub fn new(folder: &Path) -> Self {
+        // One row group is read while the one before waits and the one before that is packed.
+        let (groups, received) = mpsc::sync_channel(1);
+        let mut shards = Shards { folder: folder.to_owned(), open: None, count: 0 };
+        let thread = thread::spawn(move || {
+            received.into_iter().try_for_each(|group| shards.write(group))?;
+            shards.close()?;
+            Ok(shards.count)
+        });
+        Self { group: Group::default(), groups: Some(groups), thread: Some(thread) }
+    }
+
+    /// Adds a document of `from`, which says what the document itself does not.
+    pub fn push(&mut self, mut document: Document, from: &ListedSource) -> Result<(), Error> {
+        self.group.bytes += document.bytes as usize;
+        let source = document.source.take().unwrap_or_else(|| from.name.clone());
+        let licence = document.licence.take().unwrap_or_else(|| from.licence.clone());
+        self.group.rows.push(Row { document, source, licence });
+        if self.group.bytes >= ROW_GROUP_BYTES || self.group.rows.len() >= ROW_GROUP_ROWS {
+            let group = std::mem::take(&mut self.group);
+            // Nobody takes it where the disk has refused an earlier one.
+            if self.groups.as_ref().is_none_or(|groups| groups.send(group).is_err()) {
+                self.end()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and returns the number of files.
+    pub fn finish(mut self) -> Result<usize, Error> {
+        let group = std::mem::take(&mut self.group);
+        if let Some(groups) = self.groups.as_ref().filter(|_| !group.rows.is_empty()) {
+            // Where nobody takes it, the end says why.
+            let _ = groups.send(group);
+        }
+        self.end()
+    }
+
+    /// Waits until everything is written, and returns the number of files.
+    fn end(&mut self) -> Result<usize, Error> {
+        self.groups = None;
+        let result = self.thread.take().map_or(Ok(Ok(0)), JoinHandle::join);
+        result.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for the thread, so that nothing is written any more where a run has ended early.
+    fn drop(&mut self) {
+        self.groups = None;
+        // The run ends with the error that it has.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The files, of which one is open.
+struct Shards {
+    folder: PathBuf,
+    open: Option<OpenShard>,
+    count: usize,
 }
 
 struct OpenShard {
@@ -48,51 +123,20 @@ struct OpenShard {
     bytes: usize,
 }
 
-impl Writer {
-    /// Returns a writer into `folder`.
-    pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), rows: Vec::new(), rows_bytes: 0, open: None, shards: 0 }
-    }
-
-    /// Adds a document of `from`, which says what the document itself does not.
-    pub fn push(&mut self, mut document: Document, from: &ListedSource) -> Result<(), Error> {
-        self.rows_bytes += document.bytes as usize;
-        let source = document.source.take().unwrap_or_else(|| from.name.clone());
-        let licence = document.licence.take().unwrap_or_else(|| from.licence.clone());
-        self.rows.push(Row { document, source, licence });
-        if self.rows_bytes >= ROW_GROUP_BYTES || self.rows.len() >= ROW_GROUP_ROWS {
-            self.write_row_group()?;
-        }
-        Ok(())
-    }
-
-    /// Writes what is left and returns the number of files.
-    pub fn finish(mut self) -> Result<usize, Error> {
-        if !self.rows.is_empty() {
-            self.write_row_group()?;
-        }
-        self.close()?;
-        Ok(self.shards)
-    }
-
-    fn write_row_group(&mut self) -> Result<(), Error> {
-        let rows = std::mem::take(&mut self.rows);
-        let bytes = std::mem::take(&mut self.rows_bytes);
+impl Shards {
+    fn write(&mut self, group: Group) -> Result<(), Error> {
         let shard = match &mut self.open {
             Some(shard) => shard,
             none => {
-                let path = self.folder.join(format!("documents-{:05}.parquet", self.shards));
-                self.shards += 1;
+                let path = self.folder.join(format!("documents-{:05}.parquet", self.count));
+                self.count += 1;
                 none.insert(OpenShard::create(path)?)
             }
         };
-        shard.bytes += bytes;
-        let written = frame(rows).and_then(|frame| shard.writer.write_batch(&frame));
+        shard.bytes += group.bytes;
+        let written = frame(group.rows).and_then(|frame| shard.writer.write_batch(&frame));
         written.map_err(|e| shard.failed(e))?;
-        if shard.bytes >= SHARD_BYTES {
-            self.close()?;
-        }
-        Ok(())
+        if shard.bytes >= SHARD_BYTES { self.close() } else { Ok(()) }
     }
 
     fn close(&mut self) -> Result<(), Error> {

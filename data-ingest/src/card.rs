@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::inventory::ListedSource;
+use crate::tally::Share;
 use crate::{Error, Inventory};
 
 /// What `sources.json` of a corpus holds, as far as the card tells it.
@@ -24,13 +25,7 @@ struct Collected {
     name: String,
     documents: u64,
     bytes: u64,
-}
-
-/// Documents, bytes and tokens under one licence.
-#[derive(Debug, Default)]
-struct Share {
-    documents: u64,
-    bytes: u64,
+    licences: BTreeMap<String, Share>,
 }
 
 /// Writes the card of a collected corpus.
@@ -66,12 +61,10 @@ fn render(inventory: &Inventory, corpus: &Corpus, tokens: Option<&BTreeMap<Strin
     line("| licence | documents | bytes | tokens |\n|---|---:|---:|---:|");
     let collected: BTreeMap<&str, &Collected> = corpus.sources.iter().map(|one| (one.name.as_str(), one)).collect();
     let mut shares: BTreeMap<&str, Share> = BTreeMap::new();
-    for source in &inventory.sources {
-        let share = shares.entry(&source.licence).or_default();
-        if let Some(collected) = collected.get(source.name.as_str()) {
-            share.documents += collected.documents;
-            share.bytes += collected.bytes;
-        }
+    for (licence, own) in corpus.sources.iter().flat_map(|source| &source.licences) {
+        let share = shares.entry(licence).or_default();
+        share.documents += own.documents;
+        share.bytes += own.bytes;
     }
     let tokens_of = |licence: &str| {
         let tokens = tokens.and_then(|tokens| tokens.get(licence));

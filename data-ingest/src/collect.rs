@@ -1,24 +1,23 @@
 //! The stage itself: every source of the inventory, file by file, into the corpus.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
 
 use artifact::{Context, Outcome, Unsealed, file};
-use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use crate::batch::Batch;
+use crate::document::Document;
 use crate::environment::Environment;
-use crate::format::Format;
-use crate::inventory::{HashedFile, ListedSource};
-use crate::read::{self, Content, Document, Skip};
+use crate::inventory::ListedSource;
+use crate::mapping::Mapping;
+use crate::read::Job;
+use crate::refusal::{Refusal, Skip};
 use crate::shard::Writer;
+use crate::tally::Tally;
 use crate::{Config, Error, Inventory, fetch};
 
-/// Text files that are read at the same time have so many bytes together (or are one file). A guess.
-const BATCH_BYTES: u64 = 8 << 20;
-
 /// The version of the layout of `sources.json`.
-const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: u32 = 2;
 
 /// Collects: downloads what is missing, reads every file, writes `documents-*.parquet` and `sources.json`.
 ///
@@ -26,17 +25,17 @@ const SCHEMA_VERSION: u32 = 1;
 /// are taken by name, files by path, rows as they come.
 ///
 /// # Errors
-/// When a download fails, a file cannot be read as what it claims to be or is no longer what was listed, no document is
-/// found, the disk refuses, or the stage is asked to stop.
+/// When a download fails, a table lacks a column, a source has more bad records than allowed, a file unpacks to more than
+/// allowed or is no longer what was listed, no document is found, the disk refuses, or the stage is asked to stop.
 pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     out.clear()?;
     fetch::missing(inventory, config, context, Environment::of_process())?;
     let total = inventory.sources.iter().map(ListedSource::bytes).sum();
     context.progress.begin("reading", total, "bytes");
-    let mut collector = Collector { writer: Writer::new(out.folder()), context, done_bytes: 0 };
+    let mut collector = Collector { config, writer: Writer::new(out.folder()), context, done_bytes: 0 };
     let mut tallies = Vec::with_capacity(inventory.sources.len());
     for source in &inventory.sources {
-        tallies.push(collector.source(source)?);
+        tallies.push(collector.source(source, out.folder())?);
     }
     let shards = collector.writer.finish()?;
     let all = tallies.iter().fold(Tally::default(), Tally::plus);
@@ -56,7 +55,8 @@ pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Con
         "shards": shards,
         "not_utf8": all.not_utf8,
         "skipped": all.skipped,
-        "not_selected": not_selected,
+        "not_selected": not_selected + all.not_selected,
+        "bad_records": all.bad_records(),
     }) else {
         unreachable!("json! of braces is an object")
     };
@@ -64,94 +64,47 @@ pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Con
     Ok(Outcome { counts, headline, ..Outcome::default() })
 }
 
-/// What a source gave.
-#[derive(Debug, Default, Clone)]
-struct Tally {
-    documents: u64,
-    bytes: u64,
-    not_utf8: u64,
-    skipped: BTreeMap<&'static str, u64>,
-}
-
-impl Tally {
-    fn plus(mut self, other: &Self) -> Self {
-        self.documents += other.documents;
-        self.bytes += other.bytes;
-        self.not_utf8 += other.not_utf8;
-        for (reason, count) in &other.skipped {
-            *self.skipped.entry(reason).or_default() += count;
-        }
-        self
-    }
-
-    fn skip(&mut self, reason: Skip, count: u64) {
-        if count > 0 {
-            *self.skipped.entry(reason.name()).or_default() += count;
-        }
-    }
-
-    fn in_words(&self) -> String {
-        let words: Vec<String> = self.skipped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        if words.is_empty() { "none was skipped".to_owned() } else { format!("skipped: {}", words.join(", ")) }
-    }
-}
-
 struct Collector<'a> {
+    config: &'a Config,
     writer: Writer,
     context: &'a Context,
     done_bytes: u64,
 }
 
 impl Collector<'_> {
-    fn source(&mut self, source: &ListedSource) -> Result<Tally, Error> {
+    fn source(&mut self, source: &ListedSource, spill: &Path) -> Result<Tally, Error> {
+        let Self { config, writer, context, done_bytes } = self;
         let mut tally = Tally::default();
         tally.skip(Skip::TooLarge, source.too_large);
-        let name: Arc<str> = source.name.as_str().into();
-        let licence: Arc<str> = source.licence.as_str().into();
-        let mut rest = &source.files[..];
-        while let Some(first) = rest.first() {
-            let (batch, after) = rest.split_at(batch_length(rest));
-            rest = after;
-            let context = self.context;
-            let writer = &mut self.writer;
-            let mut take = |read: Result<Document, Skip>| {
-                if context.cancel.is_requested() {
-                    return Err(Error::Interrupted);
-                }
-                match read {
-                    Ok(document) => {
-                        tally.documents += 1;
-                        tally.bytes += document.content.as_bytes().len() as u64;
-                        tally.not_utf8 += u64::from(matches!(document.content, Content::Raw(_)));
-                        writer.push(document, &name, &licence)
-                    }
-                    Err(reason) => {
-                        tally.skip(reason, 1);
-                        Ok(())
-                    }
-                }
-            };
-            if first.format == Format::Text {
-                let texts: Vec<_> = batch.par_iter().map(|file| read::text(source, file)).collect();
-                texts.into_iter().try_for_each(|text| take(text?))?;
-            } else {
-                read::table(source, first, &mut take)?;
+        let limit = config.max_bad_records;
+        let mapping = Mapping::new(&source.columns, source.max_file_bytes)
+            .map_err(|message| Error::value(&format!("source {}: template", source.name), &message))?;
+        let mut sink = |read: Result<Document, Refusal>| {
+            if context.cancel.is_requested() {
+                return Err(Error::Interrupted);
             }
-            self.done_bytes += batch.iter().map(|file| file.bytes).sum::<u64>();
-            self.context.progress.position(self.done_bytes);
+            match read {
+                Ok(document) => {
+                    tally.document(&document, &source.licence);
+                    writer.push(document, source)
+                }
+                Err(refusal) => tally.refused(refusal, &source.name, limit),
+            }
+        };
+        let mut batch = Batch::new(source, &mapping, &mut sink);
+        let job = Job { source, mapping: &mapping, max_unpacked_bytes: config.max_unpacked_bytes, spill, context };
+        for file in &source.files {
+            job.file(file, *done_bytes, &mut batch)?;
+            *done_bytes += file.bytes;
+            context.progress.position(*done_bytes);
+        }
+        batch.flush()?;
+        tally.check(&source.name, limit)?;
+        if let Some(words) = tally.bad_in_words() {
+            context.progress.line(&format!("source {}: {words}", source.name));
         }
         Ok(tally)
     }
-}
-
-/// Returns how many files from the front are read together: text files up to [`BATCH_BYTES`], or one file.
-fn batch_length(files: &[HashedFile]) -> usize {
-    let mut bytes = 0;
-    let fits = |file: &&HashedFile| {
-        bytes += file.bytes;
-        file.format == Format::Text && bytes <= BATCH_BYTES
-    };
-    files.iter().take_while(fits).count().max(1)
 }
 
 fn describe(source: &ListedSource, tally: &Tally) -> Value {
@@ -159,12 +112,14 @@ fn describe(source: &ListedSource, tally: &Tally) -> Value {
         "name": source.name,
         "origin": source.origin,
         "licence": source.licence,
+        "licences": tally.licences,
         "sha256": source.content,
         "files": source.files.len(),
         "documents": tally.documents,
         "bytes": tally.bytes,
         "not_utf8": tally.not_utf8,
         "skipped": tally.skipped,
+        "bad_records": tally.bad_as_json(),
     })
 }
 

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use artifact::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::chat::Chat;
 use crate::environment::Environment;
 use crate::format::Format;
-use crate::{Error, remote};
+use crate::html::Html;
+use crate::tally::BadRecordLimit;
+use crate::{Error, mapping, remote};
 
 /// The largest text file that is read, unless a source or its dataset says otherwise: 64 MiB. A guess: above any book
 /// or source file, below what would crowd the memory of a laptop.
@@ -51,6 +54,13 @@ pub struct Config {
     /// key of the file.
     #[serde(skip)]
     pub locked: bool,
+    /// How many records of a source may be bad: a line that is no JSON, a conversation without an answer, a damaged member
+    /// of an archive. They are left out, counted, and the first quoted in `sources.json`. A whole number is a count (0: none
+    /// at all); a fraction a share of the source's records, which always allows 10. Default: 0.01.
+    pub max_bad_records: BadRecordLimit,
+    /// The most that one packed file or archive may unpack to, in bytes. Whatever unpacks to more than 1000 times its size
+    /// is taken for a bomb and left, once it is beyond 64 MiB. Default: 64 GiB.
+    pub max_unpacked_bytes: u64,
 }
 
 impl Default for Config {
@@ -64,6 +74,8 @@ impl Default for Config {
             hub_endpoint: None,
             allow_private: false,
             locked: false,
+            max_bad_records: BadRecordLimit::Share(0.01),
+            max_unpacked_bytes: 64 << 30,
         }
     }
 }
@@ -91,15 +103,21 @@ impl Config {
         if self.download_attempts == 0 {
             return Err(Error::value("collect.download_attempts", "must be at least 1"));
         }
+        if self.max_unpacked_bytes == 0 {
+            return Err(Error::value("collect.max_unpacked_bytes", "must be at least 1"));
+        }
         self.sources.iter().enumerate().try_for_each(|(i, source)| source.validate(&format!("collect.sources[{i}]")))
     }
 
-    /// Returns the part of the configuration that decides the output beside the sources: none of it.
+    /// Returns the part of the configuration that decides the output beside the sources: what makes the stage fail.
     ///
     /// Everything that a source says is part of its own digest ([`crate::Inventory::inputs`]), wherever it is written, so
     /// a change names the source; where the dataset and the cache lie changes nothing.
     pub fn fingerprint_value(&self) -> serde_json::Value {
-        serde_json::json!({})
+        serde_json::json!({
+            "max_bad_records": self.max_bad_records,
+            "max_unpacked_bytes": self.max_unpacked_bytes,
+        })
     }
 }
 
@@ -145,18 +163,38 @@ pub struct Source {
     /// The licence of the text, as an SPDX expression. Default: that of a crate's own manifest or of the hub's card, else
     /// `unknown`.
     pub licence: Option<String>,
-    /// Globs of the files to take; one without `/` matches in every folder. Default: those of the dataset, else every
-    /// file whose name says that it holds text, code or a table.
+    /// Globs of the files to take; one without `/` matches in every folder, and an archive counts as a folder. Default:
+    /// those of the dataset, else every file whose name says that it holds text, code, a page, a table or other files.
     pub include: Vec<String>,
     /// Globs of the files to leave, in addition to those of the dataset. Default: none.
     pub exclude: Vec<String>,
-    /// How to read the files: `text` (one document a file), `jsonl`, `csv`, `tsv` or `parquet` (one document a row).
-    /// Default: by each file's extension; `.gz` and `.zst` are unpacked first.
+    /// How to read the files: `text` or `html` (one document a file), `jsonl`, `json` (an array of objects), `csv`, `tsv`,
+    /// `parquet` or `arrow` (one document a row), or `warc` (one document a page). Default: by each file's extension. `.gz`,
+    /// `.zst`, `.xz` and `.bz2` are unpacked first; in `.zip` and `.tar` files (packed or not) every member is a file of the
+    /// source, called `archive.zip!/folder/file.md`, but archives inside archives are left.
     pub format: Option<Format>,
-    /// The column of a table, or the key of a JSON line, that holds the text. Default: `text`.
+    /// What is taken of web pages: `main` (title and main text), `all` (title and all text) or `source` (the HTML, as code).
+    /// Default: `main`.
+    pub html: Html,
+    /// The column of a table, or the key of a JSON object, that holds the text. Default: `text`.
     pub text_column: Option<String>,
-    /// The largest text file that is read, in bytes, unpacked; larger ones are counted and left. Tables are read in
-    /// pieces and may have any size. Default: that of the dataset, else 64 MiB.
+    /// A minijinja template that makes the text of several columns: `"{{ question }}\n\n{{ answer }}"`. A column that is
+    /// missing or null may be asked for (`{% if note %}`) and not written. Default: none.
+    pub template: Option<String>,
+    /// The shape of conversations, which become the column `messages` instead of text: `messages` (as OpenAI takes them),
+    /// `sharegpt` or `alpaca` (columns `instruction`, `input`, `output`). Default: none.
+    pub chat: Option<Chat>,
+    /// The column that holds a conversation's turns. Default: `messages`, or `conversations` with `chat = "sharegpt"`.
+    pub messages_column: Option<String>,
+    /// The column that names each document: its id is `<source>/<value>`. Default: none, ids tell file and row.
+    pub id_column: Option<String>,
+    /// The column that holds each document's licence; where it is empty, the source's counts. Default: none.
+    pub licence_column: Option<String>,
+    /// The column that holds each document's source, for tables put together of others; where it is empty, this source's
+    /// name counts. Default: none.
+    pub source_column: Option<String>,
+    /// The largest text, page or row that is read, in bytes, unpacked; larger ones are counted and left. Tables and archives
+    /// are read in pieces and may have any size. Default: that of the dataset, else 64 MiB.
     pub max_file_bytes: Option<u64>,
 }
 
@@ -179,7 +217,15 @@ impl Source {
                 return fail(other, "a source has a `path`, `url`, `hub`, `git` or `crate`, and only one of them");
             }
         }
-        for (name, value) in origins.iter().chain(&[("name", &self.name), ("text_column", &self.text_column)]) {
+        let others = [
+            ("name", &self.name),
+            ("text_column", &self.text_column),
+            ("messages_column", &self.messages_column),
+            ("id_column", &self.id_column),
+            ("licence_column", &self.licence_column),
+            ("source_column", &self.source_column),
+        ];
+        for (name, value) in origins.iter().chain(&others) {
             if value.as_deref().is_some_and(|value| value.trim().is_empty()) {
                 return fail(name, "must not be empty");
             }
@@ -196,7 +242,7 @@ impl Source {
         if self.max_file_bytes == Some(0) {
             return fail("max_file_bytes", "must be at least 1");
         }
-        Ok(())
+        mapping::validate(self).or_else(|(name, message)| fail(name, &message))
     }
 
     /// Returns the name under which this source is known.

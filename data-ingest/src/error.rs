@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use artifact::Digest;
 
+use crate::tally::BadRecordLimit;
+
 /// What can go wrong while collecting.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -117,7 +119,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A table has no such column.
-    #[error("{} has no column `{column}`; it has {available}: set the source's `text_column`", path.display())]
+    #[error("{} has no column `{column}`; it has {available}: set the source's `text_column` or `template`", path.display())]
     Column {
         /// The file.
         path: PathBuf,
@@ -136,21 +138,34 @@ pub enum Error {
         /// Its type.
         found: String,
     },
-    /// A line of a file cannot be read.
-    #[error("{} line {line}: {message}", path.display())]
-    Line {
+    /// A source has too many bad records.
+    #[error(
+        "source {name}: {bad} of {records} records are bad, and collect.max_bad_records is {limit}: {examples}; raise it if \
+         they may be left out"
+    )]
+    BadRecords {
+        /// The source.
+        name: String,
+        /// How many are bad.
+        bad: u64,
+        /// How many were looked at.
+        records: u64,
+        /// The limit.
+        limit: BadRecordLimit,
+        /// The first of them.
+        examples: String,
+    },
+    /// A packed file is larger than allowed when unpacked.
+    #[error("{} unpacks to more than {limit} bytes; if that is meant, raise collect.max_unpacked_bytes", path.display())]
+    Unpacked {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
-        line: u64,
-        /// What is wrong there.
-        message: String,
+        /// The limit.
+        limit: u64,
     },
-    /// A Parquet file cannot be read or written.
-    #[error("cannot {operation} {} as Parquet", path.display())]
+    /// A file of the corpus cannot be written.
+    #[error("cannot write {} as Parquet", path.display())]
     Parquet {
-        /// "read" or "write".
-        operation: &'static str,
         /// The file.
         path: PathBuf,
         /// What polars says.

@@ -1,5 +1,7 @@
 //! How a file is read, told by its name.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// How a file becomes documents.
@@ -8,18 +10,28 @@ use serde::{Deserialize, Serialize};
 pub enum Format {
     /// The whole file is one document: prose, Markdown, source code.
     Text,
-    /// Every line is a JSON object, and one of its keys holds the document.
+    /// A web page, one document: what it says, without navigation and advertisements (see `html`).
+    Html,
+    /// Every line is a JSON object, and its keys are columns.
     Jsonl,
-    /// Comma-separated values with a header; one column holds the documents.
+    /// JSON objects in one array, or one after another; their keys are columns. Never told by a name: most `.json` files
+    /// are text.
+    Json,
+    /// Comma-separated values with a header.
     Csv,
-    /// Tab-separated values with a header; one column holds the documents.
+    /// Tab-separated values with a header.
     Tsv,
-    /// Apache Parquet; one column holds the documents.
+    /// Apache Parquet.
     Parquet,
+    /// Apache Arrow IPC, the file or the stream format.
+    Arrow,
+    /// A web archive (ISO 28500): every page that was fetched, or the text of one, is a document.
+    Warc,
 }
 
 /// How a file is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Packing {
     /// Not at all.
     Plain,
@@ -27,13 +39,37 @@ pub(crate) enum Packing {
     Gzip,
     /// Zstandard, one or more frames.
     Zstd,
+    /// xz, one or more streams.
+    Xz,
+    /// bzip2, one or more streams.
+    Bzip2,
+}
+
+/// What a file is, once it is unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// Documents.
+    File(Format),
+    /// Files.
+    Archive(Archive),
+}
+
+/// A file that holds files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Archive {
+    /// ZIP.
+    Zip,
+    /// tar, which is packed as a whole where it is packed.
+    Tar,
 }
 
 /// Extensions of files that hold prose or mark-up.
 const PROSE: &str = "txt text md markdown mdx rst adoc asciidoc org tex typ textile rtf log srt vtt";
 
 /// Extensions of files that hold source code or data that people write by hand.
-const CODE: &str = "rs py pyi ipynb js mjs cjs jsx ts mts cts tsx vue svelte html htm css scss sass less java kt kts scala \
+const CODE: &str = "rs py pyi ipynb js mjs cjs jsx ts mts cts tsx vue svelte css scss sass less java kt kts scala \
     groovy gradle c h cc cpp cxx hh hpp hxx inl cu cuh m mm swift go cs fs fsi fsx vb dart rb php pl pm lua r jl hs lhs \
     ml mli elm ex exs erl hrl clj cljs cljc edn lisp lsp el scm rkt zig nim d v sv vhd vhdl f f90 f95 f03 f08 for pas \
     ada adb ads cob cbl asm s sol move cairo wgsl glsl hlsl vert frag comp metal sh bash zsh fish ps1 psm1 bat cmd awk \
@@ -46,29 +82,52 @@ const NAMES: &str = "README LICENSE LICENCE COPYING COPYRIGHT NOTICE AUTHORS CON
     BUILD WORKSPACE";
 
 /// Returns how a file of this name is packed, and its name without that.
-pub(crate) fn packing(file_name: &str) -> (Packing, &str) {
-    match file_name.rsplit_once('.') {
-        Some((name, extension)) if extension.eq_ignore_ascii_case("gz") => (Packing::Gzip, name),
-        Some((name, extension)) if extension.eq_ignore_ascii_case("zst") => (Packing::Zstd, name),
-        _ => (Packing::Plain, file_name),
+pub(crate) fn packing(file_name: &str) -> (Packing, Cow<'_, str>) {
+    let Some((name, extension)) = file_name.rsplit_once('.') else {
+        return (Packing::Plain, Cow::Borrowed(file_name));
+    };
+    match extension.to_ascii_lowercase().as_str() {
+        "gz" => (Packing::Gzip, Cow::Borrowed(name)),
+        "zst" => (Packing::Zstd, Cow::Borrowed(name)),
+        "xz" => (Packing::Xz, Cow::Borrowed(name)),
+        "bz2" => (Packing::Bzip2, Cow::Borrowed(name)),
+        "tgz" => (Packing::Gzip, Cow::Owned(format!("{name}.tar"))),
+        "tzst" => (Packing::Zstd, Cow::Owned(format!("{name}.tar"))),
+        "txz" => (Packing::Xz, Cow::Owned(format!("{name}.tar"))),
+        "tbz" | "tbz2" => (Packing::Bzip2, Cow::Owned(format!("{name}.tar"))),
+        _ => (Packing::Plain, Cow::Borrowed(file_name)),
     }
 }
 
-/// Returns the format that a file's name tells, if it tells one.
-pub(crate) fn of_name(file_name: &str) -> Option<Format> {
-    let (_, name) = packing(file_name);
+/// Returns what a file's name tells that it is, if it tells anything.
+pub(crate) fn of_name(file_name: &str) -> Option<Kind> {
+    let (packing, name) = packing(file_name);
     let Some((_, extension)) = name.rsplit_once('.') else {
-        return NAMES.split_whitespace().any(|known| known == name).then_some(Format::Text);
+        let is_known = NAMES.split_whitespace().any(|known| known == name);
+        return is_known.then_some(Kind::File(Format::Text));
     };
     let extension = extension.to_ascii_lowercase();
     let is_in = |list: &str| list.split_whitespace().any(|known| known == extension);
-    match extension.as_str() {
-        "jsonl" | "ndjson" => Some(Format::Jsonl),
-        "csv" => Some(Format::Csv),
-        "tsv" => Some(Format::Tsv),
-        "parquet" => Some(Format::Parquet),
-        _ if is_in(PROSE) || is_in(CODE) => Some(Format::Text),
-        _ => None,
+    let format = match extension.as_str() {
+        "zip" => return (packing == Packing::Plain).then_some(Kind::Archive(Archive::Zip)),
+        "tar" => return Some(Kind::Archive(Archive::Tar)),
+        "html" | "htm" | "xhtml" => Format::Html,
+        "jsonl" | "ndjson" => Format::Jsonl,
+        "csv" => Format::Csv,
+        "tsv" => Format::Tsv,
+        "parquet" => Format::Parquet,
+        "arrow" | "arrows" | "feather" | "ipc" => Format::Arrow,
+        "warc" | "wet" => Format::Warc,
+        _ if is_in(PROSE) || is_in(CODE) => Format::Text,
+        _ => return None,
+    };
+    Some(Kind::File(format))
+}
+
+impl Format {
+    /// Tells whether a file of this format is one document.
+    pub(crate) fn is_one_document(self) -> bool {
+        matches!(self, Self::Text | Self::Html)
     }
 }
 
@@ -79,25 +138,37 @@ mod tests {
     #[test]
     fn names_tell_formats() {
         let cases = [
-            ("a.txt", Some(Format::Text)),
-            ("a.MD", Some(Format::Text)),
-            ("lib.rs", Some(Format::Text)),
-            ("a.rs.gz", Some(Format::Text)),
-            ("Makefile", Some(Format::Text)),
-            ("makefile.bak", None),
-            ("a.jsonl", Some(Format::Jsonl)),
-            ("a.ndjson.zst", Some(Format::Jsonl)),
-            ("a.csv", Some(Format::Csv)),
-            ("a.tsv", Some(Format::Tsv)),
-            ("a.parquet", Some(Format::Parquet)),
-            ("a.png", None),
-            ("a", None),
-            (".gz", None),
-            ("", None),
+            ("a.txt", "plain Some(File(Text))"),
+            ("a.MD", "plain Some(File(Text))"),
+            ("lib.rs", "plain Some(File(Text))"),
+            ("a.rs.gz", "gzip Some(File(Text))"),
+            ("Makefile", "plain Some(File(Text))"),
+            ("makefile.bak", "plain None"),
+            ("a.HTML", "plain Some(File(Html))"),
+            ("a.jsonl", "plain Some(File(Jsonl))"),
+            ("a.ndjson.zst", "zstd Some(File(Jsonl))"),
+            ("a.json", "plain Some(File(Text))"),
+            ("a.csv.bz2", "bzip2 Some(File(Csv))"),
+            ("a.tsv.xz", "xz Some(File(Tsv))"),
+            ("a.parquet", "plain Some(File(Parquet))"),
+            ("a.arrow", "plain Some(File(Arrow))"),
+            ("a.warc.gz", "gzip Some(File(Warc))"),
+            ("a.warc.wet.gz", "gzip Some(File(Warc))"),
+            ("a.zip", "plain Some(Archive(Zip))"),
+            ("a.zip.gz", "gzip None"),
+            ("a.tar", "plain Some(Archive(Tar))"),
+            ("a.tar.bz2", "bzip2 Some(Archive(Tar))"),
+            ("a.TGZ", "gzip Some(Archive(Tar))"),
+            ("a.tzst", "zstd Some(Archive(Tar))"),
+            ("a.png", "plain None"),
+            ("a", "plain None"),
+            (".gz", "gzip None"),
+            ("", "plain None"),
         ];
         for (name, expected) in cases {
-            assert_eq!(of_name(name), expected, "{name}");
+            let packing = format!("{:?}", packing(name).0).to_lowercase();
+            assert_eq!(format!("{packing} {:?}", of_name(name)), expected, "{name}");
         }
-        assert_eq!(packing("ä.GZ"), (Packing::Gzip, "ä"));
+        assert_eq!(packing("ä.GZ"), (Packing::Gzip, "ä".into()));
     }
 }

@@ -14,11 +14,13 @@ use crate::config::{Declarations, Declared, declared};
 use crate::download::{Promise, Promiser};
 use crate::environment::Environment;
 use crate::fetch::{Item, Order};
-use crate::format::{self, Format};
+use crate::format::{Format, Kind};
+use crate::html::Html;
 use crate::lock;
 use crate::lock_file::{Lock, LockedFile};
+use crate::mapping::Columns;
 use crate::remote::{self, Remote, written_address};
-use crate::select::{IgnoreRules, SelectedFile, passed_over, select};
+use crate::select::{self, Filter, IgnoreRules, SelectedFile, passed_over, select};
 use crate::{Config, Error, crates};
 
 /// Files up to this size are hashed from one read; larger ones in pieces. A guess.
@@ -41,10 +43,14 @@ pub(crate) struct ListedSource {
     pub origin: Value,
     /// The licence of its text.
     pub licence: String,
-    /// The column that holds the text of a table.
-    pub text_column: String,
-    /// The largest text that is taken from a packed file, in bytes.
+    /// Which columns of a table become what.
+    pub columns: Columns,
+    /// What is taken of web pages.
+    pub html: Html,
+    /// The largest text, page or row that is taken, in bytes.
     pub max_file_bytes: u64,
+    /// Which members of archives are taken, and how they are read.
+    pub filter: Filter,
     /// Its files, sorted by their path inside the source.
     pub files: Vec<HashedFile>,
     /// The digest that `sha256` pins: of a download's bytes, else of the listing of the files.
@@ -81,8 +87,8 @@ pub(crate) struct HashedFile {
     pub place: Place,
     /// Its length; 0 where it is not downloaded yet.
     pub bytes: u64,
-    /// How to read it.
-    pub format: Format,
+    /// What it is.
+    pub kind: Kind,
     /// The digest of its bytes.
     pub sha256: Digest,
 }
@@ -153,13 +159,15 @@ impl ListedSource {
 
     fn input_digest(&self) -> Digest {
         // Two files of equal content can be read in two ways.
-        let formats: Vec<Format> = self.files.iter().map(|file| file.format).collect();
+        let kinds: Vec<Kind> = self.files.iter().map(|file| file.kind).collect();
         Digest::of_json(&json!({
             "origin": self.origin,
             "content": self.content,
             "licence": self.licence,
-            "formats": formats,
-            "text_column": self.text_column,
+            "kinds": kinds,
+            "columns": self.columns,
+            "html": self.html,
+            "members": self.filter.described(),
             "max_file_bytes": self.max_file_bytes,
             "too_large": self.too_large,
         }))
@@ -207,7 +215,7 @@ struct Surroundings<'a> {
 fn list(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource, Error> {
     let Declared { key, source, .. } = declared;
     let listed = match Remote::of(declared, around.environment)? {
-        Some(remote) if remote::is_pinned(declared, &remote) => pinned(declared, remote, around.cache),
+        Some(remote) if remote::is_pinned(declared, &remote) => pinned(declared, remote, around.cache)?,
         Some(remote) => locked(declared, remote, around)?,
         None => local(declared, around)?,
     };
@@ -220,20 +228,22 @@ fn list(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource, 
 }
 
 /// Returns a source with what it says of itself, and with no file yet.
-fn described(declared: &Declared, origin: Value, licence: Option<String>) -> ListedSource {
+fn described(declared: &Declared, origin: Value, licence: Option<String>) -> Result<ListedSource, Error> {
     let source = &declared.source;
-    ListedSource {
+    Ok(ListedSource {
         name: source.known_as(),
         origin,
         licence: source.licence.clone().or(licence).unwrap_or_else(|| "unknown".to_owned()),
-        text_column: source.text_column.clone().unwrap_or_else(|| "text".to_owned()),
+        columns: Columns::of(source),
+        html: source.html,
         max_file_bytes: declared.max_file_bytes,
+        filter: Filter::new(declared)?,
         files: Vec::new(),
         content: content_digest(&[]),
         too_large: 0,
         not_selected: 0,
         distant: None,
-    }
+    })
 }
 
 /// Lists a source on this machine.
@@ -263,23 +273,23 @@ fn local(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource,
         files,
         too_large: selection.too_large,
         not_selected: selection.not_selected + selection.links,
-        ..described(declared, origin, licence)
+        ..described(declared, origin, licence)?
     })
 }
 
 /// Returns a source that is one download, whose digest it says itself.
-fn pinned(declared: &Declared, remote: Remote, cache: &Path) -> ListedSource {
+fn pinned(declared: &Declared, remote: Remote, cache: &Path) -> Result<ListedSource, Error> {
     let sha256 = declared.source.sha256.unwrap_or_else(|| content_digest(&[]));
     let address = written_address(declared).to_owned();
     let relative = remote::file_name(&address);
     let bytes = fs::metadata(cached(cache, sha256)).map_or(0, |metadata| metadata.len());
     let origin = remote.origin(declared, None);
-    ListedSource {
+    Ok(ListedSource {
         files: vec![distant_file(declared, relative, bytes, sha256, cache)],
         content: sha256,
         distant: Some(Distant { remote, address, commit: None, lock: None, is_unlocked: false }),
-        ..described(declared, origin, None)
-    }
+        ..described(declared, origin, None)?
+    })
 }
 
 /// Returns a source on another machine as the lock knows it.
@@ -294,7 +304,7 @@ fn locked(declared: &Declared, remote: Remote, around: &Surroundings<'_>) -> Res
         let origin = remote.origin(declared, None);
         let content = Digest::of_json(&json!({ "not fetched yet": origin }));
         let distant = Some(Distant { remote, address, commit: None, lock: Some(lock_path), is_unlocked: true });
-        return Ok(ListedSource { content, distant, ..described(declared, origin, None) });
+        return Ok(ListedSource { content, distant, ..described(declared, origin, None)? });
     };
     let file = |file: &LockedFile| distant_file(declared, file.path.clone(), file.bytes, file.sha256, cache);
     let files: Vec<HashedFile> = entry.file.iter().map(file).collect();
@@ -311,14 +321,14 @@ fn locked(declared: &Declared, remote: Remote, around: &Surroundings<'_>) -> Res
         too_large: entry.too_large,
         not_selected: entry.not_selected,
         distant: Some(Distant { remote, address, commit, lock: Some(lock_path), is_unlocked: false }),
-        ..described(declared, origin, entry.licence.clone())
+        ..described(declared, origin, entry.licence.clone())?
     })
 }
 
 fn distant_file(declared: &Declared, relative: String, bytes: u64, sha256: Digest, cache: &Path) -> HashedFile {
     // A file that is there although nothing tells what it holds was named outright.
-    let format = declared.source.format.or_else(|| format::of_name(&relative)).unwrap_or(Format::Text);
-    HashedFile { relative, place: Place::Download(cached(cache, sha256)), bytes, format, sha256 }
+    let kind = select::kind(declared.source.format, &relative).unwrap_or(Kind::File(Format::Text));
+    HashedFile { relative, place: Place::Download(cached(cache, sha256)), bytes, kind, sha256 }
 }
 
 fn hash(files: &[SelectedFile], context: &Context) -> Result<Vec<HashedFile>, Error> {
@@ -338,7 +348,7 @@ fn hash_file(file: &SelectedFile, context: &Context) -> Result<HashedFile, Error
         Digest::of_file(path)?
     };
     let place = Place::Disk(path.clone());
-    Ok(HashedFile { relative: file.relative.clone(), place, bytes, format: file.format, sha256 })
+    Ok(HashedFile { relative: file.relative.clone(), place, bytes, kind: file.kind, sha256 })
 }
 
 /// Returns the digest of files as `sha256sum` lists them: one line `<digest>  <path>` a file, sorted by path.

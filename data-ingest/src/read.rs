@@ -1,158 +1,313 @@
-//! Files become documents.
+//! Files are read, unpacked, and cut into what documents are made of.
 
-use std::fs::{self, File};
-use std::io::{BufReader, Read};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
+use std::sync::Arc;
 
-use artifact::Digest;
-use flate2::read::MultiGzDecoder;
+use artifact::Context;
 
-use crate::format::{self, Format, Packing};
+use crate::archive::{self, Found};
+use crate::batch::{Batch, Places, Raw, Unit, Whole};
+use crate::delimited;
+use crate::format::{self, Archive, Format, Kind, Packing};
 use crate::inventory::{HashedFile, ListedSource, Place};
-use crate::{Error, table};
+use crate::json::{self, Piece};
+use crate::mapping::Mapping;
+use crate::refusal::{At, Reason, Refusal, Skip};
+use crate::unpack::unpack;
+use crate::warc::{self, Record};
+use crate::watch::{Counted, Watch};
+use crate::{Error, columns};
 
-/// How much of a file is looked at to tell text from binary, as git does.
-const SNIFFED_BYTES: usize = 8000;
+/// Rows of a delimited file that are handed on together. A guess.
+const ROWS_BYTES: usize = 256 << 10;
 
-/// What a document says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Content {
-    /// Text.
-    Text(String),
-    /// Bytes that are not UTF-8; preprocess repairs or rejects them.
-    Raw(Vec<u8>),
+/// What reading the files of a source takes.
+pub(crate) struct Job<'a> {
+    /// The source.
+    pub source: &'a ListedSource,
+    /// Which columns become what.
+    pub mapping: &'a Mapping<'a>,
+    /// The most that a packed file may unpack to.
+    pub max_unpacked_bytes: u64,
+    /// Where a packed table is put that can only be read here and there.
+    pub spill: &'a Path,
+    /// The stage's surroundings.
+    pub context: &'a Context,
 }
 
-impl Content {
-    /// Returns the bytes as text where they are UTF-8, else as they are.
-    pub fn of(bytes: Vec<u8>) -> Self {
-        String::from_utf8(bytes).map_or_else(|e| Self::Raw(e.into_bytes()), Self::Text)
+/// Why reading ended early.
+enum Halt {
+    /// The run ends.
+    Run(Error),
+    /// The file cannot be read on.
+    Input(io::Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl From<io::Error> for Halt {
+    fn from(error: io::Error) -> Self {
+        Self::Input(error)
+    }
+}
+
+impl Job<'_> {
+    /// Reads a file of the source, and checks that it still is the file that was listed; `done_bytes` were read before.
+    pub fn file(&self, file: &HashedFile, done_bytes: u64, batch: &mut Batch<'_>) -> Result<(), Error> {
+        let watch = Watch::new(file.place.path(), self.max_unpacked_bytes, done_bytes, self.context);
+        let relative: Arc<str> = file.relative.as_str().into();
+        let packing = format::packing(&file.relative).0;
+        let digest = match file.kind {
+            Kind::Archive(Archive::Zip) => {
+                let seekable = watch.open_seekable()?;
+                archive::zip(seekable, &watch, |found| self.found(&relative, found, &watch, batch))?;
+                watch.digest()
+            }
+            Kind::File(Format::Parquet | Format::Arrow) if packing == Packing::Plain => {
+                let seekable = watch.open_seekable()?.into_file();
+                self.table(&seekable, file.kind, &relative, &watch, batch)?;
+                watch.digest()
+            }
+            kind => {
+                let mut opened = watch.open()?;
+                match unpack(&mut opened, packing, watch.read_bytes(), &watch) {
+                    Err(error) => halt(Halt::Input(error), &relative, &watch, batch)?,
+                    Ok(stream) => match kind {
+                        Kind::Archive(_) => {
+                            archive::tar(stream, &watch, |found| self.found(&relative, found, &watch, batch))?;
+                        }
+                        Kind::File(format) => self.stream(format, stream, &relative, &watch, batch)?,
+                    },
+                }
+                watch.finish(opened)?
+            }
+        };
+        if digest == file.sha256 {
+            return Ok(());
+        }
+        Err(Error::Changed { name: self.source.name.clone(), path: watch.path.to_owned() })
     }
 
-    /// Returns the bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Text(text) => text.as_bytes(),
-            Self::Raw(bytes) => bytes,
+    /// Reads what was found in the archive `archive`.
+    fn found(&self, archive: &str, found: Found<'_>, watch: &Watch<'_>, batch: &mut Batch<'_>) -> Result<(), Error> {
+        let (path, reader) = match found {
+            Found::Member(path, reader) => (path, reader),
+            Found::Skipped(skip) => return batch.skip(skip),
+            Found::Damaged(path, error) => {
+                let name = path.map_or_else(|| archive.to_owned(), |path| format!("{archive}!/{path}"));
+                return halt(Halt::Input(error), &name, watch, batch);
+            }
+        };
+        let name: Arc<str> = format!("{archive}!/{path}").into();
+        match self.source.filter.member(archive, &path) {
+            None => batch.push(Raw::Refused(Refusal::NotSelected)),
+            Some(Kind::Archive(_)) => batch.skip(Skip::NestedArchive),
+            Some(Kind::File(format)) => match format::packing(&path).0 {
+                Packing::Plain => self.stream(format, reader, &name, watch, batch),
+                packing => {
+                    let (reader, packed_bytes) = Counted::new(reader);
+                    match unpack(reader, packing, packed_bytes, watch) {
+                        Ok(stream) => self.stream(format, stream, &name, watch, batch),
+                        Err(error) => halt(Halt::Input(error), &name, watch, batch),
+                    }
+                }
+            },
         }
     }
-}
 
-/// A document, without what all documents of its source share.
-#[derive(Debug)]
-pub(crate) struct Document {
-    /// Its name in the corpus: `<source>/<path>`, and `#<row>` where it is a row of a table.
-    pub id: String,
-    /// The path of its file inside the source.
-    pub path: String,
-    /// What it says.
-    pub content: Content,
-    /// The digest of its bytes.
-    pub sha256: Digest,
-}
+    /// Reads an unpacked file from its beginning to its end.
+    fn stream(
+        &self,
+        format: Format,
+        reader: impl Read,
+        name: &Arc<str>,
+        watch: &Watch<'_>,
+        batch: &mut Batch<'_>,
+    ) -> Result<(), Error> {
+        let read = match format {
+            Format::Text | Format::Html => self.whole(format == Format::Html, reader, name, batch),
+            Format::Jsonl => {
+                json::lines(reader, self.source.max_file_bytes, |piece| json_piece(piece, Unit::Line, name, batch))
+            }
+            Format::Json => {
+                json::objects(reader, self.source.max_file_bytes, |piece| json_piece(piece, Unit::Object, name, batch))
+            }
+            Format::Csv => self.delimited(reader, b',', name, watch, batch),
+            Format::Tsv => self.delimited(reader, b'\t', name, watch, batch),
+            Format::Warc => self.warc(reader, name, batch),
+            Format::Parquet | Format::Arrow => {
+                self.spilled(reader).and_then(|file| Ok(self.table(&file, Kind::File(format), name, watch, batch)?))
+            }
+        };
+        read.or_else(|why| halt(why, name, watch, batch))
+    }
 
-/// Why a file or a row gave no document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Skip {
-    /// It holds a NUL byte near its beginning.
-    Binary,
-    /// It holds nothing.
-    Empty,
-    /// It is larger than the source allows.
-    TooLarge,
-    /// The row has no value in the text column.
-    Null,
-}
-
-impl Skip {
-    /// Returns the reason as counts name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Binary => "binary",
-            Self::Empty => "empty",
-            Self::TooLarge => "too_large",
-            Self::Null => "null",
+    fn whole(&self, is_html: bool, reader: impl Read, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), Halt> {
+        let mut bytes = Vec::new();
+        // One byte more than allowed tells a file that is too large without reading all of it.
+        reader.take(self.source.max_file_bytes + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > self.source.max_file_bytes {
+            return Ok(batch.skip(Skip::TooLarge)?);
         }
+        let file = Arc::clone(name);
+        Ok(batch.push(Raw::Whole(Whole { number: None, file, address: None, is_html, charset: None, bytes }))?)
     }
-}
 
-/// Where documents, and what was skipped, are handed to.
-pub(crate) type Sink<'a> = dyn FnMut(Result<Document, Skip>) -> Result<(), Error> + 'a;
+    fn delimited(
+        &self,
+        reader: impl Read,
+        delimiter: u8,
+        name: &Arc<str>,
+        watch: &Watch<'_>,
+        batch: &mut Batch<'_>,
+    ) -> Result<(), Halt> {
+        let mut places = Arc::new(Places::new());
+        let (mut rows, mut rows_bytes) = (Vec::new(), 0);
+        let result = delimited::records(reader, delimiter, self.source.max_file_bytes, |piece| {
+            let row = match piece {
+                delimited::Piece::Header(header) => {
+                    if let Some(column) = self.mapping.missing_in(&header) {
+                        return Err(Halt::Run(no_column(name, column, &header, watch)));
+                    }
+                    let place = |wanted: &str| header.iter().position(|name| name == wanted);
+                    places = Arc::new(self.mapping.names().map(place).collect());
+                    return Ok(());
+                }
+                delimited::Piece::Record(number, record) => Ok((number, record)),
+                delimited::Piece::Malformed(line, message) => Err((At::Line(line), Reason::Malformed, message)),
+                delimited::Piece::TooLong(line) => {
+                    let message = "it has no end within max_file_bytes (an open quote?); what follows in it is left";
+                    Err((At::Line(line), Reason::TooLong, message.to_owned()))
+                }
+            };
+            match row {
+                Ok((number, record)) => {
+                    rows_bytes += record.as_slice().len();
+                    rows.push((number, record));
+                }
+                Err((at, reason, message)) => {
+                    let before = Raw::Delimited(Arc::clone(name), Arc::clone(&places), std::mem::take(&mut rows));
+                    batch.push(before)?;
+                    batch.bad(name, at, reason, message)?;
+                }
+            }
+            if rows_bytes >= ROWS_BYTES || rows.len() >= 1 << 12 {
+                rows_bytes = 0;
+                batch.push(Raw::Delimited(Arc::clone(name), Arc::clone(&places), std::mem::take(&mut rows)))?;
+            }
+            Ok(())
+        });
+        batch.push(Raw::Delimited(Arc::clone(name), places, rows))?;
+        result
+    }
 
-/// Reads a file that is one document, and checks that it still is the file that was listed.
-pub(crate) fn text(source: &ListedSource, file: &HashedFile) -> Result<Result<Document, Skip>, Error> {
-    let path = file.place.path();
-    let failed = |e| Error::from(artifact::Error::io("read", path, e));
-    let packed = fs::read(path).map_err(failed)?;
-    let packed_digest = Digest::of(&packed);
-    if packed_digest != file.sha256 {
-        return Err(Error::Changed { name: source.name.clone(), path: path.to_owned() });
-    }
-    let (bytes, sha256) = match format::packing(&file.relative).0 {
-        Packing::Plain => (packed, packed_digest),
-        packing => {
-            let mut bytes = Vec::new();
-            // One byte more than allowed tells a file that is too large without unpacking all of it.
-            let mut reader = unpack(packed.as_slice(), packing).map_err(failed)?.take(source.max_file_bytes + 1);
-            reader.read_to_end(&mut bytes).map_err(failed)?;
-            let digest = Digest::of(&bytes);
-            (bytes, digest)
-        }
-    };
-    if bytes.len() as u64 > source.max_file_bytes {
-        return Ok(Err(Skip::TooLarge));
-    }
-    if bytes.is_empty() {
-        return Ok(Err(Skip::Empty));
-    }
-    if bytes[..bytes.len().min(SNIFFED_BYTES)].contains(&0) {
-        return Ok(Err(Skip::Binary));
-    }
-    let id = format!("{}/{}", source.name, file.relative);
-    Ok(Ok(Document { id, path: file.relative.clone(), content: Content::of(bytes), sha256 }))
-}
-
-/// Reads a table row by row, after checking that it still is the file that was listed.
-pub(crate) fn table(source: &ListedSource, file: &HashedFile, sink: &mut Sink<'_>) -> Result<(), Error> {
-    let path = file.place.path();
-    if Digest::of_file(path)?.0 != file.sha256 {
-        return Err(Error::Changed { name: source.name.clone(), path: path.to_owned() });
-    }
-    let column = source.text_column.as_str();
-    let mut row = |number: u64, content: Option<Content>| {
-        sink(match content {
-            None => Err(Skip::Null),
-            Some(content) if content.as_bytes().is_empty() => Err(Skip::Empty),
-            Some(content) => Ok(Document {
-                id: format!("{}/{}#{number}", source.name, file.relative),
-                path: file.relative.clone(),
-                sha256: Digest::of(content.as_bytes()),
-                content,
-            }),
+    fn warc(&self, reader: impl Read, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), Halt> {
+        let reader = BufReader::with_capacity(1 << 16, reader);
+        warc::records(reader, self.source.max_file_bytes, |number, record| {
+            match record {
+                Record::Page(page) => batch.push(Raw::Whole(Whole {
+                    number: Some(number),
+                    file: Arc::clone(name),
+                    address: Some(page.address),
+                    is_html: page.is_html,
+                    charset: page.charset,
+                    bytes: page.bytes,
+                }))?,
+                Record::Other => batch.skip(Skip::NotAPage)?,
+                Record::TooLong => batch.skip(Skip::TooLarge)?,
+                Record::Corrupt(why) => batch.bad(name, At::Record(number), Reason::Corrupt, why)?,
+            }
+            Ok(())
         })
-    };
-    let packing = format::packing(&file.relative).0;
-    match file.format {
-        Format::Parquet => table::parquet(path, column, &mut row),
-        Format::Jsonl => table::json_lines(open(path, packing)?, path, column, &mut row),
-        Format::Csv => table::delimited(open(path, packing)?, path, b',', column, &mut row),
-        Format::Tsv => table::delimited(open(path, packing)?, path, b'\t', column, &mut row),
-        Format::Text => unreachable!("a text file is one document, read by `text`"),
+    }
+
+    /// Reads a table that lies in a file of its own.
+    fn table(
+        &self,
+        file: &File,
+        kind: Kind,
+        name: &Arc<str>,
+        watch: &Watch<'_>,
+        batch: &mut Batch<'_>,
+    ) -> Result<(), Error> {
+        let table = match kind {
+            Kind::File(Format::Arrow) => columns::Table::Arrow,
+            _ => columns::Table::Parquet,
+        };
+        columns::read(file, table, self.mapping, &mut |found| match found {
+            columns::Found::NoColumn { column, header } => Err(no_column(name, &column, &header, watch)),
+            columns::Found::WrongType { column, found } => {
+                Err(Error::ColumnType { path: watch.path.to_owned(), column, found })
+            }
+            columns::Found::Rows(first, frame) => {
+                if self.context.cancel.is_requested() {
+                    return Err(Error::Interrupted);
+                }
+                batch.push(Raw::Rows(Arc::clone(name), first, frame))
+            }
+            columns::Found::Damaged(at, message) => batch.bad(name, at, Reason::Corrupt, message),
+            columns::Found::Unreadable(error) => Err(artifact::Error::io("read", watch.path, error).into()),
+        })
+    }
+
+    /// Copies a table to a file without a name, which is gone when it is closed.
+    fn spilled(&self, mut reader: impl Read) -> Result<File, Halt> {
+        let failed = |e| Halt::Run(artifact::Error::io("write a temporary file in", self.spill, e).into());
+        let mut file = tempfile::tempfile_in(self.spill).map_err(failed)?;
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => file.write_all(&buffer[..read]).map_err(failed)?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Halt::Input(e)),
+            }
+        }
+        file.rewind().map_err(failed)?;
+        Ok(file)
     }
 }
 
-fn open(path: &Path, packing: Packing) -> Result<BufReader<Box<dyn Read>>, Error> {
-    let failed = |e| artifact::Error::io("read", path, e);
-    let file = File::open(path).map_err(failed)?;
-    Ok(BufReader::with_capacity(1 << 18, unpack(file, packing).map_err(failed)?))
+/// Ends the run, or counts what is left of a file as a bad record.
+fn halt(why: Halt, name: &str, watch: &Watch<'_>, batch: &mut Batch<'_>) -> Result<(), Error> {
+    let error = match why {
+        Halt::Run(error) => return Err(error),
+        Halt::Input(error) => error,
+    };
+    let (reason, message) = watch.fault(&error)?;
+    batch.bad(name, At::File, reason, format!("{message}; what follows in it is left"))
 }
 
-fn unpack<'a>(packed: impl Read + 'a, packing: Packing) -> std::io::Result<Box<dyn Read + 'a>> {
-    Ok(match packing {
-        Packing::Plain => Box::new(packed),
-        Packing::Gzip => Box::new(MultiGzDecoder::new(BufReader::new(packed))),
-        Packing::Zstd => Box::new(zstd::Decoder::new(packed)?),
-    })
+fn json_piece(piece: Piece, unit: Unit, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), Halt> {
+    let at = |number| if unit == Unit::Line { At::Line(number) } else { At::Record(number) };
+    match piece {
+        Piece::Records(records) => batch.push(Raw::Json(Arc::clone(name), unit, records))?,
+        Piece::TooLong(number) => {
+            batch.bad(name, at(number), Reason::TooLong, "longer than max_file_bytes".to_owned())?;
+        }
+        Piece::NoObject(number) => {
+            batch.bad(name, at(number), Reason::Malformed, "a JSON object is needed here".to_owned())?;
+        }
+        Piece::Unended(number) => {
+            batch.bad(name, at(number), Reason::Malformed, "the file ends inside this object".to_owned())?;
+        }
+    }
+    Ok(())
+}
+
+fn no_column(name: &str, column: &str, header: &[String], watch: &Watch<'_>) -> Error {
+    let quoted: Vec<String> = header.iter().map(|name| format!("`{name}`")).collect();
+    let available = if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") };
+    // Inside an archive, the path of the archive does not say which table it is.
+    let member = name.split_once("!/").map_or_else(String::new, |(_, member)| format!("!/{member}"));
+    let path = format!("{}{member}", watch.path.display());
+    Error::Column { path: path.into(), column: column.to_owned(), available }
 }
 
 impl Place {

@@ -169,9 +169,9 @@ impl Remote {
             }
         };
         for file in found {
-            match filter.format_of(&file.path, named) {
+            match filter.kind_of(&file.path, named) {
                 None => listing.not_selected += 1,
-                Some(format) if filter.is_too_large(format, file.bytes.unwrap_or(0)) => listing.too_large += 1,
+                Some(kind) if filter.is_too_large(kind, file.bytes.unwrap_or(0)) => listing.too_large += 1,
                 Some(_) => listing.files.push(file),
             }
         }

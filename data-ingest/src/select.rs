@@ -8,7 +8,7 @@ use ignore::WalkBuilder;
 
 use crate::Error;
 use crate::config::Declared;
-use crate::format::{self, Format};
+use crate::format::{self, Format, Kind};
 
 /// A file that a source takes.
 #[derive(Debug, Clone)]
@@ -19,8 +19,8 @@ pub(crate) struct SelectedFile {
     pub path: PathBuf,
     /// Its length.
     pub bytes: u64,
-    /// How to read it.
-    pub format: Format,
+    /// What it is.
+    pub kind: Kind,
 }
 
 /// What looking at a source's files gave.
@@ -67,8 +67,8 @@ pub(crate) fn select(declared: &Declared, path: &Path, rules: IgnoreRules) -> Re
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mut selection = Selection::default();
             // A file that is named outright is wanted whatever its extension.
-            let format = filter.format.or_else(|| format::of_name(&name)).unwrap_or(Format::Text);
-            let file = SelectedFile { relative: name, path: path.to_owned(), bytes: metadata.len(), format };
+            let kind = kind(filter.format, &name).unwrap_or(Kind::File(Format::Text));
+            let file = SelectedFile { relative: name, path: path.to_owned(), bytes: metadata.len(), kind };
             filter.take(&mut selection, file);
             Ok(selection)
         }
@@ -106,13 +106,13 @@ fn walk(
         if kind.is_symlink() && entry.depth() > 0 {
             selection.links += 1;
         } else if kind.is_file() {
-            let Some(format) = filter.format_of(&relative, within.is_some()) else {
+            let Some(kind) = filter.kind_of(&relative, within.is_some()) else {
                 selection.not_selected += 1;
                 continue;
             };
             let listed = |source| Error::List { name: declared.source.known_as(), source };
             let bytes = entry.metadata().map_err(listed)?.len();
-            let file = SelectedFile { relative, path: entry.into_path(), bytes, format };
+            let file = SelectedFile { relative, path: entry.into_path(), bytes, kind };
             filter.take(&mut selection, file);
         }
     }
@@ -121,11 +121,15 @@ fn walk(
 }
 
 /// A source's globs, size cap and format.
+#[derive(Debug, Clone)]
 pub(crate) struct Filter {
     include: Option<GlobSet>,
+    /// What `include` says of archives: those that it names, or some of whose members.
+    opened: GlobSet,
     exclude: GlobSet,
     format: Option<Format>,
     max_file_bytes: u64,
+    written: (Vec<String>, Vec<String>),
 }
 
 impl Filter {
@@ -140,34 +144,66 @@ impl Filter {
             [] => None,
             _ => Some(compile(&source.include, "include")?),
         };
+        let archives: Vec<String> = source.include.iter().map(|pattern| up_to_archive(pattern)).collect();
+        let opened = compile(&archives, "include")?;
         let exclude = compile(&source.exclude, "exclude")?;
-        Ok(Self { include, exclude, format: source.format, max_file_bytes: *max_file_bytes })
+        let written = (source.include.clone(), source.exclude.clone());
+        Ok(Self { include, opened, exclude, format: source.format, max_file_bytes: *max_file_bytes, written })
     }
 
-    fn wants(&self, relative: &str) -> bool {
-        self.include.as_ref().is_none_or(|include| include.is_match(relative)) && !self.exclude.is_match(relative)
+    /// Returns what decides which members of an archive are taken, and how.
+    pub fn described(&self) -> serde_json::Value {
+        serde_json::json!({ "include": self.written.0, "exclude": self.written.1, "format": self.format })
     }
 
-    /// Returns how to read a file, unless it is left; `named` says whether a glob in the source's address names it.
-    pub fn format_of(&self, relative: &str, named: bool) -> Option<Format> {
-        let name = relative.rsplit('/').next().unwrap_or(relative);
+    /// Returns what a file is, unless it is left; `named` says whether a glob in the source's address names it.
+    pub fn kind_of(&self, relative: &str, named: bool) -> Option<Kind> {
         // A glob that names a file's kind is enough to read one whose extension nobody knows as text.
         let named = named || self.include.is_some();
-        let format = self.format.or_else(|| format::of_name(name)).or(named.then_some(Format::Text));
-        format.filter(|_| self.wants(relative))
+        let kind = kind(self.format, relative).or(named.then_some(Kind::File(Format::Text)))?;
+        let is_included = match kind {
+            Kind::Archive(_) => self.include.is_none() || self.opened.is_match(relative),
+            Kind::File(_) => self.include.as_ref().is_none_or(|include| include.is_match(relative)),
+        };
+        (is_included && !self.exclude.is_match(relative)).then_some(kind)
+    }
+
+    /// Returns what the member `path` of an archive is, unless it is left: hidden, excluded, not included, or of no known
+    /// kind. Globs may name it with the archive or without.
+    pub fn member(&self, archive: &str, path: &str) -> Option<Kind> {
+        let whole = format!("{archive}/{path}");
+        let is_in = |set: &GlobSet| set.is_match(&whole) || set.is_match(path);
+        let is_hidden = path.split('/').any(|part| part.starts_with('.'));
+        if is_hidden || is_in(&self.exclude) || !self.include.as_ref().is_none_or(is_in) {
+            return None;
+        }
+        // A glob that names the archive takes what is known in it; one that names the member takes it as text at least.
+        let is_named = |include: &GlobSet| include.is_match(path) || !include.is_match(archive);
+        let named = self.include.as_ref().is_some_and(is_named);
+        kind(self.format, path).or(named.then_some(Kind::File(Format::Text)))
     }
 
     /// Tells whether a file is larger than its source allows.
-    pub fn is_too_large(&self, format: Format, bytes: u64) -> bool {
-        format == Format::Text && bytes > self.max_file_bytes
+    pub fn is_too_large(&self, kind: Kind, bytes: u64) -> bool {
+        matches!(kind, Kind::File(format) if format.is_one_document()) && bytes > self.max_file_bytes
     }
 
     fn take(&self, selection: &mut Selection, file: SelectedFile) {
-        if self.is_too_large(file.format, file.bytes) {
+        if self.is_too_large(file.kind, file.bytes) {
             selection.too_large += 1;
         } else {
             selection.files.push(file);
         }
+    }
+}
+
+/// Returns what a file is: an archive by its name, else what the source says, else what the name tells.
+pub(crate) fn kind(format: Option<Format>, relative: &str) -> Option<Kind> {
+    let name = relative.rsplit('/').next().unwrap_or(relative);
+    match (format::of_name(name), format) {
+        (Some(Kind::Archive(archive)), _) => Some(Kind::Archive(archive)),
+        (_, Some(format)) => Some(Kind::File(format)),
+        (by_name, None) => by_name,
     }
 }
 
@@ -190,6 +226,16 @@ fn in_every_folder(pattern: &str) -> String {
         Some(from_the_root) => from_the_root.to_owned(),
         None if pattern.contains('/') => pattern.to_owned(),
         None => format!("**/{pattern}"),
+    }
+}
+
+/// Returns a pattern that leads into an archive (`*.zip/docs/*.md`) up to that archive; any other as it is.
+fn up_to_archive(pattern: &str) -> String {
+    let parts: Vec<&str> = pattern.split('/').collect();
+    let archive = parts.iter().position(|part| matches!(format::of_name(part), Some(Kind::Archive(_))));
+    match archive {
+        Some(at) if at + 1 < parts.len() => format!("/{}", parts[..=at].join("/").trim_start_matches('/')),
+        _ => pattern.to_owned(),
     }
 }
 

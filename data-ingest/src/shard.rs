@@ -2,17 +2,25 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use polars::io::parquet::write::BatchedWriter;
 use polars::prelude::{
-    Column, DataFrame, DataType, NamedFrom, ParquetCompression, ParquetWriter, PlSmallStr, PolarsError, PolarsResult,
-    Schema, Series, StatisticsOptions,
+    Column, DataFrame, DataType, Field, NamedFrom, ParquetCompression, ParquetWriter, PlSmallStr, PolarsError,
+    PolarsResult, Schema, Series, StatisticsOptions, StructChunked,
 };
+use polars_arrow::array::{Array, ListArray};
+use polars_arrow::bitmap::Bitmap;
+use polars_arrow::offset::Offsets;
 
 use crate::Error;
-use crate::read::{Content, Document};
+use crate::chat::Message;
+use crate::document::{Content, Document};
+use crate::inventory::ListedSource;
 
 /// Text in one row group: what is in memory before it is written. A guess: large enough to compress well.
 const ROW_GROUP_BYTES: usize = 8 << 20;
@@ -22,18 +30,90 @@ const SHARD_BYTES: usize = 64 << 20;
 const ROW_GROUP_ROWS: usize = 1 << 16;
 
 /// Writes documents in the order in which they come; their bytes alone decide where one file ends and the next begins.
+///
+/// Packing takes as long as reading, so it is done beside it, on a thread of its own.
 pub(crate) struct Writer {
-    folder: PathBuf,
+    group: Group,
+    /// Where row groups go to; none once the last is there.
+    groups: Option<SyncSender<Group>>,
+    thread: Option<JoinHandle<Result<usize, Error>>>,
+}
+
+/// A row group in the making.
+#[derive(Default)]
+struct Group {
     rows: Vec<Row>,
-    rows_bytes: usize,
-    open: Option<OpenShard>,
-    shards: usize,
+    bytes: usize,
 }
 
 struct Row {
     document: Document,
-    source: Arc<str>,
-    licence: Arc<str>,
+    source: String,
+    licence: String,
+}
+
+impl Writer {
+    /// Returns a writer into `folder`.
+    pub fn new(folder: &Path) -> Self {
+        // One row group is read while the one before waits and the one before that is packed.
+        let (groups, received) = mpsc::sync_channel(1);
+        let mut shards = Shards { folder: folder.to_owned(), open: None, count: 0 };
+        let thread = thread::spawn(move || {
+            received.into_iter().try_for_each(|group| shards.write(group))?;
+            shards.close()?;
+            Ok(shards.count)
+        });
+        Self { group: Group::default(), groups: Some(groups), thread: Some(thread) }
+    }
+
+    /// Adds a document of `from`, which says what the document itself does not.
+    pub fn push(&mut self, mut document: Document, from: &ListedSource) -> Result<(), Error> {
+        self.group.bytes += document.bytes as usize;
+        let source = document.source.take().unwrap_or_else(|| from.name.clone());
+        let licence = document.licence.take().unwrap_or_else(|| from.licence.clone());
+        self.group.rows.push(Row { document, source, licence });
+        if self.group.bytes >= ROW_GROUP_BYTES || self.group.rows.len() >= ROW_GROUP_ROWS {
+            let group = std::mem::take(&mut self.group);
+            // Nobody takes it where the disk has refused an earlier one.
+            if self.groups.as_ref().is_none_or(|groups| groups.send(group).is_err()) {
+                self.end()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and returns the number of files.
+    pub fn finish(mut self) -> Result<usize, Error> {
+        let group = std::mem::take(&mut self.group);
+        if let Some(groups) = self.groups.as_ref().filter(|_| !group.rows.is_empty()) {
+            // Where nobody takes it, the end says why.
+            let _ = groups.send(group);
+        }
+        self.end()
+    }
+
+    /// Waits until everything is written, and returns the number of files.
+    fn end(&mut self) -> Result<usize, Error> {
+        self.groups = None;
+        let result = self.thread.take().map_or(Ok(Ok(0)), JoinHandle::join);
+        result.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for the thread, so that nothing is written any more where a run has ended early.
+    fn drop(&mut self) {
+        self.groups = None;
+        // The run ends with the error that it has.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The files, of which one is open.
+struct Shards {
+    folder: PathBuf,
+    open: Option<OpenShard>,
+    count: usize,
 }
 
 struct OpenShard {
@@ -43,49 +123,20 @@ struct OpenShard {
     bytes: usize,
 }
 
-impl Writer {
-    /// Returns a writer into `folder`.
-    pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), rows: Vec::new(), rows_bytes: 0, open: None, shards: 0 }
-    }
-
-    /// Adds a document.
-    pub fn push(&mut self, document: Document, source: &Arc<str>, licence: &Arc<str>) -> Result<(), Error> {
-        self.rows_bytes += document.content.as_bytes().len();
-        self.rows.push(Row { document, source: Arc::clone(source), licence: Arc::clone(licence) });
-        if self.rows_bytes >= ROW_GROUP_BYTES || self.rows.len() >= ROW_GROUP_ROWS {
-            self.write_row_group()?;
-        }
-        Ok(())
-    }
-
-    /// Writes what is left and returns the number of files.
-    pub fn finish(mut self) -> Result<usize, Error> {
-        if !self.rows.is_empty() {
-            self.write_row_group()?;
-        }
-        self.close()?;
-        Ok(self.shards)
-    }
-
-    fn write_row_group(&mut self) -> Result<(), Error> {
-        let rows = std::mem::take(&mut self.rows);
-        let bytes = std::mem::take(&mut self.rows_bytes);
+impl Shards {
+    fn write(&mut self, group: Group) -> Result<(), Error> {
         let shard = match &mut self.open {
             Some(shard) => shard,
             none => {
-                let path = self.folder.join(format!("documents-{:05}.parquet", self.shards));
-                self.shards += 1;
+                let path = self.folder.join(format!("documents-{:05}.parquet", self.count));
+                self.count += 1;
                 none.insert(OpenShard::create(path)?)
             }
         };
-        shard.bytes += bytes;
-        let written = frame(rows).and_then(|frame| shard.writer.write_batch(&frame));
+        shard.bytes += group.bytes;
+        let written = frame(group.rows).and_then(|frame| shard.writer.write_batch(&frame));
         written.map_err(|e| shard.failed(e))?;
-        if shard.bytes >= SHARD_BYTES {
-            self.close()?;
-        }
-        Ok(())
+        if shard.bytes >= SHARD_BYTES { self.close() } else { Ok(()) }
     }
 
     fn close(&mut self) -> Result<(), Error> {
@@ -102,14 +153,14 @@ impl OpenShard {
         let refusal = Refusal::default();
         let watched = Watched { file, refusal: Arc::clone(&refusal) };
         let column = |(name, dtype): (&str, DataType)| (PlSmallStr::from(name), dtype);
-        let schema: Schema = COLUMNS.into_iter().map(column).collect();
+        let schema: Schema = columns().into_iter().map(column).collect();
         // The smallest and largest text of a file tell nobody anything.
         let statistics = StatisticsOptions { min_value: false, max_value: false, ..StatisticsOptions::default() };
         let writer = ParquetWriter::new(watched)
             .with_compression(ParquetCompression::Zstd(None))
             .with_statistics(statistics)
             .batched(&schema)
-            .map_err(|source| Error::Parquet { operation: "write", path: path.clone(), source })?;
+            .map_err(|source| Error::Parquet { path: path.clone(), source })?;
         Ok(Self { path, writer, refusal, bytes: 0 })
     }
 
@@ -117,46 +168,59 @@ impl OpenShard {
     fn failed(&self, error: PolarsError) -> Error {
         match self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(refusal) => artifact::Error::io("write", &self.path, refusal).into(),
-            None => Error::Parquet { operation: "write", path: self.path.clone(), source: error },
+            None => Error::Parquet { path: self.path.clone(), source: error },
         }
     }
 }
 
-/// The columns: exactly one of `text` and `raw` is set; `bytes` and `sha256` are of that one.
-const COLUMNS: [(&str, DataType); 8] = [
-    ("id", DataType::String),
-    ("text", DataType::String),
-    ("raw", DataType::Binary),
-    ("source", DataType::String),
-    ("path", DataType::String),
-    ("licence", DataType::String),
-    ("bytes", DataType::UInt64),
-    ("sha256", DataType::String),
-];
+/// Returns the columns: exactly one of `text`, `raw` and `messages` is set; `bytes` and `sha256` are of that one, and of
+/// `messages` as compact JSON.
+fn columns() -> [(&'static str, DataType); 9] {
+    [
+        ("id", DataType::String),
+        ("text", DataType::String),
+        ("raw", DataType::Binary),
+        ("messages", DataType::List(Box::new(message_type()))),
+        ("source", DataType::String),
+        ("path", DataType::String),
+        ("licence", DataType::String),
+        ("bytes", DataType::UInt64),
+        ("sha256", DataType::String),
+    ]
+}
+
+fn message_type() -> DataType {
+    let field = |name: &str| Field::new(name.into(), DataType::String);
+    DataType::Struct(vec![field("role"), field("content")])
+}
 
 fn frame(rows: Vec<Row>) -> PolarsResult<DataFrame> {
     let height = rows.len();
     let strings = |of: &dyn Fn(&Row) -> String| rows.iter().map(of).collect::<Vec<String>>();
     let ids = strings(&|row| row.document.id.clone());
-    let sources = strings(&|row| row.source.to_string());
+    let sources = strings(&|row| row.source.clone());
     let paths = strings(&|row| row.document.path.clone());
-    let licences = strings(&|row| row.licence.to_string());
+    let licences = strings(&|row| row.licence.clone());
     let digests = strings(&|row| row.document.sha256.to_string());
-    let bytes: Vec<u64> = rows.iter().map(|row| row.document.content.as_bytes().len() as u64).collect();
+    let bytes: Vec<u64> = rows.iter().map(|row| row.document.bytes).collect();
     let mut texts: Vec<Option<String>> = Vec::with_capacity(height);
     let mut raws: Vec<Option<Vec<u8>>> = Vec::with_capacity(height);
+    let mut chats: Vec<Option<Vec<Message>>> = Vec::with_capacity(height);
     for row in rows {
-        let (text, raw) = match row.document.content {
-            Content::Text(text) => (Some(text), None),
-            Content::Raw(bytes) => (None, Some(bytes)),
+        let (text, raw, chat) = match row.document.content {
+            Content::Text(text) => (Some(text), None, None),
+            Content::Raw(bytes) => (None, Some(bytes), None),
+            Content::Chat(messages) => (None, None, Some(messages)),
         };
         texts.push(text);
         raws.push(raw);
+        chats.push(chat);
     }
     let columns: Vec<Series> = vec![
         Series::new("id".into(), ids),
         Series::new("text".into(), texts),
         Series::new("raw".into(), raws),
+        messages(&chats)?,
         Series::new("source".into(), sources),
         Series::new("path".into(), paths),
         Series::new("licence".into(), licences),
@@ -164,6 +228,23 @@ fn frame(rows: Vec<Row>) -> PolarsResult<DataFrame> {
         Series::new("sha256".into(), digests),
     ];
     DataFrame::new(height, columns.into_iter().map(Column::from).collect())
+}
+
+/// Returns conversations as a column of lists of structs of `role` and `content`.
+fn messages(chats: &[Option<Vec<Message>>]) -> PolarsResult<Series> {
+    let all = || chats.iter().flatten().flatten();
+    let column = |name: &str, values: Vec<&str>| Series::new(name.into(), values);
+    let roles = column("role", all().map(|message| message.role.name()).collect());
+    let contents = column("content", all().map(|message| message.content.as_str()).collect());
+    let turns = StructChunked::from_series("".into(), roles.len(), [roles, contents].iter())?;
+    let turns = turns.rechunk();
+    let values = turns.downcast_iter().next().cloned().ok_or_else(|| PolarsError::NoData("no chunk".into()))?;
+    let lengths = chats.iter().map(|chat| chat.as_ref().map_or(0, Vec::len));
+    let offsets = Offsets::<i64>::try_from_lengths(lengths)?.into();
+    let validity: Bitmap = chats.iter().map(Option::is_some).collect();
+    let dtype = ListArray::<i64>::default_datatype(values.dtype().clone());
+    let lists = ListArray::<i64>::try_new(dtype, offsets, values.boxed(), Some(validity))?;
+    Series::from_arrow("messages".into(), lists.boxed())?.cast(&DataType::List(Box::new(message_type())))
 }
 
 /// The last answer of a disk that refused.
@@ -205,7 +286,9 @@ mod tests {
     fn a_full_disk_is_told_as_one() {
         let mut shard = OpenShard::create("/dev/full".into()).unwrap();
         let content = Content::Text("text".to_owned());
-        let document = Document { id: "a".into(), path: "a".into(), sha256: artifact::Digest::of(b"text"), content };
+        let (sha256, bytes) = content.measure();
+        let (id, path) = ("a".into(), "a".into());
+        let document = Document { id, path, sha256, bytes, content, licence: None, source: None };
         let row = Row { document, source: "a".into(), licence: "MIT".into() };
         let error = shard.writer.write_batch(&frame(vec![row]).unwrap()).map_err(|e| shard.failed(e)).unwrap_err();
         assert!(matches!(error, Error::Artifact(artifact::Error::DiskFull { .. })), "{error}");

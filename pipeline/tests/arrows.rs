@@ -39,7 +39,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
 /// Crates that only some rooms may know, whatever else changes: what each wall is for.
 const WALLS: [(&str, &[&str]); 6] = [
     ("axum", &["serve"]),
-    ("tokio", &["serve"]),
+    ("tokio", &["data-ingest", "serve"]),
     ("ureq", &["data-ingest", "serve"]),
     ("polars", &["data-ingest", "preprocess", "evaluate"]),
     ("clap", &["pipeline"]),

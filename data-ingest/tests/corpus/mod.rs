@@ -8,7 +8,7 @@ use std::path::Path;
 
 use artifact::{Context, Digest, Outcome, Recipe, Unsealed};
 use data_ingest::{Config, Error, Source};
-use polars::prelude::{DataFrame, ParquetReader, SerReader};
+use polars::prelude::{DataFrame, ParquetReader, SerReader, Series};
 
 /// A row of the corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Row {
     pub id: String,
     pub text: Option<String>,
     pub raw: Option<Vec<u8>>,
+    /// Role and content of each turn.
+    pub messages: Option<Vec<(String, String)>>,
     pub source: String,
     pub path: String,
     pub licence: String,
@@ -87,6 +89,7 @@ fn rows_of(frame: &DataFrame) -> Vec<Row> {
         id: text("id", i).unwrap(),
         text: text("text", i),
         raw: frame.column("raw").unwrap().binary().unwrap().get(i).map(<[u8]>::to_vec),
+        messages: frame.column("messages").unwrap().list().unwrap().get_as_series(i).map(|turns| messages_of(&turns)),
         source: text("source", i).unwrap(),
         path: text("path", i).unwrap(),
         licence: text("licence", i).unwrap(),
@@ -94,6 +97,14 @@ fn rows_of(frame: &DataFrame) -> Vec<Row> {
         sha256: text("sha256", i).unwrap(),
     };
     (0..frame.height()).map(row).collect()
+}
+
+fn messages_of(turns: &Series) -> Vec<(String, String)> {
+    let field = |name: &str| {
+        let field = turns.struct_().unwrap().field_by_name(name).unwrap();
+        field.str().unwrap().iter().map(|text| text.unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    field("role").into_iter().zip(field("content")).collect()
 }
 
 /// Returns the digests of the files in `folder`.

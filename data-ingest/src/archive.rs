@@ -1,0 +1,214 @@
+//! Files inside archives, one after another, none of them written to the disk.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::io::{self, Read, Seek};
+use std::rc::Rc;
+
+use artifact::Digest;
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+use crate::Error;
+use crate::refusal::Skip;
+use crate::watch::{Guarded, Limited, Watch};
+
+/// The most members that are looked at. A guess: some ten times the files of a Linux kernel.
+const MAX_MEMBERS: usize = 1_000_000;
+/// The most that may lie between two members of a tar: long names and extended attributes. A guess.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
+
+/// What is found in an archive.
+pub(crate) enum Found<'r> {
+    /// A file: its path inside the archive, with `/` on every system, and its bytes.
+    Member(String, Box<dyn Read + 'r>),
+    /// Something that is passed over.
+    Skipped(Skip),
+    /// A member, by its path, or else the archive from here on, cannot be read.
+    Damaged(Option<String>, io::Error),
+}
+
+/// Walks through a ZIP archive in the order of its directory.
+pub(crate) fn zip<'w>(
+    file: impl Read + Seek + 'w,
+    watch: &'w Watch<'_>,
+    mut visit: impl FnMut(Found<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut archive = match ZipArchive::new(file) {
+        Ok(archive) => archive,
+        Err(error) => return visit(Found::Damaged(None, io_error(error))),
+    };
+    let mut names = Names::default();
+    for i in 0..archive.len() {
+        if i == MAX_MEMBERS {
+            return visit(Found::Damaged(None, too_many()));
+        }
+        let entry = match archive.by_index_data(i) {
+            Ok(entry) => entry,
+            Err(error) => {
+                visit(Found::Damaged(None, io_error(error)))?;
+                continue;
+            }
+        };
+        let name = entry.name().map_or_else(|_| String::from_utf8_lossy(entry.name_raw()).into_owned(), Into::into);
+        let skip = match names.check(&name) {
+            Ok(path) if entry.encrypted() => Err((Skip::Encrypted, path)),
+            Ok(path) if entry.is_symlink() => Err((Skip::Link, path)),
+            Ok(path) => Ok(path),
+            Err(skip) => Err((skip, name.clone())),
+        };
+        let path = match skip {
+            _ if entry.is_dir() => continue,
+            Err((skip, _)) => {
+                visit(Found::Skipped(skip))?;
+                continue;
+            }
+            Ok(path) => path,
+        };
+        // What the directory says of a member's length is anybody's word; it is no more than the file holds.
+        let packed_bytes = Rc::new(Cell::new(entry.compressed_size().min(watch.read_bytes().get())));
+        match archive.by_index(i) {
+            Ok(member) => {
+                visit(Found::Member(path, Box::new(Guarded::new(member, watch, packed_bytes))))?;
+            }
+            Err(error) => visit(Found::Damaged(Some(path), io_error(error)))?,
+        }
+    }
+    Ok(())
+}
+
+/// Walks through a tar archive.
+pub(crate) fn tar<'w>(
+    stream: impl Read + 'w,
+    watch: &'w Watch<'_>,
+    mut visit: impl FnMut(Found<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (stream, left_bytes) = Limited::new(stream);
+    let mut archive = tar::Archive::new(stream);
+    let mut names = Names::default();
+    // The reader keeps names in memory, however long they claim to be; so between two members it gets little.
+    left_bytes.set(MAX_HEADER_BYTES);
+    let entries = match archive.entries() {
+        Ok(entries) => entries,
+        Err(error) => return visit(Found::Damaged(None, error)),
+    };
+    for (i, entry) in entries.enumerate() {
+        let mut entry = match entry {
+            Err(_) if left_bytes.get() == 0 => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "a member's header is very long");
+                return visit(Found::Damaged(None, error));
+            }
+            Err(error) => return visit(Found::Damaged(None, error)),
+            Ok(_) if i == MAX_MEMBERS => return visit(Found::Damaged(None, too_many())),
+            Ok(entry) => entry,
+        };
+        left_bytes.set(u64::MAX);
+        let kind = entry.header().entry_type();
+        if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
+            match names.check(&String::from_utf8_lossy(&entry.path_bytes())) {
+                Ok(path) => {
+                    // A sparse file is mostly holes, which take no space in the archive.
+                    let reader: Box<dyn Read + '_> = if kind.is_gnu_sparse() {
+                        Box::new(Guarded::new(&mut entry, watch, watch.read_bytes()))
+                    } else {
+                        let left_bytes = entry.size();
+                        Box::new(Whole { inner: &mut entry, left_bytes })
+                    };
+                    visit(Found::Member(path, reader))?;
+                }
+                Err(skip) => visit(Found::Skipped(skip))?,
+            }
+        } else if kind.is_symlink() || kind.is_hard_link() {
+            visit(Found::Skipped(Skip::Link))?;
+        }
+        let is_sparse = kind.is_gnu_sparse();
+        let drained = if is_sparse { Ok(0) } else { io::copy(&mut entry, &mut io::sink()) };
+        if let Err(error) = drained {
+            return visit(Found::Damaged(None, error));
+        }
+        left_bytes.set(if is_sparse { u64::MAX } else { MAX_HEADER_BYTES });
+    }
+    Ok(())
+}
+
+/// A member that says so where the archive ends inside it: tar's own reader ends as if all were there.
+struct Whole<R> {
+    inner: R,
+    left_bytes: u64,
+}
+
+impl<R: Read> Read for Whole<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        if read == 0 && self.left_bytes > 0 && !buffer.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends inside it"));
+        }
+        self.left_bytes = self.left_bytes.saturating_sub(read as u64);
+        Ok(read)
+    }
+}
+
+fn io_error(error: ZipError) -> io::Error {
+    match error {
+        ZipError::Io(error) => error,
+        other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
+    }
+}
+
+fn too_many() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "more than 1,000,000 members")
+}
+
+/// The names seen in an archive, by their digests.
+#[derive(Default)]
+struct Names(HashSet<Digest>);
+
+impl Names {
+    /// Returns a member's path, with `/` between its parts, unless it leads out of the archive or has come before.
+    fn check(&mut self, name: &str) -> Result<String, Skip> {
+        let name = name.replace('\\', "/");
+        let has_drive = name.as_bytes().get(1) == Some(&b':') && name.as_bytes()[0].is_ascii_alphabetic();
+        if name.starts_with('/') || has_drive || name.contains('\0') {
+            return Err(Skip::Outside);
+        }
+        let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        if parts.is_empty() || parts.contains(&"..") {
+            return Err(Skip::Outside);
+        }
+        let path = parts.join("/");
+        if self.0.insert(Digest::of(path.as_bytes())) { Ok(path) } else { Err(Skip::RepeatedName) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_out_are_refused() {
+        let mut names = Names::default();
+        let cases = [
+            ("a.txt", Ok("a.txt")),
+            ("./a/./b.txt", Ok("a/b.txt")),
+            ("a\\c.txt", Ok("a/c.txt")),
+            ("a//d.txt", Ok("a/d.txt")),
+            ("ü.txt", Ok("ü.txt")),
+            ("c.txt:d", Ok("c.txt:d")),
+            ("./a.txt", Err(Skip::RepeatedName)),
+            ("", Err(Skip::Outside)),
+            (".", Err(Skip::Outside)),
+            ("../a.txt", Err(Skip::Outside)),
+            ("a/../../b.txt", Err(Skip::Outside)),
+            ("a/..", Err(Skip::Outside)),
+            ("..\\a.txt", Err(Skip::Outside)),
+            ("/etc/passwd", Err(Skip::Outside)),
+            ("\\server\\a", Err(Skip::Outside)),
+            ("C:\\a.txt", Err(Skip::Outside)),
+            ("c:a.txt", Err(Skip::Outside)),
+            ("a\0.txt", Err(Skip::Outside)),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(names.check(name).as_deref().map_err(|skip| *skip), expected, "{name}");
+        }
+    }
+}

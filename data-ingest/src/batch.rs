@@ -1,0 +1,235 @@
+//! What was read becomes documents, on all cores, in the order in which it was read.
+
+use std::sync::Arc;
+
+use csv::ByteRecord;
+use polars::prelude::DataFrame;
+use rayon::prelude::*;
+
+use crate::Error;
+use crate::columns::{self, PIECE_BYTES};
+use crate::document::{Content, Document};
+use crate::html::{self, Html, MAX_PAGE_BYTES, NoText};
+use crate::inventory::ListedSource;
+use crate::json::{self, Records};
+use crate::mapping::{Field, Mapping, Unfit};
+use crate::refusal::{At, BadRecord, Reason, Refusal, Skip};
+
+/// How much is read before it is turned into documents. A guess: large enough to keep all cores busy.
+const BATCH_BYTES: usize = 8 << 20;
+/// How much of a file is looked at to tell text from binary, as git does.
+const SNIFFED_BYTES: usize = 8000;
+
+/// Where documents, and what was refused, are handed to.
+pub(crate) type Sink<'a> = dyn FnMut(Result<Document, Refusal>) -> Result<(), Error> + 'a;
+
+/// Something that was read, and that documents can be made of without reading anything else.
+pub(crate) enum Raw {
+    /// A document.
+    Whole(Whole),
+    /// JSON records.
+    Json(Arc<str>, Unit, Records),
+    /// Records of a delimited file.
+    Delimited(Arc<str>, Arc<Places>, Vec<(u64, ByteRecord)>),
+    /// Rows of a table: the number of the first, and the wanted columns.
+    Rows(Arc<str>, u64, DataFrame),
+    /// Nothing.
+    Refused(Refusal),
+}
+
+/// What counts the records of a JSON file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Each is a line, and an empty line is none.
+    Line,
+    /// Each is what lies between braces.
+    Object,
+}
+
+/// For each wanted column, its place in a record.
+pub(crate) type Places = Vec<Option<usize>>;
+
+/// One document, as it was read.
+pub(crate) struct Whole {
+    /// Its number, where its file holds many.
+    pub number: Option<u64>,
+    /// The path of its file inside the source.
+    pub file: Arc<str>,
+    /// The address of a page.
+    pub address: Option<String>,
+    /// Whether it is a web page.
+    pub is_html: bool,
+    /// Its encoding, where a server named it.
+    pub charset: Option<String>,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+/// Things that were read and are not documents yet.
+pub(crate) struct Batch<'a> {
+    source: &'a ListedSource,
+    mapping: &'a Mapping<'a>,
+    sink: &'a mut Sink<'a>,
+    raws: Vec<Raw>,
+    bytes: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// Returns a batch that hands its documents to `sink`.
+    pub fn new(source: &'a ListedSource, mapping: &'a Mapping<'a>, sink: &'a mut Sink<'a>) -> Self {
+        Self { source, mapping, sink, raws: Vec::new(), bytes: 0 }
+    }
+
+    /// Adds something, and makes documents of everything once there is enough.
+    pub fn push(&mut self, raw: Raw) -> Result<(), Error> {
+        self.bytes += raw.bytes();
+        self.raws.push(raw);
+        if self.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Adds a refusal.
+    pub fn skip(&mut self, skip: Skip) -> Result<(), Error> {
+        self.push(Raw::Refused(Refusal::Skipped(skip)))
+    }
+
+    /// Adds a bad record.
+    pub fn bad(&mut self, file: &str, at: At, reason: Reason, message: String) -> Result<(), Error> {
+        let file = file.to_owned();
+        self.push(Raw::Refused(Refusal::Bad(BadRecord { file, at, reason, message })))
+    }
+
+    /// Makes documents of everything.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let raws = std::mem::take(&mut self.raws);
+        self.bytes = 0;
+        let convert = Convert { source: self.source, mapping: self.mapping };
+        let converted: Vec<_> = raws.into_par_iter().map(|raw| convert.documents(raw)).collect();
+        converted.into_iter().flatten().try_for_each(&mut *self.sink)
+    }
+}
+
+impl Raw {
+    /// Returns about how much memory it takes.
+    fn bytes(&self) -> usize {
+        /// What a thing takes beside what it says.
+        const OWN_BYTES: usize = 128;
+        OWN_BYTES
+            + match self {
+                Self::Whole(whole) => whole.bytes.len(),
+                Self::Json(_, _, records) => records.bytes.len(),
+                Self::Delimited(_, _, records) => {
+                    records.iter().map(|(_, record)| record.as_slice().len() + OWN_BYTES).sum()
+                }
+                // A piece of a table is cut to about this size.
+                Self::Rows(..) => PIECE_BYTES,
+                Self::Refused(_) => 0,
+            }
+    }
+}
+
+/// What making documents takes.
+#[derive(Clone, Copy)]
+struct Convert<'a> {
+    source: &'a ListedSource,
+    mapping: &'a Mapping<'a>,
+}
+
+impl Convert<'_> {
+    fn documents(self, raw: Raw) -> Vec<Result<Document, Refusal>> {
+        match raw {
+            Raw::Whole(whole) => vec![self.whole(whole)],
+            Raw::Json(file, unit, records) => self.json(&file, unit, &records),
+            Raw::Delimited(file, places, records) => {
+                let row = |(number, record): (u64, ByteRecord)| {
+                    let field = |place: &Option<usize>| Some(Field::Bytes(record.get((*place)?)?.to_vec()));
+                    self.row(&file, number, At::Row(number), places.iter().map(field).collect(), String::new)
+                };
+                records.into_iter().map(row).collect()
+            }
+            Raw::Rows(file, first, frame) => {
+                let rows = columns::rows(&frame, self.mapping.names());
+                let row = |(number, fields)| self.row(&file, number, At::Row(number), fields, String::new);
+                (first..).zip(rows).map(row).collect()
+            }
+            Raw::Refused(refusal) => vec![Err(refusal)],
+        }
+    }
+
+    fn whole(self, whole: Whole) -> Result<Document, Refusal> {
+        let Whole { number, file, address, is_html, charset, bytes } = whole;
+        let skip = |skip| Err(Refusal::Skipped(skip));
+        let content = if bytes.is_empty() {
+            return skip(Skip::Empty);
+        } else if is_html && self.source.html != Html::Source {
+            if bytes.len() > MAX_PAGE_BYTES {
+                return skip(Skip::TooLarge);
+            }
+            match html::text(&bytes, charset.as_deref(), self.source.html) {
+                Ok(text) => Content::Text(text),
+                Err(NoText::NoMainText) => return skip(Skip::NoMainText),
+                Err(NoText::Hostile(what)) => {
+                    let at = number.map_or(At::File, At::Record);
+                    let (file, message) = (file.to_string(), what.to_owned());
+                    return Err(Refusal::Bad(BadRecord { file, at, reason: Reason::Hostile, message }));
+                }
+            }
+        } else if bytes[..bytes.len().min(SNIFFED_BYTES)].contains(&0) {
+            return skip(Skip::Binary);
+        } else {
+            Content::of(bytes)
+        };
+        let (sha256, bytes) = content.measure();
+        let number = number.map_or_else(String::new, |number| format!("#{number}"));
+        let id = format!("{}/{file}{number}", self.source.name);
+        let path = address.map_or_else(|| file.to_string(), |address| format!("{file}!{address}"));
+        Ok(Document { id, path, content, sha256, bytes, licence: None, source: None })
+    }
+
+    fn json(self, file: &str, unit: Unit, records: &Records) -> Vec<Result<Document, Refusal>> {
+        let record = |number: u64, bytes: &[u8]| {
+            let at = if unit == Unit::Line { At::Line(number) } else { At::Record(number) };
+            let bad = |reason, message| Err(Refusal::Bad(BadRecord { file: file.to_owned(), at, reason, message }));
+            if bytes.len() as u64 > self.source.max_file_bytes {
+                return bad(Reason::TooLong, "longer than max_file_bytes".to_owned());
+            }
+            match json::fields(bytes, self.mapping.names()) {
+                Ok(fields) => self.row(file, number, at, fields, || format!("; it has {}", json::keys(bytes))),
+                Err(message) => bad(Reason::Malformed, message),
+            }
+        };
+        match unit {
+            Unit::Object => vec![record(records.first, &records.bytes)],
+            Unit::Line => (records.first..)
+                .zip(records.bytes.split(|byte| *byte == b'\n'))
+                .filter(|(_, line)| !line.trim_ascii().is_empty())
+                .map(|(number, line)| record(number, line))
+                .collect(),
+        }
+    }
+
+    fn row(
+        self,
+        file: &str,
+        number: u64,
+        at: At,
+        fields: Vec<Option<Field>>,
+        available: impl Fn() -> String,
+    ) -> Result<Document, Refusal> {
+        let mapped = self.mapping.map(fields).map_err(|unfit| {
+            let (reason, message) = match unfit {
+                Unfit::Skipped(skip) => return Refusal::Skipped(skip),
+                Unfit::Missing(columns) => {
+                    let quoted: Vec<String> = columns.iter().map(|name| format!("`{name}`")).collect();
+                    (Reason::NoColumn, format!("no {}{}", quoted.join(", "), available()))
+                }
+                Unfit::Bad(reason, message) => (reason, message),
+            };
+            Refusal::Bad(BadRecord { file: file.to_owned(), at, reason, message })
+        })?;
+        let (sha256, bytes) = mapped.content.measure();
+        let name = &self.source.name;
+        let id = mapped.id.map_or_else(|| format!("{name}/{file}#{number}"), |id| format!("{name}/{id}"));
+        let (content, licence, source) = (mapped.content, mapped.licence, mapped.source);
+        Ok(Document { id, path: file.to_owned(), content, sha256, bytes, licence, source })
+    }
+}

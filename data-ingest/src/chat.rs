@@ -1,0 +1,223 @@
+//! Conversations, in the shapes in which they are published, become one list of messages, checked.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The shape of the conversations in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Chat {
+    /// As OpenAI takes them: a list of `role` and `content`.
+    Messages,
+    /// As `ShareGPT` and Vicuna have them: a list of `from` (`human`, `gpt`, `system`) and `value`.
+    Sharegpt,
+    /// As Stanford Alpaca has them: the columns `instruction`, `input` (may be empty) and `output`.
+    Alpaca,
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// What the assistant is told before the conversation.
+    System,
+    /// The one who asks.
+    User,
+    /// The one who answers: what a model learns to say.
+    Assistant,
+}
+
+impl Role {
+    /// Returns the name that OpenAI gave it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+/// Returns a conversation as the JSON that its digest is of: no spaces, keys in this order.
+pub(crate) fn compact_json(messages: &[Message]) -> String {
+    // Strings and unit variants: there is nothing in it that JSON could not hold.
+    serde_json::to_string(messages).unwrap_or_default()
+}
+
+/// Reads a list of turns, or text that holds one as JSON, in the shape `chat`.
+pub(crate) fn turns(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
+    let turns = match value {
+        Value::Array(turns) => turns,
+        Value::String(text) => serde_json::from_str(&text).map_err(|_| "it is text, and no JSON list".to_owned())?,
+        _ => return Err("it is no list".to_owned()),
+    };
+    let (role_key, content_key) = match chat {
+        Chat::Sharegpt => ("from", "value"),
+        Chat::Messages | Chat::Alpaca => ("role", "content"),
+    };
+    let mut messages = Vec::with_capacity(turns.len());
+    for (i, mut turn) in turns.into_iter().enumerate() {
+        let at = |message: String| format!("turn {}: {message}", i + 1);
+        let mut take = |key| turn.get_mut(key).map(Value::take);
+        let role = match take(role_key) {
+            Some(Value::String(name)) => role(&name).map_err(at)?,
+            _ => return Err(at(format!("`{role_key}` is missing or no text"))),
+        };
+        let content = match take(content_key) {
+            Some(Value::String(text)) => text,
+            Some(Value::Array(parts)) => joined(parts).map_err(at)?,
+            _ => return Err(at(format!("`{content_key}` is missing or no text"))),
+        };
+        messages.push(Message { role, content });
+    }
+    checked(messages)
+}
+
+/// Makes a conversation of an instruction, the input that it is about, and the answer.
+pub(crate) fn alpaca(instruction: String, input: &str, output: String) -> Result<Vec<Message>, String> {
+    let asked = if input.trim().is_empty() { instruction } else { format!("{instruction}\n\n{input}") };
+    checked(vec![Message { role: Role::User, content: asked }, Message { role: Role::Assistant, content: output }])
+}
+
+fn role(name: &str) -> Result<Role, String> {
+    match name {
+        "system" => Ok(Role::System),
+        "user" | "human" => Ok(Role::User),
+        "assistant" | "gpt" => Ok(Role::Assistant),
+        other => Err(format!("the role `{}` is none of system, user, assistant", other.escape_debug())),
+    }
+}
+
+/// Returns the text of content that comes in parts, as OpenAI's newer interfaces have it.
+fn joined(parts: Vec<Value>) -> Result<String, String> {
+    let text = |mut part: Value| {
+        let is_text = part.get("type").and_then(Value::as_str) == Some("text");
+        match part.get_mut("text").map(Value::take) {
+            Some(Value::String(text)) if is_text => Ok(text),
+            _ => Err("its content has a part that is no text".to_owned()),
+        }
+    };
+    parts.into_iter().map(text).collect()
+}
+
+/// Checks that a conversation is one: the system first if at all, then user and assistant in turn, the assistant last.
+fn checked(messages: Vec<Message>) -> Result<Vec<Message>, String> {
+    let mut last = Role::Assistant;
+    for (i, message) in messages.iter().enumerate() {
+        let turn = i + 1;
+        match (message.role, last) {
+            (Role::System, _) if i == 0 => {}
+            (Role::System, _) => return Err(format!("turn {turn}: the system speaks first or not at all")),
+            (Role::Assistant, Role::Assistant) if !messages[..i].iter().any(|m| m.role == Role::User) => {
+                return Err(format!("turn {turn}: the assistant speaks before the user"));
+            }
+            (role, previous) if role == previous => {
+                return Err(format!("turn {turn}: two turns of the {} in a row", role.name()));
+            }
+            (role, _) => last = role,
+        }
+        if message.content.trim().is_empty() {
+            return Err(format!("turn {turn}: it is empty"));
+        }
+    }
+    match messages.last().map(|message| message.role) {
+        Some(Role::Assistant) => Ok(messages),
+        None => Err("it has no turns".to_owned()),
+        Some(other) => Err(format!("turn {}: the {} has the last word", messages.len(), other.name())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str, chat: Chat, expected: Result<&str, &str>) {
+        let found = turns(serde_json::from_str(json).unwrap(), chat).map(|messages| compact_json(&messages));
+        assert_eq!(found.as_deref().map_err(String::as_str), expected, "{json}");
+    }
+
+    #[test]
+    fn conversations_of_every_shape_become_messages() {
+        let expected = Ok(r#"[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]"#);
+        let openai = r#"[{"role": "user", "content": "Hi", "name": "x"}, {"content": "Hello", "role": "assistant"}]"#;
+        check(openai, Chat::Messages, expected);
+        check(&Value::from(openai).to_string(), Chat::Messages, expected);
+        check(
+            r#"[{"role": "user", "content": [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]},
+                {"role": "assistant", "content": "Hello"}]"#,
+            Chat::Messages,
+            expected,
+        );
+        check(r#"[{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]"#, Chat::Sharegpt, expected);
+        check(
+            r#"[{"from": "system", "value": "s"}, {"from": "user", "value": "a"}, {"from": "assistant", "value": "b"},
+                {"from": "human", "value": "c"}, {"from": "gpt", "value": " d "}]"#,
+            Chat::Sharegpt,
+            Ok("[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"a\"},\
+                {\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"},\
+                {\"role\":\"assistant\",\"content\":\" d \"}]"),
+        );
+        let pairs = [("Add.", "1 + 1", "Add.\n\n1 + 1"), ("Sing.", "", "Sing."), ("Sing.", " \n", "Sing.")];
+        for (instruction, input, asked) in pairs {
+            let found = alpaca(instruction.to_owned(), input, "2".to_owned()).unwrap();
+            assert_eq!((found[0].content.as_str(), found[1].content.as_str()), (asked, "2"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_conversation_is_told_by_turn() {
+        let messages = |turns: &[(&str, &str)]| {
+            let turn = |(role, content): &(&str, &str)| serde_json::json!({ "role": role, "content": content });
+            Value::Array(turns.iter().map(turn).collect()).to_string()
+        };
+        let cases: &[(&[(&str, &str)], &str)] = &[
+            (&[], "it has no turns"),
+            (&[("user", "a")], "turn 1: the user has the last word"),
+            (&[("system", "a")], "turn 1: the system has the last word"),
+            (&[("assistant", "a")], "turn 1: the assistant speaks before the user"),
+            (&[("system", "s"), ("assistant", "a")], "turn 2: the assistant speaks before the user"),
+            (&[("user", "a"), ("user", "b"), ("assistant", "c")], "turn 2: two turns of the user in a row"),
+            (&[("user", "a"), ("assistant", "b"), ("assistant", "c")], "turn 3: two turns of the assistant in a row"),
+            (&[("user", "a"), ("system", "s"), ("assistant", "b")], "turn 2: the system speaks first or not at all"),
+            (&[("system", "s"), ("system", "s")], "turn 2: the system speaks first or not at all"),
+            (&[("user", " \n"), ("assistant", "b")], "turn 1: it is empty"),
+            (&[("user", "a"), ("assistant", "")], "turn 2: it is empty"),
+            (
+                &[("user", "a"), ("tool", "b"), ("assistant", "c")],
+                "turn 2: the role `tool` is none of system, user, assistant",
+            ),
+            (&[("\u{1b}[31m", "a")], "turn 1: the role `\\u{1b}[31m` is none of system, user, assistant"),
+        ];
+        for (turns, expected) in cases {
+            check(&messages(turns), Chat::Messages, Err(expected));
+        }
+        let cases = [
+            ("{}", "it is no list"),
+            ("null", "it is no list"),
+            ("\"text\"", "it is text, and no JSON list"),
+            ("[1]", "turn 1: `role` is missing or no text"),
+            (r#"[{"role": 1}]"#, "turn 1: `role` is missing or no text"),
+            (r#"[{"role": "user", "content": null}]"#, "turn 1: `content` is missing or no text"),
+            (
+                r#"[{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]"#,
+                "turn 1: its content has a part that is no text",
+            ),
+            (r#"[{"from": "human", "value": "a"}]"#, "turn 1: `role` is missing or no text"),
+        ];
+        for (json, expected) in cases {
+            check(json, Chat::Messages, Err(expected));
+        }
+        check(r#"[{"role": "user", "content": "a"}]"#, Chat::Sharegpt, Err("turn 1: `from` is missing or no text"));
+        assert_eq!(alpaca(String::new(), "", "a".to_owned()), Err("turn 1: it is empty".to_owned()));
+        assert_eq!(alpaca("a".to_owned(), "b", " ".to_owned()), Err("turn 2: it is empty".to_owned()));
+    }
+}

@@ -1,0 +1,272 @@
+//! Tables that are kept by column: Parquet and Arrow IPC.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use polars::prelude::{
+    AnyValue, BinaryChunked, Column, DataFrame, DataType, ParquetReader, PolarsError, PolarsResult, SerReader, Series,
+    StringChunked,
+};
+use polars_arrow::io::ipc::read::{FileReader, StreamReader, StreamState, read_file_metadata, read_stream_metadata};
+use serde_json::{Map, Value};
+
+use crate::Error;
+use crate::mapping::{Field, Mapping};
+use crate::refusal::At;
+
+/// How much of a row group is unpacked at a time. A guess.
+const SLICE_BYTES: i64 = 32 << 20;
+/// How much is handed on together. A guess.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+
+/// A format that keeps a table by column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// Apache Parquet.
+    Parquet,
+    /// Apache Arrow IPC, the file or the stream format.
+    Arrow,
+}
+
+/// What is found in a table.
+pub(crate) enum Found {
+    /// Rows: the number of the first, from 1, and the wanted columns.
+    Rows(u64, DataFrame),
+    /// A part that cannot be decoded.
+    Damaged(At, String),
+    /// The table lacks a column.
+    NoColumn { column: String, header: Vec<String> },
+    /// The column that holds the text holds something else.
+    WrongType { column: String, found: String },
+    /// The disk refuses.
+    Unreadable(io::Error),
+}
+
+type Take<'a> = dyn FnMut(Found) -> Result<(), Error> + 'a;
+
+/// Reads the columns that `mapping` names, some rows at a time.
+pub(crate) fn read(file: &File, table: Table, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
+    match table {
+        Table::Parquet => parquet(file, mapping, take),
+        Table::Arrow => arrow(file, mapping, take),
+    }
+}
+
+/// Returns what each row has in the columns `names`.
+pub(crate) fn rows<'a>(
+    frame: &'a DataFrame,
+    names: impl Iterator<Item = &'a str>,
+) -> impl Iterator<Item = Vec<Option<Field>>> {
+    let cells: Vec<Option<Cells<'_>>> = names.map(|name| frame.column(name).ok().map(Cells::of)).collect();
+    (0..frame.height()).map(move |i| cells.iter().map(|cells| cells.as_ref().map(|cells| cells.field(i))).collect())
+}
+
+fn parquet(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
+    let mut reader = match file.try_clone() {
+        Ok(file) => ParquetReader::new(file),
+        Err(error) => return take(Found::Unreadable(error)),
+    };
+    let known = caught(|| reader.schema().and_then(|schema| Ok((schema, reader.get_metadata()?.clone()))));
+    let (schema, metadata) = match known {
+        Ok(known) => known,
+        Err(error) => return take(damaged(At::File, error)),
+    };
+    let header: Vec<String> = schema.iter_names().map(ToString::to_string).collect();
+    let Some(wanted) = wanted(&header, mapping, take)? else { return Ok(()) };
+    let mut first = 0;
+    for group in &metadata.row_groups {
+        let height = group.num_rows();
+        let bytes: i64 = wanted
+            .iter()
+            .filter_map(|name| group.columns_under_root_iter(name))
+            .flatten()
+            .fold(0_i64, |sum, chunk| sum.saturating_add(chunk.uncompressed_size()));
+        // Every slice costs the dictionaries again, so a group is read whole where it is small.
+        let slices = usize::try_from(bytes / SLICE_BYTES).unwrap_or(0) + 1;
+        let step = height.div_ceil(slices).max(1);
+        for start in (0..height).step_by(step) {
+            let length = step.min(height - start);
+            let read = || {
+                let mut reader = ParquetReader::new(file.try_clone()?);
+                reader.set_metadata(metadata.clone());
+                let slice = Some((first + start, length));
+                reader.with_columns(Some(wanted.clone())).with_slice(slice).finish()
+            };
+            let number = (first + start) as u64 + 1;
+            match caught(read) {
+                Ok(frame) => hand_on(number, &frame, mapping, take)?,
+                Err(error) => take(damaged(At::Rows(number, number + length as u64 - 1), error))?,
+            }
+        }
+        first += height;
+    }
+    Ok(())
+}
+
+fn arrow(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
+    /// What a file begins with and a stream does not (Arrow Columnar Format, "IPC File Format").
+    const MAGIC: &[u8; 6] = b"ARROW1";
+    let open = || {
+        let mut file = file.try_clone()?;
+        let mut start = [0; MAGIC.len()];
+        file.rewind()?;
+        let is_file = file.read_exact(&mut start).is_ok() && start == *MAGIC;
+        file.rewind()?;
+        io::Result::Ok((BufReader::with_capacity(1 << 16, file), is_file))
+    };
+    let (mut reader, is_file) = match open() {
+        Ok(opened) => opened,
+        Err(error) => return take(Found::Unreadable(error)),
+    };
+    if is_file {
+        let metadata = match caught(|| read_file_metadata(&mut reader)) {
+            Ok(metadata) => metadata,
+            Err(error) => return take(damaged(At::File, error)),
+        };
+        let header: Vec<String> = metadata.schema.iter_names().map(ToString::to_string).collect();
+        let Some(wanted) = wanted(&header, mapping, take)? else { return Ok(()) };
+        let places = places(&header, &wanted);
+        batches(FileReader::new(reader, metadata, Some(places), None), mapping, take)
+    } else {
+        let metadata = match caught(|| read_stream_metadata(&mut reader)) {
+            Ok(metadata) => metadata,
+            Err(error) => return take(damaged(At::File, error)),
+        };
+        let header: Vec<String> = metadata.schema.iter_names().map(ToString::to_string).collect();
+        let Some(wanted) = wanted(&header, mapping, take)? else { return Ok(()) };
+        let places = places(&header, &wanted);
+        let stream = StreamReader::new(reader, metadata, Some(places));
+        let ready = stream.map_while(|state| match state {
+            Ok(StreamState::Some(batch)) => Some(Ok(batch)),
+            // A file is never still being written: what has no end mark ends here.
+            Ok(StreamState::Waiting) => None,
+            Err(error) => Some(Err(error)),
+        });
+        batches(ready, mapping, take)
+    }
+}
+
+/// Hands record batches on, up to the first that cannot be decoded: behind it, nobody knows which row is which.
+fn batches<B: Into<DataFrame>>(
+    mut batches: impl Iterator<Item = PolarsResult<B>>,
+    mapping: &Mapping<'_>,
+    take: &mut Take<'_>,
+) -> Result<(), Error> {
+    let mut number = 1;
+    while let Some(frame) = caught(|| batches.next().map(|batch| Ok(batch?.into())).transpose()).transpose() {
+        match frame {
+            Ok(frame) => {
+                hand_on(number, &frame, mapping, take)?;
+                number += frame.height() as u64;
+            }
+            Err(error) => return take(damaged(At::Row(number), error)),
+        }
+    }
+    Ok(())
+}
+
+/// Returns the columns to read; none where one is missing, which is told.
+fn wanted(header: &[String], mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<Option<Vec<String>>, Error> {
+    if let Some(column) = mapping.missing_in(header) {
+        take(Found::NoColumn { column: column.to_owned(), header: header.to_vec() })?;
+        return Ok(None);
+    }
+    let mut wanted: Vec<String> = mapping.names().map(str::to_owned).filter(|name| header.contains(name)).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    Ok(Some(wanted))
+}
+
+fn places(header: &[String], wanted: &[String]) -> Vec<usize> {
+    (0..header.len()).filter(|place| wanted.contains(&header[*place])).collect()
+}
+
+fn hand_on(number: u64, frame: &DataFrame, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
+    if let Some(column) = mapping.text().and_then(|name| frame.column(name).ok()) {
+        let dtype = column.dtype();
+        if !matches!(dtype, DataType::String | DataType::Binary | DataType::Null) {
+            return take(Found::WrongType { column: column.name().to_string(), found: dtype.to_string() });
+        }
+    }
+    let height = frame.height();
+    let step = (height * PIECE_BYTES / frame.estimated_size().max(1)).clamp(1, height.max(1));
+    for start in (0..height).step_by(step) {
+        take(Found::Rows(number + start as u64, frame.slice(start as i64, step)))?;
+    }
+    Ok(())
+}
+
+/// Decodes, and takes a panic for an error: polars meets some damaged files with one, which must not end the run.
+fn caught<T>(decode: impl FnOnce() -> PolarsResult<T>) -> PolarsResult<T> {
+    // What was half done is dropped with `decode`, so nothing that a panic left behind is looked at.
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(PolarsError::ComputeError("the decoder gave up".into())))
+}
+
+/// Tells a disk that refuses from a file that is damaged: only the former has a number from the operating system.
+fn damaged(at: At, error: PolarsError) -> Found {
+    match error {
+        PolarsError::IO { error, .. } if error.raw_os_error().is_some() => {
+            let copy = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            Found::Unreadable(copy)
+        }
+        error => Found::Damaged(at, error.to_string().replace('\n', " ")),
+    }
+}
+
+/// A column whose cells are looked up by row.
+enum Cells<'a> {
+    Text(&'a StringChunked),
+    Bytes(&'a BinaryChunked),
+    Values(Vec<Value>),
+}
+
+impl<'a> Cells<'a> {
+    fn of(column: &'a Column) -> Self {
+        match (column.str(), column.binary()) {
+            (Ok(text), _) => Self::Text(text),
+            (_, Ok(bytes)) => Self::Bytes(bytes),
+            _ => Self::Values(values(column.as_materialized_series())),
+        }
+    }
+
+    fn field(&self, row: usize) -> Field {
+        let value = match self {
+            Self::Text(text) => text.get(row).map(|text| Field::Value(Value::from(text))),
+            Self::Bytes(bytes) => bytes.get(row).map(|bytes| Field::Bytes(bytes.to_vec())),
+            Self::Values(values) => values.get(row).map(|value| Field::Value(value.clone())),
+        };
+        value.unwrap_or(Field::Value(Value::Null))
+    }
+}
+
+/// Returns a column's values as JSON; dates and the like as they are printed.
+fn values(series: &Series) -> Vec<Value> {
+    let is_null = series.is_null();
+    let or_null = |(i, value)| if is_null.get(i) == Some(true) { Value::Null } else { value };
+    if let Ok(fields) = series.struct_() {
+        let fields = fields.fields_as_series();
+        let mut objects = vec![Map::new(); series.len()];
+        for field in &fields {
+            for (object, value) in objects.iter_mut().zip(values(field)) {
+                object.insert(field.name().to_string(), value);
+            }
+        }
+        return objects.into_iter().map(Value::Object).enumerate().map(or_null).collect();
+    }
+    let value = |value: AnyValue<'_>| match value {
+        AnyValue::Null => Value::Null,
+        AnyValue::Boolean(value) => value.into(),
+        AnyValue::List(items) => values(&items).into(),
+        AnyValue::Int8(_) | AnyValue::Int16(_) | AnyValue::Int32(_) | AnyValue::Int64(_) => {
+            value.extract::<i64>().into()
+        }
+        AnyValue::UInt8(_) | AnyValue::UInt16(_) | AnyValue::UInt32(_) | AnyValue::UInt64(_) => {
+            value.extract::<u64>().into()
+        }
+        AnyValue::Float32(_) | AnyValue::Float64(_) => value.extract::<f64>().into(),
+        other => other.get_str().map_or_else(|| Value::from(other.to_string()), Value::from),
+    };
+    series.iter().map(value).collect()
+}

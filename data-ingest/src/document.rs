@@ -1,0 +1,52 @@
+//! What sources become.
+
+use artifact::Digest;
+
+use crate::chat::{self, Message};
+
+/// What a document says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Text.
+    Text(String),
+    /// Bytes that are not UTF-8; preprocess repairs or rejects them.
+    Raw(Vec<u8>),
+    /// A conversation.
+    Chat(Vec<Message>),
+}
+
+impl Content {
+    /// Returns the bytes as text where they are UTF-8, else as they are.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        String::from_utf8(bytes).map_or_else(|e| Self::Raw(e.into_bytes()), Self::Text)
+    }
+
+    /// Returns the digest and the length of the bytes; of a conversation, of its compact JSON.
+    pub fn measure(&self) -> (Digest, u64) {
+        let measure = |bytes: &[u8]| (Digest::of(bytes), bytes.len() as u64);
+        match self {
+            Self::Text(text) => measure(text.as_bytes()),
+            Self::Raw(bytes) => measure(bytes),
+            Self::Chat(messages) => measure(chat::compact_json(messages).as_bytes()),
+        }
+    }
+}
+
+/// A document.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Document {
+    /// Its name in the corpus: `<source>/<path>`, and `#<number>` where its file holds many; or `<source>/<id>`.
+    pub id: String,
+    /// The path of its file inside the source; of a page in a web archive, `!` and its address behind it.
+    pub path: String,
+    /// What it says.
+    pub content: Content,
+    /// The digest of its bytes.
+    pub sha256: Digest,
+    /// The length of its bytes.
+    pub bytes: u64,
+    /// Its own licence, where a column names it.
+    pub licence: Option<String>,
+    /// Its own source, where a column names it.
+    pub source: Option<String>,
+}

@@ -1,0 +1,363 @@
+//! JSON records: cut out of the stream without being parsed, parsed for the wanted keys alone.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, Read};
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::mapping::{Field, kind};
+
+/// How much is read before lines are handed on. A guess: large enough to be parsed on another core.
+const CHUNK_BYTES: u64 = 512 << 10;
+
+/// Records that were cut out together.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Records {
+    /// The number of the first: of its line, or of the object.
+    pub first: u64,
+    /// Lines, the last with or without its end; or one object.
+    pub bytes: Vec<u8>,
+}
+
+/// What is cut out of a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Records.
+    Records(Records),
+    /// A record that is longer than allowed, by its number.
+    TooLong(u64),
+    /// Something that is no object where one should be, by the number that it would have.
+    NoObject(u64),
+    /// An object without an end, by its number.
+    Unended(u64),
+}
+
+/// Cuts lines out of `reader` until it ends or fails; none longer than `max_bytes` is kept.
+pub(crate) fn lines<E: From<io::Error>>(
+    mut reader: impl Read,
+    max_bytes: u64,
+    mut take: impl FnMut(Piece) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut pending = Vec::new();
+    let mut first = 1;
+    let mut is_too_long = false;
+    loop {
+        let known = pending.len();
+        let read = reader.by_ref().take(CHUNK_BYTES).read_to_end(&mut pending);
+        let end = pending[known..].iter().rposition(|byte| *byte == b'\n').map(|at| known + at + 1);
+        if let Some(mut end) = end {
+            if is_too_long {
+                is_too_long = false;
+                take(Piece::TooLong(first))?;
+                first += 1;
+                let rest = pending.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+                pending.drain(..rest);
+                end -= rest;
+            }
+            let after = pending.split_off(end);
+            let bytes = std::mem::replace(&mut pending, after);
+            let lines: u64 = bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum();
+            if !bytes.is_empty() {
+                take(Piece::Records(Records { first, bytes }))?;
+            }
+            first += lines;
+        }
+        if pending.len() as u64 > max_bytes {
+            is_too_long = true;
+        }
+        if is_too_long {
+            pending.clear();
+        }
+        if read? == 0 {
+            break;
+        }
+    }
+    match (is_too_long, pending.is_empty()) {
+        (true, _) => take(Piece::TooLong(first)),
+        (false, true) => Ok(()),
+        (false, false) => take(Piece::Records(Records { first, bytes: pending })),
+    }
+}
+
+/// Cuts the objects out of an array of them, or out of objects that follow one another, by their braces.
+pub(crate) fn objects<E: From<io::Error>>(
+    mut reader: impl Read,
+    max_bytes: u64,
+    mut take: impl FnMut(Piece) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut buffer = vec![0; CHUNK_BYTES as usize];
+    let mut object = Vec::new();
+    let mut number = 0;
+    let (mut depth, mut is_text, mut is_escaped, mut is_too_long, mut is_between) = (0_u64, false, false, false, true);
+    loop {
+        let read = match reader.read(&mut buffer) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if read == 0 {
+            break;
+        }
+        for byte in &buffer[..read] {
+            if depth == 0 && *byte != b'{' {
+                // One complaint for each run of what does not belong here; a byte order mark is let through.
+                let belongs = byte.is_ascii_whitespace() || b"[],\xef\xbb\xbf".contains(byte);
+                if !belongs && is_between {
+                    number += 1;
+                    take(Piece::NoObject(number))?;
+                }
+                is_between = belongs;
+                continue;
+            }
+            match byte {
+                _ if is_escaped => is_escaped = false,
+                b'\\' if is_text => is_escaped = true,
+                b'"' => is_text = !is_text,
+                b'{' if !is_text => {
+                    number += u64::from(depth == 0);
+                    depth += 1;
+                }
+                b'}' if !is_text => depth -= 1,
+                _ => {}
+            }
+            if object.len() as u64 >= max_bytes {
+                is_too_long = true;
+                object = Vec::new();
+            }
+            if !is_too_long {
+                object.push(*byte);
+            }
+            if depth == 0 {
+                let bytes = std::mem::take(&mut object);
+                let is_kept = !std::mem::take(&mut is_too_long);
+                is_between = true;
+                take(if is_kept { Piece::Records(Records { first: number, bytes }) } else { Piece::TooLong(number) })?;
+            }
+        }
+    }
+    if depth > 0 { take(Piece::Unended(number)) } else { Ok(()) }
+}
+
+/// Parses an object and returns what it has under each of `names`.
+pub(crate) fn fields<'n>(object: &[u8], names: impl Iterator<Item = &'n str>) -> Result<Vec<Option<Field>>, String> {
+    let names: Vec<&str> = names.collect();
+    let mut deserializer = serde_json::Deserializer::from_slice(object);
+    let parsed = Wanted { names: &names }.deserialize(&mut deserializer);
+    parsed.and_then(|fields| deserializer.end().map(|()| fields)).map_err(|e| describe(&e, object))
+}
+
+/// Returns the keys of an object, quoted, for the error that one is not among them.
+pub(crate) fn keys(object: &[u8]) -> String {
+    /// Beyond this many, nobody reads on.
+    const SHOWN: usize = 20;
+    let keys = match serde_json::from_slice(object) {
+        Ok(Value::Object(map)) => map.into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
+        _ => Vec::new(),
+    };
+    let mut quoted: Vec<String> = keys.iter().take(SHOWN).map(|key| format!("`{}`", key.escape_debug())).collect();
+    quoted.extend((keys.len() > SHOWN).then(|| "…".to_owned()));
+    if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
+}
+
+/// Returns what serde says about a record, without the line number that it counts from this record alone.
+fn describe(error: &serde_json::Error, object: &[u8]) -> String {
+    if error.is_data()
+        && let Ok(value) = serde_json::from_slice::<Value>(object)
+        && !value.is_object()
+    {
+        return format!("a JSON object is needed, and this is {}", kind(&value));
+    }
+    let text = error.to_string();
+    let cause = text.split(" at line ").next().unwrap_or(&text);
+    format!("column {}: {cause}", error.column())
+}
+
+struct Wanted<'n> {
+    names: &'n [&'n str],
+}
+
+impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+    type Value = Vec<Option<Field>>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Wanted<'_> {
+    type Value = Vec<Option<Field>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields: Self::Value = vec![None; self.names.len()];
+        while let Some(Key(key)) = map.next_key()? {
+            let Some(first) = self.names.iter().position(|name| *name == key) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let value: Value = map.next_value()?;
+            // One column may be wanted twice: as text and as name, say.
+            for (later, name) in self.names.iter().enumerate().skip(first + 1) {
+                if *name == key {
+                    fields[later] = Some(Field::Value(value.clone()));
+                }
+            }
+            fields[first] = Some(Field::Value(value));
+        }
+        Ok(fields)
+    }
+}
+
+/// A key, borrowed from the record where nothing in it is escaped.
+struct Key<'de>(Cow<'de, str>);
+
+impl<'de> serde::Deserialize<'de> for Key<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Borrowed(key)))
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Owned(key.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reader that gives a few bytes at a time.
+    struct Slow<'a>(&'a [u8], usize);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = self.1.min(buffer.len());
+            self.0.read(&mut buffer[..length])
+        }
+    }
+
+    fn cut(text: &[u8], max_bytes: u64, are_lines: bool) -> String {
+        let mut found = String::new();
+        for step in [1, 2, 3, 7, 1 << 20] {
+            let mut pieces = Vec::new();
+            let take = |piece: Piece| {
+                match piece {
+                    Piece::Records(Records { first, bytes }) if are_lines => {
+                        let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+                        let shown = |line: &[u8]| String::from_utf8_lossy(line.trim_ascii()).into_owned();
+                        pieces.extend((first..).zip(lines).map(|(n, line)| format!("{n} {}", shown(line))));
+                    }
+                    Piece::Records(Records { first, bytes }) => {
+                        pieces.push(format!("{first} {}", String::from_utf8_lossy(&bytes)));
+                    }
+                    Piece::TooLong(n) => pieces.push(format!("{n} too long")),
+                    Piece::NoObject(n) => pieces.push(format!("{n} no object")),
+                    Piece::Unended(n) => pieces.push(format!("{n} unended")),
+                }
+                io::Result::Ok(())
+            };
+            let reader = Slow(text, step);
+            if are_lines { lines(reader, max_bytes, take) } else { objects(reader, max_bytes, take) }.unwrap();
+            let pieces = pieces.join("|");
+            assert!(found.is_empty() || found == pieces, "{found}\n{pieces}");
+            found = pieces;
+        }
+        found
+    }
+
+    #[test]
+    fn lines_are_cut_and_numbered() {
+        let cases: &[(&str, &str)] =
+            &[("", ""), ("a", "1 a"), ("a\n", "1 a"), ("a\n\nb", "1 a|2 |3 b"), ("a\r\nb\r\n", "1 a|2 b")];
+        for (text, expected) in cases {
+            assert_eq!(cut(text.as_bytes(), 100, true), *expected, "{text:?}");
+        }
+        // A line is cut off once more than a chunk and the limit have come without an end.
+        let long = "x".repeat(CHUNK_BYTES as usize * 3);
+        for (text, expected) in [
+            (format!("a\n{long}\nb\nc"), "1 a|2 too long|3 b|4 c"),
+            (format!("{long}\n"), "1 too long"),
+            (long.clone(), "1 too long"),
+            (format!("{long}\n{long}\n{long}"), "1 too long|2 too long|3 too long"),
+        ] {
+            let mut pieces = Vec::new();
+            let take = |piece: Piece| {
+                match piece {
+                    Piece::Records(Records { first, bytes }) => {
+                        for (n, line) in (first..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
+                            let line = String::from_utf8_lossy(line.trim_ascii());
+                            pieces.push(if line.len() > 100 { format!("{n} too long") } else { format!("{n} {line}") });
+                        }
+                    }
+                    Piece::TooLong(n) => pieces.push(format!("{n} too long")),
+                    other => panic!("{other:?}"),
+                }
+                io::Result::Ok(())
+            };
+            lines(text.as_bytes(), 100, take).unwrap();
+            assert_eq!(pieces.join("|"), expected);
+        }
+    }
+
+    #[test]
+    fn objects_are_cut_and_numbered() {
+        let cases: &[(&str, &str)] = &[
+            ("[]", ""),
+            ("\u{feff}[{\"a\": 1}, {\"b\": {\"c\": []}}]", "1 {\"a\": 1}|2 {\"b\": {\"c\": []}}"),
+            ("{\"a\": 1}\n{\"a\": 2}{}", "1 {\"a\": 1}|2 {\"a\": 2}|3 {}"),
+            (r#"[{"}": "{\"}\\"}]"#, r#"1 {"}": "{\"}\\"}"#),
+            ("[1, {\"a\": 1}, \"x y\", {}]", "1 no object|2 {\"a\": 1}|3 no object|4 no object|5 {}"),
+            ("[{\"a\": [}, {\"b\": 1}]", "1 {\"a\": [}|2 {\"b\": 1}"),
+            ("[{\"a\": 1", "1 unended"),
+            ("[{\"a\": \"}", "1 unended"),
+            ("[{\"a\": \"0123456789\"}, {\"a\": 1}]", "1 too long|2 {\"a\": 1}"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(cut(text.as_bytes(), 16, false), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn wanted_keys_are_parsed() {
+        let check = |object: &str, expected: Result<&[Option<Value>], &str>| {
+            let found = fields(object.as_bytes(), ["text", "id", "text"].into_iter());
+            let value = |field: Option<Field>| {
+                field.map(|field| match field {
+                    Field::Value(value) => value,
+                    Field::Bytes(bytes) => panic!("{bytes:?}"),
+                })
+            };
+            let found = found.map(|fields| fields.into_iter().map(value).collect::<Vec<_>>());
+            assert_eq!(found.as_deref().map_err(String::as_str), expected, "{object}");
+        };
+        let text = |text: &str| Some(Value::from(text));
+        check(r#"{"text": "a", "x": [1, {"text": 2}], "id": 7}"#, Ok(&[text("a"), Some(7.into()), text("a")]));
+        check(r#" {"t\u0065xt": "\u00e4\n", "text": "last"} "#, Ok(&[text("last"), None, text("last")]));
+        check("{}", Ok(&[None, None, None]));
+        check("[1]", Err("a JSON object is needed, and this is an array"));
+        check("1", Err("a JSON object is needed, and this is a number"));
+        check("{\"text\": \"a\",}", Err("column 14: trailing comma"));
+        check("{\"text\": \"a\"} x", Err("column 15: trailing characters"));
+        check("{\"text\": \"\\ud800\"}", Err("column 17: unexpected end of hex escape"));
+        check(&format!("{{\"text\": {}", "[".repeat(1 << 20)), Err("column 136: recursion limit exceeded"));
+        check(&format!("{{\"x\": {}", "[".repeat(1 << 20)), Err("column 1048582: EOF while parsing a list"));
+        assert!(fields(b"{\"text\": \"caf\xe9\"}", ["text"].into_iter()).is_err());
+        assert_eq!(keys(b"{\"a\": 1, \"b\\n\": 2}"), "`a`, `b\\n`");
+        assert_eq!(keys(b"{}"), "none");
+    }
+}

@@ -1,0 +1,373 @@
+//! Which columns of a table become what of a document.
+
+use minijinja::Value as TemplateValue;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Source;
+use crate::chat::{self, Chat};
+use crate::document::Content;
+use crate::refusal::{Reason, Skip};
+use crate::template::{Failed, Template};
+
+/// The columns that a source names; defaults are filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Columns {
+    /// The column that holds the text.
+    pub text: String,
+    /// What makes the text of several columns.
+    pub template: Option<String>,
+    /// The shape of conversations.
+    pub chat: Option<Chat>,
+    /// The column that holds the turns of a conversation, unless its shape says so.
+    pub messages: Option<String>,
+    /// The column that names the document.
+    pub id: Option<String>,
+    /// The column that names the document's licence.
+    pub licence: Option<String>,
+    /// The column that names the document's source.
+    pub source: Option<String>,
+}
+
+impl Columns {
+    /// Returns the columns that a source names.
+    pub fn of(source: &Source) -> Self {
+        Self {
+            text: source.text_column.clone().unwrap_or_else(|| "text".to_owned()),
+            template: source.template.clone(),
+            chat: source.chat,
+            messages: source.messages_column.clone(),
+            id: source.id_column.clone(),
+            licence: source.licence_column.clone(),
+            source: source.source_column.clone(),
+        }
+    }
+}
+
+/// Checks what a source says of its columns; returns the key that is wrong, and how.
+pub(crate) fn validate(source: &Source) -> Result<(), (&'static str, String)> {
+    let wrong = |key, message: &str| Err((key, message.to_owned()));
+    match (&source.text_column, &source.template, source.chat) {
+        (Some(_), Some(_), _) => return wrong("template", "a source has a `text_column` or a `template`, not both"),
+        (Some(_), None, Some(_)) => return wrong("text_column", "a source of conversations (`chat`) has no text"),
+        (None, Some(_), Some(_)) => return wrong("template", "a source of conversations (`chat`) has no text"),
+        _ => {}
+    }
+    match (source.chat, &source.messages_column) {
+        (None, Some(_)) => return wrong("messages_column", "needs `chat`"),
+        (Some(Chat::Alpaca), Some(_)) => {
+            return wrong("messages_column", "Alpaca's conversations are in the columns instruction, input, output");
+        }
+        _ => {}
+    }
+    // A template is right or wrong whatever it may write.
+    Mapping::new(&Columns::of(source), u64::MAX).map(drop).map_err(|message| ("template", message))
+}
+
+/// What a row has in a column.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Field {
+    /// A value.
+    Value(Value),
+    /// Bytes, which need not be UTF-8.
+    Bytes(Vec<u8>),
+}
+
+/// What a row becomes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Mapped {
+    pub content: Content,
+    pub id: Option<String>,
+    pub licence: Option<String>,
+    pub source: Option<String>,
+}
+
+/// Why a row becomes nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It has nothing to say.
+    Skipped(Skip),
+    /// It lacks these columns.
+    Missing(Vec<String>),
+    /// Something else is wrong with it.
+    Bad(Reason, String),
+}
+
+/// Which columns become what, ready to be used on rows.
+pub(crate) struct Mapping<'a> {
+    columns: Vec<Column>,
+    shape: Shape<'a>,
+    max_bytes: u64,
+}
+
+struct Column {
+    name: String,
+    part: Part,
+}
+
+/// What of the document a column is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Content,
+    OptionalContent,
+    Id,
+    Licence,
+    Source,
+}
+
+enum Shape<'a> {
+    Text,
+    Template(Box<Template<'a>>),
+    Turns(Chat),
+    Alpaca,
+}
+
+impl<'a> Mapping<'a> {
+    /// Prepares `columns`; no document may be longer than `max_bytes`.
+    pub fn new(columns: &'a Columns, max_bytes: u64) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut add = |name: &str, part| parts.push(Column { name: name.to_owned(), part });
+        let shape = match (&columns.template, columns.chat) {
+            (Some(template), _) => {
+                let template = Template::new(template, max_bytes)?;
+                template.columns().iter().for_each(|name| add(name, Part::Content));
+                Shape::Template(Box::new(template))
+            }
+            (None, Some(Chat::Alpaca)) => {
+                add("instruction", Part::Content);
+                add("input", Part::OptionalContent);
+                add("output", Part::Content);
+                Shape::Alpaca
+            }
+            (None, Some(chat)) => {
+                let default = if chat == Chat::Sharegpt { "conversations" } else { "messages" };
+                add(columns.messages.as_deref().unwrap_or(default), Part::Content);
+                Shape::Turns(chat)
+            }
+            (None, None) => {
+                add(&columns.text, Part::Content);
+                Shape::Text
+            }
+        };
+        let own = [(&columns.id, Part::Id), (&columns.licence, Part::Licence), (&columns.source, Part::Source)];
+        for (name, part) in own {
+            if let Some(name) = name {
+                add(name, part);
+            }
+        }
+        Ok(Self { columns: parts, shape, max_bytes })
+    }
+
+    /// Returns the names of the columns whose fields [`Mapping::map`] takes, in its order; a name may come twice.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|column| column.name.as_str())
+    }
+
+    /// Returns the first column that a table must have and that is not among `header`.
+    pub fn missing_in(&self, header: &[String]) -> Option<&str> {
+        let needed = self.columns.iter().filter(|column| column.part != Part::OptionalContent);
+        needed.map(|column| column.name.as_str()).find(|name| !header.iter().any(|known| known == name))
+    }
+
+    /// Returns the column that holds the text as it is, where there is one.
+    pub fn text(&self) -> Option<&str> {
+        let is_text = matches!(self.shape, Shape::Text);
+        self.columns.first().filter(|_| is_text).map(|column| column.name.as_str())
+    }
+
+    /// Makes a document of a row: of each column what the row has there, or none.
+    pub fn map(&self, fields: Vec<Option<Field>>) -> Result<Mapped, Unfit> {
+        let mut content = Vec::with_capacity(fields.len());
+        let (mut id, mut licence, mut source) = (None, None, None);
+        for (column, field) in self.columns.iter().zip(fields) {
+            match column.part {
+                Part::Content | Part::OptionalContent => content.push(field),
+                Part::Id => id = Some(column.id(field)?),
+                Part::Licence => licence = column.name_of(field)?,
+                Part::Source => source = column.name_of(field)?,
+            }
+        }
+        let content = self.content(content)?;
+        let bytes = match &content {
+            Content::Text(text) => text.len(),
+            Content::Raw(bytes) => bytes.len(),
+            Content::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
+        };
+        match bytes as u64 {
+            0 => Err(Unfit::Skipped(Skip::Empty)),
+            bytes if bytes > self.max_bytes => {
+                Err(Unfit::Bad(Reason::TooLong, format!("{bytes} bytes, max_file_bytes is {}", self.max_bytes)))
+            }
+            _ => Ok(Mapped { content, id, licence, source }),
+        }
+    }
+
+    fn content(&self, fields: Vec<Option<Field>>) -> Result<Content, Unfit> {
+        let is_missing = |(column, field): &(&Column, &Option<Field>)| column.part == Part::Content && field.is_none();
+        let missing: Vec<String> =
+            self.columns.iter().zip(&fields).filter(is_missing).map(|(column, _)| column.name.clone()).collect();
+        if let Shape::Template(template) = &self.shape {
+            return self.rendered(template, fields, missing);
+        }
+        if !missing.is_empty() {
+            return Err(Unfit::Missing(missing));
+        }
+        let mut fields = self.columns.iter().zip(fields);
+        let mut next = || fields.next().and_then(|(column, field)| Some((column, field?)));
+        match (&self.shape, next()) {
+            (Shape::Text | Shape::Turns(_), Some((_, Field::Value(Value::Null))))
+            | (Shape::Template(_), _)
+            | (_, None) => Err(Unfit::Skipped(Skip::Null)),
+            (Shape::Text, Some((_, Field::Bytes(bytes)))) => Ok(Content::of(bytes)),
+            (Shape::Text, Some((_, Field::Value(Value::String(text))))) => Ok(Content::Text(text)),
+            (Shape::Text, Some((column, field))) => Err(column.wrong_type(&field)),
+            (Shape::Turns(chat), Some((column, field))) => {
+                let value = column.value(field)?;
+                chat::turns(value, *chat).map(Content::Chat).map_err(|message| Unfit::Bad(Reason::Chat, message))
+            }
+            (Shape::Alpaca, Some((column, instruction))) => {
+                let instruction = column.text(instruction)?;
+                let input = next().map(|(column, field)| column.text(field)).transpose()?.unwrap_or_default();
+                let output = next().map(|(column, field)| column.text(field)).transpose()?.unwrap_or_default();
+                chat::alpaca(instruction, &input, output)
+                    .map(Content::Chat)
+                    .map_err(|message| Unfit::Bad(Reason::Chat, message))
+            }
+        }
+    }
+
+    fn rendered(
+        &self,
+        template: &Template<'_>,
+        fields: Vec<Option<Field>>,
+        missing: Vec<String>,
+    ) -> Result<Content, Unfit> {
+        let mut row = Vec::with_capacity(fields.len());
+        let mut nulls = Vec::new();
+        for (column, field) in self.columns.iter().zip(fields) {
+            match field.map(|field| column.value(field)).transpose()? {
+                // A template can ask whether a column has a value; it has none in either case.
+                None => {}
+                Some(Value::Null) => nulls.push(format!("`{}`", column.name)),
+                Some(value) => row.push((column.name.clone(), template_value(value))),
+            }
+        }
+        template.render(TemplateValue::from_pairs(row)).map(Content::Text).map_err(|failed| match failed {
+            Failed::Undefined(_) if !missing.is_empty() => Unfit::Missing(missing),
+            Failed::Undefined(_) if !nulls.is_empty() => {
+                Unfit::Bad(Reason::Template, format!("it needs a value where there is none: {}", nulls.join(", ")))
+            }
+            Failed::Undefined(message) | Failed::Other(message) => Unfit::Bad(Reason::Template, message),
+        })
+    }
+}
+
+impl Column {
+    fn wrong_type(&self, field: &Field) -> Unfit {
+        let found = match field {
+            Field::Bytes(_) => "bytes that are not UTF-8",
+            Field::Value(value) => kind(value),
+        };
+        Unfit::Bad(Reason::WrongType, format!("`{}` holds {found}, not text", self.name))
+    }
+
+    fn value(&self, field: Field) -> Result<Value, Unfit> {
+        match field {
+            Field::Value(value) => Ok(value),
+            Field::Bytes(bytes) => {
+                String::from_utf8(bytes).map(Value::String).map_err(|e| self.wrong_type(&Field::Bytes(e.into_bytes())))
+            }
+        }
+    }
+
+    /// Returns text, which is empty where there is none.
+    fn text(&self, field: Field) -> Result<String, Unfit> {
+        match self.value(field)? {
+            Value::String(text) => Ok(text),
+            Value::Null => Ok(String::new()),
+            other => Err(self.wrong_type(&Field::Value(other))),
+        }
+    }
+
+    /// Returns a name, where there is one.
+    fn name_of(&self, field: Option<Field>) -> Result<Option<String>, Unfit> {
+        let name = field.map(|field| self.text(field)).transpose()?;
+        Ok(name.filter(|name| !name.trim().is_empty()))
+    }
+
+    /// Returns an identifier, which every document then has.
+    fn id(&self, field: Option<Field>) -> Result<String, Unfit> {
+        match field.map(|field| self.value(field)).transpose()? {
+            None => Err(Unfit::Missing(vec![self.name.clone()])),
+            Some(Value::String(text)) if !text.trim().is_empty() => Ok(text),
+            Some(Value::Number(number)) => Ok(number.to_string()),
+            Some(Value::String(_) | Value::Null) => {
+                Err(Unfit::Bad(Reason::WrongType, format!("`{}` names no document: it is empty", self.name)))
+            }
+            Some(other) => Err(self.wrong_type(&Field::Value(other))),
+        }
+    }
+}
+
+fn template_value(value: Value) -> TemplateValue {
+    match value {
+        Value::Null => TemplateValue::from(()),
+        Value::Bool(value) => value.into(),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => number.into(),
+            (None, Some(number)) => number.into(),
+            (None, None) => number.as_f64().unwrap_or(f64::NAN).into(),
+        },
+        Value::String(text) => text.into(),
+        Value::Array(items) => items.into_iter().map(template_value).collect::<Vec<_>>().into(),
+        Value::Object(map) => {
+            TemplateValue::from_pairs(map.into_iter().map(|(key, value)| (key, template_value(value))))
+        }
+    }
+}
+
+/// Returns what kind of value this is, with an article.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(source: &Source, expected: &str) {
+        let found = validate(source).map_or_else(|(key, message)| format!("{key}: {message}"), |()| "valid".to_owned());
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+
+    #[test]
+    fn the_content_of_a_source_is_said_in_one_way() {
+        let some = |text: &str| Some(text.to_owned());
+        let path = Source { path: some("."), ..Source::default() };
+        let template = Source { template: some("{{ q }}"), ..path.clone() };
+        check(&template, "valid");
+        check(
+            &Source { text_column: some("q"), ..template.clone() },
+            "template: a source has a `text_column` or a `template`",
+        );
+        check(&Source { template: some("{{ q"), ..path.clone() }, "template: syntax error");
+        check(&Source { template: some("q"), ..path.clone() }, "template: it names no column");
+        let chat = |chat| Source { chat: Some(chat), ..path.clone() };
+        check(&chat(Chat::Alpaca), "valid");
+        let turns = some("turns");
+        check(&Source { messages_column: turns.clone(), ..chat(Chat::Sharegpt) }, "valid");
+        check(
+            &Source { messages_column: turns.clone(), ..chat(Chat::Alpaca) },
+            "messages_column: Alpaca's conversations",
+        );
+        check(&Source { messages_column: turns, ..path.clone() }, "messages_column: needs `chat`");
+        check(&Source { template: some("{{ q }}"), ..chat(Chat::Messages) }, "template: a source of conversations");
+    }
+}

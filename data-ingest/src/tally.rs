@@ -1,0 +1,280 @@
+//! What sources gave, and what they did not.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::document::{Content, Document};
+use crate::refusal::{BadRecord, Refusal, Skip};
+
+/// How many bad records of a source are quoted in `sources.json`.
+const QUOTED: usize = 20;
+/// How many are quoted in the error of a source that has too many.
+const QUOTED_IN_ERROR: usize = 3;
+/// How many bad records a share always allows: one in a small file says nothing about the rest.
+const ALWAYS_ALLOWED: u64 = 10;
+/// How many licences of a source are told apart; what is under further ones is under "other".
+const TOLD_APART: usize = 256;
+/// After how many records a share is looked at for the first time; before, bad ones may merely come first.
+const LOOKED_AT: u64 = 1000;
+
+/// How many bad records a source may have.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum BadRecordLimit {
+    /// So many.
+    Count(u64),
+    /// So many of all its records, from 0 to 1; and at least 10.
+    Share(f64),
+}
+
+impl BadRecordLimit {
+    fn allows(self, bad: u64, records: u64) -> bool {
+        match self {
+            Self::Count(limit) => bad <= limit,
+            Self::Share(share) => bad <= ALWAYS_ALLOWED || bad as f64 <= share * records as f64,
+        }
+    }
+}
+
+impl fmt::Display for BadRecordLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(limit) => write!(f, "{limit}"),
+            Self::Share(share) => write!(f, "{share:?}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BadRecordLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = BadRecordLimit;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of records (100) or a share of them (0.01)")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, count: u64) -> Result<Self::Value, E> {
+                Ok(BadRecordLimit::Count(count))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, count: i64) -> Result<Self::Value, E> {
+                let wrong = |_| E::invalid_value(serde::de::Unexpected::Signed(count), &self);
+                u64::try_from(count).map(BadRecordLimit::Count).map_err(wrong)
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, share: f64) -> Result<Self::Value, E> {
+                if (0.0..=1.0).contains(&share) {
+                    return Ok(BadRecordLimit::Share(share));
+                }
+                Err(E::invalid_value(serde::de::Unexpected::Float(share), &self))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Documents and their bytes together.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Share {
+    /// How many documents.
+    pub documents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a source gave.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Tally {
+    /// Documents.
+    pub documents: u64,
+    /// Their bytes together.
+    pub bytes: u64,
+    /// Those that are not UTF-8.
+    pub not_utf8: u64,
+    /// Documents and their bytes, by licence.
+    pub licences: BTreeMap<String, Share>,
+    /// What was passed over, by reason.
+    pub skipped: BTreeMap<&'static str, u64>,
+    /// Members of archives that were not asked for.
+    pub not_selected: u64,
+    /// Bad records, by reason.
+    pub bad: BTreeMap<&'static str, u64>,
+    /// The first bad records.
+    pub examples: Vec<BadRecord>,
+}
+
+impl Tally {
+    /// Counts a document, which is under `licence` unless it says otherwise.
+    pub fn document(&mut self, document: &Document, licence: &str) {
+        self.documents += 1;
+        let licence = document.licence.as_deref().unwrap_or(licence);
+        // A column that was taken for licences and holds something else must not fill the memory.
+        let licence =
+            if self.licences.len() < TOLD_APART || self.licences.contains_key(licence) { licence } else { "other" };
+        let share = self.licences.entry(licence.to_owned()).or_default();
+        share.documents += 1;
+        share.bytes += document.bytes;
+        self.bytes += document.bytes;
+        self.not_utf8 += u64::from(matches!(document.content, Content::Raw(_)));
+    }
+
+    /// Counts something that gave no document; fails once there are more bad records than allowed.
+    pub fn refused(&mut self, refusal: Refusal, name: &str, limit: BadRecordLimit) -> Result<(), Error> {
+        match refusal {
+            Refusal::NotSelected => self.not_selected += 1,
+            Refusal::Skipped(skip) => self.skip(skip, 1),
+            Refusal::Bad(bad) => {
+                *self.bad.entry(bad.reason.name()).or_default() += 1;
+                if self.examples.len() < QUOTED {
+                    self.examples.push(bad);
+                }
+                let is_telling = matches!(limit, BadRecordLimit::Count(_)) || self.records() >= LOOKED_AT;
+                if is_telling && !limit.allows(self.bad_records(), self.records()) {
+                    return Err(self.too_many(name, limit));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails where the source as a whole has more bad records than allowed, or nothing else.
+    pub fn check(&self, name: &str, limit: BadRecordLimit) -> Result<(), Error> {
+        let (bad, records) = (self.bad_records(), self.records());
+        let is_all_bad = bad > 0 && bad == records;
+        if limit.allows(bad, records) && !is_all_bad { Ok(()) } else { Err(self.too_many(name, limit)) }
+    }
+
+    fn too_many(&self, name: &str, limit: BadRecordLimit) -> Error {
+        let quoted: Vec<String> = self.examples.iter().take(QUOTED_IN_ERROR).map(ToString::to_string).collect();
+        let (bad, records) = (self.bad_records(), self.records());
+        Error::BadRecords { name: name.to_owned(), bad, records, limit, examples: quoted.join("; ") }
+    }
+
+    /// Counts what was passed over.
+    pub fn skip(&mut self, reason: Skip, count: u64) {
+        if count > 0 {
+            *self.skipped.entry(reason.name()).or_default() += count;
+        }
+    }
+
+    /// Returns the number of bad records.
+    pub fn bad_records(&self) -> u64 {
+        self.bad.values().sum()
+    }
+
+    fn records(&self) -> u64 {
+        self.documents + self.skipped.values().sum::<u64>() + self.bad_records()
+    }
+
+    /// Returns the sum of two tallies, without examples.
+    pub fn plus(mut self, other: &Self) -> Self {
+        self.documents += other.documents;
+        self.bytes += other.bytes;
+        self.not_utf8 += other.not_utf8;
+        self.not_selected += other.not_selected;
+        for (own, others) in [(&mut self.skipped, &other.skipped), (&mut self.bad, &other.bad)] {
+            for (reason, count) in others {
+                *own.entry(reason).or_default() += count;
+            }
+        }
+        self
+    }
+
+    /// Says what was passed over.
+    pub fn in_words(&self) -> String {
+        if self.skipped.is_empty() {
+            return "none was skipped".to_owned();
+        }
+        format!("skipped: {}", counts(&self.skipped))
+    }
+
+    /// Says how many bad records there are, of which kinds, and quotes the first; none where there are none.
+    pub fn bad_in_words(&self) -> Option<String> {
+        let first = self.examples.first()?;
+        Some(format!("{} bad records left out ({}); the first: {first}", self.bad_records(), counts(&self.bad)))
+    }
+
+    /// Returns the bad records as `sources.json` tells them.
+    pub fn bad_as_json(&self) -> Value {
+        let example = |bad: &BadRecord| {
+            let (at, reason) = (bad.at.to_string(), bad.reason.name());
+            json!({ "file": bad.file, "at": at.trim_start(), "reason": reason, "message": bad.message })
+        };
+        let examples: Vec<Value> = self.examples.iter().map(example).collect();
+        json!({ "count": self.bad_records(), "reasons": self.bad, "examples": examples })
+    }
+}
+
+fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
+    let words: Vec<String> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refusal::{At, Reason};
+
+    fn check(limit: BadRecordLimit, (good, bad, good_after): (u64, u64, u64), expected: Result<(), u64>) {
+        let mut tally = Tally { documents: good, ..Tally::default() };
+        let record = || {
+            let (file, at, message) = ("a.jsonl".to_owned(), At::Line(1), "wrong".to_owned());
+            Refusal::Bad(BadRecord { file, at, reason: Reason::Malformed, message })
+        };
+        let mut run = || {
+            for _ in 0..bad {
+                tally.refused(record(), "s", limit)?;
+            }
+            tally.documents += good_after;
+            tally.check("s", limit)
+        };
+        let found = run().map_err(|error| match error {
+            Error::BadRecords { bad, .. } => bad,
+            other => panic!("{other}"),
+        });
+        assert_eq!(found, expected, "{limit:?} of {good} + {bad} + {good_after}");
+        assert!(tally.examples.len() <= QUOTED);
+    }
+
+    #[test]
+    fn too_many_bad_records_stop_the_run() {
+        let (none, two, percent) = (BadRecordLimit::Count(0), BadRecordLimit::Count(2), BadRecordLimit::Share(0.01));
+        check(none, (5, 0, 0), Ok(()));
+        check(none, (5, 3, 5), Err(1));
+        check(two, (5, 2, 5), Ok(()));
+        check(two, (5, 9, 5), Err(3));
+        check(two, (0, 2, 0), Err(2));
+        check(percent, (1, 10, 0), Ok(()));
+        check(percent, (1, 11, 0), Err(11));
+        check(percent, (0, 1, 0), Err(1));
+        check(percent, (0, 11, 2000), Ok(()));
+        check(percent, (0, 500, 100_000), Ok(()));
+        check(percent, (0, 5000, 1_000_000), Err(1000));
+        check(percent, (10_000, 300, 0), Err(102));
+        check(BadRecordLimit::Share(1.0), (0, 5000, 1), Ok(()));
+        check(BadRecordLimit::Share(1.0), (0, 5000, 0), Err(5000));
+    }
+
+    #[test]
+    fn a_limit_is_a_count_or_a_share() {
+        let parse = |text: &str| {
+            let table: Result<BTreeMap<String, BadRecordLimit>, _> = toml::from_str(&format!("x = {text}"));
+            table.map(|table| table["x"].to_string()).map_err(|e| e.message().to_owned())
+        };
+        let wrong =
+            |what: &str| Err(format!("invalid {what}, expected a number of records (100) or a share of them (0.01)"));
+        assert_eq!(parse("0"), Ok("0".to_owned()));
+        assert_eq!(parse("100"), Ok("100".to_owned()));
+        assert_eq!(parse("0.05"), Ok("0.05".to_owned()));
+        assert_eq!(parse("1.0"), Ok("1.0".to_owned()));
+        assert_eq!(parse("-1"), wrong("value: integer `-1`"));
+        assert_eq!(parse("1.5"), wrong("value: floating point `1.5`"));
+        assert_eq!(parse("\"many\""), wrong("type: string \"many\""));
+    }
+}

@@ -1,0 +1,32 @@
+//! Packed bytes become bytes again, in order.
+
+use std::cell::Cell;
+use std::io::{self, BufReader, Read};
+use std::rc::Rc;
+
+use bzip2::read::MultiBzDecoder;
+use flate2::read::MultiGzDecoder;
+use lzma_rust2::XzReader;
+
+use crate::format::Packing;
+use crate::watch::{Guarded, Watch};
+
+/// What an xz stream may ask for as its dictionary. `xz -9` needs 64 MiB to unpack, and says so in its manual.
+const XZ_MEMORY_KIB: u32 = 256 << 10;
+
+/// Returns what `packed` unpacks to; `packed_bytes` counts what has been read of it.
+pub(crate) fn unpack<'r>(
+    packed: impl Read + 'r,
+    packing: Packing,
+    packed_bytes: Rc<Cell<u64>>,
+    watch: &'r Watch<'_>,
+) -> io::Result<Box<dyn Read + 'r>> {
+    let decoder: Box<dyn Read + 'r> = match packing {
+        Packing::Plain => return Ok(Box::new(packed)),
+        Packing::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, packed))),
+        Packing::Zstd => Box::new(zstd::Decoder::new(packed)?),
+        Packing::Xz => Box::new(XzReader::new_mem_limit(BufReader::new(packed), true, XZ_MEMORY_KIB)),
+        Packing::Bzip2 => Box::new(MultiBzDecoder::new(BufReader::new(packed))),
+    };
+    Ok(Box::new(Guarded::new(decoder, watch, packed_bytes)))
+}

@@ -1,0 +1,236 @@
+//! A file while it is read: hashed, counted, and kept within limits.
+//!
+//! What unpacks a file turns every fault into an error of its own, from which a full disk or an interruption can no longer
+//! be told from a damaged file. So the faults are kept here, below and above what unpacks, and asked for afterwards.
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::rc::Rc;
+
+use artifact::digest::Hasher;
+use artifact::{Context, Digest};
+
+use crate::Error;
+use crate::refusal::Reason;
+
+/// Bytes that anything may unpack to, whatever its size. A guess: what a laptop reads in a moment.
+const HARMLESS_BYTES: u64 = 64 << 20;
+/// How many times its size anything may unpack to beyond that. Deflate reaches 1032 (zlib's technical notes); what people
+/// write stays below 100.
+const MAX_RATIO: u64 = 1000;
+
+/// What is known of a file that is being read.
+pub(crate) struct Watch<'a> {
+    /// The file.
+    pub path: &'a Path,
+    context: &'a Context,
+    /// What the stage has read before, for the progress.
+    done_bytes: u64,
+    max_unpacked_bytes: u64,
+    hasher: RefCell<Hasher>,
+    read_bytes: Rc<Cell<u64>>,
+    unpacked_bytes: Cell<u64>,
+    fatal: RefCell<Option<Error>>,
+    bomb: Cell<bool>,
+}
+
+impl<'a> Watch<'a> {
+    /// Returns what is known of a file of which nothing has been read.
+    pub fn new(path: &'a Path, max_unpacked_bytes: u64, done_bytes: u64, context: &'a Context) -> Self {
+        Self {
+            path,
+            context,
+            done_bytes,
+            max_unpacked_bytes,
+            hasher: RefCell::default(),
+            read_bytes: Rc::default(),
+            unpacked_bytes: Cell::new(0),
+            fatal: RefCell::default(),
+            bomb: Cell::new(false),
+        }
+    }
+
+    /// Opens the file, for reading it from its beginning to its end.
+    pub fn open(&self) -> Result<Watched<'_, 'a>, Error> {
+        let file = File::open(self.path).map_err(|e| artifact::Error::io("read", self.path, e))?;
+        Ok(Watched { file, watch: self, is_hashed: true })
+    }
+
+    /// Opens the file for reading it here and there, after hashing it.
+    pub fn open_seekable(&self) -> Result<Watched<'_, 'a>, Error> {
+        let mut whole = self.open()?;
+        io::copy(&mut whole, &mut io::sink())
+            .map_err(|e| self.fault(&e).err().unwrap_or_else(|| self.unreadable(e)))?;
+        let mut seekable = Watched { is_hashed: false, ..whole };
+        seekable.seek(SeekFrom::Start(0)).map_err(|e| self.unreadable(e))?;
+        Ok(seekable)
+    }
+
+    /// Reads what is left of the file and returns the digest of the whole.
+    pub fn finish(&self, mut rest: Watched<'_, 'a>) -> Result<Digest, Error> {
+        io::copy(&mut rest, &mut io::sink()).map_err(|e| self.fault(&e).err().unwrap_or_else(|| self.unreadable(e)))?;
+        Ok(self.digest())
+    }
+
+    /// Returns the digest of what has been read, which is all where [`Watch::open_seekable`] was called.
+    pub fn digest(&self) -> Digest {
+        self.hasher.take().finish()
+    }
+
+    /// Returns a counter of the bytes read.
+    pub fn read_bytes(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.read_bytes)
+    }
+
+    /// Says what an error that came out of unpacking the file means: the fault of the record, or, as an error, one that
+    /// ends the run.
+    pub fn fault(&self, error: &io::Error) -> Result<(Reason, String), Error> {
+        if let Some(fatal) = self.fatal.take() {
+            return Err(fatal);
+        }
+        if self.bomb.replace(false) {
+            return Ok((Reason::Bomb, format!("it unpacks to more than {MAX_RATIO} times its size")));
+        }
+        Ok((Reason::Corrupt, error.to_string()))
+    }
+
+    fn stop(&self, error: impl Into<Error>) -> io::Error {
+        *self.fatal.borrow_mut() = Some(error.into());
+        io::Error::other("stopped")
+    }
+
+    fn unreadable(&self, error: io::Error) -> Error {
+        artifact::Error::io("read", self.path, error).into()
+    }
+}
+
+/// A file that tells its watch what it gives away.
+pub(crate) struct Watched<'w, 'a> {
+    file: File,
+    watch: &'w Watch<'a>,
+    is_hashed: bool,
+}
+
+impl Watched<'_, '_> {
+    /// Returns the file itself, for those who read it in ways of their own.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+}
+
+impl Read for Watched<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let watch = self.watch;
+        if watch.context.cancel.is_requested() {
+            return Err(watch.stop(Error::Interrupted));
+        }
+        let read = match self.file.read(buffer) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
+            read => read.map_err(|e| watch.stop(artifact::Error::io("read", watch.path, e)))?,
+        };
+        if self.is_hashed {
+            watch.hasher.borrow_mut().update(&buffer[..read]);
+            watch.read_bytes.set(watch.read_bytes.get() + read as u64);
+            watch.context.progress.position(watch.done_bytes + watch.read_bytes.get());
+        }
+        Ok(read)
+    }
+}
+
+impl Seek for Watched<'_, '_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        // The one who seeks has hashed the file before, or the digest would be of something else.
+        assert!(!self.is_hashed, "a file that is hashed is read in order");
+        self.file.seek(to)
+    }
+}
+
+/// Counts what passes through.
+pub(crate) struct Counted<R> {
+    inner: R,
+    bytes: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Counted<R> {
+    /// Returns a reader that counts, and its counter.
+    pub fn new(inner: R) -> (Self, Rc<Cell<u64>>) {
+        let bytes = Rc::<Cell<u64>>::default();
+        (Self { inner, bytes: Rc::clone(&bytes) }, bytes)
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.bytes.set(self.bytes.get() + read as u64);
+        Ok(read)
+    }
+}
+
+/// A reader that fails once it has given what is left to it; what is left can be set anew at any time.
+pub(crate) struct Limited<R> {
+    inner: R,
+    left_bytes: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Limited<R> {
+    /// Returns a reader that gives nothing yet, and what is left to it.
+    pub fn new(inner: R) -> (Self, Rc<Cell<u64>>) {
+        let left_bytes = Rc::<Cell<u64>>::default();
+        (Self { inner, left_bytes: Rc::clone(&left_bytes) }, left_bytes)
+    }
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left_bytes.get();
+        if left == 0 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = self.inner.read(&mut buffer[..length])?;
+        self.left_bytes.set(left - read as u64);
+        Ok(read)
+    }
+}
+
+/// What comes out of a decompressor, refused where it is a bomb.
+pub(crate) struct Guarded<'w, 'a, R> {
+    inner: R,
+    watch: &'w Watch<'a>,
+    packed_bytes: Rc<Cell<u64>>,
+    unpacked_bytes: u64,
+}
+
+impl<'w, 'a, R: Read> Guarded<'w, 'a, R> {
+    /// Returns a reader that fails once `inner` has given too many times what `packed_bytes` counts.
+    pub fn new(inner: R, watch: &'w Watch<'a>, packed_bytes: Rc<Cell<u64>>) -> Self {
+        Self { inner, watch, packed_bytes, unpacked_bytes: 0 }
+    }
+}
+
+impl<R: Read> Read for Guarded<'_, '_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let watch = self.watch;
+        if watch.context.cancel.is_requested() {
+            return Err(watch.stop(Error::Interrupted));
+        }
+        let read = self.inner.read(buffer)? as u64;
+        self.unpacked_bytes += read;
+        let all = watch.unpacked_bytes.get() + read;
+        watch.unpacked_bytes.set(all);
+        if all > watch.max_unpacked_bytes {
+            let (path, limit) = (watch.path.to_owned(), watch.max_unpacked_bytes);
+            return Err(watch.stop(Error::Unpacked { path, limit }));
+        }
+        // The members of an archive may overlap, so that each is harmless and all together are not.
+        let is_bomb = |unpacked: u64, packed: u64| unpacked > HARMLESS_BYTES && unpacked / MAX_RATIO > packed;
+        if is_bomb(self.unpacked_bytes, self.packed_bytes.get()) || is_bomb(all, watch.read_bytes.get()) {
+            watch.bomb.set(true);
+            return Err(io::Error::other("a decompression bomb"));
+        }
+        Ok(read as usize)
+    }
+}

@@ -25,6 +25,7 @@ mod collect;
 mod columns;
 mod config;
 mod crates;
+pub mod dataset;
 mod delimited;
 mod document;
 mod download;

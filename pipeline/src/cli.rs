@@ -92,6 +92,9 @@ pub struct ConfigArgs {
     /// Never use the network: downloads must be in the cache already
     #[arg(long)]
     pub offline: bool,
+    /// Fail where a source on another machine is not what dataset.lock says, or is not in it
+    #[arg(long)]
+    pub locked: bool,
 }
 
 /// Arguments of `run`.
@@ -219,6 +222,25 @@ pub struct ServeArgs {
 /// The commands about data.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
+    /// List the datasets
+    Ls,
+    /// Write datasets/<name>/dataset.toml for an address or a folder, after looking at it
+    #[command(after_help = "\
+Examples:
+  pipeline data add ~/notes
+  pipeline data add datasets/roneneldan/TinyStories --name stories
+  pipeline data add https://example.org/reviews.csv.gz --licence CC-BY-4.0
+  pipeline data add git+https://example.org/code.git@v1.2")]
+    Add(AddArgs),
+    /// Fetch what is on other machines and record its digests in dataset.lock
+    #[command(after_help = "\
+Examples:
+  pipeline data lock stories
+  pipeline data lock stories --update         fetch all of it anew, and say what changed")]
+    Lock(LockArgs),
+    /// Write the dataset card: sources, licences, documents, bytes and tokens, as Markdown
+    #[command(after_help = "Example:\n  pipeline data card stories")]
+    Card(CardArgs),
     /// Page through the documents of a dataset
     #[command(after_help = "Example:\n  pipeline data peek rust-crates --page 3")]
     Peek(PeekArgs),
@@ -237,6 +259,45 @@ Examples:
   pipeline data dropped
   pipeline data dropped --by gopher_repetition --page 2")]
     Dropped(DroppedArgs),
+}
+
+/// Arguments of `data add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// A file, folder or glob; an address of HTTP, an object store, git or the Hugging Face Hub
+    pub address: String,
+    /// The dataset's name [default: the last part of the address]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The licence of its text, as an SPDX expression
+    #[arg(long, value_name = "LICENCE")]
+    pub licence: Option<String>,
+    /// Never use the network
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Arguments of `data lock`.
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    /// A folder with a dataset.toml, or its name in datasets/
+    pub name: String,
+    /// Fetch again what is locked, and record what it is now: these sources, or all
+    #[arg(long, value_name = "SOURCE", num_args = 0..)]
+    pub update: Option<Vec<String>>,
+}
+
+/// Arguments of `data card`.
+#[derive(Debug, Args)]
+pub struct CardArgs {
+    /// A folder with a dataset.toml, or its name in datasets/
+    pub name: String,
+    /// The file to write [default: CARD.md in the dataset's folder]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Never use the network
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// Which corpus.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use crate::cli::StoreArgs;
+use crate::cli::{ConfigArgs, StoreArgs};
 use crate::config::{self, Config, Loaded};
 use crate::console::Console;
 use crate::runs::{self, Run};
@@ -29,6 +29,13 @@ macro_rules! print_out {
     };
 }
 pub(crate) use print_out;
+
+/// Reads the configuration that `arguments` name, with what they say beside it.
+fn load(arguments: &ConfigArgs) -> Result<Loaded, config::ConfigError> {
+    let mut loaded = config::load(&arguments.config, &arguments.overrides)?;
+    loaded.config.collect.locked = arguments.locked;
+    Ok(loaded)
+}
 
 /// Returns the folder of artifacts and runs that a command without a configuration looks into.
 fn store(arguments: &StoreArgs) -> anyhow::Result<PathBuf> {

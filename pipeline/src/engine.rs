@@ -43,6 +43,20 @@ pub fn context(loaded: &Loaded, device_class: &str, offline: bool, console: &Con
     }
 }
 
+/// Fetches what is on other machines and in no lock yet, then lists and hashes the raw data.
+///
+/// # Errors
+/// As [`raw_data`], and when something cannot be fetched or differs from the lock.
+pub fn locked_raw_data(loaded: &Loaded, context: &Context, console: &Console) -> anyhow::Result<RawData> {
+    let changes = stage::lock(&loaded.config, context);
+    console.clear();
+    let added = changes.map_err(failure)?.len();
+    if added > 0 {
+        console.line(&format!("{added} files are new in dataset.lock"));
+    }
+    raw_data(loaded, context, console)
+}
+
 /// Lists and hashes the raw data.
 ///
 /// # Errors
@@ -50,10 +64,14 @@ pub fn context(loaded: &Loaded, device_class: &str, offline: bool, console: &Con
 pub fn raw_data(loaded: &Loaded, context: &Context, console: &Console) -> anyhow::Result<RawData> {
     let raw_data = stage::raw_data(&loaded.config, context);
     console.clear();
-    raw_data.map_err(|error| match error {
+    raw_data.map_err(failure)
+}
+
+fn failure(error: StageError) -> anyhow::Error {
+    match error {
         StageError::Interrupted(text) => Interrupted(text).into(),
         StageError::Failed(error) => anyhow::Error::from_boxed(error),
-    })
+    }
 }
 
 /// Returns the selected stages' artifacts when every one is there already.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use artifact::{Context, Digest, Outcome, Recipe, Sealed, Unsealed};
 use clap::ValueEnum;
-use data_ingest::Inventory;
+use data_ingest::{Inventory, LockChange};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -85,6 +85,14 @@ pub fn raw_data(config: &Config, context: &Context) -> Result<RawData, StageErro
         (Stage::Generate, prompts),
     ]);
     Ok(RawData { inventory, digests })
+}
+
+/// Fetches what is on other machines and in no lock yet, and returns what was added to the lock.
+///
+/// # Errors
+/// When something cannot be fetched, differs from the lock, or somebody asked to stop.
+pub fn lock(config: &Config, context: &Context) -> Result<Vec<LockChange>, StageError> {
+    told_apart!(data_ingest, data_ingest::lock(&config.collect, context))
 }
 
 /// The sealed artifacts of a run so far.

@@ -1,7 +1,11 @@
 //! `data`: looking at datasets, and at what became of documents.
 
+mod add;
+mod card;
 mod corpus;
 mod dropped;
+mod lock;
+mod ls;
 mod peek;
 mod stats;
 mod what_if;
@@ -11,6 +15,10 @@ use crate::cli::DataCommand;
 /// Runs the command.
 pub fn run(command: &DataCommand) -> anyhow::Result<()> {
     match command {
+        DataCommand::Ls => ls::run(),
+        DataCommand::Add(arguments) => add::run(arguments),
+        DataCommand::Lock(arguments) => lock::run(arguments),
+        DataCommand::Card(arguments) => card::run(arguments),
         DataCommand::Peek(arguments) => peek::run(arguments),
         DataCommand::Stats(arguments) => stats::run(arguments),
         DataCommand::WhatIf(arguments) => what_if::run(arguments),

@@ -3,7 +3,6 @@
 use artifact::Cancel;
 
 use crate::cli::PlanArgs;
-use crate::config;
 use crate::console::Console;
 use crate::plan::{Decision, Planner, earlier_recipes};
 use crate::stage::{Made, Stage};
@@ -13,7 +12,7 @@ use super::print_out;
 
 /// Runs the command.
 pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
-    let loaded = config::load(&arguments.config.config, &arguments.config.overrides)?;
+    let loaded = super::load(&arguments.config)?;
     let console = Console::new();
     super::log_to(&console, "");
     let root = loaded.store();

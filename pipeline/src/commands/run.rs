@@ -19,7 +19,7 @@ use super::print_out;
 
 /// Runs the command.
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
-    let loaded = config::load(&arguments.config.config, &arguments.config.overrides)?;
+    let loaded = super::load(&arguments.config)?;
     let console = Console::new();
     super::log_to(&console, "");
     let notice = console.clone();
@@ -41,7 +41,7 @@ fn bring_up_to_date(arguments: &RunArgs, loaded: &Loaded, console: &Console, can
     let _lock = store.lock()?;
     let device_class = model::device::class(&loaded.config.device)?;
     let context = engine::context(loaded, device_class, arguments.config.offline, console, cancel);
-    let raw_data = engine::raw_data(loaded, &context, console)?;
+    let raw_data = engine::locked_raw_data(loaded, &context, console)?;
     let runs = runs::list(&root)?;
     let planner = Planner {
         config: &loaded.config,

@@ -65,7 +65,7 @@ impl Shard {
 /// Runs the command.
 pub fn run(arguments: &RunArgs, shard: &str) -> anyhow::Result<()> {
     let shard = Shard::parse(shard, |name| std::env::var(name).ok())?;
-    let loaded = config::load(&arguments.config.config, &arguments.config.overrides)?;
+    let loaded = super::load(&arguments.config)?;
     let console = Console::new();
     super::log_to(&console, "");
     let notice = console.clone();
@@ -73,7 +73,7 @@ pub fn run(arguments: &RunArgs, shard: &str) -> anyhow::Result<()> {
     let store = engine::artifacts(&loaded.store());
     let device_class = model::device::class(&loaded.config.device)?;
     let context = engine::context(&loaded, device_class, arguments.config.offline, &console, &cancel);
-    let raw_data = engine::raw_data(&loaded, &context, &console)?;
+    let raw_data = engine::locked_raw_data(&loaded, &context, &console)?;
     let recipe = |stage: Stage, made: &Made| {
         let recipe = stage.recipe(&loaded.config, &raw_data, made, device_class);
         recipe.map_err(|_| anyhow::anyhow!("stage {stage} waits for others"))

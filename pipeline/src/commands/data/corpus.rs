@@ -77,7 +77,7 @@ fn of_dataset(dataset: &Path, offline: bool, console: &Console, cancel: &Cancel)
     let store = engine::artifacts(&loaded.store());
     let _lock = store.lock()?;
     let context = engine::context(&loaded, "cpu", offline, console, cancel);
-    let raw_data = engine::raw_data(&loaded, &context, console)?;
+    let raw_data = engine::locked_raw_data(&loaded, &context, console)?;
     let planner = Planner {
         config: &loaded.config,
         store: &store,

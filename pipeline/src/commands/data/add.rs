@@ -1,0 +1,150 @@
+//! `data add`: writes a `dataset.toml` for an address, after looking at it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use artifact::{Sealed, file};
+use data_ingest::{Chat, Source, dataset};
+
+use super::corpus::{DATASETS, corpus};
+use crate::cli::{AddArgs, CorpusArgs, StoreArgs};
+use crate::commands::print_out;
+
+/// Columns that hold the text where none is called `text`, likeliest first: names met in published datasets.
+const TEXT_COLUMNS: [&str; 12] = [
+    "content",
+    "body",
+    "document",
+    "article",
+    "story",
+    "code",
+    "markdown",
+    "review",
+    "sentence",
+    "passage",
+    "completion",
+    "output",
+];
+
+/// Runs the command.
+pub fn run(arguments: &AddArgs) -> anyhow::Result<()> {
+    let name = match &arguments.name {
+        Some(name) => name.clone(),
+        None => name_of(&arguments.address),
+    };
+    let named = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(named) {
+        bail!("\"{name}\" cannot name a dataset: use letters, digits, `.`, `_` and `-` (--name NAME)");
+    }
+    let folder = Path::new(DATASETS).join(&name);
+    let path = folder.join("dataset.toml");
+    if path.exists() {
+        bail!("{} is there already; edit it, or choose another name (--name NAME)", path.display());
+    }
+    let mut source = dataset::source_of(&arguments.address, &folder)?;
+    source.licence.clone_from(&arguments.licence);
+    let corpus = match look(&name, &path, source, arguments.offline) {
+        Ok(corpus) => corpus,
+        Err(error) => {
+            remove(&path, &folder);
+            return Err(error.context(format!("{} cannot be collected", arguments.address)));
+        }
+    };
+    print_out!("wrote {}: {}", path.display(), corpus.manifest().headline)?;
+    print_out!("\n{}", fs::read_to_string(&path)?.trim_end())?;
+    if arguments.licence.is_none() {
+        print_out!("\nSay under which licence its text is, where you know it: licence = \"MIT\"")?;
+    }
+    print_out!("\nlook at it     pipeline data peek {name}")?;
+    print_out!("what it is     pipeline data stats {name}")?;
+    print_out!("train on it    dataset = \"{}\" in [collect] of pipeline.toml", folder.display())?;
+    Ok(())
+}
+
+/// Writes the dataset and collects it; where a table has no column `text`, its other columns are tried.
+fn look(name: &str, path: &PathBuf, source: Source, offline: bool) -> anyhow::Result<Sealed> {
+    let error = match attempt(name, path, &source, offline) {
+        Ok(corpus) => return Ok(corpus),
+        Err(error) => error,
+    };
+    let Some(other) = with_columns(&source, &format!("{error:#}")) else { return Err(error) };
+    attempt(name, path, &other, offline)
+}
+
+fn attempt(name: &str, path: &PathBuf, source: &Source, offline: bool) -> anyhow::Result<Sealed> {
+    file::create_folder(path.parent().unwrap_or(Path::new(".")))?;
+    file::write_atomically(path, dataset::text(name, std::slice::from_ref(source))?.as_bytes())?;
+    let arguments = CorpusArgs { name: name.to_owned(), offline, store: StoreArgs { store: None } };
+    Ok(corpus(&arguments)?.0)
+}
+
+/// Returns the source with what its columns, which the complaint about a missing one lists, are likely to be.
+fn with_columns(source: &Source, complaint: &str) -> Option<Source> {
+    let columns: Vec<&str> = complaint.split('`').skip(1).step_by(2).collect();
+    let has = |name: &str| columns.contains(&name);
+    let source = source.clone();
+    if has("messages") {
+        return Some(Source { chat: Some(Chat::Messages), ..source });
+    }
+    if has("conversations") {
+        return Some(Source { chat: Some(Chat::Sharegpt), ..source });
+    }
+    if has("instruction") && has("output") {
+        return Some(Source { chat: Some(Chat::Alpaca), ..source });
+    }
+    if has("question") && has("answer") {
+        let template = "{{ question }}\n\n{{ answer }}".to_owned();
+        return Some(Source { template: Some(template), ..source });
+    }
+    let text = TEXT_COLUMNS.into_iter().find(|name| has(name))?;
+    Some(Source { text_column: Some(text.to_owned()), ..source })
+}
+
+/// Returns the last part of an address without its extensions.
+fn name_of(address: &str) -> String {
+    let address = address.split(['?', '#']).next().unwrap_or_default().trim_end_matches(['/', '*', '.']);
+    let last = address.rsplit(['/', '\\', ':']).find(|part| !part.is_empty()).unwrap_or_default();
+    let last = last.split('@').next().unwrap_or_default();
+    let stem = last.split('.').find(|part| !part.is_empty()).unwrap_or(last);
+    stem.chars().map(|c| if c.is_alphanumeric() || "_-".contains(c) { c } else { '-' }).collect()
+}
+
+/// Leaves nothing behind of an address that cannot be collected.
+fn remove(path: &Path, folder: &Path) {
+    // What cannot be removed is told by the next `data add`, which finds it.
+    let _ = fs::remove_file(path);
+    let _ = fs::remove_file(path.with_extension("lock"));
+    let _ = fs::remove_dir(folder);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datasets_are_named_after_their_address() {
+        let check = |address: &str, expected: &str| assert_eq!(name_of(address), expected, "{address}");
+        check("datasets/roneneldan/TinyStories", "TinyStories");
+        check("https://example.org/a/reviews.csv.gz?x=1", "reviews");
+        check("git+https://example.org/code.git@v1", "code");
+        check("s3://bucket/some/prefix/*", "prefix");
+        check("/data/my notes/", "my-notes");
+        check("~/notes", "notes");
+    }
+
+    #[test]
+    fn columns_are_guessed_from_what_there_is() {
+        let check = |complaint: &str, expected: &str| {
+            let found = with_columns(&Source::default(), complaint).map_or_else(String::new, |source| {
+                format!("{:?} {:?} {:?}", source.text_column, source.chat, source.template.is_some())
+            });
+            assert_eq!(found, expected, "{complaint}");
+        };
+        check("no column `text`; it has `id`, `body`", "Some(\"body\") None false");
+        check("no column `text`; it has `messages`", "None Some(Messages) false");
+        check("no column `text`; it has `instruction`, `input`, `output`", "None Some(Alpaca) false");
+        check("no column `text`; it has `question`, `answer`", "None None true");
+        check("no column `text`; it has `a`", "");
+    }
+}

@@ -1,0 +1,38 @@
+//! `data lock`: fetches what is on other machines, and records what it was.
+
+use anyhow::bail;
+use artifact::Digest;
+
+use super::corpus::{configuration, dataset_folder};
+use crate::cli::LockArgs;
+use crate::commands::print_out;
+use crate::console::Console;
+use crate::{engine, interrupt};
+
+/// Runs the command.
+pub fn run(arguments: &LockArgs) -> anyhow::Result<()> {
+    let Some(folder) = dataset_folder(&arguments.name) else {
+        bail!("there is no dataset `{}`; `pipeline data ls` lists them", arguments.name);
+    };
+    let loaded = configuration(&folder)?;
+    let console = Console::new();
+    crate::commands::log_to(&console, "");
+    let notice = console.clone();
+    let cancel = interrupt::listen(move || notice.line("stopping; once more to stop at once"))?;
+    let context = engine::context(&loaded, "cpu", false, &console, &cancel);
+    let config = &loaded.config.collect;
+    let changes = match &arguments.update {
+        Some(sources) => data_ingest::update_lock(config, &context, sources),
+        None => data_ingest::lock(config, &context),
+    };
+    console.clear();
+    let changes = changes?;
+    if changes.is_empty() {
+        print_out!("Nothing changed.")?;
+    }
+    for change in changes {
+        let short = |digest: Option<Digest>| digest.map_or_else(|| "–".to_owned(), |digest| digest.short());
+        print_out!("{}  {}  {} → {}", change.source, change.file, short(change.before), short(change.after))?;
+    }
+    Ok(())
+}

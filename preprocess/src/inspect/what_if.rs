@@ -76,53 +76,66 @@ pub fn what_if(tokens: &Sealed, overrides: &[(String, Value)]) -> Result<WhatIf,
         kept_for_others.extend(of.into_iter().flatten());
     }
     let mut sums = Sums::new(&steps);
-    let mut clusters: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    let mut compared: BTreeMap<String, Row> = BTreeMap::new();
     let mut rows = Rows::open(tokens)?;
-    while let Some((_, frame)) = rows.next()? {
-        let judged = judge(&frame, &steps, &judges).map_err(|e| rows.wrong(e))?;
-        for (row, (name, duplicate_of)) in judged {
-            match duplicate_of {
-                Some(of) => clusters.entry(of).or_default().push(row),
-                None if kept_for_others.contains(&name) => clusters.entry(name).or_default().push(row),
-                None => sums.add(&row, row.fails.first().copied()),
+    while let Some((first, frame)) = rows.next()? {
+        for (name, row) in judge(&frame, first, &steps, &judges).map_err(|e| rows.wrong(e))? {
+            if row.duplicate_of.is_some() || kept_for_others.contains(&name) {
+                compared.insert(name, row);
+            } else {
+                sums.add(&row);
             }
         }
     }
-    for mut members in clusters.into_values() {
-        members.sort_by(|a, b| a.digest.cmp(&b.digest));
-        // The step that compared them; whoever reaches it first in the order of the digests is the one it keeps.
-        let compared = members.iter().filter(|row| row.is_duplicate).filter_map(|row| row.now).min();
-        let mut taken = false;
-        for row in &members {
-            let before = row.fails.iter().copied().find(|step| compared.is_none_or(|compared| *step < compared));
-            let then = match before {
-                Some(step) => Some(step),
-                None if taken => compared,
-                None => {
-                    taken = true;
-                    row.fails.first().copied()
-                }
-            };
-            sums.add(row, then);
-        }
+    for step in 1..=steps.len() {
+        compare(step, &mut compared);
     }
+    compared.values().for_each(|row| sums.add(row));
     Ok(sums.finish(steps))
 }
 
-/// A document, with the steps it would fail, numbered from 1, in their order.
-struct Row {
-    digest: String,
-    tokens: u64,
-    /// The step that dropped it.
-    now: Option<usize>,
-    fails: Vec<usize>,
-    is_duplicate: bool,
+/// Lets the step numbered `step`, if it compares documents, keep one of each set of likes that it found: of those that
+/// reach it, the first in the order of the digests, as a run does.
+fn compare(step: usize, compared: &mut BTreeMap<String, Row>) {
+    let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, row) in compared.iter().filter(|(_, row)| row.now == Some(step)) {
+        if let Some(of) = &row.duplicate_of {
+            sets.entry(of.clone()).or_insert_with(|| vec![of.clone()]).push(name.clone());
+        }
+    }
+    for members in sets.into_values() {
+        let reaches = |name: &String| compared.get(name).is_some_and(|row| row.then.is_none_or(|then| then > step));
+        let mut reached: Vec<String> = members.into_iter().filter(reaches).collect();
+        reached.sort_by_key(|name| compared.get(name).map(|row| (row.digest.clone(), row.place)));
+        for name in reached.iter().skip(1) {
+            if let Some(row) = compared.get_mut(name) {
+                row.then = Some(step);
+            }
+        }
+    }
 }
 
-type Named = (Row, (String, Option<String>));
+/// A document.
+struct Row {
+    digest: String,
+    /// Its place in the corpus.
+    place: usize,
+    tokens: u64,
+    /// The step that dropped it, from 1.
+    now: Option<usize>,
+    /// The step that would drop it.
+    then: Option<usize>,
+    duplicate_of: Option<String>,
+}
 
-fn judge(frame: &DataFrame, steps: &[Step], judges: &[(Step, Judge)]) -> PolarsResult<Vec<Named>> {
-    let mut fails: Vec<Vec<usize>> = vec![Vec::new(); frame.height()];
+/// Returns each row by its name, judged by the steps that look at one document alone.
+fn judge(
+    frame: &DataFrame,
+    first: usize,
+    steps: &[Step],
+    judges: &[(Step, Judge)],
+) -> PolarsResult<Vec<(String, Row)>> {
+    let mut fails: Vec<Option<usize>> = vec![None; frame.height()];
     for (number, step) in (1..).zip(steps) {
         let failed = match judges.iter().find(|(known, _)| known == step) {
             Some((_, judge)) => judge.failed(frame)?,
@@ -132,23 +145,25 @@ fn judge(frame: &DataFrame, steps: &[Step], judges: &[(Step, Judge)]) -> PolarsR
                 Err(_) => continue,
             },
         };
-        fails.iter_mut().zip(failed).filter(|(_, failed)| *failed).for_each(|(fails, _)| fails.push(number));
+        for (fails, _) in fails.iter_mut().zip(failed).filter(|(fails, failed)| fails.is_none() && *failed) {
+            *fails = Some(number);
+        }
     }
     let number =
         |reason: Option<String>| steps.iter().position(|step| Some(step.name()) == reason.as_deref()).map(|at| at + 1);
     let (ids, pieces) = (texts(frame, "id")?, numbers(frame, "piece")?);
     let (digests, reasons) = (texts(frame, "sha256")?, texts(frame, "reason")?);
     let (tokens, duplicates) = (numbers(frame, "tokens")?, texts(frame, "duplicate_of")?);
-    let rows = fails.into_iter().enumerate().map(|(i, fails)| {
+    let rows = fails.into_iter().enumerate().map(|(i, then)| {
         let row = Row {
             digest: digests[i].clone().unwrap_or_default(),
+            place: first + i,
             tokens: tokens[i].unwrap_or(0.0) as u64,
             now: number(reasons[i].clone()),
-            fails,
-            is_duplicate: duplicates[i].is_some(),
+            then,
+            duplicate_of: duplicates[i].clone(),
         };
-        let name = crate::signals::name_of(ids[i].as_deref().unwrap_or_default(), pieces[i].unwrap_or(0.0) as u32);
-        (row, (name, duplicates[i].clone()))
+        (crate::signals::name_of(ids[i].as_deref().unwrap_or_default(), pieces[i].unwrap_or(0.0) as u32), row)
     });
     Ok(rows.collect())
 }
@@ -179,16 +194,16 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, row: &Row, then: Option<usize>) {
+    fn add(&mut self, row: &Row) {
         match row.now {
             Some(step) => self.by_step[step - 1].0.add(row.tokens),
             None => self.now.add(row.tokens),
         }
-        match then {
+        match row.then {
             Some(step) => self.by_step[step - 1].1.add(row.tokens),
             None => self.then.add(row.tokens),
         }
-        match (row.now, then) {
+        match (row.now, row.then) {
             (Some(step), None) => {
                 self.gained.add(row.tokens);
                 self.not_compared += u64::from(self.compares.is_some_and(|compares| step < compares));

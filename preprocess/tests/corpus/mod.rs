@@ -1,5 +1,7 @@
 //! A corpus as stage collect writes it, for the tests of this stage.
 
+#![allow(dead_code, reason = "each file of tests uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;

@@ -1,19 +1,19 @@
 //! Tables that are kept by column: Parquet and Arrow IPC.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use polars::prelude::{
     AnyValue, BinaryChunked, Column, DataFrame, DataType, ParquetReader, PolarsError, PolarsResult, SerReader, Series,
     StringChunked,
 };
-use polars_arrow::io::ipc::read::{FileReader, StreamReader, StreamState, read_file_metadata, read_stream_metadata};
+use polars_arrow::io::ipc::read::{StreamReader, StreamState, read_stream_metadata};
 use serde_json::{Map, Value};
 
-use crate::Error;
 use crate::mapping::{Field, Mapping};
 use crate::refusal::At;
+use crate::{Error, arrow};
 
 /// How much of a row group is unpacked at a time. A guess.
 const SLICE_BYTES: i64 = 32 << 20;
@@ -105,46 +105,25 @@ fn parquet(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<()
 }
 
 fn arrow(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
-    /// What a file begins with and a stream does not (Arrow Columnar Format, "IPC File Format").
-    const MAGIC: &[u8; 6] = b"ARROW1";
-    let open = || {
-        let mut file = file.try_clone()?;
-        let mut start = [0; MAGIC.len()];
-        file.rewind()?;
-        let is_file = file.read_exact(&mut start).is_ok() && start == *MAGIC;
-        file.rewind()?;
-        io::Result::Ok((BufReader::with_capacity(1 << 16, file), is_file))
+    let mut reader = match arrow::open(file) {
+        Ok(reader) => reader,
+        Err(error) => return take(damaged(At::File, error.into())),
     };
-    let (mut reader, is_file) = match open() {
-        Ok(opened) => opened,
-        Err(error) => return take(Found::Unreadable(error)),
+    let metadata = match caught(|| read_stream_metadata(&mut reader)) {
+        Ok(metadata) => metadata,
+        Err(error) => return take(damaged(At::File, error)),
     };
-    if is_file {
-        let metadata = match caught(|| read_file_metadata(&mut reader)) {
-            Ok(metadata) => metadata,
-            Err(error) => return take(damaged(At::File, error)),
-        };
-        let header: Vec<String> = metadata.schema.iter_names().map(ToString::to_string).collect();
-        let Some(wanted) = wanted(&header, mapping, take)? else { return Ok(()) };
-        let places = places(&header, &wanted);
-        batches(FileReader::new(reader, metadata, Some(places), None), mapping, take)
-    } else {
-        let metadata = match caught(|| read_stream_metadata(&mut reader)) {
-            Ok(metadata) => metadata,
-            Err(error) => return take(damaged(At::File, error)),
-        };
-        let header: Vec<String> = metadata.schema.iter_names().map(ToString::to_string).collect();
-        let Some(wanted) = wanted(&header, mapping, take)? else { return Ok(()) };
-        let places = places(&header, &wanted);
-        let stream = StreamReader::new(reader, metadata, Some(places));
-        let ready = stream.map_while(|state| match state {
-            Ok(StreamState::Some(batch)) => Some(Ok(batch)),
-            // A file is never still being written: what has no end mark ends here.
-            Ok(StreamState::Waiting) => None,
-            Err(error) => Some(Err(error)),
-        });
-        batches(ready, mapping, take)
-    }
+    let header: Vec<String> = metadata.schema.iter_names().map(ToString::to_string).collect();
+    let Some(wanted) = wanted(&header, mapping, take)? else { return Ok(()) };
+    let places = (0..header.len()).filter(|place| wanted.contains(&header[*place])).collect();
+    let stream = StreamReader::new(reader, metadata, Some(places));
+    let ready = stream.map_while(|state| match state {
+        Ok(StreamState::Some(batch)) => Some(Ok(batch)),
+        // A file is never still being written: what has no end mark ends here.
+        Ok(StreamState::Waiting) => None,
+        Err(error) => Some(Err(error)),
+    });
+    batches(ready, mapping, take)
 }
 
 /// Hands record batches on, up to the first that cannot be decoded: behind it, nobody knows which row is which.
@@ -178,18 +157,18 @@ fn wanted(header: &[String], mapping: &Mapping<'_>, take: &mut Take<'_>) -> Resu
     Ok(Some(wanted))
 }
 
-fn places(header: &[String], wanted: &[String]) -> Vec<usize> {
-    (0..header.len()).filter(|place| wanted.contains(&header[*place])).collect()
-}
-
 fn hand_on(number: u64, frame: &DataFrame, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
     if let Some(column) = mapping.text().and_then(|name| frame.column(name).ok()) {
         let dtype = column.dtype();
-        if !matches!(dtype, DataType::String | DataType::Binary | DataType::Null) {
+        if !matches!(dtype, DataType::String | DataType::Binary) {
             return take(Found::WrongType { column: column.name().to_string(), found: dtype.to_string() });
         }
     }
     let height = frame.height();
+    if frame.columns().iter().any(|column| column.len() != height) {
+        let message = "its columns are of different lengths".to_owned();
+        return take(Found::Damaged(At::Row(number), message));
+    }
     let step = (height * PIECE_BYTES / frame.estimated_size().max(1)).clamp(1, height.max(1));
     for start in (0..height).step_by(step) {
         take(Found::Rows(number + start as u64, frame.slice(start as i64, step)))?;

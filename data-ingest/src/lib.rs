@@ -16,6 +16,7 @@
 
 mod address;
 mod archive;
+mod arrow;
 mod batch;
 mod cache;
 pub mod card;

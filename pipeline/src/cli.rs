@@ -224,7 +224,7 @@ pub struct ServeArgs {
 pub enum DataCommand {
     /// List the datasets
     Ls,
-    /// Write datasets/<name>/dataset.toml for an address or a folder, after looking at it
+    /// Write a dataset.toml in datasets/ for an address or a folder, after looking at it
     #[command(after_help = "\
 Examples:
   pipeline data add ~/notes
@@ -338,7 +338,7 @@ pub struct StatsArgs {
 /// Arguments of `data what-if`.
 #[derive(Debug, Args)]
 pub struct WhatIfArgs {
-    /// A key of [preprocess] and its value: gopher_quality.min_words=30 (false switches a criterion off)
+    /// A key of [preprocess] and its value: `gopher_quality.min_words=30` (false switches a criterion off)
     #[arg(value_name = "KEY=VALUE", required = true)]
     pub overrides: Vec<String>,
     /// A run's name, its folder, or `latest`
@@ -351,7 +351,7 @@ pub struct WhatIfArgs {
 /// Arguments of `data dropped`.
 #[derive(Debug, Args)]
 pub struct DroppedArgs {
-    /// Only what this step dropped: gopher_repetition, near_duplicates, …
+    /// Only what this step dropped: `gopher_repetition`, `near_duplicates`, …
     #[arg(long, value_name = "STEP")]
     pub by: Option<String>,
     /// Which page

@@ -229,7 +229,9 @@ impl Run<'_> {
         let before = ids.len();
         ids.extend(self.tokenizer.end_of_text());
         // After the last answer comes the end, and a model shall learn to stop there.
-        loss_mask.iter_mut().for_each(|mask| mask.extend(std::iter::repeat_n(true, ids.len() - before)));
+        if let Some(mask) = &mut loss_mask {
+            mask.extend(std::iter::repeat_n(true, ids.len() - before));
+        }
         Ok(Tokens { ids, loss_mask })
     }
 }

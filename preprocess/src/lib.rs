@@ -128,14 +128,8 @@ fn check(config: &Config, corpus: &Sealed, documents: &Documents) -> Result<Amou
                 Some(split) => {
                     kept[split as usize] += 1;
                     if split == Split::Train {
-                        match amounts.get_mut(&sources[at]) {
-                            Some(amount) => amount.add(entry.text_bytes),
-                            None => {
-                                let mut amount = mix::SourceAmount::new(&sources[at]);
-                                amount.add(entry.text_bytes);
-                                amounts.insert(sources[at].clone(), amount);
-                            }
-                        }
+                        let new = || mix::SourceAmount::new(&sources[at]);
+                        amounts.entry(sources[at].clone()).or_insert_with(new).add(entry.text_bytes);
                     }
                 }
                 None => *dropped.entry(documents.dropped_by(file, at)).or_default() += 1,

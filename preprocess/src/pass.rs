@@ -76,7 +76,7 @@ impl Pass {
         if left.is_empty() {
             return Ok(());
         }
-        context.progress.begin(self.steps.what(), input.bytes(&left)?, "bytes");
+        context.progress.begin(self.steps.what(), input.bytes(&left), "bytes");
         let (to_map, read) = sync_channel(QUEUED_BATCHES);
         let (to_write, mapped) = sync_channel(QUEUED_BATCHES);
         let left = left.as_slice();
@@ -84,7 +84,7 @@ impl Pass {
             // Each end of a channel moves into the thread that uses it, so that it is gone when the thread ends.
             let reader = scope.spawn(move || input.read(left, &to_map, context));
             let writer = scope.spawn(move || self.write(root, mapped, context));
-            let mapped = self.map(&read, &to_write);
+            self.map(&read, &to_write);
             // The reader stops when nobody takes what it reads, and the writer when nobody brings more.
             drop((read, to_write));
             let joined = |result: thread::Result<Result<(), Error>>| match result {
@@ -93,11 +93,11 @@ impl Pass {
             };
             // Of several errors the first cause is the one to tell: a writer that failed makes the mapper stop, which
             // makes the reader stop.
-            joined(writer.join()).and(joined(reader.join())).and(mapped)
+            joined(writer.join()).and(joined(reader.join()))
         })
     }
 
-    fn map(&self, read: &Receiver<Batch<Vec<Record>>>, done: &SyncSender<Batch<Vec<Done>>>) -> Result<(), Error> {
+    fn map(&self, read: &Receiver<Batch<Vec<Record>>>, done: &SyncSender<Batch<Vec<Done>>>) {
         for Batch { file, documents, bytes, is_last } in read {
             let mapped: Vec<Vec<Done>> = documents
                 .into_par_iter()
@@ -112,7 +112,6 @@ impl Pass {
                 break;
             }
         }
-        Ok(())
     }
 
     fn finish(&self, record: Record, scratch: &mut Scratch) -> Done {
@@ -147,14 +146,14 @@ impl Pass {
 }
 
 impl Input<'_> {
-    fn bytes(&self, files: &[usize]) -> Result<u64, Error> {
+    fn bytes(&self, files: &[usize]) -> u64 {
         match self {
             Self::Corpus(corpus) => {
                 let names = corpus::files(corpus);
                 let entry = |file: &usize| corpus.manifest().files.get(&names[*file]).map_or(0, |entry| entry.bytes);
-                Ok(files.iter().map(entry).sum())
+                files.iter().map(entry).sum()
             }
-            Self::Documents(documents) => Ok(files.iter().map(|file| documents.spool(*file).text_bytes()).sum()),
+            Self::Documents(documents) => files.iter().map(|file| documents.spool(*file).text_bytes()).sum(),
         }
     }
 

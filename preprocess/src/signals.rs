@@ -154,5 +154,7 @@ fn with_fates(
     let kept: Vec<Option<&str>> =
         fates.iter().map(|fate| fate.duplicate_of.and_then(|of| ids.get(&of)).map(String::as_str)).collect();
     add("duplicate_of", Column::new("".into(), kept))?;
+    // What the passes wrote comes in the chunks of their row groups, and a row group is written from equal ones.
+    frame.rechunk_mut();
     Ok(frame)
 }

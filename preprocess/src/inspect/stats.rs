@@ -75,12 +75,12 @@ pub fn stats(corpus: &Sealed, context: &Context) -> Result<Stats, Error> {
                 let Some(look) = look else { continue };
                 stats.looked_at += 1;
                 count(&mut stats.languages, look.language, row.document.bytes);
-                if !digests.insert(look.digest) {
-                    stats.equal += 1;
-                } else {
+                if digests.insert(look.digest) {
                     // Every band is inserted, also where the first has been met.
                     let met = look.bands.iter().filter(|band| !bands.insert(**band)).count();
                     stats.similar += u64::from(met > 0);
+                } else {
+                    stats.equal += 1;
                 }
             }
         }

@@ -90,7 +90,9 @@ pub fn what_if(tokens: &Sealed, overrides: &[(String, Value)]) -> Result<WhatIf,
     for step in 1..=steps.len() {
         compare(step, &mut compared);
     }
-    compared.values().for_each(|row| sums.add(row));
+    for row in compared.values() {
+        sums.add(row);
+    }
     Ok(sums.finish(steps))
 }
 

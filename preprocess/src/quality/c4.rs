@@ -15,7 +15,6 @@ use crate::words::{Text, is_blank, trim};
 /// The table `[preprocess.c4]`. Thresholds are a number, or `false` for none; the defaults are C4's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(clippy::struct_excessive_bools, reason = "each switches one published rule")]
 pub struct Config {
     /// Lines with a word longer than this are dropped; characters. Default 1000.
     pub max_word_chars: Threshold,

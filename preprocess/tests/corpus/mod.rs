@@ -46,7 +46,8 @@ pub fn write(folder: &Path, documents: &[Document], per_file: usize) -> Sealed {
         ])
         .unwrap();
         let file = File::create(folder.join(format!("documents-{number:05}.parquet"))).unwrap();
-        ParquetWriter::new(file).finish(&mut frame).unwrap();
+        // Several row groups a file, as a real corpus has.
+        ParquetWriter::new(file).with_row_group_size(Some(4)).finish(&mut frame).unwrap();
     }
     seal(folder, Outcome::default())
 }

@@ -1,7 +1,7 @@
 //! `data add`: writes a `dataset.toml` for an address, after looking at it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::bail;
 use artifact::{Sealed, file};
@@ -44,7 +44,7 @@ pub fn run(arguments: &AddArgs) -> anyhow::Result<()> {
     }
     let mut source = dataset::source_of(&arguments.address, &folder)?;
     source.licence.clone_from(&arguments.licence);
-    let corpus = match look(&name, &path, source, arguments.offline) {
+    let corpus = match look(&name, &path, &source, arguments.offline) {
         Ok(corpus) => corpus,
         Err(error) => {
             remove(&path, &folder);
@@ -63,16 +63,16 @@ pub fn run(arguments: &AddArgs) -> anyhow::Result<()> {
 }
 
 /// Writes the dataset and collects it; where a table has no column `text`, its other columns are tried.
-fn look(name: &str, path: &PathBuf, source: Source, offline: bool) -> anyhow::Result<Sealed> {
-    let error = match attempt(name, path, &source, offline) {
+fn look(name: &str, path: &Path, source: &Source, offline: bool) -> anyhow::Result<Sealed> {
+    let error = match attempt(name, path, source, offline) {
         Ok(corpus) => return Ok(corpus),
         Err(error) => error,
     };
-    let Some(other) = with_columns(&source, &format!("{error:#}")) else { return Err(error) };
+    let Some(other) = with_columns(source, &format!("{error:#}")) else { return Err(error) };
     attempt(name, path, &other, offline)
 }
 
-fn attempt(name: &str, path: &PathBuf, source: &Source, offline: bool) -> anyhow::Result<Sealed> {
+fn attempt(name: &str, path: &Path, source: &Source, offline: bool) -> anyhow::Result<Sealed> {
     file::create_folder(path.parent().unwrap_or(Path::new(".")))?;
     file::write_atomically(path, dataset::text(name, std::slice::from_ref(source))?.as_bytes())?;
     let arguments = CorpusArgs { name: name.to_owned(), offline, store: StoreArgs { store: None } };

@@ -7,8 +7,8 @@ use anyhow::bail;
 use artifact::{Sealed, file};
 use data_ingest::{Chat, Source, dataset};
 
-use super::corpus::{DATASETS, corpus};
-use crate::cli::{AddArgs, CorpusArgs, StoreArgs};
+use super::corpus::{DATASETS, of_dataset, watched};
+use crate::cli::AddArgs;
 use crate::commands::print_out;
 
 /// Columns that hold the text where none is called `text`, likeliest first: names met in published datasets.
@@ -44,7 +44,15 @@ pub fn run(arguments: &AddArgs) -> anyhow::Result<()> {
     }
     let mut source = dataset::source_of(&arguments.address, &folder)?;
     source.licence.clone_from(&arguments.licence);
-    let corpus = match look(&name, &path, &source, arguments.offline) {
+    // A path is written as the dataset sees it, which is no name for people.
+    source.name = source.path.is_some().then(|| name.clone());
+    let (console, cancel) = watched()?;
+    let attempt = |source: &Source| {
+        file::create_folder(&folder)?;
+        file::write_atomically(&path, dataset::text(&name, std::slice::from_ref(source))?.as_bytes())?;
+        Ok(of_dataset(&folder, arguments.offline, &console, &cancel)?.0)
+    };
+    let corpus = match look(&source, &attempt) {
         Ok(corpus) => corpus,
         Err(error) => {
             remove(&path, &folder);
@@ -62,21 +70,12 @@ pub fn run(arguments: &AddArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the dataset and collects it; where a table has no column `text`, its other columns are tried.
-fn look(name: &str, path: &Path, source: &Source, offline: bool) -> anyhow::Result<Sealed> {
-    let error = match attempt(name, path, source, offline) {
-        Ok(corpus) => return Ok(corpus),
-        Err(error) => error,
-    };
-    let Some(other) = with_columns(source, &format!("{error:#}")) else { return Err(error) };
-    attempt(name, path, &other, offline)
-}
-
-fn attempt(name: &str, path: &Path, source: &Source, offline: bool) -> anyhow::Result<Sealed> {
-    file::create_folder(path.parent().unwrap_or(Path::new(".")))?;
-    file::write_atomically(path, dataset::text(name, std::slice::from_ref(source))?.as_bytes())?;
-    let arguments = CorpusArgs { name: name.to_owned(), offline, store: StoreArgs { store: None } };
-    Ok(corpus(&arguments)?.0)
+/// Collects a source; where a table has no column `text`, its other columns are tried.
+fn look(source: &Source, attempt: &dyn Fn(&Source) -> anyhow::Result<Sealed>) -> anyhow::Result<Sealed> {
+    attempt(source).or_else(|error| match with_columns(source, &format!("{error:#}")) {
+        Some(other) => attempt(&other),
+        None => Err(error),
+    })
 }
 
 /// Returns the source with what its columns, which the complaint about a missing one lists, are likely to be.

@@ -18,10 +18,7 @@ pub const DATASETS: &str = "datasets";
 
 /// Returns the corpus that `arguments` name, and a context to go on with.
 pub fn corpus(arguments: &CorpusArgs) -> anyhow::Result<(Sealed, Context)> {
-    let console = Console::new();
-    crate::commands::log_to(&console, "");
-    let notice = console.clone();
-    let cancel = interrupt::listen(move || notice.line("stopping; once more to stop at once"))?;
+    let (console, cancel) = watched()?;
     if let Some(dataset) = dataset_folder(&arguments.name) {
         return of_dataset(&dataset, arguments.offline, &console, &cancel);
     }
@@ -40,6 +37,15 @@ pub fn corpus(arguments: &CorpusArgs) -> anyhow::Result<(Sealed, Context)> {
             bail!("there is no dataset or run `{}`; the datasets are {}", arguments.name, known.join(", "))
         }
     }
+}
+
+/// Returns the console, and a cancel that Ctrl-C requests; to be called once.
+pub fn watched() -> anyhow::Result<(Console, Cancel)> {
+    let console = Console::new();
+    crate::commands::log_to(&console, "");
+    let notice = console.clone();
+    let cancel = interrupt::listen(move || notice.line("stopping; once more to stop at once"))?;
+    Ok((console, cancel))
 }
 
 /// Returns the folder of the dataset that `name` means: a folder with a `dataset.toml`, here or in [`DATASETS`].
@@ -72,7 +78,13 @@ pub fn configuration(dataset: &Path) -> anyhow::Result<Loaded> {
     Ok(Loaded { config, path: PathBuf::from(config::FILE_NAME), base })
 }
 
-fn of_dataset(dataset: &Path, offline: bool, console: &Console, cancel: &Cancel) -> anyhow::Result<(Sealed, Context)> {
+/// Returns the corpus of the dataset in a folder.
+pub fn of_dataset(
+    dataset: &Path,
+    offline: bool,
+    console: &Console,
+    cancel: &Cancel,
+) -> anyhow::Result<(Sealed, Context)> {
     let loaded = configuration(dataset)?;
     let store = engine::artifacts(&loaded.store());
     let _lock = store.lock()?;

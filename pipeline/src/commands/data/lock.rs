@@ -3,11 +3,10 @@
 use anyhow::bail;
 use artifact::Digest;
 
-use super::corpus::{configuration, dataset_folder};
+use super::corpus::{configuration, dataset_folder, watched};
 use crate::cli::LockArgs;
 use crate::commands::print_out;
-use crate::console::Console;
-use crate::{engine, interrupt};
+use crate::engine;
 
 /// Runs the command.
 pub fn run(arguments: &LockArgs) -> anyhow::Result<()> {
@@ -15,10 +14,7 @@ pub fn run(arguments: &LockArgs) -> anyhow::Result<()> {
         bail!("there is no dataset `{}`; `pipeline data ls` lists them", arguments.name);
     };
     let loaded = configuration(&folder)?;
-    let console = Console::new();
-    crate::commands::log_to(&console, "");
-    let notice = console.clone();
-    let cancel = interrupt::listen(move || notice.line("stopping; once more to stop at once"))?;
+    let (console, cancel) = watched()?;
     let context = engine::context(&loaded, "cpu", false, &console, &cancel);
     let config = &loaded.config.collect;
     let changes = match &arguments.update {

@@ -1,6 +1,8 @@
 //! Devices by name.
 
-use burn::tensor::{Device, DeviceKind, DeviceType};
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, DeviceKind, DeviceType, Distribution, Tensor};
 
 use crate::Error;
 
@@ -96,6 +98,50 @@ pub fn describe(name: &str) -> Result<String, Error> {
 pub fn list() -> Vec<Found> {
     let compiled = NAMES.into_iter().filter(|name| *name != "auto" && class(name).is_ok());
     compiled.filter_map(|name| describe(name).ok().map(|description| Found { name, description })).collect()
+}
+
+/// Returns the memory that a class of device has free, as far as that can be told: for the CPU what the system or its
+/// control group still gives, for others nothing, since burn does not say.
+pub fn free_memory_bytes(class: &str) -> Option<u64> {
+    if !matches!(class, "cpu" | "ndarray") {
+        return None;
+    }
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let limit = system.cgroup_limits().map(|limits| limits.free_memory);
+    let free = limit.map_or(system.available_memory(), |limit| limit.min(system.available_memory()));
+    (free > 0).then_some(free)
+}
+
+/// Rows and columns of the matrices whose product is timed: large enough to fill some cores, small enough to be quick.
+const PROBE_SIZE: usize = 512;
+
+/// How long the product is timed.
+const PROBE_TIME: Duration = Duration::from_millis(300);
+
+/// Returns the floating-point operations a second of a matrix product of f32 on a device, the fastest of those that fit into
+/// 0.3 seconds: what training is held against.
+///
+/// # Errors
+/// When the device fails.
+pub fn product_flops_per_second(device: &Device) -> Result<f64, Error> {
+    let shape = [PROBE_SIZE, PROBE_SIZE];
+    let matrix = || Tensor::<2>::random(shape, Distribution::Default, device);
+    let (a, b) = (matrix(), matrix());
+    let product = || {
+        let started = Instant::now();
+        // One element is enough: it waits for the whole product.
+        let corner = a.clone().matmul(b.clone()).slice([0..1, 0..1]).try_into_vec_as::<f32>();
+        corner.map_err(|e| Error::Compute { what: "a matrix product", source: Box::new(e) })?;
+        Ok::<_, Error>(started.elapsed().as_secs_f64())
+    };
+    // The first product pays for compiling or choosing a kernel, and what else the machine does slows down some.
+    product()?;
+    let (started, mut fastest) = (Instant::now(), f64::INFINITY);
+    while started.elapsed() < PROBE_TIME {
+        fastest = fastest.min(product()?);
+    }
+    Ok(2.0 * (PROBE_SIZE as f64).powi(3) / fastest)
 }
 
 fn absent(name: &str, reason: &'static str) -> Error {

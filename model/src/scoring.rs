@@ -1,4 +1,5 @@
-//! The loss and accuracy of a model over a split of the tokens.
+//! The loss and accuracy of a model over a split of the tokens; where the split says what is to be learned, as that of
+//! chats does, over those tokens alone.
 //!
 //! Dimensions: B windows, T tokens, V vocabulary.
 
@@ -59,7 +60,8 @@ impl Walk {
 /// Returns the scores of a model over a split. `on_progress` is told how many tokens are done and says whether to go on.
 ///
 /// # Errors
-/// When the split's vocabulary is not the model's, it has fewer than two tokens, or `on_progress` says stop.
+/// When the split's vocabulary is not the model's, it has fewer than two tokens, nothing in it is to be learned, or
+/// `on_progress` says stop.
 pub fn score(
     model: &Transformer,
     split: &Split,
@@ -78,7 +80,6 @@ pub fn score(
     let stride = walk.stride.clamp(1, window);
     let device = model.device();
     let mut sums = Sums::default();
-    // Windows by their first token and the number of tokens in them that were predicted before.
     let mut pending: Vec<Window> = Vec::new();
     let mut start = 0;
     while start + 1 < total {
@@ -87,11 +88,14 @@ pub fn score(
         if seen < len {
             let mut tokens = vec![0; len + 1];
             split.copy(start, &mut tokens);
+            let mut scored = vec![true; len];
+            split.copy_mask(start + 1, &mut scored);
+            scored[..seen].fill(false);
             if pending.first().is_some_and(|first| first.tokens.len() != len + 1) {
                 sums.add(&predict(model, &pending, &device)?);
                 pending.clear();
             }
-            pending.push(Window { tokens, seen });
+            pending.push(Window { tokens, scored });
         }
         start += stride;
         if pending.len() == walk.batch.max(1) || start + 1 >= total {
@@ -101,6 +105,9 @@ pub fn score(
                 return Err(Error::Interrupted);
             }
         }
+    }
+    if sums.tokens == 0 {
+        return Err(Error::TooFewTokens { tokens: 0 });
     }
     let share = |count: u64| count as f64 / sums.tokens as f64;
     Ok(Scores {
@@ -112,8 +119,8 @@ pub fn score(
 }
 
 struct Window {
-    tokens: Vec<u32>, // T + 1
-    seen: usize,
+    tokens: Vec<u32>,  // T + 1
+    scored: Vec<bool>, // T, whether each target counts
 }
 
 #[derive(Default)]
@@ -151,7 +158,7 @@ fn predict(model: &Transformer, windows: &[Window], device: &Device) -> Result<S
     let own: Vec<f32> = read(own)?;
     let ranks: Vec<i64> = read(ranks)?;
     for (i, window) in windows.iter().enumerate() {
-        for at in i * t + window.seen..(i + 1) * t {
+        for at in (0..t).filter(|at| window.scored[*at]).map(|at| i * t + at) {
             sums.loss_nats -= f64::from(own[at]);
             sums.top1 += u64::from(ranks[at] < 1);
             sums.top5 += u64::from(ranks[at] < 5);

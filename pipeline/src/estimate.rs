@@ -1,9 +1,6 @@
 //! What training would cost: parameters, tokens, operations, memory, time.
 
-use std::time::{Duration, Instant};
-
 use artifact::{Sealed, Store};
-use burn::tensor::{Distribution, Tensor};
 use serde_json::Value;
 
 use crate::config::Config;
@@ -13,12 +10,6 @@ use crate::{figures, host};
 /// The share of the matrix product's speed that training a small model reaches: measured once with the default
 /// configuration on two cores; used only where nothing was trained here before.
 const TRAINING_SHARE: f64 = 0.45;
-
-/// Rows and columns of the matrices whose product is timed: large enough to fill two cores, small enough to be quick.
-const PROBE_SIZE: usize = 512;
-
-/// How long the product is timed.
-const PROBE_TIME: Duration = Duration::from_millis(300);
 
 /// Returns what training would cost, in words.
 ///
@@ -87,20 +78,6 @@ fn modified(sealed: &Sealed) -> Option<std::time::SystemTime> {
     std::fs::metadata(sealed.folder().join(artifact::manifest::FILE_NAME)).and_then(|m| m.modified()).ok()
 }
 
-/// Returns the operations a second of a matrix product on the device.
-fn product_speed(device: &str) -> anyhow::Result<f64> {
-    let device = model::device::resolve(device)?;
-    let shape = [PROBE_SIZE, PROBE_SIZE];
-    let a = Tensor::<2>::random(shape, Distribution::Default, &device);
-    let b = Tensor::<2>::random(shape, Distribution::Default, &device);
-    // The first product pays for compiling or choosing a kernel.
-    let _ = a.clone().matmul(b.clone()).into_data();
-    // The fastest of them: what else the machine does slows down some.
-    let (started, mut fastest) = (Instant::now(), f64::INFINITY);
-    while started.elapsed() < PROBE_TIME {
-        let product = Instant::now();
-        let _ = a.clone().matmul(b.clone()).into_data();
-        fastest = fastest.min(product.elapsed().as_secs_f64());
-    }
-    Ok(2.0 * (PROBE_SIZE as f64).powi(3) / fastest)
+fn product_speed(device_class: &str) -> anyhow::Result<f64> {
+    Ok(model::device::product_flops_per_second(&model::device::resolve(device_class)?)?)
 }

@@ -4,6 +4,8 @@ use model::{Family, ModelConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::batches::Rows;
+use crate::schedule::Schedule;
 use crate::Error;
 
 /// The configuration of stage train.
@@ -20,16 +22,26 @@ pub struct Config {
     /// side, one core each, and the result does not depend on how many cores there are. Must divide `batch_size`.
     /// Default 2.
     pub micro_batches: usize,
+    /// How tokens become rows: `windows` over the documents one after the other, as for pretraining, or whole `documents`
+    /// side by side, each seen by itself, as for fine-tuning. Default: `documents` where the tokens say what is to be
+    /// learned, as those of chats do, else `windows`.
+    pub rows: Option<Rows>,
     /// The optimizer: `adamw`, or `muon` for the matrices of the layers with `adamw` for the rest. Default `muon`.
     pub optimizer: OptimizerKind,
     /// The largest learning rate, reached after the warm-up. Default 0.01.
     pub learning_rate: f64,
-    /// The learning rate at the end, as a share of the largest. Default 0.05.
+    /// How the learning rate goes on after the warm-up: `cosine`, `linear`, `constant` or `wsd`. Default `cosine`.
+    pub schedule: Schedule,
+    /// The learning rate at the end, as a share of the largest; of no use to `constant`. Default 0.05.
     pub final_learning_rate_ratio: f64,
+    /// The share of the steps in which `wsd` goes down. Default 0.2.
+    pub decay_ratio: f64,
     /// Steps in which the learning rate rises from nothing. Default 30.
     pub warmup_steps: u64,
     /// Decay of the matrices a step, times the learning rate; vectors do not decay. Default 0.1.
     pub weight_decay: f64,
+    /// Matrices that do not decay either: beginnings of their paths, such as `"embed_tokens"`. Default: none.
+    pub no_decay: Vec<String>,
     /// `AdamW`'s decay of the first moment. Default 0.9.
     pub beta_1: f32,
     /// `AdamW`'s decay of the second moment. Default 0.95.
@@ -38,6 +50,15 @@ pub struct Config {
     pub epsilon: f32,
     /// The largest Euclidean norm of all gradients together; longer ones are shortened to it. 0 turns it off. Default 1.
     pub clip_norm: f64,
+    /// The share of the values that dropout sets to zero (Dropout: A Simple Way to Prevent Neural Networks from
+    /// Overfitting, 2014), after the embeddings and before each sum into the residual stream. Default 0.
+    pub dropout: f64,
+    /// Weight of the squared logarithm of the softmax's denominator in the loss, which keeps logits small (`PaLM`: Scaling
+    /// Language Modeling with Pathways, 2022, has 1e-4). Default 0.
+    pub z_loss: f64,
+    /// Stops the training when the loss of a step is more than this many times the median of the 64 before it, and more
+    /// than a nat above. 0 turns it off. Default 2.
+    pub loss_spike: f64,
     /// Steps between two measurements on the validation split; one more is made at the end. Default 150.
     pub validation_every: u64,
     /// Tokens of the validation split that a measurement reads. Default 32,768.
@@ -48,6 +69,8 @@ pub struct Config {
     pub sample_prompt: String,
     /// Steps between two saved states that a killed run resumes from. Default 50.
     pub save_every: u64,
+    /// How many of the saved states are kept; each opens as a model. Default 2.
+    pub keep_last: usize,
     /// Steps between two lines of `metrics.jsonl`. Default 10.
     pub log_every: u64,
 }
@@ -59,20 +82,28 @@ impl Default for Config {
             steps: 600,
             batch_size: 16,
             micro_batches: 2,
+            rows: None,
             optimizer: OptimizerKind::Muon,
             learning_rate: 0.01,
+            schedule: Schedule::Cosine,
             final_learning_rate_ratio: 0.05,
+            decay_ratio: 0.2,
             warmup_steps: 30,
             weight_decay: 0.1,
+            no_decay: Vec::new(),
             beta_1: 0.9,
             beta_2: 0.95,
             epsilon: 1e-8,
             clip_norm: 1.0,
+            dropout: 0.0,
+            z_loss: 0.0,
+            loss_spike: 2.0,
             validation_every: 150,
             validation_tokens: 32_768,
             sample_every: 300,
             sample_prompt: "fn ".to_owned(),
             save_every: 50,
+            keep_last: 2,
             log_every: 10,
         }
     }
@@ -149,6 +180,7 @@ impl Config {
             ("validation_every", self.validation_every),
             ("validation_tokens", self.validation_tokens),
             ("save_every", self.save_every),
+            ("keep_last", self.keep_last as u64),
             ("log_every", self.log_every),
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
@@ -166,11 +198,15 @@ impl Config {
         let ranges = [
             ("learning_rate", self.learning_rate, 0.0, 10.0),
             ("final_learning_rate_ratio", self.final_learning_rate_ratio, 0.0, 1.0),
+            ("decay_ratio", self.decay_ratio, 0.0, 1.0),
             ("weight_decay", self.weight_decay, 0.0, 10.0),
             ("beta_1", f64::from(self.beta_1), 0.0, 0.999_999),
             ("beta_2", f64::from(self.beta_2), 0.0, 0.999_999),
             ("epsilon", f64::from(self.epsilon), 0.0, 1.0),
             ("clip_norm", self.clip_norm, 0.0, 1e9),
+            ("dropout", self.dropout, 0.0, 0.9),
+            ("z_loss", self.z_loss, 0.0, 1.0),
+            ("loss_spike", self.loss_spike, 0.0, 1e9),
         ];
         for (key, value, low, high) in ranges {
             if !(low..=high).contains(&value) {
@@ -225,11 +261,11 @@ impl Config {
         Ok(config)
     }
 
-    /// Returns what of this decides the checkpoint: all but how often a state is saved and a line is logged.
+    /// Returns what of this decides the checkpoint: all but which states are kept, and how often a line is logged.
     pub fn fingerprint_value(&self) -> Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
         if let Some(map) = value.as_object_mut() {
-            for key in ["save_every", "log_every", "sample_every", "sample_prompt"] {
+            for key in ["save_every", "keep_last", "log_every", "sample_every", "sample_prompt"] {
                 map.remove(key);
             }
         }
@@ -240,43 +276,11 @@ impl Config {
     pub fn tokens_per_step(&self) -> u64 {
         (self.batch_size * self.model.context_length) as u64
     }
-
-    /// Returns the learning rate of a step, counted from 0: linear warm-up, then a cosine down to the final ratio.
-    pub fn learning_rate_at(&self, step: u64) -> f64 {
-        if step < self.warmup_steps {
-            return self.learning_rate * (step + 1) as f64 / (self.warmup_steps + 1) as f64;
-        }
-        let left = self.steps.saturating_sub(self.warmup_steps).max(1) as f64;
-        let share = ((step - self.warmup_steps) as f64 / left).min(1.0);
-        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * share).cos());
-        self.learning_rate * (self.final_learning_rate_ratio + (1.0 - self.final_learning_rate_ratio) * cosine)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_learning_rate_rises_then_falls_to_its_ratio() {
-        let config = Config {
-            steps: 110,
-            warmup_steps: 10,
-            learning_rate: 1.1,
-            final_learning_rate_ratio: 0.1,
-            ..Config::default()
-        };
-        let check = |step, expected: f64| {
-            let rate = config.learning_rate_at(step);
-            assert!((rate - expected).abs() < 1e-12, "step {step}: {rate}, expected {expected}");
-        };
-        check(0, 0.1);
-        check(9, 1.0);
-        check(10, 1.1);
-        check(60, 1.1 * 0.55);
-        check(110, 0.11);
-        check(500, 0.11);
-    }
 
     #[test]
     fn wrong_values_are_named() {
@@ -290,6 +294,8 @@ mod tests {
         check(|c| c.micro_batches = 3, "train.micro_batches: 3 does not divide train.batch_size = 16");
         check(|c| c.learning_rate = -1.0, "train.learning_rate: -1 is not between 0 and 10");
         check(|c| c.learning_rate = f64::NAN, "train.learning_rate: NaN is not between 0 and 10");
+        check(|c| c.dropout = 1.0, "train.dropout: 1 is not between 0 and 0.9");
+        check(|c| c.keep_last = 0, "train.keep_last: must be at least 1");
         check(|c| c.model.n_head = 0, "train.model.n_head: must be at least 1");
         check(|c| c.model.n_head = 5, "train.model.n_head: 5 does not divide train.model.d_model = 192; say head_dim");
         check(|c| c.model.n_kv_head = Some(2), "train.model.n_kv_head: 2 does not divide n_head = 3");
@@ -299,7 +305,7 @@ mod tests {
     #[test]
     fn what_does_not_change_the_result_does_not_change_the_fingerprint() {
         let base = Config::default();
-        let quiet = Config { save_every: 7, log_every: 3, ..base.clone() };
+        let quiet = Config { save_every: 7, keep_last: 9, log_every: 3, ..base.clone() };
         let other = Config { steps: 7, ..base.clone() };
         assert_eq!(base.fingerprint_value(), quiet.fingerprint_value());
         assert_ne!(base.fingerprint_value(), other.fingerprint_value());

@@ -10,17 +10,37 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
-use model::Transformer;
+use model::{Batch, Dropout, LossOptions, Transformer};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::Error;
+use crate::batches::MicroBatch;
 
-/// Sequences that are computed together: `batch` × (`context` + 1) tokens.
-pub struct MicroBatch {
-    /// The sequences, one after the other.
-    pub tokens: Vec<i64>,
-    /// T + 1, the tokens of a sequence and the target of the last one.
-    pub width: usize,
+/// What the loss of a step is made of, beside the tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct Loss {
+    /// The weight of the z-loss.
+    pub z_loss: f64,
+    /// The share of values that dropout sets to zero.
+    pub dropout: f64,
+    /// The seed of the training.
+    pub seed: u64,
+    /// The step, counted from 0.
+    pub step: u64,
+}
+
+impl Loss {
+    /// Returns the options of the `part`-th of `parts` micro-batches; `learned` targets of the whole step are learned.
+    fn options(&self, part: usize, parts: usize, learned: usize) -> LossOptions {
+        // Dropout differs from step to step and part to part, and not between a resumed run and the first one.
+        let number = self.step * parts as u64 + part as u64 + 1;
+        let seed = self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        LossOptions {
+            share: 1.0 / learned.max(1) as f64,
+            z_loss: self.z_loss,
+            dropout: (self.dropout > 0.0).then_some(Dropout { rate: self.dropout, seed }),
+        }
+    }
 }
 
 /// Where the loss and the gradients of a micro-batch are put once they are there.
@@ -41,6 +61,11 @@ impl Workers {
         Self { pools: (0..wanted).map_while(|_| pool().ok()).collect() }
     }
 
+    /// Returns how many micro-batches are computed side by side.
+    pub fn at_once(&self) -> usize {
+        self.pools.len().max(1)
+    }
+
     /// Runs `work` on one thread where this is the CPU, so that sums in it are taken in one order.
     pub fn alone<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         match self.pools.first() {
@@ -49,17 +74,23 @@ impl Workers {
         }
     }
 
-    /// Returns the mean loss in nats of the micro-batches, which all have one size, and its gradients.
+    /// Returns the mean loss in nats of all learned targets of the micro-batches, and its gradients: those of one large
+    /// batch, whichever micro-batch has how many of the targets.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn gradients(&self, model: &Transformer, batches: &[MicroBatch]) -> Result<(f64, GradientsParams), Error> {
-        let share = 1.0 / batches.len() as f64;
+    pub fn gradients(
+        &self,
+        model: &Transformer,
+        batches: &[MicroBatch],
+        loss: &Loss,
+    ) -> Result<(f64, GradientsParams), Error> {
+        let learned = batches.iter().map(MicroBatch::learned).sum();
         let done: Vec<Slot> = batches.iter().map(|_| Mutex::new(None)).collect();
         let next = AtomicUsize::new(0);
         let work = |model: Transformer| {
             while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < batches.len()) {
-                let result = backward(&model, &batches[i], share);
+                let result = backward(&model, &batches[i], &loss.options(i, batches.len(), learned));
                 if let Ok(mut slot) = done[i].lock() {
                     *slot = Some(result);
                 }
@@ -83,7 +114,7 @@ impl Workers {
             loss += more;
             sum = self.alone(|| added(model, sum, gradients));
         }
-        Ok((loss * share, sum))
+        Ok((loss, sum))
     }
 }
 
@@ -105,16 +136,21 @@ pub fn scaled(model: &Transformer, gradients: GradientsParams, factor: f64) -> G
     scale.to
 }
 
-fn backward(model: &Transformer, batch: &MicroBatch, share: f64) -> Result<(f64, GradientsParams), Error> {
-    let t = batch.width - 1;
-    let b = batch.tokens.len() / batch.width;
+fn backward(
+    model: &Transformer,
+    batch: &MicroBatch,
+    options: &LossOptions,
+) -> Result<(f64, GradientsParams), Error> {
+    let shape = vec![batch.tokens.len() / batch.width, batch.width];
     let device = model.device();
-    let part = |offset: usize| {
-        let ids = batch.tokens.chunks_exact(batch.width).flat_map(|row| row[offset..offset + t].iter().copied());
-        Tensor::<2, Int>::from_data(TensorData::new(ids.collect::<Vec<i64>>(), vec![b, t]), &device)
+    let ids = |ids: &Vec<i64>| Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), shape.clone()), &device);
+    let batch = Batch {
+        tokens: ids(&batch.tokens),
+        targets: ids(&batch.targets),
+        starts: batch.starts.as_ref().map(ids),
     };
-    let loss = model.loss(part(0), part(1));
-    let gradients = GradientsParams::from_grads(loss.clone().mul_scalar(share).backward(), model);
+    let loss = model.loss(batch, options);
+    let gradients = GradientsParams::from_grads(loss.backward(), model);
     let values: Vec<f32> = loss.inner().try_into_vec_as().map_err(Error::compute)?;
     Ok((values.first().map_or(f64::NAN, |loss| f64::from(*loss)), gradients))
 }

@@ -6,14 +6,23 @@
 //!
 //! This crate never reads text, except to print a sample, and never touches the network.
 //!
-//! Reading order: [`Config`], `run` below, `windows` (the order of the data), `gradients`, `optimizer`, `state`.
+//! Reading order: [`Config`], `run` below, `batches` (the order of the data, with `windows` and `packing`), `gradients`,
+//! `optimizer`, `schedule`, `guard`, `state`.
 
+mod batches;
 mod config;
 mod gradients;
+mod guard;
+mod memory;
 mod metrics;
 mod optimizer;
+#[cfg(test)]
+mod oracle;
+mod packing;
 mod sample;
+mod schedule;
 mod state;
+mod tensorboard;
 mod windows;
 
 use std::path::PathBuf;
@@ -27,19 +36,21 @@ use serde_json::json;
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
 
+pub use batches::Rows;
 pub use config::{Config, Model, OptimizerKind};
+pub use schedule::Schedule;
 
-use gradients::{MicroBatch, Workers};
+use batches::Batches;
+use gradients::{Loss, Workers};
 use metrics::{Metrics, StepMetrics};
 use optimizer::Optimizer;
 use state::{Best, States, TrainerState};
-use windows::Windows;
 
 /// The stage's name.
 pub const NAME: &str = "train";
 
 /// Raised when the same inputs would give another checkpoint.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What can go wrong in training.
 #[derive(Debug, thiserror::Error)]
@@ -67,21 +78,26 @@ pub enum Error {
         /// The configured context.
         context_length: usize,
     },
-    /// The loss or the gradients are no longer numbers.
+    /// No target of the training split is to be learned.
+    #[error("nothing in the training split is to be learned: no document has two tokens, or no chat an answer")]
+    NothingToLearn,
+    /// The training does not fit into the memory of its device.
     #[error(
-        "the {what} is {value} at step {step} (learning rate {learning_rate:.2e}); the last good state is kept: lower \
-         train.learning_rate, or raise train.warmup_steps"
+        "training needs about {:.1} GB of memory and {:.1} GB are free: {advice}",
+        *needed_bytes as f64 / 1e9,
+        *free_bytes as f64 / 1e9
     )]
-    NotFinite {
-        /// "loss", "gradient norm" or "validation loss".
-        what: &'static str,
-        /// Its value.
-        value: f64,
-        /// The step.
-        step: u64,
-        /// The learning rate of the step.
-        learning_rate: f64,
+    Memory {
+        /// The estimate.
+        needed_bytes: u64,
+        /// What the device has.
+        free_bytes: u64,
+        /// What would fit.
+        advice: String,
     },
+    /// The loss is no longer a number or far above the ones before it, or a gradient is no longer a number.
+    #[error("{0}")]
+    Diverged(Box<Diverged>),
     /// The state of the optimizer cannot be read or written.
     #[error("cannot use the optimizer's state {}", path.display())]
     OptimizerState {
@@ -99,6 +115,16 @@ pub enum Error {
         /// Which file, and what is wrong with it.
         #[source]
         source: Box<Error>,
+    },
+    /// A saved state has another layout.
+    #[error("{} has the layout {found}, this version reads {expected}: go on with the version that wrote it", path.display())]
+    StateVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its layout.
+        found: u64,
+        /// The layout of this version.
+        expected: u32,
     },
     /// `trainer_state.json` cannot be read or written.
     #[error("cannot use the trainer's state {}", path.display())]
@@ -131,6 +157,35 @@ pub enum Error {
     Artifact(#[from] artifact::Error),
 }
 
+/// Where and how a training went wrong.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the {what} is {value:.3} at step {step}{} (learning rate {learning_rate:.2e}). Gradient norms: {norms}. {}lower \
+     train.learning_rate, or raise train.warmup_steps{}",
+    .median.map(|median| format!(", after a median of {median:.3}")).unwrap_or_default(),
+    .last_good.as_ref().map_or_else(
+        || "Nothing was saved yet: ".to_owned(),
+        |folder| format!("The last good state is {} and opens as a model: ", folder.display())
+    ),
+    if .median.is_some() { ", or train.loss_spike if this text is so uneven" } else { "" }
+)]
+pub struct Diverged {
+    /// "loss", "gradient norm" or "validation loss".
+    pub what: &'static str,
+    /// Its value.
+    pub value: f64,
+    /// The median of the losses before, where the loss is a number, but far above it.
+    pub median: Option<f64>,
+    /// The step.
+    pub step: u64,
+    /// The learning rate of the step.
+    pub learning_rate: f64,
+    /// The norm of the gradients of each layer.
+    pub norms: String,
+    /// The latest saved state.
+    pub last_good: Option<PathBuf>,
+}
+
 impl Error {
     fn compute(source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Model(model::Error::Compute { what: "training", source: Box::new(source) })
@@ -156,19 +211,10 @@ pub fn run(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) 
     let train = Split::open(tokens, "train")?;
     let validation = Split::open(tokens, "validation")?;
     let model_config = config.model_config(tokenizer.vocab_size(), tokenizer.end_of_text())?;
-    let needed = config.batch_size * model_config.context_length + 1;
-    let too_few = || Error::TooFewTokens {
-        found: train.len(),
-        needed,
-        batch_size: config.batch_size,
-        context_length: model_config.context_length,
-    };
-    if train.len() < needed {
-        return Err(too_few());
-    }
-    let windows = Windows::new(context.seed, train.len(), model_config.context_length).ok_or_else(too_few)?;
-
-    let on_cpu = device::class(&context.device)? == "cpu";
+    let batches = Batches::new(config, model_config.context_length, context.seed, &train)?;
+    let class = device::class(&context.device)?;
+    let workers = Workers::new(class == "cpu", config.micro_batches);
+    memory::check(config, &model_config, class, workers.at_once())?;
     let device = device::resolve(&context.device)?.autodiff();
     let states = States::new(out.folder());
     let model = Transformer::init(&model_config, context.seed, &device);
@@ -182,13 +228,14 @@ pub fn run(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) 
         config,
         context,
         tokenizer: &tokenizer,
-        train: &train,
+        batches,
         validation: &validation,
-        windows,
-        workers: Workers::new(on_cpu, config.micro_batches),
+        workers,
         best_path: out.path(".best.safetensors"),
         metrics: Metrics::resume(out.folder(), state.step)?,
         states,
+        flops_per_token: model_config.training_flops_per_token(model_config.context_length),
+        peak_flops_per_second: device::product_flops_per_second(&device.clone().inner())?,
         earlier_seconds: state.wall_seconds,
         started: Instant::now(),
     };
@@ -215,7 +262,7 @@ pub fn run(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) 
     Ok(Outcome {
         counts,
         headline: format!("{millions:.2} M parameters, validation loss {:.3}", best.validation_loss),
-        volatile: vec![metrics::FILE.to_owned(), state::FILE.to_owned()],
+        volatile: [metrics::FILE, tensorboard::FILE, state::FILE].map(str::to_owned).to_vec(),
         earlier_seconds,
         device: device::describe(&context.device)?,
     })
@@ -251,13 +298,14 @@ struct Loop<'a> {
     config: &'a Config,
     context: &'a Context,
     tokenizer: &'a Tokenizer,
-    train: &'a Split,
+    batches: Batches<'a>,
     validation: &'a Split,
-    windows: Windows,
     workers: Workers,
     best_path: PathBuf,
     metrics: Metrics,
     states: States,
+    flops_per_token: f64,
+    peak_flops_per_second: f64,
     earlier_seconds: f64,
     started: Instant,
 }
@@ -276,23 +324,32 @@ impl Loop<'_> {
         let mut saved = state.step;
         while state.step < config.steps {
             let learning_rate = config.learning_rate_at(state.step);
-            let batches = self.batches(state.step);
-            let (loss, gradients) = self.workers.gradients(&model, &batches)?;
-            check("loss", loss, state.step, learning_rate)?;
-            let (stepped, norm) = self.workers.alone(|| {
-                let norm = gradients::norm(&model, &gradients)?;
-                check("gradient norm", norm, state.step, learning_rate)?;
+            let batches = self.batches.step(state.step);
+            let loss = Loss { z_loss: config.z_loss, dropout: config.dropout, seed: context.seed, step: state.step };
+            let (loss, gradients) = self.workers.gradients(&model, &batches, &loss)?;
+            let norm = self.workers.alone(|| gradients::norm(&model, &gradients))?;
+            let median = state.recent_losses.spike(loss, config.loss_spike);
+            let wrong = match (loss.is_finite(), norm.is_finite()) {
+                (false, _) => Some(("loss", loss)),
+                (_, false) => Some(("gradient norm", norm)),
+                _ => median.map(|_| ("loss", loss)),
+            };
+            if let Some((what, value)) = wrong {
+                let norms = guard::norms_by_layer(&model, &gradients);
+                return Err(self.diverged(what, value, median, norms, state.step));
+            }
+            model = self.workers.alone(|| {
                 let factor = config.clip_norm / norm;
                 let clips = config.clip_norm > 0.0 && factor < 1.0;
                 let gradients = if clips { gradients::scaled(&model, gradients, factor) } else { gradients };
-                Ok::<_, Error>((optimizer.step(learning_rate, model, gradients), norm))
-            })?;
-            model = stepped;
+                optimizer.step(learning_rate, model, gradients)
+            });
             state.step += 1;
-            state.tokens += config.tokens_per_step();
+            state.tokens += batches.iter().map(|batch| batch.n_tokens as u64).sum::<u64>();
 
             if state.step.is_multiple_of(config.log_every) || state.step == config.steps {
                 let tokens_per_second = (state.tokens - logged.1) as f64 / logged.0.elapsed().as_secs_f64();
+                let flops_per_second = tokens_per_second * self.flops_per_token;
                 logged = (Instant::now(), state.tokens);
                 let (step, tokens) = (state.step, state.tokens);
                 self.metrics.step(&StepMetrics {
@@ -302,8 +359,14 @@ impl Loop<'_> {
                     learning_rate,
                     gradient_norm: norm,
                     tokens_per_second,
+                    flops_per_second,
                 })?;
-                context.progress.figures(&format!("loss {loss:.3}, {tokens_per_second:.0} tokens/s"));
+                context.progress.figures(&format!(
+                    "loss {:.3}, {tokens_per_second:.0} tokens/s, {:.0} GFLOP/s ({:.0} % of a matrix product's)",
+                    state.recent_losses.smoothed(),
+                    flops_per_second / 1e9,
+                    100.0 * flops_per_second / self.peak_flops_per_second,
+                ));
             }
             context.progress.position(state.step);
             if state.step.is_multiple_of(config.validation_every) || state.step == config.steps {
@@ -316,7 +379,7 @@ impl Loop<'_> {
             let cancelled = context.cancel.is_requested();
             if cancelled || state.step.is_multiple_of(config.save_every) {
                 state.wall_seconds = self.earlier_seconds + self.started.elapsed().as_secs_f64();
-                self.states.save(&model, &optimizer, &state)?;
+                self.states.save(&model, &optimizer, self.tokenizer, &state, config.keep_last)?;
                 saved = state.step;
             }
             if cancelled && state.step < config.steps {
@@ -327,30 +390,14 @@ impl Loop<'_> {
         Ok((model, optimizer, state))
     }
 
-    fn batches(&mut self, step: u64) -> Vec<MicroBatch> {
-        let width = self.config.model.context_length + 1;
-        let first = step * self.config.batch_size as u64;
-        let mut window = vec![0; width];
-        let per_part = self.config.batch_size / self.config.micro_batches;
-        (0..self.config.micro_batches)
-            .map(|part| {
-                let mut tokens = Vec::with_capacity(per_part * width);
-                for row in 0..per_part {
-                    let start = self.windows.start(first + (part * per_part + row) as u64);
-                    self.train.copy(start, &mut window);
-                    tokens.extend(window.iter().map(|id| i64::from(*id)));
-                }
-                MicroBatch { tokens, width }
-            })
-            .collect()
-    }
-
     /// Measures the loss on the validation split and keeps the weights where it is the lowest so far.
     fn validate(&mut self, model: &Transformer, state: &mut TrainerState) -> Result<(), Error> {
         let plain = model.valid();
         let walk = Walk::plain(&plain, Some(self.config.validation_tokens));
         let scores = scoring::score(&plain, self.validation, &walk, |_| true)?;
-        check("validation loss", scores.loss_nats, state.step, self.config.learning_rate_at(state.step))?;
+        if !scores.loss_nats.is_finite() {
+            return Err(self.diverged("validation loss", scores.loss_nats, None, "not known".to_owned(), state.step));
+        }
         let bytes_per_token = self.validation.bytes() as f64 / self.validation.len() as f64;
         let bits_per_byte = scores.loss_nats / std::f64::consts::LN_2 / bytes_per_token;
         self.metrics.validation(state.step, state.tokens, scores.loss_nats, bits_per_byte)?;
@@ -367,8 +414,10 @@ impl Loop<'_> {
         }
         Ok(())
     }
-}
 
-fn check(what: &'static str, value: f64, step: u64, learning_rate: f64) -> Result<(), Error> {
-    if value.is_finite() { Ok(()) } else { Err(Error::NotFinite { what, value, step, learning_rate }) }
+    fn diverged(&self, what: &'static str, value: f64, median: Option<f64>, norms: String, step: u64) -> Error {
+        let learning_rate = self.config.learning_rate_at(step);
+        let last_good = self.states.latest();
+        Error::Diverged(Box::new(Diverged { what, value, median, step, learning_rate, norms, last_good }))
+    }
 }

@@ -1,12 +1,14 @@
-//! `metrics.jsonl`: one line a measurement, written as training goes.
+//! `metrics.jsonl`: one line a measurement, written as training goes, and the same for TensorBoard.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
 use crate::Error;
+use crate::tensorboard::Events;
 
 /// The file's name.
 pub const FILE: &str = "metrics.jsonl";
@@ -26,13 +28,27 @@ pub struct StepMetrics {
     pub gradient_norm: f64,
     /// Tokens a second since the line before.
     pub tokens_per_second: f64,
+    /// Floating-point operations a second that the model's arithmetic took since then.
+    pub flops_per_second: f64,
 }
 
 /// The log of a run.
 pub struct Metrics {
     path: PathBuf,
     file: File,
+    events: Events,
 }
+
+/// The fields of a line that TensorBoard shows, with the tags it groups them by.
+const TAGS: [(&str, &str); 7] = [
+    ("loss", "train/loss"),
+    ("learning_rate", "train/learning_rate"),
+    ("gradient_norm", "train/gradient_norm"),
+    ("tokens_per_second", "speed/tokens_per_second"),
+    ("flops_per_second", "speed/flops_per_second"),
+    ("validation_loss", "validation/loss"),
+    ("validation_bits_per_byte", "validation/bits_per_byte"),
+];
 
 impl Metrics {
     /// Opens the log in `folder` and drops the lines after `step`, which a resumed run measures again.
@@ -46,27 +62,35 @@ impl Metrics {
             let line: Option<Value> = serde_json::from_str(line).ok();
             line.and_then(|line| line["step"].as_u64()).is_some_and(|at| at <= step)
         };
-        let lines: String = text.lines().filter(kept).flat_map(|line| [line, "\n"]).collect();
-        artifact::file::write_atomically(&path, lines.as_bytes())?;
+        let lines: Vec<&str> = text.lines().filter(kept).collect();
+        let kept: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+        artifact::file::write_atomically(&path, kept.as_bytes())?;
+        let mut events = Events::create(folder, unix_seconds())?;
+        for line in lines.iter().filter_map(|line| serde_json::from_str(line).ok()) {
+            show(&mut events, &line)?;
+        }
         let file = File::options().append(true).open(&path).map_err(|e| artifact::Error::io("open", &path, e))?;
-        Ok(Self { path, file })
+        Ok(Self { path, file, events })
     }
 
     /// Adds a step.
     pub fn step(&mut self, m: &StepMetrics) -> Result<(), Error> {
         self.line(&json!({
+            "unix_seconds": unix_seconds(),
             "step": m.step,
             "tokens": m.tokens,
             "loss": m.loss,
             "learning_rate": m.learning_rate,
             "gradient_norm": m.gradient_norm,
             "tokens_per_second": m.tokens_per_second.round(),
+            "flops_per_second": m.flops_per_second.round(),
         }))
     }
 
     /// Adds a measurement on the validation split.
     pub fn validation(&mut self, step: u64, tokens: u64, loss: f64, bits_per_byte: f64) -> Result<(), Error> {
         self.line(&json!({
+            "unix_seconds": unix_seconds(),
             "step": step,
             "tokens": tokens,
             "validation_loss": loss,
@@ -76,11 +100,22 @@ impl Metrics {
 
     // One write a line, so that a kill leaves whole lines but for the last.
     fn line(&mut self, value: &Value) -> Result<(), Error> {
-        Ok(self
-            .file
+        self.file
             .write_all(format!("{value}\n").as_bytes())
-            .map_err(|e| artifact::Error::io("write", &self.path, e))?)
+            .map_err(|e| artifact::Error::io("write", &self.path, e))?;
+        show(&mut self.events, value)
     }
+}
+
+fn show(events: &mut Events, line: &Value) -> Result<(), Error> {
+    let number = |field: &str| line[field].as_f64();
+    let scalars: Vec<(&str, f64)> =
+        TAGS.iter().filter_map(|(field, tag)| number(field).map(|value| (*tag, value))).collect();
+    events.scalars(number("unix_seconds").unwrap_or(0.0), line["step"].as_u64().unwrap_or(0), &scalars)
+}
+
+fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
 #[cfg(test)]

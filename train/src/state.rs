@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 use artifact::file;
 use model::{Dtype, Transformer, checkpoint};
 use serde::{Deserialize, Serialize};
+use tokenizer::Tokenizer;
 
+use crate::guard::RecentLosses;
 use crate::optimizer::{self, Optimizer};
 use crate::{Config, Error};
 
 /// The name of the file that says how far training came.
 pub const FILE: &str = "trainer_state.json";
 
-const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: u32 = 2;
 
 /// How far training came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,8 +27,10 @@ pub struct TrainerState {
     pub schema_version: u32,
     /// Optimizer steps taken.
     pub step: u64,
-    /// Tokens trained on.
+    /// Tokens trained on, padding not counted.
     pub tokens: u64,
+    /// The losses of the latest steps.
+    pub recent_losses: RecentLosses,
     /// The best measurement on the validation split.
     pub best: Option<Best>,
     /// Seconds that training took until here, all attempts together.
@@ -45,7 +49,14 @@ pub struct Best {
 impl TrainerState {
     /// Returns the state before the first step.
     pub fn start() -> Self {
-        Self { schema_version: SCHEMA_VERSION, step: 0, tokens: 0, best: None, wall_seconds: 0.0 }
+        Self {
+            schema_version: SCHEMA_VERSION,
+            step: 0,
+            tokens: 0,
+            recent_losses: RecentLosses::default(),
+            best: None,
+            wall_seconds: 0.0,
+        }
     }
 
     /// Writes it to `folder`.
@@ -67,19 +78,39 @@ impl States {
         Self { root: folder.join(".resume") }
     }
 
-    /// Saves a state and removes the older ones.
-    pub fn save(&self, model: &Transformer, optimizer: &Optimizer, state: &TrainerState) -> Result<(), Error> {
+    /// Saves a state, a folder that opens as a model too, and removes all but the `keep` latest.
+    ///
+    /// # Errors
+    /// When the disk refuses; the states before it are still there.
+    pub fn save(
+        &self,
+        model: &Transformer,
+        optimizer: &Optimizer,
+        tokenizer: &Tokenizer,
+        state: &TrainerState,
+        keep: usize,
+    ) -> Result<(), Error> {
         let folder = self.root.join(format!("step-{:09}", state.step));
-        file::create_folder(&folder)?;
-        let weights = checkpoint::weights(model)?;
-        checkpoint::save_weights(&weights, model.config().family, &folder.join(checkpoint::WEIGHTS), Dtype::F32)?;
-        optimizer.save(model, &folder.join(optimizer::FILE))?;
-        state.write(&folder)?;
+        let written = write(model, optimizer, tokenizer, state, &folder);
+        if written.is_err() {
+            // What was written of it takes room that may be what is missing.
+            let _ = fs::remove_dir_all(&folder);
+        }
+        written?;
         file::sync_folder(&self.root)?;
-        for older in self.folders()?.into_iter().filter(|other| *other != folder) {
+        let mut folders = self.folders()?;
+        folders.sort();
+        folders.reverse();
+        for older in folders.into_iter().filter(|other| *other < folder).skip(keep - 1) {
             fs::remove_dir_all(&older).map_err(|e| artifact::Error::io("remove", &older, e))?;
         }
         Ok(())
+    }
+
+    /// Returns the folder of the latest whole state.
+    pub fn latest(&self) -> Option<PathBuf> {
+        let folders = self.folders().unwrap_or_default();
+        folders.into_iter().filter(|folder| folder.join(FILE).exists()).max()
     }
 
     /// Reads the latest whole state into `model`, if there is one; a state that was cut off lacks its last file and is
@@ -112,6 +143,20 @@ impl States {
     }
 }
 
+fn write(
+    model: &Transformer,
+    optimizer: &Optimizer,
+    tokenizer: &Tokenizer,
+    state: &TrainerState,
+    folder: &Path,
+) -> Result<(), Error> {
+    file::create_folder(folder)?;
+    checkpoint::save(model, folder, Dtype::F32)?;
+    tokenizer.write_hugging_face(folder, model.config().context_length)?;
+    optimizer.save(model, &folder.join(optimizer::FILE))?;
+    state.write(folder)
+}
+
 fn read(
     config: &Config,
     model: &Transformer,
@@ -119,10 +164,13 @@ fn read(
 ) -> Result<Option<(Transformer, Optimizer, TrainerState)>, Error> {
     let path = folder.join(FILE);
     let Ok(text) = fs::read(&path) else { return Ok(None) };
-    let state: TrainerState = serde_json::from_slice(&text).map_err(|source| Error::State { path, source })?;
-    if state.schema_version != SCHEMA_VERSION {
-        return Ok(None);
+    let unreadable = |source| Error::State { path: path.clone(), source };
+    let value: serde_json::Value = serde_json::from_slice(&text).map_err(unreadable)?;
+    let version = value["schema_version"].as_u64().unwrap_or(0);
+    if version != u64::from(SCHEMA_VERSION) {
+        return Err(Error::StateVersion { path, found: version, expected: SCHEMA_VERSION });
     }
+    let state: TrainerState = serde_json::from_value(value).map_err(unreadable)?;
     let weights = checkpoint::load_weights(&folder.join(checkpoint::WEIGHTS), model.config())?;
     let model = checkpoint::with_weights(model.config(), weights, &model.device());
     let optimizer = Optimizer::load(config, &model, &folder.join(optimizer::FILE))?;

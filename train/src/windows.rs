@@ -35,8 +35,7 @@ impl Windows {
     }
 
     /// Returns how many windows an epoch has.
-    #[cfg(test)]
-    fn per_epoch(&self) -> usize {
+    pub fn per_epoch(&self) -> usize {
         self.per_epoch
     }
 

@@ -10,17 +10,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
-use model::Transformer;
+use model::{Batch, Dropout, LossOptions, Transformer};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::Error;
 
-/// Sequences that are computed together: `batch` × (`context` + 1) tokens.
+/// Sequences that are computed together, each list with `rows` × T numbers: see [`model::Batch`].
 pub struct MicroBatch {
-    /// The sequences, one after the other.
+    /// The tokens, one sequence after the other.
     pub tokens: Vec<i64>,
-    /// T + 1, the tokens of a sequence and the target of the last one.
-    pub width: usize,
+    /// The token after each, −1 where it is not learned.
+    pub targets: Vec<i64>,
+    /// The index in its row where the document of each token begins; none: one document a row.
+    pub starts: Option<Vec<i64>>,
+    /// B, how many sequences there are.
+    pub rows: usize,
+    /// Which elements dropout drops.
+    pub dropout: Option<Dropout>,
 }
 
 /// Where the loss and the gradients of a micro-batch are put once they are there.
@@ -49,17 +55,25 @@ impl Workers {
         }
     }
 
-    /// Returns the mean loss in nats of the micro-batches, which all have one size, and its gradients.
+    /// Returns the mean loss in nats over the learned targets of all micro-batches together, and its gradients; with the
+    /// z-loss in both.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn gradients(&self, model: &Transformer, batches: &[MicroBatch]) -> Result<(f64, GradientsParams), Error> {
-        let share = 1.0 / batches.len() as f64;
+    pub fn gradients(
+        &self,
+        model: &Transformer,
+        batches: &[MicroBatch],
+        z_loss: f64,
+    ) -> Result<(f64, GradientsParams), Error> {
+        let learned = batches.iter().flat_map(|batch| &batch.targets).filter(|target| **target >= 0).count();
+        // Nothing learned: zeros, not a division by zero.
+        let share = 1.0 / learned.max(1) as f64;
         let done: Vec<Slot> = batches.iter().map(|_| Mutex::new(None)).collect();
         let next = AtomicUsize::new(0);
         let work = |model: Transformer| {
             while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < batches.len()) {
-                let result = backward(&model, &batches[i], share);
+                let result = backward(&model, &batches[i], share, z_loss);
                 if let Ok(mut slot) = done[i].lock() {
                     *slot = Some(result);
                 }
@@ -83,7 +97,7 @@ impl Workers {
             loss += more;
             sum = self.alone(|| added(model, sum, gradients));
         }
-        Ok((loss * share, sum))
+        Ok((loss, sum))
     }
 }
 
@@ -105,16 +119,16 @@ pub fn scaled(model: &Transformer, gradients: GradientsParams, factor: f64) -> G
     scale.to
 }
 
-fn backward(model: &Transformer, batch: &MicroBatch, share: f64) -> Result<(f64, GradientsParams), Error> {
-    let t = batch.width - 1;
-    let b = batch.tokens.len() / batch.width;
+fn backward(model: &Transformer, batch: &MicroBatch, share: f64, z_loss: f64) -> Result<(f64, GradientsParams), Error> {
     let device = model.device();
-    let part = |offset: usize| {
-        let ids = batch.tokens.chunks_exact(batch.width).flat_map(|row| row[offset..offset + t].iter().copied());
-        Tensor::<2, Int>::from_data(TensorData::new(ids.collect::<Vec<i64>>(), vec![b, t]), &device)
+    let part = |ids: &Vec<i64>| {
+        let shape = vec![batch.rows, ids.len() / batch.rows.max(1)];
+        Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), shape), &device)
     };
-    let loss = model.loss(part(0), part(1));
-    let gradients = GradientsParams::from_grads(loss.clone().mul_scalar(share).backward(), model);
+    let starts = batch.starts.as_ref().map(part);
+    let options = LossOptions { share, z_loss, dropout: batch.dropout };
+    let loss = model.loss(Batch { tokens: part(&batch.tokens), targets: part(&batch.targets), starts }, &options);
+    let gradients = GradientsParams::from_grads(loss.backward(), model);
     let values: Vec<f32> = loss.inner().try_into_vec_as().map_err(Error::compute)?;
     Ok((values.first().map_or(f64::NAN, |loss| f64::from(*loss)), gradients))
 }

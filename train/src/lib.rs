@@ -277,7 +277,7 @@ impl Loop<'_> {
         while state.step < config.steps {
             let learning_rate = config.learning_rate_at(state.step);
             let batches = self.batches(state.step);
-            let (loss, gradients) = self.workers.gradients(&model, &batches)?;
+            let (loss, gradients) = self.workers.gradients(&model, &batches, 0.0)?;
             check("loss", loss, state.step, learning_rate)?;
             let (stepped, norm) = self.workers.alone(|| {
                 let norm = gradients::norm(&model, &gradients)?;
@@ -334,13 +334,15 @@ impl Loop<'_> {
         let per_part = self.config.batch_size / self.config.micro_batches;
         (0..self.config.micro_batches)
             .map(|part| {
-                let mut tokens = Vec::with_capacity(per_part * width);
+                let mut tokens = Vec::with_capacity(per_part * (width - 1));
+                let mut targets = Vec::with_capacity(per_part * (width - 1));
                 for row in 0..per_part {
                     let start = self.windows.start(first + (part * per_part + row) as u64);
                     self.train.copy(start, &mut window);
-                    tokens.extend(window.iter().map(|id| i64::from(*id)));
+                    tokens.extend(window[..width - 1].iter().map(|id| i64::from(*id)));
+                    targets.extend(window[1..].iter().map(|id| i64::from(*id)));
                 }
-                MicroBatch { tokens, width }
+                MicroBatch { tokens, targets, starts: None, rows: per_part, dropout: None }
             })
             .collect()
     }

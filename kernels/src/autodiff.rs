@@ -15,8 +15,9 @@ type Primitive = FloatTensor<Flex>;
 /// The fused operations; shapes and types are checked by the faces in the crate's root.
 #[backend_extension(Flex, Autodiff)]
 pub trait Fused: Backend {
-    /// Mean cross-entropy of logits `[N, V]`.
-    fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self>;
+    /// Cross-entropy of logits `[N, V]`.
+    fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>, share: f64, z_loss: f64)
+    -> FloatTensor<Self>;
     /// Shares of causal attention.
     fn causal_softmax(scores: FloatTensor<Self>, queries: usize, scale: f64) -> FloatTensor<Self>;
     /// RMSNorm over the last dimension.
@@ -55,20 +56,30 @@ fn last(shape: &Shape) -> usize {
     shape[shape.num_dims() - 1]
 }
 
-/// Returns the mean and the gradient of the logits.
-fn cross_entropy_with_gradient(logits: Primitive, targets: IntTensor<Flex>) -> (Primitive, Primitive) {
+/// Returns the loss and the gradient of the logits.
+fn cross_entropy_with_gradient(
+    logits: Primitive,
+    targets: IntTensor<Flex>,
+    share: f64,
+    z_loss: f64,
+) -> (Primitive, Primitive) {
     let (mut logits, shape) = take(logits);
     let targets: Vec<i64> = match targets.into_data().try_into_vec_as() {
         Ok(targets) => targets,
         Err(error) => unreachable!("the values of an integer tensor on the CPU: {error:?}"),
     };
-    let mean = rows::cross_entropy(&mut logits, last(&shape), &targets);
-    (give(vec![mean], [1]), give(logits, shape))
+    let loss = rows::cross_entropy(&mut logits, last(&shape), &targets, share, z_loss);
+    (give(vec![loss], [1]), give(logits, shape))
 }
 
 impl Fused for Flex {
-    fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {
-        cross_entropy_with_gradient(logits, targets).0
+    fn cross_entropy(
+        logits: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        share: f64,
+        z_loss: f64,
+    ) -> FloatTensor<Self> {
+        cross_entropy_with_gradient(logits, targets, share, z_loss).0
     }
 
     fn causal_softmax(scores: FloatTensor<Self>, queries: usize, scale: f64) -> FloatTensor<Self> {
@@ -99,7 +110,12 @@ fn turn(x: Primitive, cos: &Primitive, sin: &Primitive, back: bool) -> Primitive
 }
 
 impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
-    fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {
+    fn cross_entropy(
+        logits: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        share: f64,
+        z_loss: f64,
+    ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct CrossEntropy;
         impl Backward<Flex, 1> for CrossEntropy {
@@ -118,10 +134,10 @@ impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
         let (logits, node) = logits.into_parts();
         match CrossEntropy.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let (loss, gradient) = cross_entropy_with_gradient(logits, targets);
+                let (loss, gradient) = cross_entropy_with_gradient(logits, targets, share, z_loss);
                 prep.finish(gradient, loss)
             }
-            OpsKind::UnTracked(prep) => prep.finish(Flex::cross_entropy(logits, targets)),
+            OpsKind::UnTracked(prep) => prep.finish(Flex::cross_entropy(logits, targets, share, z_loss)),
         }
     }
 

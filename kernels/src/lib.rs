@@ -20,22 +20,61 @@ use burn::tensor::{DType, Device, Int, Tensor};
 
 use autodiff::Fused;
 
-/// Returns the mean cross-entropy of the targets, in nats.
+/// Returns the sum over the learned targets of (cross-entropy in nats + `z_loss` × lse²) × share, lse being the logarithm of
+/// the sum of the exponentials of a row (z-loss: `PaLM`, 2022).
 ///
 /// # Shapes
 /// - logits: `[N, V]`
-/// - targets: `[N]`, each below V
+/// - targets: `[N]`, each below V, −1 where it is not learned
 /// - output: `[1]`
 ///
 /// # Panics
 /// When a target is missing, or not below V.
-pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, share: f64, z_loss: f64) -> Tensor<1> {
     let [n, _] = logits.dims();
     assert_eq!(targets.dims(), [n], "a target for each row of logits");
     if !is_fused(&logits) {
-        return plain::cross_entropy(logits, targets);
+        return plain::cross_entropy(logits, targets, share, z_loss);
     }
-    Tensor::from_dispatch(<Dispatch as Fused>::cross_entropy(logits.into_dispatch(), targets.into_dispatch()))
+    let (logits, targets) = (logits.into_dispatch(), targets.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as Fused>::cross_entropy(logits, targets, share, z_loss))
+}
+
+/// Returns causal attention: for each query the values, weighted by the softmax of `scale` × query · key over the keys that
+/// stand no later than the query and no earlier than its document's start (Attention Is All You Need, 2017).
+///
+/// # Shapes
+/// - queries: `[B, T, H, C]`
+/// - keys, values: `[B, T, K, C]`; H / K query heads share each (GQA, 2023)
+/// - starts: `[B, T]`, the first token of the row that a token sees, at most its own place; none means 0
+/// - output: `[B, T, H, C]`
+///
+/// # Panics
+/// When the shapes do not fit together.
+pub fn attention(
+    queries: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    starts: Option<Tensor<2, Int>>,
+    scale: f64,
+) -> Tensor<4> {
+    let ([b, t, h, c], [.., k, _]) = (queries.dims(), keys.dims());
+    assert_eq!((keys.dims(), values.dims()), ([b, t, k, c], [b, t, k, c]), "a key and a value for each query");
+    assert!(h.is_multiple_of(k), "{h} query heads on {k} key/value heads");
+    plain::attention(queries, keys, values, starts, scale)
+}
+
+/// Returns x with a share of `rate` of its elements replaced by zero, and the others divided by `1 − rate`. Which, is a
+/// function of seed and place: the same on every device, in every run.
+///
+/// # Shapes
+/// - x, output: the same
+///
+/// # Panics
+/// When the rate is not at least 0 and below 1.
+pub fn dropout<const N: usize>(x: Tensor<N>, rate: f64, seed: u64, place: u64) -> Tensor<N> {
+    assert!((0.0..1.0).contains(&rate), "a dropout of {rate}");
+    plain::dropout(x, rate, seed, place)
 }
 
 /// Returns the shares that causal attention gives to each key: softmax over the last dimension of `scale` × scores,

@@ -1,12 +1,54 @@
 //! The same operations as burn's own, for every device and number type, and to test against.
 
-use burn::tensor::activation::{log_softmax, sigmoid, softmax};
+use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Int, Tensor, TensorData};
 
+use crate::rows;
+
 /// As [`crate::cross_entropy`].
-pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, share: f64, z_loss: f64) -> Tensor<1> {
     let [n, _] = logits.dims();
-    log_softmax(logits, 1).gather(1, targets.reshape([n, 1])).mean().neg()
+    let learned = targets.clone().greater_equal_elem(0).float(); // [N]
+    let own = logits.clone().gather(1, targets.clamp_min(0).reshape([n, 1])).squeeze_dim::<1>(1); // [N]
+    let largest = logits.clone().detach().max_dim(1); // [N, 1]
+    let lse = (logits - largest.clone()).exp().sum_dim(1).log() + largest; // [N, 1]
+    let lse = lse.squeeze_dim::<1>(1);
+    let loss = if z_loss > 0.0 { lse.clone() - own + lse.square().mul_scalar(z_loss) } else { lse - own };
+    (loss * learned).sum().mul_scalar(share)
+}
+
+/// As [`crate::attention`].
+pub fn attention(
+    queries: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    starts: Option<Tensor<2, Int>>,
+    scale: f64,
+) -> Tensor<4> {
+    let ([b, t, h, c], [.., k, _], device) = (queries.dims(), keys.dims(), queries.device());
+    let g = h / k;
+    // The G query heads of a key/value head stand one below the other, so keys and values are not repeated.
+    let queries = queries.swap_dims(1, 2).reshape([b, k, g * t, c]); // [B, K, G T, C]
+    let (keys, values) = (keys.swap_dims(1, 2), values.swap_dims(1, 2)); // [B, K, T, C]
+    let scores = queries.matmul(keys.swap_dims(2, 3)).mul_scalar(scale); // [B, K, G T, T]
+    let at = Tensor::<1, Int>::arange(0..t as i64, &device);
+    let (query, key) = (at.clone().reshape([1, t, 1]), at.reshape([1, 1, t]));
+    let later = key.clone().greater(query); // [1, T, T]
+    let hidden = match starts {
+        Some(starts) => later.expand([b, t, t]).bool_or(key.lower(starts.reshape([b, t, 1]))), // [B, T, T]
+        None => later.expand([b, t, t]),
+    };
+    let hidden = hidden.reshape([b, 1, 1, t, t]).expand([b, k, g, t, t]).reshape([b, k, g * t, t]);
+    let shares = softmax(scores.mask_fill(hidden, -1e30), 3); // [B, K, G T, T]
+    shares.matmul(values).reshape([b, h, t, c]).swap_dims(1, 2) // [B, T, H, C]
+}
+
+/// As [`crate::dropout`].
+pub fn dropout<const N: usize>(x: Tensor<N>, rate: f64, seed: u64, place: u64) -> Tensor<N> {
+    let mut factors = vec![1.0f32; x.shape().num_elements()];
+    rows::dropout(&mut factors, rate, seed, place);
+    let factors = Tensor::<N>::from_data(TensorData::new(factors, x.shape()), &x.device());
+    x * factors
 }
 
 /// As [`crate::causal_softmax`].

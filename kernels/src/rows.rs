@@ -10,14 +10,17 @@ use crate::lanes::{exp, max, sigmoid, sum};
 /// Rows that one task takes; fixed, so that sums over rows do not depend on the number of threads.
 const BLOCK: usize = 64;
 
-/// Turns logits `[N, V]` into the gradient of the mean cross-entropy, and returns that mean.
-pub fn cross_entropy(logits: &mut [f32], classes: usize, targets: &[i64]) -> f32 {
-    let share = 1.0 / targets.len() as f32;
+/// Turns logits `[N, V]` into the gradient of the loss, and returns the loss: see [`crate::cross_entropy`].
+pub fn cross_entropy(logits: &mut [f32], classes: usize, targets: &[i64], share: f64, z_loss: f64) -> f32 {
     let losses: Vec<f64> = logits
         .par_chunks_mut(classes)
         .zip(targets.par_iter())
         .with_min_len(BLOCK)
         .map(|(row, target)| {
+            if *target < 0 {
+                row.fill(0.0);
+                return 0.0;
+            }
             vectorized(|| {
                 let target = *target as usize;
                 let largest = max(row);
@@ -26,17 +29,19 @@ pub fn cross_entropy(logits: &mut [f32], classes: usize, targets: &[i64]) -> f32
                     *x = exp(*x - largest);
                 }
                 let total = sum(row.len(), |i| row[i]);
-                let factor = share / total;
+                // A logit that is no number is found nowhere else: the maximum passes it over.
+                let log_total = if total.is_nan() { f64::NAN } else { f64::from(total).ln() };
+                let lse = log_total + f64::from(largest);
+                let factor = (share * (1.0 + 2.0 * z_loss * lse)) as f32 / total;
                 for x in &mut *row {
                     *x *= factor;
                 }
-                row[target] -= share;
-                // A logit that is no number is found nowhere else: the maximum passes it over.
-                if total.is_nan() { f64::NAN } else { f64::from(total).ln() - f64::from(own) }
+                row[target] -= share as f32;
+                log_total - f64::from(own) + z_loss * lse * lse
             })
         })
         .collect();
-    (losses.iter().sum::<f64>() / targets.len() as f64) as f32
+    (losses.iter().sum::<f64>() * share) as f32
 }
 
 /// Turns scores `[.., T, S]` into shares: see [`crate::causal_softmax`].
@@ -181,4 +186,30 @@ pub fn rope(x: &mut [f32], heads: usize, cos: &[f32], sin: &[f32], half: usize, 
             }
         });
     });
+}
+
+/// Multiplies each element by 0 or 1 / (1 − rate): see [`crate::dropout`].
+pub fn dropout(x: &mut [f32], rate: f64, seed: u64, place: u64) {
+    let keep = (1.0 / (1.0 - rate)) as f32;
+    let threshold = (rate * f64::from(u32::MAX)).round() as u32;
+    let key = mixed(seed ^ mixed(place.wrapping_add(1)));
+    x.par_chunks_mut(PIECE).enumerate().for_each(|(piece, x)| {
+        vectorized(|| {
+            for (i, x) in x.iter_mut().enumerate() {
+                let random = (mixed(key.wrapping_add((piece * PIECE + i) as u64)) >> 32) as u32;
+                *x = if random < threshold { 0.0 } else { *x * keep };
+            }
+        });
+    });
+}
+
+/// The last steps of `SplitMix64` (Fast Splittable Pseudorandom Number Generators, 2014), on a counter multiplied by its odd
+/// constant.
+#[allow(clippy::inline_always, reason = "as in `lanes`")]
+#[inline(always)]
+fn mixed(x: u64) -> u64 {
+    let x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }

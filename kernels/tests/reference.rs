@@ -62,20 +62,39 @@ fn check<const D: usize, const O: usize>(
 
 #[test]
 fn cross_entropy() {
-    for (n, v) in [(1, 2), (5, 50), (130, 33)] {
+    for (n, v, z_loss) in [(1, 2, 0.0), (5, 50, 0.0), (130, 33, 0.0), (130, 33, 0.1)] {
         let mut case = Case::new(1);
         let logits = case.tensor([n, v], 8.0);
-        let targets: Vec<i64> = (0..n).map(|_| case.rng.random_range(0..v as i64)).collect();
+        let targets: Vec<i64> =
+            (0..n).map(|i| if i % 3 == 1 { -1 } else { case.rng.random_range(0..v as i64) }).collect();
         let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, vec![n]), &case.device);
         let weights = case.tensor([1], 3.0);
+        let share = 1.0 / n as f64;
         check(
             "cross_entropy",
             &[logits],
             &weights,
-            |x| kernels::cross_entropy(x[0].clone(), on(&targets, &x[0])),
-            |x| kernels::plain::cross_entropy(x[0].clone(), on(&targets, &x[0])),
+            |x| kernels::cross_entropy(x[0].clone(), on(&targets, &x[0]), share, z_loss),
+            |x| kernels::plain::cross_entropy(x[0].clone(), on(&targets, &x[0]), share, z_loss),
         );
     }
+}
+
+#[test]
+fn dropout_drops_its_share_and_keeps_the_mean() {
+    let ones = Tensor::<2>::ones([100, 1000], &Device::flex());
+    let drop = |seed, place| values(kernels::dropout(ones.clone(), 0.3, seed, place));
+    let first = drop(1, 2);
+    let dropped = first.iter().filter(|x| x.abs() < f32::EPSILON).count();
+    assert!((29_000..31_000).contains(&dropped), "{dropped} of 100000 dropped at 0.3");
+    assert!(first.iter().all(|x| x.abs() < f32::EPSILON || (x - 1.0 / 0.7).abs() < 1e-6));
+    assert_eq!(first, drop(1, 2));
+    for other in [drop(2, 2), drop(1, 3), drop(2, 1)] {
+        let equal = first.iter().zip(&other).filter(|(a, b)| a.to_bits() == b.to_bits()).count();
+        // 0.3² + 0.7²
+        assert!((57_000..59_000).contains(&equal), "{equal} of 100000 equal to those of another seed or place");
+    }
+    assert_eq!(values(kernels::dropout(ones.clone(), 0.0, 1, 1)), values(ones));
 }
 
 fn on(targets: &Tensor<1, Int>, like: &Tensor<2>) -> Tensor<1, Int> {
@@ -180,5 +199,5 @@ fn what_is_no_number_stays_none() {
     let device = Device::flex();
     let logits = Tensor::<2>::from_floats([[1.0, f32::NAN, 2.0]], &device);
     let target = Tensor::<1, Int>::from_ints([0], &device);
-    assert!(values(kernels::cross_entropy(logits, target))[0].is_nan());
+    assert!(values(kernels::cross_entropy(logits, target, 1.0, 0.0))[0].is_nan());
 }

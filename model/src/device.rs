@@ -106,7 +106,7 @@ pub fn free_memory_bytes(class: &str) -> Option<u64> {
     if !matches!(class, "cpu" | "ndarray") {
         return None;
     }
-    let mut system = sysinfo::System::new();
+    let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
     let limit = system.cgroup_limits().map(|limits| limits.free_memory);
     let free = limit.map_or(system.available_memory(), |limit| limit.min(system.available_memory()));

@@ -16,7 +16,7 @@ pub mod transformer;
 pub use checkpoint::Dtype;
 pub use config::{Family, ModelConfig};
 pub use kv_cache::KvCache;
-pub use transformer::Transformer;
+pub use transformer::{Batch, Dropout, LossOptions, Transformer};
 
 use std::path::PathBuf;
 

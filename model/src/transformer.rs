@@ -20,6 +20,38 @@ use rand_chacha::ChaCha8Rng;
 use crate::config::{Family, ModelConfig};
 use crate::kv_cache::KvCache;
 
+/// Sequences to learn from.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// `[B, T]`, T at most the context length.
+    pub tokens: Tensor<2, Int>,
+    /// `[B, T]`: the token after each, −1 where it is not learned.
+    pub targets: Tensor<2, Int>,
+    /// `[B, T]`: the index in its row where the document of each token begins. Attention looks back no further, and learned
+    /// positions count from it. None: one document a row.
+    pub starts: Option<Tensor<2, Int>>,
+}
+
+/// What is added up to the loss.
+#[derive(Debug, Clone, Copy)]
+pub struct LossOptions {
+    /// The weight of each learned target: 1 / those of the whole step gives their mean.
+    pub share: f64,
+    /// The weight of the squared logarithm of the softmax's denominator (`PaLM`, 2022); 0 for none.
+    pub z_loss: f64,
+    /// Dropout after the embeddings and after each block; none where it is not trained.
+    pub dropout: Option<Dropout>,
+}
+
+/// Dropout (Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014), the same elements for the same seed.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    /// The share of elements that become zero, below 1.
+    pub rate: f64,
+    /// Decides which: give every micro-batch of every step its own.
+    pub seed: u64,
+}
+
 /// A decoder-only Transformer.
 #[derive(Module, Debug)]
 pub struct Transformer {
@@ -175,7 +207,7 @@ impl Transformer {
     /// - tokens: `[B, T]`, T at most the context length
     /// - output: `[B, T, V]`
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        self.head(self.hidden(tokens, None))
+        self.head(self.hidden(tokens, None, None, None))
     }
 
     /// Returns the logits of the token after the last one, and appends the tokens' keys and values to the cache.
@@ -185,37 +217,55 @@ impl Transformer {
     /// - output: `[B, V]`
     pub fn forward_cached(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<2> {
         let [_, t] = tokens.dims();
-        let hidden = self.hidden(tokens, Some(cache)); // [B, T, D]
+        let hidden = self.hidden(tokens, None, None, Some(cache)); // [B, T, D]
         self.head(hidden.narrow(1, t - 1, 1)).squeeze_dim(1) // [B, V]
     }
 
-    /// Returns the mean cross-entropy of the targets, in nats.
+    /// Returns what training makes small: Σ over the learned targets of (cross-entropy in nats + z-loss) × share.
+    ///
+    /// With the same share for all micro-batches of a step, 1 / its learned targets, their losses and gradients add up to
+    /// those of one large batch.
     ///
     /// # Shapes
-    /// - tokens, targets: `[B, T]`
     /// - output: `[1]`
-    pub fn loss(&self, tokens: Tensor<2, Int>, targets: Tensor<2, Int>) -> Tensor<1> {
+    pub fn loss(&self, batch: Batch, options: &LossOptions) -> Tensor<1> {
+        let Batch { tokens, targets, starts } = batch;
         let [b, t] = tokens.dims();
-        let logits = self.forward(tokens).reshape([b * t, self.config.vocab_size]); // [B T, V]
-        kernels::cross_entropy(logits, targets.reshape([b * t])) // [1]
+        let x = self.hidden(tokens, starts, options.dropout, None); // [B, T, D]
+        let logits = self.head(x).reshape([b * t, self.config.vocab_size]); // [B T, V]
+        kernels::cross_entropy(logits, targets.reshape([b * t]), options.share, options.z_loss) // [1]
     }
 
-    fn hidden(&self, tokens: Tensor<2, Int>, mut cache: Option<&mut KvCache>) -> Tensor<3> {
+    fn hidden(
+        &self,
+        tokens: Tensor<2, Int>,
+        starts: Option<Tensor<2, Int>>,
+        dropout: Option<Dropout>,
+        mut cache: Option<&mut KvCache>,
+    ) -> Tensor<3> {
         let [b, t] = tokens.dims();
         let s = cache.as_ref().map_or(0, |cache| cache.len());
         assert!(s + t <= self.config.context_length, "{s} + {t} tokens are more than the context");
         let device = tokens.device();
         let mut x = embedding(self.embed_tokens.val(), tokens); // [B, T, D]
         if let Some(positions) = &self.embed_positions {
-            x = x + positions.val().narrow(0, s, t).unsqueeze(); // [B, T, D]
+            x = x + match &starts {
+                Some(starts) => {
+                    let places = Tensor::<1, Int>::arange(0..t as i64, &device).unsqueeze() - starts.clone(); // [B, T]
+                    embedding(positions.val(), places) // [B, T, D]
+                }
+                None => positions.val().narrow(0, s, t).unsqueeze(), // [1, T, D]
+            };
         }
         let rope = match self.config.family {
             Family::Qwen3 => Some(Rope::new(&self.config, s, t, &device)),
             Family::Gpt2 => None,
         };
+        let pass = Pass { config: &self.config, rope, starts, dropout };
+        let mut x = pass.dropout(x, 0);
         for (i, layer) in self.layers.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|cache| (cache, i));
-            x = layer.forward(x, &self.config, rope.as_ref(), cache); // [B, T, D]
+            x = layer.forward(x, i, &pass, cache); // [B, T, D]
         }
         debug_assert_eq!(x.dims(), [b, t, self.config.d_model]);
         self.norm.forward(x, self.config.norm_epsilon)
@@ -227,19 +277,39 @@ impl Transformer {
     }
 }
 
+/// What the layers of one forward pass share.
+struct Pass<'a> {
+    config: &'a ModelConfig,
+    rope: Option<Rope>,
+    starts: Option<Tensor<2, Int>>, // [B, T]
+    dropout: Option<Dropout>,
+}
+
+impl Pass<'_> {
+    /// Drops elements, others at each place of the model.
+    fn dropout(&self, x: Tensor<3>, place: u64) -> Tensor<3> {
+        match self.dropout {
+            Some(Dropout { rate, seed }) => kernels::dropout(x, rate, seed, place),
+            None => x,
+        }
+    }
+}
+
 impl Layer {
     fn forward(
         &self,
         x: Tensor<3>, // [B, T, D]
-        config: &ModelConfig,
-        rope: Option<&Rope>,
+        layer: usize,
+        pass: &Pass,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<3> {
-        let epsilon = config.norm_epsilon;
+        let epsilon = pass.config.norm_epsilon;
+        let place = 2 * layer as u64;
         let normed = self.input_layernorm.forward(x.clone(), epsilon);
-        let x = x + self.self_attn.forward(&normed, config, rope, cache); // [B, T, D]
+        let y = self.self_attn.forward(&normed, pass, cache); // [B, T, D]
+        let x = x + pass.dropout(y, place + 1);
         let normed = self.post_attention_layernorm.forward(x.clone(), epsilon);
-        x + self.mlp.forward(normed) // [B, T, D]
+        x + pass.dropout(self.mlp.forward(normed), place + 2) // [B, T, D]
     }
 }
 
@@ -247,38 +317,39 @@ impl Attention {
     fn forward(
         &self,
         x: &Tensor<3>, // [B, T, D]
-        config: &ModelConfig,
-        rope: Option<&Rope>,
+        pass: &Pass,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<3> {
         let [b, t, _] = x.dims();
-        let (h, k, c) = (config.n_head, config.n_kv_head, config.head_dim);
-        let epsilon = config.norm_epsilon;
+        let ModelConfig { n_head: h, n_kv_head: k, head_dim: c, norm_epsilon: epsilon, .. } = *pass.config;
         let heads = |projection: &Linear, norm: Option<&Norm>, rope: Option<&Rope>, n: usize| {
             let y = projection.forward(x.clone()).reshape([b, t, n, c]); // [B, T, n, C]
             let y = match norm {
                 Some(norm) => norm.forward(y, epsilon),
                 None => y,
             };
-            let y = match rope {
+            match rope {
                 Some(rope) => kernels::rope(y, rope.cos.clone(), rope.sin.clone()),
                 None => y,
-            };
-            y.swap_dims(1, 2) // [B, n, T, C]
+            }
         };
-        let queries = heads(&self.q_proj, self.q_norm.as_ref(), rope, h); // [B, H, T, C]
-        let mut keys = heads(&self.k_proj, self.k_norm.as_ref(), rope, k); // [B, K, T, C]
-        let mut values = heads(&self.v_proj, None, None, k); // [B, K, T, C]
-        if let Some((cache, layer)) = cache {
-            (keys, values) = cache.append(layer, keys, values); // [B, K, S + T, C]
-        }
-        // The G query heads of a key/value head stand one below the other, so keys and values are not repeated.
-        let queries = if h == k { queries } else { queries.reshape([b, k, h / k * t, c]) }; // [B, K, G T, C]
-        let scores = queries.matmul(keys.swap_dims(2, 3)); // [B, K, G T, S + T]
-        let shares = kernels::causal_softmax(scores, t, 1.0 / (c as f64).sqrt()); // [B, K, G T, S + T]
-        let y = shares.matmul(values); // [B, K, G T, C]
-        let y = y.reshape([b, h, t, c]).swap_dims(1, 2).reshape([b, t, h * c]); // [B, T, H C]
-        self.o_proj.forward(y) // [B, T, D]
+        let rope = pass.rope.as_ref();
+        let queries = heads(&self.q_proj, self.q_norm.as_ref(), rope, h); // [B, T, H, C]
+        let keys = heads(&self.k_proj, self.k_norm.as_ref(), rope, k); // [B, T, K, C]
+        let values = heads(&self.v_proj, None, None, k); // [B, T, K, C]
+        let scale = 1.0 / (c as f64).sqrt();
+        let y = match cache {
+            None => kernels::attention(queries, keys, values, pass.starts.clone(), scale), // [B, T, H, C]
+            Some((cache, layer)) => {
+                let (keys, values) = cache.append(layer, keys.swap_dims(1, 2), values.swap_dims(1, 2)); // [B, K, S + T, C]
+                // The G query heads of a key/value head stand one below the other, so keys and values are not repeated.
+                let queries = queries.swap_dims(1, 2).reshape([b, k, h / k * t, c]); // [B, K, G T, C]
+                let scores = queries.matmul(keys.swap_dims(2, 3)); // [B, K, G T, S + T]
+                let shares = kernels::causal_softmax(scores, t, scale); // [B, K, G T, S + T]
+                shares.matmul(values).reshape([b, h, t, c]).swap_dims(1, 2) // [B, T, H, C]
+            }
+        };
+        self.o_proj.forward(y.reshape([b, t, h * c])) // [B, T, D]
     }
 }
 

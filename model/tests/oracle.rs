@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use model::checkpoint::{self, Dtype};
-use model::{KvCache, Transformer};
+use model::{Batch, KvCache, LossOptions, Transformer};
 use serde_json::Value;
 
 /// Two implementations in f32 that add up in different orders.
@@ -90,7 +90,9 @@ fn loss_and_gradients_are_those_of_pytorch() {
         let part = |range: std::ops::Range<usize>| {
             tokens(&rows.iter().map(|row| row[range.clone()].to_vec()).collect::<Vec<_>>(), &device)
         };
-        let loss = model.loss(part(0..t - 1), part(1..t));
+        let batch = Batch { tokens: part(0..t - 1), targets: part(1..t), starts: None };
+        let share = 1.0 / (rows.len() * (t - 1)) as f64;
+        let loss = model.loss(batch, &LossOptions { share, z_loss: 0.0, dropout: None });
         let gradients = loss.backward();
         let loss: Vec<f32> = loss.inner().try_into_vec_as().unwrap();
         let wanted = expected["loss"].as_f64().unwrap() as f32;

@@ -47,7 +47,7 @@ pub struct Batches<'a> {
     split: &'a Split,
     context: usize,
     batch_size: usize,
-    micro_batches: usize,
+    parts: usize,
     order: Order,
 }
 
@@ -75,24 +75,14 @@ impl<'a> Batches<'a> {
             Rows::Windows => Order::Windows(Windows::new(seed, split.len(), context).ok_or_else(too_few)?),
             Rows::Documents => Order::Documents(Packing::new(seed, split, context).ok_or(Error::NothingToLearn)?),
         };
-        let Config { batch_size, micro_batches, .. } = *config;
-        Ok(Self { split, context, batch_size, micro_batches, order })
-    }
-
-    /// Returns how many steps go once over the split.
-    pub fn steps_per_epoch(&self) -> f64 {
-        let rows = match &self.order {
-            Order::Windows(windows) => windows.per_epoch(),
-            Order::Documents(packing) => packing.per_epoch(),
-        };
-        rows as f64 / self.batch_size as f64
+        Ok(Self { split, context, batch_size: config.batch_size, parts: config.micro_batches, order })
     }
 
     /// Returns the micro-batches of a step, counted from 0.
     pub fn step(&mut self, step: u64) -> Vec<MicroBatch> {
-        let rows = self.batch_size / self.micro_batches;
+        let rows = self.batch_size / self.parts;
         let first = step * self.batch_size as u64;
-        (0..self.micro_batches).map(|part| self.micro_batch(first + (part * rows) as u64, rows)).collect()
+        (0..self.parts).map(|part| self.micro_batch(first + (part * rows) as u64, rows)).collect()
     }
 
     fn micro_batch(&mut self, first: u64, rows: usize) -> MicroBatch {

@@ -4,9 +4,9 @@ use model::{Family, ModelConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::Error;
 use crate::batches::Rows;
 use crate::schedule::Schedule;
-use crate::Error;
 
 /// The configuration of stage train.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -18,6 +18,7 @@ use crate::batches::MicroBatch;
 
 /// What the loss of a step is made of, beside the tokens.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_field_names, reason = "z-loss is its name")]
 pub struct Loss {
     /// The weight of the z-loss.
     pub z_loss: f64,
@@ -136,19 +137,12 @@ pub fn scaled(model: &Transformer, gradients: GradientsParams, factor: f64) -> G
     scale.to
 }
 
-fn backward(
-    model: &Transformer,
-    batch: &MicroBatch,
-    options: &LossOptions,
-) -> Result<(f64, GradientsParams), Error> {
+fn backward(model: &Transformer, batch: &MicroBatch, options: &LossOptions) -> Result<(f64, GradientsParams), Error> {
     let shape = vec![batch.tokens.len() / batch.width, batch.width];
     let device = model.device();
     let ids = |ids: &Vec<i64>| Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), shape.clone()), &device);
-    let batch = Batch {
-        tokens: ids(&batch.tokens),
-        targets: ids(&batch.targets),
-        starts: batch.starts.as_ref().map(ids),
-    };
+    let batch =
+        Batch { tokens: ids(&batch.tokens), targets: ids(&batch.targets), starts: batch.starts.as_ref().map(ids) };
     let loss = model.loss(batch, options);
     let gradients = GradientsParams::from_grads(loss.backward(), model);
     let values: Vec<f32> = loss.inner().try_into_vec_as().map_err(Error::compute)?;

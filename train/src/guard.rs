@@ -93,7 +93,7 @@ mod tests {
             assert_eq!(recent.spike(loss, factor), expected, "{loss} after {before:?}");
         };
         let falling: Vec<f64> = (0..100).map(|i| 6.0 - f64::from(i) / 50.0).collect();
-        check(&falling, 9.5, 2.0, Some(falling[68]));
+        check(&falling, 9.5, 2.0, Some(falling[67]));
         check(&falling, 9.5, 0.0, None);
         check(&falling, 8.0, 2.0, None);
         // Twice as high, but hardly higher: a small loss may do that.

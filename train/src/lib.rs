@@ -327,7 +327,11 @@ impl Loop<'_> {
             let batches = self.batches.step(state.step);
             let loss = Loss { z_loss: config.z_loss, dropout: config.dropout, seed: context.seed, step: state.step };
             let (loss, gradients) = self.workers.gradients(&model, &batches, &loss)?;
-            let norm = self.workers.alone(|| gradients::norm(&model, &gradients))?;
+            let (norm, gradients) = self.workers.alone({
+                let model = &model;
+                move || (gradients::norm(model, &gradients), gradients)
+            });
+            let norm = norm?;
             let median = state.recent_losses.spike(loss, config.loss_spike);
             let wrong = match (loss.is_finite(), norm.is_finite()) {
                 (false, _) => Some(("loss", loss)),

@@ -30,8 +30,7 @@ fn tokens() -> Vec<i64> {
 
 /// Returns a step's rows, `parts` micro-batches of them.
 fn batches(tokens: &[i64], step: u64, parts: usize) -> Vec<MicroBatch> {
-    let starts: Vec<usize> =
-        (0..BATCH).map(|row| (step as usize * BATCH + row) * 37 % (TOKENS - CONTEXT)).collect();
+    let starts: Vec<usize> = (0..BATCH).map(|row| (step as usize * BATCH + row) * 37 % (TOKENS - CONTEXT)).collect();
     let rows = |starts: &[usize], offset: usize| {
         starts.iter().flat_map(|start| tokens[start + offset..start + offset + CONTEXT].to_vec()).collect()
     };

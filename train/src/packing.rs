@@ -52,11 +52,6 @@ impl Packing {
         (!rows.is_empty()).then_some(Self { seed, rows, epoch: None })
     }
 
-    /// Returns how many rows an epoch has.
-    pub fn per_epoch(&self) -> usize {
-        self.rows.len()
-    }
-
     /// Returns the pieces of the `index`-th row of the whole training.
     pub fn row(&mut self, index: u64) -> &[Piece] {
         let number = index / self.rows.len() as u64;
@@ -85,13 +80,11 @@ fn best_fit(mut pieces: Vec<Piece>, context: usize) -> Vec<Vec<Piece>> {
     let mut with_room: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for piece in pieces {
         let fitting = with_room.range(piece.len..).next().map(|(room, _)| *room);
-        let (room, row) = match fitting.and_then(|room| Some((room, with_room.get_mut(&room)?.pop()?))) {
-            Some(found) => found,
-            None => {
-                rows.push(Vec::new());
-                (context, rows.len() - 1)
-            }
-        };
+        let fitting = fitting.and_then(|room| Some((room, with_room.get_mut(&room)?.pop()?)));
+        let (room, row) = fitting.unwrap_or_else(|| {
+            rows.push(Vec::new());
+            (context, rows.len() - 1)
+        });
         if with_room.get(&room).is_some_and(Vec::is_empty) {
             with_room.remove(&room);
         }
@@ -128,9 +121,8 @@ mod tests {
     fn an_epoch_has_every_row_once_in_an_order_of_its_own() {
         let pieces = (0..40).map(|i| Piece { start: i * 10, len: 8 }).collect();
         let mut packing = Packing { seed: 7, rows: best_fit(pieces, 8), epoch: None };
-        let mut epoch = |number: u64| -> Vec<usize> {
-            (number * 40..(number + 1) * 40).map(|i| packing.row(i)[0].start).collect()
-        };
+        let mut epoch =
+            |number: u64| -> Vec<usize> { (number * 40..(number + 1) * 40).map(|i| packing.row(i)[0].start).collect() };
         let (first, second) = (epoch(0), epoch(1));
         assert_ne!(first, second);
         assert_eq!(epoch(0), first);

@@ -35,7 +35,8 @@ impl Windows {
     }
 
     /// Returns how many windows an epoch has.
-    pub fn per_epoch(&self) -> usize {
+    #[cfg(test)]
+    fn per_epoch(&self) -> usize {
         self.per_epoch
     }
 

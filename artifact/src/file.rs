@@ -1,7 +1,7 @@
 //! Files that are either whole or not there.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use crate::Error;
@@ -12,15 +12,30 @@ use crate::Error;
 /// # Errors
 /// When the disk refuses; the old file is then still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_atomically_with(path, |writer| writer.write_all(bytes).map_err(|e| Error::io("write", path, e)))
+}
+
+/// As [`write_atomically`], for what is too large to be in memory: `write` is given a buffered writer of the new file.
+///
+/// # Errors
+/// When the disk refuses or `write` fails; the old file is then still there.
+pub fn write_atomically_with<E: From<Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), E>,
+) -> Result<(), E> {
     // The parent of a bare name is the empty path, which is no folder.
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |e| Error::io("write", path, e);
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    temporary.write_all(bytes).map_err(failed)?;
+    let temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut writer = BufWriter::with_capacity(1 << 18, temporary.as_file());
+    write(&mut writer)?;
+    writer.flush().map_err(failed)?;
+    drop(writer);
     temporary.as_file().sync_all().map_err(failed)?;
     make_readable(temporary.as_file()).map_err(failed)?;
     temporary.persist(path).map_err(|e| failed(e.error))?;
-    sync_folder(folder)
+    sync_folder(folder)?;
+    Ok(())
 }
 
 /// Flushes a file's content to the disk.

@@ -81,7 +81,6 @@ fn inputs() -> Run {
     fs::write(tokens.path("report.json"), report.to_string()).unwrap();
 
     let shape = ModelConfig {
-        family: Family::Qwen3,
         vocab_size: tokenizer.vocab_size(),
         d_model: 32,
         n_layer: 2,
@@ -90,10 +89,9 @@ fn inputs() -> Run {
         head_dim: 16,
         d_ff: 48,
         context_length: 32,
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-6,
         tied_embeddings: true,
         end_of_text: tokenizer.end_of_text(),
+        ..ModelConfig::of(Family::Qwen3)
     };
     let model = Transformer::init(&shape, 7, &Device::flex());
     let hugging_face = |name: &str, dtype: Dtype| {

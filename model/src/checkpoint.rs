@@ -1,25 +1,38 @@
-//! Checkpoints in the Hugging Face layout: `config.json`, `model.safetensors`, `generation_config.json`.
+//! Checkpoints in the Hugging Face layout: `config.json`, `generation_config.json`, and weights in `model.safetensors` or
+//! in shards that `model.safetensors.index.json` names.
 //!
-//! A parameter's name inside this crate is its path in [`Transformer`]; `to_file` and `from_file` turn it into the
-//! name and orientation that the family has in transformers.
+//! Reading order: [`layout`] (names and orientation of the families), [`read`], [`write`].
 
+mod layout;
+mod mapped;
+mod read;
+mod write;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use artifact::file::write_atomically;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DataError, Device, Tensor, TensorData};
-use half::{bf16, f16};
-use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
+use burn::tensor::{Device, Tensor, TensorData};
+use half::f16;
 use serde_json::{Value, json};
 
 use crate::config::{Family, ModelConfig};
 use crate::transformer::leaf;
 use crate::{Error, Transformer};
 
-/// The name of the weights' file.
+/// The name of the weights' file where there is one.
 pub const WEIGHTS: &str = "model.safetensors";
+
+/// The name of the file that says which shard has which tensor.
+pub const INDEX: &str = "model.safetensors.index.json";
+
+/// What older checkpoints have in place of [`WEIGHTS`].
+const PICKLE: &str = "pytorch_model.bin";
+
+/// The size beyond which [`save`] writes shards, as Hugging Face's hub has them.
+pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 
 /// The number type that weights are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -43,12 +56,12 @@ impl Dtype {
         }
     }
 
-    fn encode(self, values: &[f32]) -> Vec<u8> {
-        match self {
-            Self::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Self::F16 => values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
-            Self::Bf16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
-        }
+    fn bytes(self) -> u64 {
+        if self == Self::F32 { 4 } else { 2 }
+    }
+
+    fn largest(self) -> f32 {
+        if self == Self::F16 { f32::from(f16::MAX) } else { f32::MAX }
     }
 }
 
@@ -79,43 +92,36 @@ pub type Weights = BTreeMap<String, Weight>;
 /// # Errors
 /// When the disk refuses, or a weight is beyond the range of `dtype`.
 pub fn save(model: &Transformer, folder: &Path, dtype: Dtype) -> Result<(), Error> {
-    let config = model.config();
-    write_json(&folder.join("config.json"), &config.to_hugging_face(dtype.torch_name()))?;
-    let mut generation = json!({"_from_model_config": true});
-    if let Some(id) = config.end_of_text {
-        generation["bos_token_id"] = id.into();
-        generation["eos_token_id"] = id.into();
-    }
-    write_json(&folder.join("generation_config.json"), &generation)?;
-    save_weights(&weights(model)?, config.family, &folder.join(WEIGHTS), dtype)
+    save_sharded(model, folder, dtype, MAX_SHARD_BYTES)
 }
 
-/// Writes parameters, by their names inside this crate, as a safetensors file of a family.
+/// As [`save`], in files of at most `max_shard_bytes` of weights, though no tensor is divided.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_sharded(model: &Transformer, folder: &Path, dtype: Dtype, max_shard_bytes: u64) -> Result<(), Error> {
+    let config = model.config();
+    write_json(&folder.join("config.json"), &config.to_hugging_face(dtype.torch_name()))?;
+    let generation = json!({
+        "_from_model_config": true,
+        "bos_token_id": config.begin_of_text,
+        "eos_token_id": config.eos_token_id(),
+    });
+    write_json(&folder.join("generation_config.json"), &generation)?;
+    let parameters = parameters(model);
+    let shapes = parameters.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect();
+    let tensors = layout::tensors(config.family, &shapes);
+    write::folder(folder, &tensors, dtype, max_shard_bytes, &mut |name| Ok(values(&parameters[name].1)?.into()))
+}
+
+/// Writes parameters, by their names inside this crate, as one safetensors file of a family.
 ///
 /// # Errors
 /// As [`save`].
 pub fn save_weights(weights: &Weights, family: Family, path: &Path, dtype: Dtype) -> Result<(), Error> {
-    let tensors = to_file(weights, family);
-    let largest = f32::from(f16::MAX);
-    for (name, weight) in tensors.iter().filter(|_| dtype == Dtype::F16) {
-        if let Some(value) = weight.values.iter().find(|x| x.is_finite() && x.abs() > largest) {
-            return Err(Error::Tensor {
-                path: path.to_owned(),
-                tensor: name.clone(),
-                reason: format!("has the value {value}, beyond the {largest} of f16; take bf16"),
-            });
-        }
-    }
-    let encoded: BTreeMap<&String, Vec<u8>> = tensors.iter().map(|(n, w)| (n, dtype.encode(&w.values))).collect();
-    let damaged = |source| Error::Safetensors { path: path.to_owned(), source };
-    let views = encoded
-        .iter()
-        .map(|(name, bytes)| Ok((*name, TensorView::new(dtype.into(), tensors[*name].shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(damaged)?;
-    let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
-    Ok(write_atomically(path, &bytes)?)
+    let shapes = weights.iter().map(|(name, weight)| (name.clone(), weight.shape.clone())).collect();
+    let tensors = layout::tensors(family, &shapes);
+    write::file(path, &tensors, dtype, &mut |name| Ok(Cow::Borrowed(&weights[name].values)))
 }
 
 /// Reads the model in `folder`; weights are computed with in f32, whatever they are stored in.
@@ -124,8 +130,10 @@ pub fn save_weights(weights: &Weights, family: Family, path: &Path, dtype: Dtype
 /// Names the file, and the key or tensor, that is missing, damaged, or does not fit the configuration.
 pub fn load(folder: &Path, device: &Device) -> Result<Transformer, Error> {
     let config = load_config(folder)?;
-    let weights = load_weights(&folder.join(WEIGHTS), &config)?;
-    Ok(with_weights(&config, weights, device))
+    let files = read::Files::of_folder(folder)?;
+    let model = Transformer::zeros(&config, device);
+    let located = files.locate(&layout::tensors(config.family, &shapes(&model)), &config)?;
+    Ok(model.map(&mut Replacer { path: Vec::new(), values: |name: &str| located[name].values(), device }))
 }
 
 /// Reads the configuration in `folder`.
@@ -134,35 +142,29 @@ pub fn load(folder: &Path, device: &Device) -> Result<Transformer, Error> {
 /// Names the key that is missing, wrong or unsupported.
 pub fn load_config(folder: &Path) -> Result<ModelConfig, Error> {
     let path = folder.join("config.json");
-    let text = std::fs::read(&path).map_err(|source| Error::Io { operation: "read", path: path.clone(), source })?;
-    let unusable = |source| Error::ConfigFile { path: path.clone(), source };
-    let value: Value = serde_json::from_slice(&text).map_err(|e| unusable(Box::new(e)))?;
-    ModelConfig::from_hugging_face(&value).map_err(|e| unusable(Box::new(e)))
+    let value = read_json(&path)?;
+    let mut config = ModelConfig::from_hugging_face(&value)
+        .map_err(|e| Error::ConfigFile { path: path.clone(), source: Box::new(e) })?;
+    let generation = folder.join("generation_config.json");
+    if generation.exists() {
+        config.read_generation_config(&read_json(&generation)?);
+    }
+    Ok(config)
 }
 
-/// Reads a family's safetensors file into parameters by their names inside this crate, every shape checked.
+/// Reads one safetensors file of a family into parameters by their names inside this crate, every shape checked.
 ///
 /// # Errors
 /// Names the tensor that is missing or does not fit.
 pub fn load_weights(path: &Path, config: &ModelConfig) -> Result<Weights, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Io { operation: "read", path: path.to_owned(), source })?;
-    let file =
-        SafeTensors::deserialize(&bytes).map_err(|source| Error::Safetensors { path: path.to_owned(), source })?;
-    let shapes = weights(&Transformer::zeros(config, &Device::flex()))?;
-    let expected = to_file(&shapes, config.family);
-    let mut found = Weights::new();
-    for (name, Weight { shape, .. }) in expected {
-        let wrong = |reason| Error::Tensor { path: path.to_owned(), tensor: name.clone(), reason };
-        // GPT-2 as first published has no `transformer.` before its names.
-        let bare = name.strip_prefix("transformer.").unwrap_or(&name);
-        let tensor = file.tensor(&name).or_else(|_| file.tensor(bare)).map_err(|_| wrong("is missing".to_owned()))?;
-        if tensor.shape() != shape {
-            return Err(wrong(format!("has shape {:?}, config.json asks for {shape:?}", tensor.shape())));
-        }
-        let values = decode(&tensor).ok_or_else(|| wrong(format!("has type {}, not a float", tensor.dtype())))?;
-        found.insert(name, Weight { shape, values });
-    }
-    Ok(from_file(found, config))
+    let files = read::Files::of_file(path)?;
+    let mut shapes = shapes(&Transformer::zeros(config, &Device::flex()));
+    let located = files.locate(&layout::tensors(config.family, &shapes), config)?;
+    let weight = |(name, part): (String, read::Located)| {
+        let shape = shapes.remove(&name).unwrap_or_default();
+        (name, Weight { shape, values: part.values() })
+    };
+    Ok(located.into_iter().map(weight).collect())
 }
 
 /// Returns a model's parameters.
@@ -170,159 +172,50 @@ pub fn load_weights(path: &Path, config: &ModelConfig) -> Result<Weights, Error>
 /// # Errors
 /// When the device fails.
 pub fn weights(model: &Transformer) -> Result<Weights, Error> {
-    let mut collector = Collector::default();
-    model.visit(&mut collector);
-    match collector.failure {
-        None => Ok(collector.weights),
-        Some(source) => Err(Error::Compute { what: "weights", source: Box::new(source) }),
-    }
+    let weight = |(name, (shape, flat))| Ok((name, Weight { shape, values: values(&flat)? }));
+    parameters(model).into_iter().map(weight).collect()
 }
 
 /// Returns a model of these parameters.
 ///
 /// # Panics
 /// When a parameter is missing or has another shape; [`load_weights`] has checked that.
-pub fn with_weights(config: &ModelConfig, weights: Weights, device: &Device) -> Transformer {
-    Transformer::zeros(config, device).map(&mut Replacer { path: Vec::new(), weights, device })
+pub fn with_weights(config: &ModelConfig, mut weights: Weights, device: &Device) -> Transformer {
+    let values = |name: &str| weights.remove(name).unwrap_or_else(|| panic!("no parameter {name}")).values;
+    Transformer::zeros(config, device).map(&mut Replacer { path: Vec::new(), values, device })
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<(), Error> {
     Ok(write_atomically(path, format!("{value:#}\n").as_bytes())?)
 }
 
-fn decode(tensor: &TensorView) -> Option<Vec<f32>> {
-    let data = tensor.data();
-    let pairs = || data.chunks_exact(2).map(|b| [b[0], b[1]]);
-    Some(match tensor.dtype() {
-        safetensors::Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        safetensors::Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-        safetensors::Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
-        _ => return None,
-    })
+fn read_json(path: &Path) -> Result<Value, Error> {
+    let text = std::fs::read(path).map_err(|source| Error::Io { operation: "read", path: path.to_owned(), source })?;
+    serde_json::from_slice(&text).map_err(|e| Error::ConfigFile { path: path.to_owned(), source: Box::new(e) })
 }
 
-/// The parts of a GPT-2 layer: the name here, the name there, and whether the matrix lies the other way round there
-/// (its `Conv1D` has `[in, out]`).
-const GPT2_LAYER: [(&str, &str, bool); 10] = [
-    ("input_layernorm.weight", "ln_1.weight", false),
-    ("input_layernorm.bias", "ln_1.bias", false),
-    ("self_attn.o_proj.weight", "attn.c_proj.weight", true),
-    ("self_attn.o_proj.bias", "attn.c_proj.bias", false),
-    ("post_attention_layernorm.weight", "ln_2.weight", false),
-    ("post_attention_layernorm.bias", "ln_2.bias", false),
-    ("mlp.up_proj.weight", "mlp.c_fc.weight", true),
-    ("mlp.up_proj.bias", "mlp.c_fc.bias", false),
-    ("mlp.down_proj.weight", "mlp.c_proj.weight", true),
-    ("mlp.down_proj.bias", "mlp.c_proj.bias", false),
-];
+/// A parameter's dimensions, and its values in one line.
+type Flat = (Vec<usize>, Tensor<1>);
 
-/// The rest of a GPT-2 model.
-const GPT2_REST: [(&str, &str); 5] = [
-    ("embed_tokens", "transformer.wte.weight"),
-    ("embed_positions", "transformer.wpe.weight"),
-    ("norm.weight", "transformer.ln_f.weight"),
-    ("norm.bias", "transformer.ln_f.bias"),
-    ("lm_head", "lm_head.weight"),
-];
-
-/// The projections that GPT-2 keeps side by side in `attn.c_attn`.
-const GPT2_QKV: [&str; 3] = ["q_proj", "k_proj", "v_proj"];
-
-/// Returns the parameters as a family's file has them.
-fn to_file(weights: &Weights, family: Family) -> Weights {
-    if family == Family::Qwen3 {
-        return weights.iter().map(|(name, weight)| (qwen3_name(name), weight.clone())).collect();
-    }
-    let mut file = Weights::new();
-    for (here, there) in GPT2_REST {
-        if let Some(weight) = weights.get(here) {
-            file.insert(there.to_owned(), weight.clone());
-        }
-    }
-    for i in (0..).take_while(|i| weights.contains_key(&format!("layers.{i}.input_layernorm.weight"))) {
-        for (here, there, turned) in GPT2_LAYER {
-            let weight = &weights[&format!("layers.{i}.{here}")];
-            let weight = if turned { transposed(weight) } else { weight.clone() };
-            file.insert(format!("transformer.h.{i}.{there}"), weight);
-        }
-        for part in ["weight", "bias"] {
-            let parts = GPT2_QKV.map(|projection| &weights[&format!("layers.{i}.self_attn.{projection}.{part}")]);
-            let mut shape = parts[0].shape.clone();
-            shape[0] *= 3;
-            let stacked = Weight { shape, values: parts.iter().flat_map(|w| w.values.clone()).collect() };
-            let stacked = if part == "weight" { transposed(&stacked) } else { stacked };
-            file.insert(format!("transformer.h.{i}.attn.c_attn.{part}"), stacked);
-        }
-    }
-    file
+fn parameters(model: &Transformer) -> BTreeMap<String, Flat> {
+    let mut collector = Collector::default();
+    model.visit(&mut collector);
+    collector.parameters
 }
 
-/// Returns a family's file as the parameters here: the inverse of [`to_file`].
-fn from_file(mut file: Weights, config: &ModelConfig) -> Weights {
-    let mut weights = Weights::new();
-    if config.family == Family::Qwen3 {
-        for (name, weight) in file {
-            let bare = name.strip_prefix("model.").unwrap_or(&name);
-            let bare = if bare == "norm.weight" || bare.starts_with("layers.") {
-                bare
-            } else {
-                bare.strip_suffix(".weight").unwrap_or(bare)
-            };
-            weights.insert(bare.to_owned(), weight);
-        }
-        return weights;
-    }
-    for (here, there) in GPT2_REST {
-        if let Some(weight) = file.remove(there) {
-            weights.insert(here.to_owned(), weight);
-        }
-    }
-    for i in 0..config.n_layer {
-        for (here, there, turned) in GPT2_LAYER {
-            if let Some(weight) = file.remove(&format!("transformer.h.{i}.{there}")) {
-                let weight = if turned { transposed(&weight) } else { weight };
-                weights.insert(format!("layers.{i}.{here}"), weight);
-            }
-        }
-        for part in ["weight", "bias"] {
-            if let Some(stacked) = file.remove(&format!("transformer.h.{i}.attn.c_attn.{part}")) {
-                let stacked = if part == "weight" { transposed(&stacked) } else { stacked };
-                let mut shape = stacked.shape.clone();
-                shape[0] /= 3;
-                let third = stacked.values.len() / 3;
-                for (projection, values) in GPT2_QKV.iter().zip(stacked.values.chunks_exact(third)) {
-                    let weight = Weight { shape: shape.clone(), values: values.to_vec() };
-                    weights.insert(format!("layers.{i}.self_attn.{projection}.{part}"), weight);
-                }
-            }
-        }
-    }
-    weights
+fn shapes(model: &Transformer) -> BTreeMap<String, Vec<usize>> {
+    parameters(model).into_iter().map(|(name, (shape, _))| (name, shape)).collect()
 }
 
-fn qwen3_name(name: &str) -> String {
-    match name {
-        "lm_head" => "lm_head.weight".to_owned(),
-        "embed_tokens" => "model.embed_tokens.weight".to_owned(),
-        other => format!("model.{other}"),
-    }
+fn values(flat: &Tensor<1>) -> Result<Vec<f32>, Error> {
+    flat.clone().try_into_vec_as().map_err(|e| Error::Compute { what: "weights", source: Box::new(e) })
 }
 
-fn transposed(weight: &Weight) -> Weight {
-    let (rows, columns) = (weight.shape[0], weight.shape[1]);
-    let mut values = Vec::with_capacity(weight.values.len());
-    for column in 0..columns {
-        values.extend((0..rows).map(|row| weight.values[row * columns + column]));
-    }
-    Weight { shape: vec![columns, rows], values }
-}
-
-/// Collects every parameter under its path.
+/// Collects every parameter under its path; the values stay where they are.
 #[derive(Default)]
 struct Collector {
     path: Vec<String>,
-    weights: Weights,
-    failure: Option<DataError>,
+    parameters: BTreeMap<String, Flat>,
 }
 
 impl ModuleVisitor for Collector {
@@ -337,21 +230,19 @@ impl ModuleVisitor for Collector {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.val().inner();
         let shape = tensor.dims().to_vec();
-        match tensor.into_data().try_into_vec_as() {
-            Ok(values) => drop(self.weights.insert(self.path.join("."), Weight { shape, values })),
-            Err(error) => self.failure = Some(error),
-        }
+        let flat = tensor.reshape([shape.iter().product::<usize>()]);
+        self.parameters.insert(self.path.join("."), (shape, flat));
     }
 }
 
-/// Puts a value in the place of every parameter.
-struct Replacer<'a> {
+/// Puts new values in the place of every parameter, one at a time.
+struct Replacer<'a, F> {
     path: Vec<String>,
-    weights: Weights,
+    values: F,
     device: &'a Device,
 }
 
-impl ModuleMapper for Replacer<'_> {
+impl<F: FnMut(&str) -> Vec<f32>> ModuleMapper for Replacer<'_, F> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.to_owned());
     }
@@ -362,8 +253,8 @@ impl ModuleMapper for Replacer<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.join(".");
-        let Weight { shape, values } = self.weights.remove(&name).unwrap_or_else(|| panic!("no parameter {name}"));
-        assert_eq!(shape, param.val().dims(), "parameter {name}");
+        let (shape, values) = (param.val().dims().to_vec(), (self.values)(&name));
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "parameter {name}");
         let tensor = leaf(Tensor::from_data(TensorData::new(values, shape), self.device));
         Param::initialized(param.id, tensor)
     }

@@ -3,19 +3,21 @@
 //! In: token ids, and folders that transformers could have written. Out: logits, losses, and folders that transformers
 //! can read. This crate never reads text (only token ids), never optimises a weight, and never samples.
 //!
-//! Reading order: [`config`] (the numbers), [`transformer`] (the model), [`kv_cache`], [`checkpoint`] (in and out),
-//! [`scoring`] (the loss over a split), [`device`].
+//! Reading order: [`config`] (the numbers), [`transformer`] (the model), [`rope`], [`kv_cache`], [`checkpoint`] (in and
+//! out), [`scoring`] (the loss over a split), [`device`].
 
 pub mod checkpoint;
 pub mod config;
 pub mod device;
 pub mod kv_cache;
+pub mod rope;
 pub mod scoring;
 pub mod transformer;
 
 pub use checkpoint::Dtype;
-pub use config::{Family, ModelConfig};
+pub use config::{Activation, Family, ModelConfig};
 pub use kv_cache::KvCache;
+pub use rope::RopeScaling;
 pub use transformer::{Batch, Dropout, LossOptions, Transformer};
 
 use std::path::PathBuf;
@@ -51,7 +53,21 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// `model.safetensors` is damaged.
+    /// The index of a sharded checkpoint cannot be used.
+    #[error("cannot use {}: {reason}", path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The weights are in a format that can run code when it is read.
+    #[error("{} is a pickle, which is never read here; convert it to model.safetensors", path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of weights is damaged.
     #[error("{} is not a whole safetensors file", path.display())]
     Safetensors {
         /// The file.

@@ -3,22 +3,24 @@
 //! Dimensions: B sequences, T tokens, V vocabulary, D model width, H query heads, K key/value heads, G = H / K query heads
 //! a key/value head, C width of a head, F width of the feed-forward layer, S cached tokens before this call.
 //!
-//! Two families share the file. `qwen3`: RMSNorm (Root Mean Square Layer Normalization, 2019), rotary positions turned
+//! Four families share the file. `llama`: RMSNorm (Root Mean Square Layer Normalization, 2019), rotary positions turned
 //! by halves (RoFormer, 2021, in Hugging Face's arrangement), SwiGLU (GLU Variants Improve Transformer, 2020),
-//! grouped-query attention (GQA, 2023) with QK-norm. `gpt2`: LayerNorm, learned positions, GELU by tanh, biases
-//! (Language Models are Unsupervised Multitask Learners, 2019). Norms stand before each block in both.
+//! grouped-query attention (GQA, 2023). `qwen2` adds biases to queries, keys and values, `qwen3` norms on those of each
+//! head. `gpt2`: LayerNorm, learned positions, GELU, biases (Language Models are Unsupervised Multitask Learners, 2019).
+//! Norms stand before each block in all.
 //!
 //! Fields have the names of Hugging Face's `qwen3` tensors, so a parameter's path is nearly its name in a checkpoint.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::activation::gelu_approximate;
+use burn::tensor::activation::{gelu, gelu_approximate};
 use burn::tensor::module::{embedding, layer_norm};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::{Family, ModelConfig};
+use crate::config::{Activation, Family, ModelConfig};
 use crate::kv_cache::KvCache;
+use crate::rope;
 
 /// Sequences to learn from.
 #[derive(Debug, Clone)]
@@ -85,9 +87,11 @@ pub(crate) struct Attention {
 #[derive(Module, Debug)]
 #[allow(clippy::struct_field_names, reason = "the names of the tensors")]
 pub(crate) struct Mlp {
-    pub(crate) gate_proj: Option<Linear>, // [F, D]; qwen3
+    pub(crate) gate_proj: Option<Linear>, // [F, D]; not gpt2
     pub(crate) up_proj: Linear,           // [F, D]
     pub(crate) down_proj: Linear,         // [D, F]
+    #[module(skip)]
+    activation: Activation,
 }
 
 /// A projection, its weight as `[out, in]` like PyTorch's.
@@ -169,21 +173,27 @@ impl Transformer {
         let layers = projections
             .into_iter()
             .map(|([q_proj, k_proj, v_proj, o_proj], gate_proj, [up_proj, down_proj])| {
-                let mut linear = |weight, out: usize| Linear { weight, bias: gpt2.then(|| vector(Weight::Zero, out)) };
-                let (q_proj, k_proj, v_proj) = (linear(q_proj, q), linear(k_proj, kv), linear(v_proj, kv));
-                let (o_proj, up_proj, down_proj) = (linear(o_proj, d), linear(up_proj, f), linear(down_proj, d));
-                let gate_proj = gate_proj.map(|weight| Linear { weight, bias: None });
+                let mut linear = |weight, out: usize, bias: bool| {
+                    let bias = bias.then(|| vector(Weight::Zero, out));
+                    Linear { weight, bias }
+                };
+                let qkv_bias = config.attention_bias;
+                let (q_proj, k_proj) = (linear(q_proj, q, qkv_bias), linear(k_proj, kv, qkv_bias));
+                let (v_proj, o_proj) = (linear(v_proj, kv, qkv_bias), linear(o_proj, d, config.output_bias()));
+                let (up_proj, down_proj) = (linear(up_proj, f, config.mlp_bias), linear(down_proj, d, config.mlp_bias));
+                let gate_proj = gate_proj.map(|weight| linear(weight, f, config.mlp_bias));
                 let mut norm = |length: usize| Norm {
                     weight: vector(Weight::One, length),
                     bias: gpt2.then(|| vector(Weight::Zero, length)),
                 };
                 let (input_layernorm, post_attention_layernorm) = (norm(d), norm(d));
-                let (q_norm, k_norm) = ((!gpt2).then(|| norm(c)), (!gpt2).then(|| norm(c)));
+                let qk_norm = config.family == Family::Qwen3;
+                let (q_norm, k_norm) = (qk_norm.then(|| norm(c)), qk_norm.then(|| norm(c)));
                 Layer {
                     input_layernorm,
                     self_attn: Attention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm },
                     post_attention_layernorm,
-                    mlp: Mlp { gate_proj, up_proj, down_proj },
+                    mlp: Mlp { gate_proj, up_proj, down_proj, activation: config.activation },
                 }
             })
             .collect();
@@ -257,10 +267,7 @@ impl Transformer {
                 None => positions.val().narrow(0, s, t).unsqueeze(), // [1, T, D]
             };
         }
-        let rope = match self.config.family {
-            Family::Qwen3 => Some(Rope::new(&self.config, s, t, &device)),
-            Family::Gpt2 => None,
-        };
+        let rope = self.config.family.is_rotary().then(|| Rope::new(&self.config, s, t, &device));
         let pass = Pass { config: &self.config, rope, starts, dropout };
         let mut x = pass.dropout(x, 0);
         for (i, layer) in self.layers.iter().enumerate() {
@@ -360,7 +367,8 @@ impl Mlp {
                 let gate = gate.forward(x.clone()); // [B, T, F]
                 kernels::swiglu(gate, self.up_proj.forward(x))
             }
-            None => gelu_approximate(self.up_proj.forward(x)), // [B, T, F]
+            None if self.activation == Activation::Gelu => gelu(self.up_proj.forward(x)), // [B, T, F]
+            None => gelu_approximate(self.up_proj.forward(x)),                            // [B, T, F]
         };
         self.down_proj.forward(hidden) // [B, T, D]
     }
@@ -408,12 +416,11 @@ struct Rope {
 
 impl Rope {
     fn new(config: &ModelConfig, s: usize, t: usize, device: &Device) -> Self {
-        let half = config.head_dim / 2;
+        let frequencies = rope::frequencies(config);
+        let half = frequencies.len();
         let (mut cos, mut sin) = (Vec::with_capacity(t * half), Vec::with_capacity(t * half));
-        // f32 as PyTorch has it: the frequencies are rounded before they are multiplied.
         for position in s..s + t {
-            for i in 0..half {
-                let frequency = config.rope_theta.powf(-(i as f64) / half as f64) as f32;
+            for frequency in &frequencies {
                 let angle = f64::from(position as f32 * frequency);
                 cos.push(angle.cos() as f32);
                 sin.push(angle.sin() as f32);

@@ -18,10 +18,8 @@ fn model(family: Family) -> Transformer {
         head_dim: 6,
         d_ff: 32,
         context_length: 40,
-        rope_theta: if gpt2 { 0.0 } else { 10_000.0 },
-        norm_epsilon: 1e-5,
         tied_embeddings: true,
-        end_of_text: None,
+        ..ModelConfig::of(family)
     };
     Transformer::init(&config, 7, &Device::flex().autodiff())
 }

@@ -16,6 +16,7 @@ pub use config::Config;
 pub use error::Error;
 pub use model::Dtype;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -33,7 +34,8 @@ pub const NAME: &str = "optimize";
 pub const VERSION: u32 = 1;
 
 const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
+const WEIGHTS: &str = model::checkpoint::WEIGHTS;
+const INDEX: &str = model::checkpoint::INDEX;
 const TOKENIZER: &str = "tokenizer.json";
 const PARITY: &str = "parity.json";
 
@@ -97,12 +99,10 @@ fn open_validation(checkpoint: &Sealed, tokens: &Sealed) -> Result<Split, Error>
     Ok(split)
 }
 
-/// Writes `config.json` and the weights in the dtype of `config`; returns the length of the weights' file.
+/// Writes `config.json` and the weights in the dtype of `config`; returns the length of the weights' files.
 fn write_weights(config: &Config, checkpoint: &Sealed, out: &Unsealed, context: &Context) -> Result<u64, Error> {
     let source = checkpoint.verified(CONFIG)?;
-    let text = fs::read(&source).map_err(|e| artifact::Error::io("read", &source, e))?;
-    let parsed = serde_json::from_slice(&text);
-    let mut model_config: Value = parsed.map_err(|e| Error::Json { path: source.clone(), source: e })?;
+    let mut model_config = read_json(&source)?;
     let Value::Object(fields) = &mut model_config else {
         return Err(Error::Weights { path: source, reason: "the file holds no JSON object".to_owned() });
     };
@@ -111,7 +111,30 @@ fn write_weights(config: &Config, checkpoint: &Sealed, out: &Unsealed, context: 
         fields.insert(key.to_owned(), config.dtype.torch_name().into());
     }
     artifact::file::write_atomically(&out.path(CONFIG), &pretty(&model_config, CONFIG)?)?;
-    weights::convert(&checkpoint.verified(WEIGHTS)?, &out.path(WEIGHTS), config.dtype, context)
+    if checkpoint.manifest().files.contains_key(WEIGHTS) {
+        return weights::convert(&checkpoint.verified(WEIGHTS)?, &out.path(WEIGHTS), config.dtype, context);
+    }
+    write_shards(config, checkpoint, out, context)
+}
+
+/// Writes the shards that the checkpoint's index names, and their index.
+fn write_shards(config: &Config, checkpoint: &Sealed, out: &Unsealed, context: &Context) -> Result<u64, Error> {
+    let index = read_json(&checkpoint.verified(INDEX)?)?;
+    let names = index["weight_map"].as_object().into_iter().flatten().filter_map(|(_, name)| name.as_str());
+    let mut total = 0;
+    for name in names.collect::<BTreeSet<_>>() {
+        // A name that is not in the manifest is not in the folder either.
+        total += weights::convert(&checkpoint.verified(name)?, &out.path(name), config.dtype, context)?;
+    }
+    // The names, and so the index but for its sums, which readers do not need, are the checkpoint's.
+    let renewed = json!({"metadata": {"total_size": total}, "weight_map": index["weight_map"]});
+    artifact::file::write_atomically(&out.path(INDEX), &pretty(&renewed, INDEX)?)?;
+    Ok(total)
+}
+
+fn read_json(path: &Path) -> Result<Value, Error> {
+    let text = fs::read(path).map_err(|e| artifact::Error::io("read", path, e))?;
+    serde_json::from_slice(&text).map_err(|source| Error::Json { path: path.to_owned(), source })
 }
 
 fn counts(parity: &Parity, weights_bytes: u64) -> serde_json::Map<String, Value> {

@@ -60,19 +60,17 @@ fn inputs(family: Family, scale: f32) -> Run {
     write_tokens(&tokens, &tokenizer, 20);
 
     let shape = ModelConfig {
-        family,
         vocab_size: tokenizer.vocab_size(),
         d_model: 32,
         n_layer: 2,
         n_head: 2,
-        n_kv_head: if family == Family::Qwen3 { 1 } else { 2 },
+        n_kv_head: if family == Family::Gpt2 { 2 } else { 1 },
         head_dim: 16,
         d_ff: 48,
         context_length: 32,
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-6,
         tied_embeddings: true,
         end_of_text: tokenizer.end_of_text(),
+        ..ModelConfig::of(family)
     };
     let model = Transformer::init(&shape, 7, &Device::flex());
     let mut weights = checkpoint::weights(&model).unwrap();

@@ -28,7 +28,6 @@ fn bundle(root: &Path, weight: impl Fn(&mut Vec<u8>)) -> Sealed {
     let tokenizer = Tokenizer::train(&config, std::iter::repeat_n("fn main() { let total = 0; }\n", 4)).unwrap();
     tokenizer.write_hugging_face(out.folder(), 64).unwrap();
     let config = ModelConfig {
-        family: Family::Gpt2,
         vocab_size: tokenizer.vocab_size(),
         d_model: 16,
         n_layer: 1,
@@ -37,10 +36,9 @@ fn bundle(root: &Path, weight: impl Fn(&mut Vec<u8>)) -> Sealed {
         head_dim: 8,
         d_ff: 32,
         context_length: 64,
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-5,
         tied_embeddings: true,
         end_of_text: tokenizer.end_of_text(),
+        ..ModelConfig::of(Family::Gpt2)
     };
     let model = Transformer::init(&config, 7, &model::device::resolve("cpu").unwrap());
     model::checkpoint::save(&model, out.folder(), Dtype::F32).unwrap();

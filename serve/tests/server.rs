@@ -23,7 +23,6 @@ fn write_model(folder: &Path) {
     let tokenizer = Tokenizer::train(&config, std::iter::repeat_n(TEXT, 4)).unwrap();
     tokenizer.write_hugging_face(folder, 128).unwrap();
     let config = ModelConfig {
-        family: Family::Qwen3,
         vocab_size: tokenizer.vocab_size(),
         d_model: 32,
         n_layer: 2,
@@ -32,10 +31,9 @@ fn write_model(folder: &Path) {
         head_dim: 8,
         d_ff: 64,
         context_length: 128,
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-6,
         tied_embeddings: true,
         end_of_text: tokenizer.end_of_text(),
+        ..ModelConfig::of(Family::Qwen3)
     };
     let model = Transformer::init(&config, 7, &model::device::resolve("cpu").unwrap());
     model::checkpoint::save(&model, folder, Dtype::F32).unwrap();

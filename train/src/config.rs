@@ -124,7 +124,7 @@ pub enum OptimizerKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
-    /// `qwen3` or `gpt2`. Default `qwen3`.
+    /// `gpt2`, `llama`, `qwen2` or `qwen3`. Default `qwen3`.
     pub family: Family,
     /// Tokens a sequence has. Default 256.
     pub context_length: usize,
@@ -139,9 +139,9 @@ pub struct Model {
     /// Width of a head; none means `d_model / n_head`.
     pub head_dim: Option<usize>,
     /// Width of the feed-forward layer; none means 4 × `d_model` in `gpt2`, and 8/3 × `d_model` rounded up to a multiple
-    /// of 32 in `qwen3`, which has as many weights.
+    /// of 32 elsewhere, where there are three matrices: as many weights.
     pub d_ff: Option<usize>,
-    /// The base of the rotary frequencies (`qwen3`). Default 10,000.
+    /// The base of the rotary frequencies (all but `gpt2`). Default 10,000.
     pub rope_theta: f64,
     /// Whether the output projection is the token embedding. Default true.
     pub tied_embeddings: bool,
@@ -235,12 +235,9 @@ impl Config {
                 reason: format!("{n_head} does not divide train.model.d_model = {d_model}; say head_dim"),
             });
         }
-        let d_ff = match family {
-            Family::Qwen3 => (8 * d_model).div_ceil(3).next_multiple_of(32),
-            Family::Gpt2 => 4 * d_model,
-        };
+        let rotary = family.is_rotary();
+        let d_ff = if rotary { (8 * d_model).div_ceil(3).next_multiple_of(32) } else { 4 * d_model };
         let config = ModelConfig {
-            family,
             vocab_size,
             d_model,
             n_layer: self.model.n_layer,
@@ -249,10 +246,11 @@ impl Config {
             head_dim: self.model.head_dim.unwrap_or(d_model / n_head),
             d_ff: self.model.d_ff.unwrap_or(d_ff),
             context_length: self.model.context_length,
-            rope_theta: if family == Family::Qwen3 { self.model.rope_theta } else { 0.0 },
-            norm_epsilon: if family == Family::Qwen3 { 1e-6 } else { 1e-5 },
+            rope_theta: if rotary { self.model.rope_theta } else { 0.0 },
             tied_embeddings: self.model.tied_embeddings,
+            begin_of_text: end_of_text,
             end_of_text,
+            ..ModelConfig::of(family)
         };
         config.validate().map_err(|e| match e {
             model::Error::Config { key, reason } => Error::Config { key: format!("train.model.{key}"), reason },

@@ -15,19 +15,17 @@ pub fn tokenizer() -> Tokenizer {
 
 pub fn model(family: Family, context_length: usize, tokenizer: &Tokenizer) -> Transformer {
     let config = ModelConfig {
-        family,
         vocab_size: tokenizer.vocab_size(),
         d_model: 32,
         n_layer: 2,
         n_head: 4,
-        n_kv_head: if family == Family::Qwen3 { 2 } else { 4 },
+        n_kv_head: if family == Family::Gpt2 { 4 } else { 2 },
         head_dim: 8,
         d_ff: 64,
         context_length,
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-6,
         tied_embeddings: true,
         end_of_text: tokenizer.end_of_text(),
+        ..ModelConfig::of(family)
     };
     Transformer::init(&config, 7, &model::device::resolve("cpu").unwrap())
 }

@@ -1,0 +1,232 @@
+//! Reading: one file or the shards that an index names, mapped, and taken out of the map one parameter at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
+use serde::Deserialize;
+
+use super::layout::{self, FileTensor};
+use super::mapped::map;
+use super::{Dtype, INDEX, PICKLE, WEIGHTS};
+use crate::{Error, ModelConfig};
+
+/// The files of one checkpoint.
+pub(super) struct Files {
+    /// What errors name when a tensor is nowhere: the only file, or the index of several.
+    path: PathBuf,
+    shards: Vec<Shard>,
+}
+
+struct Shard {
+    path: PathBuf,
+    map: Mmap,
+    metadata: Metadata,
+    data_start: usize,
+}
+
+/// A tensor as it lies in a file.
+struct Found<'a> {
+    path: &'a Path,
+    dtype: safetensors::Dtype,
+    shape: &'a [usize],
+    data: &'a [u8],
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Files {
+    /// Opens the weights in `folder`: `model.safetensors` where there is one, as transformers does, else the shards of
+    /// `model.safetensors.index.json`.
+    ///
+    /// # Errors
+    /// Names the file that is missing or damaged, and an index that names a file outside its folder.
+    pub(super) fn of_folder(folder: &Path) -> Result<Self, Error> {
+        let (single, index) = (folder.join(WEIGHTS), folder.join(INDEX));
+        if single.exists() || !index.exists() {
+            let pickle = folder.join(PICKLE);
+            if !single.exists() && pickle.exists() {
+                return Err(Error::Pickle { path: pickle });
+            }
+            return Self::of_file(&single);
+        }
+        let unusable = |reason: String| Error::Index { path: index.clone(), reason };
+        let text = std::fs::read(&index).map_err(|e| Error::Io { operation: "read", path: index.clone(), source: e })?;
+        let Index { weight_map } = serde_json::from_slice(&text).map_err(|e| unusable(e.to_string()))?;
+        let mut shards = Vec::new();
+        for name in weight_map.values().collect::<BTreeSet<_>>() {
+            if !is_plain(name) {
+                return Err(unusable(format!("it names `{name}`, which is not a file beside it")));
+            }
+            let path = folder.join(name);
+            if !path.exists() {
+                return Err(unusable(format!("it names {name}, which is not there")));
+            }
+            shards.push(Shard::open(path)?);
+        }
+        for (tensor, name) in &weight_map {
+            let shard = shards.iter().find(|shard| shard.path.ends_with(name));
+            if shard.is_none_or(|shard| shard.metadata.info(tensor).is_none()) {
+                return Err(unusable(format!("it says that {tensor} is in {name}, and it is not")));
+            }
+        }
+        Ok(Self { path: index, shards })
+    }
+
+    /// Opens one file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not whole.
+    pub(super) fn of_file(path: &Path) -> Result<Self, Error> {
+        Ok(Self { path: path.to_owned(), shards: vec![Shard::open(path.to_owned())?] })
+    }
+
+    /// Finds every parameter of `tensors`, by its name inside this crate.
+    ///
+    /// # Errors
+    /// Names the tensor that is missing, has another shape or type, or that no model of this configuration has.
+    pub(super) fn locate(
+        &self,
+        tensors: &[FileTensor],
+        config: &ModelConfig,
+    ) -> Result<BTreeMap<String, Located<'_>>, Error> {
+        let mut located = BTreeMap::new();
+        for tensor in tensors {
+            let wrong = |path: &Path, reason| Error::Tensor {
+                path: path.to_owned(),
+                tensor: tensor.name.clone(),
+                reason,
+            };
+            let found = self.find(&tensor.name).ok_or_else(|| wrong(&self.path, "is missing".to_owned()))?;
+            if found.shape != tensor.shape {
+                let reason = format!("has shape {:?}, config.json asks for {:?}", found.shape, tensor.shape);
+                return Err(wrong(found.path, reason));
+            }
+            let dtype = match found.dtype {
+                safetensors::Dtype::F32 => Dtype::F32,
+                safetensors::Dtype::F16 => Dtype::F16,
+                safetensors::Dtype::BF16 => Dtype::Bf16,
+                other => return Err(wrong(found.path, format!("has type {other}, not F32, F16 or BF16"))),
+            };
+            let (all_rows, columns) = if tensor.turned {
+                (tensor.shape[1], tensor.shape[0])
+            } else {
+                (tensor.shape[0], tensor.shape[1..].iter().product())
+            };
+            let strides = if tensor.turned { [1, all_rows] } else { [columns, 1] };
+            let mut first_row = 0;
+            for (parameter, rows) in &tensor.parts {
+                let start = first_row * strides[0];
+                let part = Located { data: found.data, dtype, start, rows: *rows, columns, strides };
+                located.insert(parameter.clone(), part);
+                first_row += rows;
+            }
+        }
+        self.refuse_unknown(tensors, config)?;
+        Ok(located)
+    }
+
+    fn refuse_unknown(&self, tensors: &[FileTensor], config: &ModelConfig) -> Result<(), Error> {
+        let known: BTreeSet<&str> = tensors.iter().flat_map(|t| [&*t.name, layout::bare(&t.name)]).collect();
+        for shard in &self.shards {
+            for name in shard.metadata.offset_keys() {
+                let tied = config.tied_embeddings && name == "lm_head.weight";
+                if known.contains(&*name) || layout::is_harmless(config.family, &name) || (tied && self.is_tied(tensors)) {
+                    continue;
+                }
+                let family = config.family.model_type();
+                let reason = if tied {
+                    "is not the token embedding, as config.json's tie_word_embeddings has it".to_owned()
+                } else {
+                    format!("is not part of a {family} with this config.json")
+                };
+                return Err(Error::Tensor { path: shard.path.clone(), tensor: name, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether the output projection in the files is the token embedding, which some programs write twice.
+    fn is_tied(&self, tensors: &[FileTensor]) -> bool {
+        let embedding = tensors.iter().find(|tensor| tensor.parts[0].0 == "embed_tokens");
+        let embedding = embedding.and_then(|tensor| self.find(&tensor.name));
+        let head = self.find("lm_head.weight");
+        embedding.zip(head).is_some_and(|(a, b)| (a.dtype, a.shape, a.data) == (b.dtype, b.shape, b.data))
+    }
+
+    fn find(&self, name: &str) -> Option<Found<'_>> {
+        let find = |name: &str| self.shards.iter().find_map(|shard| shard.find(name));
+        find(name).or_else(|| find(layout::bare(name)))
+    }
+}
+
+impl Shard {
+    fn open(path: PathBuf) -> Result<Self, Error> {
+        let map = map(&path)?;
+        let (header, metadata) = SafeTensors::read_metadata(&map)
+            .map_err(|source| Error::Safetensors { path: path.clone(), source })?;
+        // The length of the header is in front of it, in eight bytes.
+        Ok(Self { data_start: header + 8, path, map, metadata })
+    }
+
+    fn find(&self, name: &str) -> Option<Found<'_>> {
+        let info = self.metadata.info(name)?;
+        let (start, end) = info.data_offsets;
+        // `read_metadata` has checked that they lie in the file.
+        let data = &self.map[self.data_start + start..self.data_start + end];
+        Some(Found { path: &self.path, dtype: info.dtype, shape: &info.shape, data })
+    }
+}
+
+/// Tells whether an index's name is that of a file in the index's own folder.
+fn is_plain(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    matches!((components.next(), components.next()), (Some(Component::Normal(_)), None)) && !name.contains(['\\', '/', ':'])
+}
+
+/// A parameter in a mapped file.
+pub(super) struct Located<'a> {
+    data: &'a [u8],
+    dtype: Dtype,
+    start: usize,
+    rows: usize,
+    columns: usize,
+    /// How many elements lie between rows and between columns.
+    strides: [usize; 2],
+}
+
+impl Located<'_> {
+    /// Returns the values, row by row as they lie in this crate.
+    pub(super) fn values(&self) -> Vec<f32> {
+        match self.dtype {
+            Dtype::F32 => self.gather(f32::from_le_bytes),
+            Dtype::F16 => self.gather(|bytes| f16::from_le_bytes(bytes).to_f32()),
+            Dtype::Bf16 => self.gather(|bytes| bf16::from_le_bytes(bytes).to_f32()),
+        }
+    }
+
+    fn gather<const N: usize>(&self, decode: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        // Rows of a matrix that lies the other way round are read in tiles, so that a cache line is used while it is there.
+        const TILE: usize = 32;
+        let elements: &[[u8; N]] = self.data.as_chunks().0;
+        if self.strides[1] == 1 {
+            return elements[self.start..][..self.rows * self.columns].iter().map(|bytes| decode(*bytes)).collect();
+        }
+        let mut values = vec![0.0; self.rows * self.columns];
+        for first in (0..self.columns).step_by(TILE) {
+            for row in 0..self.rows {
+                for column in first..self.columns.min(first + TILE) {
+                    let at = self.start + row * self.strides[0] + column * self.strides[1];
+                    values[row * self.columns + column] = decode(elements[at]);
+                }
+            }
+        }
+        values
+    }
+}

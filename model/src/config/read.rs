@@ -1,0 +1,423 @@
+//! The shape of a model from `config.json`.
+//!
+//! Keys are read as the classes of transformers 5.23 read them, with their defaults. What those classes compute from and
+//! this crate does not build is an error that names the key; keys that cannot change a logit (dropout, which inference
+//! has none of; `initializer_range`; switches of caches and summaries; `pretraining_tp`, which only splits a product) are
+//! passed over.
+
+use serde_json::{Map, Value, json};
+
+use super::{Activation, Family, ModelConfig};
+use crate::Error;
+use crate::rope::RopeScaling;
+
+impl ModelConfig {
+    /// Reads a `config.json`.
+    ///
+    /// # Errors
+    /// Names the key that is missing, of another type, or has a value that this crate does not build; nothing is silently
+    /// ignored that would change the logits.
+    pub fn from_hugging_face(value: &Value) -> Result<Self, Error> {
+        let reader = Reader(
+            value.as_object().ok_or(Error::Config { key: "config.json", reason: "is not a JSON object".to_owned() })?,
+        );
+        let name = reader.text("model_type", None)?;
+        let Some(family) = Family::ALL.into_iter().find(|family| family.model_type() == name) else {
+            let known = Family::ALL.map(Family::model_type).join(", ");
+            let reason = format!("`{name}` is not a family this version builds ({known})");
+            return Err(Error::Config { key: "model_type", reason });
+        };
+        reader.refuse_what_no_family_has()?;
+        let mut config = if family == Family::Gpt2 { reader.gpt2()? } else { reader.rotary(family)? };
+        config.begin_of_text = ids(value.get("bos_token_id")).first().copied();
+        config.end_texts_with(&ids(value.get("eos_token_id")));
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Adds the ids that `generation_config.json` ends a text with: transformers' `generate` reads them there.
+    pub(crate) fn read_generation_config(&mut self, value: &Value) {
+        self.end_texts_with(&ids(value.get("eos_token_id")));
+    }
+
+    fn end_texts_with(&mut self, ids: &[u32]) {
+        for &id in ids {
+            let first = *self.end_of_text.get_or_insert(id);
+            if id != first && !self.end_of_turn.contains(&id) {
+                self.end_of_turn.push(id);
+            }
+        }
+    }
+}
+
+/// Reads one id or a list of them.
+fn ids(value: Option<&Value>) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value {
+        Some(Value::Array(values)) => values.iter().filter_map(id).collect(),
+        Some(value) => id(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Reads keys of a `config.json`, with the defaults that transformers has.
+struct Reader<'a>(&'a Map<String, Value>);
+
+impl Reader<'_> {
+    /// Refuses the keys by which transformers, and those who quantise, change any model.
+    fn refuse_what_no_family_has(&self) -> Result<(), Error> {
+        for key in ["quantization_config", "compression_config", "quantization"] {
+            if self.0.get(key).is_some_and(|value| !value.is_null()) {
+                let reason = "quantised weights are not supported; take the model they were made from".to_owned();
+                return Err(Error::Config { key, reason });
+            }
+        }
+        self.must_be("per_layer_config", &Value::Null)?;
+        self.must_be("is_causal", &json!(true))?;
+        self.must_be("use_bidirectional_attention", &json!(false))?;
+        self.must_be("is_encoder_decoder", &json!(false))?;
+        self.must_be("add_cross_attention", &json!(false))?;
+        self.must_be("pruned_heads", &json!({}))
+    }
+
+    fn rotary(&self, family: Family) -> Result<ModelConfig, Error> {
+        let n_head = self.number("num_attention_heads", None)?;
+        let d_model = self.number("hidden_size", None)?;
+        if self.text("hidden_act", Some("silu"))? != "swish" {
+            self.must_be("hidden_act", &json!("silu"))?;
+        }
+        self.refuse_windows(family)?;
+        let (attention_bias, mlp_bias) = match family {
+            Family::Llama => (self.flag("attention_bias", false)?, self.flag("mlp_bias", false)?),
+            Family::Qwen3 => (self.flag("attention_bias", false)?, self.no_mlp_bias()?),
+            _ => {
+                self.must_be("attention_bias", &json!(true))?;
+                (true, self.no_mlp_bias()?)
+            }
+        };
+        // The classes of Qwen have a number of their own where the key is missing, which is not where it is null.
+        let absent_heads = if family != Family::Llama && !self.0.contains_key("num_key_value_heads") { 32 } else { n_head };
+        let absent_head_dim = if family == Family::Qwen3 { 128 } else { d_model / n_head.max(1) };
+        let (rope_theta, rope_scaling) = self.rope()?;
+        Ok(ModelConfig {
+            vocab_size: self.number("vocab_size", None)?,
+            d_model,
+            n_layer: self.number("num_hidden_layers", None)?,
+            n_head,
+            n_kv_head: self.number("num_key_value_heads", Some(absent_heads))?,
+            head_dim: self.number("head_dim", Some(absent_head_dim))?,
+            d_ff: self.number("intermediate_size", None)?,
+            context_length: self.number("max_position_embeddings", None)?,
+            rope_theta,
+            rope_scaling,
+            attention_bias,
+            mlp_bias,
+            norm_epsilon: self.float("rms_norm_eps", Some(1e-6))?,
+            tied_embeddings: self.flag("tie_word_embeddings", false)?,
+            ..ModelConfig::of(family)
+        })
+    }
+
+    fn no_mlp_bias(&self) -> Result<bool, Error> {
+        self.must_be("mlp_bias", &json!(false)).map(|()| false)
+    }
+
+    fn refuse_windows(&self, family: Family) -> Result<(), Error> {
+        self.must_be("use_sliding_window", &json!(false))?;
+        // Qwen's classes keep a number there that only `use_sliding_window` switches on.
+        if family == Family::Llama {
+            self.must_be("sliding_window", &Value::Null)?;
+        }
+        let layer_types = self.0.get("layer_types").and_then(Value::as_array);
+        match layer_types.into_iter().flatten().find(|kind| *kind != "full_attention") {
+            Some(other) => Err(Error::Config { key: "layer_types", reason: format!("{other} is not supported") }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the base of the rotary frequencies and their scaling. `rope_scaling` is where transformers 4 kept the
+    /// latter; transformers 5 lets it come before `rope_parameters`, and the base inside before the one outside.
+    fn rope(&self) -> Result<(f64, Option<RopeScaling>), Error> {
+        self.must_be("partial_rotary_factor", &json!(1.0))?;
+        // It would come before the one inside, but only in some versions.
+        self.must_be("original_max_position_embeddings", &Value::Null)?;
+        let outside = self.float("rope_theta", Some(10_000.0))?;
+        for key in ["rope_scaling", "rope_parameters"] {
+            match self.0.get(key) {
+                None | Some(Value::Null) => {}
+                Some(Value::Object(table)) if table.is_empty() => {}
+                Some(Value::Object(table)) => {
+                    let context = self.number("max_position_embeddings", None)?;
+                    return Reader(table).rope_table(outside, context).map_err(|e| match e {
+                        Error::Config { key: inner, reason } => Error::Config { key, reason: format!("{inner}: {reason}") },
+                        other => other,
+                    });
+                }
+                Some(other) => return Err(Error::Config { key, reason: format!("{other} is not a JSON object") }),
+            }
+        }
+        Ok((outside, None))
+    }
+
+    fn rope_table(&self, theta: f64, context: usize) -> Result<(f64, Option<RopeScaling>), Error> {
+        let old_name = self.text("type", Some("default"))?;
+        let kind = self.text("rope_type", Some(old_name))?;
+        let factor = || self.float("factor", None);
+        let (scaling, keys): (_, &[&str]) = match kind {
+            "default" => (None, &[]),
+            "linear" => (Some(RopeScaling::Linear { factor: factor()? }), &["factor"]),
+            "llama3" => {
+                let scaling = RopeScaling::Llama3 {
+                    factor: factor()?,
+                    low_freq_factor: self.float("low_freq_factor", None)?,
+                    high_freq_factor: self.float("high_freq_factor", None)?,
+                    original_context_length: self.number("original_max_position_embeddings", Some(context))?,
+                };
+                let keys = &["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"];
+                (Some(scaling), keys)
+            }
+            other => {
+                let reason = format!("`{other}` is not supported, only default, linear and llama3");
+                return Err(Error::Config { key: "rope_type", reason });
+            }
+        };
+        self.must_be("partial_rotary_factor", &json!(1.0))?;
+        let known = ["type", "rope_type", "rope_theta", "partial_rotary_factor"];
+        for (key, value) in self.0.iter().filter(|(_, value)| !value.is_null()) {
+            if !known.contains(&key.as_str()) && !keys.contains(&key.as_str()) {
+                let reason = format!("`{key}` = {value} has no meaning in `{kind}`");
+                return Err(Error::Config { key: "rope_type", reason });
+            }
+        }
+        Ok((self.float("rope_theta", Some(theta))?, scaling))
+    }
+
+    fn gpt2(&self) -> Result<ModelConfig, Error> {
+        let n_head = self.number("n_head", None)?;
+        let d_model = self.number("n_embd", None)?;
+        let activation = match self.text("activation_function", Some("gelu_new"))? {
+            "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
+            "gelu" => Activation::Gelu,
+            other => {
+                let reason = format!("`{other}` is not supported, only gelu_new, gelu_pytorch_tanh and gelu");
+                return Err(Error::Config { key: "activation_function", reason });
+            }
+        };
+        self.must_be("scale_attn_by_inverse_layer_idx", &json!(false))?;
+        self.must_be("scale_attn_weights", &json!(true))?;
+        Ok(ModelConfig {
+            vocab_size: self.number("vocab_size", None)?,
+            d_model,
+            n_layer: self.number("n_layer", None)?,
+            n_head,
+            n_kv_head: n_head,
+            head_dim: d_model / n_head.max(1),
+            d_ff: self.number("n_inner", Some(d_model.saturating_mul(4)))?,
+            context_length: self.number("n_positions", None)?,
+            activation,
+            norm_epsilon: self.float("layer_norm_epsilon", Some(1e-5))?,
+            tied_embeddings: self.flag("tie_word_embeddings", true)?,
+            ..ModelConfig::of(Family::Gpt2)
+        })
+    }
+
+    fn get<T>(
+        &self,
+        key: &'static str,
+        default: Option<T>,
+        kind: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<T, Error> {
+        match (self.0.get(key), default) {
+            (None | Some(Value::Null), Some(default)) => Ok(default),
+            (None | Some(Value::Null), None) => Err(Error::Config { key, reason: "is missing".to_owned() }),
+            (Some(value), _) => {
+                read(value).ok_or_else(|| Error::Config { key, reason: format!("{value} is not {kind}") })
+            }
+        }
+    }
+
+    fn number(&self, key: &'static str, default: Option<usize>) -> Result<usize, Error> {
+        self.get(key, default, "a whole number", |v| v.as_u64().and_then(|n| usize::try_from(n).ok()))
+    }
+
+    fn float(&self, key: &'static str, default: Option<f64>) -> Result<f64, Error> {
+        self.get(key, default, "a number", Value::as_f64)
+    }
+
+    fn flag(&self, key: &'static str, default: bool) -> Result<bool, Error> {
+        self.get(key, Some(default), "true or false", Value::as_bool)
+    }
+
+    fn text<'b>(&'b self, key: &'static str, default: Option<&'b str>) -> Result<&'b str, Error> {
+        match (self.0.get(key), default) {
+            (Some(Value::String(text)), _) => Ok(text),
+            (None | Some(Value::Null), Some(default)) => Ok(default),
+            (found, _) => Err(Error::Config {
+                key,
+                reason: found.map_or("is missing".to_owned(), |v| format!("{v} is not a text")),
+            }),
+        }
+    }
+
+    fn must_be(&self, key: &'static str, expected: &Value) -> Result<(), Error> {
+        match self.0.get(key) {
+            Some(found) if found != expected && !found.is_null() => {
+                Err(Error::Config { key, reason: format!("{found} is not supported, only {expected}") })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::tiny;
+
+    fn llama3() -> RopeScaling {
+        RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context_length: 8192,
+        }
+    }
+
+    #[test]
+    fn config_json_says_the_same_in_both_directions() {
+        let check = |config: ModelConfig| {
+            assert_eq!(ModelConfig::from_hugging_face(&config.to_hugging_face("float32")).unwrap(), config);
+        };
+        for family in Family::ALL {
+            check(tiny(family));
+            check(ModelConfig { tied_embeddings: false, end_of_text: None, ..tiny(family) });
+            check(ModelConfig { begin_of_text: Some(1), end_of_turn: vec![4, 7], ..tiny(family) });
+        }
+        check(ModelConfig { activation: Activation::Gelu, ..tiny(Family::Gpt2) });
+        for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
+            check(ModelConfig { rope_scaling: Some(RopeScaling::Linear { factor: 2.5 }), head_dim: 6, ..tiny(family) });
+            check(ModelConfig { rope_scaling: Some(llama3()), rope_theta: 500_000.0, ..tiny(family) });
+        }
+        check(ModelConfig { attention_bias: true, mlp_bias: true, ..tiny(Family::Llama) });
+        check(ModelConfig { attention_bias: true, ..tiny(Family::Qwen3) });
+    }
+
+    #[test]
+    fn rope_scaling_is_read_as_every_version_wrote_it() {
+        let check = |changes: Value, expected: (f64, Option<RopeScaling>)| {
+            let mut json = tiny(Family::Llama).to_hugging_face("float32");
+            let keys = json.as_object_mut().unwrap();
+            keys.remove("rope_parameters");
+            keys.remove("rope_theta");
+            keys.extend(changes.as_object().unwrap().clone());
+            let found = ModelConfig::from_hugging_face(&json).unwrap();
+            assert_eq!((found.rope_theta, found.rope_scaling), expected, "{changes}");
+        };
+        let linear = Some(RopeScaling::Linear { factor: 2.0 });
+        check(json!({}), (1e4, None));
+        check(json!({"rope_theta": 5e5, "rope_scaling": null, "rope_parameters": {}}), (5e5, None));
+        check(json!({"rope_scaling": {"rope_type": "default"}}), (1e4, None));
+        check(json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}), (5e5, linear));
+        check(json!({"rope_scaling": {"type": "old", "rope_type": "linear", "factor": 2}}), (1e4, linear));
+        check(json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 3e4}}), (3e4, linear));
+        let both = json!({
+            "rope_theta": 5e5,
+            "rope_scaling": {"type": "linear", "factor": 2.0},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 7e7},
+        });
+        check(both, (5e5, linear));
+        let table = json!({
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        });
+        check(json!({"rope_theta": 5e5, "rope_scaling": table}), (5e5, Some(llama3())));
+    }
+
+    #[test]
+    fn heads_have_the_defaults_of_transformers() {
+        let check = |family: Family, removed: &[&str], expected: (usize, usize)| {
+            let mut json = ModelConfig { n_head: 32, n_kv_head: 8, d_model: 512, ..tiny(family) }.to_hugging_face("float32");
+            for key in removed {
+                json.as_object_mut().unwrap().remove(*key);
+            }
+            let found = ModelConfig::from_hugging_face(&json).unwrap();
+            assert_eq!((found.n_kv_head, found.head_dim), expected, "{family:?} without {removed:?}");
+        };
+        check(Family::Llama, &[], (8, 8));
+        check(Family::Llama, &["head_dim", "num_key_value_heads"], (32, 16));
+        check(Family::Qwen2, &["head_dim"], (8, 16));
+        check(Family::Qwen3, &["head_dim"], (8, 128));
+        check(Family::Qwen2, &["num_key_value_heads"], (32, 8));
+    }
+
+    #[test]
+    fn ids_that_end_a_text_come_from_both_files() {
+        let mut json = tiny(Family::Llama).to_hugging_face("float32");
+        json["bos_token_id"] = json!(5);
+        json["eos_token_id"] = json!([7, 8]);
+        let mut config = ModelConfig::from_hugging_face(&json).unwrap();
+        config.read_generation_config(&json!({"eos_token_id": [8, 9, 7], "temperature": 0.6}));
+        assert_eq!((config.begin_of_text, config.end_of_text), (Some(5), Some(7)));
+        assert_eq!(config.end_of_turn, [8, 9]);
+        assert_eq!(config.eos_token_id(), json!([7, 8, 9]));
+    }
+
+    #[test]
+    fn what_would_change_the_logits_is_refused_by_name() {
+        let check = |family: Family, key: &str, value: Value, expected: &str| {
+            let mut json = tiny(family).to_hugging_face("float32");
+            json[key] = value;
+            assert_eq!(ModelConfig::from_hugging_face(&json).unwrap_err().to_string(), expected);
+        };
+        let unknown = "model_type: `mamba` is not a family this version builds (gpt2, llama, qwen2, qwen3)";
+        check(Family::Llama, "model_type", json!("mamba"), unknown);
+        for family in Family::ALL {
+            let quantised =
+                "quantization_config: quantised weights are not supported; take the model they were made from";
+            check(family, "quantization_config", json!({"bits": 4}), quantised);
+            check(family, "is_causal", json!(false), "is_causal: false is not supported, only true");
+            let cross = "add_cross_attention: true is not supported, only false";
+            check(family, "add_cross_attention", json!(true), cross);
+            check(family, "pruned_heads", json!({"0": [1]}), "pruned_heads: {\"0\":[1]} is not supported, only {}");
+            check(family, "vocab_size", json!(0), "vocab_size: 0 is not between 1 and 16777216");
+        }
+        for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
+            check(family, "hidden_act", json!("relu"), "hidden_act: \"relu\" is not supported, only \"silu\"");
+            check(family, "hidden_size", json!("wide"), "hidden_size: \"wide\" is not a whole number");
+            check(family, "hidden_size", Value::Null, "hidden_size: is missing");
+            check(family, "num_key_value_heads", json!(3), "n_kv_head: 3 does not divide n_head = 4");
+            check(family, "head_dim", json!(7), "head_dim: 7 is odd; rotary positions turn pairs");
+            check(family, "use_sliding_window", json!(true), "use_sliding_window: true is not supported, only false");
+            let layers = json!(["full_attention", "sliding_attention"]);
+            check(family, "layer_types", layers, "layer_types: \"sliding_attention\" is not supported");
+            let partial = "partial_rotary_factor: 0.5 is not supported, only 1.0";
+            check(family, "partial_rotary_factor", json!(0.5), partial);
+            let yarn = "rope_scaling: rope_type: `yarn` is not supported, only default, linear and llama3";
+            check(family, "rope_scaling", json!({"type": "yarn", "factor": 4.0}), yarn);
+            check(family, "rope_scaling", json!({"type": "linear"}), "rope_scaling: factor: is missing");
+            let linear = json!({"rope_type": "linear", "factor": 2.0, "attention_factor": 1.2});
+            let surplus = "rope_parameters: rope_type: `attention_factor` = 1.2 has no meaning in `linear`";
+            check(family, "rope_parameters", linear, surplus);
+            let by_layer = json!({"full_attention": {"rope_type": "default"}});
+            let nested = "rope_parameters: rope_type: `full_attention` = {\"rope_type\":\"default\"} has no meaning in \
+                          `default`";
+            check(family, "rope_parameters", by_layer, nested);
+            check(family, "rope_scaling", json!("linear"), "rope_scaling: \"linear\" is not a JSON object");
+        }
+        check(Family::Llama, "sliding_window", json!(4096), "sliding_window: 4096 is not supported, only null");
+        check(Family::Qwen2, "attention_bias", json!(false), "attention_bias: false is not supported, only true");
+        check(Family::Qwen2, "mlp_bias", json!(true), "mlp_bias: true is not supported, only false");
+        check(Family::Qwen3, "mlp_bias", json!(true), "mlp_bias: true is not supported, only false");
+        let activation =
+            "activation_function: `gelu_fast` is not supported, only gelu_new, gelu_pytorch_tanh and gelu";
+        check(Family::Gpt2, "activation_function", json!("gelu_fast"), activation);
+        let unscaled = "scale_attn_weights: false is not supported, only true";
+        check(Family::Gpt2, "scale_attn_weights", json!(false), unscaled);
+        let inverse = "scale_attn_by_inverse_layer_idx: true is not supported, only false";
+        check(Family::Gpt2, "scale_attn_by_inverse_layer_idx", json!(true), inverse);
+    }
+}

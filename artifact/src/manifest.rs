@@ -94,7 +94,7 @@ impl Manifest {
 }
 
 /// Returns the digest of an artifact's files: names, lengths and contents, volatile ones left out.
-pub(crate) fn digest_of(files: &BTreeMap<String, FileEntry>) -> Digest {
+pub fn digest_of(files: &BTreeMap<String, FileEntry>) -> Digest {
     let lasting = files.iter().filter(|(_, file)| !file.volatile);
     Digest::of_json(&lasting.map(|(name, file)| serde_json::json!([name, file.bytes, file.sha256])).collect())
 }

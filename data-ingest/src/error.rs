@@ -310,6 +310,17 @@ pub enum Error {
         /// The lock.
         lock: PathBuf,
     },
+    /// A model of the hub is not in the lock.
+    #[error(
+        "{} has no entry for the model {model}; run the same command where the network may be used, without --locked",
+        lock.display()
+    )]
+    ModelNotLocked {
+        /// The model.
+        model: String,
+        /// The lock.
+        lock: PathBuf,
+    },
     /// A source says something else than the lock was written for.
     #[error(
         "source {name}: {} was written for {what} {locked}, and it now is {declared}; if that is meant, run `pipeline data \

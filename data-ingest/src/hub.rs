@@ -49,6 +49,11 @@ impl Repository {
         Ok(Self { is_dataset, id: id.to_owned() })
     }
 
+    /// Returns `owner/name`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     fn kind(&self) -> &'static str {
         if self.is_dataset { "dataset" } else { "model" }
     }
@@ -125,6 +130,11 @@ impl Connection {
         let endpoint = endpoint(reach.config, &reach.environment)?;
         let bearer = token(&reach.environment).map(|token| Bearer::new(&endpoint, token));
         Ok(Self { repository: repository.clone(), endpoint, bearer })
+    }
+
+    /// Returns the address of the repository's page.
+    pub fn page(&self) -> Url {
+        self.repository.page(&self.endpoint)
     }
 
     /// Looks up a branch, a tag or a commit, and lists its files.
@@ -208,7 +218,8 @@ impl Connection {
         })
     }
 
-    fn error(&self, name: &str, message: String) -> Error {
+    /// Returns an error about the repository.
+    pub fn error(&self, name: &str, message: String) -> Error {
         Error::Hub { name: name.to_owned(), address: self.repository.page(&self.endpoint).to_string(), message }
     }
 

@@ -17,7 +17,7 @@ use crate::remote::{Remote, written_address};
 const VERSION: u32 = 1;
 
 /// The first lines of a lock.
-const HEAD: &str = "# What was fetched from other machines. Written by `pipeline data lock`; keep it under version control, \
+const HEAD: &str = "# What was fetched from other machines. Written by `pipeline`; keep it under version control, \
     and do not edit it.\n\n";
 
 /// A lock.

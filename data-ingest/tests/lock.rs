@@ -53,7 +53,7 @@ fn the_first_use_is_written_down_and_holds() {
     assert_eq!(rows[0].text.as_deref(), Some("first"));
     let first = Digest::of(b"first");
     let expected = format!(
-        "# What was fetched from other machines. Written by `pipeline data lock`; keep it under version control, and do not \
+        "# What was fetched from other machines. Written by `pipeline`; keep it under version control, and do not \
          edit it.\n\nversion = 1\n\n[[source]]\nname = \"fox\"\naddress = \"<url>/fox.txt\"\nselection = \"<digest>\"\n\n\
          [[source.file]]\npath = \"fox.txt\"\nbytes = 5\nsha256 = \"{first}\"\netag = '\"{}\"'\n",
         first.short()

@@ -40,10 +40,15 @@ pub struct Walk {
 /// (64 MiB) took twice as long as two, on two cores and a vocabulary of 4096.
 const CPU_LOGITS: usize = 1 << 21;
 
+/// The longest window of a walk that nobody chose: attention over the whole context of a model that reads 32,768 tokens
+/// would need as much memory as the model. A guess.
+const MOST_WINDOW: usize = 2048;
+
 impl Walk {
-    /// Returns a walk in windows of the whole context that do not overlap, as many at a time as suit the device.
+    /// Returns a walk in windows of the whole context, up to [`MOST_WINDOW`], that do not overlap, as many at a time as suit
+    /// the device.
     pub fn plain(model: &Transformer, max_tokens: Option<u64>) -> Self {
-        let window = model.config().context_length;
+        let window = model.config().context_length.min(MOST_WINDOW);
         let batch = (4096 / window).max(1);
         let on_cpu = model.device() == Device::flex();
         let of_cpu = CPU_LOGITS / (window * model.config().vocab_size);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config;
 use crate::host::VERSION;
@@ -70,6 +70,22 @@ Examples:
   curl http://127.0.0.1:8080/v1/completions -H 'Content-Type: application/json' \\
     -d '{\"prompt\": \"fn main() {\", \"max_tokens\": 50}'")]
     Serve(ServeArgs),
+    /// Take a model of the hub, a folder or a run into the store, and check that it is read and written without loss
+    #[command(after_help = "\
+Examples:
+  pipeline import HuggingFaceTB/SmolLM2-135M
+  pipeline import openai-community/gpt2@main --name small
+  pipeline import ~/models/mine
+
+Then: pipeline generate small \"…\", pipeline serve small, or init = \"small\" in [train]. The commit that a revision was \
+is kept in model.lock.")]
+    Import(ImportArgs),
+    /// Write a model as a folder that transformers and everything built on it can read, and compare the two
+    #[command(after_help = "\
+Examples:
+  pipeline export latest --format hf
+  pipeline export code-001 --format hf --output mine --dtype bf16")]
+    Export(ExportArgs),
     /// Look at datasets, and at what became of their documents
     #[command(subcommand)]
     Data(DataCommand),
@@ -217,6 +233,61 @@ pub struct ServeArgs {
     pub device: Option<String>,
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A folder in the Hugging Face layout, a model of the hub (owner/name or owner/name@revision), or a run
+    pub model: String,
+    /// The name to give it [default: the last part of where it is]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Ask the hub what the revision is now, whatever model.lock has
+    #[arg(long, conflicts_with = "offline")]
+    pub update: bool,
+    /// Never use the network: the model must be in the cache already
+    #[arg(long)]
+    pub offline: bool,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A run's name, its folder, `latest`, an imported model, or a folder with a model
+    pub model: String,
+    /// The layout: hf, that of Hugging Face
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub format: ExportFormat,
+    /// The folder to write [default: exports/<MODEL>]
+    #[arg(long, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// The number type of the weights: f32, bf16 or f16 [default: that of the model]
+    #[arg(long, value_name = "DTYPE", value_parser = dtype)]
+    pub dtype: Option<model::Dtype>,
+    /// Replace the model in a folder that is not empty; its other files stay
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// A layout to export to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// config.json, safetensors and the tokenizer's files
+    Hf,
+}
+
+fn dtype(text: &str) -> Result<model::Dtype, String> {
+    match text {
+        "f32" => Ok(model::Dtype::F32),
+        "bf16" => Ok(model::Dtype::Bf16),
+        "f16" => Ok(model::Dtype::F16),
+        _ => Err("expected f32, bf16 or f16".to_owned()),
+    }
 }
 
 /// The commands about data.

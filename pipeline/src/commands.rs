@@ -2,7 +2,9 @@
 
 pub mod data;
 pub mod doctor;
+pub mod export;
 pub mod generate;
+pub mod import;
 pub mod init;
 pub mod plan;
 pub mod run;
@@ -62,7 +64,7 @@ struct Model {
     config: Option<Config>,
 }
 
-/// Returns the model that `name` means: a folder in the Hugging Face layout, or the bundle of a run.
+/// Returns the model that `name` means: a folder in the Hugging Face layout, an imported model, or the bundle of a run.
 fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
     let folder = Path::new(name);
     if folder.join("config.json").is_file() {
@@ -71,7 +73,14 @@ fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
     if folder.is_dir() && !folder.join(runs::RECORD).is_file() {
         bail!("{name} has neither config.json (a model) nor {} (a run)", runs::RECORD);
     }
-    let run = runs::find(&store(arguments)?, name)?;
+    let store = store(arguments)?;
+    if let Some((sealed, _)) = crate::import::names::find(&store, name)? {
+        for file in sealed.files("") {
+            sealed.verified(&file)?;
+        }
+        return Ok(Model { folder: sealed.folder().to_owned(), config: None });
+    }
+    let run = runs::find(&store, name)?;
     let stage = if run.stage(Stage::Optimize).is_some() { Stage::Optimize } else { Stage::Train };
     let sealed = run.artifact(stage)?;
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {

@@ -1,6 +1,7 @@
 //! The configuration: one file, one table a stage, each key known by name.
 
 mod explain;
+mod given;
 mod set;
 
 use std::error::Error as StdError;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use explain::nearest;
+pub use given::strip;
 
 /// The configuration's file name where none is given.
 pub const FILE_NAME: &str = "pipeline.toml";
@@ -133,7 +135,8 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
     })?;
     // A byte order mark is invisible in every editor, and TOML does not know it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let config = set::apply(parse(path, text)?, path, text, overrides)?;
+    let (mut config, document) = set::apply(parse(path, text)?, path, text, overrides)?;
+    given::complete(&mut config, &document, path, text, overrides)?;
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

@@ -10,6 +10,7 @@ use crate::config::Loaded;
 use crate::console::Console;
 use crate::figures;
 use crate::host::host;
+use crate::import::{self, Init};
 use crate::interrupt::Interrupted;
 use crate::plan::{Decision, Planner, in_short};
 use crate::stage::{self, Made, RawData, Stage, StageError};
@@ -43,26 +44,36 @@ pub fn context(loaded: &Loaded, device_class: &str, offline: bool, console: &Con
     }
 }
 
-/// Fetches what is on other machines and in no lock yet, then lists and hashes the raw data.
+/// Fetches what is on other machines and in no lock yet, then lists and hashes the raw data; the model to start from is put
+/// into the store, if a stage up to `last` reads it.
 ///
 /// # Errors
 /// As [`raw_data`], and when something cannot be fetched or differs from the lock.
-pub fn locked_raw_data(loaded: &Loaded, context: &Context, console: &Console) -> anyhow::Result<RawData> {
+pub fn locked_raw_data(loaded: &Loaded, last: Stage, context: &Context, console: &Console) -> anyhow::Result<RawData> {
     let changes = stage::lock(&loaded.config, context);
     console.clear();
     let added = changes.map_err(failure)?.len();
     if added > 0 {
         console.line(&format!("{added} files are new in dataset.lock"));
     }
-    raw_data(loaded, context, console)
+    let init =
+        if last < Stage::Preprocess { Ok(None) } else { Init::bring(loaded, &artifacts(&loaded.store()), context) };
+    console.clear();
+    let init = init.map_err(import::failure)?;
+    listed(loaded, init, context, console)
 }
 
-/// Lists and hashes the raw data.
+/// Lists and hashes the raw data, and the model to start from, if a stage up to `last` reads it.
 ///
 /// # Errors
-/// When a source is missing or unreadable, or somebody asked to stop.
-pub fn raw_data(loaded: &Loaded, context: &Context, console: &Console) -> anyhow::Result<RawData> {
-    let raw_data = stage::raw_data(&loaded.config, context);
+/// When a source or the model is missing or unreadable, or somebody asked to stop.
+pub fn raw_data(loaded: &Loaded, last: Stage, context: &Context, console: &Console) -> anyhow::Result<RawData> {
+    let init = if last < Stage::Preprocess { None } else { Init::plan(loaded, context)? };
+    listed(loaded, init, context, console)
+}
+
+fn listed(loaded: &Loaded, init: Option<Init>, context: &Context, console: &Console) -> anyhow::Result<RawData> {
+    let raw_data = stage::raw_data(&loaded.config, init, context);
     console.clear();
     raw_data.map_err(failure)
 }

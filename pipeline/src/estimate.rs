@@ -4,6 +4,8 @@ use artifact::{Sealed, Store};
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::import::Init;
+use crate::plan::Planner;
 use crate::stage::{Made, Stage};
 use crate::{figures, host};
 
@@ -15,14 +17,21 @@ const TRAINING_SHARE: f64 = 0.45;
 ///
 /// # Errors
 /// When the model's numbers do not fit together, or the device is not there.
-pub fn training(config: &Config, made: &Made, store: &Store, device_class: &str) -> anyhow::Result<String> {
+pub fn training(planner: &Planner<'_>, made: &Made) -> anyhow::Result<String> {
+    let Planner { config, store, device_class, raw_data, .. } = planner;
     let train = &config.train;
-    let vocab_size = made.get(&Stage::Preprocess).and_then(vocab_size).unwrap_or_else(|| configured_vocab_size(config));
-    let model = train.model_config(vocab_size, None)?;
+    let model = match &raw_data.init {
+        Some(Init { shape: Some(shape), .. }) => shape.clone(),
+        Some(_) => return Ok("training: what it costs can be told once the model of train.init is here".to_owned()),
+        None => {
+            let made = made.get(&Stage::Preprocess).and_then(vocab_size);
+            train.model_config(made.unwrap_or_else(|| configured_vocab_size(config)), None)?
+        }
+    };
     let context = train.model.context_length;
     let tokens = train.steps as f64 * (train.batch_size * context) as f64;
     let flops = tokens * model.training_flops_per_token(context);
-    let parts_at_once = train.micro_batches.min(if device_class == "cpu" { host::cores() } else { 1 });
+    let parts_at_once = train.micro_batches.min(if *device_class == "cpu" { host::cores() } else { 1 });
     let memory = model.training_memory_bytes(train.batch_size / train.micro_batches * parts_at_once, context);
     let (seconds, source) = match earlier_speed(store, device_class) {
         Some((speed, fingerprint)) => (flops / speed, format!("from train {fingerprint}")),

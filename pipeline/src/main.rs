@@ -14,6 +14,7 @@ mod environment;
 mod estimate;
 mod figures;
 mod host;
+mod import;
 mod interrupt;
 mod plan;
 mod runs;
@@ -48,6 +49,8 @@ fn main() -> ExitCode {
         Command::Generate(arguments) => commands::generate::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Data(command) => commands::data::run(&command),
+        Command::Import(arguments) => commands::import::run(&arguments),
+        Command::Export(arguments) => commands::export::run(&arguments),
         Command::Init(arguments) => commands::init::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
     };

@@ -28,8 +28,13 @@ pub struct Selection {
 impl Selection {
     /// Returns the stages up to the last one asked for: those to take as they are, and those to decide about.
     pub fn stages(&self) -> impl Iterator<Item = Stage> {
-        let until = self.until.unwrap_or(Stage::Serve);
-        Stage::ALL.into_iter().filter(move |stage| *stage <= until)
+        let last = self.last();
+        Stage::ALL.into_iter().filter(move |stage| *stage <= last)
+    }
+
+    /// Returns the last stage asked for.
+    pub fn last(&self) -> Stage {
+        self.until.unwrap_or(Stage::Serve)
     }
 
     fn before(&self, stage: Stage) -> bool {

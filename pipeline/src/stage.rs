@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::import::Init;
 
 /// A stage of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
@@ -60,6 +61,8 @@ macro_rules! told_apart {
 /// What a run reads from outside the store, listed and hashed.
 #[derive(Debug)]
 pub struct RawData {
+    /// The model to start from, where there is one and it was looked for.
+    pub init: Option<Init>,
     inventory: Inventory,
     digests: BTreeMap<Stage, BTreeMap<String, Digest>>,
 }
@@ -71,11 +74,11 @@ impl RawData {
     }
 }
 
-/// Lists and hashes everything that a run reads from outside the store.
+/// Lists and hashes everything that a run reads from outside the store, beside the model to start from.
 ///
 /// # Errors
 /// When something is missing or unreadable, or somebody asked to stop.
-pub fn raw_data(config: &Config, context: &Context) -> Result<RawData, StageError> {
+pub fn raw_data(config: &Config, init: Option<Init>, context: &Context) -> Result<RawData, StageError> {
     let inventory = told_apart!(data_ingest, data_ingest::inventory(&config.collect, context))?;
     let prompts = told_apart!(generate, generate::inputs(&config.generate, context))?;
     let tokenizer = told_apart!(preprocess, preprocess::inputs(&config.preprocess, context))?;
@@ -84,7 +87,7 @@ pub fn raw_data(config: &Config, context: &Context) -> Result<RawData, StageErro
         (Stage::Preprocess, tokenizer),
         (Stage::Generate, prompts),
     ]);
-    Ok(RawData { inventory, digests })
+    Ok(RawData { init, inventory, digests })
 }
 
 /// Fetches what is on other machines and in no lock yet, and returns what was added to the lock.
@@ -163,6 +166,15 @@ impl Stage {
         }
         let mut inputs = raw_data.digests.get(&self).cloned().unwrap_or_default();
         inputs.extend(self.inputs().iter().map(|input| (input.artifact().to_owned(), made[input].digest())));
+        match (&raw_data.init, self) {
+            (Some(init), Self::Preprocess) if config.preprocess.tokenizer.from_init => {
+                inputs.insert("tokenizer of train.init".to_owned(), init.tokenizer);
+            }
+            (Some(init), Self::Train) => {
+                inputs.insert("train.init".to_owned(), init.digest);
+            }
+            _ => {}
+        }
         let (stage_version, config_value) = self.version_and_config(config);
         Ok(Recipe {
             stage: self.name().to_owned(),
@@ -212,16 +224,19 @@ impl Stage {
         out: &Unsealed,
         context: &Context,
     ) -> Result<Outcome, StageError> {
+        let init = raw_data.init.as_ref().and_then(|init| init.sealed.as_ref());
         let outcome = match self {
             Self::Collect => {
                 told_apart!(data_ingest, data_ingest::run(&config.collect, &raw_data.inventory, out, context))
             }
             Self::Preprocess => {
-                told_apart!(preprocess, preprocess::run(&config.preprocess, &made[&Self::Collect], out, context))
+                let mut config = config.preprocess.clone();
+                config.tokenizer.init_file = init.map(|init| init.folder().join("tokenizer.json"));
+                told_apart!(preprocess, preprocess::run(&config, &made[&Self::Collect], out, context))
             }
             Self::Train => told_apart!(
                 train,
-                train::run(&config.train, &made[&Self::Preprocess], out, context),
+                train::run(&config.train, init, &made[&Self::Preprocess], out, context),
                 train::Error::Interrupted | train::Error::InterruptedAt { .. }
             ),
             Self::Optimize => told_apart!(

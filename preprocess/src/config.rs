@@ -141,6 +141,13 @@ pub struct TokenizerConfig {
     /// A `tokenizer.json` to use instead of training one, relative to `pipeline.toml`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+    /// Whether the tokenizer of `train.init` is used instead of training one. Default: true where `train.init` is set and
+    /// nothing else is given in this table, else false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub from_init: bool,
+    /// Where the tokenizer of `train.init` lies. Not a key of the file.
+    #[serde(skip)]
+    pub init_file: Option<PathBuf>,
     /// What is trained: `"bpe"` (byte-level), `"unigram"`, `"wordpiece"` or `"character"`. Default `"bpe"`.
     pub kind: Kind,
     /// Tokens in the trained vocabulary, special tokens included. Default 4096.
@@ -191,6 +198,8 @@ impl Default for TokenizerConfig {
     fn default() -> Self {
         Self {
             file: None,
+            from_init: false,
+            init_file: None,
             kind: Kind::default(),
             vocab_size: 4096,
             pattern: tokenizer::Pattern::default(),
@@ -373,7 +382,9 @@ impl Config {
                 table.shift_remove("mix");
             }
         }
-        if let Some(file) = &self.tokenizer.file {
+        if self.tokenizer.from_init {
+            value["tokenizer"] = json!({ "from_init": true });
+        } else if let Some(file) = &self.tokenizer.file {
             value["tokenizer"] = json!({ "file": file });
         }
         value
@@ -422,7 +433,11 @@ impl LengthConfig {
 impl TokenizerConfig {
     fn validate(&self) -> Result<(), Error> {
         let fail = |key: &str, problem| Err(Error::Config { key: key.to_owned(), problem });
-        if self.file.is_some() {
+        if self.from_init && self.file.is_some() {
+            let problem = "is given beside preprocess.tokenizer.from_init = true; remove one of them".to_owned();
+            return fail("preprocess.tokenizer.file", problem);
+        }
+        if self.from_init || self.file.is_some() {
             return Ok(());
         }
         // What the other kinds need depends on the text.

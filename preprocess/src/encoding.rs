@@ -19,7 +19,7 @@ use crate::documents::Documents;
 use crate::record::Body;
 use crate::selection::Split;
 use crate::spool;
-use crate::{Config, Error, mix};
+use crate::{Config, Error, TokenizerConfig, mix};
 
 /// How much text is encoded between two looks at whether to stop.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -29,7 +29,8 @@ const MIN_FREQUENCY: u64 = 2;
 
 /// Reads the given tokenizer, or trains one on the train split.
 pub(crate) fn tokenizer(config: &Config, documents: &Documents, context: &Context) -> Result<Tokenizer, Error> {
-    if let Some(file) = &config.tokenizer.file {
+    let TokenizerConfig { file, from_init, init_file, .. } = &config.tokenizer;
+    if let Some(file) = if *from_init { init_file } else { file } {
         let path = context.base.join(file);
         let tokenizer = Tokenizer::from_file(&path)?;
         return if tokenizer.end_of_text().is_some() { Ok(tokenizer) } else { Err(Error::NoEndOfText { path }) };

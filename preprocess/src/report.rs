@@ -66,6 +66,12 @@ struct TokenizerReport {
     file: Option<String>,
 }
 
+/// Returns which tokenizer was given, in words that are the same on every machine.
+fn given_tokenizer(config: &Config) -> Option<String> {
+    let file = config.tokenizer.file.as_ref().map(|file| file.display().to_string());
+    if config.tokenizer.from_init { Some("train.init".to_owned()) } else { file }
+}
+
 impl Amount {
     fn add(&mut self, fate: &Fate) {
         self.documents += 1;
@@ -174,7 +180,7 @@ impl Report {
             tokenizer: TokenizerReport {
                 vocab_size: tokenizer.vocab_size(),
                 digest: tokenizer.digest(),
-                file: config.tokenizer.file.as_ref().map(|file| file.display().to_string()),
+                file: given_tokenizer(config),
             },
         }
     }

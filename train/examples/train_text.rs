@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => {}
     });
     let began = Instant::now();
-    let outcome = train::run(&config, &tokens, &out, &Context { progress, ..Context::quiet(1) })?;
+    let outcome = train::run(&config, None, &tokens, &out, &Context { progress, ..Context::quiet(1) })?;
     let milliseconds = began.elapsed().as_secs_f64() * 1e3 / config.steps as f64;
     println!("{} in {milliseconds:.0} ms a step", outcome.headline);
     Ok(())

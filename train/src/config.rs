@@ -2,7 +2,7 @@
 
 use model::{Family, ModelConfig};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Error;
 use crate::batches::Rows;
@@ -12,7 +12,13 @@ use crate::schedule::Schedule;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The model's shape.
+    /// The model to start from instead of random weights: a folder in the Hugging Face layout (from the folder of
+    /// `pipeline.toml`), a model of the hub (`owner/name`, `owner/name@revision`; `hub:` before it where a folder has the
+    /// same name), a run's name, or the name of an imported model. It brings its shape and, unless another is given, its
+    /// tokenizer. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// The model's shape; with `init`, `context_length` alone, which then says how long the sequences to train on are.
     pub model: Model,
     /// Optimizer steps. Default 600.
     pub steps: u64,
@@ -78,6 +84,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            init: None,
             model: Model::default(),
             steps: 600,
             batch_size: 16,
@@ -259,10 +266,29 @@ impl Config {
         Ok(config)
     }
 
-    /// Returns what of this decides the checkpoint: all but which states are kept, and how often a line is logged.
+    /// Checks that a model to start from can be trained as this says.
+    ///
+    /// # Errors
+    /// When the sequences are longer than the model's context.
+    pub fn check_init(&self, of_init: &ModelConfig) -> Result<(), Error> {
+        let (wanted, most) = (self.model.context_length, of_init.context_length);
+        if wanted <= most {
+            return Ok(());
+        }
+        Err(Error::Config {
+            key: "train.model.context_length".to_owned(),
+            reason: format!("is {wanted}, and the model of train.init reads at most {most}; set it to that, or less"),
+        })
+    }
+
+    /// Returns what of this decides the checkpoint: all but which states are kept, and how often a line is logged. A model
+    /// to start from counts by its content, which is an input.
     pub fn fingerprint_value(&self) -> Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
         if let Some(map) = value.as_object_mut() {
+            if map.shift_remove("init").is_some() {
+                map.insert("model".to_owned(), json!({ "context_length": self.model.context_length }));
+            }
             for key in ["save_every", "keep_last", "log_every", "sample_every", "sample_prompt"] {
                 map.remove(key);
             }
@@ -307,5 +333,12 @@ mod tests {
         let other = Config { steps: 7, ..base.clone() };
         assert_eq!(base.fingerprint_value(), quiet.fingerprint_value());
         assert_ne!(base.fingerprint_value(), other.fingerprint_value());
+        // A model to start from is an input; where it is named changes nothing, and what shape it would not have, neither.
+        let from = |name: &str| Config { init: Some(name.to_owned()), ..base.clone() };
+        let wider = Config { model: Model { d_model: 7, ..Model::default() }, ..from("a") };
+        let longer = Config { model: Model { context_length: 7, ..Model::default() }, ..from("a") };
+        assert_eq!(from("a").fingerprint_value(), from("b").fingerprint_value());
+        assert_eq!(from("a").fingerprint_value(), wider.fingerprint_value());
+        assert_ne!(from("a").fingerprint_value(), longer.fingerprint_value());
     }
 }

@@ -13,6 +13,7 @@ mod batches;
 mod config;
 mod gradients;
 mod guard;
+mod init;
 mod memory;
 mod metrics;
 mod optimizer;
@@ -31,7 +32,7 @@ use std::time::Instant;
 use artifact::{Context, Outcome, Sealed, Unsealed};
 use burn::module::Module;
 use model::scoring::{self, Walk};
-use model::{Dtype, Transformer, checkpoint, device};
+use model::{Dtype, ModelConfig, Transformer, checkpoint, device};
 use serde_json::json;
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
@@ -201,23 +202,39 @@ impl From<model::Error> for Error {
     }
 }
 
-/// Trains a model on the tokens, or goes on where an earlier attempt in the same folder was cut off.
+/// Trains a model on the tokens, from random weights or from those of the checkpoint `init`, or goes on where an earlier
+/// attempt in the same folder was cut off.
 ///
 /// # Errors
 /// See [`Error`]; the last saved state stays in the folder.
-pub fn run(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
+pub fn run(
+    config: &Config,
+    init: Option<&Sealed>,
+    tokens: &Sealed,
+    out: &Unsealed,
+    context: &Context,
+) -> Result<Outcome, Error> {
     config.validate()?;
     let tokenizer = Tokenizer::from_file(&tokens.verified("tokenizer.json")?)?;
     let train = Split::open(tokens, "train")?;
     let validation = Split::open(tokens, "validation")?;
-    let model_config = config.model_config(tokenizer.vocab_size(), tokenizer.end_of_text())?;
-    let batches = Batches::new(config, model_config.context_length, context.seed, &train)?;
+    let model_config = match init {
+        Some(init) => init::config(config, init, &tokenizer)?,
+        None => config.model_config(tokenizer.vocab_size(), tokenizer.end_of_text())?,
+    };
+    // A model to start from may read more at a time than it is trained on here.
+    let context_length = config.model.context_length;
+    let batches = Batches::new(config, context_length, context.seed, &train)?;
     let class = device::class(&context.device)?;
     let workers = Workers::new(class == "cpu", config.micro_batches);
-    memory::check(config, &model_config, class, workers.at_once())?;
+    let as_trained = ModelConfig { context_length, ..model_config.clone() };
+    memory::check(config, &as_trained, class, workers.at_once())?;
     let device = device::resolve(&context.device)?.autodiff();
     let states = States::new(out.folder());
-    let model = Transformer::init(&model_config, context.seed, &device);
+    let model = match init {
+        Some(init) => checkpoint::load(init.folder(), &device)?,
+        None => Transformer::init(&model_config, context.seed, &device),
+    };
     let (model, optimizer, state) = if let Some(resumed) = states.load(config, &model)? {
         resumed
     } else {
@@ -234,14 +251,17 @@ pub fn run(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) 
         best_path: out.path(".best.safetensors"),
         metrics: Metrics::resume(out.folder(), state.step)?,
         states,
-        flops_per_token: model_config.training_flops_per_token(model_config.context_length),
+        flops_per_token: model_config.training_flops_per_token(context_length),
         peak_flops_per_second: device::product_flops_per_second(&device.clone().inner())?,
         earlier_seconds: state.wall_seconds,
         started: Instant::now(),
     };
     let earlier_seconds = state.wall_seconds;
     let (model, optimizer, state) = loop_.run(model, optimizer, state)?;
-    finish(config, &tokenizer, &model, &optimizer, &state, out)?;
+    finish(&tokenizer, &model, &optimizer, &state, out)?;
+    if let Some(init) = init {
+        init::pass_on(init, &tokenizer, out)?;
+    }
 
     let best = state.best.unwrap_or(Best { step: state.step, validation_loss: f64::NAN });
     let mut counts = serde_json::Map::new();
@@ -249,10 +269,7 @@ pub fn run(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) 
         ("parameters", json!(model_config.parameters())),
         ("steps", json!(state.step)),
         ("tokens", json!(state.tokens)),
-        (
-            "training_flops",
-            json!(model_config.training_flops_per_token(model_config.context_length) * state.tokens as f64),
-        ),
+        ("training_flops", json!(model_config.training_flops_per_token(context_length) * state.tokens as f64)),
         ("best_step", json!(best.step)),
         ("validation_loss", json!(best.validation_loss)),
     ] {
@@ -270,7 +287,6 @@ pub fn run(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) 
 
 /// Writes the checkpoint: the weights of the best measurement, and those of the last step beside them where they differ.
 fn finish(
-    config: &Config,
     tokenizer: &Tokenizer,
     model: &Transformer,
     optimizer: &Optimizer,
@@ -289,7 +305,7 @@ fn finish(
     }
     optimizer.save(model, &out.path(optimizer::FILE))?;
     state.write(out.folder())?;
-    tokenizer.write_hugging_face(out.folder(), config.model.context_length)?;
+    tokenizer.write_hugging_face(out.folder(), model.config().context_length)?;
     Ok(())
 }
 

@@ -59,7 +59,7 @@ fn config() -> Config {
 
 fn train(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     std::fs::create_dir_all(out.folder()).unwrap();
-    train::run(config, tokens, out, context)
+    train::run(config, None, tokens, out, context)
 }
 
 fn digest(folder: &Path, file: &str) -> Digest {

@@ -9,6 +9,7 @@ use sysinfo::{Disks, System};
 use crate::cli::DoctorArgs;
 use crate::config::{self, Config, Loaded};
 use crate::console::Console;
+use crate::stage::Stage;
 use crate::{engine, figures, host};
 
 use super::print_out;
@@ -128,7 +129,7 @@ fn crate_sources() -> anyhow::Result<()> {
 fn data(loaded: &Loaded) -> anyhow::Result<()> {
     let console = Console::quiet();
     let context = engine::context(loaded, "cpu", true, &console, &Cancel::default());
-    let text = match engine::raw_data(loaded, &context, &console) {
+    let text = match engine::raw_data(loaded, Stage::Collect, &context, &console) {
         Ok(raw_data) => match raw_data.sources() {
             1 => "the one source is there".to_owned(),
             n => format!("all {n} sources are there"),

@@ -19,7 +19,7 @@ pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
     let store = engine::artifacts(&root);
     let device_class = model::device::class(&loaded.config.device)?;
     let context = engine::context(&loaded, device_class, arguments.config.offline, &console, &Cancel::default());
-    let raw_data = engine::raw_data(&loaded, &context, &console)?;
+    let raw_data = engine::raw_data(&loaded, arguments.selection.last(), &context, &console)?;
     let runs = runs::list(&root)?;
     let planner = Planner {
         config: &loaded.config,
@@ -29,6 +29,9 @@ pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
         earlier: &earlier_recipes(&runs),
         selection: &arguments.selection,
     };
+    if let Some(init) = &raw_data.init {
+        print_out!("{:>10}  {}", "init", init.about)?;
+    }
     let mut made = Made::new();
     for stage in planner.selection.stages() {
         match planner.decide(stage, &made)? {
@@ -50,7 +53,7 @@ pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
         }
     }
     if planner.selection.stages().any(|stage| stage == Stage::Train) {
-        print_out!("\n{}", estimate::training(&loaded.config, &made, &store, device_class)?)?;
+        print_out!("\n{}", estimate::training(&planner, &made)?)?;
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ fn bring_up_to_date(arguments: &RunArgs, loaded: &Loaded, console: &Console, can
     let _lock = store.lock()?;
     let device_class = model::device::class(&loaded.config.device)?;
     let context = engine::context(loaded, device_class, arguments.config.offline, console, cancel);
-    let raw_data = engine::locked_raw_data(loaded, &context, console)?;
+    let raw_data = engine::locked_raw_data(loaded, arguments.selection.last(), &context, console)?;
     let runs = runs::list(&root)?;
     let planner = Planner {
         config: &loaded.config,
@@ -127,11 +127,14 @@ fn end_early(mut run: Run, error: anyhow::Error, console: &Console) -> anyhow::E
 fn keep_config(run: &Run, loaded: &Loaded) -> anyhow::Result<()> {
     let mut config = loaded.config.clone();
     config.base = Some(base_from(run, loaded)?);
+    let unwritable = "cannot write the resolved configuration as TOML";
+    let mut config = toml::Table::try_from(&config).context(unwritable)?;
+    config::strip(&mut config);
     let text = format!(
         "# The resolved configuration of run {}. To repeat it: pipeline run {}\n\n{}",
         run.record.name,
         run.folder.join(config::FILE_NAME).display(),
-        toml::to_string_pretty(&config).context("cannot write the resolved configuration as TOML")?
+        toml::to_string_pretty(&config).context(unwritable)?
     );
     Ok(file::write_atomically(&run.folder.join(config::FILE_NAME), text.as_bytes())?)
 }

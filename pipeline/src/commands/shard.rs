@@ -73,7 +73,7 @@ pub fn run(arguments: &RunArgs, shard: &str) -> anyhow::Result<()> {
     let store = engine::artifacts(&loaded.store());
     let device_class = model::device::class(&loaded.config.device)?;
     let context = engine::context(&loaded, device_class, arguments.config.offline, &console, &cancel);
-    let raw_data = engine::locked_raw_data(&loaded, &context, &console)?;
+    let raw_data = engine::locked_raw_data(&loaded, Stage::Preprocess, &context, &console)?;
     let recipe = |stage: Stage, made: &Made| {
         let recipe = stage.recipe(&loaded.config, &raw_data, made, device_class);
         recipe.map_err(|_| anyhow::anyhow!("stage {stage} waits for others"))

@@ -100,7 +100,7 @@ fn repeat(run: &Run, console: &Console) -> anyhow::Result<usize> {
     let store = Store::new(folder.path());
     let device_class = model::device::class(&loaded.config.device)?;
     let context = engine::context(&loaded, device_class, false, console, &cancel);
-    let raw_data = engine::locked_raw_data(&loaded, &context, console)?;
+    let raw_data = engine::locked_raw_data(&loaded, last_stage(run).unwrap_or(Stage::Serve), &context, console)?;
     let planner = Planner {
         config: &loaded.config,
         store: &store,

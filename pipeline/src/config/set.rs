@@ -6,8 +6,14 @@ use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::{Config, ConfigError, explain};
 
-/// Applies `overrides` to the configuration written in `text`, checking each as a line of the file is checked.
-pub fn apply(config: Config, path: &Path, text: &str, overrides: &[String]) -> Result<Config, ConfigError> {
+/// Applies `overrides` to the configuration written in `text`, checking each as a line of the file is checked; returns the
+/// file with the overrides in it, too.
+pub fn apply(
+    config: Config,
+    path: &Path,
+    text: &str,
+    overrides: &[String],
+) -> Result<(Config, DocumentMut), ConfigError> {
     let mut config = config;
     let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| ConfigError::NotUnderstood {
         place: explain::place(path, text, e.span()),
@@ -36,7 +42,7 @@ pub fn apply(config: Config, path: &Path, text: &str, overrides: &[String]) -> R
             return Err(wrong(message));
         }
     }
-    Ok(config)
+    Ok((config, document))
 }
 
 /// Returns what `text` may mean, likeliest first: a TOML value, or the text itself, since a shell takes the quotes away.

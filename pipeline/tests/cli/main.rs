@@ -5,4 +5,7 @@ mod errors;
 mod flow;
 #[cfg(unix)]
 mod interrupt;
+mod models;
 mod project;
+#[path = "../../../data-ingest/tests/server/mod.rs"]
+mod server;

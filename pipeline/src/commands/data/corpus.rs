@@ -89,7 +89,7 @@ pub fn of_dataset(
     let store = engine::artifacts(&loaded.store());
     let _lock = store.lock()?;
     let context = engine::context(&loaded, "cpu", offline, console, cancel);
-    let raw_data = engine::locked_raw_data(&loaded, &context, console)?;
+    let raw_data = engine::locked_raw_data(&loaded, Stage::Collect, &context, console)?;
     let planner = Planner {
         config: &loaded.config,
         store: &store,

@@ -1,0 +1,67 @@
+//! What `train.init` brings need not, and partly may not, be given.
+
+use std::path::Path;
+
+use toml_edit::{DocumentMut, TableLike};
+
+use super::{Config, ConfigError, explain};
+
+/// Takes the tokenizer of `train.init` where no other is given in `document`, the file with its overrides.
+///
+/// # Errors
+/// When the file, or an override, gives a part of the model's shape that `train.init` brings, or takes the tokenizer of a
+/// `train.init` that is not there.
+pub fn complete(
+    config: &mut Config,
+    document: &DocumentMut,
+    path: &Path,
+    text: &str,
+    overrides: &[String],
+) -> Result<(), ConfigError> {
+    let refused = |key: &str, message: String| {
+        let place = explain::place_of_value(path, text, overrides, key);
+        Err(ConfigError::NotUnderstood { place, message })
+    };
+    let Some(init) = &config.train.init else {
+        if config.preprocess.tokenizer.from_init {
+            let key = "preprocess.tokenizer.from_init";
+            return refused(key, format!("`{key}` is true, and there is no train.init to take a tokenizer from"));
+        }
+        return Ok(());
+    };
+    if init.trim().is_empty() {
+        return refused("train.init", "`train.init` is empty; name a model, or remove the key".to_owned());
+    }
+    let shape = table(document, &["train", "model"]);
+    let extra = shape.and_then(|table| table.iter().map(|(key, _)| key.to_owned()).find(|key| key != "context_length"));
+    if let Some(key) = extra {
+        let key = format!("train.model.{key}");
+        let message = format!(
+            "`{key}` cannot be given with train.init = \"{init}\": the model brings its shape; of [train.model], only \
+             context_length can be"
+        );
+        return refused(&key, message);
+    }
+    if table(document, &["preprocess", "tokenizer"]).is_none_or(TableLike::is_empty) {
+        config.preprocess.tokenizer.from_init = true;
+    }
+    Ok(())
+}
+
+/// Removes from a resolved configuration what `train.init` brings, so that it can be read again.
+pub fn strip(config: &mut toml::Table) {
+    let Some(toml::Value::Table(train)) = config.get_mut("train") else { return };
+    if train.contains_key("init")
+        && let Some(toml::Value::Table(model)) = train.get_mut("model")
+    {
+        model.retain(|key, _| key == "context_length");
+    }
+}
+
+fn table<'a>(document: &'a DocumentMut, path: &[&str]) -> Option<&'a dyn TableLike> {
+    let mut table: &dyn TableLike = document.as_table();
+    for name in path {
+        table = table.get(name)?.as_table_like()?;
+    }
+    Some(table)
+}

@@ -150,12 +150,13 @@ fn backward(model: &Transformer, batch: &MicroBatch, options: &LossOptions) -> R
 }
 
 /// Returns a model with the same weights whose gradients are its own: a graph of operations that two threads build must
-/// not share a leaf, or one waits for the other.
+/// not share a leaf, or one waits for the other. What is frozen stays so.
 fn own_leaves(model: &Transformer) -> Transformer {
     struct Leaves;
     impl ModuleMapper for Leaves {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|tensor| Tensor::from_inner(tensor.inner()).require_grad())
+            let trained = param.is_require_grad();
+            param.map(|tensor| Tensor::from_inner(tensor.inner()).set_require_grad(trained))
         }
     }
     model.clone().map(&mut Leaves)

@@ -183,7 +183,8 @@ pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
     let of_modules: Vec<String> =
         modules.iter().flat_map(|module| [tensor_name(module, "A"), tensor_name(module, "B")]).collect();
     let wrong = |tensor: &str, reason: String| Error::Tensor { path: path.clone(), tensor: tensor.to_owned(), reason };
-    if let Some(name) = file.names().into_iter().find(|name| !of_modules.iter().any(|known| known == name)) {
+    let unknown = file.names().into_iter().filter(|name| !of_modules.iter().any(|known| known == name));
+    if let Some(name) = unknown.min() {
         return Err(wrong(name, "is no part of an adapter of this model's projections".to_owned()));
     }
 

@@ -78,9 +78,9 @@ pub(crate) struct Adapter {
     alpha: f64,
     #[module(skip)]
     dropout: f64,
-    /// Decides what is left out; none: nothing is, as outside training.
+    /// Seed and place, which decide what is left out; none: nothing is, as outside training.
     #[module(skip)]
-    seed: Option<u64>,
+    seed: Option<(u64, u64)>,
 }
 
 impl Adapter {
@@ -99,10 +99,7 @@ impl Adapter {
     /// - output: `[B, T, O]`
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let x = match self.seed {
-            Some(seed) if self.dropout > 0.0 => {
-                let mask = mask(x.dims(), self.dropout, seed, &x.device());
-                x * mask
-            }
+            Some((seed, place)) if self.dropout > 0.0 => kernels::dropout(x, self.dropout, seed, place),
             _ => x,
         };
         let low = project(x, self.a.val(), None).mul_scalar(self.scale()); // [B, T, R]
@@ -197,11 +194,10 @@ pub fn is_attached(model: &Transformer) -> bool {
 
 /// Returns the model with the dropout of its adapters on; each seed leaves out other inputs.
 pub fn with_dropout(mut model: Transformer, seed: u64) -> Transformer {
-    for (i, (_, linear)) in model.layers.iter_mut().flat_map(linears).enumerate() {
+    // Beyond the places that the model's own dropout counts from 0.
+    for (place, (_, linear)) in (1 << 32..).zip(model.layers.iter_mut().flat_map(linears)) {
         if let Some(adapter) = &mut linear.lora {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(i as u64);
-            adapter.seed = Some(rng.next_u64());
+            adapter.seed = Some((seed, place));
         }
     }
     model
@@ -279,18 +275,6 @@ fn ends_with_name(path: &str, name: &str) -> bool {
 fn uniform(rng: &mut ChaCha8Rng, count: usize, bound: f64) -> Vec<f32> {
     let one = |rng: &mut ChaCha8Rng| (f64::from(rng.next_u32()) + 0.5) / (f64::from(u32::MAX) + 1.0);
     (0..count).map(|_| ((2.0 * one(rng) - 1.0) * bound) as f32).collect()
-}
-
-/// Returns zeros in the share `rate` of the places, and `1 / (1 − rate)` in the others, so that the mean stays.
-fn mask(shape: [usize; 3], rate: f64, seed: u64, device: &Device) -> Tensor<3> {
-    let count = shape.iter().product::<usize>();
-    let mut bytes = vec![0; 2 * count];
-    ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
-    let below = (rate * 65536.0) as u32;
-    let kept = (1.0 / (1.0 - rate)) as f32;
-    let value = |pair: &[u8]| if u32::from(u16::from_le_bytes([pair[0], pair[1]])) < below { 0.0 } else { kept };
-    let values: Vec<f32> = bytes.chunks_exact(2).map(value).collect();
-    Tensor::from_data(TensorData::new(values, shape.to_vec()), device)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod batches;
 mod config;
 mod gradients;
 mod guard;
+mod lora;
 mod memory;
 mod metrics;
 mod optimizer;

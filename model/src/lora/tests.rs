@@ -3,7 +3,6 @@ use std::path::Path;
 
 use burn::module::{ModuleMapper, ModuleVisitor};
 use burn::tensor::{Gradients, Int};
-use proptest::prelude::*;
 
 use super::*;
 use crate::checkpoint;
@@ -217,15 +216,4 @@ fn an_adapter_of_another_base_is_refused_with_both_digests() {
     let digests =
         format!("it was trained on weights with the digest {}, these have {}", expected.short(), found.short());
     assert!(error.ends_with(&digests), "{error}");
-}
-
-proptest! {
-    #[test]
-    fn a_mask_leaves_out_its_share_and_keeps_the_mean(seed: u64, rate in 0.01..0.9f64) {
-        let values: Vec<f32> = mask([4, 50, 100], rate, seed, &Device::flex()).into_data().try_into_vec().unwrap();
-        let out = values.iter().filter(|x| **x == 0.0).count() as f64 / 20_000.0;
-        // Five standard deviations.
-        prop_assert!((out - rate).abs() < 5.0 * (rate * (1.0 - rate) / 20_000.0).sqrt() + 1e-4);
-        prop_assert!(values.iter().all(|x| *x == 0.0 || (f64::from(*x) * (1.0 - rate) - 1.0).abs() < 1e-6));
-    }
 }

@@ -157,7 +157,7 @@ mod tests {
             let frozen: Vec<String> = frozen.iter().map(|name| (*name).to_owned()).collect();
             let before = attach(start(1), &frozen, adapters, 2).unwrap();
             let (after, optimizer, losses) = train(before.clone(), Optimizer::new(&config()), 0..30);
-            assert!(losses[29] < 0.9 * losses[0], "{frozen:?}: {} after {}", losses[29], losses[0]);
+            assert!(losses[29] < losses[0] - 0.1, "{frozen:?}: {} after {}", losses[29], losses[0]);
             let expected: Vec<String> =
                 values(&before).into_iter().map(|(path, _)| path).filter(|path| moves(path)).collect();
             assert_eq!(changed(&before, &after), expected, "{frozen:?}");

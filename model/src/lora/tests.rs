@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::module::{ModuleMapper, ModuleVisitor};
-use burn::tensor::{Gradients, Int};
+use burn::tensor::{Device, Gradients, Int};
 
 use super::*;
 use crate::checkpoint;

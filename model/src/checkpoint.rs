@@ -167,7 +167,7 @@ pub fn load_weights(path: &Path, config: &ModelConfig) -> Result<Weights, Error>
     Ok(located.into_iter().map(weight).collect())
 }
 
-/// Returns a model's parameters.
+/// Returns a model's parameters, without those of adapters, which [`crate::lora::save`] writes.
 ///
 /// # Errors
 /// When the device fails.
@@ -185,7 +185,7 @@ pub fn with_weights(config: &ModelConfig, mut weights: Weights, device: &Device)
     Transformer::zeros(config, device).map(&mut Replacer { path: Vec::new(), values, device })
 }
 
-fn write_json(path: &Path, value: &Value) -> Result<(), Error> {
+pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), Error> {
     Ok(write_atomically(path, format!("{value:#}\n").as_bytes())?)
 }
 
@@ -228,6 +228,9 @@ impl ModuleVisitor for Collector {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.path.iter().any(|name| name == "lora") {
+            return;
+        }
         let tensor = param.val().inner();
         let shape = tensor.dims().to_vec();
         let flat = tensor.reshape([shape.iter().product::<usize>()]);

@@ -4,18 +4,21 @@
 //! can read. This crate never reads text (only token ids), never optimises a weight, and never samples.
 //!
 //! Reading order: [`config`] (the numbers), [`transformer`] (the model), [`rope`], [`kv_cache`], [`checkpoint`] (in and
-//! out), [`scoring`] (the loss over a split), [`device`].
+//! out), [`lora`] (adapters) and [`freeze`], [`scoring`] (the loss over a split), [`device`].
 
 pub mod checkpoint;
 pub mod config;
 pub mod device;
+mod frozen;
 pub mod kv_cache;
+pub mod lora;
 pub mod rope;
 pub mod scoring;
 pub mod transformer;
 
 pub use checkpoint::Dtype;
 pub use config::{Activation, Family, ModelConfig};
+pub use frozen::freeze;
 pub use kv_cache::KvCache;
 pub use rope::RopeScaling;
 pub use transformer::{Batch, Dropout, LossOptions, Transformer};
@@ -85,6 +88,19 @@ pub enum Error {
         tensor: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// An adapter was trained on other weights than those it is to be added to.
+    #[error(
+        "{} is an adapter of another base: it was trained on weights with the digest {}, these have {}",
+        path.display(), expected.short(), found.short()
+    )]
+    AdapterBase {
+        /// The adapter's file.
+        path: PathBuf,
+        /// The digest of the weights that it was trained on.
+        expected: artifact::Digest,
+        /// The digest of the weights at hand.
+        found: artifact::Digest,
     },
     /// No device has that name.
     #[error("unknown device `{name}`; one of {}", device::NAMES.join(", "))]

@@ -20,6 +20,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::{Activation, Family, ModelConfig};
 use crate::kv_cache::KvCache;
+use crate::lora::Adapter;
 use crate::rope;
 
 /// Sequences to learn from.
@@ -99,6 +100,7 @@ pub(crate) struct Mlp {
 pub(crate) struct Linear {
     pub(crate) weight: Param<Tensor<2>>,
     pub(crate) bias: Option<Param<Tensor<1>>>,
+    pub(crate) lora: Option<Adapter>,
 }
 
 /// LayerNorm where there is a bias, else RMSNorm.
@@ -175,7 +177,7 @@ impl Transformer {
             .map(|([q_proj, k_proj, v_proj, o_proj], gate_proj, [up_proj, down_proj])| {
                 let mut linear = |weight, out: usize, bias: bool| {
                     let bias = bias.then(|| vector(Weight::Zero, out));
-                    Linear { weight, bias }
+                    Linear { weight, bias, lora: None }
                 };
                 let qkv_bias = config.attention_bias;
                 let (q_proj, k_proj) = (linear(q_proj, q, qkv_bias), linear(k_proj, kv, qkv_bias));
@@ -382,7 +384,7 @@ impl Mlp {
 /// # Shapes
 /// - x: `[B, T, I]`, weight: `[O, I]`, bias: `[O]`
 /// - output: `[B, T, O]`
-fn project(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+pub(crate) fn project(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
     let [b, t, i] = x.dims();
     let [o, _] = weight.dims();
     let y = x.reshape([b * t, i]).matmul(weight.transpose()); // [B T, O]
@@ -395,7 +397,11 @@ fn project(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3
 
 impl Linear {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        project(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        let bias = self.bias.as_ref().map(Param::val);
+        match &self.lora {
+            None => project(x, self.weight.val(), bias),
+            Some(adapter) => project(x.clone(), self.weight.val(), bias) + adapter.forward(x),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
-use model::{Batch, Dropout, LossOptions, Transformer};
+use model::{Batch, Dropout, LossOptions, Transformer, lora};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::Error;
@@ -33,14 +33,19 @@ pub struct Loss {
 impl Loss {
     /// Returns the options of the `part`-th of `parts` micro-batches; `learned` targets of the whole step are learned.
     fn options(&self, part: usize, parts: usize, learned: usize) -> LossOptions {
-        // Dropout differs from step to step and part to part, and not between a resumed run and the first one.
-        let number = self.step * parts as u64 + part as u64 + 1;
-        let seed = self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         LossOptions {
             share: 1.0 / learned.max(1) as f64,
             z_loss: self.z_loss,
-            dropout: (self.dropout > 0.0).then_some(Dropout { rate: self.dropout, seed }),
+            dropout: (self.dropout > 0.0)
+                .then_some(Dropout { rate: self.dropout, seed: self.dropout_seed(part, parts) }),
         }
+    }
+
+    /// Returns what decides the dropout of a micro-batch: it differs from step to step and part to part, and not between a
+    /// resumed run and the first one.
+    fn dropout_seed(&self, part: usize, parts: usize) -> u64 {
+        let number = self.step * parts as u64 + part as u64 + 1;
+        self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
@@ -91,6 +96,7 @@ impl Workers {
         let next = AtomicUsize::new(0);
         let work = |model: Transformer| {
             while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < batches.len()) {
+                let model = lora::with_dropout(model.clone(), loss.dropout_seed(i, batches.len()));
                 let result = backward(&model, &batches[i], &loss.options(i, batches.len(), learned));
                 if let Ok(mut slot) = done[i].lock() {
                     *slot = Some(result);
@@ -150,12 +156,13 @@ fn backward(model: &Transformer, batch: &MicroBatch, options: &LossOptions) -> R
 }
 
 /// Returns a model with the same weights whose gradients are its own: a graph of operations that two threads build must
-/// not share a leaf, or one waits for the other.
+/// not share a leaf, or one waits for the other. What is frozen stays so.
 fn own_leaves(model: &Transformer) -> Transformer {
     struct Leaves;
     impl ModuleMapper for Leaves {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|tensor| Tensor::from_inner(tensor.inner()).require_grad())
+            let trained = param.is_require_grad();
+            param.map(|tensor| Tensor::from_inner(tensor.inner()).set_require_grad(trained))
         }
     }
     model.clone().map(&mut Leaves)

@@ -14,6 +14,7 @@ mod config;
 mod gradients;
 mod guard;
 mod init;
+mod lora;
 mod memory;
 mod metrics;
 mod optimizer;

@@ -1,6 +1,7 @@
 //! `AdamW` and Muon over the model's parameters, with a state that opens as safetensors.
 //!
-//! The arithmetic is burn-optim's. Matrices decay; norms and biases do not.
+//! The arithmetic is burn-optim's. Matrices decay; norms and biases do not. What is frozen has no gradient, so that it
+//! neither moves nor decays nor has a state.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -133,7 +134,8 @@ impl Optimizer {
 
     fn rule(&self, path: &str, rank: usize) -> Rule {
         match rank {
-            2 if self.muon.is_some() && path.starts_with("layers.") => Rule::Muon,
+            // LoRA's matrices take `AdamW`, as in its paper.
+            2 if self.muon.is_some() && path.starts_with("layers.") && !path.contains(".lora.") => Rule::Muon,
             2 => Rule::Decaying,
             _ => Rule::Plain,
         }
@@ -237,6 +239,9 @@ impl ModuleVisitor for Restore<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !param.is_require_grad() {
+            return;
+        }
         let name = self.path.join(".");
         let state = if self.optimizer.rule(&name, D) == Rule::Muon {
             reboxed(MuonState::<D>::state_unflatten(&name, &mut self.source, &self.device))

@@ -1,0 +1,156 @@
+//! Parameters that training leaves as they are: no gradient is computed for them.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+
+use crate::{Error, Transformer};
+
+/// Returns the model with the parameters frozen whose paths begin with one of the names: `layers.0`, `embed_tokens`, or a
+/// whole path as `layers.0.mlp.up_proj.weight`. The output projection freezes with the embedding that it is tied to.
+///
+/// # Errors
+/// When no parameter's path begins with a name, or nothing is left to train.
+pub fn freeze(model: Transformer, prefixes: &[String]) -> Result<Transformer, Error> {
+    let paths = paths(&model);
+    let wrong = |reason| Err(Error::Config { key: "freeze", reason });
+    if let Some(unknown) = prefixes.iter().find(|prefix| !paths.iter().any(|path| is_within(path, prefix))) {
+        let mut parts: Vec<&str> = paths.iter().filter_map(|path| path.split('.').next()).collect();
+        parts.dedup();
+        return wrong(format!("`{unknown}` is no part of this model; its parts are {}", parts.join(", ")));
+    }
+    if paths.iter().all(|path| prefixes.iter().any(|prefix| is_within(path, prefix))) {
+        return wrong("leaves nothing to train".to_owned());
+    }
+    Ok(model.map(&mut Freeze { path: Vec::new(), prefixes: Some(prefixes) }))
+}
+
+/// Returns the model with every parameter frozen.
+pub(crate) fn freeze_all(model: Transformer) -> Transformer {
+    model.map(&mut Freeze { path: Vec::new(), prefixes: None })
+}
+
+/// Returns the largest id of a model's parameters, to count on from.
+pub(crate) fn largest_id(model: &Transformer) -> u64 {
+    let mut paths = Paths::default();
+    model.visit(&mut paths);
+    paths.largest_id
+}
+
+fn paths(model: &Transformer) -> Vec<String> {
+    let mut paths = Paths::default();
+    model.visit(&mut paths);
+    paths.found
+}
+
+fn is_within(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+#[derive(Default)]
+struct Paths {
+    path: Vec<String>,
+    found: Vec<String>,
+    largest_id: u64,
+}
+
+impl ModuleVisitor for Paths {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found.push(self.path.join("."));
+        self.largest_id = self.largest_id.max(param.id.val());
+    }
+}
+
+struct Freeze<'a> {
+    path: Vec<String>,
+    /// None: all.
+    prefixes: Option<&'a [String]>,
+}
+
+impl ModuleMapper for Freeze<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let path = self.path.join(".");
+        let frozen = self.prefixes.is_none_or(|prefixes| prefixes.iter().any(|prefix| is_within(&path, prefix)));
+        if frozen { param.set_require_grad(false) } else { param }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Int, Tensor, TensorData};
+
+    use super::*;
+    use crate::lora::tests::fixture;
+
+    /// Which parameters have a gradient after these parts are frozen.
+    fn trained(prefixes: &[&str]) -> Result<Vec<String>, Error> {
+        struct Trained<'a> {
+            path: Vec<String>,
+            gradients: &'a burn::tensor::Gradients,
+            found: Vec<String>,
+        }
+        impl ModuleVisitor for Trained<'_> {
+            fn enter_module(&mut self, name: &str, _: &str) {
+                self.path.push(name.to_owned());
+            }
+            fn exit_module(&mut self, _: &str, _: &str) {
+                self.path.pop();
+            }
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if param.val().grad(self.gradients).is_some() {
+                    self.found.push(self.path.join("."));
+                }
+            }
+        }
+        let device = Device::flex().autodiff();
+        let model = fixture("gpt2", &device);
+        let prefixes: Vec<String> = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
+        let model = freeze(model, &prefixes)?;
+        let tokens = Tensor::<2, Int>::from_data(TensorData::new(vec![1i64, 2, 3, 4], vec![1, 4]), &device);
+        let gradients = model.forward(tokens).square().sum().backward();
+        let mut trained = Trained { path: Vec::new(), gradients: &gradients, found: Vec::new() };
+        model.visit(&mut trained);
+        Ok(trained.found)
+    }
+
+    #[test]
+    fn frozen_parts_have_no_gradient() {
+        let all = trained(&[]).unwrap();
+        assert!(all.iter().any(|path| path == "embed_tokens"));
+        let check = |prefixes: &[&str]| {
+            let expected: Vec<_> =
+                all.iter().filter(|path| !prefixes.iter().any(|p| is_within(path, p))).cloned().collect();
+            assert!(expected.len() < all.len());
+            assert_eq!(trained(prefixes).unwrap(), expected, "{prefixes:?}");
+        };
+        check(&["embed_tokens"]);
+        check(&["layers.1", "norm"]);
+        check(&["layers.0.self_attn.q_proj.weight", "embed_positions"]);
+    }
+
+    #[test]
+    fn wrong_parts_are_named() {
+        let check = |prefixes: &[&str], expected: &str| {
+            assert_eq!(trained(prefixes).unwrap_err().to_string(), expected);
+        };
+        let parts = "its parts are embed_tokens, embed_positions, layers, norm";
+        check(&["layers.7"], &format!("freeze: `layers.7` is no part of this model; {parts}"));
+        check(&["layer"], &format!("freeze: `layer` is no part of this model; {parts}"));
+        check(&["embed_tokens", "embed_positions", "layers", "norm"], "freeze: leaves nothing to train");
+    }
+}

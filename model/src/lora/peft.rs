@@ -1,0 +1,371 @@
+//! Adapters in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`.
+//!
+//! GPT-2 keeps its three projections of attention side by side in `c_attn`, whose adapter has one A for all three. Here
+//! each has its own, so that a trained one is written as blocks: the three A one below the other and the three B on a
+//! diagonal, with three times the rank and alpha, which gives the same scale and the same sum. An adapter that PEFT made
+//! is read as three with equal A, and written as it came while they are equal.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use artifact::Digest;
+use artifact::digest::Hasher;
+use artifact::file::write_atomically;
+use burn::module::Param;
+use burn::tensor::Tensor;
+use half::{bf16, f16};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use serde_json::{Map, Value, json};
+
+use super::{Adapter, Values, adapters, ends_with_name, linears, module_path, with_adapters};
+use crate::checkpoint::{self, Weight};
+use crate::config::Family;
+use crate::{Error, Transformer};
+
+/// The name of the file that says how the adapters are added.
+pub const CONFIG: &str = "adapter_config.json";
+
+/// The name of the adapters' file.
+pub const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// The key of the metadata of [`WEIGHTS`] that holds [`base_digest`], which PEFT neither writes nor reads.
+const BASE: &str = "base_sha256";
+
+/// The key of the metadata that says that the adapters of `c_attn` are blocks.
+const BLOCKS: &str = "c_attn_blocks";
+
+/// Options of PEFT that change what an adapter computes, beyond what is read here; all off by default.
+const UNSUPPORTED: [&str; 7] = [
+    "use_dora",
+    "use_qalora",
+    "use_bdlora",
+    "alora_invocation_tokens",
+    "layer_replication",
+    "modules_to_save",
+    "target_parameters",
+];
+
+/// An adapter as PEFT has it.
+struct Entry {
+    a: Weight,
+    b: Weight,
+    rank: usize,
+    alpha: f64,
+}
+
+/// Returns the digest of a model's weights, without its adapters: of their names, shapes and values in f32, so that it
+/// does not depend on the number type or the files that they were stored in.
+///
+/// # Errors
+/// When the device fails.
+pub fn base_digest(model: &Transformer) -> Result<Digest, Error> {
+    let mut hasher = Hasher::default();
+    for (name, Weight { shape, values }) in checkpoint::weights(model)? {
+        hasher.update(format!("{name} {shape:?}\n").as_bytes());
+        for chunk in values.chunks(1 << 14) {
+            hasher.update(&chunk.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
+        }
+    }
+    Ok(hasher.finish())
+}
+
+/// Writes a model's adapters to `folder` in f32, with the name of their base and the digest of its weights.
+///
+/// # Errors
+/// When the disk refuses, or the device fails.
+pub fn save(model: &Transformer, base: &str, folder: &Path) -> Result<(), Error> {
+    let family = model.config().family;
+    let all = adapters(model);
+    let Some((_, _, first)) = all.first() else { return Ok(()) };
+    let (rank, alpha, dropout) = (first.rank(), first.alpha, first.dropout);
+    let mut parts: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
+    for (layer, role, adapter) in &all {
+        parts.entry(module_path(family, *layer, role)).or_default().push(entry(adapter)?);
+    }
+    let mut blocks = false;
+    let mut entries = BTreeMap::new();
+    for (path, parts) in parts {
+        let (entry, in_blocks) = side_by_side(parts);
+        blocks |= in_blocks;
+        entries.insert(path, entry);
+    }
+
+    let paths = module_paths(model);
+    // A name means every path that ends in it.
+    let name = |path: &str, holds: &dyn Fn(&Entry) -> bool| {
+        let last = path.rsplit('.').next().unwrap_or(path);
+        let all = paths.iter().filter(|other| ends_with_name(other, last)).all(|p| entries.get(p).is_some_and(holds));
+        if all { last.to_owned() } else { path.to_owned() }
+    };
+    let mut targets: Vec<String> = entries.keys().map(|path| name(path, &|_| true)).collect();
+    targets.sort();
+    targets.dedup();
+    let (mut ranks, mut alphas) = (Map::new(), Map::new());
+    for (path, entry) in &entries {
+        if entry.rank != rank {
+            ranks.insert(name(path, &|other| other.rank == entry.rank), entry.rank.into());
+        }
+        if entry.alpha.to_bits() != alpha.to_bits() {
+            let key = name(path, &|other| other.alpha.to_bits() == entry.alpha.to_bits());
+            alphas.insert(key, number(entry.alpha));
+        }
+    }
+    let config = json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": number(alpha),
+        "lora_dropout": dropout,
+        "target_modules": targets,
+        "rank_pattern": ranks,
+        "alpha_pattern": alphas,
+        "bias": "none",
+        "fan_in_fan_out": family == Family::Gpt2,
+        "inference_mode": true,
+        "init_lora_weights": true,
+        "modules_to_save": null,
+        "use_dora": false,
+        "use_rslora": false,
+    });
+    let path = folder.join(WEIGHTS);
+    write_atomically(&path, &serialized(&entries, base_digest(model)?, blocks, &path)?)?;
+    checkpoint::write_json(&folder.join(CONFIG), &config)
+}
+
+/// Returns the bytes of [`WEIGHTS`].
+fn serialized(entries: &BTreeMap<String, Entry>, base: Digest, blocks: bool, path: &Path) -> Result<Vec<u8>, Error> {
+    let damaged = |source| Error::Safetensors { path: path.to_owned(), source };
+    let tensors: Vec<(String, &[usize], Vec<u8>)> = entries
+        .iter()
+        .flat_map(|(module, entry)| [(module, "A", &entry.a), (module, "B", &entry.b)])
+        .map(|(module, letter, weight)| {
+            let bytes = weight.values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            (tensor_name(module, letter), &weight.shape[..], bytes)
+        })
+        .collect();
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytes)?)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(damaged)?;
+    // One entry, since the format's library writes several in the order of a hash map, which differs between runs.
+    let metadata = json!({BASE: base.to_string(), BLOCKS: blocks}).to_string();
+    safetensors::serialize(views, Some([(METADATA.to_owned(), metadata)].into())).map_err(damaged)
+}
+
+/// The key of the one entry in the metadata of [`WEIGHTS`].
+const METADATA: &str = "adapter";
+
+/// Returns the model, frozen, with the adapters in `folder`, which PEFT or [`save`] wrote.
+///
+/// # Errors
+/// Names the file, and the key or tensor, that is missing, damaged or unsupported, or does not fit the model; and both
+/// digests, where the adapters are of another base.
+pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
+    let config = Config::read(&folder.join(CONFIG))?;
+    let path = folder.join(WEIGHTS);
+    let bytes = std::fs::read(&path).map_err(|source| Error::Io { operation: "read", path: path.clone(), source })?;
+    let damaged = |source| Error::Safetensors { path: path.clone(), source };
+    let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+    let ours = header.metadata().as_ref().and_then(|entries| entries.get(METADATA));
+    let ours: Value = ours.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    if let Some(expected) = ours[BASE].as_str().and_then(|digest| digest.parse().ok()) {
+        let found = base_digest(&model)?;
+        if found != expected {
+            return Err(Error::AdapterBase { path, expected, found });
+        }
+    }
+    let family = model.config().family;
+    let modules = module_paths(&model);
+    let of_modules: Vec<String> =
+        modules.iter().flat_map(|module| [tensor_name(module, "A"), tensor_name(module, "B")]).collect();
+    let wrong = |tensor: &str, reason: String| Error::Tensor { path: path.clone(), tensor: tensor.to_owned(), reason };
+    let unknown = file.names().into_iter().filter(|name| !of_modules.iter().any(|known| known == name));
+    if let Some(name) = unknown.min() {
+        return Err(wrong(name, "is no part of an adapter of this model's projections".to_owned()));
+    }
+
+    let shapes = shapes(&model);
+    let mut values: BTreeMap<(usize, &str), Values> = BTreeMap::new();
+    for module in modules.iter().filter(|module| file.tensor(&tensor_name(module, "A")).is_ok()) {
+        let read = |letter: &str| {
+            let name = tensor_name(module, letter);
+            let tensor = file.tensor(&name).map_err(|_| wrong(&name, "is missing".to_owned()))?;
+            let float = decode(&tensor);
+            let values = float.ok_or_else(|| wrong(&name, format!("has type {}, not a float", tensor.dtype())))?;
+            Ok::<_, Error>(Weight { shape: tensor.shape().to_vec(), values })
+        };
+        let (a, b) = (read("A")?, read("B")?);
+        let parts: Vec<_> = shapes.iter().filter(|(i, role, _)| module_path(family, *i, role) == *module).collect();
+        let outputs: usize = parts.iter().map(|(_, _, [outputs, _])| outputs).sum();
+        let inputs = parts.first().map_or(0, |(_, _, [_, inputs])| *inputs);
+        let rank = a.shape.first().copied().unwrap_or_default();
+        for (letter, weight, expected) in [("A", &a, [rank, inputs]), ("B", &b, [outputs, rank])] {
+            if weight.shape != expected || rank == 0 {
+                let reason = format!("has shape {:?}, the model asks for {expected:?}", weight.shape);
+                return Err(wrong(&tensor_name(module, letter), reason));
+            }
+        }
+        let alpha = config.alpha(module, rank);
+        let in_blocks = parts.len() == 3 && rank.is_multiple_of(3) && ours[BLOCKS] == true;
+        let blocks = if in_blocks { 3 } else { 1 };
+        let mut row = 0;
+        for (n, (layer, role, [outputs, _])) in parts.iter().enumerate() {
+            let rank_of_part = rank / blocks;
+            // The columns of B and rows of A that are this part's own.
+            let first = if in_blocks { n * rank_of_part } else { 0 };
+            let rows = b.values[row * rank..(row + outputs) * rank].chunks_exact(rank);
+            let part = Values {
+                a: a.values[first * inputs..(first + rank_of_part) * inputs].to_vec(),
+                b: rows.flat_map(|row| row[first..first + rank_of_part].iter().copied()).collect(),
+                rank: rank_of_part,
+                alpha: alpha / blocks as f64,
+                dropout: config.dropout,
+            };
+            values.insert((*layer, *role), part);
+            row += outputs;
+        }
+    }
+    for module in &modules {
+        let (a, b) = (tensor_name(module, "A"), tensor_name(module, "B"));
+        if file.tensor(&a).is_err() && file.tensor(&b).is_ok() {
+            return Err(wrong(&a, "is missing".to_owned()));
+        }
+    }
+    if values.is_empty() {
+        return Err(wrong("lora_A", "is missing: the file has no adapter at all".to_owned()));
+    }
+    Ok(with_adapters(model, |layer, role, _| values.remove(&(layer, role))))
+}
+
+/// What of `adapter_config.json` decides an adapter's output.
+struct Config {
+    alpha: f64,
+    alphas: Vec<(String, f64)>,
+    rank_stabilized: bool,
+    dropout: f64,
+}
+
+impl Config {
+    fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read(path);
+        let text = text.map_err(|source| Error::Io { operation: "read", path: path.to_owned(), source })?;
+        let unusable = |source| Error::ConfigFile { path: path.to_owned(), source };
+        let value: Value = serde_json::from_slice(&text).map_err(|e| unusable(Box::new(e)))?;
+        Self::parse(&value).map_err(|reason| unusable(reason.into()))
+    }
+
+    fn parse(config: &Value) -> Result<Self, String> {
+        if config["peft_type"] != "LORA" {
+            return Err(format!("peft_type: {} is no LoRA adapter", config["peft_type"]));
+        }
+        for key in UNSUPPORTED {
+            let off = matches!(&config[key], Value::Null | Value::Bool(false));
+            if !off && config[key].as_array().is_none_or(|list| !list.is_empty()) {
+                return Err(format!("{key}: {} is not supported", config[key]));
+            }
+        }
+        let number = |key: &str| config[key].as_f64().ok_or_else(|| format!("{key}: {} is no number", config[key]));
+        let patterns = config["alpha_pattern"].as_object();
+        let alphas = patterns.into_iter().flatten().map(|(name, alpha)| {
+            let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c));
+            let alpha = alpha.as_f64().filter(|_| plain);
+            Ok((name.clone(), alpha.ok_or_else(|| format!("alpha_pattern: `{name}` is not supported"))?))
+        });
+        Ok(Self {
+            alpha: number("lora_alpha")?,
+            alphas: alphas.collect::<Result<_, String>>()?,
+            rank_stabilized: config["use_rslora"] == true,
+            dropout: config["lora_dropout"].as_f64().unwrap_or_default(),
+        })
+    }
+
+    /// Returns the alpha of a module, so that alpha / rank is its scale.
+    fn alpha(&self, module: &str, rank: usize) -> f64 {
+        let own = self.alphas.iter().find(|(name, _)| ends_with_name(module, name));
+        let alpha = own.map_or(self.alpha, |(_, alpha)| *alpha);
+        // A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA, 2023: alpha / √rank.
+        if self.rank_stabilized { alpha * (rank as f64).sqrt() } else { alpha }
+    }
+}
+
+fn entry(adapter: &Adapter) -> Result<Entry, Error> {
+    let read = |param: &Param<Tensor<2>>| {
+        let tensor = param.val().inner();
+        let shape = tensor.dims().to_vec();
+        let values = tensor.try_into_vec_as();
+        values
+            .map(|values| Weight { shape, values })
+            .map_err(|source| Error::Compute { what: "adapters", source: Box::new(source) })
+    };
+    Ok(Entry { a: read(&adapter.a)?, b: read(&adapter.b)?, rank: adapter.rank(), alpha: adapter.alpha })
+}
+
+/// Returns the adapter of projections that lie side by side, and whether it had to be made of blocks.
+fn side_by_side(mut parts: Vec<Entry>) -> (Entry, bool) {
+    if parts.len() == 1 {
+        return (parts.remove(0), false);
+    }
+    let shared = parts.iter().all(|part| part.a == parts[0].a && part.alpha.to_bits() == parts[0].alpha.to_bits());
+    let blocks = if shared { 1 } else { parts.len() };
+    let (rank, alpha, inputs) = (parts[0].rank, parts[0].alpha, parts[0].a.shape[1]);
+    let outputs: usize = parts.iter().map(|part| part.b.shape[0]).sum();
+    let a = parts.iter().take(blocks).flat_map(|part| part.a.values.iter().copied()).collect();
+    let mut b = Vec::with_capacity(outputs * rank * blocks);
+    for (n, part) in parts.iter().enumerate() {
+        for row in part.b.values.chunks_exact(rank) {
+            let before = if shared { 0 } else { n * rank };
+            b.extend(std::iter::repeat_n(0.0, before));
+            b.extend_from_slice(row);
+            b.extend(std::iter::repeat_n(0.0, (blocks - 1) * rank - before));
+        }
+    }
+    let rank = rank * blocks;
+    let entry = Entry {
+        a: Weight { shape: vec![rank, inputs], values: a },
+        b: Weight { shape: vec![outputs, rank], values: b },
+        rank,
+        alpha: alpha * blocks as f64,
+    };
+    (entry, !shared)
+}
+
+/// Returns the layer, the path in it and the `[O, I]` of every projection.
+fn shapes(model: &Transformer) -> Vec<(usize, &'static str, [usize; 2])> {
+    let mut layers = model.layers.clone();
+    let numbered = layers.iter_mut().enumerate();
+    numbered
+        .flat_map(|(i, layer)| linears(layer).map(move |(role, linear)| (i, role, linear.weight.val().dims())))
+        .collect()
+}
+
+/// Returns the paths that a model's projections have in transformers.
+fn module_paths(model: &Transformer) -> Vec<String> {
+    let mut paths: Vec<String> =
+        shapes(model).iter().map(|(i, role, _)| module_path(model.config().family, *i, role)).collect();
+    paths.dedup();
+    paths
+}
+
+/// Returns a tensor's values; none where they are no floats.
+fn decode(tensor: &TensorView) -> Option<Vec<f32>> {
+    let data = tensor.data();
+    let pairs = || data.as_chunks().0.iter();
+    Some(match tensor.dtype() {
+        safetensors::Dtype::F32 => data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        safetensors::Dtype::F16 => pairs().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
+        safetensors::Dtype::BF16 => pairs().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
+        _ => return None,
+    })
+}
+
+fn tensor_name(module: &str, letter: &str) -> String {
+    format!("base_model.model.{module}.lora_{letter}.weight")
+}
+
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 { json!(value as i64) } else { json!(value) }
+}

@@ -1,0 +1,219 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::module::{ModuleMapper, ModuleVisitor};
+use burn::tensor::{Device, Gradients, Int};
+
+use super::*;
+use crate::checkpoint;
+
+/// Returns one of the tiny models that transformers made.
+pub(crate) fn fixture(family: &str, device: &Device) -> Transformer {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family);
+    checkpoint::load(&folder, device).unwrap()
+}
+
+fn tokens(device: &Device) -> Tensor<2, Int> {
+    Tensor::from_data(TensorData::new(vec![3i64, 17, 42, 7, 12, 4, 4, 21], vec![2, 4]), device)
+}
+
+fn logits(model: &Transformer) -> Vec<f32> {
+    model.forward(tokens(&model.device())).into_data().try_into_vec().unwrap()
+}
+
+fn largest_difference(one: &[f32], two: &[f32]) -> f32 {
+    assert_eq!(one.len(), two.len());
+    one.iter().zip(two).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Gives B values, as training would.
+fn trained(model: Transformer, seed: u64) -> Transformer {
+    struct Train(ChaCha8Rng, Vec<String>);
+    impl ModuleMapper for Train {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.1.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.1.pop();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if !self.1.iter().any(|name| name == "lora") {
+                return param;
+            }
+            let Self(rng, _) = self;
+            param.map(|tensor| {
+                let shape = tensor.dims().to_vec();
+                let values = uniform(rng, shape.iter().product(), 0.2);
+                leaf(Tensor::from_data(TensorData::new(values, shape), &tensor.device()))
+            })
+        }
+    }
+    model.map(&mut Train(ChaCha8Rng::seed_from_u64(seed), Vec::new()))
+}
+
+fn all(rank: usize) -> LoraConfig {
+    LoraConfig { rank, ..LoraConfig::default() }
+}
+
+#[test]
+fn new_adapters_change_nothing_and_merged_ones_compute_the_same() {
+    for family in ["qwen3", "gpt2"] {
+        let base = fixture(family, &Device::flex());
+        let before = logits(&base);
+        let model = attach(base, &all(4), 1).unwrap();
+        assert_eq!(logits(&model), before, "{family}");
+        let model = trained(model, 2);
+        let after = logits(&model);
+        assert!(largest_difference(&after, &before) > 0.1, "{family}");
+        let merged = merged(model);
+        assert!(!is_attached(&merged));
+        let difference = largest_difference(&logits(&merged), &after);
+        assert!(difference < 2e-5, "{family}: merged differs by {difference}");
+    }
+}
+
+#[test]
+fn only_adapters_have_gradients_and_they_are_those_of_the_merged_weight() {
+    struct Collect<'a>(Vec<String>, &'a Gradients, BTreeMap<String, Tensor<2>>);
+    impl ModuleVisitor for Collect<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.0.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.0.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = param.val().grad(self.1) {
+                let [rows, columns] = [gradient.dims()[0], gradient.dims().iter().skip(1).product()];
+                self.2.insert(self.0.join("."), gradient.reshape([rows, columns]));
+            }
+        }
+    }
+    let gradients = |model: &Transformer| {
+        let gradients = model.forward(tokens(&model.device())).square().mean().backward();
+        let mut collect = Collect(Vec::new(), &gradients, BTreeMap::new());
+        model.visit(&mut collect);
+        collect.2
+    };
+    for family in ["qwen3", "gpt2"] {
+        let device = Device::flex().autodiff();
+        let model = trained(attach(fixture(family, &device), &all(3), 1).unwrap(), 5);
+        let found = gradients(&model);
+        assert!(found.keys().all(|path| path.contains(".lora.")), "{family}: {:?}", found.keys());
+        assert_eq!(found.len(), 2 * adapters(&model).len());
+        // With W' = W + s B A: the gradients of A and B are s Bᵀ G and s G Aᵀ, G being that of W'.
+        let weights = checkpoint::weights(&merged(model.clone())).unwrap();
+        let whole = gradients(&checkpoint::with_weights(model.config(), weights, &device));
+        for (layer, role, adapter) in adapters(&model) {
+            let path = format!("layers.{layer}.{role}");
+            let of_weight = whole[&format!("{path}.weight")].clone().mul_scalar(adapter.scale());
+            let of_a = adapter.b.val().inner().transpose().matmul(of_weight.clone());
+            let of_b = of_weight.matmul(adapter.a.val().inner().transpose());
+            for (name, expected) in [("a", of_a), ("b", of_b)] {
+                let found = found[&format!("{path}.lora.{name}")].clone();
+                let (found, expected): (Vec<f32>, Vec<f32>) =
+                    (found.try_into_vec_as().unwrap(), expected.try_into_vec_as().unwrap());
+                let difference = largest_difference(&found, &expected);
+                assert!(difference < 1e-4, "{family}: {path}.lora.{name} differs by {difference}");
+            }
+        }
+    }
+}
+
+#[test]
+fn adapters_go_where_the_names_say() {
+    let check = |family: &str, targets: &[&str], expected: &[&str]| {
+        let target_modules = targets.iter().map(|target| (*target).to_owned()).collect();
+        let config = LoraConfig { target_modules, ..all(2) };
+        let model = attach(fixture(family, &Device::flex()), &config, 1).unwrap();
+        let found: Vec<_> = adapters(&model).iter().filter(|(i, ..)| *i == 0).map(|(_, role, _)| *role).collect();
+        assert_eq!(found, expected, "{family} {targets:?}");
+    };
+    let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+    check("qwen3", &["all-linear"], &ROLES);
+    check("qwen3", &["v_proj", "self_attn.q_proj"], &["self_attn.q_proj", "self_attn.v_proj"]);
+    check("qwen3", &["gate_proj", "down_proj"], &["mlp.gate_proj", "mlp.down_proj"]);
+    check("gpt2", &["c_attn"], &attention);
+    check("gpt2", &["c_proj"], &["self_attn.o_proj", "mlp.down_proj"]);
+    check("gpt2", &["mlp.c_proj", "c_fc"], &["mlp.up_proj", "mlp.down_proj"]);
+}
+
+#[test]
+fn wrong_values_are_named() {
+    let check = |family: &str, change: fn(&mut LoraConfig), expected: &str| {
+        let mut config = all(2);
+        change(&mut config);
+        let error = attach(fixture(family, &Device::flex()), &config, 1).unwrap_err().to_string();
+        assert_eq!(error, expected);
+    };
+    check("qwen3", |c| c.rank = 0, "rank: must be at least 1");
+    check("qwen3", |c| c.alpha = f64::NAN, "alpha: NaN is not between 0 and 1000000");
+    check("qwen3", |c| c.dropout = 1.0, "dropout: 1 is not between 0 and 1");
+    check("qwen3", |c| c.target_modules.clear(), "target_modules: names no projection");
+    let names = "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, all-linear";
+    let unknown = format!("target_modules: `c_attn` is no projection of this model; one of {names}");
+    check("qwen3", |c| c.target_modules = vec!["c_attn".to_owned()], &unknown);
+    let names = "c_attn, c_proj, attn.c_proj, mlp.c_proj, c_fc, all-linear";
+    let unknown = format!("target_modules: `q_proj` is no projection of this model; one of {names}");
+    check("gpt2", |c| c.target_modules = vec!["c_attn".to_owned(), "q_proj".to_owned()], &unknown);
+}
+
+#[test]
+fn dropout_is_a_function_of_its_seed() {
+    let config = LoraConfig { dropout: 0.3, ..all(4) };
+    let model = trained(attach(fixture("qwen3", &Device::flex()), &config, 1).unwrap(), 2);
+    let plain = logits(&model);
+    let one = logits(&with_dropout(model.clone(), 1));
+    assert_eq!(one, logits(&with_dropout(model.clone(), 1)));
+    assert_ne!(one, logits(&with_dropout(model.clone(), 2)));
+    assert_ne!(one, plain);
+    let none = trained(attach(fixture("qwen3", &Device::flex()), &all(4), 1).unwrap(), 2);
+    assert_eq!(logits(&with_dropout(none, 1)), plain);
+}
+
+#[test]
+fn what_is_saved_is_loaded_to_the_same_bits() {
+    for family in ["qwen3", "gpt2"] {
+        for targets in [&["all-linear"][..], &["c_attn", "q_proj"], &["mlp.c_proj", "mlp.down_proj"]] {
+            let own = |target: &&&str| {
+                **target == ALL
+                    || ROLES.iter().any(|r| matches(target, fixture(family, &Device::flex()).config().family, 0, r))
+            };
+            let target_modules = targets.iter().filter(own).map(|target| (*target).to_owned()).collect();
+            let config = LoraConfig { alpha: 6.5, dropout: 0.1, target_modules, ..all(3) };
+            // Untrained: B is zero, and the blocks of c_attn must be found all the same.
+            for seed in [None, Some(3)] {
+                let model = attach(fixture(family, &Device::flex()), &config, 1).unwrap();
+                let model = seed.map_or(model.clone(), |seed| trained(model, seed));
+                let folder = tempfile::tempdir().unwrap();
+                save(&model, "a/base", folder.path()).unwrap();
+                let again = load(fixture(family, &Device::flex()), folder.path()).unwrap();
+                let (before, after) = (adapters(&model), adapters(&again));
+                assert_eq!(before.len(), after.len());
+                for ((_, role, one), (_, other, two)) in before.iter().zip(&after) {
+                    assert_eq!((role, one.alpha, one.dropout, one.a.id), (other, two.alpha, two.dropout, two.a.id));
+                    for (one, two) in [(&one.a, &two.a), (&one.b, &two.b)] {
+                        one.val().into_data().assert_eq(&two.val().into_data(), true);
+                    }
+                }
+                assert_eq!(logits(&again), logits(&model));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_adapter_of_another_base_is_refused_with_both_digests() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = fixture("qwen3", &Device::flex());
+    let expected = base_digest(&base).unwrap();
+    let model = attach(base, &all(2), 1).unwrap();
+    assert_eq!(base_digest(&model).unwrap(), expected, "adapters are no part of the base");
+    save(&model, "a/base", folder.path()).unwrap();
+    let other = Transformer::init(model.config(), 9, &Device::flex());
+    let found = base_digest(&other).unwrap();
+    let error = load(other, folder.path()).unwrap_err().to_string();
+    let digests =
+        format!("it was trained on weights with the digest {}, these have {}", expected.short(), found.short());
+    assert!(error.ends_with(&digests), "{error}");
+}

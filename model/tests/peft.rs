@@ -1,0 +1,134 @@
+//! Adapters between this crate and PEFT; `fixtures/lora/make.py` made those of PEFT and their logits, and
+//! `fixtures/lora/check.py` loads those of this crate with PEFT.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use model::lora::{self, LoraConfig};
+use model::{Transformer, checkpoint};
+use serde_json::{Value, json};
+
+const TOLERANCE: f32 = 1e-4;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn base(family: &str) -> Transformer {
+    checkpoint::load(&fixture(family), &Device::flex()).unwrap()
+}
+
+fn logits(model: &Transformer, tokens: &Value) -> Vec<f32> {
+    let rows: Vec<Vec<i64>> = serde_json::from_value(tokens.clone()).unwrap();
+    let shape = vec![rows.len(), rows[0].len()];
+    let tokens = Tensor::<2, Int>::from_data(TensorData::new(rows.concat(), shape), &model.device());
+    model.forward(tokens).try_into_vec_as().unwrap()
+}
+
+fn check_logits(model: &Transformer, folder: &Path) {
+    let expected: Value = serde_json::from_slice(&fs::read(folder.join("expected.json")).unwrap()).unwrap();
+    let found = logits(model, &expected["tokens"]);
+    let expected: Vec<f32> = serde_json::from_value(expected["logits"].clone()).unwrap();
+    assert_eq!(found.len(), expected.len());
+    let difference = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    println!("{}: logits differ by {difference:.2e}", folder.display());
+    assert!(difference < TOLERANCE, "{}: logits differ by {difference}", folder.display());
+}
+
+#[test]
+fn adapters_of_peft_give_its_logits() {
+    for family in ["qwen3", "gpt2"] {
+        let folder = fixture("lora").join(format!("peft-{family}"));
+        let model = lora::load(base(family), &folder).unwrap();
+        check_logits(&model, &folder);
+        check_logits(&lora::merged(model.clone()), &folder);
+        // Written and read again, and with the same shapes as they came.
+        let saved = tempfile::tempdir().unwrap();
+        lora::save(&model, family, saved.path()).unwrap();
+        check_logits(&lora::load(base(family), saved.path()).unwrap(), &folder);
+        let length = |folder: &Path| fs::metadata(folder.join(lora::WEIGHTS)).unwrap().len();
+        assert!(length(saved.path()) < length(&folder) + 256, "{family}: a larger adapter than PEFT's");
+    }
+}
+
+/// Adapters of this crate, their values a plain function of the place, so that they are no zeros.
+fn own(family: &str) -> Transformer {
+    struct Fill(Vec<String>, f32);
+    impl ModuleMapper for Fill {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.0.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.0.pop();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if !self.0.iter().any(|name| name == "lora") {
+                return param;
+            }
+            self.1 += 1.0;
+            let first = self.1;
+            param.map(|tensor| {
+                let shape = tensor.dims().to_vec();
+                let count: usize = shape.iter().product();
+                let values: Vec<f32> =
+                    (0..count).map(|i| ((i * 37 % 101) as f32 / 101.0 - 0.5) / (1.0 + first % 3.0)).collect();
+                Tensor::from_data(TensorData::new(values, shape), &tensor.device())
+            })
+        }
+    }
+    let targets: &[&str] = if family == "gpt2" { &["c_attn", "attn.c_proj", "c_fc"] } else { &["all-linear"] };
+    let target_modules = targets.iter().map(|target| (*target).to_owned()).collect();
+    let config = LoraConfig { rank: 2, alpha: 3.0, dropout: 0.05, target_modules };
+    lora::attach(base(family), &config, 1).unwrap().map(&mut Fill(Vec::new(), 0.0))
+}
+
+#[test]
+fn what_peft_was_seen_to_load_is_still_written() {
+    for family in ["qwen3", "gpt2"] {
+        let folder = fixture("lora").join(format!("ours-{family}"));
+        let model = own(family);
+        let saved = tempfile::tempdir().unwrap();
+        lora::save(&model, family, saved.path()).unwrap();
+        if std::env::var_os("BLESS").is_some() {
+            fs::create_dir_all(&folder).unwrap();
+            let tokens = json!([[3, 17, 42, 7, 7, 1, 29, 11, 48, 5, 0, 33]]);
+            let expected = json!({"tokens": tokens, "logits": logits(&model, &tokens)});
+            fs::write(folder.join("expected.json"), format!("{expected}\n")).unwrap();
+            for file in [lora::CONFIG, lora::WEIGHTS] {
+                fs::copy(saved.path().join(file), folder.join(file)).unwrap();
+            }
+        }
+        check_logits(&model, &folder);
+        for file in [lora::CONFIG, lora::WEIGHTS] {
+            let same = fs::read(saved.path().join(file)).unwrap() == fs::read(folder.join(file)).unwrap();
+            assert!(same, "{family}: {file} has changed; set BLESS=1 and run fixtures/lora/check.py");
+        }
+    }
+}
+
+#[test]
+fn adapters_that_do_not_fit_are_refused_by_name() {
+    let check = |change: &dyn Fn(&mut Value), expected: &str| {
+        let from = fixture("lora/peft-qwen3");
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(from.join(lora::WEIGHTS), folder.path().join(lora::WEIGHTS)).unwrap();
+        let mut config: Value = serde_json::from_slice(&fs::read(from.join(lora::CONFIG)).unwrap()).unwrap();
+        change(&mut config);
+        fs::write(folder.path().join(lora::CONFIG), config.to_string()).unwrap();
+        let error = lora::load(base("qwen3"), folder.path()).unwrap_err();
+        let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        assert_eq!(reason, expected);
+    };
+    check(&|c| c["peft_type"] = json!("IA3"), "peft_type: \"IA3\" is no LoRA adapter");
+    check(&|c| c["use_dora"] = json!(true), "use_dora: true is not supported");
+    check(&|c| c["modules_to_save"] = json!(["lm_head"]), "modules_to_save: [\"lm_head\"] is not supported");
+    check(&|c| c["alpha_pattern"] = json!({".*_proj": 3}), "alpha_pattern: `.*_proj` is not supported");
+    check(&|c| drop(c.as_object_mut().unwrap().remove("lora_alpha")), "lora_alpha: null is no number");
+
+    let error = lora::load(base("gpt2"), &fixture("lora/peft-qwen3")).unwrap_err().to_string();
+    let reason = "tensor base_model.model.model.layers.0.mlp.down_proj.lora_A.weight is no part of an adapter of this \
+                  model's projections";
+    assert!(error.ends_with(reason), "{error}");
+}

@@ -12,6 +12,10 @@ use serde_json::Value;
 /// Two implementations in f32 that add up in different orders.
 const TOLERANCE: f32 = 1e-4;
 
+/// Every fixture, by its folder: the families, and what checkpoints of one family differ in.
+const FIXTURES: [&str; 8] =
+    ["gpt2", "gpt2-gelu", "llama", "llama-biases", "qwen2", "qwen2-shards", "qwen3", "qwen3-biases"];
+
 fn fixture(family: &str) -> (PathBuf, Value) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family);
     let expected = std::fs::read_to_string(folder.join("expected.json")).unwrap();
@@ -41,7 +45,7 @@ fn check_logits(model: &Transformer, expected: &Value) {
 
 #[test]
 fn logits_are_those_of_transformers_and_survive_a_save() {
-    for family in ["qwen3", "gpt2"] {
+    for family in FIXTURES {
         let (folder, expected) = fixture(family);
         let model = checkpoint::load(&folder, &Device::flex()).unwrap();
         check_logits(&model, &expected);
@@ -50,12 +54,13 @@ fn logits_are_those_of_transformers_and_survive_a_save() {
         let again = checkpoint::load(saved.path(), &Device::flex()).unwrap();
         check_logits(&again, &expected);
         assert_eq!(checkpoint::weights(&again).unwrap(), checkpoint::weights(&model).unwrap());
+        assert_eq!(again.config(), model.config());
     }
 }
 
 #[test]
 fn fifty_greedy_tokens_are_those_of_transformers_with_and_without_a_cache() {
-    for family in ["qwen3", "gpt2"] {
+    for family in FIXTURES {
         let (folder, expected) = fixture(family);
         let model = checkpoint::load(&folder, &Device::flex()).unwrap();
         let prompt = rows(&expected)[0].clone();
@@ -81,7 +86,7 @@ fn fifty_greedy_tokens_are_those_of_transformers_with_and_without_a_cache() {
 
 #[test]
 fn loss_and_gradients_are_those_of_pytorch() {
-    for family in ["qwen3", "gpt2"] {
+    for family in ["qwen3", "gpt2", "llama-biases", "qwen2"] {
         let (folder, expected) = fixture(family);
         let device = Device::flex().autodiff();
         let model = checkpoint::load(&folder, &device).unwrap();

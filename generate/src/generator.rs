@@ -154,7 +154,8 @@ impl Generator {
                 completion.first_token_seconds = start.elapsed().as_secs_f64();
             }
             let of_model = self.model.config();
-            let ended = [end_of_text, of_model.end_of_text].contains(&Some(token)) || of_model.end_of_turn.contains(&token);
+            let ended =
+                [end_of_text, of_model.end_of_text].contains(&Some(token)) || of_model.end_of_turn.contains(&token);
             let certain = if ended { String::new() } else { filter.push(&characters.push(token)?) };
             completion.text += &certain;
             if ended || filter.stopped() {

@@ -20,10 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let device = Device::flex();
     let model = checkpoint::load(Path::new(&folder), &device)?;
-    let context = model.config().context_length;
-    if tokens.is_empty() || tokens.len() + count > context {
-        return Err(format!("{} + {count} tokens: the context takes 1 to {context}", tokens.len()).into());
-    }
+    model.config().check_context(tokens.len())?;
+    model.config().check_context(tokens.len() + count)?;
     let input = |ids: Vec<i64>| {
         let shape = vec![1, ids.len()];
         Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &device)

@@ -56,7 +56,8 @@ impl Dtype {
         }
     }
 
-    fn bytes(self) -> u64 {
+    /// Returns the bytes of a number.
+    pub fn bytes(self) -> u64 {
         if self == Self::F32 { 4 } else { 2 }
     }
 

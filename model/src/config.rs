@@ -49,7 +49,7 @@ impl Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// `SiLU` of a gate times a second projection (GLU Variants Improve Transformer, 2020): all families but `gpt2`.
+    /// SiLU of a gate times a second projection (GLU Variants Improve Transformer, 2020): all families but `gpt2`.
     Swiglu,
     /// GELU in its approximation by tanh (Gaussian Error Linear Units, 2016): `gpt2` as published.
     GeluTanh,
@@ -194,7 +194,10 @@ impl ModelConfig {
             wrong("head_dim", format!("{} is odd; rotary positions turn pairs", self.head_dim))
         } else if self.family == Family::Llama && !self.d_model.is_multiple_of(self.n_head) {
             // They would compute the same, but transformers refuses to load it.
-            wrong("n_head", format!("{} does not divide d_model = {}, as it does in a llama", self.n_head, self.d_model))
+            wrong(
+                "n_head",
+                format!("{} does not divide d_model = {}, as it does in a llama", self.n_head, self.d_model),
+            )
         } else if !(self.rope_theta > 0.0 && self.rope_theta.is_finite()) {
             wrong("rope_theta", format!("{} is not a positive number", self.rope_theta))
         } else if let Some(fault) = self.rope_scaling.and_then(|scaling| scaling.fault()) {
@@ -208,6 +211,21 @@ impl ModelConfig {
         } else {
             Ok(())
         }
+    }
+
+    /// Checks that the model can read so many tokens at once.
+    ///
+    /// # Errors
+    /// Names both numbers.
+    pub fn check_context(&self, tokens: usize) -> Result<(), Error> {
+        if (1..=self.context_length).contains(&tokens) {
+            return Ok(());
+        }
+        let n = self.context_length;
+        let most =
+            if self.family.is_rotary() { "tokens of the model's context" } else { "positions that it has learned" };
+        let reason = format!("{tokens} is not between 1 and the {n} {most}");
+        Err(Error::Config { key: "context_length", reason })
     }
 
     /// Returns the number of parameters, tied ones counted once.
@@ -295,6 +313,19 @@ pub(crate) mod tests {
         check(Family::Qwen3, |c| c.head_dim = 7, "head_dim: 7 is odd; rotary positions turn pairs");
         check(Family::Qwen3, |c| c.n_kv_head = 3, "n_kv_head: 3 does not divide n_head = 4");
         check(Family::Qwen3, |c| c.vocab_size = 0, "vocab_size: 0 is not between 1 and 16777216");
+    }
+
+    #[test]
+    fn a_context_beyond_what_a_model_knows_is_named() {
+        let check = |family: Family, tokens: usize, expected: Option<&str>| {
+            let found = tiny(family).check_context(tokens).map_err(|e| e.to_string());
+            assert_eq!(found.err().as_deref(), expected);
+        };
+        check(Family::Gpt2, 24, None);
+        let learned = "context_length: 25 is not between 1 and the 24 positions that it has learned";
+        check(Family::Gpt2, 25, Some(learned));
+        let trained = "context_length: 0 is not between 1 and the 24 tokens of the model's context";
+        check(Family::Llama, 0, Some(trained));
     }
 
     #[test]

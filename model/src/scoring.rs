@@ -65,8 +65,8 @@ impl Walk {
 /// Returns the scores of a model over a split. `on_progress` is told how many tokens are done and says whether to go on.
 ///
 /// # Errors
-/// When the split's vocabulary is not the model's, it has fewer than two tokens, nothing in it is to be learned, or
-/// `on_progress` says stop.
+/// When the split's vocabulary is not the model's, it has fewer than two tokens, nothing in it is to be learned, the window
+/// is longer than the model's context, or `on_progress` says stop.
 pub fn score(
     model: &Transformer,
     split: &Split,
@@ -81,7 +81,8 @@ pub fn score(
     if total < 2 {
         return Err(Error::TooFewTokens { tokens: total });
     }
-    let window = walk.window.clamp(1, config.context_length);
+    config.check_context(walk.window)?;
+    let window = walk.window;
     let stride = walk.stride.clamp(1, window);
     let device = model.device();
     let mut sums = Sums::default();

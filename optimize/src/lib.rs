@@ -126,8 +126,10 @@ fn write_shards(config: &Config, checkpoint: &Sealed, out: &Unsealed, context: &
         // A name that is not in the manifest is not in the folder either.
         total += weights::convert(&checkpoint.verified(name)?, &out.path(name), config.dtype, context)?;
     }
-    // The names, and so the index but for its sums, which readers do not need, are the checkpoint's.
-    let renewed = json!({"metadata": {"total_size": total}, "weight_map": index["weight_map"]});
+    let mut renewed = index;
+    if let Some(parameters) = renewed["metadata"]["total_parameters"].as_u64() {
+        renewed["metadata"]["total_size"] = (parameters * config.dtype.bytes()).into();
+    }
     artifact::file::write_atomically(&out.path(INDEX), &pretty(&renewed, INDEX)?)?;
     Ok(total)
 }

@@ -53,6 +53,10 @@ fn write_tokens(out: &Unsealed, tokenizer: &Tokenizer, documents: usize) {
 
 /// Returns the inputs of the stage; `scale` is what the random weights are multiplied by.
 fn inputs(family: Family, scale: f32) -> Run {
+    sharded_inputs(family, scale, checkpoint::MAX_SHARD_BYTES)
+}
+
+fn sharded_inputs(family: Family, scale: f32, max_shard_bytes: u64) -> Run {
     let root = tempfile::tempdir().unwrap();
     let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
     let tokenizer = Tokenizer::train(&config, std::iter::once(TEXT)).unwrap();
@@ -77,7 +81,7 @@ fn inputs(family: Family, scale: f32) -> Run {
     weights.values_mut().flat_map(|weight| &mut weight.values).for_each(|value| *value *= scale);
     let model = checkpoint::with_weights(&shape, weights, &Device::flex());
     let checkpoint = unsealed(root.path(), "train");
-    checkpoint::save(&model, checkpoint.folder(), Dtype::F32).unwrap();
+    checkpoint::save_sharded(&model, checkpoint.folder(), Dtype::F32, max_shard_bytes).unwrap();
     tokenizer.write_hugging_face(checkpoint.folder(), shape.context_length).unwrap();
     Run { checkpoint: seal(checkpoint), tokens: seal(tokens), root }
 }
@@ -135,6 +139,23 @@ fn a_bundle_is_a_smaller_checkpoint_that_says_how_close_it_is() {
     check(Family::Qwen3, Dtype::F16, "float16");
     check(Family::Qwen3, Dtype::F32, "float32");
     check(Family::Gpt2, Dtype::Bf16, "bfloat16");
+    check(Family::Llama, Dtype::Bf16, "bfloat16");
+    check(Family::Qwen2, Dtype::Bf16, "bfloat16");
+}
+
+#[test]
+fn shards_become_shards_of_the_same_names() {
+    let run = sharded_inputs(Family::Llama, 1.0, 40_000);
+    let bundle = run.optimize("optimize", &Config { parity_tokens: 100, ..Config::default() }).unwrap();
+    let [before, after] = [&run.checkpoint, &bundle].map(|sealed| json(sealed, "model.safetensors.index.json"));
+    assert_eq!(after["weight_map"], before["weight_map"]);
+    let shards = bundle.files("model-0");
+    assert_eq!(shards, run.checkpoint.files("model-0"));
+    assert!(shards.len() > 1);
+    let sum = |sealed: &Sealed| shards.iter().map(|name| sealed.manifest().files[name].bytes).sum::<u64>();
+    assert!(sum(&bundle) < sum(&run.checkpoint));
+    assert_eq!(bundle.manifest().counts["weights_bytes"], sum(&bundle));
+    assert_eq!(after["metadata"]["total_size"], before["metadata"]["total_size"].as_u64().unwrap() / 2);
 }
 
 #[test]

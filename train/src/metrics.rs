@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one line a measurement, written as training goes, and the same for `TensorBoard`.
+//! `metrics.jsonl`: one line a measurement, written as training goes, and the same for TensorBoard.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -39,7 +39,7 @@ pub struct Metrics {
     events: Events,
 }
 
-/// The fields of a line that `TensorBoard` shows, with the tags it groups them by.
+/// The fields of a line that TensorBoard shows, with the tags it groups them by.
 const TAGS: [(&str, &str); 7] = [
     ("loss", "train/loss"),
     ("learning_rate", "train/learning_rate"),

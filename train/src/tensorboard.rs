@@ -1,4 +1,4 @@
-//! The metrics as `TensorBoard` reads them: a file of events, written beside `metrics.jsonl` with the same numbers.
+//! The metrics as TensorBoard reads them: a file of events, written beside `metrics.jsonl` with the same numbers.
 //!
 //! Written here, since the crates that do it are not kept up (the last release of `tensorboard-rs` is of 2022, and it panics
 //! on a full disk). Only scalars: a record is a length, an event in protocol buffers, and a masked CRC-32C of each
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// The file's name; `TensorBoard` looks for `tfevents` in it.
+/// The file's name; TensorBoard looks for `tfevents` in it.
 pub const FILE: &str = "events.out.tfevents.0.pipeline";
 
 /// A file of events.
@@ -94,7 +94,7 @@ fn bytes(to: &mut Vec<u8>, field: u8, value: &[u8]) {
 mod tests {
     use super::*;
 
-    /// The bytes that `TensorBoard` 2.21's own writer makes of the same events (`tests/fixtures/tensorboard_events.py`).
+    /// The bytes that TensorBoard 2.21's own writer makes of the same events (`tests/fixtures/tensorboard_events.py`).
     #[test]
     fn events_are_those_of_tensorboard_itself() {
         let folder = tempfile::tempdir().unwrap();

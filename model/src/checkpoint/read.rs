@@ -57,7 +57,8 @@ impl Files {
             return Self::of_file(&single);
         }
         let unusable = |reason: String| Error::Index { path: index.clone(), reason };
-        let text = std::fs::read(&index).map_err(|e| Error::Io { operation: "read", path: index.clone(), source: e })?;
+        let text =
+            std::fs::read(&index).map_err(|e| Error::Io { operation: "read", path: index.clone(), source: e })?;
         let Index { weight_map } = serde_json::from_slice(&text).map_err(|e| unusable(e.to_string()))?;
         let mut shards = Vec::new();
         for name in weight_map.values().collect::<BTreeSet<_>>() {
@@ -98,11 +99,8 @@ impl Files {
     ) -> Result<BTreeMap<String, Located<'_>>, Error> {
         let mut located = BTreeMap::new();
         for tensor in tensors {
-            let wrong = |path: &Path, reason| Error::Tensor {
-                path: path.to_owned(),
-                tensor: tensor.name.clone(),
-                reason,
-            };
+            let wrong =
+                |path: &Path, reason| Error::Tensor { path: path.to_owned(), tensor: tensor.name.clone(), reason };
             let found = self.find(&tensor.name).ok_or_else(|| wrong(&self.path, "is missing".to_owned()))?;
             if found.shape != tensor.shape {
                 let reason = format!("has shape {:?}, config.json asks for {:?}", found.shape, tensor.shape);
@@ -137,7 +135,10 @@ impl Files {
         for shard in &self.shards {
             for name in shard.metadata.offset_keys() {
                 let tied = config.tied_embeddings && name == "lm_head.weight";
-                if known.contains(&*name) || layout::is_harmless(config.family, &name) || (tied && self.is_tied(tensors)) {
+                if known.contains(&*name)
+                    || layout::is_harmless(config.family, &name)
+                    || (tied && self.is_tied(tensors))
+                {
                     continue;
                 }
                 let family = config.family.model_type();
@@ -169,8 +170,8 @@ impl Files {
 impl Shard {
     fn open(path: PathBuf) -> Result<Self, Error> {
         let map = map(&path)?;
-        let (header, metadata) = SafeTensors::read_metadata(&map)
-            .map_err(|source| Error::Safetensors { path: path.clone(), source })?;
+        let (header, metadata) =
+            SafeTensors::read_metadata(&map).map_err(|source| Error::Safetensors { path: path.clone(), source })?;
         // The length of the header is in front of it, in eight bytes.
         Ok(Self { data_start: header + 8, path, map, metadata })
     }
@@ -187,7 +188,8 @@ impl Shard {
 /// Tells whether an index's name is that of a file in the index's own folder.
 fn is_plain(name: &str) -> bool {
     let mut components = Path::new(name).components();
-    matches!((components.next(), components.next()), (Some(Component::Normal(_)), None)) && !name.contains(['\\', '/', ':'])
+    matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
+        && !name.contains(['\\', '/', ':'])
 }
 
 /// A parameter in a mapped file.

@@ -14,6 +14,9 @@ use super::layout::FileTensor;
 use super::{Dtype, INDEX, WEIGHTS};
 use crate::Error;
 
+/// Returns the values of the parameter of that name.
+type Values<'a, 'v> = dyn FnMut(&str) -> Result<Cow<'v, [f32]>, Error> + 'a;
+
 /// Values that are converted at a time.
 const PIECE: usize = 1 << 14;
 
@@ -27,7 +30,7 @@ pub(super) fn folder<'v>(
     tensors: &[FileTensor],
     dtype: Dtype,
     max_shard_bytes: u64,
-    values: &mut dyn FnMut(&str) -> Result<Cow<'v, [f32]>, Error>,
+    values: &mut Values<'_, 'v>,
 ) -> Result<(), Error> {
     let shards = split(tensors, dtype, max_shard_bytes);
     let (single, index) = (folder.join(WEIGHTS), folder.join(INDEX));
@@ -57,7 +60,7 @@ pub(super) fn file<'v>(
     path: &Path,
     tensors: &[FileTensor],
     dtype: Dtype,
-    values: &mut dyn FnMut(&str) -> Result<Cow<'v, [f32]>, Error>,
+    values: &mut Values<'_, 'v>,
 ) -> Result<(), Error> {
     let header = header(tensors, dtype).map_err(|source| Error::Safetensors { path: path.to_owned(), source })?;
     write_atomically_with(path, |writer| {
@@ -122,7 +125,7 @@ fn header(tensors: &[FileTensor], dtype: Dtype) -> Result<Vec<u8>, safetensors::
 /// Returns the values of a tensor as they lie in the file.
 fn assemble<'v>(
     tensor: &FileTensor,
-    values: &mut dyn FnMut(&str) -> Result<Cow<'v, [f32]>, Error>,
+    values: &mut Values<'_, 'v>,
 ) -> Result<Cow<'v, [f32]>, Error> {
     if !tensor.turned && tensor.parts.len() == 1 {
         return values(&tensor.parts[0].0);

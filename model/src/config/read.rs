@@ -96,7 +96,8 @@ impl Reader<'_> {
             }
         };
         // The classes of Qwen have a number of their own where the key is missing, which is not where it is null.
-        let absent_heads = if family != Family::Llama && !self.0.contains_key("num_key_value_heads") { 32 } else { n_head };
+        let absent_heads =
+            if family != Family::Llama && !self.0.contains_key("num_key_value_heads") { 32 } else { n_head };
         let absent_head_dim = if family == Family::Qwen3 { 128 } else { d_model / n_head.max(1) };
         let (rope_theta, rope_scaling) = self.rope()?;
         Ok(ModelConfig {
@@ -149,7 +150,9 @@ impl Reader<'_> {
                 Some(Value::Object(table)) => {
                     let context = self.number("max_position_embeddings", None)?;
                     return Reader(table).rope_table(outside, context).map_err(|e| match e {
-                        Error::Config { key: inner, reason } => Error::Config { key, reason: format!("{inner}: {reason}") },
+                        Error::Config { key: inner, reason } => {
+                            Error::Config { key, reason: format!("{inner}: {reason}") }
+                        }
                         other => other,
                     });
                 }
@@ -276,12 +279,7 @@ mod tests {
     use crate::config::tests::tiny;
 
     fn llama3() -> RopeScaling {
-        RopeScaling::Llama3 {
-            factor: 8.0,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_context_length: 8192,
-        }
+        RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context_length: 8192 }
     }
 
     #[test]
@@ -340,7 +338,8 @@ mod tests {
     #[test]
     fn heads_have_the_defaults_of_transformers() {
         let check = |family: Family, removed: &[&str], expected: (usize, usize)| {
-            let mut json = ModelConfig { n_head: 32, n_kv_head: 8, d_model: 512, ..tiny(family) }.to_hugging_face("float32");
+            let mut json =
+                ModelConfig { n_head: 32, n_kv_head: 8, d_model: 512, ..tiny(family) }.to_hugging_face("float32");
             for key in removed {
                 json.as_object_mut().unwrap().remove(*key);
             }
@@ -412,8 +411,7 @@ mod tests {
         check(Family::Qwen2, "attention_bias", json!(false), "attention_bias: false is not supported, only true");
         check(Family::Qwen2, "mlp_bias", json!(true), "mlp_bias: true is not supported, only false");
         check(Family::Qwen3, "mlp_bias", json!(true), "mlp_bias: true is not supported, only false");
-        let activation =
-            "activation_function: `gelu_fast` is not supported, only gelu_new, gelu_pytorch_tanh and gelu";
+        let activation = "activation_function: `gelu_fast` is not supported, only gelu_new, gelu_pytorch_tanh and gelu";
         check(Family::Gpt2, "activation_function", json!("gelu_fast"), activation);
         let unscaled = "scale_attn_weights: false is not supported, only true";
         check(Family::Gpt2, "scale_attn_weights", json!(false), unscaled);

@@ -1,0 +1,266 @@
+//! Checkpoints on disk: what is written is what is read, and what cannot be read is named.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use model::checkpoint::{self, Dtype};
+use model::{Family, ModelConfig, Transformer};
+use proptest::prelude::*;
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// Returns a copy of a fixture that a test may damage.
+fn copy(name: &str) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(fixture(name)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// Checks that a checkpoint is refused in words that hold `expected`, `<folder>` standing for its place.
+fn check_refused(folder: &Path, expected: &str) {
+    let mut error: &dyn std::error::Error = &checkpoint::load(folder, &Device::flex()).unwrap_err();
+    let mut text = error.to_string();
+    while let Some(source) = error.source() {
+        text = format!("{text}: {source}");
+        error = source;
+    }
+    let text = text.replace(&*folder.to_string_lossy(), "<folder>");
+    assert!(text.contains(expected), "{text}");
+}
+
+fn tiny(family: Family) -> ModelConfig {
+    ModelConfig {
+        vocab_size: 20,
+        d_model: 8,
+        n_layer: 2,
+        n_head: 2,
+        n_kv_head: if family == Family::Gpt2 { 2 } else { 1 },
+        head_dim: 4,
+        d_ff: 12,
+        context_length: 16,
+        ..ModelConfig::of(family)
+    }
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let copy = copy("qwen3");
+    let (weights, config) = (copy.path().join("model.safetensors"), copy.path().join("config.json"));
+    let (bytes, text) = (fs::read(&weights).unwrap(), fs::read_to_string(&config).unwrap());
+    for length in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&weights, &bytes[..length]).unwrap();
+        check_refused(copy.path(), "<folder>/model.safetensors is not a whole safetensors file");
+    }
+    fs::remove_file(&weights).unwrap();
+    check_refused(copy.path(), "cannot read <folder>/model.safetensors");
+    fs::write(copy.path().join("pytorch_model.bin"), b"").unwrap();
+    check_refused(copy.path(), "<folder>/pytorch_model.bin is a pickle, which is never read here");
+
+    fs::write(&weights, &bytes).unwrap();
+    fs::write(&config, text.replace("\"hidden_size\": 24", "\"hidden_size\": 32")).unwrap();
+    check_refused(
+        copy.path(),
+        "<folder>/model.safetensors: tensor model.embed_tokens.weight has shape [50, 24], config.json asks for [50, 32]",
+    );
+    fs::write(&config, text.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3")).unwrap();
+    check_refused(copy.path(), "tensor model.layers.2.input_layernorm.weight is missing");
+    fs::write(&config, text.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1")).unwrap();
+    check_refused(
+        copy.path(),
+        "tensor model.layers.1.input_layernorm.weight is not part of a qwen3 with this config.json",
+    );
+    fs::write(&config, text.replace("\"model_type\": \"qwen3\"", "\"model_type\": \"llama\"")).unwrap();
+    check_refused(
+        copy.path(),
+        "tensor model.layers.0.self_attn.k_norm.weight is not part of a llama with this config.json",
+    );
+    fs::write(&config, "{").unwrap();
+    check_refused(copy.path(), "cannot use <folder>/config.json: EOF");
+    fs::write(&config, text).unwrap();
+    fs::write(copy.path().join("generation_config.json"), "{").unwrap();
+    check_refused(copy.path(), "cannot use <folder>/generation_config.json: EOF");
+}
+
+#[test]
+fn an_index_that_leads_nowhere_is_named() {
+    let copy = copy("qwen2-shards");
+    let path = copy.path().join("model.safetensors.index.json");
+    let whole = read_json(&path);
+    let check = |change: &dyn Fn(&mut Value), expected: &str| {
+        let mut index = whole.clone();
+        change(&mut index);
+        fs::write(&path, index.to_string()).unwrap();
+        check_refused(copy.path(), &format!("cannot use <folder>/model.safetensors.index.json: {expected}"));
+    };
+    for outside in ["../model.safetensors", "/etc/hostname", "a/model.safetensors", "..", ".", "", "..\\x", "C:x"] {
+        let expected = format!("it names `{outside}`, which is not a file beside it");
+        check(&|index| index["weight_map"]["lm_head.weight"] = outside.into(), &expected);
+    }
+    let missing = "it names model-00003-of-00002.safetensors, which is not there";
+    check(&|index| index["weight_map"]["lm_head.weight"] = "model-00003-of-00002.safetensors".into(), missing);
+    let (first, second) = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors");
+    assert_eq!(whole["weight_map"]["lm_head.weight"], second);
+    let elsewhere = format!("it says that lm_head.weight is in {first}, and it is not");
+    check(&|index| index["weight_map"]["lm_head.weight"] = first.into(), &elsewhere);
+    check(&|index| index["weight_map"] = Value::Null, "invalid type: null, expected a map");
+    check(&|index| *index = json!({}), "missing field `weight_map`");
+
+    fs::write(&path, whole.to_string()).unwrap();
+    let shard = copy.path().join(second);
+    let bytes = fs::read(&shard).unwrap();
+    fs::write(&shard, &bytes[..bytes.len() - 1]).unwrap();
+    check_refused(copy.path(), "<folder>/model-00002-of-00002.safetensors is not a whole safetensors file");
+}
+
+/// A tensor by hand: dtype, shape, bytes.
+type Raw = (safetensors::Dtype, Vec<usize>, Vec<u8>);
+
+/// Changes the tensors of a file.
+fn rewrite(path: &Path, change: impl FnOnce(&mut BTreeMap<String, Raw>)) {
+    let bytes = fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let raw = |view: &TensorView| (view.dtype(), view.shape().to_vec(), view.data().to_vec());
+    let mut tensors = file.iter().map(|(name, view)| (name.to_owned(), raw(&view))).collect();
+    change(&mut tensors);
+    let views = tensors
+        .iter()
+        .map(|(name, (dtype, shape, data))| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn a_tensor_too_many_is_named_unless_it_is_known_to_be_harmless() {
+    let check = |family: &str, name: &str, tensor: &dyn Fn(&BTreeMap<String, Raw>) -> Raw, expected: Option<&str>| {
+        let copy = copy(family);
+        rewrite(&copy.path().join("model.safetensors"), |tensors| {
+            let tensor = tensor(tensors);
+            tensors.insert(name.to_owned(), tensor);
+        });
+        match expected {
+            None => drop(checkpoint::load(copy.path(), &Device::flex()).unwrap()),
+            Some(reason) => check_refused(copy.path(), &format!("<folder>/model.safetensors: tensor {name} {reason}")),
+        }
+    };
+    let buffer = |_: &BTreeMap<String, Raw>| (safetensors::Dtype::F32, vec![2], vec![0; 8]);
+    check("llama", "model.layers.0.self_attn.rotary_emb.inv_freq", &buffer, None);
+    check("gpt2", "transformer.h.1.attn.masked_bias", &buffer, None);
+    check("gpt2", "transformer.h.1.attn.bias", &buffer, None);
+    let extra = Some("is not part of a llama with this config.json");
+    check("llama", "model.layers.0.self_attn.q_proj.bias", &buffer, extra);
+    check("llama", "model.layers.0.self_attn.q_proj.lora_A.weight", &buffer, extra);
+    check("llama", "score.weight", &buffer, extra);
+    // The output projection beside the embedding that it is tied to.
+    check("qwen3", "lm_head.weight", &|tensors| tensors["model.embed_tokens.weight"].clone(), None);
+    let differs = Some("is not the token embedding, as config.json's tie_word_embeddings has it");
+    let negated = |tensors: &BTreeMap<String, Raw>| {
+        let mut head = tensors["model.embed_tokens.weight"].clone();
+        head.2[3] ^= 0x80;
+        head
+    };
+    check("qwen3", "lm_head.weight", &negated, differs);
+    check("qwen3", "lm_head.weight", &buffer, differs);
+    // A type that is no float.
+    let integers = |tensors: &BTreeMap<String, Raw>| {
+        let (_, shape, data) = tensors["model.norm.weight"].clone();
+        (safetensors::Dtype::I32, shape, data)
+    };
+    check("qwen3", "model.norm.weight", &integers, Some("has type I32, not F32, F16 or BF16"));
+}
+
+#[test]
+fn names_without_the_prefix_of_the_whole_model_are_read() {
+    for family in ["llama", "gpt2"] {
+        let copy = copy(family);
+        rewrite(&copy.path().join("model.safetensors"), |tensors| {
+            let bare = |name: &str| name.trim_start_matches("model.").trim_start_matches("transformer.").to_owned();
+            *tensors = std::mem::take(tensors).into_iter().map(|(name, tensor)| (bare(&name), tensor)).collect();
+        });
+        let [found, expected] = [copy.path(), &fixture(family)]
+            .map(|folder| checkpoint::weights(&checkpoint::load(folder, &Device::flex()).unwrap()).unwrap());
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_save_leaves_one_layout_and_never_half_a_file() {
+    let model = Transformer::init(&tiny(Family::Llama), 1, &Device::flex());
+    let folder = tempfile::tempdir().unwrap();
+    let names = || -> BTreeSet<String> {
+        let entries = fs::read_dir(folder.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let both = ["config.json", "generation_config.json"];
+    checkpoint::save(&model, folder.path(), Dtype::F32).unwrap();
+    assert_eq!(names(), [&both[..], &["model.safetensors"]].concat().into_iter().map(str::to_owned).collect());
+    let limit = fs::metadata(folder.path().join("model.safetensors")).unwrap().len() / 2;
+    checkpoint::save_sharded(&model, folder.path(), Dtype::F32, limit).unwrap();
+    let shards = [1, 2].map(|i| format!("model-0000{i}-of-00002.safetensors"));
+    let index = ["model.safetensors.index.json".to_owned()];
+    let expected = both.map(str::to_owned).into_iter().chain(shards).chain(index).collect();
+    assert_eq!(names(), expected);
+
+    // A value that does not fit stops the second file; the first save is still whole.
+    let whole = tempfile::tempdir().unwrap();
+    checkpoint::save(&model, whole.path(), Dtype::F16).unwrap();
+    let before = fs::read(whole.path().join("model.safetensors")).unwrap();
+    let mut weights = checkpoint::weights(&model).unwrap();
+    weights.get_mut("norm.weight").unwrap().values[3] = 70_000.0;
+    let wide = checkpoint::with_weights(model.config(), weights, &Device::flex());
+    let error = checkpoint::save(&wide, whole.path(), Dtype::F16).unwrap_err().to_string();
+    assert!(error.contains("tensor model.norm.weight has the value 70000, beyond the 65504 of f16"), "{error}");
+    assert_eq!(fs::read(whole.path().join("model.safetensors")).unwrap(), before);
+    assert_eq!(fs::read_dir(whole.path()).unwrap().count(), 3, "no temporary file is left");
+    checkpoint::save(&wide, whole.path(), Dtype::Bf16).unwrap();
+}
+
+fn family() -> impl Strategy<Value = Family> {
+    prop::sample::select(Family::ALL.to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn what_is_written_is_what_is_read(
+        family in family(), seed: u64, tied: bool, biases: bool, max_shard_bytes in 1_u64..12_000,
+    ) {
+        let ordinary = tiny(family);
+        let config = ModelConfig {
+            tied_embeddings: tied,
+            attention_bias: ordinary.attention_bias || (biases && family != Family::Qwen2),
+            mlp_bias: ordinary.mlp_bias || (biases && family == Family::Llama),
+            ..ordinary
+        };
+        let model = Transformer::init(&config, seed, &Device::flex());
+        let folder = tempfile::tempdir().unwrap();
+        checkpoint::save_sharded(&model, folder.path(), Dtype::F32, max_shard_bytes).unwrap();
+        let again = checkpoint::load(folder.path(), &Device::flex()).unwrap();
+        prop_assert_eq!(again.config(), &config);
+        prop_assert_eq!(checkpoint::weights(&again).unwrap(), checkpoint::weights(&model).unwrap());
+
+        for entry in fs::read_dir(folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "safetensors") {
+                let bytes = fs::read(&path).unwrap();
+                let file = SafeTensors::deserialize(&bytes).unwrap();
+                let weights: usize = file.iter().map(|(_, view)| view.data().len()).sum();
+                prop_assert!(weights as u64 <= max_shard_bytes || file.len() == 1);
+            }
+        }
+    }
+}

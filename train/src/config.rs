@@ -1,11 +1,13 @@
 //! The `[train]` table.
 
+use model::lora::LoraConfig;
 use model::{Family, ModelConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Error;
 use crate::batches::Rows;
+use crate::lora;
 use crate::schedule::Schedule;
 
 /// The configuration of stage train.
@@ -20,6 +22,13 @@ pub struct Config {
     pub init: Option<String>,
     /// The model's shape; with `init`, `context_length` alone, which then says how long the sequences to train on are.
     pub model: Model,
+    /// Trains adapters beside the weights, and leaves the weights as they are: the table `[train.lora]`. The checkpoint has
+    /// the adapters merged in, and by themselves in its folder `adapter`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
+    /// Parts of the model that are left as they are: beginnings of their paths, such as `"embed_tokens"` or `"layers.0"`.
+    /// Default: none.
+    pub freeze: Vec<String>,
     /// Optimizer steps. Default 600.
     pub steps: u64,
     /// Sequences a step. Default 16.
@@ -86,6 +95,8 @@ impl Default for Config {
         Self {
             init: None,
             model: Model::default(),
+            lora: None,
+            freeze: Vec::new(),
             steps: 600,
             batch_size: 16,
             micro_batches: 2,
@@ -219,6 +230,9 @@ impl Config {
             if !(low..=high).contains(&value) {
                 return wrong(key, format!("{value} is not between {low} and {high}"));
             }
+        }
+        if let Some(config) = &self.lora {
+            lora::validate(config)?;
         }
         // Any vocabulary does here; the tokens bring the real one.
         self.model_config(256, None).map(|_| ())

@@ -236,6 +236,7 @@ pub fn run(
         Some(init) => checkpoint::load(init.folder(), &device)?,
         None => Transformer::init(&model_config, context.seed, &device),
     };
+    let model = lora::attach(model, &config.freeze, config.lora.as_ref(), context.seed)?;
     let (model, optimizer, state) = if let Some(resumed) = states.load(config, &model)? {
         resumed
     } else {
@@ -249,7 +250,7 @@ pub fn run(
         batches,
         validation: &validation,
         workers,
-        best_path: out.path(".best.safetensors"),
+        best_folder: out.path(".best"),
         metrics: Metrics::resume(out.folder(), state.step)?,
         states,
         flops_per_token: model_config.training_flops_per_token(context_length),
@@ -259,7 +260,7 @@ pub fn run(
     };
     let earlier_seconds = state.wall_seconds;
     let (model, optimizer, state) = loop_.run(model, optimizer, state)?;
-    finish(&tokenizer, &model, &optimizer, &state, out)?;
+    finish(config, &tokenizer, &model, &optimizer, &state, out)?;
     if let Some(init) = init {
         init::pass_on(init, &tokenizer, out)?;
     }
@@ -288,22 +289,26 @@ pub fn run(
 
 /// Writes the checkpoint: the weights of the best measurement, and those of the last step beside them where they differ.
 fn finish(
+    config: &Config,
     tokenizer: &Tokenizer,
     model: &Transformer,
     optimizer: &Optimizer,
     state: &TrainerState,
     out: &Unsealed,
 ) -> Result<(), Error> {
-    let best_path = out.path(".best.safetensors");
-    if state.best.is_some_and(|best| best.step != state.step) {
-        let weights = checkpoint::load_weights(&best_path, model.config())?;
-        let best = checkpoint::with_weights(model.config(), weights, &model.device());
-        checkpoint::save(&best, out.folder(), Dtype::F32)?;
-        let last = out.path("last.safetensors");
-        checkpoint::save_weights(&checkpoint::weights(model)?, model.config().family, &last, Dtype::F32)?;
+    let best = if state.best.is_some_and(|best| best.step != state.step) {
+        let last = checkpoint::weights(&lora::whole(model))?;
+        checkpoint::save_weights(&last, model.config().family, &out.path("last.safetensors"), Dtype::F32)?;
+        lora::load(model, &config.freeze, &out.path(".best"))?
     } else {
-        checkpoint::save(model, out.folder(), Dtype::F32)?;
+        model.clone()
+    };
+    if config.lora.is_some() {
+        let folder = out.path(lora::FOLDER);
+        artifact::file::create_folder(&folder)?;
+        lora::save(&best, config.init.as_deref().unwrap_or_default(), &folder)?;
     }
+    checkpoint::save(&lora::whole(&best), out.folder(), Dtype::F32)?;
     optimizer.save(model, &out.path(optimizer::FILE))?;
     state.write(out.folder())?;
     tokenizer.write_hugging_face(out.folder(), model.config().context_length)?;
@@ -318,7 +323,7 @@ struct Loop<'a> {
     batches: Batches<'a>,
     validation: &'a Split,
     workers: Workers,
-    best_path: PathBuf,
+    best_folder: PathBuf,
     metrics: Metrics,
     states: States,
     flops_per_token: f64,
@@ -339,6 +344,10 @@ impl Loop<'_> {
         context.progress.position(state.step);
         let mut logged = (Instant::now(), state.tokens);
         let mut saved = state.step;
+        if config.init.is_some() && state.best.is_none() {
+            // What the training has to beat.
+            self.validate(&model, &mut state)?;
+        }
         while state.step < config.steps {
             let learning_rate = config.learning_rate_at(state.step);
             let batches = self.batches.step(state.step);
@@ -400,7 +409,7 @@ impl Loop<'_> {
             let cancelled = context.cancel.is_requested();
             if cancelled || state.step.is_multiple_of(config.save_every) {
                 state.wall_seconds = self.earlier_seconds + self.started.elapsed().as_secs_f64();
-                self.states.save(&model, &optimizer, self.tokenizer, &state, config.keep_last)?;
+                self.states.save(config, &model, &optimizer, self.tokenizer, &state)?;
                 saved = state.step;
             }
             if cancelled && state.step < config.steps {
@@ -429,8 +438,8 @@ impl Loop<'_> {
         if state.best.is_none_or(|best| scores.loss_nats < best.validation_loss) {
             state.best = Some(Best { step: state.step, validation_loss: scores.loss_nats });
             if state.step < self.config.steps {
-                let weights = checkpoint::weights(model)?;
-                checkpoint::save_weights(&weights, model.config().family, &self.best_path, Dtype::F32)?;
+                artifact::file::create_folder(&self.best_folder)?;
+                lora::save(model, self.config.init.as_deref().unwrap_or_default(), &self.best_folder)?;
             }
         }
         Ok(())

@@ -63,6 +63,11 @@ pub fn load(model: &Transformer, frozen: &[String], folder: &Path) -> Result<Tra
     freeze(model, frozen).map_err(|e| keyed("train.", e))
 }
 
+/// Returns the model with its adapters merged in, itself where it has none.
+pub fn whole(model: &Transformer) -> Transformer {
+    if lora::is_attached(model) { lora::merged(model.clone()) } else { model.clone() }
+}
+
 /// Puts the configuration's path before a key.
 fn keyed(table: &str, error: model::Error) -> Error {
     match error {

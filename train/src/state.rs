@@ -7,13 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use artifact::file;
-use model::{Dtype, Transformer, checkpoint};
+use model::Transformer;
 use serde::{Deserialize, Serialize};
 use tokenizer::Tokenizer;
 
 use crate::guard::RecentLosses;
 use crate::optimizer::{self, Optimizer};
-use crate::{Config, Error};
+use crate::{Config, Error, lora};
 
 /// The name of the file that says how far training came.
 pub const FILE: &str = "trainer_state.json";
@@ -78,20 +78,21 @@ impl States {
         Self { root: folder.join(".resume") }
     }
 
-    /// Saves a state, a folder that opens as a model too, and removes all but the `keep` latest.
+    /// Saves a state, a folder that opens as a model too, or as an adapter where adapters are trained, and removes all but
+    /// the `keep_last` latest.
     ///
     /// # Errors
     /// When the disk refuses; the states before it are still there.
     pub fn save(
         &self,
+        config: &Config,
         model: &Transformer,
         optimizer: &Optimizer,
         tokenizer: &Tokenizer,
         state: &TrainerState,
-        keep: usize,
     ) -> Result<(), Error> {
         let folder = self.root.join(format!("step-{:09}", state.step));
-        let written = write(model, optimizer, tokenizer, state, &folder);
+        let written = write(config, model, optimizer, tokenizer, state, &folder);
         if written.is_err() {
             // What was written of it takes room that may be what is missing.
             let _ = fs::remove_dir_all(&folder);
@@ -101,7 +102,7 @@ impl States {
         let mut folders = self.folders()?;
         folders.sort();
         folders.reverse();
-        for older in folders.into_iter().filter(|other| *other < folder).skip(keep - 1) {
+        for older in folders.into_iter().filter(|other| *other < folder).skip(config.keep_last - 1) {
             fs::remove_dir_all(&older).map_err(|e| artifact::Error::io("remove", &older, e))?;
         }
         Ok(())
@@ -144,6 +145,7 @@ impl States {
 }
 
 fn write(
+    config: &Config,
     model: &Transformer,
     optimizer: &Optimizer,
     tokenizer: &Tokenizer,
@@ -151,7 +153,7 @@ fn write(
     folder: &Path,
 ) -> Result<(), Error> {
     file::create_folder(folder)?;
-    checkpoint::save(model, folder, Dtype::F32)?;
+    lora::save(model, config.init.as_deref().unwrap_or_default(), folder)?;
     tokenizer.write_hugging_face(folder, model.config().context_length)?;
     optimizer.save(model, &folder.join(optimizer::FILE))?;
     state.write(folder)
@@ -171,8 +173,7 @@ fn read(
         return Err(Error::StateVersion { path, found: version, expected: SCHEMA_VERSION });
     }
     let state: TrainerState = serde_json::from_value(value).map_err(unreadable)?;
-    let weights = checkpoint::load_weights(&folder.join(checkpoint::WEIGHTS), model.config())?;
-    let model = checkpoint::with_weights(model.config(), weights, &model.device());
+    let model = lora::load(model, &config.freeze, folder)?;
     let optimizer = Optimizer::load(config, &model, &folder.join(optimizer::FILE))?;
     Ok(Some((model, optimizer, state)))
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use artifact::{Context, Digest, Event, Host, Outcome, Progress, Recipe, Sealed, Store, Unsealed};
+use model::lora::LoraConfig;
 use tokenizer::shard::Writer;
 use tokenizer::{Tokenizer, TrainConfig};
-use train::{Config, Error, Model, OptimizerKind};
+use train::{Config, Error, Model, OptimizerKind, Rows};
 
 fn recipe(stage: &str) -> Recipe {
     Recipe {
@@ -171,6 +172,62 @@ fn the_model_learns() {
         for file in ["config.json", "tokenizer_config.json", "generation_config.json", "trainer_state.json"] {
             assert!(out.path(file).exists(), "{file}");
         }
+    }
+}
+
+#[test]
+fn adapters_leave_their_base_as_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    let tokens = tokens(root.path(), 60);
+    let out = Store::new(root.path()).begin(recipe("train")).unwrap();
+    let outcome = train(&config(), &tokens, &out, &Context::quiet(1)).unwrap();
+    let base = out.seal(outcome, 0.0, Host::default()).unwrap();
+
+    let adapting = Config {
+        init: Some("base".to_owned()),
+        lora: Some(LoraConfig { rank: 2, dropout: 0.1, ..LoraConfig::default() }),
+        rows: Some(Rows::Documents),
+        learning_rate: 3e-3,
+        ..config()
+    };
+    let run = |name: &str, context: &Context| {
+        let out = Unsealed::at(root.path().join(name), recipe("train"));
+        std::fs::create_dir_all(out.folder()).unwrap();
+        let result = train::run(&adapting, Some(&base), &tokens, &out, context);
+        (out, result)
+    };
+    let (whole, result) = run("whole", &Context::quiet(1));
+    result.unwrap();
+    assert!(whole.path("adapter/adapter_model.safetensors").exists());
+    let validation = |folder: &Path| -> Vec<f64> {
+        let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter_map(|line| line["validation_loss"].as_f64()).collect()
+    };
+    // Before the first step, after 5, 10 and 12.
+    let measured = validation(whole.folder());
+    assert_eq!(measured.len(), 4);
+    assert!(measured[3] < measured[0], "{measured:?}");
+    // The checkpoint is the base with the adapter merged in.
+    assert_ne!(digest(whole.folder(), "model.safetensors"), digest(base.folder(), "model.safetensors"));
+    let device = model::device::resolve("cpu").unwrap();
+    let adapted = model::lora::load(model::checkpoint::load(base.folder(), &device).unwrap(), &whole.path("adapter"));
+    let merged = model::checkpoint::weights(&model::lora::merged(adapted.unwrap())).unwrap();
+    let written = model::checkpoint::weights(&model::checkpoint::load(whole.folder(), &device).unwrap()).unwrap();
+    assert_eq!(merged, written);
+
+    let mut context = Context::quiet(1);
+    let cancel = context.cancel.clone();
+    context.progress = Progress::new(move |event| {
+        if event == Event::Position(7) {
+            cancel.request();
+        }
+    });
+    run("cut", &context).1.unwrap_err();
+    let (cut, result) = run("cut", &Context::quiet(1));
+    result.unwrap();
+    for file in ["model.safetensors", "adapter/adapter_model.safetensors", "optimizer.safetensors"] {
+        assert_eq!(digest(cut.folder(), file), digest(whole.folder(), file), "{file}");
     }
 }
 

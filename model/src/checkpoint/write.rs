@@ -25,12 +25,12 @@ const PIECE: usize = 1 << 14;
 ///
 /// # Errors
 /// As [`file`].
-pub(super) fn folder<'v>(
+pub(super) fn folder(
     folder: &Path,
     tensors: &[FileTensor],
     dtype: Dtype,
     max_shard_bytes: u64,
-    values: &mut Values<'_, 'v>,
+    values: &mut Values<'_, '_>,
 ) -> Result<(), Error> {
     let shards = split(tensors, dtype, max_shard_bytes);
     let (single, index) = (folder.join(WEIGHTS), folder.join(INDEX));
@@ -56,11 +56,11 @@ pub(super) fn folder<'v>(
 ///
 /// # Errors
 /// When the disk refuses, a value is beyond the range of `dtype`, or the device fails.
-pub(super) fn file<'v>(
+pub(super) fn file(
     path: &Path,
     tensors: &[FileTensor],
     dtype: Dtype,
-    values: &mut Values<'_, 'v>,
+    values: &mut Values<'_, '_>,
 ) -> Result<(), Error> {
     let header = header(tensors, dtype).map_err(|source| Error::Safetensors { path: path.to_owned(), source })?;
     write_atomically_with(path, |writer| {
@@ -123,10 +123,7 @@ fn header(tensors: &[FileTensor], dtype: Dtype) -> Result<Vec<u8>, safetensors::
 }
 
 /// Returns the values of a tensor as they lie in the file.
-fn assemble<'v>(
-    tensor: &FileTensor,
-    values: &mut Values<'_, 'v>,
-) -> Result<Cow<'v, [f32]>, Error> {
+fn assemble<'v>(tensor: &FileTensor, values: &mut Values<'_, 'v>) -> Result<Cow<'v, [f32]>, Error> {
     if !tensor.turned && tensor.parts.len() == 1 {
         return values(&tensor.parts[0].0);
     }

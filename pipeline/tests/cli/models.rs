@@ -348,7 +348,7 @@ fn configurations_that_do_not_fit_their_model() {
     check_init("with_a_shape", 2, |p| p.configure("context_length = 32", "context_length = 32\nn_layer = 2"));
     check_init("context_too_long", 1, |p| p.configure("context_length = 32", "context_length = 65"));
     check_init("larger_tokenizer", 1, |p| {
-        p.configure("[train]", "[preprocess.tokenizer]\nvocab_size = 300\n\n[train]")
+        p.configure("[train]", "[preprocess.tokenizer]\nvocab_size = 300\n\n[train]");
     });
     check_init("other_tokenizer", 1, |p| {
         fs::write(p.path("other.json"), tokenizer(60)).unwrap();

@@ -9,16 +9,56 @@
 //!
 //! Sums are taken in an order that depends on the shape alone, so results do not depend on how many threads there are.
 
+mod attention;
 mod autodiff;
 mod instructions;
 mod lanes;
 pub mod plain;
+mod products;
 mod rows;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Int, Tensor};
 
-use autodiff::Fused;
+use autodiff::{Products, Rows};
+
+/// Returns x times a weight as files have it, plus a bias and a residual where there are any.
+///
+/// # Shapes
+/// - x: `[B, T, I]`, weight: `[O, I]`, bias: `[O]`
+/// - residual, output: `[B, T, O]`
+///
+/// # Panics
+/// When the shapes do not fit together.
+pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, residual: Option<Tensor<3>>) -> Tensor<3> {
+    let ([b, t, i], [o, _]) = (x.dims(), weight.dims());
+    assert_eq!(weight.dims(), [o, i], "a weight for each element of a row");
+    assert!(bias.as_ref().is_none_or(|bias| bias.dims() == [o]), "a bias for each row of the weight");
+    assert!(residual.as_ref().is_none_or(|x| x.dims() == [b, t, o]), "a residual for each element of the output");
+    if !is_fused(&x) {
+        return plain::linear(x, weight, bias, residual);
+    }
+    let device = x.device();
+    let bias = bias.unwrap_or_else(|| Tensor::empty([0], &device)).into_dispatch();
+    let residual = residual.unwrap_or_else(|| Tensor::empty([0, 0, 0], &device)).into_dispatch();
+    Tensor::from_dispatch(<Dispatch as Products>::linear(x.into_dispatch(), weight.into_dispatch(), bias, residual))
+}
+
+/// Returns the rows of a table that the ids name.
+///
+/// # Shapes
+/// - table: `[V, D]`
+/// - ids: `[B, T]`, each below V
+/// - output: `[B, T, D]`
+///
+/// # Panics
+/// When an id is not below V.
+pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+    if !is_fused(&table) {
+        return plain::embedding(table, ids);
+    }
+    Tensor::from_dispatch(<Dispatch as Products>::embedding(table.into_dispatch(), ids.into_dispatch()))
+}
 
 /// Returns the sum over the learned targets of (cross-entropy in nats + `z_loss` × lse²) × share, lse being the logarithm of
 /// the sum of the exponentials of a row (z-loss: `PaLM`, 2022).
@@ -37,31 +77,38 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, share: f64, z_l
         return plain::cross_entropy(logits, targets, share, z_loss);
     }
     let (logits, targets) = (logits.into_dispatch(), targets.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as Fused>::cross_entropy(logits, targets, share, z_loss))
+    Tensor::from_dispatch(<Dispatch as Rows>::cross_entropy(logits, targets, share, z_loss))
 }
 
 /// Returns causal attention: for each query the values, weighted by the softmax of `scale` × query · key over the keys that
 /// stand no later than the query and no earlier than its document's start (Attention Is All You Need, 2017).
 ///
 /// # Shapes
-/// - queries: `[B, T, H, C]`
-/// - keys, values: `[B, T, K, C]`; H / K query heads share each (GQA, 2023)
+/// - queries: `[B, T, H C]`, C being `head_dim`
+/// - keys, values: `[B, T, K C]`; H / K query heads share each (GQA, 2023)
 /// - starts: `[B, T]`, the first token of the row that a token sees, at most its own place; none means 0
-/// - output: `[B, T, H, C]`
+/// - output: `[B, T, H C]`
 ///
 /// # Panics
 /// When the shapes do not fit together.
 pub fn attention(
-    queries: Tensor<4>,
-    keys: Tensor<4>,
-    values: Tensor<4>,
+    queries: Tensor<3>,
+    keys: Tensor<3>,
+    values: Tensor<3>,
     starts: Option<Tensor<2, Int>>,
+    head_dim: usize,
     scale: f64,
-) -> Tensor<4> {
-    let ([b, t, h, c], [.., k, _]) = (queries.dims(), keys.dims());
-    assert_eq!((keys.dims(), values.dims()), ([b, t, k, c], [b, t, k, c]), "a key and a value for each query");
-    assert!(h.is_multiple_of(k), "{h} query heads on {k} key/value heads");
-    plain::attention(queries, keys, values, starts, scale)
+) -> Tensor<3> {
+    let ([b, t, q], [.., k]) = (queries.dims(), keys.dims());
+    assert_eq!((keys.dims(), values.dims()), ([b, t, k], [b, t, k]), "a key and a value for each query");
+    assert!(k.is_multiple_of(head_dim) && q.is_multiple_of(k), "{q} of queries on {k} of keys by {head_dim}");
+    assert!(starts.as_ref().is_none_or(|starts| starts.dims() == [b, t]), "a start for each token");
+    if !is_fused(&queries) {
+        return plain::attention(queries, keys, values, starts, head_dim, scale);
+    }
+    let starts = starts.unwrap_or_else(|| Tensor::empty([0, 0], &queries.device())).into_dispatch();
+    let (queries, keys, values) = (queries.into_dispatch(), keys.into_dispatch(), values.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as Products>::attention(queries, keys, values, starts, head_dim, scale))
 }
 
 /// Returns x with a share of `rate` of its elements replaced by zero, and the others divided by `1 − rate`. Which, is a
@@ -74,7 +121,10 @@ pub fn attention(
 /// When the rate is not at least 0 and below 1.
 pub fn dropout<const N: usize>(x: Tensor<N>, rate: f64, seed: u64, place: u64) -> Tensor<N> {
     assert!((0.0..1.0).contains(&rate), "a dropout of {rate}");
-    plain::dropout(x, rate, seed, place)
+    if !is_fused(&x) {
+        return plain::dropout(x, rate, seed, place);
+    }
+    Tensor::from_dispatch(<Dispatch as Rows>::dropout(x.into_dispatch(), rate, seed, place))
 }
 
 /// Returns the shares that causal attention gives to each key: softmax over the last dimension of `scale` × scores,
@@ -92,24 +142,55 @@ pub fn causal_softmax(scores: Tensor<4>, queries: usize, scale: f64) -> Tensor<4
     if !is_fused(&scores) {
         return plain::causal_softmax(scores, queries, scale);
     }
-    Tensor::from_dispatch(<Dispatch as Fused>::causal_softmax(scores.into_dispatch(), queries, scale))
+    Tensor::from_dispatch(<Dispatch as Rows>::causal_softmax(scores.into_dispatch(), queries, scale))
 }
 
-/// Returns `x / √(mean(x²) + ε) × weight` over the last dimension (Root Mean Square Layer Normalization, 2019).
+/// Returns `x / √(mean(x²) + ε) × weight` over each D elements of the last dimension, once or several times D (Root Mean
+/// Square Layer Normalization, 2019).
 ///
 /// # Shapes
-/// - x: `[.., D]`
+/// - x: `[.., H D]`
 /// - weight: `[D]`
-/// - output: `[.., D]`
+/// - output: `[.., H D]`
 ///
 /// # Panics
-/// When the last dimension is not that of the weight.
+/// When the last dimension is no multiple of that of the weight.
 pub fn rms_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, epsilon: f64) -> Tensor<N> {
-    assert_eq!(x.dims()[N - 1], weight.dims()[0], "a weight for each element of a row");
+    assert!(x.dims()[N - 1].is_multiple_of(weight.dims()[0]), "a weight for each element of a row");
     if !is_fused(&x) {
         return plain::rms_norm(x, weight, epsilon);
     }
-    Tensor::from_dispatch(<Dispatch as Fused>::rms_norm(x.into_dispatch(), weight.into_dispatch(), epsilon))
+    Tensor::from_dispatch(<Dispatch as Rows>::rms_norm(x.into_dispatch(), weight.into_dispatch(), epsilon))
+}
+
+/// Returns `(x − mean) / √(variance + ε) × weight + bias` over the last dimension (Layer Normalization, 2016).
+///
+/// # Shapes
+/// - x: `[.., D]`
+/// - weight, bias: `[D]`
+/// - output: `[.., D]`
+///
+/// # Panics
+/// When the last dimension is not that of weight and bias.
+pub fn layer_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<N> {
+    let d = x.dims()[N - 1];
+    assert_eq!((weight.dims(), bias.dims()), ([d], [d]), "a weight and a bias for each element of a row");
+    if !is_fused(&x) {
+        return plain::layer_norm(x, weight, bias, epsilon);
+    }
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as Rows>::layer_norm(x, weight, bias, epsilon))
+}
+
+/// Returns x / 2 × (1 + tanh(√(2 / π) (x + 0.044715 x³))) (Gaussian Error Linear Units, 2016, its approximation).
+///
+/// # Shapes
+/// - x, output: the same
+pub fn gelu<const N: usize>(x: Tensor<N>) -> Tensor<N> {
+    if !is_fused(&x) {
+        return plain::gelu(x);
+    }
+    Tensor::from_dispatch(<Dispatch as Rows>::gelu(x.into_dispatch()))
 }
 
 /// Returns gate × σ(gate) × up (GLU Variants Improve Transformer, 2020).
@@ -124,26 +205,27 @@ pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
     if !is_fused(&gate) {
         return plain::swiglu(gate, up);
     }
-    Tensor::from_dispatch(<Dispatch as Fused>::swiglu(gate.into_dispatch(), up.into_dispatch()))
+    Tensor::from_dispatch(<Dispatch as Rows>::swiglu(gate.into_dispatch(), up.into_dispatch()))
 }
 
 /// Turns the first half of each head against the second by the angle of its position (RoFormer, 2021, in the
 /// arrangement of Hugging Face).
 ///
 /// # Shapes
-/// - x: `[B, T, H, C]`, C even
+/// - x: `[B, T, H C]`, C even
 /// - cos, sin: `[T, C / 2]`
-/// - output: `[B, T, H, C]`
+/// - output: `[B, T, H C]`
 ///
 /// # Panics
 /// When the tables are not `[T, C / 2]`.
-pub fn rope(x: Tensor<4>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<4> {
-    let [_, t, _, c] = x.dims();
-    assert_eq!((cos.dims(), sin.dims()), ([t, c / 2], [t, c / 2]), "an angle for each pair of each position");
+pub fn rope(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
+    let ([_, t, n], [_, half]) = (x.dims(), cos.dims());
+    assert_eq!((cos.dims(), sin.dims()), ([t, half], [t, half]), "an angle for each pair of each position");
+    assert!(half > 0 && n.is_multiple_of(2 * half), "{n} elements are no whole heads of {half} pairs");
     if !is_fused(&x) {
         return plain::rope(x, cos, sin);
     }
-    Tensor::from_dispatch(<Dispatch as Fused>::rope(x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch()))
+    Tensor::from_dispatch(<Dispatch as Rows>::rope(x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch()))
 }
 
 fn is_fused<const N: usize>(x: &Tensor<N>) -> bool {

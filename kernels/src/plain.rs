@@ -1,6 +1,6 @@
 //! The same operations as burn's own, for every device and number type, and to test against.
 
-use burn::tensor::activation::{sigmoid, softmax};
+use burn::tensor::activation::{gelu_approximate, sigmoid, softmax};
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::rows;
@@ -17,15 +17,42 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, share: f64, z_l
     (loss * learned).sum().mul_scalar(share)
 }
 
+/// As [`crate::linear`].
+///
+/// burn's own `linear` turns the transposed weight into a batch of one, which copies it on every call where B is 1 or T a
+/// multiple of 32. As a product of two matrices nothing is copied.
+pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, residual: Option<Tensor<3>>) -> Tensor<3> {
+    let ([b, t, i], [o, _]) = (x.dims(), weight.dims());
+    let y = x.reshape([b * t, i]).matmul(weight.transpose()); // [B T, O]
+    let y = match bias {
+        Some(bias) => y + bias.unsqueeze(),
+        None => y,
+    };
+    let y = y.reshape([b, t, o]);
+    match residual {
+        Some(residual) => residual + y,
+        None => y,
+    }
+}
+
+/// As [`crate::embedding`].
+pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+    burn::tensor::module::embedding(table, ids)
+}
+
 /// As [`crate::attention`].
 pub fn attention(
-    queries: Tensor<4>,
-    keys: Tensor<4>,
-    values: Tensor<4>,
+    queries: Tensor<3>,
+    keys: Tensor<3>,
+    values: Tensor<3>,
     starts: Option<Tensor<2, Int>>,
+    c: usize,
     scale: f64,
-) -> Tensor<4> {
-    let ([b, t, h, c], [.., k, _], device) = (queries.dims(), keys.dims(), queries.device());
+) -> Tensor<3> {
+    let ([b, t, n], [.., m], device) = (queries.dims(), keys.dims(), queries.device());
+    let (h, k) = (n / c, m / c);
+    let (queries, keys) = (queries.reshape([b, t, h, c]), keys.reshape([b, t, k, c]));
+    let values = values.reshape([b, t, k, c]);
     let g = h / k;
     // The G query heads of a key/value head stand one below the other, so keys and values are not repeated.
     let queries = queries.swap_dims(1, 2).reshape([b, k, g * t, c]); // [B, K, G T, C]
@@ -40,7 +67,7 @@ pub fn attention(
     };
     let hidden = hidden.reshape([b, 1, 1, t, t]).expand([b, k, g, t, t]).reshape([b, k, g * t, t]);
     let shares = softmax(scores.mask_fill(hidden, -1e30), 3); // [B, K, G T, T]
-    shares.matmul(values).reshape([b, h, t, c]).swap_dims(1, 2) // [B, T, H, C]
+    shares.matmul(values).reshape([b, h, t, c]).swap_dims(1, 2).reshape([b, t, n]) // [B, T, H C]
 }
 
 /// As [`crate::dropout`].
@@ -68,8 +95,20 @@ pub fn causal_softmax(scores: Tensor<4>, queries: usize, scale: f64) -> Tensor<4
 
 /// As [`crate::rms_norm`].
 pub fn rms_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, epsilon: f64) -> Tensor<N> {
-    let mean_square = x.clone().square().mean_dim(N - 1); // [.., 1]
-    x * mean_square.add_scalar(epsilon).sqrt().recip() * weight.unsqueeze()
+    let (shape, [d]) = (x.shape(), weight.dims());
+    let x = x.reshape([shape.num_elements() / d, d]);
+    let mean_square = x.clone().square().mean_dim(1); // [.., 1]
+    (x * mean_square.add_scalar(epsilon).sqrt().recip() * weight.unsqueeze()).reshape(shape)
+}
+
+/// As [`crate::layer_norm`].
+pub fn layer_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<N> {
+    burn::tensor::module::layer_norm(x, weight, Some(bias), epsilon)
+}
+
+/// As [`crate::gelu`].
+pub fn gelu<const N: usize>(x: Tensor<N>) -> Tensor<N> {
+    gelu_approximate(x)
 }
 
 /// As [`crate::swiglu`].
@@ -78,11 +117,12 @@ pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
 }
 
 /// As [`crate::rope`].
-pub fn rope(x: Tensor<4>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<4> {
-    let [_, t, _, c] = x.dims();
-    let half = c / 2;
+pub fn rope(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
+    let ([b, t, n], [_, half]) = (x.dims(), cos.dims());
+    let x = x.reshape([b, t, n / (2 * half), 2 * half]); // [B, T, H, C]
     let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half)); // [B, T, H, C / 2]
     let (cos, sin) = (cos.reshape([1, t, 1, half]), sin.reshape([1, t, 1, half]));
     let turned = a.clone() * cos.clone() - b.clone() * sin.clone();
-    Tensor::cat(vec![turned, b * cos + a * sin], 3)
+    let both = Tensor::cat(vec![turned, b * cos + a * sin], 3); // [B, T, H, C]
+    both.reshape([-1, t as i32, n as i32])
 }

@@ -116,13 +116,7 @@ pub fn rms_norm_backward(x: &[f32], weight: &[f32], gradient: &mut [f32], epsilo
             of_weight
         })
         .collect();
-    let mut of_weight = vec![0.0; d];
-    for block in partial {
-        for (sum, x) in of_weight.iter_mut().zip(block) {
-            *sum += x;
-        }
-    }
-    of_weight
+    added(partial, d)
 }
 
 #[allow(clippy::inline_always, reason = "as in `lanes`")]
@@ -212,4 +206,135 @@ fn mixed(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
+}
+
+/// Returns (x − mean) / √(variance + ε) × weight + bias.
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    let d = weight.len();
+    y.par_chunks_mut(d).zip(x.par_chunks(d)).with_min_len(BLOCK).for_each(|(y, x)| {
+        vectorized(|| {
+            let (mean, inverse) = mean_and_inverse(x, epsilon);
+            for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                *y = (x - mean) * inverse * w + b;
+            }
+        });
+    });
+    y
+}
+
+/// Turns the gradient of the output into that of x, and returns those of weight and bias, one after the other.
+pub fn layer_norm_backward(x: &[f32], weight: &[f32], gradient: &mut [f32], epsilon: f32) -> Vec<f32> {
+    let d = weight.len();
+    let partial: Vec<Vec<f32>> = gradient
+        .par_chunks_mut(d * BLOCK)
+        .zip(x.par_chunks(d * BLOCK))
+        .map(|(gradient, x)| {
+            let mut of_both = vec![0.0f32; 2 * d];
+            let (of_weight, of_bias) = of_both.split_at_mut(d);
+            vectorized(|| {
+                for (g, x) in gradient.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+                    let (mean, inverse) = mean_and_inverse(x, epsilon);
+                    let of_mean = sum(d, |i| g[i] * weight[i]) / d as f32;
+                    let of_deviation = sum(d, |i| g[i] * weight[i] * (x[i] - mean)) * inverse * inverse / d as f32;
+                    let sums = of_weight.iter_mut().zip(&mut *of_bias);
+                    for (((g, x), w), (of_weight, of_bias)) in g.iter_mut().zip(x).zip(weight).zip(sums) {
+                        *of_weight += *g * (x - mean) * inverse;
+                        *of_bias += *g;
+                        *g = inverse * (*g * w - of_mean - (x - mean) * of_deviation);
+                    }
+                }
+            });
+            of_both
+        })
+        .collect();
+    added(partial, 2 * d)
+}
+
+#[allow(clippy::inline_always, reason = "as in `lanes`")]
+#[inline(always)]
+fn mean_and_inverse(x: &[f32], epsilon: f32) -> (f32, f32) {
+    let count = x.len() as f32;
+    let mean = sum(x.len(), |i| x[i]) / count;
+    let variance = sum(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / count;
+    (mean, 1.0 / (variance + epsilon).sqrt())
+}
+
+/// Adds up the parts of a sum in their order.
+fn added(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
+    let mut parts = parts.into_iter();
+    let mut total = parts.next().unwrap_or_else(|| vec![0.0; len]);
+    for part in parts {
+        total.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+    }
+    total
+}
+
+/// √(2 / π) and the factor of the cube in GELU's approximation by the hyperbolic tangent (Gaussian Error Linear Units, 2016).
+const GELU: (f32, f32) = (0.797_884_6, 0.044_715);
+
+/// Returns x / 2 × (1 + tanh(√(2 / π) (x + 0.044715 x³))), which is x × σ of twice that argument.
+pub fn gelu(x: &[f32]) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(y, x)| {
+        vectorized(|| {
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = x * sigmoid(2.0 * GELU.0 * (x + GELU.1 * x * x * x));
+            }
+        });
+    });
+    y
+}
+
+/// Turns the gradient of the output into that of x.
+pub fn gelu_backward(x: &[f32], gradient: &mut [f32]) {
+    gradient.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(g, x)| {
+        vectorized(|| {
+            for (g, x) in g.iter_mut().zip(x) {
+                let square = x * x;
+                let s = sigmoid(2.0 * GELU.0 * x * (1.0 + GELU.1 * square));
+                *g *= s + x * s * (1.0 - s) * 2.0 * GELU.0 * (1.0 + 3.0 * GELU.1 * square);
+            }
+        });
+    });
+}
+
+/// Adds `bias` to each row of x.
+pub fn add_to_each(x: &mut [f32], bias: &[f32]) {
+    x.par_chunks_mut(bias.len()).with_min_len(BLOCK).for_each(|row| {
+        vectorized(|| row.iter_mut().zip(bias).for_each(|(x, b)| *x += b));
+    });
+}
+
+/// Returns the sums of the columns of x `[N, D]`.
+pub fn column_sums(x: &[f32], d: usize) -> Vec<f32> {
+    let parts: Vec<Vec<f32>> = x
+        .par_chunks(d * BLOCK)
+        .map(|x| {
+            let mut total = vec![0.0f32; d];
+            vectorized(|| {
+                for row in x.chunks_exact(d) {
+                    total.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+                }
+            });
+            total
+        })
+        .collect();
+    added(parts, d)
+}
+
+/// Returns the rows of a table that the ids name.
+pub fn embedding(table: &[f32], d: usize, ids: &[i64]) -> Vec<f32> {
+    let mut y = vec![0.0; ids.len() * d];
+    for (y, id) in y.chunks_exact_mut(d).zip(ids) {
+        y.copy_from_slice(&table[*id as usize * d..][..d]);
+    }
+    y
+}
+
+/// Adds each row of x to the row of the table that its id names.
+pub fn add_to_rows(table: &mut [f32], d: usize, ids: &[i64], x: &[f32]) {
+    for (x, id) in x.chunks_exact(d).zip(ids) {
+        table[*id as usize * d..][..d].iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+    }
 }

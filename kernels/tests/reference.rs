@@ -157,11 +157,11 @@ fn swiglu() {
 fn rope() {
     for (b, t, h, c) in [(1, 1, 1, 2), (2, 9, 3, 8), (3, 5, 1, 64)] {
         let mut case = Case::new(5);
-        let x = case.tensor([b, t, h, c], 2.0);
+        let x = case.tensor([b, t, h * c], 2.0);
         let angles = case.tensor([t, c / 2], 4.0).inner();
-        let weights = case.tensor([b, t, h, c], 1.0);
+        let weights = case.tensor([b, t, h * c], 1.0);
         let table =
-            |x: &Tensor<4>, table: Tensor<2>| if x.device().is_autodiff() { Tensor::from_inner(table) } else { table };
+            |x: &Tensor<3>, table: Tensor<2>| if x.device().is_autodiff() { Tensor::from_inner(table) } else { table };
         let (cos, sin) = (angles.clone().cos(), angles.sin());
         check(
             "rope",
@@ -170,6 +170,133 @@ fn rope() {
             |x| kernels::rope(x[0].clone(), table(&x[0], cos.clone()), table(&x[0], sin.clone())),
             |x| kernels::plain::rope(x[0].clone(), table(&x[0], cos.clone()), table(&x[0], sin.clone())),
         );
+    }
+}
+
+#[test]
+fn rms_norm_of_several_heads_in_a_row() {
+    let mut case = Case::new(7);
+    let (x, weight) = (case.tensor([5, 3 * 8], 2.0), case.tensor([1, 8], 1.5));
+    let weights = case.tensor([5, 3 * 8], 1.0);
+    check(
+        "rms_norm",
+        &[x, weight],
+        &weights,
+        |x| kernels::rms_norm(x[0].clone(), x[1].clone().squeeze_dim(0), 1e-5),
+        |x| kernels::plain::rms_norm(x[0].clone(), x[1].clone().squeeze_dim(0), 1e-5),
+    );
+}
+
+#[test]
+fn layer_norm() {
+    for (rows, d) in [(1, 4), (3, 24), (200, 50)] {
+        let mut case = Case::new(8);
+        let inputs = [case.tensor([rows, d], 2.0), case.tensor([1, d], 1.5), case.tensor([1, d], 1.0)];
+        let weights = case.tensor([rows, d], 1.0);
+        let vector = |x: &Tensor<2>| x.clone().squeeze_dim::<1>(0);
+        check(
+            "layer_norm",
+            &inputs,
+            &weights,
+            |x| kernels::layer_norm(x[0].clone(), vector(&x[1]), vector(&x[2]), 1e-5),
+            |x| kernels::plain::layer_norm(x[0].clone(), vector(&x[1]), vector(&x[2]), 1e-5),
+        );
+    }
+}
+
+#[test]
+fn gelu() {
+    for (rows, d) in [(1, 1), (3, 7), (40, 500)] {
+        let mut case = Case::new(9);
+        let x = case.tensor([rows, d], 9.0);
+        let weights = case.tensor([rows, d], 1.0);
+        check("gelu", &[x], &weights, |x| kernels::gelu(x[0].clone()), |x| kernels::plain::gelu(x[0].clone()));
+    }
+}
+
+#[test]
+fn dropout() {
+    let mut case = Case::new(10);
+    let x = case.tensor([70, 600], 2.0);
+    let weights = case.tensor([70, 600], 1.0);
+    check(
+        "dropout",
+        &[x],
+        &weights,
+        |x| kernels::dropout(x[0].clone(), 0.2, 3, 4),
+        |x| kernels::plain::dropout(x[0].clone(), 0.2, 3, 4),
+    );
+}
+
+#[test]
+fn linear() {
+    for (b, t, i, o) in [(1, 1, 1, 1), (2, 5, 7, 3), (3, 40, 24, 48)] {
+        for (with_bias, with_residual) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mut case = Case::new(11);
+            let mut inputs = vec![case.tensor([b, t, i], 1.0), case.tensor([1, o, i], 0.3)];
+            inputs.extend(with_bias.then(|| case.tensor([1, 1, o], 1.0)));
+            inputs.extend(with_residual.then(|| case.tensor([b, t, o], 1.0)));
+            let weights = case.tensor([b, t, o], 1.0);
+            type Linear = fn(Tensor<3>, Tensor<2>, Option<Tensor<1>>, Option<Tensor<3>>) -> Tensor<3>;
+            let apply = |x: Vec<Tensor<3>>, linear: Linear| {
+                let bias = with_bias.then(|| x[2].clone().reshape([o]));
+                linear(x[0].clone(), x[1].clone().reshape([o, i]), bias, with_residual.then(|| x[x.len() - 1].clone()))
+            };
+            check("linear", &inputs, &weights, |x| apply(x, kernels::linear), |x| apply(x, kernels::plain::linear));
+        }
+    }
+}
+
+#[test]
+fn embedding() {
+    let mut case = Case::new(12);
+    let table = case.tensor([9, 5], 1.0);
+    let ids = Tensor::<2, Int>::from_ints([[3, 0, 3, 8], [8, 1, 3, 0]], &case.device);
+    let ids = |x: &Tensor<2>| if x.device().is_autodiff() { ids.clone() } else { ids.clone().inner() };
+    let weights = case.tensor([2, 4, 5], 1.0);
+    check(
+        "embedding",
+        &[table],
+        &weights,
+        |x| kernels::embedding(x[0].clone(), ids(&x[0])),
+        |x| kernels::plain::embedding(x[0].clone(), ids(&x[0])),
+    );
+}
+
+#[test]
+fn attention() {
+    // The last lengths are beyond a block of queries.
+    for (b, t, h, k, c) in [(1, 1, 1, 1, 2), (2, 17, 4, 2, 6), (2, 64, 2, 2, 32), (1, 150, 3, 1, 16), (2, 129, 2, 1, 8)]
+    {
+        for packed in [false, true] {
+            let mut case = Case::new(13);
+            let (queries, keys) = (case.tensor([b, t, h * c], 2.0), case.tensor([b, t, k * c], 2.0));
+            let values = case.tensor([b, t, k * c], 2.0);
+            let weights = case.tensor([b, t, h * c], 1.0);
+            // Documents of unlike lengths, some within a block and some across one.
+            let starts: Vec<i64> = (0..b)
+                .flat_map(|row| {
+                    (0..t).map(move |i| {
+                        [0, 3, 5, 70, 71].into_iter().filter(|s| s + row <= i).max().map_or(0, |s| (s + row) as i64)
+                    })
+                })
+                .collect();
+            let starts = Tensor::<2, Int>::from_data(TensorData::new(starts, vec![b, t]), &case.device);
+            let starts = |x: &Tensor<3>| {
+                packed.then(|| if x.device().is_autodiff() { starts.clone() } else { starts.clone().inner() })
+            };
+            type Attention = fn(Tensor<3>, Tensor<3>, Tensor<3>, Option<Tensor<2, Int>>, usize, f64) -> Tensor<3>;
+            let apply = |x: Vec<Tensor<3>>, attention: Attention| {
+                attention(x[0].clone(), x[1].clone(), x[2].clone(), starts(&x[0]), c, 0.4)
+            };
+            check(
+                "attention",
+                &[queries, keys, values],
+                &weights,
+                |x| apply(x, kernels::attention),
+                |x| apply(x, kernels::plain::attention),
+            );
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Family;
 use crate::frozen::{freeze_all, largest_id};
-use crate::transformer::{Layer, Linear, leaf, project};
+use crate::transformer::{Layer, Linear, leaf};
 use crate::{Error, Transformer};
 
 pub use peft::{CONFIG, WEIGHTS, base_digest, load, save};
@@ -102,8 +102,8 @@ impl Adapter {
             Some((seed, place)) if self.dropout > 0.0 => kernels::dropout(x, self.dropout, seed, place),
             _ => x,
         };
-        let low = project(x, self.a.val(), None).mul_scalar(self.scale()); // [B, T, R]
-        project(low, self.b.val(), None) // [B, T, O]
+        let low = kernels::linear(x, self.a.val(), None, None).mul_scalar(self.scale()); // [B, T, R]
+        kernels::linear(low, self.b.val(), None, None) // [B, T, O]
     }
 
     /// Returns what the adapter adds to the weight: `[O, I]`.

@@ -12,8 +12,7 @@
 //! Fields have the names of Hugging Face's `qwen3` tensors, so a parameter's path is nearly its name in a checkpoint.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::activation::{gelu, gelu_approximate};
-use burn::tensor::module::{embedding, layer_norm};
+use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -259,15 +258,14 @@ impl Transformer {
         let s = cache.as_ref().map_or(0, |cache| cache.len());
         assert!(s + t <= self.config.context_length, "{s} + {t} tokens are more than the context");
         let device = tokens.device();
-        let mut x = embedding(self.embed_tokens.val(), tokens); // [B, T, D]
+        let mut x = kernels::embedding(self.embed_tokens.val(), tokens); // [B, T, D]
         if let Some(positions) = &self.embed_positions {
-            x = x + match &starts {
-                Some(starts) => {
-                    let places = Tensor::<1, Int>::arange(0..t as i64, &device).unsqueeze() - starts.clone(); // [B, T]
-                    embedding(positions.val(), places) // [B, T, D]
-                }
-                None => positions.val().narrow(0, s, t).unsqueeze(), // [1, T, D]
+            let places = Tensor::<1, Int>::arange(s as i64..(s + t) as i64, &device).unsqueeze(); // [1, T]
+            let places = match &starts {
+                Some(starts) => places - starts.clone(),
+                None => places.expand([b, t]),
             };
+            x = x + kernels::embedding(positions.val(), places); // [B, T, D]
         }
         let rope = self.config.family.is_rotary().then(|| Rope::new(&self.config, s, t, &device));
         let pass = Pass { config: &self.config, rope, starts, dropout };
@@ -282,7 +280,7 @@ impl Transformer {
 
     fn head(&self, x: Tensor<3>) -> Tensor<3> {
         let weight = self.lm_head.as_ref().unwrap_or(&self.embed_tokens).val(); // [V, D]
-        project(x, weight, None) // [B, T, V]
+        kernels::linear(x, weight, None, None) // [B, T, V]
     }
 }
 
@@ -302,6 +300,14 @@ impl Pass<'_> {
             None => x,
         }
     }
+
+    /// Adds the projection of y to the residual stream x.
+    fn added(&self, x: Tensor<3>, y: Tensor<3>, projection: &Linear, place: u64) -> Tensor<3> {
+        match self.dropout {
+            Some(_) => x + self.dropout(projection.forward(y), place),
+            None => projection.forward_onto(y, Some(x)),
+        }
+    }
 }
 
 impl Layer {
@@ -315,15 +321,16 @@ impl Layer {
         let epsilon = pass.config.norm_epsilon;
         let place = 2 * layer as u64;
         let normed = self.input_layernorm.forward(x.clone(), epsilon);
-        let y = self.self_attn.forward(&normed, pass, cache); // [B, T, D]
-        let x = x + pass.dropout(y, place + 1);
+        let y = self.self_attn.heads(&normed, pass, cache); // [B, T, H C]
+        let x = pass.added(x, y, &self.self_attn.o_proj, place + 1); // [B, T, D]
         let normed = self.post_attention_layernorm.forward(x.clone(), epsilon);
-        x + pass.dropout(self.mlp.forward(normed), place + 2) // [B, T, D]
+        pass.added(x, self.mlp.hidden(normed), &self.mlp.down_proj, place + 2) // [B, T, D]
     }
 }
 
 impl Attention {
-    fn forward(
+    /// Returns what the heads gathered, before the projection back into the residual stream.
+    fn heads(
         &self,
         x: &Tensor<3>, // [B, T, D]
         pass: &Pass,
@@ -331,84 +338,68 @@ impl Attention {
     ) -> Tensor<3> {
         let [b, t, _] = x.dims();
         let ModelConfig { n_head: h, n_kv_head: k, head_dim: c, norm_epsilon: epsilon, .. } = *pass.config;
-        let heads = |projection: &Linear, norm: Option<&Norm>, rope: Option<&Rope>, n: usize| {
-            let y = projection.forward(x.clone()).reshape([b, t, n, c]); // [B, T, n, C]
+        let heads = |projection: &Linear, norm: Option<&Norm>| {
+            let y = projection.forward(x.clone()); // [B, T, n C]
             let y = match norm {
                 Some(norm) => norm.forward(y, epsilon),
                 None => y,
             };
-            match rope {
+            match &pass.rope {
                 Some(rope) => kernels::rope(y, rope.cos.clone(), rope.sin.clone()),
                 None => y,
             }
         };
-        let rope = pass.rope.as_ref();
-        let queries = heads(&self.q_proj, self.q_norm.as_ref(), rope, h); // [B, T, H, C]
-        let keys = heads(&self.k_proj, self.k_norm.as_ref(), rope, k); // [B, T, K, C]
-        let values = heads(&self.v_proj, None, None, k); // [B, T, K, C]
+        let queries = heads(&self.q_proj, self.q_norm.as_ref()); // [B, T, H C]
+        let keys = heads(&self.k_proj, self.k_norm.as_ref()); // [B, T, K C]
+        let values = self.v_proj.forward(x.clone()); // [B, T, K C]
         let scale = 1.0 / (c as f64).sqrt();
-        let y = match cache {
-            None => kernels::attention(queries, keys, values, pass.starts.clone(), scale), // [B, T, H, C]
-            Some((cache, layer)) => {
-                let (keys, values) = cache.append(layer, keys.swap_dims(1, 2), values.swap_dims(1, 2)); // [B, K, S + T, C]
-                // The G query heads of a key/value head stand one below the other, so keys and values are not repeated.
-                let queries = queries.swap_dims(1, 2).reshape([b, k, h / k * t, c]); // [B, K, G T, C]
-                let scores = queries.matmul(keys.swap_dims(2, 3)); // [B, K, G T, S + T]
-                let shares = kernels::causal_softmax(scores, t, scale); // [B, K, G T, S + T]
-                shares.matmul(values).reshape([b, h, t, c]).swap_dims(1, 2) // [B, T, H, C]
-            }
+        let Some((cache, layer)) = cache else {
+            return kernels::attention(queries, keys, values, pass.starts.clone(), c, scale); // [B, T, H C]
         };
-        self.o_proj.forward(y.reshape([b, t, h * c])) // [B, T, D]
+        let split = |x: Tensor<3>| x.reshape([b, t, k, c]).swap_dims(1, 2); // [B, K, T, C]
+        let (keys, values) = cache.append(layer, split(keys), split(values)); // [B, K, S + T, C]
+        // The G query heads of a key/value head stand one below the other, so keys and values are not repeated.
+        let queries = queries.reshape([b, t, h, c]).swap_dims(1, 2).reshape([b, k, h / k * t, c]); // [B, K, G T, C]
+        let scores = queries.matmul(keys.swap_dims(2, 3)); // [B, K, G T, S + T]
+        let shares = kernels::causal_softmax(scores, t, scale); // [B, K, G T, S + T]
+        let y = shares.matmul(values); // [B, K, G T, C]
+        y.reshape([b, h, t, c]).swap_dims(1, 2).reshape([b, t, h * c]) // [B, T, H C]
     }
 }
 
 impl Mlp {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let hidden = match &self.gate_proj {
+    fn hidden(&self, x: Tensor<3>) -> Tensor<3> {
+        match &self.gate_proj {
             Some(gate) => {
                 let gate = gate.forward(x.clone()); // [B, T, F]
                 kernels::swiglu(gate, self.up_proj.forward(x))
             }
             None if self.activation == Activation::Gelu => gelu(self.up_proj.forward(x)), // [B, T, F]
-            None => gelu_approximate(self.up_proj.forward(x)),                            // [B, T, F]
-        };
-        self.down_proj.forward(hidden) // [B, T, D]
-    }
-}
-
-/// Returns `x` times a weight as files have it, plus a bias.
-///
-/// burn's own `linear` turns the transposed weight into a batch of one, which copies it on every call where B is 1 or T a
-/// multiple of 32: nine tenths of the time of a cached step. As a product of two matrices nothing is copied.
-///
-/// # Shapes
-/// - x: `[B, T, I]`, weight: `[O, I]`, bias: `[O]`
-/// - output: `[B, T, O]`
-pub(crate) fn project(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    let [b, t, i] = x.dims();
-    let [o, _] = weight.dims();
-    let y = x.reshape([b * t, i]).matmul(weight.transpose()); // [B T, O]
-    let y = match bias {
-        Some(bias) => y + bias.unsqueeze(),
-        None => y,
-    };
-    y.reshape([b, t, o])
-}
-
-impl Linear {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let bias = self.bias.as_ref().map(Param::val);
-        match &self.lora {
-            None => project(x, self.weight.val(), bias),
-            Some(adapter) => project(x.clone(), self.weight.val(), bias) + adapter.forward(x),
+            None => kernels::gelu(self.up_proj.forward(x)),                               // [B, T, F]
         }
     }
 }
 
+impl Linear {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.forward_onto(x, None)
+    }
+
+    /// Returns the projection of x, plus a residual.
+    fn forward_onto(&self, x: Tensor<3>, residual: Option<Tensor<3>>) -> Tensor<3> {
+        let added = self.lora.as_ref().map(|adapter| adapter.forward(x.clone())); // [B, T, O]
+        let residual = match (residual, added) {
+            (Some(residual), Some(added)) => Some(residual + added),
+            (one, other) => one.or(other),
+        };
+        kernels::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val), residual)
+    }
+}
+
 impl Norm {
-    fn forward<const N: usize>(&self, x: Tensor<N>, epsilon: f64) -> Tensor<N> {
+    fn forward(&self, x: Tensor<3>, epsilon: f64) -> Tensor<3> {
         match &self.bias {
-            Some(bias) => layer_norm(x, self.weight.val(), Some(bias.val()), epsilon),
+            Some(bias) => kernels::layer_norm(x, self.weight.val(), bias.val(), epsilon),
             None => kernels::rms_norm(x, self.weight.val(), epsilon),
         }
     }

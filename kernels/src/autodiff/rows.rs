@@ -1,4 +1,4 @@
-//! The fused operations as burn sees them: an extension of its backends, with backward passes.
+//! What works row by row, or element by element.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -6,15 +6,13 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Shape, TensorData};
 
+use super::{Primitive, give, in_order, last, take, take_integers, values};
 use crate::rows;
 
-type Primitive = FloatTensor<Flex>;
-
-/// The fused operations; shapes and types are checked by the faces in the crate's root.
+/// The operations; shapes and types are checked by the faces in the crate's root.
 #[backend_extension(Flex, Autodiff)]
-pub trait Fused: Backend {
+pub trait Rows: Backend {
     /// Cross-entropy of logits `[N, V]`.
     fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>, share: f64, z_loss: f64)
     -> FloatTensor<Self>;
@@ -22,38 +20,21 @@ pub trait Fused: Backend {
     fn causal_softmax(scores: FloatTensor<Self>, queries: usize, scale: f64) -> FloatTensor<Self>;
     /// RMSNorm over the last dimension.
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self>;
+    /// LayerNorm over the last dimension.
+    fn layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self>;
+    /// GELU by the hyperbolic tangent.
+    fn gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Dropout.
+    fn dropout(x: FloatTensor<Self>, rate: f64, seed: u64, place: u64) -> FloatTensor<Self>;
     /// The gated unit.
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
     /// Rotary positions.
     fn rope(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
-}
-
-/// Takes a tensor's values, in its own memory where nobody else uses it.
-fn take(tensor: Primitive) -> (Vec<f32>, Shape) {
-    let shape = tensor.shape();
-    let data = if tensor.is_contiguous() { tensor.into_data() } else { tensor.to_contiguous().into_data() };
-    match data.try_into_vec() {
-        Ok(values) => (values, shape),
-        Err(error) => unreachable!("the values of an f32 tensor on the CPU: {error:?}"),
-    }
-}
-
-fn give(values: Vec<f32>, shape: impl Into<Shape>) -> Primitive {
-    Primitive::from_data(TensorData::new(values, shape.into()))
-}
-
-/// Returns a tensor whose values lie in order, itself where they do.
-fn in_order(tensor: Primitive) -> Primitive {
-    if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() }
-}
-
-/// Returns the values of a tensor that is [`in_order`].
-fn values(tensor: &Primitive) -> &[f32] {
-    tensor.as_slice().unwrap_or_default()
-}
-
-fn last(shape: &Shape) -> usize {
-    shape[shape.num_dims() - 1]
 }
 
 /// Returns the loss and the gradient of the logits.
@@ -64,15 +45,12 @@ fn cross_entropy_with_gradient(
     z_loss: f64,
 ) -> (Primitive, Primitive) {
     let (mut logits, shape) = take(logits);
-    let targets: Vec<i64> = match targets.into_data().try_into_vec_as() {
-        Ok(targets) => targets,
-        Err(error) => unreachable!("the values of an integer tensor on the CPU: {error:?}"),
-    };
+    let targets = take_integers(targets);
     let loss = rows::cross_entropy(&mut logits, last(&shape), &targets, share, z_loss);
     (give(vec![loss], [1]), give(logits, shape))
 }
 
-impl Fused for Flex {
+impl Rows for Flex {
     fn cross_entropy(
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
@@ -93,6 +71,27 @@ impl Fused for Flex {
         give(rows::rms_norm(values(&x), values(&weight), epsilon as f32), x.shape())
     }
 
+    fn layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        let [x, weight, bias] = [x, weight, bias].map(in_order);
+        give(rows::layer_norm(values(&x), values(&weight), values(&bias), epsilon as f32), x.shape())
+    }
+
+    fn gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let x = in_order(x);
+        give(rows::gelu(values(&x)), x.shape())
+    }
+
+    fn dropout(x: FloatTensor<Self>, rate: f64, seed: u64, place: u64) -> FloatTensor<Self> {
+        let (mut x, shape) = take(x);
+        rows::dropout(&mut x, rate, seed, place);
+        give(x, shape)
+    }
+
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
         let (gate, up) = (in_order(gate), in_order(up));
         give(rows::swiglu(values(&gate), values(&up)), gate.shape())
@@ -105,11 +104,12 @@ impl Fused for Flex {
 
 fn turn(x: Primitive, cos: &Primitive, sin: &Primitive, back: bool) -> Primitive {
     let (mut x, shape) = take(x);
-    rows::rope(&mut x, shape[2], values(cos), values(sin), shape[3] / 2, back);
+    let half = last(&cos.shape());
+    rows::rope(&mut x, shape[2] / (2 * half), values(cos), values(sin), half, back);
     give(x, shape)
 }
 
-impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
+impl<C: CheckpointStrategy> Rows for Autodiff<Flex, C> {
     fn cross_entropy(
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
@@ -186,6 +186,82 @@ impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
         let y = Flex::rms_norm(x.clone(), weight.clone(), epsilon);
         match RmsNorm.prepare::<C>([x_node, weight_node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((x, weight, epsilon as f32), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct LayerNorm;
+        impl Backward<Flex, 3> for LayerNorm {
+            type State = (Primitive, Primitive, f32);
+            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (mut gradient, shape) = take(grads.consume::<Flex>(&ops.node));
+                let (x, weight, epsilon) = ops.state;
+                let mut of_weight = rows::layer_norm_backward(values(&x), values(&weight), &mut gradient, epsilon);
+                let of_bias = of_weight.split_off(of_weight.len() / 2);
+                let of_inputs = [(gradient, shape), (of_weight, weight.shape()), (of_bias, weight.shape())];
+                for (node, (gradient, shape)) in ops.parents.into_iter().zip(of_inputs) {
+                    if let Some(node) = node {
+                        grads.register::<Flex>(node.id, give(gradient, shape));
+                    }
+                }
+            }
+        }
+        let ((x, x_node), (weight, weight_node), (bias, bias_node)) =
+            (x.into_parts(), weight.into_parts(), bias.into_parts());
+        let (x, weight) = (in_order(x), in_order(weight));
+        let y = Flex::layer_norm(x.clone(), weight.clone(), bias, epsilon);
+        match LayerNorm.prepare::<C>([x_node, weight_node, bias_node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x, weight, epsilon as f32), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Gelu;
+        impl Backward<Flex, 1> for Gelu {
+            type State = Primitive;
+            fn backward(self, ops: Ops<Primitive, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (mut gradient, shape) = take(grads.consume::<Flex>(&ops.node));
+                if let [Some(node)] = ops.parents {
+                    rows::gelu_backward(values(&ops.state), &mut gradient);
+                    grads.register::<Flex>(node.id, give(gradient, shape));
+                }
+            }
+        }
+        let (x, node) = x.into_parts();
+        let x = in_order(x);
+        let y = Flex::gelu(x.clone());
+        match Gelu.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(x, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn dropout(x: FloatTensor<Self>, rate: f64, seed: u64, place: u64) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Dropout;
+        impl Backward<Flex, 1> for Dropout {
+            type State = (f64, u64, u64);
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let gradient = grads.consume::<Flex>(&ops.node);
+                if let [Some(node)] = ops.parents {
+                    let (rate, seed, place) = ops.state;
+                    grads.register::<Flex>(node.id, Flex::dropout(gradient, rate, seed, place));
+                }
+            }
+        }
+        let (x, node) = x.into_parts();
+        let y = Flex::dropout(x, rate, seed, place);
+        match Dropout.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((rate, seed, place), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }

@@ -213,3 +213,25 @@ fn snapshot(entry: &Entry, reach: &Reach<'_>) -> Snapshot {
     let commit = entry.commit.clone().unwrap_or_default();
     Snapshot { commit, licence: entry.licence.clone(), files: files.collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_named_by_owner_name_and_revision() {
+        let check = |text: &str, expected: Result<(&str, &str), &str>| {
+            let found = HubModel::parse(text).map(|model| (model.repository.id().to_owned(), model.revision));
+            assert_eq!(found, expected.map(|(id, r)| (id.to_owned(), r.to_owned())).map_err(str::to_owned), "{text}");
+        };
+        check("owner/name", Ok(("owner/name", "main")));
+        check("owner/name@v1.0", Ok(("owner/name", "v1.0")));
+        check("owner/name@refs/pr/3", Ok(("owner/name", "refs/pr/3")));
+        check("gpt2", Ok(("gpt2", "main")));
+        check("owner/name@", Err("`owner/name@` has no revision after the @"));
+        check("datasets/owner/name", Err("`datasets/owner/name` is a dataset, not a model"));
+        check("a/b/c", Err("`a/b/c` is not `owner/name`"));
+        check("../name", Err("`../name` is not `owner/name`"));
+        check("spaces/owner", Err("`spaces/owner` is not `owner/name`"));
+    }
+}

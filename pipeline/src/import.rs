@@ -170,6 +170,11 @@ impl Model {
         }
     }
 
+    /// Tells whether the model's artifact is in `store`.
+    pub fn is_in(&self, store: &Store) -> bool {
+        store.find(&self.recipe()).is_ok_and(|found| found.is_some())
+    }
+
     /// Returns the artifact of the model in `store`, made and checked now if it is not there: every tensor must be there
     /// with its shape, and the model must know every token.
     ///

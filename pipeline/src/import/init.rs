@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use artifact::{Context, Digest, Sealed, Store};
-use model::ModelConfig;
+use model::{ModelConfig, checkpoint};
 use serde_json::json;
 use tokenizer::Tokenizer;
 
@@ -32,10 +32,14 @@ impl Init {
     /// When it is not there, cannot be used, or does not fit the rest of the configuration.
     pub fn bring(loaded: &Loaded, store: &Store, context: &Context) -> anyhow::Result<Option<Self>> {
         let Some(origin) = origin(loaded)? else { return Ok(None) };
-        let model = Model::find(&origin, false, &loaded.config.collect, context)?;
-        let mut init = Self::of(&model)?;
+        let collect = &loaded.config.collect;
+        // What is in the store needs no cache any more.
+        let in_store = Model::known(&origin, collect, context)?.filter(|known| known.is_in(store));
+        let model = in_store.map_or_else(|| Model::find(&origin, false, collect, context), Ok)?;
+        let sealed = model.seal(store)?;
+        let shape = Some(checkpoint::load_config(sealed.folder())?);
+        let init = Self { sealed: Some(sealed), shape, ..Self::of(&model)? };
         init.check(&loaded.config, context)?;
-        init.sealed = Some(model.seal(store)?);
         Ok(Some(init))
     }
 

@@ -13,6 +13,9 @@ pub enum Chat {
     Sharegpt,
     /// As Stanford Alpaca has them: the columns `instruction`, `input` (may be empty) and `output`.
     Alpaca,
+    /// As TRL has preferences: the columns `prompt` (may be missing), `chosen` and `rejected`, texts or lists of `role` and
+    /// `content`.
+    Preference,
 }
 
 /// Who speaks.
@@ -25,6 +28,8 @@ pub(crate) enum Role {
     User,
     /// The one who answers: what a model learns to say.
     Assistant,
+    /// The assistant once more, after the last turn of a preference: what a model shall rather not say in its place.
+    Rejected,
 }
 
 impl Role {
@@ -34,6 +39,7 @@ impl Role {
             Self::System => "system",
             Self::User => "user",
             Self::Assistant => "assistant",
+            Self::Rejected => "rejected",
         }
     }
 }
@@ -55,6 +61,40 @@ pub(crate) fn compact_json(messages: &[Message]) -> String {
 
 /// Reads a list of turns, or text that holds one as JSON, in the shape `chat`.
 pub(crate) fn turns(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
+    checked(unchecked(value, chat)?)
+}
+
+/// Makes a preference of what came before, the answer that was chosen and the one that was rejected: the conversation with
+/// the first, and the second after it. An answer is a text, its own turns, or the whole conversation with them.
+pub(crate) fn preference(prompt: Value, chosen: Value, rejected: Value) -> Result<Vec<Message>, String> {
+    let before = match prompt {
+        Value::Null => Vec::new(),
+        Value::String(content) => vec![Message { role: Role::User, content }],
+        turns => unchecked(turns, Chat::Messages).map_err(|e| format!("prompt: {e}"))?,
+    };
+    let whole = |name: &str, answer: Value| {
+        let named = |message| format!("{name}: {message}");
+        let turns = match answer {
+            Value::String(content) => vec![Message { role: Role::Assistant, content }],
+            turns => unchecked(turns, Chat::Messages).map_err(named)?,
+        };
+        let starts_anew = turns.iter().any(|turn| turn.role != Role::Assistant);
+        let before = if starts_anew { &[][..] } else { &before };
+        checked(before.iter().cloned().chain(turns).collect()).map_err(named)
+    };
+    let (mut chosen, mut rejected) = (whole("chosen", chosen)?, whole("rejected", rejected)?);
+    let answer = rejected.pop().map(|answer| answer.content).unwrap_or_default();
+    if chosen.split_last().is_none_or(|(_, before)| before != rejected) {
+        return Err("chosen and rejected differ before the last turn".to_owned());
+    }
+    if chosen.last().is_some_and(|chosen| chosen.content == answer) {
+        return Err("chosen and rejected are the same".to_owned());
+    }
+    chosen.push(Message { role: Role::Rejected, content: answer });
+    Ok(chosen)
+}
+
+fn unchecked(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
     let turns = match value {
         Value::Array(turns) => turns,
         Value::String(text) => serde_json::from_str(&text).map_err(|_| "it is text, and no JSON list".to_owned())?,
@@ -62,7 +102,7 @@ pub(crate) fn turns(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
     };
     let (role_key, content_key) = match chat {
         Chat::Sharegpt => ("from", "value"),
-        Chat::Messages | Chat::Alpaca => ("role", "content"),
+        Chat::Messages | Chat::Alpaca | Chat::Preference => ("role", "content"),
     };
     let mut messages = Vec::with_capacity(turns.len());
     for (i, mut turn) in turns.into_iter().enumerate() {
@@ -79,7 +119,7 @@ pub(crate) fn turns(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
         };
         messages.push(Message { role, content });
     }
-    checked(messages)
+    Ok(messages)
 }
 
 /// Makes a conversation of an instruction, the input that it is about, and the answer.
@@ -171,6 +211,39 @@ mod tests {
             let found = alpaca(instruction.to_owned(), input, "2".to_owned()).unwrap();
             assert_eq!((found[0].content.as_str(), found[1].content.as_str()), (asked, "2"));
         }
+    }
+
+    #[test]
+    fn preferences_become_conversations_with_a_rejected_answer() {
+        let check = |record: &str, expected: Result<&str, &str>| {
+            let mut record: Value = serde_json::from_str(record).unwrap();
+            let found = preference(record["prompt"].take(), record["chosen"].take(), record["rejected"].take());
+            let found = found.map(|messages| compact_json(&messages));
+            assert_eq!(found.as_deref().map_err(String::as_str), expected, "{record}");
+        };
+        let expected = Ok("[{\"role\":\"user\",\"content\":\"2 + 2?\"},{\"role\":\"assistant\",\"content\":\"4\"},\
+                           {\"role\":\"rejected\",\"content\":\"5\"}]");
+        check(r#"{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}"#, expected);
+        let user = r#"{"role": "user", "content": "2 + 2?"}"#;
+        let [four, five] = ["4", "5"].map(|answer| format!(r#"{{"role": "assistant", "content": "{answer}"}}"#));
+        check(&format!(r#"{{"prompt": [{user}], "chosen": [{four}], "rejected": [{five}]}}"#), expected);
+        check(&format!(r#"{{"chosen": [{user}, {four}], "rejected": [{user}, {five}]}}"#), expected);
+        check(&format!(r#"{{"prompt": "2 + 2?", "chosen": [{user}, {four}], "rejected": "5"}}"#), expected);
+
+        check(r#"{"prompt": "a", "chosen": "b", "rejected": "b"}"#, Err("chosen and rejected are the same"));
+        check(r#"{"chosen": "b", "rejected": "c"}"#, Err("chosen: turn 1: the assistant speaks before the user"));
+        check(r#"{"prompt": "a", "chosen": "b", "rejected": " "}"#, Err("rejected: turn 2: it is empty"));
+        check(r#"{"prompt": 1, "chosen": "b", "rejected": "c"}"#, Err("prompt: it is no list"));
+        let other = r#"{"role": "user", "content": "3 + 3?"}"#;
+        check(
+            &format!(r#"{{"chosen": [{user}, {four}], "rejected": [{other}, {five}]}}"#),
+            Err("chosen and rejected differ before the last turn"),
+        );
+        let role = r#"{"role": "rejected", "content": "a"}"#;
+        check(
+            &format!(r#"{{"chosen": [{user}, {role}], "rejected": [{user}, {five}]}}"#),
+            Err("chosen: turn 2: the role `rejected` is none of system, user, assistant"),
+        );
     }
 
     #[test]

@@ -182,7 +182,8 @@ pub struct Source {
     /// missing or null may be asked for (`{% if note %}`) and not written. Default: none.
     pub template: Option<String>,
     /// The shape of conversations, which become the column `messages` instead of text: `messages` (as OpenAI takes them),
-    /// `sharegpt` or `alpaca` (columns `instruction`, `input`, `output`). Default: none.
+    /// `sharegpt` or `alpaca` (columns `instruction`, `input`, `output`); or `preference` (columns `prompt`, `chosen`,
+    /// `rejected`), for preference tuning. Default: none.
     pub chat: Option<Chat>,
     /// The column that holds a conversation's turns. Default: `messages`, or `conversations` with `chat = "sharegpt"`.
     pub messages_column: Option<String>,

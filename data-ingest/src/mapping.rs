@@ -58,6 +58,9 @@ pub(crate) fn validate(source: &Source) -> Result<(), (&'static str, String)> {
         (Some(Chat::Alpaca), Some(_)) => {
             return wrong("messages_column", "Alpaca's conversations are in the columns instruction, input, output");
         }
+        (Some(Chat::Preference), Some(_)) => {
+            return wrong("messages_column", "preferences are in the columns prompt, chosen, rejected");
+        }
         _ => {}
     }
     // A template is right or wrong whatever it may write.
@@ -120,6 +123,7 @@ enum Shape<'a> {
     Template(Box<Template<'a>>),
     Turns(Chat),
     Alpaca,
+    Preference,
 }
 
 impl<'a> Mapping<'a> {
@@ -138,6 +142,12 @@ impl<'a> Mapping<'a> {
                 add("input", Part::OptionalContent);
                 add("output", Part::Content);
                 Shape::Alpaca
+            }
+            (None, Some(Chat::Preference)) => {
+                add("prompt", Part::OptionalContent);
+                add("chosen", Part::Content);
+                add("rejected", Part::Content);
+                Shape::Preference
             }
             (None, Some(chat)) => {
                 let default = if chat == Chat::Sharegpt { "conversations" } else { "messages" };
@@ -212,11 +222,22 @@ impl<'a> Mapping<'a> {
         if !missing.is_empty() {
             return Err(Unfit::Missing(missing));
         }
+        if let Shape::Preference = self.shape {
+            let columns = self.columns.iter().zip(fields);
+            let mut values = columns.map(|(column, field)| field.map_or(Ok(Value::Null), |field| column.value(field)));
+            let mut next = || values.next().unwrap_or(Ok(Value::Null));
+            let (prompt, chosen, rejected) = (next()?, next()?, next()?);
+            if chosen.is_null() || rejected.is_null() {
+                return Err(Unfit::Skipped(Skip::Null));
+            }
+            let messages = chat::preference(prompt, chosen, rejected);
+            return messages.map(Content::Chat).map_err(|message| Unfit::Bad(Reason::Chat, message));
+        }
         let mut fields = self.columns.iter().zip(fields);
         let mut next = || fields.next().and_then(|(column, field)| Some((column, field?)));
         match (&self.shape, next()) {
             (Shape::Text | Shape::Turns(_), Some((_, Field::Value(Value::Null))))
-            | (Shape::Template(_), _)
+            | (Shape::Template(_) | Shape::Preference, _)
             | (_, None) => Err(Unfit::Skipped(Skip::Null)),
             (Shape::Text, Some((_, Field::Bytes(bytes)))) => Ok(Content::of(bytes)),
             (Shape::Text, Some((_, Field::Value(Value::String(text))))) => Ok(Content::Text(text)),
@@ -361,6 +382,9 @@ mod tests {
         check(&Source { template: some("q"), ..path.clone() }, "template: it names no column");
         let chat = |chat| Source { chat: Some(chat), ..path.clone() };
         check(&chat(Chat::Alpaca), "valid");
+        check(&chat(Chat::Preference), "valid");
+        let messages_column = some("turns");
+        check(&Source { messages_column, ..chat(Chat::Preference) }, "messages_column: preferences are in");
         let turns = some("turns");
         check(&Source { messages_column: turns.clone(), ..chat(Chat::Sharegpt) }, "valid");
         check(

@@ -12,7 +12,7 @@
 //! Fields have the names of Hugging Face's `qwen3` tensors, so a parameter's path is nearly its name in a checkpoint.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::activation::gelu;
+use burn::tensor::activation::{gelu, log_softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -245,6 +245,17 @@ impl Transformer {
         let x = self.hidden(tokens, starts, options.dropout, None); // [B, T, D]
         let logits = self.head(x).reshape([b * t, self.config.vocab_size]); // [B T, V]
         kernels::cross_entropy(logits, targets.reshape([b * t]), options.share, options.z_loss) // [1]
+    }
+
+    /// Returns the logarithm of the probability that the model gives each target, zero where it is not learned.
+    ///
+    /// # Shapes
+    /// - output: `[B, T]`
+    pub fn log_probabilities(&self, batch: Batch, dropout: Option<Dropout>) -> Tensor<2> {
+        let Batch { tokens, targets, starts } = batch;
+        let shares = log_softmax(self.head(self.hidden(tokens, starts, dropout, None)), 2); // [B, T, V]
+        let own = shares.gather(2, targets.clone().clamp_min(0).unsqueeze_dim(2)).squeeze_dim(2); // [B, T]
+        own.mask_fill(targets.lower_elem(0), 0.0)
     }
 
     fn hidden(

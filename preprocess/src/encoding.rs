@@ -110,7 +110,7 @@ pub(crate) fn encode(
     let total = (0..documents.files()).map(|file| documents.spool(file).text_bytes()).sum();
     context.progress.begin("encoding", total, "bytes");
     // Another tokenizer, another folder: what was encoded before an interruption is used again.
-    let folder = documents.work().join(format!("encoded-{}", tokenizer.digest().short()));
+    let folder = documents.work().join(format!("tokens-{}", tokenizer.digest().short()));
     file::create_folder(&folder)?;
     let encoders = Mutex::new(Vec::new());
     let run = Run { config, tokenizer, documents, plan, encoders: &encoders, seed: context.seed };
@@ -144,6 +144,8 @@ struct Tokens {
     ids: Vec<u32>,
     /// Where there is one: which of them count.
     loss_mask: Option<Vec<bool>>,
+    /// Of a preference, how many are those of the chosen answer; those of the rejected one come after them. Else 0.
+    chosen: usize,
 }
 
 /// A document in a run.
@@ -220,20 +222,33 @@ impl Run<'_> {
     }
 
     fn encode(&self, encoder: &mut Encoder<'_>, body: &Body) -> Result<Tokens, Error> {
-        let (mut ids, mut loss_mask) = match body {
-            Body::Text(text) => (encoder.encode(text)?, None),
-            Body::Chat(messages) => {
-                let chat = encoder.encode_chat(messages)?;
-                (chat.ids, Some(chat.loss_mask))
+        let end = self.tokenizer.end_of_text();
+        match body {
+            Body::Text(text) => {
+                let mut ids = encoder.encode(text)?;
+                ids.extend(end);
+                Ok(Tokens { ids, loss_mask: None, chosen: 0 })
             }
-        };
-        let before = ids.len();
-        ids.extend(self.tokenizer.end_of_text());
-        // After the last answer comes the end, and a model shall learn to stop there.
-        if let Some(mask) = &mut loss_mask {
-            mask.extend(std::iter::repeat_n(true, ids.len() - before));
+            Body::Chat(messages) => {
+                let answers = encoder.encode_preference(messages)?;
+                let is_pair = answers.is_some();
+                let chats = match answers {
+                    Some(answers) => answers.to_vec(),
+                    None => vec![encoder.encode_chat(messages)?],
+                };
+                let (mut ids, mut loss_mask) = (Vec::new(), Vec::new());
+                let mut chosen = 0;
+                for chat in chats {
+                    chosen = if is_pair { ids.len() } else { 0 };
+                    ids.extend(chat.ids);
+                    ids.extend(end);
+                    loss_mask.extend(chat.loss_mask);
+                    // After the last answer comes the end, and a model shall learn to stop there.
+                    loss_mask.resize(ids.len(), true);
+                }
+                Ok(Tokens { ids, loss_mask: Some(loss_mask), chosen })
+            }
         }
-        Ok(Tokens { ids, loss_mask })
     }
 }
 
@@ -246,11 +261,12 @@ pub(crate) fn token_counts(folder: &Path, file: usize) -> Result<Vec<u64>, Error
     Ok(bytes.as_chunks().0.iter().map(|count| u64::from_le_bytes(*count)).collect())
 }
 
-/// Writes a document of a run: key, lengths, tokens, mask.
+/// Writes a document of a run: key, lengths, whether there is a mask, tokens, mask.
 fn write_document(to: &mut impl Write, key: [u8; 16], tokens: &Tokens, text_bytes: u64) -> std::io::Result<()> {
     to.write_all(&key)?;
     to.write_all(&text_bytes.to_le_bytes())?;
     to.write_all(&(tokens.ids.len() as u64).to_le_bytes())?;
+    to.write_all(&(tokens.chosen as u64).to_le_bytes())?;
     to.write_all(&[u8::from(tokens.loss_mask.is_some())])?;
     for id in &tokens.ids {
         to.write_all(&id.to_le_bytes())?;
@@ -290,6 +306,8 @@ impl RunReader {
             let text_bytes = u64::from_le_bytes(number);
             from.read_exact(&mut number)?;
             let length = u64::from_le_bytes(number) as usize;
+            from.read_exact(&mut number)?;
+            let chosen = u64::from_le_bytes(number) as usize;
             let mut masked = [0];
             from.read_exact(&mut masked)?;
             let mut bytes = vec![0; 4 * length];
@@ -298,7 +316,7 @@ impl RunReader {
             let mut mask = vec![0; if masked[0] == 0 { 0 } else { length }];
             from.read_exact(&mut mask)?;
             let loss_mask = (masked[0] != 0).then(|| mask.iter().map(|counts| *counts != 0).collect());
-            Ok(Head { key, text_bytes, tokens: Tokens { ids, loss_mask } })
+            Ok(Head { key, text_bytes, tokens: Tokens { ids, loss_mask, chosen } })
         };
         let head = read(&mut self.from).map_err(|e: std::io::Error| artifact::Error::io("read", &self.path, e))?;
         Ok(Some(head))
@@ -332,14 +350,20 @@ fn merge(run: &Run<'_>, split: Split, folder: &Path, out: &Unsealed, context: &C
     let mut writer = shard::Writer::new(out.folder(), split.name(), run.tokenizer, run.config.shard_bytes);
     // A shard has a mask for all of its documents or for none.
     let masked = run.documents.has_chats();
-    merge_runs(&runs, context, &mut |Head { tokens, text_bytes, .. }| {
-        if masked {
-            let mask = tokens.loss_mask.unwrap_or_else(|| vec![true; tokens.ids.len()]);
-            writer.push_masked(&tokens.ids, &mask, text_bytes)?;
-        } else {
-            writer.push(&tokens.ids, text_bytes)?;
+    let mut pairs = None;
+    merge_runs(&runs, context, &mut |Head { tokens: Tokens { ids, loss_mask, chosen }, text_bytes, .. }| {
+        if *pairs.get_or_insert(chosen > 0) != (chosen > 0) {
+            return Err(Error::MixedPairs { split: split.name() });
         }
-        Ok(())
+        if !masked {
+            return Ok(writer.push(&ids, text_bytes)?);
+        }
+        let mask = loss_mask.unwrap_or_else(|| vec![true; ids.len()]);
+        if chosen == 0 {
+            return Ok(writer.push_masked(&ids, &mask, text_bytes)?);
+        }
+        let pair = [(&ids[..chosen], &mask[..chosen]), (&ids[chosen..], &mask[chosen..])];
+        Ok(writer.push_pair(pair, text_bytes)?)
     })?;
     Ok(writer.finish()?)
 }

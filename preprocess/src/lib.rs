@@ -258,6 +258,15 @@ pub enum Error {
         /// What to change in the configuration.
         advice: String,
     },
+    /// Preferences stand beside other documents.
+    #[error(
+        "the {split} split has preferences (`chat = \"preference\"`) beside other documents: preference tuning reads pairs \
+         alone, so give them a run of their own"
+    )]
+    MixedPairs {
+        /// The split.
+        split: &'static str,
+    },
     /// A given tokenizer has no token to end documents with.
     #[error("{} has no end-of-text token; add `{}` to it as a special token", path.display(), tokenizer::END_OF_TEXT)]
     NoEndOfText {

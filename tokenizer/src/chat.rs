@@ -15,6 +15,9 @@ pub const TEMPLATE: &str = "{% for message in messages %}\
 const IM_START: &str = SPECIAL_TOKENS[1];
 const IM_END: &str = SPECIAL_TOKENS[2];
 
+/// The role of the last message of a preference: an answer that was rejected where the one before it was chosen.
+pub const REJECTED: &str = "rejected";
+
 /// One message of a chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
@@ -108,6 +111,29 @@ impl Encoder<'_> {
             }
         }
         Ok(tokens)
+    }
+
+    /// Returns the tokens of the two conversations that a preference holds, with the chosen answer and with the rejected one;
+    /// none where the last message has no role [`REJECTED`]. Only the two answers are to be learned, not those before.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode_chat`].
+    pub fn encode_preference(&mut self, messages: &[Message]) -> Result<Option<[ChatTokens; 2]>, Error> {
+        let [before @ .., chosen, rejected] = messages else { return Ok(None) };
+        if rejected.role != REJECTED {
+            return Ok(None);
+        }
+        let before = self.encode_chat(before)?;
+        let mut with = |answer: &Message| {
+            let answer = Message { role: "assistant".to_owned(), content: answer.content.clone() };
+            let answer = self.encode_chat(&[answer])?;
+            let mut tokens = ChatTokens::default();
+            tokens.extend(before.ids.iter().copied(), false);
+            tokens.ids.extend(answer.ids);
+            tokens.loss_mask.extend(answer.loss_mask);
+            Ok::<_, Error>(tokens)
+        };
+        Ok(Some([with(chosen)?, with(rejected)?]))
     }
 
     /// Returns how many of the tokens of `text` begin before `bytes`: one may go across.
@@ -205,6 +231,21 @@ mod tests {
             &[("user", "a"), ("assistant", "A cat"), ("user", "What is"), ("assistant", "an animal.\n")],
             "A cat|an animal.\n|",
         );
+    }
+
+    #[test]
+    fn a_preference_is_two_conversations_of_which_the_answers_are_learned() {
+        let tokenizer = tokenizer(Kind::Bpe);
+        let before = [message("user", "a"), message("assistant", "A cat"), message("user", "What is")];
+        let with = |answer: &str| [&before[..], &[message("assistant", answer)]].concat();
+        let preference = [with("an animal").as_slice(), &[message(REJECTED, "a user")]].concat();
+        let found = tokenizer.encoder().encode_preference(&preference).unwrap().unwrap();
+        for (found, answer) in found.iter().zip(["an animal", "a user"]) {
+            assert_eq!(found.ids, tokenizer.encode_chat(&with(answer)).unwrap().ids);
+            let learned = found.ids.iter().zip(&found.loss_mask).filter_map(|(id, learned)| learned.then_some(*id));
+            assert_eq!(tokenizer.decode(&learned.collect::<Vec<u32>>()).unwrap(), answer);
+        }
+        assert_eq!(tokenizer.encoder().encode_preference(&with("an animal")).unwrap(), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod tokenizer;
 mod training;
 mod words;
 
-pub use chat::{ChatTokens, Message, TEMPLATE as CHAT_TEMPLATE};
+pub use chat::{ChatTokens, Message, REJECTED, TEMPLATE as CHAT_TEMPLATE};
 pub use encoder::Encoder;
 pub use stream::Stream;
 pub use tokenizer::Tokenizer;

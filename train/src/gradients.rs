@@ -43,14 +43,14 @@ impl Loss {
 
     /// Returns what decides the dropout of a micro-batch: it differs from step to step and part to part, and not between a
     /// resumed run and the first one.
-    fn dropout_seed(&self, part: usize, parts: usize) -> u64 {
+    pub fn dropout_seed(&self, part: usize, parts: usize) -> u64 {
         let number = self.step * parts as u64 + part as u64 + 1;
         self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
-/// Where the loss and the gradients of a micro-batch are put once they are there.
-type Slot = Mutex<Option<Result<(f64, GradientsParams), Error>>>;
+/// Where what a micro-batch gives and its gradients are put once they are there.
+type Slot<T> = Mutex<Option<Result<(T, GradientsParams), Error>>>;
 
 /// The threads that compute micro-batches.
 pub struct Workers {
@@ -92,12 +92,28 @@ impl Workers {
         loss: &Loss,
     ) -> Result<(f64, GradientsParams), Error> {
         let learned = batches.iter().map(MicroBatch::learned).sum();
-        let done: Vec<Slot> = batches.iter().map(|_| Mutex::new(None)).collect();
+        let (losses, gradients) = self.each(model, batches.len(), |model, i| {
+            let model = lora::with_dropout(model.clone(), loss.dropout_seed(i, batches.len()));
+            backward(&model, &batches[i], &loss.options(i, batches.len(), learned))
+        })?;
+        Ok((losses.iter().sum(), gradients))
+    }
+
+    /// Does `work` for each of `count` micro-batches and returns what it returned, and the sum of the gradients.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn each<T: Send>(
+        &self,
+        model: &Transformer,
+        count: usize,
+        work: impl Fn(&Transformer, usize) -> Result<(T, GradientsParams), Error> + Sync,
+    ) -> Result<(Vec<T>, GradientsParams), Error> {
+        let done: Vec<Slot<T>> = (0..count).map(|_| Mutex::new(None)).collect();
         let next = AtomicUsize::new(0);
         let work = |model: Transformer| {
-            while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < batches.len()) {
-                let model = lora::with_dropout(model.clone(), loss.dropout_seed(i, batches.len()));
-                let result = backward(&model, &batches[i], &loss.options(i, batches.len(), learned));
+            while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < count) {
+                let result = work(&model, i);
                 if let Ok(mut slot) = done[i].lock() {
                     *slot = Some(result);
                 }
@@ -114,14 +130,17 @@ impl Workers {
                 }
             });
         }
-        let mut results = done.into_iter().filter_map(|slot| slot.into_inner().ok().flatten());
-        let (mut loss, mut sum) = results.next().unwrap_or_else(|| Ok((f64::NAN, GradientsParams::new())))?;
-        for result in results {
-            let (more, gradients) = result?;
-            loss += more;
-            sum = self.alone(|| added(model, sum, gradients));
+        let mut all = Vec::with_capacity(count);
+        let mut sum = None;
+        for result in done.into_iter().filter_map(|slot| slot.into_inner().ok().flatten()) {
+            let (one, gradients) = result?;
+            all.push(one);
+            sum = Some(match sum {
+                None => gradients,
+                Some(sum) => self.alone(|| added(model, sum, gradients)),
+            });
         }
-        Ok((loss, sum))
+        Ok((all, sum.unwrap_or_default()))
     }
 }
 

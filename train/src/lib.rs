@@ -21,6 +21,7 @@ mod optimizer;
 #[cfg(test)]
 mod oracle;
 mod packing;
+mod preference;
 mod sample;
 mod schedule;
 mod state;
@@ -148,6 +149,17 @@ pub enum Error {
     /// Somebody asked to stop before the first step.
     #[error("interrupted")]
     Interrupted,
+    /// `[train.dpo]` without pairs.
+    #[error(
+        "train.dpo learns from pairs of a chosen and a rejected answer, and the {split} split has none that fit in \
+         {context_length} tokens: collect a source with `chat = \"preference\"`, or raise train.model.context_length"
+    )]
+    NoPairs {
+        /// The split.
+        split: &'static str,
+        /// The longest answer that fits, with its prompt.
+        context_length: usize,
+    },
     /// The model, its checkpoint or its device.
     #[error(transparent)]
     Model(model::Error),

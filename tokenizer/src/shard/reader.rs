@@ -8,7 +8,7 @@ use memmap2::Mmap;
 use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensors};
 
-use super::mapped;
+use super::{PAIRS, mapped};
 use crate::Error;
 
 /// The tokens of one split, mapped from its shards.
@@ -20,6 +20,7 @@ pub struct Split {
     len: usize,
     n_documents: usize,
     bytes: u64,
+    pairs: bool,
 }
 
 #[derive(Debug)]
@@ -42,6 +43,7 @@ struct Header {
     vocab_size: usize,
     tokenizer_digest: Digest,
     text_bytes: u64,
+    pairs: bool,
 }
 
 impl Split {
@@ -74,6 +76,7 @@ impl Split {
                 len: 0,
                 n_documents: 0,
                 bytes: 0,
+                pairs: header.pairs,
             });
             if header.vocab_size != whole.vocab_size {
                 let (found, expected) = (header.vocab_size, whole.vocab_size);
@@ -82,6 +85,9 @@ impl Split {
             if header.tokenizer_digest != whole.tokenizer_digest {
                 let (found, expected) = (header.tokenizer_digest, whole.tokenizer_digest);
                 return Err(wrong(format!("its tokenizer is {found}, the first shard's is {expected}")));
+            }
+            if header.pairs != whole.pairs {
+                return Err(wrong("it has pairs where the first shard has none, or the other way round".to_owned()));
             }
             shard.first_token = whole.len;
             shard.first_document = whole.n_documents;
@@ -161,6 +167,12 @@ impl Split {
         }
     }
 
+    /// Returns how many pairs there are of an answer that was chosen and one that was rejected: documents `2 i` and
+    /// `2 i + 1`. None where documents are no pairs.
+    pub fn n_pairs(&self) -> Option<usize> {
+        self.pairs.then_some(self.n_documents / 2)
+    }
+
     /// Returns the tokens of a document, its end-of-text token included.
     ///
     /// # Panics
@@ -228,6 +240,9 @@ impl Shard {
         let header = Header::read(metadata.metadata().as_ref(), path, split)?;
         let shard = Self { map, tokens, token_bytes, loss_mask, document_offsets, first_token: 0, first_document: 0 };
         shard.check(path, header.vocab_size)?;
+        if header.pairs && !shard.n_documents().is_multiple_of(2) {
+            return Err(wrong(format!("it has {} documents, expected pairs of them", shard.n_documents())));
+        }
         Ok((shard, header))
     }
 
@@ -327,6 +342,7 @@ impl Header {
             vocab_size: number("vocab_size")? as usize,
             tokenizer_digest: value("tokenizer_digest")?.parse().map_err(|e| wrong(format!("{e}")))?,
             text_bytes: number("text_bytes")?,
+            pairs: metadata.is_some_and(|metadata| metadata.contains_key(PAIRS)),
         })
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use artifact::Digest;
 use serde_json::json;
 
-use super::{NARROW_VOCABULARY, file_name};
+use super::{NARROW_VOCABULARY, PAIRS, file_name};
 use crate::{Error, Tokenizer};
 
 /// Writes the documents of one split, in the order they come, to as many shards as their size asks for. The bytes of
@@ -23,6 +23,8 @@ pub struct Writer {
     loss_mask: Vec<u8>,
     document_offsets: Vec<u64>,
     text_bytes: u64,
+    /// Whether documents come in twos.
+    pairs: bool,
     written: Written,
 }
 
@@ -53,6 +55,7 @@ impl Writer {
             loss_mask: Vec::new(),
             document_offsets: vec![0],
             text_bytes: 0,
+            pairs: false,
             written: Written::default(),
         }
     }
@@ -87,6 +90,27 @@ impl Writer {
         self.loss_mask.resize(self.n_tokens(), 1);
         self.loss_mask.extend(loss_mask.iter().map(|is_learned| u8::from(*is_learned)));
         self.add(document, text_bytes);
+        self.close_full_shard()
+    }
+
+    /// Adds an answer that was chosen and one that was rejected, each a whole document with its loss mask; they stay
+    /// together. All documents of a split are pairs, or none is.
+    ///
+    /// # Errors
+    /// When a shard is full and the disk refuses it.
+    ///
+    /// # Panics
+    /// When a token is not in the vocabulary, a mask has another length than its document, or there are documents that
+    /// are no pairs.
+    pub fn push_pair(&mut self, pair: [(&[u32], &[bool]); 2], text_bytes: u64) -> Result<(), Error> {
+        let alone = self.written.documents > 0 || self.document_offsets.len() > 1;
+        assert!(self.pairs || !alone, "a pair beside documents that are none");
+        self.pairs = true;
+        for ((document, loss_mask), text_bytes) in pair.into_iter().zip([text_bytes, 0]) {
+            assert_eq!(loss_mask.len(), document.len(), "a loss mask for each token");
+            self.loss_mask.extend(loss_mask.iter().map(|is_learned| u8::from(*is_learned)));
+            self.add(document, text_bytes);
+        }
         self.close_full_shard()
     }
 
@@ -154,6 +178,9 @@ impl Writer {
                 "data_offsets": [offsets_end, tokens_end],
             },
         });
+        if self.pairs {
+            header["__metadata__"][PAIRS] = "true".into();
+        }
         if !self.loss_mask.is_empty() {
             header["loss_mask"] =
                 json!({ "dtype": "U8", "shape": [tokens], "data_offsets": [tokens_end, tokens_end + tokens] });

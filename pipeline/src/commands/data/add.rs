@@ -83,6 +83,9 @@ fn with_columns(source: &Source, complaint: &str) -> Option<Source> {
     let columns: Vec<&str> = complaint.split('`').skip(1).step_by(2).collect();
     let has = |name: &str| columns.contains(&name);
     let source = source.clone();
+    if has("chosen") && has("rejected") {
+        return Some(Source { chat: Some(Chat::Preference), ..source });
+    }
     if has("messages") {
         return Some(Source { chat: Some(Chat::Messages), ..source });
     }

@@ -1,0 +1,139 @@
+//! Pairs in the order of the steps, each of its two answers a document of its own in the rows of a batch.
+
+use std::ops::Range;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use tokenizer::shard::Split;
+
+use crate::batches::{MicroBatch, NOT_LEARNED};
+
+/// Pairs that [`Pairs::all`] puts together. A guess: rows enough to keep a device busy.
+const TOGETHER: usize = 8;
+
+/// Pairs that are computed together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairBatch {
+    /// The answers with their prompts, documents side by side in rows.
+    pub rows: MicroBatch,
+    /// Where in the rows each pair lies.
+    pub places: Vec<Place>,
+}
+
+/// Where a pair lies in the rows, counted over all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The pair's number in its split.
+    pub pair: usize,
+    /// The inputs of the chosen answer's document.
+    pub chosen: Range<usize>,
+    /// The inputs of the rejected answer's document.
+    pub rejected: Range<usize>,
+}
+
+impl PairBatch {
+    /// Returns P.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+}
+
+/// The pairs of a split.
+#[derive(Debug)]
+pub struct Pairs<'a> {
+    split: &'a Split,
+    context: usize,
+    seed: u64,
+    fitting: Vec<usize>,
+    epoch: Option<(u64, Vec<usize>)>,
+}
+
+impl<'a> Pairs<'a> {
+    /// Returns the pairs of a split whose documents both fit in `context` tokens; none where there are none.
+    pub fn new(split: &'a Split, context: usize, seed: u64) -> Option<Self> {
+        let fits = |document: usize| {
+            let range = split.document_range(document);
+            let mut learned = vec![false; range.len()];
+            split.copy_mask(range.start, &mut learned);
+            range.len() <= context + 1 && learned.iter().skip(1).any(|is_learned| *is_learned)
+        };
+        let fitting: Vec<usize> = (0..split.n_pairs()?).filter(|pair| fits(2 * pair) && fits(2 * pair + 1)).collect();
+        (!fitting.is_empty()).then_some(Self { split, context, seed, fitting, epoch: None })
+    }
+
+    /// Returns how many pairs there are to learn from.
+    pub fn len(&self) -> usize {
+        self.fitting.len()
+    }
+
+    /// Returns how many pairs the split has, those that do not fit included.
+    pub fn total(&self) -> usize {
+        self.split.n_pairs().unwrap_or_default()
+    }
+
+    /// Returns the `batch_size` pairs of a step, counted from 0, in `parts` batches. An epoch has an order of its own, a
+    /// function of seed and number, so that a resumed training sees what the first one would have seen.
+    pub fn step(&mut self, step: u64, batch_size: usize, parts: usize) -> Vec<PairBatch> {
+        let first = step * batch_size as u64;
+        let pairs: Vec<usize> = (first..first + batch_size as u64).map(|index| self.at(index)).collect();
+        pairs.chunks(batch_size.div_ceil(parts.max(1)).max(1)).map(|pairs| self.batch(pairs)).collect()
+    }
+
+    /// Returns all pairs in their order.
+    pub fn all(&self) -> impl Iterator<Item = PairBatch> {
+        self.fitting.chunks(TOGETHER).map(|pairs| self.batch(pairs))
+    }
+
+    fn at(&mut self, index: u64) -> usize {
+        let number = index / self.fitting.len() as u64;
+        if self.epoch.as_ref().is_none_or(|(epoch, _)| *epoch != number) {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+            rng.set_stream(number + 1);
+            let mut order = self.fitting.clone();
+            order.shuffle(&mut rng);
+            self.epoch = Some((number, order));
+        }
+        let within = (index % self.fitting.len() as u64) as usize;
+        self.epoch.as_ref().map_or(0, |(_, order)| order[within])
+    }
+
+    /// Puts documents into the first row with room for them.
+    fn batch(&self, pairs: &[usize]) -> PairBatch {
+        let t = self.context;
+        let mut rows = MicroBatch { width: t, tokens: vec![], targets: vec![], starts: None, n_tokens: 0 };
+        let mut starts = Vec::new();
+        let mut filled: Vec<usize> = Vec::new();
+        let mut put = |document: usize| {
+            let range = self.split.document_range(document);
+            let mut tokens = vec![0; range.len()];
+            let mut learned = vec![true; range.len()];
+            self.split.copy(range.start, &mut tokens);
+            self.split.copy_mask(range.start, &mut learned);
+            let inputs = range.len() - 1;
+            let row = filled.iter().position(|filled| filled + inputs <= t).unwrap_or_else(|| {
+                filled.push(0);
+                // Padding sees itself alone, and nothing is learned from it.
+                rows.tokens.extend(std::iter::repeat_n(0, t));
+                rows.targets.extend(std::iter::repeat_n(NOT_LEARNED, t));
+                starts.extend(0..t as i64);
+                filled.len() - 1
+            });
+            let at = row * t + filled[row];
+            for i in 0..inputs {
+                rows.tokens[at + i] = i64::from(tokens[i]);
+                rows.targets[at + i] = if learned[i + 1] { i64::from(tokens[i + 1]) } else { NOT_LEARNED };
+                starts[at + i] = filled[row] as i64;
+            }
+            filled[row] += inputs;
+            rows.n_tokens += inputs;
+            at..at + inputs
+        };
+        let places = pairs
+            .iter()
+            .map(|pair| Place { pair: *pair, chosen: put(2 * pair), rejected: put(2 * pair + 1) })
+            .collect();
+        rows.starts = Some(starts);
+        PairBatch { rows, places }
+    }
+}

@@ -1,7 +1,9 @@
-//! Trains on one text file, to measure a step: `cargo run --release -p train --example train_text -- TEXT [CONFIG]`.
+//! Trains on one text file, to measure a step: `cargo run --release -p train --example train_text -- TEXT CONFIG [NAME]`.
 //!
-//! TEXT is cut at blank lines into documents, the last tenth of which validates; CONFIG is a `[train]` table, with
-//! `vocab_size` beside it. Prints what `pipeline run` would, without its other stages.
+//! CONFIG is a JSON file with a `[train]` table, and `tokenizer` beside it: `bpe` (the default) cuts TEXT at blank lines into
+//! documents, with a `vocab_size`; with `character`, characters are tokens and TEXT is one document. The last tenth
+//! validates. Prints what `pipeline run` would, without its other stages; then the median milliseconds of a step, those
+//! before the twentieth left out, and where NAME is given writes into a folder of that name.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -9,7 +11,7 @@ use std::time::Instant;
 
 use artifact::{Context, Event, Host, Outcome, Progress, Recipe, Store};
 use tokenizer::shard::Writer;
-use tokenizer::{Tokenizer, TrainConfig};
+use tokenizer::{Kind, Tokenizer, TrainConfig};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,11 +23,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(path) => serde_json::from_str(&std::fs::read_to_string(path)?)?,
         None => serde_json::json!({}),
     };
-    let vocab_size =
-        table.as_object_mut().and_then(|t| t.remove("vocab_size")).and_then(|v| v.as_u64()).unwrap_or(2048);
+    let mut own = |key: &str| table.as_object_mut().and_then(|table| table.remove(key));
+    let vocab_size = own("vocab_size").and_then(|v| v.as_u64()).unwrap_or(2048) as usize;
+    let kind: Kind = serde_json::from_value(own("tokenizer").unwrap_or("bpe".into()))?;
     let config: train::Config = serde_json::from_value(table)?;
 
-    let folder = PathBuf::from("target/train_text");
+    let folder = PathBuf::from("target").join(arguments.next().unwrap_or_else(|| "train_text".to_owned()));
     let store = Store::new(&folder);
     let recipe = |stage: &str| Recipe {
         stage: stage.to_owned(),
@@ -36,18 +39,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         device_class: None,
     };
     let began = Instant::now();
-    let documents: Vec<&str> = text.split("\n\n").collect();
-    let tokenizer =
-        Tokenizer::train(&TrainConfig { vocab_size: vocab_size as usize, ..TrainConfig::default() }, documents.iter())?;
+    let whole = kind == Kind::Character;
+    let ninth = text.char_indices().nth(text.chars().count() * 9 / 10).map_or(0, |(at, _)| at);
+    let (first, last) = text.split_at(ninth);
+    let documents: Vec<&str> = if whole { vec![first, last] } else { text.split("\n\n").collect() };
+    let tokenizer = Tokenizer::train(&TrainConfig { kind, vocab_size, ..TrainConfig::default() }, documents.iter())?;
     let tokens = store.begin(recipe("tokens"))?;
     tokens.clear()?;
     std::fs::write(tokens.path("tokenizer.json"), tokenizer.to_json())?;
-    let cut = documents.len() * 9 / 10;
+    let cut = if whole { 1 } else { documents.len() * 9 / 10 };
     for (split, part) in [("train", &documents[..cut]), ("validation", &documents[cut..])] {
         let mut writer = Writer::new(tokens.folder(), split, &tokenizer, 1 << 26);
         for document in part {
             let mut ids = tokenizer.encode(document)?;
-            ids.extend(tokenizer.end_of_text());
+            ids.extend(tokenizer.end_of_text().filter(|_| !whole));
             writer.push(&ids, document.len() as u64)?;
         }
         println!("{split}: {:?}", writer.finish()?);
@@ -63,7 +68,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     let began = Instant::now();
     let outcome = train::run(&config, None, &tokens, &out, &Context { progress, ..Context::quiet(1) })?;
-    let milliseconds = began.elapsed().as_secs_f64() * 1e3 / config.steps as f64;
-    println!("{} in {milliseconds:.0} ms a step", outcome.headline);
+    println!("{} in {:.1} s", outcome.headline, began.elapsed().as_secs_f64());
+    let (tokens_per_step, log) = (config.tokens_per_step() as f64, std::fs::read_to_string(out.path("metrics.jsonl"))?);
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut milliseconds: Vec<f64> =
+        lines.filter_map(|line| Some(tokens_per_step / line["tokens_per_second"].as_f64()? * 1e3)).skip(20).collect();
+    milliseconds.sort_by(f64::total_cmp);
+    if let Some(median) = milliseconds.get(milliseconds.len() / 2) {
+        println!("median {median:.2} ms/step, {:.0} tokens/s", tokens_per_step / median * 1e3);
+    }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use artifact::{Sealed, Store};
 use serde_json::Value;
+use train::budget::{self, Data};
 
 use crate::config::Config;
 use crate::import::Init;
@@ -20,6 +21,9 @@ const TRAINING_SHARE: f64 = 0.45;
 pub fn training(planner: &Planner<'_>, made: &Made) -> anyhow::Result<String> {
     let Planner { config, store, device_class, raw_data, .. } = planner;
     let train = &config.train;
+    if let Some(budget) = &train.budget {
+        return spent(planner, made, budget);
+    }
     let model = match &raw_data.init {
         Some(Init { shape: Some(shape), .. }) => shape.clone(),
         Some(_) => return Ok("training: what it costs can be told once the model of train.init is here".to_owned()),
@@ -53,6 +57,22 @@ pub fn training(planner: &Planner<'_>, made: &Made) -> anyhow::Result<String> {
             format!("{text}\nthe training split has {} tokens: {:.2} epochs", figures::count(there), tokens / there)
         }
     })
+}
+
+/// Returns what a training for a given time would choose now, in words.
+fn spent(planner: &Planner<'_>, made: &Made, budget: &str) -> anyhow::Result<String> {
+    let Planner { config, device_class, raw_data, .. } = planner;
+    let shape = raw_data.init.as_ref().map(|init| init.shape.as_ref());
+    let (Some(tokens), None | Some(Some(_))) = (made.get(&Stage::Preprocess), shape) else {
+        return Ok(format!("training: for {budget}; what that comes to can be told once its tokens are made"));
+    };
+    let data = Data {
+        tokens: count(tokens, "tokens_train").unwrap_or(0.0) as u64,
+        vocab_size: vocab_size(tokens).unwrap_or_else(|| configured_vocab_size(config)),
+    };
+    let device = model::device::resolve(device_class)?.autodiff();
+    let choice = budget::choose(&config.train, budget, &data, shape.flatten(), &device)?;
+    Ok(format!("training for {budget}, as measured now:\n{choice}"))
 }
 
 /// `1.24 P` becomes `1.24 PFLOP`, and `900` becomes `900 FLOP`.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::batches::Rows;
-use crate::lora;
 use crate::schedule::Schedule;
+use crate::{budget, lora};
 
 /// The configuration of stage train.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,11 @@ pub struct Config {
     /// Parts of the model that are left as they are: beginnings of their paths, such as `"embed_tokens"` or `"layers.0"`.
     /// Default: none.
     pub freeze: Vec<String>,
+    /// The time to train for, as `"90s"`, `"10m"` or `"2h"`: measures this machine for some seconds, then chooses the model's
+    /// size, `steps`, `batch_size`, `micro_batches`, `learning_rate`, `warmup_steps` and `validation_every`, which cannot be
+    /// given then, and says why; `pipeline plan` says it without training. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
     /// Optimizer steps. Default 600.
     pub steps: u64,
     /// Sequences a step. Default 16.
@@ -97,6 +102,7 @@ impl Default for Config {
             model: Model::default(),
             lora: None,
             freeze: Vec::new(),
+            budget: None,
             steps: 600,
             batch_size: 16,
             micro_batches: 2,
@@ -230,6 +236,9 @@ impl Config {
             if !(low..=high).contains(&value) {
                 return wrong(key, format!("{value} is not between {low} and {high}"));
             }
+        }
+        if let Some(budget) = &self.budget {
+            budget::seconds(budget)?;
         }
         if let Some(config) = &self.lora {
             lora::validate(config)?;

@@ -10,6 +10,7 @@
 //! `optimizer`, `schedule`, `guard`, `state`.
 
 mod batches;
+pub mod budget;
 mod config;
 mod gradients;
 mod guard;
@@ -44,6 +45,7 @@ pub use config::{Config, Model, OptimizerKind};
 pub use schedule::Schedule;
 
 use batches::Batches;
+use budget::Data;
 use gradients::{Loss, Workers};
 use metrics::{Metrics, StepMetrics};
 use optimizer::Optimizer;
@@ -231,6 +233,11 @@ pub fn run(
     let tokenizer = Tokenizer::from_file(&tokens.verified("tokenizer.json")?)?;
     let train = Split::open(tokens, "train")?;
     let validation = Split::open(tokens, "validation")?;
+    let class = device::class(&context.device)?;
+    let device = device::resolve(&context.device)?.autodiff();
+    let data = Data { tokens: train.len() as u64, vocab_size: tokenizer.vocab_size() };
+    let choice = budget::kept_or_chosen(config, &data, init, &device, out, context)?;
+    let config = &choice.as_ref().map_or_else(|| config.clone(), |choice| choice.applied(config));
     let model_config = match init {
         Some(init) => init::config(config, init, &tokenizer)?,
         None => config.model_config(tokenizer.vocab_size(), tokenizer.end_of_text())?,
@@ -238,11 +245,9 @@ pub fn run(
     // A model to start from may read more at a time than it is trained on here.
     let context_length = config.model.context_length;
     let batches = Batches::new(config, context_length, context.seed, &train)?;
-    let class = device::class(&context.device)?;
     let workers = Workers::new(class == "cpu", config.micro_batches);
     let as_trained = ModelConfig { context_length, ..model_config.clone() };
     memory::check(config, &as_trained, class, workers.at_once())?;
-    let device = device::resolve(&context.device)?.autodiff();
     let states = States::new(out.folder());
     let model = match init {
         Some(init) => checkpoint::load(init.folder(), &device)?,
@@ -253,6 +258,9 @@ pub fn run(
         resumed
     } else {
         out.clear()?;
+        if let Some(choice) = &choice {
+            choice.keep(out)?;
+        }
         (model, Optimizer::new(config), TrainerState::start())
     };
     let loop_ = Loop {

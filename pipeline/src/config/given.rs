@@ -1,4 +1,4 @@
-//! What `train.init` brings need not, and partly may not, be given.
+//! What `train.init` brings, and what `train.budget` chooses, need not, and partly may not, be given.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use super::{Config, ConfigError, explain};
 /// Takes the tokenizer of `train.init` where no other is given in `document`, the file with its overrides.
 ///
 /// # Errors
-/// When the file, or an override, gives a part of the model's shape that `train.init` brings, or takes the tokenizer of a
-/// `train.init` that is not there.
+/// When the file, or an override, gives what `train.budget` chooses or a part of the model's shape that `train.init` brings,
+/// or takes the tokenizer of a `train.init` that is not there.
 pub fn complete(
     config: &mut Config,
     document: &DocumentMut,
@@ -22,6 +22,17 @@ pub fn complete(
         let place = explain::place_of_value(path, text, overrides, key);
         Err(ConfigError::NotUnderstood { place, message })
     };
+    if let Some(budget) = &config.train.budget {
+        let chosen = [(&["train"][..], &train::budget::KEYS[..]), (&["train", "model"], &train::budget::SHAPE_KEYS)];
+        for (path, keys) in chosen {
+            let Some(table) = table(document, path) else { continue };
+            if let Some(key) = keys.iter().find(|key| table.contains_key(key)) {
+                let key = format!("{}.{key}", path.join("."));
+                let message = format!("`{key}` cannot be given with train.budget = \"{budget}\", which chooses it");
+                return refused(&key, message);
+            }
+        }
+    }
     let Some(init) = &config.train.init else {
         if config.preprocess.tokenizer.from_init {
             let key = "preprocess.tokenizer.from_init";
@@ -48,9 +59,15 @@ pub fn complete(
     Ok(())
 }
 
-/// Removes from a resolved configuration what `train.init` brings, so that it can be read again.
+/// Removes from a resolved configuration what `train.init` brings and `train.budget` chooses, so that it can be read again.
 pub fn strip(config: &mut toml::Table) {
     let Some(toml::Value::Table(train)) = config.get_mut("train") else { return };
+    if train.contains_key("budget") {
+        train.retain(|key, _| !train::budget::KEYS.contains(&key));
+        if let Some(toml::Value::Table(model)) = train.get_mut("model") {
+            model.retain(|key, _| !train::budget::SHAPE_KEYS.contains(&key));
+        }
+    }
     if train.contains_key("init")
         && let Some(toml::Value::Table(model)) = train.get_mut("model")
     {

@@ -157,7 +157,8 @@ fn doctor_says_what_there_is() {
 fn help_is_as_reviewed() {
     let project = Project::new();
     project.snapshot("help", &project.succeeds(&["--help"]));
-    for command in ["run", "plan", "runs", "show", "verify", "generate", "serve", "import", "export", "init", "doctor"] {
+    for command in ["run", "plan", "runs", "show", "verify", "generate", "serve", "import", "export", "init", "doctor"]
+    {
         project.snapshot(&format!("help_{command}"), &project.succeeds(&[command, "--help"]));
     }
 }

@@ -17,10 +17,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use artifact::Sealed;
 
 use crate::cli::{ConfigArgs, StoreArgs};
 use crate::config::{self, Config, Loaded};
 use crate::console::Console;
+use crate::import::{layout, names};
 use crate::runs::{self, Run};
 use crate::stage::Stage;
 
@@ -74,20 +76,25 @@ fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
         bail!("{name} has neither config.json (a model) nor {} (a run)", runs::RECORD);
     }
     let store = store(arguments)?;
-    if let Some((sealed, _)) = crate::import::names::find(&store, name)? {
-        for file in sealed.files("") {
-            sealed.verified(&file)?;
-        }
-        return Ok(Model { folder: sealed.folder().to_owned(), config: None });
+    if let Some((sealed, _)) = names::find(&store, name)? {
+        return Ok(Model { folder: verified(&sealed)?, config: None });
     }
     let run = runs::find(&store, name)?;
     let stage = if run.stage(Stage::Optimize).is_some() { Stage::Optimize } else { Stage::Train };
     let sealed = run.artifact(stage)?;
-    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
-        sealed.verified(file)?;
-    }
     let config = config::load(&run.folder.join(config::FILE_NAME), &[])?.config;
-    Ok(Model { folder: sealed.folder().to_owned(), config: Some(config) })
+    Ok(Model { folder: verified(&sealed)?, config: Some(config) })
+}
+
+/// Returns the folder of the model in an artifact, after comparing its files with their digests.
+fn verified(sealed: &Sealed) -> anyhow::Result<PathBuf> {
+    let folder = sealed.folder().to_owned();
+    let files = sealed.files("");
+    let names: Vec<&str> = files.iter().map(String::as_str).collect();
+    for file in layout::choose(&names).map_err(|problem| anyhow::anyhow!("{} {problem}", folder.display()))? {
+        sealed.verified(&file)?;
+    }
+    Ok(folder)
 }
 
 /// Returns how to name `run` on a command line typed here.

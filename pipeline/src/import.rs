@@ -23,6 +23,7 @@ use model::{ModelConfig, checkpoint};
 use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 
+use crate::config::tidy;
 use crate::figures;
 use crate::host::host;
 use crate::interrupt::Interrupted;
@@ -67,9 +68,8 @@ impl Model {
     pub fn find(origin: &Origin, anew: bool, collect: &data_ingest::Config, context: &Context) -> anyhow::Result<Self> {
         match origin {
             Origin::Hub(hub) => {
-                let lock = context.base.join(LOCK);
-                let choose = |names: &[&str]| layout::choose(names);
-                let snapshot = hub.fetch(&lock, anew, &choose, collect, context)?;
+                let choose = |names: &[&str]| layout::choose(names).map_err(|problem| format!("the model {problem}"));
+                let snapshot = hub.fetch(&lock(context), anew, &choose, collect, context)?;
                 Ok(Self::of_snapshot(hub.written(), snapshot))
             }
             _ => Self::here(origin),
@@ -83,7 +83,7 @@ impl Model {
     pub fn known(origin: &Origin, collect: &data_ingest::Config, context: &Context) -> anyhow::Result<Option<Self>> {
         match origin {
             Origin::Hub(hub) => {
-                let snapshot = hub.locked(&context.base.join(LOCK), collect, context)?;
+                let snapshot = hub.locked(&lock(context), collect, context)?;
                 Ok(snapshot.map(|snapshot| Self::of_snapshot(hub.written(), snapshot)))
             }
             _ => Self::here(origin).map(Some),
@@ -194,6 +194,7 @@ impl Model {
             Err(error) => {
                 // What cannot be used would only take room; why it cannot is what matters.
                 let _ = out.clear();
+                let error = without_folder(&error, out.folder());
                 return Err(error.context(format!("cannot use the model {}", self.place)));
             }
         };
@@ -217,6 +218,20 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// Returns an error whose texts name the files in `folder`, which is no more, as they were called where they came from.
+fn without_folder(error: &anyhow::Error, folder: &Path) -> anyhow::Error {
+    let prefix = format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR);
+    let texts: Vec<String> = error.chain().map(|cause| cause.to_string().replace(&prefix, "")).collect();
+    let mut texts = texts.into_iter().rev();
+    let root = anyhow::Error::msg(texts.next().unwrap_or_default());
+    texts.fold(root, anyhow::Error::context)
+}
+
+/// Returns the lock of the models that the configuration in the context's folder names.
+fn lock(context: &Context) -> PathBuf {
+    tidy(&context.base.join(LOCK))
 }
 
 /// Reads the model in `folder` whole, and returns what there is to say of it.

@@ -300,7 +300,7 @@ impl Config {
         }
         Err(Error::Config {
             key: "train.model.context_length".to_owned(),
-            reason: format!("is {wanted}, and the model of train.init reads at most {most}; set it to that, or less"),
+            reason: format!("{wanted} is more than the {most} tokens that the model of train.init reads; lower it"),
         })
     }
 

@@ -59,7 +59,7 @@ pub fn run(arguments: &ExportArgs) -> anyhow::Result<()> {
 fn source(written: &str, root: &Path) -> anyhow::Result<(PathBuf, String)> {
     if written == "latest" {
         let run = runs::find(root, written)?;
-        return Ok((run.artifact(Stage::Train)?.folder().to_owned(), run.record.name));
+        return Ok((super::verified(&run.artifact(Stage::Train)?)?, run.record.name));
     }
     let origin = Origin::of(written, Path::new("."), root)?;
     let name = origin.name(written);
@@ -72,14 +72,7 @@ fn source(written: &str, root: &Path) -> anyhow::Result<(PathBuf, String)> {
             layout::choose(&names).map_err(|problem| anyhow::anyhow!("{} {problem}", folder.display()))?;
             Ok((folder, name))
         }
-        Origin::Sealed { sealed, .. } => {
-            let files = sealed.files("");
-            let names: Vec<&str> = files.iter().map(String::as_str).collect();
-            for file in layout::choose(&names).unwrap_or_default() {
-                sealed.verified(&file)?;
-            }
-            Ok((sealed.folder().to_owned(), name))
-        }
+        Origin::Sealed { sealed, .. } => Ok((super::verified(&sealed)?, name)),
         Origin::Hub(hub) => bail!("{0} is on the hub; import it first: pipeline import {0}", hub.written()),
     }
 }

@@ -78,9 +78,9 @@ impl Init {
             _ if given.from_init => return Ok(()),
             Some(file) => {
                 let tokenizer = Tokenizer::from_file(&context.base.join(file))?;
-                (format!("the tokenizer of preprocess.tokenizer.file = \"{}\"", file.display()), tokenizer.vocab_size())
+                (format!("preprocess.tokenizer.file = \"{}\"", file.display()), tokenizer.vocab_size())
             }
-            None => ("the tokenizer that [preprocess.tokenizer] asks for".to_owned(), given.vocab_size),
+            None => ("the tokenizer to train by [preprocess.tokenizer]".to_owned(), given.vocab_size),
         };
         ensure!(
             tokens <= known,

@@ -94,6 +94,32 @@ fn edit_header(path: &Path, change: impl Fn(&str) -> String) {
     fs::write(path, parts.concat()).unwrap();
 }
 
+/// Returns a model with its weights in two files, each with every other tensor.
+fn sharded(mut files: Files) -> Files {
+    let bytes = files.remove("model.safetensors").unwrap();
+    let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    let header: BTreeMap<String, Value> = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let mut shards = [(serde_json::Map::new(), Vec::new()), (serde_json::Map::new(), Vec::new())];
+    let mut weight_map = serde_json::Map::new();
+    for (i, (name, tensor)) in header.into_iter().filter(|(name, _)| name != "__metadata__").enumerate() {
+        let offset = |i: usize| 8 + length + usize::try_from(tensor["data_offsets"][i].as_u64().unwrap()).unwrap();
+        let (tensors, data) = &mut shards[i % 2];
+        let start = data.len();
+        data.extend(&bytes[offset(0)..offset(1)]);
+        let entry = json!({"dtype": tensor["dtype"], "shape": tensor["shape"], "data_offsets": [start, data.len()]});
+        weight_map.insert(name.clone(), format!("model-0000{}-of-00002.safetensors", i % 2 + 1).into());
+        tensors.insert(name, entry);
+    }
+    for (i, (tensors, data)) in shards.into_iter().enumerate() {
+        let header = Value::from(tensors).to_string();
+        let content = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
+        files.insert(format!("model-0000{}-of-00002.safetensors", i + 1), content);
+    }
+    let index = json!({"metadata": {"total_size": bytes.len() - 8 - length}, "weight_map": weight_map});
+    files.insert("model.safetensors.index.json".to_owned(), index.to_string().into_bytes());
+    files
+}
+
 /// Returns a hub with the model `owner/name`, which has one commit and one branch, `main`.
 fn hub(files: Files) -> Server {
     Server::start(move |request| answer(request, &files))
@@ -159,6 +185,20 @@ fn a_folder_is_imported_generated_from_and_exported() {
         let config: Value = serde_json::from_slice(&read("config.json")).unwrap();
         assert_eq!(config["dtype"], "bfloat16");
     }
+}
+
+#[test]
+fn weights_in_several_files_are_those_in_one() {
+    let project = Project::new();
+    write(&project.path("one"), &tiny("qwen3"));
+    write(&project.path("two"), &sharded(tiny("qwen3")));
+    let out = project.succeeds(&["import", "two"]);
+    assert!(out.contains("24 tensors equal to the bit; largest logit difference 0 "), "{out}");
+    let arguments =
+        |model| ["generate", model, "pub fn ", "--max-tokens", "8", "--temperature", "0", "--device", "cpu"];
+    assert_eq!(project.succeeds(&arguments("two")), project.succeeds(&arguments("one")));
+    fs::remove_file(project.path("two/model-00002-of-00002.safetensors")).unwrap();
+    project.snapshot("error_import_missing_shard", &project.fails(1, &["import", "two"]));
 }
 
 #[test]

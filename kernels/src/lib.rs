@@ -13,14 +13,17 @@ mod attention;
 mod autodiff;
 mod instructions;
 mod lanes;
+mod optimizers;
 pub mod plain;
 mod products;
 mod rows;
 
 use burn::backend::Dispatch;
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use autodiff::{Products, Rows};
+pub use optimizers::{AdamW, Muon};
+
+use autodiff::{Products, Rows, Sums};
 
 /// Returns x times a weight as files have it, plus a bias and a residual where there are any.
 ///
@@ -226,6 +229,64 @@ pub fn rope(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
         return plain::rope(x, cos, sin);
     }
     Tensor::from_dispatch(<Dispatch as Rows>::rope(x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch()))
+}
+
+/// Returns the sum of the squares of all elements; no gradient flows through it.
+///
+/// # Shapes
+/// - output: `[1]`
+pub fn square_sum<const N: usize>(x: Tensor<N>) -> Tensor<1> {
+    if !is_fused(&x) {
+        return plain::square_sum(x);
+    }
+    Tensor::from_dispatch(<Dispatch as Sums>::square_sum(x.into_dispatch()))
+}
+
+/// Returns a parameter and the two moments of its gradient after a step of `AdamW`, in their own memory where nobody else
+/// uses it.
+///
+/// # Shapes
+/// - all the same
+pub fn adamw<const N: usize>(
+    x: Tensor<N>,
+    gradient: Tensor<N>,
+    moments: Option<[Tensor<N>; 2]>,
+    step: &AdamW,
+) -> (Tensor<N>, [Tensor<N>; 2]) {
+    if !is_fused(&x) {
+        return plain::adamw(x, gradient, moments, step);
+    }
+    let (shape, device) = (x.dims(), x.device());
+    let (mut x, gradient) = (memory(x), memory(gradient));
+    let [mut moment_1, mut moment_2] =
+        moments.map_or_else(|| [vec![0.0; x.len()], vec![0.0; x.len()]], |moments| moments.map(memory));
+    optimizers::adamw(&mut x, &gradient, &mut moment_1, &mut moment_2, step);
+    let tensor = |values| Tensor::from_data(TensorData::new(values, shape), &device);
+    (tensor(x), [tensor(moment_1), tensor(moment_2)])
+}
+
+/// Returns a parameter and the velocity of its gradient after a step of Muon, in their own memory where nobody else uses it.
+///
+/// # Shapes
+/// - all the same
+pub fn muon(x: Tensor<2>, gradient: Tensor<2>, velocity: Option<Tensor<2>>, step: &Muon) -> (Tensor<2>, Tensor<2>) {
+    if !is_fused(&x) {
+        return plain::muon(x, gradient, velocity, step);
+    }
+    let (shape, device) = (x.dims(), x.device());
+    let (mut x, mut gradient) = (memory(x), memory(gradient));
+    let mut velocity = velocity.map_or_else(|| vec![0.0; x.len()], memory);
+    optimizers::muon(&mut x, &mut gradient, &mut velocity, shape[0], step);
+    let tensor = |values| Tensor::from_data(TensorData::new(values, shape), &device);
+    (tensor(x), tensor(velocity))
+}
+
+/// Takes the values of a tensor of f32 on the CPU, without a copy where it is the only one that has them.
+fn memory<const N: usize>(x: Tensor<N>) -> Vec<f32> {
+    match x.into_data().try_into_vec() {
+        Ok(values) => values,
+        Err(error) => unreachable!("the values of an f32 tensor on the CPU: {error:?}"),
+    }
 }
 
 fn is_fused<const N: usize>(x: &Tensor<N>) -> bool {

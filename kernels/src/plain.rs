@@ -3,7 +3,7 @@
 use burn::tensor::activation::{gelu_approximate, sigmoid, softmax};
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::rows;
+use crate::{AdamW, Muon, rows};
 
 /// As [`crate::cross_entropy`].
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, share: f64, z_loss: f64) -> Tensor<1> {
@@ -125,4 +125,55 @@ pub fn rope(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
     let turned = a.clone() * cos.clone() - b.clone() * sin.clone();
     let both = Tensor::cat(vec![turned, b * cos + a * sin], 3); // [B, T, H, C]
     both.reshape([-1, t as i32, n as i32])
+}
+
+/// As [`crate::square_sum`].
+pub fn square_sum<const N: usize>(x: Tensor<N>) -> Tensor<1> {
+    x.square().sum()
+}
+
+/// As [`crate::adamw`].
+pub fn adamw<const N: usize>(
+    x: Tensor<N>,
+    gradient: Tensor<N>,
+    moments: Option<[Tensor<N>; 2]>,
+    step: &AdamW,
+) -> (Tensor<N>, [Tensor<N>; 2]) {
+    let gradient = gradient.mul_scalar(step.gradient_scale);
+    let moment = |old: Option<Tensor<N>>, new: Tensor<N>, beta: f32| match old {
+        Some(old) => old.mul_scalar(beta) + new.mul_scalar(1.0 - beta),
+        None => new.mul_scalar(1.0 - beta),
+    };
+    let [old_1, old_2] = moments.map_or([None, None], |moments| moments.map(Some));
+    let moment_1 = moment(old_1, gradient.clone(), step.beta_1);
+    let moment_2 = moment(old_2, gradient.square(), step.beta_2);
+    let [correction_1, correction_2] = step.corrections();
+    let divisor = moment_2.clone().mul_scalar(correction_2).sqrt().add_scalar(step.epsilon);
+    let update = moment_1.clone().mul_scalar(correction_1).div(divisor);
+    let kept = x.mul_scalar(1.0 - step.learning_rate * step.weight_decay);
+    (kept - update.mul_scalar(step.learning_rate), [moment_1, moment_2])
+}
+
+/// As [`crate::muon`].
+pub fn muon(x: Tensor<2>, gradient: Tensor<2>, velocity: Option<Tensor<2>>, step: &Muon) -> (Tensor<2>, Tensor<2>) {
+    let gradient = gradient.mul_scalar(step.gradient_scale);
+    let velocity = match velocity {
+        Some(velocity) => gradient.clone() + velocity.mul_scalar(Muon::MOMENTUM),
+        None => gradient.clone(),
+    };
+    let update = velocity.clone().mul_scalar(Muon::MOMENTUM) + gradient;
+    let [rows, columns] = update.dims();
+    let update = if rows > columns { update.transpose() } else { update };
+    let norm = update.clone().square().sum().sqrt().clamp_min(1e-7);
+    let mut update = update / norm.unsqueeze();
+    let [a, b, c] = Muon::COEFFICIENTS;
+    for _ in 0..Muon::ITERATIONS {
+        let gram = update.clone().matmul(update.clone().transpose());
+        let square = gram.clone().matmul(gram.clone());
+        let polynomial = gram.mul_scalar(b) + square.mul_scalar(c);
+        update = update.clone().mul_scalar(a) + polynomial.matmul(update);
+    }
+    let update = if rows > columns { update.transpose() } else { update };
+    let kept = x.mul_scalar(1.0 - step.learning_rate * step.weight_decay);
+    (kept - update.mul_scalar(step.rate(rows, columns)), velocity)
 }

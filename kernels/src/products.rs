@@ -3,6 +3,9 @@
 
 use gemm::Parallelism;
 
+/// Multiply-adds that pay for waking threads; a guess.
+const LARGE: usize = 1 << 20;
+
 /// A matrix in somebody else's memory.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
@@ -55,8 +58,6 @@ pub fn product_into(out: &mut [f32], row_step: usize, a: Matrix, b: Matrix, add:
 /// `out` has room for the product by steps of `row_step`; where `add`, its numbers are there already.
 unsafe fn multiply(out: *mut f32, row_step: usize, a: Matrix, b: Matrix, add: bool) {
     assert_eq!(a.columns, b.rows, "as many columns on the left as rows on the right");
-    // Multiply-adds that pay for waking threads; a guess.
-    const LARGE: usize = 1 << 20;
     let alone = a.rows * a.columns * b.columns < LARGE || rayon::current_num_threads() == 1;
     let parallelism = if alone { Parallelism::None } else { Parallelism::Rayon(0) };
     // SAFETY: the matrices lie in their memory by construction, `out` in its own as the caller says; a mutable borrow of

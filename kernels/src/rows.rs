@@ -126,7 +126,7 @@ fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
 }
 
 /// Elements that one task takes.
-const PIECE: usize = 1 << 14;
+pub const PIECE: usize = 1 << 14;
 
 /// Returns gate × σ(gate) × up.
 pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
@@ -337,4 +337,11 @@ pub fn add_to_rows(table: &mut [f32], d: usize, ids: &[i64], x: &[f32]) {
     for (x, id) in x.chunks_exact(d).zip(ids) {
         table[*id as usize * d..][..d].iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
     }
+}
+
+/// Returns the sum of the squares.
+pub fn square_sum(x: &[f32]) -> f64 {
+    let parts: Vec<f64> =
+        x.par_chunks(PIECE).map(|x| vectorized(|| f64::from(sum(x.len(), |i| x[i] * x[i])))).collect();
+    parts.iter().sum()
 }

@@ -228,6 +228,8 @@ fn dropout() {
     );
 }
 
+type Linear = fn(Tensor<3>, Tensor<2>, Option<Tensor<1>>, Option<Tensor<3>>) -> Tensor<3>;
+
 #[test]
 fn linear() {
     for (b, t, i, o) in [(1, 1, 1, 1), (2, 5, 7, 3), (3, 40, 24, 48)] {
@@ -237,7 +239,6 @@ fn linear() {
             inputs.extend(with_bias.then(|| case.tensor([1, 1, o], 1.0)));
             inputs.extend(with_residual.then(|| case.tensor([b, t, o], 1.0)));
             let weights = case.tensor([b, t, o], 1.0);
-            type Linear = fn(Tensor<3>, Tensor<2>, Option<Tensor<1>>, Option<Tensor<3>>) -> Tensor<3>;
             let apply = |x: Vec<Tensor<3>>, linear: Linear| {
                 let bias = with_bias.then(|| x[2].clone().reshape([o]));
                 linear(x[0].clone(), x[1].clone().reshape([o, i]), bias, with_residual.then(|| x[x.len() - 1].clone()))
@@ -263,6 +264,8 @@ fn embedding() {
     );
 }
 
+type Attention = fn(Tensor<3>, Tensor<3>, Tensor<3>, Option<Tensor<2, Int>>, usize, f64) -> Tensor<3>;
+
 #[test]
 fn attention() {
     // The last lengths are beyond a block of queries.
@@ -285,7 +288,6 @@ fn attention() {
             let starts = |x: &Tensor<3>| {
                 packed.then(|| if x.device().is_autodiff() { starts.clone() } else { starts.clone().inner() })
             };
-            type Attention = fn(Tensor<3>, Tensor<3>, Tensor<3>, Option<Tensor<2, Int>>, usize, f64) -> Tensor<3>;
             let apply = |x: Vec<Tensor<3>>, attention: Attention| {
                 attention(x[0].clone(), x[1].clone(), x[2].clone(), starts(&x[0]), c, 0.4)
             };

@@ -14,7 +14,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("model", &["artifact", "tokenizer", "kernels"]),
     ("data-ingest", &["artifact"]),
     ("preprocess", &["artifact", "tokenizer"]),
-    ("train", &["artifact", "tokenizer", "model"]),
+    ("train", &["artifact", "tokenizer", "kernels", "model"]),
     ("optimize", &["artifact", "tokenizer", "model"]),
     ("generate", &["artifact", "tokenizer", "model"]),
     ("evaluate", &["artifact", "tokenizer", "model", "generate"]),

@@ -72,14 +72,6 @@ impl Workers {
         self.pools.len().max(1)
     }
 
-    /// Runs `work` on one thread where this is the CPU, so that sums in it are taken in one order.
-    pub fn alone<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match self.pools.first() {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
-    }
-
     /// Returns the mean loss in nats of all learned targets of the micro-batches, and its gradients: those of one large
     /// batch, whichever micro-batch has how many of the targets.
     ///
@@ -121,7 +113,10 @@ impl Workers {
         };
         if self.pools.len() < 2 {
             let model = own_leaves(model);
-            self.alone(|| work(model));
+            match self.pools.first() {
+                Some(pool) => pool.install(|| work(model)),
+                None => work(model),
+            }
         } else {
             std::thread::scope(|scope| {
                 for pool in &self.pools {
@@ -137,7 +132,7 @@ impl Workers {
             all.push(one);
             sum = Some(match sum {
                 None => gradients,
-                Some(sum) => self.alone(|| added(model, sum, gradients)),
+                Some(sum) => added(model, sum, gradients),
             });
         }
         Ok((all, sum.unwrap_or_default()))
@@ -153,13 +148,6 @@ pub fn norm(model: &Transformer, gradients: &GradientsParams) -> Result<f64, Err
     model.visit(&mut squares);
     let sums: Vec<f32> = Tensor::cat(squares.sums, 0).try_into_vec_as().map_err(Error::compute)?;
     Ok(sums.into_iter().map(f64::from).sum::<f64>().sqrt())
-}
-
-/// Returns the gradients multiplied by `factor`.
-pub fn scaled(model: &Transformer, gradients: GradientsParams, factor: f64) -> GradientsParams {
-    let mut scale = Scale { from: gradients, to: GradientsParams::new(), factor };
-    model.visit(&mut scale);
-    scale.to
 }
 
 fn backward(model: &Transformer, batch: &MicroBatch, options: &LossOptions) -> Result<(f64, GradientsParams), Error> {
@@ -214,21 +202,7 @@ struct Squares<'a> {
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.sums.push(gradient.square().sum());
-        }
-    }
-}
-
-struct Scale {
-    from: GradientsParams,
-    to: GradientsParams,
-    factor: f64,
-}
-
-impl ModuleVisitor for Scale {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.from.remove::<D>(param.id) {
-            self.to.register(param.id, gradient.mul_scalar(self.factor));
+            self.sums.push(kernels::square_sum(gradient));
         }
     }
 }

@@ -373,11 +373,7 @@ impl Loop<'_> {
             let batches = self.batches.step(state.step);
             let loss = Loss { z_loss: config.z_loss, dropout: config.dropout, seed: context.seed, step: state.step };
             let (loss, gradients) = self.workers.gradients(&model, &batches, &loss)?;
-            let (norm, gradients) = self.workers.alone({
-                let model = &model;
-                move || (gradients::norm(model, &gradients), gradients)
-            });
-            let norm = norm?;
+            let norm = gradients::norm(&model, &gradients)?;
             let median = state.recent_losses.spike(loss, config.loss_spike);
             let wrong = match (loss.is_finite(), norm.is_finite()) {
                 (false, _) => Some(("loss", loss)),
@@ -388,12 +384,9 @@ impl Loop<'_> {
                 let norms = guard::norms_by_layer(&model, &gradients);
                 return Err(self.diverged(what, value, median, norms, state.step));
             }
-            model = self.workers.alone(|| {
-                let factor = config.clip_norm / norm;
-                let clips = config.clip_norm > 0.0 && factor < 1.0;
-                let gradients = if clips { gradients::scaled(&model, gradients, factor) } else { gradients };
-                optimizer.step(learning_rate, model, gradients)
-            });
+            let clips = config.clip_norm > 0.0 && norm > config.clip_norm;
+            let scale = if clips { config.clip_norm / norm } else { 1.0 };
+            model = optimizer.step(learning_rate, model, gradients, scale);
             state.step += 1;
             state.tokens += batches.iter().map(|batch| batch.n_tokens as u64).sum::<u64>();
 

@@ -126,7 +126,7 @@ mod tests {
             let loss = Loss { z_loss: 0.0, dropout: 0.0, seed: 3, step };
             let (loss, gradients) = workers.gradients(&model, &batches(step), &loss).unwrap();
             losses.push(loss);
-            model = workers.alone(|| optimizer.step(0.01, model.clone(), gradients));
+            model = optimizer.step(0.01, model, gradients, 1.0);
         }
         (model, optimizer, losses)
     }

@@ -1,7 +1,7 @@
 //! `AdamW` and Muon over the model's parameters, with a state that opens as safetensors.
 //!
-//! The arithmetic is burn-optim's. Matrices decay; norms and biases do not. What is frozen has no gradient, so that it
-//! neither moves nor decays nor has a state.
+//! The arithmetic is that of `kernels`, the parameters side by side on the CPU. Matrices decay; norms and biases do not. What
+//! is frozen has no gradient, so that it neither moves nor decays nor has a state.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -9,12 +9,11 @@ use std::path::Path;
 
 use artifact::file::write_atomically;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::optim::{
-    AdamW, AdamWConfig, AdamWState, AdjustLrFn, GradientsParams, Muon, MuonConfig, MuonState, Optimizer as _,
-    RecordState, StateSink, StateSource, decay::WeightDecayConfig,
-};
+use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use kernels::{AdamW, Muon};
 use model::Transformer;
+use rayon::prelude::*;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -28,12 +27,12 @@ const SCALARS: &str = "scalars";
 
 /// The optimizer and its state.
 pub struct Optimizer {
-    decaying: AdamW,
-    plain: AdamW,
-    muon: Option<Muon>,
-    /// `AdamWState<D>` or `MuonState<D>`, D being the parameter's rank.
-    states: HashMap<ParamId, Box<dyn Any + Send + Sync>>,
+    config: Config,
+    /// `State<D>`, D being the parameter's rank.
+    states: HashMap<ParamId, Erased>,
 }
+
+type Erased = Box<dyn Any + Send + Sync>;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Rule {
@@ -42,29 +41,48 @@ enum Rule {
     Muon,
 }
 
+/// The state of a parameter.
+#[allow(clippy::large_enum_variant, reason = "a state is boxed")]
+enum State<const D: usize> {
+    AdamW { time: usize, moments: [Tensor<D>; 2] },
+    Muon { velocity: Tensor<D> },
+}
+
+/// The names of a state's numbers, after the parameter's.
+const TIME: &str = "momentum.time";
+const MOMENTS: [&str; 2] = ["momentum.moment_1", "momentum.moment_2"];
+const VELOCITY: &str = "momentum.velocity";
+
 impl Optimizer {
     /// Returns an optimizer that has seen nothing yet.
     pub fn new(config: &Config) -> Self {
-        let adamw = AdamWConfig::new()
-            .with_beta_1(config.beta_1)
-            .with_beta_2(config.beta_2)
-            .with_epsilon(config.epsilon)
-            .with_weight_decay(0.0);
-        let decay = config.weight_decay as f32;
-        let muon = MuonConfig::new()
-            .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW)
-            .with_weight_decay(Some(WeightDecayConfig { penalty: decay }));
-        Self {
-            decaying: adamw.clone().with_weight_decay(decay).build(),
-            plain: adamw.build(),
-            muon: (config.optimizer == OptimizerKind::Muon).then(|| muon.build()),
-            states: HashMap::new(),
-        }
+        Self { config: config.clone(), states: HashMap::new() }
     }
 
-    /// Takes one step and returns the changed model.
-    pub fn step(&mut self, learning_rate: f64, model: Transformer, gradients: GradientsParams) -> Transformer {
-        model.map(&mut Step { path: Vec::new(), learning_rate, gradients, optimizer: self })
+    /// Takes one step with the gradients multiplied by `gradient_scale`, and returns the changed model.
+    pub fn step(
+        &mut self,
+        learning_rate: f64,
+        model: Transformer,
+        gradients: GradientsParams,
+        gradient_scale: f64,
+    ) -> Transformer {
+        let on_cpu = model.device().inner() == Device::flex();
+        let mut take =
+            Take { path: Vec::new(), learning_rate, gradient_scale, gradients, optimizer: self, jobs: Vec::new() };
+        let model = model.map(&mut take);
+        let jobs = take.jobs;
+        let done: Vec<_> = if on_cpu {
+            jobs.into_par_iter().map(|(id, job)| (id, job())).collect()
+        } else {
+            jobs.into_iter().map(|(id, job)| (id, job())).collect()
+        };
+        let mut values = HashMap::new();
+        for (id, (value, state)) in done {
+            values.insert(id, value);
+            self.states.insert(id, state);
+        }
+        model.map(&mut Put { values })
     }
 
     /// Writes the state, each tensor named after its parameter.
@@ -72,18 +90,12 @@ impl Optimizer {
     /// # Errors
     /// When the disk refuses.
     pub fn save(&self, model: &Transformer, path: &Path) -> Result<(), Error> {
-        let mut flat = Flatten { path: Vec::new(), sink: StateSink::default(), optimizer: self };
+        let mut flat = Flatten { path: Vec::new(), tensors: Vec::new(), scalars: BTreeMap::new(), optimizer: self };
         model.visit(&mut flat);
         // One entry, since the format's library writes several in the order of a hash map, which differs between runs.
-        let scalars: BTreeMap<String, u64> = flat
-            .sink
-            .scalars
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, u64::try_from(value).ok()?)))
-            .collect();
-        let metadata = [(SCALARS.to_owned(), serde_json::json!(scalars).to_string())].into();
+        let metadata = [(SCALARS.to_owned(), serde_json::json!(flat.scalars).to_string())].into();
         let mut tensors = Vec::new();
-        for (name, data) in flat.sink.tensors {
+        for (name, data) in flat.tensors {
             let shape = data.shape().to_vec();
             let values: Vec<f32> = data.convert_dtype(DType::F32).try_into_vec().map_err(Error::compute)?;
             tensors.push((name, shape, values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()));
@@ -111,16 +123,17 @@ impl Optimizer {
         let scalars =
             metadata.metadata().as_ref().and_then(|entries| entries.get(SCALARS)).map_or("{}", String::as_str);
         let scalars: BTreeMap<String, u64> = serde_json::from_str(scalars).map_err(|e| wrong(Box::new(e)))?;
-        let mut source = StateSource::new(scalars.into_iter().map(|(name, value)| (name, value.into())).collect());
+        let mut tensors = HashMap::new();
         for (name, tensor) in file.iter() {
             let values: Vec<f32> =
                 tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-            source.insert_tensor(name.to_owned(), TensorData::new(values, tensor.shape().to_vec()));
+            tensors.insert(name.to_owned(), TensorData::new(values, tensor.shape().to_vec()));
         }
         let mut optimizer = Self::new(config);
         let mut restore = Restore {
             path: Vec::new(),
-            source,
+            scalars,
+            tensors,
             device: model.device().inner(),
             optimizer: &mut optimizer,
             missing: None,
@@ -135,21 +148,32 @@ impl Optimizer {
     fn rule(&self, path: &str, rank: usize) -> Rule {
         match rank {
             // LoRA's matrices take `AdamW`, as in its paper.
-            2 if self.muon.is_some() && path.starts_with("layers.") && !path.contains(".lora.") => Rule::Muon,
+            2 if self.config.optimizer == OptimizerKind::Muon
+                && path.starts_with("layers.")
+                && !path.contains(".lora.") =>
+            {
+                Rule::Muon
+            }
             2 => Rule::Decaying,
             _ => Rule::Plain,
         }
     }
 }
 
-struct Step<'a> {
+/// Computes a parameter and its state after a step.
+type Job = Box<dyn FnOnce() -> (Erased, Erased) + Send>;
+
+/// Takes the parameters out of the model, so that their memory can be changed in place.
+struct Take<'a> {
     path: Vec<String>,
     learning_rate: f64,
+    gradient_scale: f64,
     gradients: GradientsParams,
     optimizer: &'a mut Optimizer,
+    jobs: Vec<(ParamId, Job)>,
 }
 
-impl ModuleMapper for Step<'_> {
+impl ModuleMapper for Take<'_> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.to_owned());
     }
@@ -161,43 +185,62 @@ impl ModuleMapper for Step<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
         let (id, tensor, mapper) = param.consume();
-        let state = self.optimizer.states.remove(&id);
+        let x = tensor.inner();
+        let placeholder = Tensor::from_inner(Tensor::empty([0; D], &x.device()));
+        let state = self.optimizer.states.remove(&id).and_then(|state| state.downcast::<State<D>>().ok());
+        let config = &self.optimizer.config;
         let rule = self.optimizer.rule(&self.path.join("."), D);
-        let rate = self.learning_rate;
-        let tensor = tensor.inner();
-        let (tensor, state) = match (rule, &self.optimizer.muon) {
-            (Rule::Muon, Some(muon)) => {
-                let (tensor, state) = muon.step(rate, tensor, gradient, unbox::<MuonState<D>>(state));
-                (tensor, reboxed(state))
-            }
-            (Rule::Plain, _) => {
-                let (tensor, state) = self.optimizer.plain.step(rate, tensor, gradient, unbox::<AdamWState<D>>(state));
-                (tensor, reboxed(state))
-            }
-            _ => {
-                let (tensor, state) =
-                    self.optimizer.decaying.step(rate, tensor, gradient, unbox::<AdamWState<D>>(state));
-                (tensor, reboxed(state))
-            }
+        let (learning_rate, gradient_scale) = (self.learning_rate, self.gradient_scale);
+        let weight_decay = if rule == Rule::Plain { 0.0 } else { f64::from(config.weight_decay as f32) };
+        let job: Job = if rule == Rule::Muon {
+            let step = Muon { learning_rate, weight_decay, gradient_scale };
+            let velocity = state.and_then(|state| match *state {
+                State::Muon { velocity } => Some(velocity),
+                State::AdamW { .. } => None,
+            });
+            Box::new(move || {
+                let shape = x.dims();
+                let matrix = |x: Tensor<D>| x.reshape([shape[0], shape[D - 1]]);
+                let (x, velocity) = kernels::muon(matrix(x), matrix(gradient), velocity.map(matrix), &step);
+                let state = State::Muon { velocity: velocity.reshape(shape) };
+                (Box::new(x.reshape(shape)), Box::new(state))
+            })
+        } else {
+            let (time, moments) = match state.map(|state| *state) {
+                Some(State::AdamW { time, moments }) => (time + 1, Some(moments)),
+                _ => (1, None),
+            };
+            let (beta_1, beta_2, epsilon) = (config.beta_1, config.beta_2, config.epsilon);
+            let step = AdamW { learning_rate, weight_decay, beta_1, beta_2, epsilon, gradient_scale, time };
+            Box::new(move || {
+                let (x, moments) = kernels::adamw(x, gradient, moments, &step);
+                (Box::new(x), Box::new(State::AdamW { time, moments }))
+            })
         };
-        if let Some(state) = state {
-            self.optimizer.states.insert(id, state);
-        }
-        Param::from_mapped_value(id, Tensor::from_inner(tensor).require_grad(), mapper)
+        self.jobs.push((id, job));
+        Param::from_mapped_value(id, placeholder, mapper)
     }
 }
 
-fn unbox<S: 'static>(state: Option<Box<dyn Any + Send + Sync>>) -> Option<S> {
-    state?.downcast().ok().map(|state| *state)
+/// Puts the changed parameters back.
+struct Put {
+    values: HashMap<ParamId, Erased>,
 }
 
-fn reboxed<S: Any + Send + Sync>(state: Option<S>) -> Option<Box<dyn Any + Send + Sync>> {
-    state.map(|state| Box::new(state) as _)
+impl ModuleMapper for Put {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(value) = self.values.remove(&param.id).and_then(|value| value.downcast::<Tensor<D>>().ok()) else {
+            return param;
+        };
+        let (id, _, mapper) = param.consume();
+        Param::from_mapped_value(id, Tensor::from_inner(*value).require_grad(), mapper)
+    }
 }
 
 struct Flatten<'a> {
     path: Vec<String>,
-    sink: StateSink,
+    tensors: Vec<(String, TensorData)>,
+    scalars: BTreeMap<String, u64>,
     optimizer: &'a Optimizer,
 }
 
@@ -211,22 +254,43 @@ impl ModuleVisitor for Flatten<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(state) = self.optimizer.states.get(&param.id) else { return };
+        let state = self.optimizer.states.get(&param.id).and_then(|state| state.downcast_ref::<State<D>>());
         let name = self.path.join(".");
-        if let Some(state) = state.downcast_ref::<AdamWState<D>>() {
-            state.state_flatten(&name, &mut self.sink);
-        } else if let Some(state) = state.downcast_ref::<MuonState<D>>() {
-            state.state_flatten(&name, &mut self.sink);
+        match state {
+            Some(State::AdamW { time, moments }) => {
+                self.scalars.insert(format!("{name}.{TIME}"), *time as u64);
+                for (leaf, moment) in MOMENTS.into_iter().zip(moments) {
+                    self.tensors.push((format!("{name}.{leaf}"), moment.to_data()));
+                }
+            }
+            Some(State::Muon { velocity }) => self.tensors.push((format!("{name}.{VELOCITY}"), velocity.to_data())),
+            None => {}
         }
     }
 }
 
 struct Restore<'a> {
     path: Vec<String>,
-    source: StateSource,
+    scalars: BTreeMap<String, u64>,
+    tensors: HashMap<String, TensorData>,
     device: Device,
     optimizer: &'a mut Optimizer,
     missing: Option<String>,
+}
+
+impl Restore<'_> {
+    fn state<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Option<State<D>> {
+        let mut tensor = |leaf: &str| {
+            let data = self.tensors.remove(&format!("{name}.{leaf}")).filter(|data| *data.shape().to_vec() == shape)?;
+            Some(Tensor::from_data(data, &self.device))
+        };
+        Some(if self.optimizer.rule(name, D) == Rule::Muon {
+            State::Muon { velocity: tensor(VELOCITY)? }
+        } else {
+            let moments = [tensor(MOMENTS[0])?, tensor(MOMENTS[1])?];
+            State::AdamW { time: *self.scalars.get(&format!("{name}.{TIME}"))? as usize, moments }
+        })
+    }
 }
 
 impl ModuleVisitor for Restore<'_> {
@@ -243,16 +307,66 @@ impl ModuleVisitor for Restore<'_> {
             return;
         }
         let name = self.path.join(".");
-        let state = if self.optimizer.rule(&name, D) == Rule::Muon {
-            reboxed(MuonState::<D>::state_unflatten(&name, &mut self.source, &self.device))
-        } else {
-            reboxed(AdamWState::<D>::state_unflatten(&name, &mut self.source, &self.device))
-        };
-        match state {
+        match self.state(&name, param.val().dims()) {
             Some(state) => {
-                self.optimizer.states.insert(param.id, state);
+                self.optimizer.states.insert(param.id, Box::new(state));
             }
             None => self.missing = Some(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Int;
+    use model::{Batch, LossOptions};
+    use rayon::ThreadPoolBuilder;
+
+    use super::*;
+    use crate::gradients;
+
+    /// Returns the bits of the weights and the norms of the gradients of two steps.
+    fn steps(optimizer: OptimizerKind) -> (Vec<Vec<f32>>, Vec<f64>) {
+        let config = Config { optimizer, ..Config::default() };
+        let device = Device::flex().autodiff();
+        let mut model = Transformer::init(&config.model_config(200, None).unwrap(), 1, &device);
+        let mut optimizer = Optimizer::new(&config);
+        let ids = |add: i64| {
+            let ids: Vec<i64> = (0..192).map(|i| (i * i + add * i) % 200).collect();
+            Tensor::<2, Int>::from_data(TensorData::new(ids, vec![2, 96]), &device)
+        };
+        let mut norms = Vec::new();
+        for step in 0..2 {
+            let batch = Batch { tokens: ids(step), targets: ids(step + 7), starts: None };
+            let loss = model.loss(batch, &LossOptions { share: 1.0 / 192.0, z_loss: 0.0, dropout: None });
+            let gradients = GradientsParams::from_grads(loss.backward(), &model);
+            norms.push(gradients::norm(&model, &gradients).unwrap());
+            model = optimizer.step(0.01, model, gradients, 0.5);
+        }
+        let mut read = Read { values: Vec::new() };
+        model.visit(&mut read);
+        (read.values, norms)
+    }
+
+    struct Read {
+        values: Vec<Vec<f32>>,
+    }
+
+    impl ModuleVisitor for Read {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.values.push(param.val().inner().try_into_vec_as().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_step_has_the_same_bits_on_any_number_of_threads() {
+        for optimizer in [OptimizerKind::Adamw, OptimizerKind::Muon] {
+            let on =
+                |threads| ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| steps(optimizer));
+            let alone = on(1);
+            for threads in [2, 3, 8] {
+                assert!(alone == on(threads), "{optimizer:?} on {threads} threads");
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
 pub use products::Products;
-pub use rows::Rows;
+pub use rows::{Rows, Sums};
 
 type Primitive = FloatTensor<Flex>;
 

@@ -37,6 +37,19 @@ pub trait Rows: Backend {
     fn rope(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
+/// What takes no part in a backward pass.
+#[backend_extension(Flex)]
+pub trait Sums: Backend {
+    /// The sum of the squares of all elements.
+    fn square_sum(x: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl Sums for Flex {
+    fn square_sum(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        give(vec![rows::square_sum(values(&in_order(x))) as f32], [1])
+    }
+}
+
 /// Returns the loss and the gradient of the logits.
 fn cross_entropy_with_gradient(
     logits: Primitive,

@@ -83,6 +83,9 @@ pub struct Config {
     pub validation_every: u64,
     /// Tokens of the validation split that a measurement reads. Default 32,768.
     pub validation_tokens: u64,
+    /// Which weights the checkpoint has: the `best` of the measurements on the validation split, or the `last`. Default
+    /// `best`.
+    pub weights: Weights,
     /// Steps between two samples of the model's text; 0 for none. Default 300.
     pub sample_every: u64,
     /// What the samples begin with. Default `"fn "`.
@@ -124,6 +127,7 @@ impl Default for Config {
             loss_spike: 2.0,
             validation_every: 150,
             validation_tokens: 32_768,
+            weights: Weights::Best,
             sample_every: 300,
             sample_prompt: "fn ".to_owned(),
             save_every: 50,
@@ -142,6 +146,16 @@ pub enum OptimizerKind {
     /// Muon for the matrices of the layers, its step scaled to `AdamW`'s (Muon is Scalable for LLM Training, 2025);
     /// `AdamW` for embeddings, norms and biases.
     Muon,
+}
+
+/// Weights along the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// Those with the lowest loss on the validation split.
+    Best,
+    /// Those after the last step.
+    Last,
 }
 
 /// The `[train.model]` table.

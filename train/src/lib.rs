@@ -41,7 +41,7 @@ use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
 
 pub use batches::Rows;
-pub use config::{Config, Model, OptimizerKind};
+pub use config::{Config, Model, OptimizerKind, Weights};
 pub use schedule::Schedule;
 
 use batches::Batches;
@@ -307,7 +307,8 @@ pub fn run(
     })
 }
 
-/// Writes the checkpoint: the weights of the best measurement, and those of the last step beside them where they differ.
+/// Writes the checkpoint: the weights of the best measurement with those of the last step beside them where they differ, or
+/// the last alone, as `train.weights` says.
 fn finish(
     config: &Config,
     tokenizer: &Tokenizer,
@@ -316,7 +317,8 @@ fn finish(
     state: &TrainerState,
     out: &Unsealed,
 ) -> Result<(), Error> {
-    let best = if state.best.is_some_and(|best| best.step != state.step) {
+    let best_is_older = state.best.is_some_and(|best| best.step != state.step);
+    let best = if best_is_older && config.weights == Weights::Best {
         let last = checkpoint::weights(&lora::whole(model))?;
         checkpoint::save_weights(&last, model.config().family, &out.path("last.safetensors"), Dtype::F32)?;
         lora::load(model, &config.freeze, &out.path(".best"))?

@@ -191,7 +191,9 @@ impl ModuleMapper for Take<'_> {
         let config = &self.optimizer.config;
         let rule = self.optimizer.rule(&self.path.join("."), D);
         let (learning_rate, gradient_scale) = (self.learning_rate, self.gradient_scale);
-        let weight_decay = if rule == Rule::Plain { 0.0 } else { f64::from(config.weight_decay as f32) };
+        let path = self.path.join(".");
+        let decays = rule != Rule::Plain && !config.no_decay.iter().any(|prefix| path.starts_with(prefix.as_str()));
+        let weight_decay = if decays { f64::from(config.weight_decay as f32) } else { 0.0 };
         let job: Job = if rule == Rule::Muon {
             let step = Muon { learning_rate, weight_decay, gradient_scale };
             let velocity = state.and_then(|state| match *state {

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::instructions::vectorized;
-use crate::lanes::{exp, max, sum};
+use crate::lanes::{LANES, exp, max, sum, sum_of_two};
 use crate::products::{Matrix, product_into};
 
 /// Queries of a block. More make larger products, fewer compute less of what the mask hides.
@@ -90,6 +90,19 @@ impl Block<'_> {
     }
 }
 
+/// Makes the scores of keys that a query does not see −∞, whose exponential is 0, and returns the row up to the last one that
+/// it sees and a little more, so that whole vectors are computed; what is behind becomes 0.
+#[allow(clippy::inline_always, reason = "as in `lanes`")]
+#[inline(always)]
+fn hide(row: &mut [f32], seen: std::ops::Range<usize>) -> &mut [f32] {
+    let end = seen.end.next_multiple_of(LANES).min(row.len());
+    row[..seen.start].fill(f32::NEG_INFINITY);
+    row[seen.end..end].fill(f32::NEG_INFINITY);
+    let (row, hidden) = row.split_at_mut(end);
+    hidden.fill(0.0);
+    row
+}
+
 /// Returns the attention `[B, T, H C]`, and the logarithm of the softmax's denominator `[B, H, T]`. `starts` is `[B, T]`, or
 /// empty where every row begins at 0.
 pub fn forward(queries: &[f32], keys: &[f32], values: &[f32], starts: &[i64], heads: Heads) -> (Vec<f32>, Vec<f32>) {
@@ -108,20 +121,17 @@ pub fn forward(queries: &[f32], keys: &[f32], values: &[f32], starts: &[i64], he
             product_into(&mut scores, n, query, key.transposed(), false);
             let mut totals = [0.0; BLOCK];
             let lse = &mut lse[block.head * heads.tokens + block.first..];
-            for (i, row) in scores[..(block.end - block.first) * n].chunks_exact_mut(n).enumerate() {
-                let seen = block.seen(i);
-                vectorized(|| {
-                    row[..seen.start].fill(0.0);
-                    row[seen.end..].fill(0.0);
-                    let seen = &mut row[seen];
-                    let largest = max(seen);
-                    for x in &mut *seen {
+            vectorized(|| {
+                for (i, row) in scores[..(block.end - block.first) * n].chunks_exact_mut(n).enumerate() {
+                    let row = hide(row, block.seen(i));
+                    let largest = max(row);
+                    for x in &mut *row {
                         *x = exp((*x - largest) * heads.scale);
                     }
-                    totals[i] = sum(seen.len(), |i| seen[i]);
+                    totals[i] = sum(row, |x| x);
                     lse[i] = largest * heads.scale + totals[i].ln();
-                });
-            }
+                }
+            });
             let out = &mut y[block.first * heads.query_step() + block.query_at..];
             product_into(out, heads.query_step(), block.scores(&scores), block.seen_keys(values, &heads), false);
             for (row, total) in out.chunks_mut(heads.query_step()).zip(&totals[..block.end - block.first]) {
@@ -170,22 +180,20 @@ pub fn backward(forward: &Forward, gradient: &[f32], heads: Heads) -> [Vec<f32>;
             let at = block.first * heads.query_step() + block.query_at;
             let lse = &lse[block.head * heads.tokens + block.first..];
             let rows = shares.chunks_exact_mut(n).zip(of_shares.chunks_exact_mut(n)).take(block.end - block.first);
-            for (i, (shares, of_scores)) in rows.enumerate() {
-                let seen = block.seen(i);
-                let at = at + i * heads.query_step();
-                let (y, of_y) = (&y[at..at + heads.width], &gradient[at..at + heads.width]);
-                vectorized(|| {
-                    for hidden in [0..seen.start, seen.end..n] {
-                        shares[hidden.clone()].fill(0.0);
-                        of_scores[hidden].fill(0.0);
-                    }
-                    let mean = sum(heads.width, |c| y[c] * of_y[c]);
-                    for (p, g) in shares[seen.clone()].iter_mut().zip(&mut of_scores[seen]) {
+            vectorized(|| {
+                for (i, (shares, of_scores)) in rows.enumerate() {
+                    let at = at + i * heads.query_step();
+                    let (y, of_y) = (&y[at..at + heads.width], &gradient[at..at + heads.width]);
+                    let mean = sum_of_two(y, of_y, |y, g| y * g);
+                    let shares = hide(shares, block.seen(i));
+                    let (of_scores, hidden) = of_scores.split_at_mut(shares.len());
+                    hidden.fill(0.0);
+                    for (p, g) in shares.iter_mut().zip(of_scores) {
                         *p = exp(*p * heads.scale - lse[i]);
                         *g = heads.scale * *p * (*g - mean);
                     }
-                });
-            }
+                }
+            });
             let (shares, of_scores) = (block.scores(&shares), block.scores(&of_shares));
             product_into(&mut of_queries[at..], heads.query_step(), of_scores, key, false);
             let at = block.lowest * heads.key_step() + block.key_at;

@@ -3,7 +3,8 @@
 //! Everything here is inlined into a closure that [`crate::instructions::vectorized`] compiles once for each instruction set. Sums have sixteen partial sums whatever the instruction set, so its width does not change them.
 #![allow(clippy::inline_always, reason = "what is not inlined is compiled for the oldest processor")]
 
-const LANES: usize = 16;
+/// Numbers that are computed together.
+pub const LANES: usize = 16;
 
 /// Returns e^x, within 2 units in the last place of f32 between −87 and 88, 0 below and the largest there above.
 ///
@@ -37,17 +38,30 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// Returns the sum of `term(i)` for i below `len`.
+/// Returns the sum of a term of each element.
 #[inline(always)]
-pub fn sum(len: usize, term: impl Fn(usize) -> f32) -> f32 {
+pub fn sum(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+    sum_of_three(x, x, x, |x, _, _| term(x))
+}
+
+/// Returns the sum of a term of each two elements at one place of slices of one length.
+#[inline(always)]
+pub fn sum_of_two(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    sum_of_three(x, y, y, |x, y, _| term(x, y))
+}
+
+/// Returns the sum of a term of each three elements at one place of slices of one length.
+#[inline(always)]
+pub fn sum_of_three(x: &[f32], y: &[f32], z: &[f32], term: impl Fn(f32, f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
-    let whole = len - len % LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (lane, partial) in lanes.iter_mut().enumerate() {
-            *partial += term(start + lane);
+    let ((x, x_rest), (y, y_rest), (z, z_rest)) =
+        (x.as_chunks::<LANES>(), y.as_chunks::<LANES>(), z.as_chunks::<LANES>());
+    for ((x, y), z) in x.iter().zip(y).zip(z) {
+        for lane in 0..LANES {
+            lanes[lane] += term(x[lane], y[lane], z[lane]);
         }
     }
-    let rest: f32 = (whole..len).map(&term).sum();
+    let rest: f32 = x_rest.iter().zip(y_rest).zip(z_rest).map(|((x, y), z)| term(*x, *y, *z)).sum();
     fold(lanes, |a, b| a + b) + rest
 }
 
@@ -104,7 +118,7 @@ mod tests {
             let row: Vec<f32> = (0..len).map(|i| (i * 7 % 31) as f32 - 15.0).collect();
             // Small whole numbers: every order of adding gives the same sum.
             let total: f32 = row.iter().sum();
-            assert!((vectorized(|| sum(len, |i| row[i])) - total).abs() < f32::EPSILON);
+            assert!((vectorized(|| sum(&row, |x| x)) - total).abs() < f32::EPSILON);
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             assert_eq!(vectorized(|| max(&row)).to_bits(), largest.to_bits());
         }

@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 use crate::instructions::vectorized;
-use crate::lanes::{exp, max, sigmoid, sum};
+use crate::lanes::{exp, max, sigmoid, sum, sum_of_three, sum_of_two};
 
 /// Rows that one task takes; fixed, so that sums over rows do not depend on the number of threads.
 const BLOCK: usize = 64;
@@ -28,7 +28,7 @@ pub fn cross_entropy(logits: &mut [f32], classes: usize, targets: &[i64], share:
                 for x in &mut *row {
                     *x = exp(*x - largest);
                 }
-                let total = sum(row.len(), |i| row[i]);
+                let total = sum(row, |x| x);
                 // A logit that is no number is found nowhere else: the maximum passes it over.
                 let log_total = if total.is_nan() { f64::NAN } else { f64::from(total).ln() };
                 let lse = log_total + f64::from(largest);
@@ -55,7 +55,7 @@ pub fn causal_softmax(scores: &mut [f32], keys: usize, queries: usize, scale: f3
             for x in &mut *visible {
                 *x = exp((*x - largest) * scale);
             }
-            let factor = 1.0 / sum(visible.len(), |i| visible[i]);
+            let factor = 1.0 / sum(visible, |x| x);
             for x in &mut *visible {
                 *x *= factor;
             }
@@ -72,7 +72,7 @@ pub fn causal_softmax_backward(shares: &[f32], gradient: &mut [f32], keys: usize
         let (visible, hidden) = gradient.split_at_mut(shares.len());
         hidden.fill(0.0);
         vectorized(|| {
-            let mean = sum(shares.len(), |i| shares[i] * visible[i]);
+            let mean = sum_of_two(shares, visible, |share, g| share * g);
             for (g, share) in visible.iter_mut().zip(shares) {
                 *g = scale * share * (*g - mean);
             }
@@ -84,11 +84,13 @@ pub fn causal_softmax_backward(shares: &[f32], gradient: &mut [f32], keys: usize
 pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
     let mut y = vec![0.0; x.len()];
     let d = weight.len();
-    y.par_chunks_mut(d).zip(x.par_chunks(d)).with_min_len(BLOCK).for_each(|(y, x)| {
+    y.par_chunks_mut(d * BLOCK).zip(x.par_chunks(d * BLOCK)).for_each(|(y, x)| {
         vectorized(|| {
-            let inverse = inverse_rms(x, epsilon);
-            for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-                *y = x * inverse * w;
+            for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+                let inverse = inverse_rms(x, epsilon);
+                for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
+                    *y = x * inverse * w;
+                }
             }
         });
     });
@@ -106,7 +108,7 @@ pub fn rms_norm_backward(x: &[f32], weight: &[f32], gradient: &mut [f32], epsilo
             vectorized(|| {
                 for (g, x) in gradient.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
                     let inverse = inverse_rms(x, epsilon);
-                    let mean = sum(d, |i| g[i] * weight[i] * x[i]) * inverse * inverse / d as f32;
+                    let mean = sum_of_three(g, weight, x, |g, w, x| g * w * x) * inverse * inverse / d as f32;
                     for (((g, x), w), sum) in g.iter_mut().zip(x).zip(weight).zip(&mut of_weight) {
                         *sum += *g * x * inverse;
                         *g = inverse * (*g * w - x * mean);
@@ -122,7 +124,7 @@ pub fn rms_norm_backward(x: &[f32], weight: &[f32], gradient: &mut [f32], epsilo
 #[allow(clippy::inline_always, reason = "as in `lanes`")]
 #[inline(always)]
 fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
-    1.0 / (sum(x.len(), |i| x[i] * x[i]) / x.len() as f32 + epsilon).sqrt()
+    1.0 / (sum(x, |x| x * x) / x.len() as f32 + epsilon).sqrt()
 }
 
 /// Elements that one task takes.
@@ -212,11 +214,13 @@ fn mixed(x: u64) -> u64 {
 pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<f32> {
     let mut y = vec![0.0; x.len()];
     let d = weight.len();
-    y.par_chunks_mut(d).zip(x.par_chunks(d)).with_min_len(BLOCK).for_each(|(y, x)| {
+    y.par_chunks_mut(d * BLOCK).zip(x.par_chunks(d * BLOCK)).for_each(|(y, x)| {
         vectorized(|| {
-            let (mean, inverse) = mean_and_inverse(x, epsilon);
-            for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                *y = (x - mean) * inverse * w + b;
+            for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+                let (mean, inverse) = mean_and_inverse(x, epsilon);
+                for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                    *y = (x - mean) * inverse * w + b;
+                }
             }
         });
     });
@@ -235,8 +239,9 @@ pub fn layer_norm_backward(x: &[f32], weight: &[f32], gradient: &mut [f32], epsi
             vectorized(|| {
                 for (g, x) in gradient.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
                     let (mean, inverse) = mean_and_inverse(x, epsilon);
-                    let of_mean = sum(d, |i| g[i] * weight[i]) / d as f32;
-                    let of_deviation = sum(d, |i| g[i] * weight[i] * (x[i] - mean)) * inverse * inverse / d as f32;
+                    let of_mean = sum_of_two(g, weight, |g, w| g * w) / d as f32;
+                    let of_deviation = sum_of_three(g, weight, x, |g, w, x| g * w * (x - mean));
+                    let of_deviation = of_deviation * inverse * inverse / d as f32;
                     let sums = of_weight.iter_mut().zip(&mut *of_bias);
                     for (((g, x), w), (of_weight, of_bias)) in g.iter_mut().zip(x).zip(weight).zip(sums) {
                         *of_weight += *g * (x - mean) * inverse;
@@ -255,8 +260,8 @@ pub fn layer_norm_backward(x: &[f32], weight: &[f32], gradient: &mut [f32], epsi
 #[inline(always)]
 fn mean_and_inverse(x: &[f32], epsilon: f32) -> (f32, f32) {
     let count = x.len() as f32;
-    let mean = sum(x.len(), |i| x[i]) / count;
-    let variance = sum(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / count;
+    let mean = sum(x, |x| x) / count;
+    let variance = sum(x, |x| (x - mean) * (x - mean)) / count;
     (mean, 1.0 / (variance + epsilon).sqrt())
 }
 
@@ -341,7 +346,6 @@ pub fn add_to_rows(table: &mut [f32], d: usize, ids: &[i64], x: &[f32]) {
 
 /// Returns the sum of the squares.
 pub fn square_sum(x: &[f32]) -> f64 {
-    let parts: Vec<f64> =
-        x.par_chunks(PIECE).map(|x| vectorized(|| f64::from(sum(x.len(), |i| x[i] * x[i])))).collect();
+    let parts: Vec<f64> = x.par_chunks(PIECE).map(|x| vectorized(|| f64::from(sum(x, |x| x * x)))).collect();
     parts.iter().sum()
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::Error;
 use crate::batches::Rows;
 use crate::lora;
+use crate::preference::DpoConfig;
 use crate::schedule::Schedule;
 
 /// The configuration of stage train.
@@ -26,6 +27,10 @@ pub struct Config {
     /// the adapters merged in, and by themselves in its folder `adapter`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
+    /// Learns from pairs of a chosen and a rejected answer, of sources with `chat = "preference"`, instead of from text: the
+    /// table `[train.dpo]`. `batch_size` counts pairs then, and losses are those of preferences. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpo: Option<DpoConfig>,
     /// Parts of the model that are left as they are: beginnings of their paths, such as `"embed_tokens"` or `"layers.0"`.
     /// Default: none.
     pub freeze: Vec<String>,
@@ -96,6 +101,7 @@ impl Default for Config {
             init: None,
             model: Model::default(),
             lora: None,
+            dpo: None,
             freeze: Vec::new(),
             steps: 600,
             batch_size: 16,
@@ -229,6 +235,13 @@ impl Config {
         for (key, value, low, high) in ranges {
             if !(low..=high).contains(&value) {
                 return wrong(key, format!("{value} is not between {low} and {high}"));
+            }
+        }
+        if let Some(dpo) = &self.dpo {
+            dpo.validate()?;
+            if self.z_loss > 0.0 || self.rows.is_some() {
+                let key = if self.z_loss > 0.0 { "z_loss" } else { "rows" };
+                return wrong(key, "has no use beside train.dpo".to_owned());
             }
         }
         if let Some(config) = &self.lora {

@@ -32,14 +32,16 @@ pub struct TrainerState {
     /// The losses of the latest steps.
     pub recent_losses: RecentLosses,
     /// The best measurement on the validation split.
-    pub best: Option<Best>,
+    pub best: Option<Measured>,
+    /// The latest one.
+    pub latest: Option<Measured>,
     /// Seconds that training took until here, all attempts together.
     pub wall_seconds: f64,
 }
 
 /// A measurement on the validation split.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Best {
+pub struct Measured {
     /// After this many steps.
     pub step: u64,
     /// Its mean cross-entropy in nats.
@@ -55,6 +57,7 @@ impl TrainerState {
             tokens: 0,
             recent_losses: RecentLosses::default(),
             best: None,
+            latest: None,
             wall_seconds: 0.0,
         }
     }

@@ -60,6 +60,10 @@ pub fn locked_raw_data(loaded: &Loaded, last: Stage, context: &Context, console:
         if last < Stage::Preprocess { Ok(None) } else { Init::bring(loaded, &artifacts(&loaded.store()), context) };
     console.clear();
     let init = init.map_err(import::failure)?;
+    if init.as_ref().is_some_and(|init| init.reads_other_tokens) {
+        console
+            .line("the model of train.init reads tokens of another tokenizer than its own: to it, each is a new word");
+    }
     listed(loaded, init, context, console)
 }
 

@@ -23,6 +23,8 @@ pub struct Init {
     pub shape: Option<ModelConfig>,
     /// Its artifact; none while it is only planned with.
     pub sealed: Option<Sealed>,
+    /// Whether it will read the tokens of another tokenizer than its own; false while it is only planned with.
+    pub reads_other_tokens: bool,
 }
 
 impl Init {
@@ -38,8 +40,15 @@ impl Init {
         let model = in_store.map_or_else(|| Model::find(&origin, false, collect, context), Ok)?;
         let sealed = model.seal(store)?;
         let shape = Some(checkpoint::load_config(sealed.folder())?);
-        let init = Self { sealed: Some(sealed), shape, ..Self::of(&model)? };
+        let own = Tokenizer::from_file(&sealed.folder().join("tokenizer.json"))?;
+        let mut init = Self { sealed: Some(sealed), shape, ..Self::of(&model)? };
         init.check(&loaded.config, context)?;
+        let given = &loaded.config.preprocess.tokenizer;
+        init.reads_other_tokens = !given.from_init
+            && match &given.file {
+                Some(file) => Tokenizer::from_file(&context.base.join(file))?.digest() != own.digest(),
+                None => true,
+            };
         Ok(Some(init))
     }
 
@@ -53,7 +62,14 @@ impl Init {
             let written = loaded.config.train.init.as_deref().unwrap_or_default();
             let digest = Digest::of_json(&json!({ "not fetched yet": written }));
             let about = format!("{written}, not fetched yet");
-            return Ok(Some(Self { about, digest, tokenizer: digest, shape: None, sealed: None }));
+            return Ok(Some(Self {
+                about,
+                digest,
+                tokenizer: digest,
+                shape: None,
+                sealed: None,
+                reads_other_tokens: false,
+            }));
         };
         let init = Self::of(&model)?;
         init.check(&loaded.config, context)?;
@@ -66,7 +82,14 @@ impl Init {
             Some(shape) => format!("{}: {}", model.place, headline(shape)),
             None => model.place.clone(),
         };
-        Ok(Self { about, digest, tokenizer: model.tokenizer_digest().unwrap_or(digest), shape, sealed: None })
+        Ok(Self {
+            about,
+            digest,
+            tokenizer: model.tokenizer_digest().unwrap_or(digest),
+            shape,
+            sealed: None,
+            reads_other_tokens: false,
+        })
     }
 
     /// Checks that the model knows every token that it will read, and reads as many at a time as it shall.

@@ -207,6 +207,8 @@ fn a_run_starts_from_a_folder_wherever_it_lies() {
     let plan = project.succeeds(&["plan", "--until", "train"]);
     project.snapshot("plan_with_init", plan.split("\ntraining: ").next().unwrap());
     project.succeeds(&["run", "--until", "optimize"]);
+    let repeated = project.succeeds(&["verify", "--rerun"]);
+    assert_eq!(repeated.matches("  same  ").count(), 4, "{repeated}");
     let config: Value =
         serde_json::from_slice(&fs::read(project.artifact("tiny-001", "train").join("config.json")).unwrap()).unwrap();
     assert_eq!((config["model_type"].as_str(), config["n_positions"].as_u64()), (Some("gpt2"), Some(64)));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::batches::Rows;
+use crate::preference::DpoConfig;
 use crate::schedule::Schedule;
 use crate::{budget, lora};
 
@@ -26,6 +27,10 @@ pub struct Config {
     /// the adapters merged in, and by themselves in its folder `adapter`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
+    /// Learns from pairs of a chosen and a rejected answer, of sources with `chat = "preference"`, instead of from text: the
+    /// table `[train.dpo]`. `batch_size` counts pairs then, and losses are those of preferences. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpo: Option<DpoConfig>,
     /// Parts of the model that are left as they are: beginnings of their paths, such as `"embed_tokens"` or `"layers.0"`.
     /// Default: none.
     pub freeze: Vec<String>,
@@ -104,6 +109,7 @@ impl Default for Config {
             init: None,
             model: Model::default(),
             lora: None,
+            dpo: None,
             freeze: Vec::new(),
             budget: None,
             steps: 600,
@@ -253,6 +259,13 @@ impl Config {
         }
         if let Some(budget) = &self.budget {
             budget::seconds(budget)?;
+        }
+        if let Some(dpo) = &self.dpo {
+            dpo.validate()?;
+            if self.z_loss > 0.0 || self.rows.is_some() {
+                let key = if self.z_loss > 0.0 { "z_loss" } else { "rows" };
+                return wrong(key, "has no use beside train.dpo".to_owned());
+            }
         }
         if let Some(config) = &self.lora {
             lora::validate(config)?;

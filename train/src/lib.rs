@@ -18,6 +18,7 @@ mod init;
 mod lora;
 mod memory;
 mod metrics;
+mod objective;
 mod optimizer;
 #[cfg(test)]
 mod oracle;
@@ -33,8 +34,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use artifact::{Context, Outcome, Sealed, Unsealed};
-use burn::module::Module;
-use model::scoring::{self, Walk};
 use model::{Dtype, ModelConfig, Transformer, checkpoint, device};
 use serde_json::json;
 use tokenizer::Tokenizer;
@@ -42,12 +41,13 @@ use tokenizer::shard::Split;
 
 pub use batches::Rows;
 pub use config::{Config, Model, OptimizerKind, Weights};
+pub use preference::DpoConfig;
 pub use schedule::Schedule;
 
-use batches::Batches;
 use budget::Data;
 use gradients::{Loss, Workers};
 use metrics::{Metrics, StepMetrics};
+use objective::{Objective, Step};
 use optimizer::Optimizer;
 use state::{Best, States, TrainerState};
 
@@ -244,7 +244,7 @@ pub fn run(
     };
     // A model to start from may read more at a time than it is trained on here.
     let context_length = config.model.context_length;
-    let batches = Batches::new(config, context_length, context.seed, &train)?;
+    let mut objective = Objective::new(config, context.seed, &train, &validation)?;
     let workers = Workers::new(class == "cpu", config.micro_batches);
     let as_trained = ModelConfig { context_length, ..model_config.clone() };
     memory::check(config, &as_trained, class, workers.at_once())?;
@@ -254,6 +254,7 @@ pub fn run(
         None => Transformer::init(&model_config, context.seed, &device),
     };
     let model = lora::attach(model, &config.freeze, config.lora.as_ref(), context.seed)?;
+    let initial = model.clone();
     let (model, optimizer, state) = if let Some(resumed) = states.load(config, &model)? {
         resumed
     } else {
@@ -263,12 +264,14 @@ pub fn run(
         }
         (model, Optimizer::new(config), TrainerState::start())
     };
+    objective.prepare(&initial, out.folder(), context)?;
+    // Its weights would take room, or be copied by the first step.
+    drop(initial);
     let loop_ = Loop {
         config,
         context,
         tokenizer: &tokenizer,
-        batches,
-        validation: &validation,
+        objective,
         workers,
         best_folder: out.path(".best"),
         metrics: Metrics::resume(out.folder(), state.step)?,
@@ -342,8 +345,7 @@ struct Loop<'a> {
     config: &'a Config,
     context: &'a Context,
     tokenizer: &'a Tokenizer,
-    batches: Batches<'a>,
-    validation: &'a Split,
+    objective: Objective<'a>,
     workers: Workers,
     best_folder: PathBuf,
     metrics: Metrics,
@@ -372,9 +374,8 @@ impl Loop<'_> {
         }
         while state.step < config.steps {
             let learning_rate = config.learning_rate_at(state.step);
-            let batches = self.batches.step(state.step);
             let loss = Loss { z_loss: config.z_loss, dropout: config.dropout, seed: context.seed, step: state.step };
-            let (loss, gradients) = self.workers.gradients(&model, &batches, &loss)?;
+            let Step { loss, gradients, n_tokens } = self.objective.step(config, &self.workers, &model, &loss)?;
             let norm = gradients::norm(&model, &gradients)?;
             let median = state.recent_losses.spike(loss, config.loss_spike);
             let wrong = match (loss.is_finite(), norm.is_finite()) {
@@ -390,7 +391,7 @@ impl Loop<'_> {
             let scale = if clips { config.clip_norm / norm } else { 1.0 };
             model = optimizer.step(learning_rate, model, gradients, scale);
             state.step += 1;
-            state.tokens += batches.iter().map(|batch| batch.n_tokens as u64).sum::<u64>();
+            state.tokens += n_tokens;
 
             if state.step.is_multiple_of(config.log_every) || state.step == config.steps {
                 let tokens_per_second = (state.tokens - logged.1) as f64 / logged.0.elapsed().as_secs_f64();
@@ -437,21 +438,20 @@ impl Loop<'_> {
 
     /// Measures the loss on the validation split and keeps the weights where it is the lowest so far.
     fn validate(&mut self, model: &Transformer, state: &mut TrainerState) -> Result<(), Error> {
-        let plain = model.valid();
-        let walk = Walk::plain(&plain, Some(self.config.validation_tokens));
-        let scores = scoring::score(&plain, self.validation, &walk, |_| true)?;
-        if !scores.loss_nats.is_finite() {
-            return Err(self.diverged("validation loss", scores.loss_nats, None, "not known".to_owned(), state.step));
+        let measured = self.objective.measure(self.config, model)?;
+        let loss = measured.loss;
+        if !loss.is_finite() {
+            return Err(self.diverged("validation loss", loss, None, "not known".to_owned(), state.step));
         }
-        let bytes_per_token = self.validation.bytes() as f64 / self.validation.len() as f64;
-        let bits_per_byte = scores.loss_nats / std::f64::consts::LN_2 / bytes_per_token;
-        self.metrics.validation(state.step, state.tokens, scores.loss_nats, bits_per_byte)?;
-        self.context.progress.line(&format!(
-            "step {}: validation loss {:.4}, {bits_per_byte:.3} bits per byte",
-            state.step, scores.loss_nats
-        ));
-        if state.best.is_none_or(|best| scores.loss_nats < best.validation_loss) {
-            state.best = Some(Best { step: state.step, validation_loss: scores.loss_nats });
+        self.metrics.validation(state.step, state.tokens, &measured)?;
+        let figure = match (measured.bits_per_byte, measured.accuracy) {
+            (Some(bits), _) => format!(", {bits:.3} bits per byte"),
+            (_, Some(accuracy)) => format!(", the chosen answer wins in {:.1} % of the pairs", 100.0 * accuracy),
+            _ => String::new(),
+        };
+        self.context.progress.line(&format!("step {}: validation loss {loss:.4}{figure}", state.step));
+        if state.best.is_none_or(|best| loss < best.validation_loss) {
+            state.best = Some(Best { step: state.step, validation_loss: loss });
             if state.step < self.config.steps {
                 artifact::file::create_folder(&self.best_folder)?;
                 lora::save(model, self.config.init.as_deref().unwrap_or_default(), &self.best_folder)?;

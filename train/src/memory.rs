@@ -17,7 +17,9 @@ pub fn check(config: &Config, model: &ModelConfig, class: &str, at_once: usize) 
 
 fn fits(config: &Config, model: &ModelConfig, at_once: usize, free: u64) -> Result<(), Error> {
     let bytes = |parts: usize| {
-        model.training_memory_bytes(config.batch_size / parts * at_once.clamp(1, parts), model.context_length)
+        // The two answers of a pair may each take a row of their own.
+        let rows = config.batch_size / parts * if config.dpo.is_some() { 2 } else { 1 };
+        model.training_memory_bytes(rows * at_once.clamp(1, parts), model.context_length)
     };
     let needed = bytes(config.micro_batches);
     if needed <= free {

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use crate::Error;
+use crate::objective::Measurement;
 use crate::tensorboard::Events;
 
 /// The file's name.
@@ -40,7 +41,7 @@ pub struct Metrics {
 }
 
 /// The fields of a line that TensorBoard shows, with the tags it groups them by.
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 9] = [
     ("loss", "train/loss"),
     ("learning_rate", "train/learning_rate"),
     ("gradient_norm", "train/gradient_norm"),
@@ -48,6 +49,8 @@ const TAGS: [(&str, &str); 7] = [
     ("flops_per_second", "speed/flops_per_second"),
     ("validation_loss", "validation/loss"),
     ("validation_bits_per_byte", "validation/bits_per_byte"),
+    ("validation_accuracy", "validation/accuracy"),
+    ("validation_margin", "validation/margin"),
 ];
 
 impl Metrics {
@@ -88,14 +91,20 @@ impl Metrics {
     }
 
     /// Adds a measurement on the validation split.
-    pub fn validation(&mut self, step: u64, tokens: u64, loss: f64, bits_per_byte: f64) -> Result<(), Error> {
-        self.line(&json!({
+    pub fn validation(&mut self, step: u64, tokens: u64, measured: &Measurement) -> Result<(), Error> {
+        let mut line = json!({
             "unix_seconds": unix_seconds(),
             "step": step,
             "tokens": tokens,
-            "validation_loss": loss,
-            "validation_bits_per_byte": bits_per_byte,
-        }))
+            "validation_loss": measured.loss,
+        });
+        let Measurement { bits_per_byte, accuracy, margin, .. } = *measured;
+        for (name, value) in [("bits_per_byte", bits_per_byte), ("accuracy", accuracy), ("margin", margin)] {
+            if let Some(value) = value {
+                line[format!("validation_{name}")] = value.into();
+            }
+        }
+        self.line(&line)
     }
 
     // One write a line, so that a kill leaves whole lines but for the last.
@@ -126,13 +135,14 @@ mod tests {
     fn a_resumed_log_has_each_step_once() {
         let folder = tempfile::tempdir().unwrap();
         let mut metrics = Metrics::resume(folder.path(), 0).unwrap();
+        let measured = Measurement { loss: 2.0, bits_per_byte: Some(1.0), accuracy: None, margin: None };
         for step in 1..=4 {
-            metrics.validation(step, step * 10, 2.0, 1.0).unwrap();
+            metrics.validation(step, step * 10, &measured).unwrap();
         }
         let path = folder.path().join(FILE);
         fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"step\": 5, \"los").unwrap();
         let mut metrics = Metrics::resume(folder.path(), 2).unwrap();
-        metrics.validation(3, 30, 1.5, 1.0).unwrap();
+        metrics.validation(3, 30, &measured).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let steps: Vec<u64> =
             text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].as_u64().unwrap()).collect();

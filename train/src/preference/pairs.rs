@@ -37,6 +37,11 @@ impl PairBatch {
     pub fn len(&self) -> usize {
         self.places.len()
     }
+
+    /// Returns how many tokens there are that are no padding.
+    pub fn n_tokens(&self) -> u64 {
+        self.rows.n_tokens as u64
+    }
 }
 
 /// The pairs of a split.

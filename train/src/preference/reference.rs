@@ -20,7 +20,7 @@ const TENSOR: &str = "log_probabilities";
 const MODEL: &str = "model";
 
 /// The log-probabilities that the reference gives the answers of a split.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Reference {
     pairs: Vec<[f32; 2]>,
 }

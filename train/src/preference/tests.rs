@@ -148,7 +148,7 @@ fn the_loss_begins_at_ln_2_and_falls_while_the_chosen_answer_wins() {
             let batches = pairs.step(step, 8, 2);
             let (_, gradients) =
                 gradients(&workers, &model, &batches, &reference, &config_of_dpo, &options(step)).unwrap();
-            model = optimizer.step(0.003, model, gradients);
+            model = optimizer.step(0.003, model, gradients, 1.0);
         }
         let after = judge(&model.valid(), &pairs, &reference, &config_of_dpo).unwrap();
         assert!(after.loss < 0.65 && after.margin > 0.1, "{adapters:?}: {after:?}");

@@ -265,6 +265,8 @@ pub fn run(
         (model, Optimizer::new(config), TrainerState::start())
     };
     objective.prepare(&initial, out.folder(), context)?;
+    // Its weights would take room, or be copied by the first step.
+    drop(initial);
     let loop_ = Loop {
         config,
         context,

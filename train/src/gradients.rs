@@ -111,20 +111,10 @@ impl Workers {
                 }
             }
         };
-        if self.pools.len() < 2 {
-            let model = own_leaves(model);
-            match self.pools.first() {
-                Some(pool) => pool.install(|| work(model)),
-                None => work(model),
-            }
-        } else {
-            std::thread::scope(|scope| {
-                for pool in &self.pools {
-                    let (model, work) = (own_leaves(model), &work);
-                    scope.spawn(move || pool.install(|| work(model)));
-                }
-            });
+        if self.pools.is_empty() {
+            work(own_leaves(model));
         }
+        side_by_side(&self.pools, &|| work(own_leaves(model)));
         let mut all = Vec::with_capacity(count);
         let mut sum = None;
         for result in done.into_iter().filter_map(|slot| slot.into_inner().ok().flatten()) {
@@ -136,6 +126,16 @@ impl Workers {
             });
         }
         Ok((all, sum.unwrap_or_default()))
+    }
+}
+
+/// Runs `work` once on each of the pools.
+fn side_by_side(pools: &[ThreadPool], work: &(impl Fn() + Sync)) {
+    if let Some((pool, others)) = pools.split_first() {
+        pool.in_place_scope(|scope| {
+            scope.spawn(|_| work());
+            side_by_side(others, work);
+        });
     }
 }
 

@@ -249,6 +249,25 @@ mod tests {
     }
 
     #[test]
+    fn every_recipe_is_understood() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let entries = std::fs::read_dir(root.join("experiments")).unwrap();
+        let recipes =
+            entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "toml"));
+        let mut count = 0;
+        for path in recipes {
+            let loaded = load(&path, &[]).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            assert_eq!(loaded.config.name, name);
+            if let Some(dataset) = &loaded.config.collect.dataset {
+                assert!(loaded.base.join(dataset).join("dataset.toml").exists(), "{name}: {dataset}");
+            }
+            count += 1;
+        }
+        assert_eq!(count, 8);
+    }
+
+    #[test]
     fn a_resolved_configuration_reads_back_as_itself() {
         let text = toml::to_string_pretty(&Config::default()).unwrap();
         let back: Config = toml::from_str(&text).unwrap();

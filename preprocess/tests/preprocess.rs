@@ -248,7 +248,8 @@ fn a_given_tokenizer_is_used_as_it_is() {
 fn what_a_vocabulary_cannot_write_is_counted_by_split() {
     let mut documents = documents(40);
     // Each holds a character that no other has; those outside the train split cannot be written.
-    let rare = ('一'..).take(20).map(|c| document(&format!("rare-{c}"), format!("A text with {c} in it.\n").repeat(20)));
+    let rare =
+        ('一'..).take(20).map(|c| document(&format!("rare-{c}"), format!("A text with {c} in it.\n").repeat(20)));
     documents.extend(rare);
     for (kind, can_write_all) in [(Kind::Bpe, true), (Kind::WordPiece, false), (Kind::Character, false)] {
         let tokenizer = TokenizerConfig { kind, vocab_size: 300, ..TokenizerConfig::default() };

@@ -9,18 +9,23 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path as Key;
 use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig};
 use tokio::runtime::Runtime;
+use url::Url;
 
 use crate::Error;
+use crate::address::{self, Refused};
 use crate::download::{Answer, Failure, Incoming, retry};
 use crate::http::PATIENCE;
 use crate::remote::{Found, Reach};
 use crate::select;
+
+/// Where the client looks for Azure's emulator, unless `AZURITE_BLOB_STORAGE_URL` says otherwise.
+const AZURE_EMULATOR: &str = "http://127.0.0.1:10000";
 
 /// A provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +106,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Returns the way to the objects; asks nobody yet.
     pub fn new(objects: &Objects, name: &str, reach: &Reach<'_>) -> Result<Self, Error> {
-        let store = store(objects, reach).map_err(|source| error(name, &objects.address, &source))?;
+        let store = store(objects, name, reach)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|e| artifact::Error::io("start threads for", &objects.address, e))?;
         Ok(Self { objects: objects.clone(), store, runtime: Arc::new(runtime) })
@@ -241,7 +246,7 @@ fn error(name: &str, address: &str, source: &object_store::Error) -> Error {
 }
 
 /// Returns the store that the address and the environment name.
-fn store(objects: &Objects, reach: &Reach<'_>) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+fn store(objects: &Objects, name: &str, reach: &Reach<'_>) -> Result<Arc<dyn ObjectStore>, Error> {
     let options = ClientOptions::new()
         .with_timeout_disabled()
         .with_connect_timeout(PATIENCE)
@@ -257,6 +262,8 @@ fn store(objects: &Objects, reach: &Reach<'_>) -> Result<Arc<dyn ObjectStore>, o
             .filter(move |(name, _)| name.starts_with(prefix))
             .map(|(name, v)| (name.to_ascii_lowercase(), v))
     };
+    let failed = |source: object_store::Error| error(name, &objects.address, &source);
+    let check = |endpoint: Option<String>| check_endpoint(endpoint, name, reach);
     Ok(match objects.provider {
         Provider::Amazon => {
             let mut builder = AmazonS3Builder::new().with_client_options(options).with_retry(retries);
@@ -265,7 +272,10 @@ fn store(objects: &Objects, reach: &Reach<'_>) -> Result<Arc<dyn ObjectStore>, o
                     builder = builder.with_config(key, value);
                 }
             }
-            Arc::new(builder.with_url(&objects.bucket).with_skip_signature(objects.anonymous).build()?)
+            check(builder.get_config_value(&AmazonS3ConfigKey::Endpoint))?;
+            check(builder.get_config_value(&AmazonS3ConfigKey::S3Endpoint))?;
+            let builder = builder.with_url(&objects.bucket).with_skip_signature(objects.anonymous);
+            Arc::new(builder.build().map_err(failed)?)
         }
         Provider::Google => {
             let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options).with_retry(retries);
@@ -277,7 +287,9 @@ fn store(objects: &Objects, reach: &Reach<'_>) -> Result<Arc<dyn ObjectStore>, o
                     builder = builder.with_config(key, value);
                 }
             }
-            Arc::new(builder.with_url(&objects.bucket).with_skip_signature(objects.anonymous).build()?)
+            check(builder.get_config_value(&GoogleConfigKey::BaseUrl))?;
+            let builder = builder.with_url(&objects.bucket).with_skip_signature(objects.anonymous);
+            Arc::new(builder.build().map_err(failed)?)
         }
         Provider::Azure => {
             let mut builder = MicrosoftAzureBuilder::new().with_client_options(options).with_retry(retries);
@@ -289,8 +301,28 @@ fn store(objects: &Objects, reach: &Reach<'_>) -> Result<Arc<dyn ObjectStore>, o
             if let Some(endpoint) = reach.environment.variable("IDENTITY_ENDPOINT") {
                 builder = builder.with_msi_endpoint(endpoint);
             }
-            Arc::new(builder.with_url(&objects.bucket).with_skip_signature(objects.anonymous).build()?)
+            let emulates =
+                builder.get_config_value(&AzureConfigKey::UseEmulator).is_some_and(|is_set| is_set == "true");
+            check(builder.get_config_value(&AzureConfigKey::Endpoint))?;
+            check(emulates.then(|| AZURE_EMULATOR.to_owned()))?;
+            let builder = builder.with_url(&objects.bucket).with_skip_signature(objects.anonymous);
+            Arc::new(builder.build().map_err(failed)?)
         }
+    })
+}
+
+/// Refuses an endpoint on this machine or in a private network. The client resolves the name once more, so this is a
+/// guard against mistakes, as for git.
+fn check_endpoint(endpoint: Option<String>, name: &str, reach: &Reach<'_>) -> Result<(), Error> {
+    // What is no address is told by the client.
+    let Some(url) = endpoint.and_then(|endpoint| Url::parse(&endpoint).ok()) else { return Ok(()) };
+    let allow_private = reach.config.allow_private;
+    let port = url.port_or_known_default().unwrap_or(443);
+    let checked = address::check_literal(&url, allow_private)
+        .and_then(|()| address::check_host(url.host_str().unwrap_or_default(), port, allow_private));
+    checked.map_err(|Refused(reason)| {
+        let reason = format!("it is the endpoint that the environment names, and {reason}");
+        Error::Refused { name: name.to_owned(), url: address::shown(&url), reason }
     })
 }
 

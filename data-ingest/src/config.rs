@@ -38,7 +38,8 @@ pub struct Config {
     /// The folder that keeps downloads between runs, from the folder of `pipeline.toml`; `~` and `$VARS` are expanded.
     /// Default: `experiments/cache/downloads`.
     pub cache: String,
-    /// The largest download, in bytes; a server that sends more is cut off. Default: 10 GiB.
+    /// The largest download, in bytes: of a file, or of a commit of a git repository; who sends more is cut off. Default:
+    /// 10 GiB.
     pub max_download_bytes: u64,
     /// How often a download is tried before the run fails; each wait is up to twice the one before, from half a second up
     /// to 30 seconds. Default: 5.
@@ -46,8 +47,8 @@ pub struct Config {
     /// The address of the Hugging Face Hub, or of a mirror that answers as it does. Default: `$HF_ENDPOINT`, else
     /// `https://huggingface.co`.
     pub hub_endpoint: Option<String>,
-    /// Whether sources may be fetched from loopback, private and link-local addresses, and hubs and object stores be asked
-    /// without TLS: for a server of one's own network. Default: false, so that a dataset written by somebody else cannot
+    /// Whether sources may be fetched from loopback, private and link-local addresses (endpoints of object stores that the
+    /// environment names included), and hubs and object stores be asked without TLS: for a server of one's own network. Default: false, so that a dataset written by somebody else cannot
     /// bring what is behind your firewall into a corpus.
     pub allow_private: bool,
     /// Whether every source on another machine must be as `dataset.lock` says, with nothing added to it (`--locked`). Not a

@@ -4,15 +4,16 @@
 //! hook, filter or attribute of the repository has a say. Submodules and files that Git LFS keeps elsewhere are left.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
 
 use artifact::digest::Hasher;
 use artifact::{Digest, file};
 use url::Url;
+
+mod command;
 
 use crate::Error;
 use crate::address::{self, Refused};
@@ -227,25 +228,35 @@ impl Git<'_> {
             fs::remove_dir_all(&folder).map_err(|e| artifact::Error::io("remove", &folder, e))?;
         }
         file::create_folder(&folder)?;
+        let fetched = self.fetch(commit, &reference, &folder);
+        if matches!(fetched, Err(Error::TooLarge { .. })) {
+            // Half a repository cannot be gone on from, and this one is large.
+            fs::remove_dir_all(&folder).map_err(|e| artifact::Error::io("remove", &folder, e))?;
+        }
+        fetched.map(|()| folder)
+    }
+
+    /// Fetches a commit into an empty folder, where it is called `reference`.
+    fn fetch(&self, commit: &str, reference: &str, folder: &Path) -> Result<(), Error> {
         let format = if commit.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
-        self.output(Some(&folder), "init", &["--quiet", "--bare", format])?;
+        self.output(Some(folder), "init", &["--quiet", "--bare", format])?;
         let options = ["--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--no-auto-gc"];
         let location = self.repository.location.as_str();
         let refspec = format!("{commit}:{reference}");
         let shallow = [&options[..], &["--depth=1", "--", location, &refspec]].concat();
-        let Err(refusal) = self.output(Some(&folder), "fetch", &shallow) else { return Ok(folder) };
-        if matches!(refusal, Error::Interrupted) {
+        let Err(refusal) = self.output(Some(folder), "fetch", &shallow) else { return Ok(()) };
+        if matches!(refusal, Error::Interrupted | Error::TooLarge { .. }) {
             return Err(refusal);
         }
         // A server may refuse to be asked for a commit by its id; then everything it shows is fetched.
         let everything = [&options[..], &["--", location, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]];
-        self.output(Some(&folder), "fetch", &everything.concat())?;
+        self.output(Some(folder), "fetch", &everything.concat())?;
         let object = format!("{commit}^{{commit}}");
-        if self.output(Some(&folder), "rev-parse", &["--verify", "--quiet", &object]).is_err() {
+        if self.output(Some(folder), "rev-parse", &["--verify", "--quiet", &object]).is_err() {
             return Err(refusal);
         }
-        self.output(Some(&folder), "update-ref", &[&reference, commit])?;
-        Ok(folder)
+        self.output(Some(folder), "update-ref", &[reference, commit])?;
+        Ok(())
     }
 
     /// Copies the next answer of `cat-file --batch` into the cache.
@@ -303,77 +314,6 @@ impl Git<'_> {
             Error::Refused { name, url, reason }
         };
         checked.map_err(refused)
-    }
-
-    /// Runs a command of git to its end and returns what it prints.
-    fn output(&self, folder: Option<&Path>, command: &'static str, arguments: &[&str]) -> Result<Vec<u8>, Error> {
-        let mut child = self.spawn(folder, command, arguments, Stdio::null(), Stdio::piped())?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let read = |pipe: Option<Box<dyn Read + Send>>| {
-            let mut bytes = Vec::new();
-            // A pipe that breaks shows in the exit status.
-            let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
-            bytes
-        };
-        let (out, err, status) = thread::scope(|scope| {
-            let out = scope.spawn(|| read(stdout.map(|pipe| Box::new(pipe) as Box<dyn Read + Send>)));
-            let err = scope.spawn(|| read(stderr.map(|pipe| Box::new(pipe) as Box<dyn Read + Send>)));
-            let status = self.wait(&mut child, command);
-            (out.join().unwrap_or_default(), err.join().unwrap_or_default(), status)
-        });
-        if status? {
-            return Ok(out);
-        }
-        let err = String::from_utf8_lossy(&err);
-        let last = err.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing");
-        Err(self.error(command, last.trim()))
-    }
-
-    fn wait(&self, child: &mut Child, command: &'static str) -> Result<bool, Error> {
-        loop {
-            match child.try_wait().map_err(|e| self.error(command, &e.to_string()))? {
-                Some(status) => return Ok(status.success()),
-                None if self.reach.context.cancel.is_requested() => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    return Err(Error::Interrupted);
-                }
-                None => thread::sleep(Duration::from_millis(10)),
-            }
-        }
-    }
-
-    fn spawn(
-        &self,
-        folder: Option<&Path>,
-        command: &'static str,
-        arguments: &[&str],
-        stdin: Stdio,
-        stdout: Stdio,
-    ) -> Result<Child, Error> {
-        let mut git = Command::new("git");
-        // Variables of a git that called us would make this one work on its repository.
-        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
-            git.env_remove(variable);
-        }
-        // The user's own settings could send an address to another transport.
-        git.env("GIT_ALLOW_PROTOCOL", self.repository.transport);
-        // Nobody is there to answer a question.
-        git.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
-        if let Some(folder) = folder {
-            git.arg("--git-dir").arg(folder);
-        }
-        git.arg(command).args(arguments).stdin(stdin).stdout(stdout);
-        git.stderr(if command == "cat-file" { Stdio::null() } else { Stdio::piped() });
-        git.spawn().map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => self.error(command, "the program `git` is not installed"),
-            _ => self.error(command, &e.to_string()),
-        })
-    }
-
-    fn error(&self, command: &'static str, message: &str) -> Error {
-        let (name, address) = (self.name.to_owned(), self.repository.shown());
-        Error::Git { name, address, command, message: message.to_owned() }
     }
 }
 

@@ -202,12 +202,15 @@ pub(crate) struct Guarded<'w, 'a, R> {
     watch: &'w Watch<'a>,
     packed_bytes: Rc<Cell<u64>>,
     unpacked_bytes: u64,
+    /// What `inner` failed with: a decoder that is read on after that may give anything, or never return.
+    failed: Option<(io::ErrorKind, String)>,
 }
 
 impl<'w, 'a, R: Read> Guarded<'w, 'a, R> {
-    /// Returns a reader that fails once `inner` has given too many times what `packed_bytes` counts.
+    /// Returns a reader that fails once `inner` has given too many times what `packed_bytes` counts, and again and again
+    /// once `inner` has failed.
     pub fn new(inner: R, watch: &'w Watch<'a>, packed_bytes: Rc<Cell<u64>>) -> Self {
-        Self { inner, watch, packed_bytes, unpacked_bytes: 0 }
+        Self { inner, watch, packed_bytes, unpacked_bytes: 0, failed: None }
     }
 }
 
@@ -217,7 +220,14 @@ impl<R: Read> Read for Guarded<'_, '_, R> {
         if watch.context.cancel.is_requested() {
             return Err(watch.stop(Error::Interrupted));
         }
-        let read = self.inner.read(buffer)? as u64;
+        if let Some((kind, message)) = &self.failed {
+            return Err(io::Error::new(*kind, message.clone()));
+        }
+        let read = self.inner.read(buffer).inspect_err(|e| {
+            if e.kind() != io::ErrorKind::Interrupted {
+                self.failed = Some((e.kind(), e.to_string()));
+            }
+        })? as u64;
         self.unpacked_bytes += read;
         let all = watch.unpacked_bytes.get() + read;
         watch.unpacked_bytes.set(all);

@@ -156,6 +156,28 @@ fn a_fetch_that_was_killed_is_started_again() {
 }
 
 #[test]
+fn a_fetch_has_a_size_cap() {
+    let base = tempfile::tempdir().unwrap();
+    let repo = base.path().join("repo");
+    repository(&repo);
+    // Digests of numbers: nothing that git could make shorter than half of it.
+    let digits: String = (0..30_000_u32).map(|i| artifact::Digest::of(&i.to_le_bytes()).to_string()).collect();
+    write(&repo, &[("digits.txt", digits.as_bytes())]);
+    git(&repo, &["add", "digits.txt"]);
+    git(&repo, &["commit", "--quiet", "--message=large"]);
+    let config = at_commit(&git(&repo, &["rev-parse", "HEAD"]));
+    let capped = Config { max_download_bytes: 500_000, ..config.clone() };
+    let error = collect(&capped, &online(base.path())).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { bytes: 500_001.., limit: 500_000, .. }), "{error}");
+    let told = error.to_string();
+    assert!(told.starts_with("source repo: ") && told.contains("/repo has at least "), "{told}");
+    assert!(told.ends_with(" bytes, collect.max_download_bytes is 500000"), "{told}");
+    let left = base.path().join("experiments/cache/downloads/git");
+    assert_eq!(fs::read_dir(left).unwrap().count(), 0, "nothing of it stays");
+    assert_eq!(collect(&config, &online(base.path())).unwrap().1.len(), 4);
+}
+
+#[test]
 fn what_git_says_is_told() {
     let base = tempfile::tempdir().unwrap();
     repository(&base.path().join("repo"));

@@ -1,19 +1,25 @@
-//! Runs quality rules over documents, one thread, and says how fast each was.
+//! Runs quality rules over documents, and looks for equal ones, in one thread, and says how fast each was.
 //!
 //! Usage: `compare DOCUMENTS.jsonl OUT.jsonl [RULE ...]`, where a document is `{"id": ..., "text": ...}`. Each rule runs
 //! alone, words split for it anew, then all of them share what was split; the figure is the median of several passes.
 //! `OUT.jsonl` gets one line for each document: what each rule measured, and the criterion that it failed. The peer is
 //! `compare_datatrove.py`.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 
+use artifact::Digest;
+use preprocess::dedup::exact;
 use preprocess::quality::{Rule, Scratch, c4, code, fineweb, gopher_quality, gopher_repetition};
 use preprocess::words::Buffers;
 use serde_json::{Map, Value, json};
 
 const PASSES: usize = 7;
+
+/// The name of what is no rule: of equal documents, all but the first are dropped.
+const EXACT_DUPLICATES: &str = "exact_duplicates";
 
 struct Document {
     id: String,
@@ -27,20 +33,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let names: Vec<String> = arguments.collect();
     let mut rules = rules();
-    rules.retain(|rule| names.is_empty() || names.iter().any(|name| name == rule.name()));
+    let is_wanted = |wanted: &str| names.is_empty() || names.iter().any(|name| name == wanted);
+    rules.retain(|rule| is_wanted(rule.name()));
     let documents = read(&documents)?;
     let bytes: usize = documents.iter().map(|document| document.text.len()).sum();
     println!("{} documents, {:.1} MB", documents.len(), bytes as f64 / 1e6);
-    let speed = |what: &str, rules: &[Rule]| {
-        let seconds = median((0..PASSES).map(|_| pass(rules, &documents)).collect());
+    let speed = |what: &str, pass: &dyn Fn() -> f64| {
+        let seconds = median((0..PASSES).map(|_| pass()).collect());
         println!("{what:<20} {:8.1} MB/s", bytes as f64 / 1e6 / seconds);
     };
-    speed("words alone", &[]);
-    for rule in &rules {
-        speed(rule.name(), std::slice::from_ref(rule));
+    if !rules.is_empty() {
+        speed("words alone", &|| pass(&[], &documents));
+        for rule in &rules {
+            speed(rule.name(), &|| pass(std::slice::from_ref(rule), &documents));
+        }
+        speed("all, words shared", &|| pass(&rules, &documents));
     }
-    speed("all, words shared", &rules);
-    write(&rules, &documents, &out)
+    let mut duplicates = None;
+    if is_wanted(EXACT_DUPLICATES) {
+        // The pool's thread is the one whose seconds count.
+        let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+        speed(EXACT_DUPLICATES, &|| one_thread.install(|| equal(&documents).1));
+        duplicates = Some(equal(&documents).0);
+    }
+    write(&rules, duplicates.as_deref(), &documents, &out)
 }
 
 /// All rules with their published thresholds.
@@ -82,6 +98,22 @@ fn pass(rules: &[Rule], documents: &[Document]) -> f64 {
     cpu_seconds() - begin
 }
 
+/// Tells of each document whether it is equal to one before it, and how many seconds finding that out takes.
+fn equal(documents: &[Document]) -> (Vec<bool>, f64) {
+    let begin = cpu_seconds();
+    let digests: Vec<Digest> = documents.iter().map(|document| Digest::of(document.text.as_bytes())).collect();
+    let scan = |each: &mut dyn FnMut(u32, &[u8; 32])| {
+        (0..).zip(&digests).for_each(|(number, digest)| each(number, digest.as_bytes()));
+        Ok::<_, Infallible>(())
+    };
+    let Ok(found) = exact::duplicates(documents.len() as u32, scan, &Some, u64::MAX);
+    let mut is_duplicate = vec![false; documents.len()];
+    for duplicate in found {
+        is_duplicate[duplicate.document as usize] = true;
+    }
+    (is_duplicate, cpu_seconds() - begin)
+}
+
 /// Returns the seconds for which this thread has had a core, so that other programs on the machine do not count. Linux
 /// alone says.
 fn cpu_seconds() -> f64 {
@@ -94,10 +126,15 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn write(rules: &[Rule], documents: &[Document], path: &str) -> Result<(), Box<dyn Error>> {
+fn write(
+    rules: &[Rule],
+    duplicates: Option<&[bool]>,
+    documents: &[Document],
+    path: &str,
+) -> Result<(), Box<dyn Error>> {
     let (mut buffers, mut scratch) = (Buffers::default(), Scratch::default());
     let mut out = BufWriter::new(File::create(path)?);
-    for document in documents {
+    for (number, document) in documents.iter().enumerate() {
         let text = buffers.split(&document.text);
         let mut line = Map::from_iter([("id".to_owned(), json!(document.id))]);
         for rule in rules {
@@ -109,6 +146,10 @@ fn write(rules: &[Rule], documents: &[Document], path: &str) -> Result<(), Box<d
             let failed = failure.map(|failure| failure.criterion);
             let says = failure.map(|failure| failure.to_string());
             line.insert(rule.name().to_owned(), json!({"failed": failed, "says": says, "signals": measured}));
+        }
+        if let Some(duplicates) = duplicates {
+            let failed = duplicates[number].then_some("is equal to another");
+            line.insert(EXACT_DUPLICATES.to_owned(), json!({ "failed": failed }));
         }
         serde_json::to_writer(&mut out, &line)?;
         out.write_all(b"\n")?;

@@ -44,7 +44,8 @@ fn main() -> Result<(), Failure> {
                 1 | 2 => 0.01,
                 _ => 0.3,
             };
-            let line = json!({ "id": number, "text": edited(text, share, &words, &mut random) }).to_string();
+            let line =
+                json!({ "id": number.to_string(), "text": edited(text, share, &words, &mut random) }).to_string();
             writeln!(to, "{line}")?;
             bytes += line.len() as u64 + 1;
             number += 1;

@@ -25,6 +25,9 @@ pub(crate) struct Report {
     bytes_out: u64,
     /// Tokens written: more than those of the documents kept where `mix` repeats some.
     tokens: u64,
+    /// Of them, those that stand for text that the vocabulary cannot write; none where it can write everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown_tokens: Option<u64>,
     bytes_per_token: f64,
     /// Documents that were not UTF-8.
     invalid_utf8: u64,
@@ -153,21 +156,26 @@ impl Report {
             funnel.push(Remaining { step: step.name(), documents, bytes });
         }
         let splits = written.iter().map(|(split, written)| {
-            let amounts = json!({
+            let mut amounts = json!({
                 "documents": written.documents,
                 "bytes": written.text_bytes,
                 "tokens": written.tokens,
                 "shards": written.shards,
             });
+            if tokenizer.unknown_token().is_some() {
+                amounts["unknown_tokens"] = written.unknown_tokens.into();
+            }
             (split.name().to_owned(), amounts)
         });
         let (tokens, text_bytes) = written.iter().fold((0, 0), |sum, (_, w)| (sum.0 + w.tokens, sum.1 + w.text_bytes));
+        let unknown = written.iter().map(|(_, written)| written.unknown_tokens).sum();
         Self {
             documents_in: tally.documents_in,
             bytes_in: tally.bytes_in,
             documents_out: kept.documents,
             bytes_out: kept.bytes,
             tokens,
+            unknown_tokens: tokenizer.unknown_token().map(|_| unknown),
             bytes_per_token: text_bytes as f64 / tokens as f64,
             invalid_utf8: tally.invalid_utf8,
             funnel,
@@ -207,9 +215,15 @@ impl Report {
             count(format!("tokens_{split}"), amounts["tokens"].clone());
         }
         count("tokens".to_owned(), self.tokens.into());
+        if let Some(unknown) = self.unknown_tokens {
+            count("unknown_tokens".to_owned(), unknown.into());
+        }
         count("bytes_per_token".to_owned(), self.bytes_per_token.into());
         count("vocab_size".to_owned(), self.tokenizer.vocab_size.into());
-        let headline = format!("{} tokens, {:.2} bytes/token", short(self.tokens), self.bytes_per_token);
+        let mut headline = format!("{} tokens, {:.2} bytes/token", short(self.tokens), self.bytes_per_token);
+        if let Some(unknown) = self.unknown_tokens.filter(|unknown| *unknown > 0) {
+            headline += &format!(", {} of them unknown", short(unknown));
+        }
         Outcome { counts, headline, ..Outcome::default() }
     }
 }

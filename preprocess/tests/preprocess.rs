@@ -14,7 +14,7 @@ use preprocess::{Config, Error, LengthConfig, LongDocuments, TokenizerConfig};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokenizer::shard::Split;
-use tokenizer::{Tokenizer, TrainConfig};
+use tokenizer::{Kind, Tokenizer, TrainConfig};
 
 fn with_lengths(min_bytes: u64, max_bytes: u64, long: LongDocuments) -> Config {
     Config { length: LengthConfig { min_bytes, max_bytes, long }, ..small() }
@@ -242,6 +242,38 @@ fn a_given_tokenizer_is_used_as_it_is() {
     assert_eq!(fails(&other), format!("{} {expected}", other.display()));
     let missing = folder.path().join("missing.json");
     assert_eq!(fails(&missing), format!("cannot read {}", missing.display()));
+}
+
+#[test]
+fn what_a_vocabulary_cannot_write_is_counted_by_split() {
+    let mut documents = documents(40);
+    // Each holds a character that no other has; those outside the train split cannot be written.
+    let rare =
+        ('一'..).take(20).map(|c| document(&format!("rare-{c}"), format!("A text with {c} in it.\n").repeat(20)));
+    documents.extend(rare);
+    for (kind, can_write_all) in [(Kind::Bpe, true), (Kind::WordPiece, false), (Kind::Character, false)] {
+        let tokenizer = TokenizerConfig { kind, vocab_size: 300, ..TokenizerConfig::default() };
+        let run = Run::new(&Config { tokenizer, ..small() }, &documents);
+        let (report, headline) = (run.report(), &run.sealed.manifest().headline);
+        if can_write_all {
+            assert_eq!(report["unknown_tokens"], Value::Null);
+            assert_eq!(report["splits"]["train"]["unknown_tokens"], Value::Null);
+            assert!(!headline.contains("unknown"), "{headline}");
+            continue;
+        }
+        let unknown = run.tokenizer().unknown_token().unwrap();
+        let mut sum = 0;
+        for name in ["train", "validation", "test"] {
+            let split = run.split(name);
+            let of_document = |i| split.document(i).iter().filter(|id| **id == unknown).count();
+            let count: usize = (0..split.n_documents()).map(of_document).sum();
+            assert_eq!(report["splits"][name]["unknown_tokens"], count, "{kind:?}");
+            sum += count;
+        }
+        assert!(sum > 0, "{kind:?}");
+        assert_eq!((&report["unknown_tokens"], run.count("unknown_tokens")), (&Value::from(sum), sum as u64));
+        assert!(headline.ends_with(&format!(", {sum} of them unknown")), "{headline}");
+    }
 }
 
 fn check_error(config: &Config, documents: &[Document], expected: &str) {

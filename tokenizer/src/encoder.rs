@@ -21,12 +21,11 @@ pub struct Encoder<'t> {
     /// Where the tokens of each word lie in `tokens`.
     words: AHashMap<Box<str>, (u32, u32)>,
     tokens: Vec<u32>,
-    unknown_tokens: u64,
 }
 
 impl<'t> Encoder<'t> {
     pub(crate) fn new(tokenizer: &'t Tokenizer) -> Self {
-        Self { tokenizer, words: AHashMap::new(), tokens: Vec::new(), unknown_tokens: 0 }
+        Self { tokenizer, words: AHashMap::new(), tokens: Vec::new() }
     }
 
     /// Returns the tokens of `text`. Special tokens in it are text like any other, and none are added.
@@ -35,23 +34,13 @@ impl<'t> Encoder<'t> {
     /// When the library fails, which a byte-level tokenizer never does.
     pub fn encode(&mut self, text: &str) -> Result<Vec<u32>, Error> {
         let failed = |source| Error::Encode { bytes: text.len(), source };
-        let ids = if let Some(words) = self.tokenizer.words() {
-            // A third of the bytes is more than most texts have in tokens.
-            let mut ids = Vec::with_capacity(text.len() / 3);
-            words.split(text, |word| self.encode_word(word, &mut ids)).map_err(failed)?;
-            ids
-        } else {
-            self.tokenizer.inner().encode_fast(text, false).map_err(failed)?.get_ids().to_vec()
+        let Some(words) = self.tokenizer.words() else {
+            return Ok(self.tokenizer.inner().encode_fast(text, false).map_err(failed)?.get_ids().to_vec());
         };
-        if let Some(unknown) = self.tokenizer.unknown_token() {
-            self.unknown_tokens += ids.iter().filter(|id| **id == unknown).count() as u64;
-        }
+        // A third of the bytes is more than most texts have in tokens.
+        let mut ids = Vec::with_capacity(text.len() / 3);
+        words.split(text, |word| self.encode_word(word, &mut ids)).map_err(failed)?;
         Ok(ids)
-    }
-
-    /// Returns how many tokens so far stand for text that the vocabulary cannot write.
-    pub fn unknown_tokens(&self) -> u64 {
-        self.unknown_tokens
     }
 
     pub(crate) fn tokenizer(&self) -> &'t Tokenizer {

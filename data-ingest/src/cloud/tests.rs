@@ -237,10 +237,41 @@ fn nothing_is_signed_for_a_public_bucket_and_nothing_goes_unencrypted_unless_all
     lock_in(&config, &context(base.path()), &environment, Renewed::None).unwrap();
     assert!(server.requests().iter().all(|request| request.header("authorization").is_none()));
 
-    let asked = server.requests().len();
+    let open =
+        Environment { variables: [("AWS_ENDPOINT".to_owned(), "http://s3.invalid".to_owned())].into(), ..environment };
     config.allow_private = false;
     config.download_attempts = 1;
     let other = tempfile::tempdir().unwrap();
-    assert!(lock_in(&config, &context(other.path()), &environment, Renewed::None).is_err());
-    assert_eq!(server.requests().len(), asked);
+    let error = lock_in(&config, &context(other.path()), &open, Renewed::None).unwrap_err();
+    let told = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let told: Vec<String> = told.map(ToString::to_string).collect();
+    assert!(told.join(": ").contains("URL scheme is not allowed"), "{told:?}");
+}
+
+#[test]
+fn an_endpoint_of_a_private_network_is_refused() {
+    let private = "10.0.0.1 is a private address";
+    let loopback = "127.0.0.1 is a loopback address";
+    for (url, variable, endpoint, expected) in [
+        ("s3://bucket/a", "AWS_ENDPOINT", "https://10.0.0.1:9000", private),
+        ("s3://bucket/a", "AWS_ENDPOINT_URL", "http://127.0.0.1:9", loopback),
+        ("s3://bucket/a", "AWS_ENDPOINT_URL_S3", "https://10.0.0.1/", private),
+        ("s3://bucket/a", "AWS_ENDPOINT", "https://localhost:9", loopback),
+        ("gs://bucket/a", "GOOGLE_BASE_URL", "https://10.0.0.1", private),
+        ("az://container/a", "AZURE_STORAGE_ENDPOINT", "https://10.0.0.1", private),
+        ("az://container/a", "AZURE_STORAGE_USE_EMULATOR", "true", loopback),
+    ] {
+        let base = tempfile::tempdir().unwrap();
+        let variables = [(variable, endpoint), ("AZURE_STORAGE_ACCOUNT_NAME", "account"), ("AWS_REGION", "us-east-1")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let config = Config { allow_private: false, ..config(url) };
+        let environment = Environment { home: None, variables };
+        let error = lock_in(&config, &context(base.path()), &environment, Renewed::None).unwrap_err();
+        let Error::Refused { reason, .. } = &error else { panic!("{variable}: {error}") };
+        let expected = format!(
+            "it is the endpoint that the environment names, and {expected}; if that is meant, set `allow_private = true` in \
+             [collect]"
+        );
+        assert_eq!(*reason, expected, "{variable}");
+    }
 }

@@ -18,6 +18,7 @@ pub struct Writer {
     shard_bytes: u64,
     vocab_size: usize,
     tokenizer_digest: Digest,
+    unknown_token: Option<u32>,
     tokens: Vec<u8>,
     /// As long as there are tokens, or empty.
     loss_mask: Vec<u8>,
@@ -37,6 +38,8 @@ pub struct Written {
     pub documents: u64,
     /// Tokens, end-of-text tokens included.
     pub tokens: u64,
+    /// Of the tokens, those that stand for text that the vocabulary cannot write.
+    pub unknown_tokens: u64,
     /// UTF-8 bytes of the documents' text.
     pub text_bytes: u64,
 }
@@ -51,6 +54,7 @@ impl Writer {
             shard_bytes,
             vocab_size: tokenizer.vocab_size(),
             tokenizer_digest: tokenizer.digest(),
+            unknown_token: tokenizer.unknown_token(),
             tokens: Vec::new(),
             loss_mask: Vec::new(),
             document_offsets: vec![0],
@@ -121,6 +125,9 @@ impl Writer {
             self.tokens.extend(document.iter().flat_map(|id| (*id as u16).to_le_bytes()));
         } else {
             self.tokens.extend(document.iter().flat_map(|id| id.to_le_bytes()));
+        }
+        if let Some(unknown) = self.unknown_token {
+            self.written.unknown_tokens += document.iter().filter(|id| **id == unknown).count() as u64;
         }
         self.document_offsets.push(self.n_tokens() as u64);
         self.text_bytes += text_bytes;

@@ -1,0 +1,280 @@
+//! Inputs: well-formed ones, put together by chance, and then damaged by it.
+
+use data_ingest::{BadRecordLimit, Chat, Config, Format, Html, Source};
+use polars::prelude::{
+    DataFrame, IntoSeries, IpcStreamWriter, IpcWriter, NamedFrom, ParquetCompression, ParquetWriter, SerWriter, Series,
+    StructChunked,
+};
+
+use crate::chats::chat;
+use crate::corpus::one;
+use crate::packed::{bzip2, gzip, tar, xz, zip, zstandard};
+use crate::random::Random;
+use crate::web::{PAGE, page, warc};
+
+const LINES: &str = "{\"text\": \"one\", \"n\": 1}\n{\"text\": \"\\u00e4\", \"n\": null}\n{\"text\": \"three\"}\n";
+const DATASET: &str = "name = \"x\"\ninclude = [\"*.md\", \"**/*.jsonl\"]\nexclude = [\"[ab]\"]\nmax_file_bytes = 1000\n\
+    [[source]]\nname = \"notes\"\npath = \"notes\"\nlicence = \"MIT\"\nhtml = \"all\"\nformat = \"text\"\n\
+    [[source]]\npath = \"notes/*.jsonl\"\ntemplate = \"{{ a }}{% if b %} {{ b|upper }}{% endif %}\"\nid_column = \"n\"\n\
+    [[source]]\nurl = \"https://example.org/a.txt\"\nchat = \"sharegpt\"\n\
+    [[source]]\nhub = \"datasets/owner/name\"\nrevision = \"main\"\ninclude = [\"**/{a,b}*.parquet\"]\n";
+const LOCK: &str = "version = 1\n[[source]]\nname = \"https://example.org/a.txt\"\naddress = \"https://example.org/a.txt\"\n\
+    selection = \"02766a8526919ea1d92370d83f5d70ec2c4c511ab8e4fb37a5c1480ae9d88a35\"\n[[source.file]]\npath = \"a.txt\"\n\
+    bytes = 3\nsha256 = \"02766a8526919ea1d92370d83f5d70ec2c4c511ab8e4fb37a5c1480ae9d88a35\"\netag = '\"1\"'\n";
+
+const PACKED_WORDS: &[&str] =
+    &["\0\0\0\0", "../", "PK\u{1}\u{2}", "PK\u{3}\u{4}", "PK\u{5}\u{6}", "ustar", "{", "\"", "\n", "<p>"];
+/// What a reader of JSON has an eye for.
+pub const JSON_WORDS: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    "\"",
+    ",",
+    ":",
+    "\n",
+    "\\u",
+    "\\ud800",
+    "null",
+    "1e999",
+    "-0",
+    "\"role\"",
+    "\"content\"",
+    "\"text\"",
+    "\0",
+    "\u{feff}",
+    "{\"a\":",
+    "[[",
+];
+const TOML_WORDS: &[&str] = &[
+    "[",
+    "]",
+    "[[source]]\n",
+    "\"",
+    "\"\"\"",
+    "'",
+    "=",
+    "\n",
+    ".",
+    "#",
+    "{{",
+    "}}",
+    "{%",
+    "{% for x in range(9) %}",
+    "*",
+    "**",
+    "[!",
+    "{a,",
+    "\\",
+    "$HOME",
+    "~",
+    "..",
+    "/",
+    "1e9",
+    "-1",
+    "0x",
+    "nan",
+    "true",
+    "1979-05-27",
+    "\0",
+    "sha256 = ",
+    "://",
+];
+
+/// What is fed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    Archive,
+    Warc,
+    Html,
+    Chat,
+    Table,
+    Dataset,
+}
+
+impl Target {
+    /// Returns the target of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "archive" => Self::Archive,
+            "warc" => Self::Warc,
+            "html" => Self::Html,
+            "chat" => Self::Chat,
+            "table" => Self::Table,
+            "dataset" => Self::Dataset,
+            _ => return None,
+        })
+    }
+}
+
+/// Files, and how to collect them.
+pub struct Input {
+    pub files: Vec<(&'static str, Vec<u8>)>,
+    pub config: Config,
+}
+
+/// A source of inputs.
+pub struct Inputs {
+    target: Target,
+    /// One table in each format.
+    tables: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Inputs {
+    /// Returns the source of inputs for a target.
+    pub fn new(target: Target) -> Self {
+        Self { target, tables: tables() }
+    }
+
+    /// Returns an input that no other is like.
+    pub fn next(&self, random: &mut Random) -> Input {
+        match self.target {
+            Target::Archive => self.archive(random),
+            Target::Warc => file(warc(random), Source::default()),
+            Target::Html => {
+                let html = random.pick(&[Html::Main, Html::Main, Html::All]);
+                file(("a.html", page(random, 20)), Source { html, ..Source::default() })
+            }
+            Target::Chat => chat(random),
+            Target::Table => self.table(random),
+            Target::Dataset => dataset(random),
+        }
+    }
+
+    fn archive(&self, random: &mut Random) -> Input {
+        let parquet = self.tables[0].1.clone();
+        let mut members: Vec<(&str, Vec<u8>)> = vec![
+            ("a.md", b"text".repeat(1 + random.below(2000))),
+            ("d/b.jsonl", LINES.into()),
+            ("c.html", PAGE.into()),
+            ("d/e.csv", b"text,n\n\"a, b\",1\nc,2\n".to_vec()),
+            ("f.warc", warc(random).1),
+            ("g.zip", zip(&[("a.md", b"inside")])),
+            ("h.txt.gz", gzip(b"packed twice")),
+            ("i.parquet", parquet),
+            ("../j.md", b"outside".to_vec()),
+            ("k.md.zst", zstandard(&vec![b' '; random.below(1 << 20)])),
+        ];
+        members.retain(|_| random.one_in(3));
+        if let Some((_, bytes)) = members.last_mut().filter(|_| random.one_in(2)) {
+            random.damage(bytes, PACKED_WORDS);
+        }
+        let members: Vec<(&str, &[u8])> = members.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+        let mut packed_tar = tar(&members);
+        if random.one_in(2) {
+            damage_header(random, &mut packed_tar);
+        }
+        let text = b"some text to pack\n".repeat(1 + random.below(5000));
+        let (name, mut bytes) = match random.below(12) {
+            0..=3 => ("a.zip", zip(&members)),
+            4..=6 => ("a.tar", packed_tar),
+            7 => ("a.tgz", gzip(&packed_tar)),
+            8 => ("a.tar.zst", zstandard(&packed_tar)),
+            9 => ("a.txz", xz(&packed_tar)),
+            10 => ("a.tar.bz2", bzip2(&packed_tar)),
+            _ => {
+                let (name, pack) = random.pick(PACKINGS);
+                (name, pack(&text))
+            }
+        };
+        if !random.one_in(4) {
+            random.damage(&mut bytes, PACKED_WORDS);
+        }
+        file((name, bytes), Source::default())
+    }
+
+    fn table(&self, random: &mut Random) -> Input {
+        let (name, mut bytes) = self.tables[random.below(self.tables.len())].clone();
+        let words = if name.ends_with("parquet") || name.ends_with("arrow") { PACKED_WORDS } else { JSON_WORDS };
+        random.damage(&mut bytes, words);
+        let some = |column: &str| Some(column.to_owned());
+        let source = match random.below(4) {
+            0 => Source { chat: Some(Chat::Messages), ..Source::default() },
+            1 => Source { template: some("{{ n }} {{ text }}"), id_column: some("n"), ..Source::default() },
+            _ => Source::default(),
+        };
+        let format = (name == "a.json").then_some(Format::Json);
+        file((name, bytes), Source { format, ..source })
+    }
+}
+
+/// What packs a file.
+type Pack = fn(&[u8]) -> Vec<u8>;
+/// Packed text files.
+const PACKINGS: &[(&str, Pack)] =
+    &[("a.txt.gz", gzip), ("a.txt.zst", zstandard), ("a.txt.xz", xz), ("a.txt.bz2", bzip2)];
+
+/// Returns one table in every format.
+fn tables() -> Vec<(&'static str, Vec<u8>)> {
+    const ROWS: usize = 300;
+    let texts: Vec<String> = (0..ROWS).map(|i| format!("text {}", i * i)).collect();
+    let turns = |i: usize| {
+        let roles = Series::new("role".into(), &["user", "assistant"]);
+        let contents = Series::new("content".into(), [format!("What is {i}?"), "A number.".to_owned()]);
+        StructChunked::from_series("".into(), 2, [roles, contents].iter()).expect("equal lengths").into_series()
+    };
+    let columns = vec![
+        Series::new("text".into(), texts).into(),
+        Series::new("n".into(), (0..ROWS as i32).collect::<Vec<_>>()).into(),
+        Series::new("messages".into(), (0..ROWS).map(turns).collect::<Vec<_>>()).into(),
+    ];
+    let mut frame = DataFrame::new(ROWS, columns).expect("equal lengths");
+    let [mut packed, mut plain, mut file, mut stream] = [const { Vec::new() }; 4];
+    let plainly = ParquetWriter::new(&mut plain).with_compression(ParquetCompression::Uncompressed);
+    plainly.finish(&mut frame).expect("written to memory");
+    ParquetWriter::new(&mut packed).with_row_group_size(Some(64)).finish(&mut frame).expect("written to memory");
+    IpcWriter::new(&mut file).finish(&mut frame).expect("written to memory");
+    IpcStreamWriter::new(&mut stream).finish(&mut frame).expect("written to memory");
+    vec![
+        ("a.parquet", packed),
+        ("b.parquet", plain),
+        ("a.arrow", file),
+        ("a.arrows", stream),
+        ("a.csv", b"text,n\n\"a, b\",1\nc,2\n".repeat(20)),
+        ("a.tsv", b"n\ttext\n1\ta, b\n".repeat(20)),
+        ("a.jsonl", LINES.repeat(20).into_bytes()),
+        ("a.json", format!("[{}]", LINES.trim_end().replace('\n', ",")).into_bytes()),
+    ]
+}
+
+/// Returns one file as an input.
+pub fn file((name, bytes): (&'static str, Vec<u8>), source: Source) -> Input {
+    let config = one(Source { path: Some(name.to_owned()), ..source });
+    Input { files: vec![(name, bytes)], config: Config { max_bad_records: BadRecordLimit::Share(1.0), ..config } }
+}
+
+/// Damages what a tar archive says of a member, and makes its checksum right again.
+fn damage_header(random: &mut Random, bytes: &mut [u8]) {
+    let start = random.below(bytes.len() / 512) * 512;
+    let header = &mut bytes[start..start + 512];
+    header[156] = random.pick(b"00123567LKxgSD");
+    for _ in 0..random.below(4) {
+        // Mostly the fields of numbers, from the mode to the time.
+        let at = if random.one_in(3) { random.below(512) } else { 100 + random.below(56) };
+        header[at] = random.pick(b"\0\x80\xff0789 ");
+    }
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+fn dataset(random: &mut Random) -> Input {
+    let (mut written, mut lock) = (DATASET.into(), LOCK.into());
+    let damaged = if random.one_in(4) { &mut lock } else { &mut written };
+    random.damage(damaged, TOML_WORDS);
+    // Remote sources end the run where nothing may be fetched; without them the rest gets its turn.
+    if random.one_in(2) {
+        let text = String::from_utf8_lossy(&written).into_owned();
+        written = text.split("[[source]]\nurl").next().unwrap_or_default().as_bytes().to_vec();
+    }
+    let files = vec![
+        ("dataset.toml", written),
+        ("dataset.lock", lock),
+        ("notes/a.md", b"text".to_vec()),
+        ("notes/b.jsonl", b"{\"a\": \"x\", \"b\": \"y\", \"n\": 7}\n".to_vec()),
+    ];
+    let config =
+        Config { dataset: Some(".".to_owned()), max_bad_records: BadRecordLimit::Share(1.0), ..Config::default() };
+    Input { files, config }
+}

@@ -1,0 +1,138 @@
+//! Feeds damaged and hostile input to what reads other people's files, and says whether it held.
+//!
+//! Usage: `fuzz <archive|warc|html|chat|table|dataset> SECONDS [SEED]`. Every input is a file, or a dataset, that the whole
+//! stage collects. One that makes it panic, or that takes long, is kept in the current folder as `fuzz-<target>-<number>-<file>`;
+//! one that ends the process (a stack that is used up, no memory) is what lies in the folder that is printed first. Memory is
+//! the most that the process ever had, as Linux counts it.
+
+mod chats;
+#[path = "../../tests/corpus/mod.rs"]
+mod corpus;
+mod inputs;
+#[path = "../../tests/packed/mod.rs"]
+mod packed;
+mod random;
+mod web;
+
+use std::error::Error;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use data_ingest::{Source, dataset};
+use inputs::{Input, Inputs, Target};
+use random::Random;
+
+/// The processor time, in seconds, that an input may take before it is kept as a slow one. A guess: none has over 4 MB.
+const SLOW_SECONDS: f64 = 5.0;
+/// Inputs that are kept before the program gives up.
+const MAX_KEPT: u64 = 20;
+
+/// Panics so far, those included that the stage itself takes for a damaged record.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+/// What the last panic said.
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
+#[derive(Default)]
+struct Tally {
+    inputs: u64,
+    bytes: u64,
+    collected: u64,
+    kept: u64,
+    panics: u64,
+    slowest_seconds: f64,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let usage = "usage: fuzz <archive|warc|html|chat|table|dataset> SECONDS [SEED]";
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [name, seconds, seed @ ..] = &arguments[..] else { return Err(usage.into()) };
+    let target = Target::named(name).ok_or(usage)?;
+    let length = Duration::from_secs(seconds.parse()?);
+    let seed = seed.first().map_or(Ok(1), |seed| seed.parse())?;
+    std::panic::set_hook(Box::new(|panic| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut last) = LAST_PANIC.lock() {
+            *last = panic.to_string();
+        }
+    }));
+    let folder = tempfile::Builder::new().prefix(&format!("fuzz-{name}-")).tempdir()?;
+    println!("{name}, seed {seed}, inputs in {}", folder.path().display());
+    let inputs = Inputs::new(target);
+    let (mut random, mut tally, begin) = (Random(seed), Tally::default(), Instant::now());
+    while begin.elapsed() < length && tally.kept < MAX_KEPT {
+        feed(&inputs.next(&mut random), name, folder.path(), &mut tally)?;
+    }
+    let Tally { inputs, bytes, collected, kept, panics, slowest_seconds } = tally;
+    let (seconds, bytes) = (begin.elapsed().as_secs(), bytes as f64 / 1e6);
+    println!("{inputs} inputs, {bytes:.1} MB in {seconds} s; {collected} gave documents");
+    println!("{:.0} s of processor time, {slowest_seconds:.2} s for the slowest", processor_seconds());
+    println!("peak memory {:.0} MB", peak_memory_bytes() as f64 / 1e6);
+    println!("panics {panics}, and {} that became bad records; kept {kept}", PANICS.load(Ordering::Relaxed) - panics);
+    if kept == 0 { Ok(()) } else { Err(format!("{kept} inputs are kept as fuzz-{name}-*").into()) }
+}
+
+/// Has the stage collect an input, and keeps it if that went wrong.
+fn feed(input: &Input, target: &str, folder: &Path, tally: &mut Tally) -> Result<(), Box<dyn Error>> {
+    let (base, out) = (folder.join("in"), folder.join("out"));
+    let files: Vec<(&str, &[u8])> = input.files.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+    corpus::write(&base, &files);
+    let begin = processor_seconds();
+    let collected = catch_unwind(AssertUnwindSafe(|| collect(input, &base, &out)));
+    let spent = processor_seconds() - begin;
+    tally.inputs += 1;
+    tally.bytes += files.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+    tally.collected += u64::from(matches!(collected, Ok(true)));
+    tally.panics += u64::from(collected.is_err());
+    tally.slowest_seconds = tally.slowest_seconds.max(spent);
+    if collected.is_err() || spent > SLOW_SECONDS {
+        tally.kept += 1;
+        let what = if collected.is_err() {
+            LAST_PANIC.lock().map_or_else(|_| String::new(), |last| last.clone())
+        } else {
+            "slow".to_owned()
+        };
+        println!("{}: {:.1} s: {what}", tally.kept, spent);
+        for (name, bytes) in &files {
+            fs::write(format!("fuzz-{target}-{}-{}", tally.kept, name.replace('/', "-")), bytes)?;
+        }
+    }
+    fs::remove_dir_all(&base)?;
+    Ok(())
+}
+
+/// Collects an input, and tells whether it gave documents.
+fn collect(input: &Input, base: &Path, out: &Path) -> bool {
+    let context = corpus::context(base);
+    if input.config.dataset.is_some() {
+        let stays_here = |source: &Source| {
+            let leads_out = |path: &String| path.contains("..") || path.starts_with(['/', '\\', '~', '$']);
+            source.git.is_none() && source.path.as_ref().is_none_or(|path| !leads_out(path))
+        };
+        // A path made by chance may be that of a whole disk.
+        match dataset::summary(&input.config, &context) {
+            Ok(summary) if summary.sources.iter().all(stays_here) => {}
+            _ => return false,
+        }
+    }
+    corpus::collect_into(&input.config, &context, out).is_ok()
+}
+
+/// Returns the seconds for which this process has had a core, on Linux to a hundredth: on a busy machine the clock says
+/// nothing of an input.
+fn processor_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name, which is in brackets, the 12th and 13th field are ticks of user and system time (proc(5)).
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    ticks as f64 / 100.0
+}
+
+fn peak_memory_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kib| kib << 10)
+}

@@ -1,0 +1,202 @@
+//! What is damaged, too large or too much costs no more than itself.
+
+use std::fmt::Write as _;
+
+use data_ingest::{Config, Source};
+
+use crate::corpus::path;
+use crate::packed::{bzip2, gzip, tar, xz, zip, zstandard};
+use crate::{check, check_file, collected};
+
+#[test]
+fn a_bad_record_costs_that_record() {
+    check_file(
+        "a.jsonl",
+        b"{\"text\": \"one\"}\n{\"text\": \"two\",}\n{\"body\": 1}\n[]\n{\"text\": 1}\n{\"text\": \"caf\xe9\"}\n{\"text\": \"six\"}\n",
+        Source::default(),
+        &[
+            "s/a.jsonl#1: one",
+            "s/a.jsonl#7: six",
+            "a.jsonl line 2 [malformed]: column 16: trailing comma",
+            "a.jsonl line 3 [no_column]: no `text`; it has `body`",
+            "a.jsonl line 4 [malformed]: a JSON object is needed, and this is an array",
+            "a.jsonl line 5 [wrong_type]: `text` holds a number, not text",
+            "a.jsonl line 6 [malformed]: column 14: invalid unicode code point",
+        ],
+    );
+    check_file(
+        "a.csv",
+        b"id,text\n1,x\n2,y,z\n3\n4,w\n",
+        Source::default(),
+        &[
+            "s/a.csv#1: x",
+            "s/a.csv#4: w",
+            "a.csv line 3 [malformed]: 3 fields, and the header has 2",
+            "a.csv line 4 [malformed]: 1 fields, and the header has 2",
+        ],
+    );
+    let long = format!("{{\"text\": \"{}\"}}\n{{\"text\": \"two\"}}\n", "x".repeat(2_000_000));
+    let source = Source { max_file_bytes: Some(100), ..Source::default() };
+    check_file(
+        "a.jsonl.gz",
+        &gzip(long.as_bytes()),
+        source.clone(),
+        &["s/a.jsonl.gz#2: two", "a.jsonl.gz line 1 [too_long]: longer than max_file_bytes"],
+    );
+    let open = format!("text\none\n\"two{}", "x\n".repeat(1_000_000));
+    check_file(
+        "a.csv",
+        open.as_bytes(),
+        source,
+        &[
+            "s/a.csv#1: one",
+            "a.csv line 3 [too_long]: it has no end within max_file_bytes (an open quote?); what follows in it is left",
+        ],
+    );
+}
+
+/// Returns JSON lines that do not compress to nothing.
+fn lines(count: u32) -> String {
+    (0..count).fold(String::new(), |mut lines, i| {
+        writeln!(lines, "{{\"text\": \"{:x}\"}}", i.wrapping_mul(2_654_435_761)).unwrap();
+        lines
+    })
+}
+
+#[test]
+fn a_damaged_file_gives_what_comes_before_the_damage() {
+    let lines: String = lines(20_000);
+    for (name, bytes, what) in [
+        ("a.jsonl.gz", gzip(lines.as_bytes()), "corrupt"),
+        ("a.jsonl.zst", zstandard(lines.as_bytes()), "corrupt"),
+        ("a.jsonl.bz2", bzip2(&lines.as_bytes()[..300_000]), "corrupt"),
+        ("a.jsonl.xz", xz(lines.as_bytes()), "corrupt"),
+    ] {
+        let found = collected(&[(name, &bytes[..bytes.len() * 3 / 4])], &path(name));
+        let (last, documents) = found.split_last().unwrap();
+        assert!(documents.len() > 1000 && documents[0].ends_with("#1: 0"), "{name}: {}", documents.len());
+        assert!(last.starts_with(&format!("{name}  [{what}]: ")), "{last}");
+        assert!(last.ends_with("; what follows in it is left"), "{last}");
+    }
+    check(
+        &[
+            ("p/a.txt", b"one"),
+            ("p/b.txt.gz", b"this is no gzip at all"),
+            ("p/c.zip", b"no zip"),
+            ("p/d.tgz", &gzip(b"no tar")),
+        ],
+        &path("p"),
+        &[
+            "p/a.txt: one",
+            "b.txt.gz  [corrupt]: invalid gzip header; what follows in it is left",
+            "c.zip  [corrupt]: invalid Zip archive: Could not find EOCD; what follows in it is left",
+            "d.tgz  [corrupt]: failed to read entire block; what follows in it is left",
+        ],
+    );
+}
+
+#[test]
+fn a_damaged_member_costs_that_member() {
+    let texts: Vec<String> = (0..3).map(|i| format!("{i} ").repeat(1000)).collect();
+    let mut bytes =
+        zip(&[("a.txt", texts[0].as_bytes()), ("b.txt", texts[1].as_bytes()), ("c.txt", texts[2].as_bytes())]);
+    let at = bytes.windows(5).position(|bytes| bytes == b"b.txt").unwrap() + 5;
+    bytes[at + 3] ^= 0xff;
+    let found = collected(&[("a.zip", &bytes)], &path("a.zip"));
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].starts_with("a.zip/a.zip!/a.txt: 0 0") && found[1].starts_with("a.zip/a.zip!/c.txt: 2 2"));
+    assert!(found[2].starts_with("a.zip!/b.txt  [corrupt]: "), "{}", found[2]);
+    let whole = tar(&[("a.txt", b"one"), ("b.txt", &[b'x'; 5000]), ("c.txt", b"three")]);
+    let found = collected(&[("a.tar", &whole[..3000])], &path("a.tar"));
+    let expected = [
+        "a.tar/a.tar!/a.txt: one",
+        "a.tar!/b.txt  [corrupt]: the archive ends inside it; what follows in it is left",
+        "a.tar  [corrupt]: unexpected EOF during skip; what follows in it is left",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_decoder_that_failed_is_not_asked_again() {
+    let mut bytes = xz(&tar(&[("a.txt", &[b'x'; 100_000]), ("b.txt", b"two")]));
+    // Behind the headers of stream and block, and a chunk of 64 KiB: a chunk whose properties are out of range. What the
+    // archive's reader would pass over after that kept the decoder busy for ever.
+    bytes[24 + 3 + (1 << 16)..][..6].copy_from_slice(&[0xe0, 0, 0, 0, 4, 0xff]);
+    let told = "corrupted input data (LZMA2:3); what follows in it is left";
+    let expected = [format!("a.txz!/a.txt  [corrupt]: {told}"), format!("a.txz  [corrupt]: {told}")];
+    check(&[("p/a.txz", &bytes), ("p/c.txt", b"c")], &path("p"), &["p/c.txt: c", &expected[0], &expected[1]]);
+}
+
+#[test]
+fn bombs_are_left_and_what_is_too_much_stops_the_run() {
+    let zeros = vec![b' '; 80 << 20];
+    let bomb = zstandard(&zeros);
+    assert!(bomb.len() < 20_000);
+    let told = "it unpacks to more than 1000 times its size; what follows in it is left";
+    check(
+        &[("p/a.txt", b"one"), ("p/b.jsonl.zst", &bomb)],
+        &path("p"),
+        &["p/a.txt: one", &format!("b.jsonl.zst  [bomb]: {told}")],
+    );
+    check(
+        &[("p/a.txt", b"one"), ("p/b.zip", &zip(&[("x.jsonl.zst", &bomb), ("y.txt", b"y")]))],
+        &path("p"),
+        // An archive that unpacks to so much is a bomb as a whole.
+        &["p/a.txt: one", &format!("b.zip!/x.jsonl.zst  [bomb]: {told}"), &format!("b.zip!/y.txt  [bomb]: {told}")],
+    );
+    check(
+        &[("p/a.txt", b"one"), ("p/b.tar.zst", &zstandard(&tar(&[("x.jsonl", &zeros), ("y.txt", b"y")])))],
+        &path("p"),
+        &["p/a.txt: one", &format!("b.tar.zst!/x.jsonl  [bomb]: {told}"), &format!("b.tar.zst  [bomb]: {told}")],
+    );
+    let text: String = lines(200_000);
+    let config = Config { max_unpacked_bytes: 1 << 20, ..path("a.jsonl.gz") };
+    check(
+        &[("a.jsonl.gz", &gzip(text.as_bytes()))],
+        &config,
+        &["<base>/a.jsonl.gz unpacks to more than 1048576 bytes; if that is meant, raise collect.max_unpacked_bytes"],
+    );
+    let config = Config { max_unpacked_bytes: 1 << 20, ..path("a.zip") };
+    check(
+        &[("a.zip", &zip(&[("a.jsonl", text.as_bytes())]))],
+        &config,
+        &["<base>/a.zip unpacks to more than 1048576 bytes; if that is meant, raise collect.max_unpacked_bytes"],
+    );
+}
+
+#[test]
+fn a_tar_cannot_hide_memory_in_its_headers() {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    let name = vec![b'x'; 40 << 20];
+    header.set_size(name.len() as u64);
+    header.set_cksum();
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append(&header, &name[..]).unwrap();
+    let archive = [tar(&[("a.txt", b"one")])[..1024].to_vec(), builder.into_inner().unwrap()].concat();
+    check_file(
+        "a.tgz",
+        &gzip(&archive),
+        Source::default(),
+        &["s/a.tgz!/a.txt: one", "a.tgz  [corrupt]: a member's header is very long; what follows in it is left"],
+    );
+}
+
+#[test]
+fn too_many_bad_records_end_the_run_and_are_quoted() {
+    let bad = "{\"text\": 1}\n".repeat(11);
+    let jsonl = format!("{{\"text\": \"one\"}}\n{bad}");
+    let told = "source a.jsonl: 11 of 12 records are bad, and collect.max_bad_records is 0.01: a.jsonl line 2: `text` holds a \
+        number, not text; a.jsonl line 3: `text` holds a number, not text; a.jsonl line 4: `text` holds a number, not text; \
+        raise it if they may be left out";
+    check(&[("a.jsonl", jsonl.as_bytes())], &path("a.jsonl"), &[told]);
+    let lenient = Config { max_bad_records: data_ingest::BadRecordLimit::Count(11), ..path("a.jsonl") };
+    assert_eq!(collected(&[("a.jsonl", jsonl.as_bytes())], &lenient).len(), 12);
+    let strict = Config { max_bad_records: data_ingest::BadRecordLimit::Count(0), ..path("a.jsonl") };
+    let told = "source a.jsonl: 1 of 2 records are bad, and collect.max_bad_records is 0: a.jsonl line 2: `text` holds a \
+        number, not text; raise it if they may be left out";
+    check(&[("a.jsonl", jsonl.as_bytes())], &strict, &[told]);
+    let told = "source a.jsonl: 2 of 2 records are bad, and collect.max_bad_records is 0.01: a.jsonl line 1: no `text`; it has \
+        `body`; a.jsonl line 2: no `text`; it has `body`; raise it if they may be left out";
+    check(&[("a.jsonl", b"{\"body\": \"a\"}\n{\"body\": \"b\"}\n")], &path("a.jsonl"), &[told]);
+}

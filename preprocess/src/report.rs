@@ -220,10 +220,9 @@ impl Report {
         }
         count("bytes_per_token".to_owned(), self.bytes_per_token.into());
         count("vocab_size".to_owned(), self.tokenizer.vocab_size.into());
-        let mut headline = format!("{} tokens, {:.2} bytes/token", short(self.tokens), self.bytes_per_token);
-        if let Some(unknown) = self.unknown_tokens.filter(|unknown| *unknown > 0) {
-            headline += &format!(", {} of them unknown", short(unknown));
-        }
+        let unknown = self.unknown_tokens.filter(|unknown| *unknown > 0);
+        let unknown = unknown.map(|unknown| format!(", {} of them unknown", short(unknown))).unwrap_or_default();
+        let headline = format!("{} tokens, {:.2} bytes/token{unknown}", short(self.tokens), self.bytes_per_token);
         Outcome { counts, headline, ..Outcome::default() }
     }
 }

@@ -44,7 +44,7 @@ fn a_certificate_of_an_unknown_issuer_is_refused() {
     let told = chain(&error);
     assert!(told.starts_with(&format!("source {url}: cannot download {url} ")), "{told}");
     assert!(told.ends_with("invalid peer certificate: UnknownIssuer"), "{told}");
-    // The server sees that it is not believed, and no request.
-    let refusal = asked.join().unwrap().unwrap_err();
-    assert!(refusal.contains("UnknownCA"), "{refusal}");
+    // The server sees no request: an alert, or the end of the connection, whichever comes first.
+    let seen = asked.join().unwrap();
+    assert!(seen.is_err(), "{seen:?}");
 }

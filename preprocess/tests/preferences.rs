@@ -8,7 +8,7 @@ use std::path::Path;
 use artifact::{Context, Outcome, Sealed};
 use corpus::{seal, small, unsealed};
 use polars::prelude::{Column, DataFrame, DataType, IntoSeries, NamedFrom, ParquetWriter, Series, StructChunked};
-use preprocess::{Config, Error};
+use preprocess::{Config, Error, LengthConfig};
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
 
@@ -51,6 +51,11 @@ fn preferences(count: usize) -> Vec<Chat> {
     (0..count).map(chat).collect()
 }
 
+/// A configuration that keeps documents as short as these.
+fn short() -> Config {
+    Config { length: LengthConfig { min_bytes: 1, ..LengthConfig::default() }, ..small() }
+}
+
 fn run(config: &Config, chats: &[Chat], each: impl Fn(&Sealed)) -> Result<(), Error> {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let corpus = write(from.path(), chats);
@@ -62,11 +67,11 @@ fn run(config: &Config, chats: &[Chat], each: impl Fn(&Sealed)) -> Result<(), Er
 #[test]
 fn a_preference_becomes_a_pair_of_documents_that_stay_together() {
     // Shards so small that some must end between pairs.
-    let config = Config { shard_bytes: 300, validation: 0.2, test: 0.0, ..small() };
+    let config = Config { shard_bytes: 300, ..short() };
     let check = |sealed: &Sealed| {
         let tokenizer = Tokenizer::from_file(&sealed.folder().join("tokenizer.json")).unwrap();
         let mut pairs = 0;
-        for name in ["train", "validation"] {
+        for name in ["train", "validation", "test"] {
             let split = Split::open(sealed, name).unwrap();
             assert_eq!(split.n_pairs(), Some(split.n_documents() / 2));
             for pair in 0..split.n_pairs().unwrap() {
@@ -98,7 +103,6 @@ fn a_preference_becomes_a_pair_of_documents_that_stay_together() {
 fn preferences_beside_other_documents_are_refused() {
     let mut chats = preferences(20);
     chats.iter_mut().skip(10).for_each(|chat| drop(chat.pop()));
-    let config = Config { validation: 0.0, test: 0.0, ..small() };
-    let error = run(&config, &chats, |_| ()).unwrap_err();
+    let error = run(&short(), &chats, |_| ()).unwrap_err();
     assert!(matches!(error, Error::MixedPairs { split: "train" }), "{error}");
 }

@@ -262,8 +262,9 @@ impl Config {
         }
         if let Some(dpo) = &self.dpo {
             dpo.validate()?;
-            if self.z_loss > 0.0 || self.rows.is_some() {
-                let key = if self.z_loss > 0.0 { "z_loss" } else { "rows" };
+            let of_text =
+                [("z_loss", self.z_loss > 0.0), ("rows", self.rows.is_some()), ("budget", self.budget.is_some())];
+            if let Some((key, _)) = of_text.iter().find(|(_, is_set)| *is_set) {
                 return wrong(key, "has no use beside train.dpo".to_owned());
             }
         }

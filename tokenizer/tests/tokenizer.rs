@@ -210,6 +210,20 @@ fn configurations_that_cannot_be_trained_are_named() {
     check(Kind::Character, 7, &[], &small(7, "character", 8));
 }
 
+/// Its scores were infinite, and looking for the lowest took all memory.
+#[test]
+fn a_text_of_nul_characters_trains() {
+    for kind in KINDS {
+        let config = TrainConfig { kind, vocab_size: 900, ..TrainConfig::default() };
+        let tokenizer = Tokenizer::train(&config, ["\0", "\0\0"].iter()).unwrap();
+        let ids = tokenizer.encode("a\0").unwrap();
+        assert!(
+            matches!(kind, Kind::WordPiece | Kind::Character) || tokenizer.decode(&ids).unwrap() == "a\0",
+            "{kind}"
+        );
+    }
+}
+
 #[test]
 fn the_smallest_vocabularies_and_no_text_at_all_train() {
     for (kind, smallest) in KINDS.into_iter().zip([259, 265, 10, 8]) {

@@ -32,7 +32,10 @@ pub(super) fn train<S: AsRef<str> + Send>(
             Ok::<_, Infallible>(())
         })
     });
-    let alphabet = counts::covering_characters(&counted);
+    let mut alphabet = counts::covering_characters(&counted);
+    // The trainer puts it between sentences: it learns nothing of it and, of a text with nothing else, infinite scores. A byte
+    // stands for it.
+    alphabet.retain(|character| *character != '\0');
     // The trainer needs room for one piece that is no character.
     let fixed = 1 + BYTES + special_tokens.len();
     config.check_size(fixed + alphabet.len() + 1)?;

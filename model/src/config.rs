@@ -259,10 +259,12 @@ impl ModelConfig {
     }
 
     /// Returns an estimate of the bytes that training needs at its peak in f32: weights, gradients, two AdamW moments, and
-    /// the activations that the backward pass keeps for `batch` sequences of `context` tokens at a time.
-    pub fn training_memory_bytes(&self, batch: usize, context: usize) -> u64 {
+    /// the activations that the backward pass keeps for `batch` sequences of `context` tokens at a time. On the CPU attention
+    /// keeps nothing of its T × T shares.
+    pub fn training_memory_bytes(&self, batch: usize, context: usize, on_cpu: bool) -> u64 {
         let tokens = (batch * context) as u64;
-        let attention = (3 * self.n_layer * self.n_head * batch * context * context) as u64;
+        let shares = (3 * self.n_layer * self.n_head * batch * context * context) as u64;
+        let attention = if on_cpu { 0 } else { shares };
         let layer = (12 * self.d_model + 6 * self.n_head * self.head_dim + 5 * self.d_ff) as u64;
         let logits = 4 * tokens * self.vocab_size as u64;
         4 * (4 * self.parameters() + tokens * layer * self.n_layer as u64 + attention + logits)

@@ -35,8 +35,9 @@ pub fn training(planner: &Planner<'_>, made: &Made) -> anyhow::Result<String> {
     let context = train.model.context_length;
     let tokens = train.steps as f64 * (train.batch_size * context) as f64;
     let flops = tokens * model.training_flops_per_token(context);
-    let parts_at_once = train.micro_batches.min(if *device_class == "cpu" { host::cores() } else { 1 });
-    let memory = model.training_memory_bytes(train.batch_size / train.micro_batches * parts_at_once, context);
+    let on_cpu = *device_class == "cpu";
+    let parts_at_once = train.micro_batches.min(if on_cpu { host::cores() } else { 1 });
+    let memory = model.training_memory_bytes(train.batch_size / train.micro_batches * parts_at_once, context, on_cpu);
     let (seconds, source) = match earlier_speed(store, device_class) {
         Some((speed, fingerprint)) => (flops / speed, format!("from train {fingerprint}")),
         None => (flops / (TRAINING_SHARE * product_speed(device_class)?), "roughly, from a matrix product".to_owned()),

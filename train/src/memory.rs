@@ -10,16 +10,16 @@ use crate::{Config, Error};
 /// When it does not fit; says which `train.micro_batches` would.
 pub fn check(config: &Config, model: &ModelConfig, class: &str, at_once: usize) -> Result<(), Error> {
     match device::free_memory_bytes(class) {
-        Some(free) => fits(config, model, at_once, free),
+        Some(free) => fits(config, model, at_once, class == "cpu", free),
         None => Ok(()),
     }
 }
 
-fn fits(config: &Config, model: &ModelConfig, at_once: usize, free: u64) -> Result<(), Error> {
+fn fits(config: &Config, model: &ModelConfig, at_once: usize, on_cpu: bool, free: u64) -> Result<(), Error> {
     let bytes = |parts: usize| {
         // The two answers of a pair may each take a row of their own.
         let rows = config.batch_size / parts * if config.dpo.is_some() { 2 } else { 1 };
-        model.training_memory_bytes(rows * at_once.clamp(1, parts), model.context_length)
+        model.training_memory_bytes(rows * at_once.clamp(1, parts), model.context_length, on_cpu)
     };
     let needed = bytes(config.micro_batches);
     if needed <= free {
@@ -45,10 +45,10 @@ mod tests {
         let config = Config { batch_size: 12, micro_batches: 2, ..Config::default() };
         let model = config.model_config(4096, None).unwrap();
         let check = |free: u64, expected: &str| {
-            let found = fits(&config, &model, 2, free).map_or_else(|e| e.to_string(), |()| "fits".to_owned());
+            let found = fits(&config, &model, 2, true, free).map_or_else(|e| e.to_string(), |()| "fits".to_owned());
             assert!(found.ends_with(expected), "{free}: {found}");
         };
-        let bytes = |sequences| model.training_memory_bytes(sequences, model.context_length);
+        let bytes = |sequences| model.training_memory_bytes(sequences, model.context_length, true);
         check(bytes(12), "fits");
         check(bytes(12) - 1, "train.micro_batches = 3 fits, 4 sequences at a time with the same result");
         check(bytes(4), "train.micro_batches = 6 fits, 2 sequences at a time with the same result");

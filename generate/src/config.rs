@@ -35,6 +35,9 @@ pub struct Config {
     pub repetition_penalty: f32,
     /// A sample ends before the first of these strings. Default: none.
     pub stop: Vec<String>,
+    /// Whether the prompts are what a user says, to be answered as the chat template has it, instead of beginnings of texts.
+    /// Default: false.
+    pub chat: bool,
 }
 
 impl Default for Config {
@@ -50,6 +53,7 @@ impl Default for Config {
             top_p,
             repetition_penalty,
             stop,
+            chat: false,
         }
     }
 }
@@ -89,6 +93,7 @@ impl Config {
             "top_p": self.top_p,
             "repetition_penalty": self.repetition_penalty,
             "stop": self.stop,
+            "chat": self.chat,
         })
     }
 
@@ -102,6 +107,7 @@ impl Config {
             repetition_penalty: self.repetition_penalty,
             seed,
             stop: self.stop.clone(),
+            chat: self.chat,
         }
     }
 

@@ -11,7 +11,7 @@ use model::{KvCache, Transformer};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
-use tokenizer::Tokenizer;
+use tokenizer::{Message, Tokenizer};
 
 use crate::stop::StopFilter;
 use crate::{Error, Sampling, sampling};
@@ -106,7 +106,7 @@ impl Generator {
         &self.tokenizer
     }
 
-    /// Continues `prompt`. Nothing in the prompt is read as a special token; an empty one starts from end-of-text, as a
+    /// Continues `prompt`, or answers it where it is what a user says. Nothing in the prompt is read as a special token; an empty one starts from end-of-text, as a
     /// new document does in training.
     ///
     /// `on_text` is called once for every token, with the text that has become certain: whole characters that cannot be
@@ -129,7 +129,13 @@ impl Generator {
         sampling.validate()?;
         let start = Instant::now();
         let end_of_text = self.tokenizer.end_of_text();
-        let mut history = self.tokenizer.encode(prompt)?;
+        let (mut history, end_of_turn) = if sampling.chat {
+            let message = Message { role: "user".to_owned(), content: prompt.to_owned() };
+            let (ids, end_of_turn) = self.tokenizer.encode_chat_prompt(&[message])?;
+            (ids, Some(end_of_turn))
+        } else {
+            (self.tokenizer.encode(prompt)?, None)
+        };
         if history.is_empty() {
             history.push(end_of_text.ok_or(Error::EmptyPrompt)?);
         }
@@ -154,8 +160,8 @@ impl Generator {
                 completion.first_token_seconds = start.elapsed().as_secs_f64();
             }
             let of_model = self.model.config();
-            let ended =
-                [end_of_text, of_model.end_of_text].contains(&Some(token)) || of_model.end_of_turn.contains(&token);
+            let ended = [end_of_text, of_model.end_of_text, end_of_turn].contains(&Some(token))
+                || of_model.end_of_turn.contains(&token);
             let certain = if ended { String::new() } else { filter.push(&characters.push(token)?) };
             completion.text += &certain;
             if ended || filter.stopped() {

@@ -31,6 +31,8 @@ pub struct Sampling {
     pub seed: u64,
     /// The text ends before the first of these. Default: none.
     pub stop: Vec<String>,
+    /// Whether the prompt is what a user says, to be answered, instead of the beginning of a text. Default: false.
+    pub chat: bool,
 }
 
 impl Default for Sampling {
@@ -43,6 +45,7 @@ impl Default for Sampling {
             repetition_penalty: 1.0,
             seed: 0,
             stop: Vec::new(),
+            chat: false,
         }
     }
 }

@@ -87,6 +87,20 @@ fn a_seed_gives_one_text_and_another_seed_another() {
 }
 
 #[test]
+fn what_a_user_says_is_answered_until_the_end_of_the_turn() {
+    let generator = tiny::generator(Family::Qwen3, 64);
+    let message = tokenizer::Message { role: "user".to_owned(), content: "let x".to_owned() };
+    let (ids, end_of_turn) = generator.tokenizer().encode_chat_prompt(&[message]).unwrap();
+    let chat = |seed| generate(&generator, "let x", &Sampling { chat: true, ..plain(200, seed) });
+    let completions: Vec<Completion> = (0..20).map(chat).collect();
+    assert!(completions.iter().all(|completion| completion.prompt_tokens == ids.len()));
+    // A random model ends its turn now and then, and what ends it is no text.
+    assert!(completions.iter().any(|completion| completion.finish_reason == FinishReason::Stop));
+    let end = generator.tokenizer().decode(&[end_of_turn]).unwrap();
+    assert!(end.is_empty() || completions.iter().all(|completion| !completion.text.contains(&end)));
+}
+
+#[test]
 fn counts_and_reasons_are_right() {
     let generator = tiny::generator(Family::Qwen3, 64);
     let tokens = |text: &str| generator.tokenizer().encode(text).unwrap().len();

@@ -215,6 +215,9 @@ pub struct SamplingArgs {
     /// End before this text (may be given many times)
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
+    /// Answer the prompt as what a user says, instead of continuing it
+    #[arg(long)]
+    pub chat: bool,
 }
 
 /// Arguments of `serve`.

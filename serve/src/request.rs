@@ -173,6 +173,7 @@ impl CompletionRequest {
             repetition_penalty: self.repetition_penalty,
             seed: self.seed.map_or_else(random, i64::cast_unsigned),
             stop: self.stop.clone().map_or_else(Vec::new, OneOrMany::into_vec),
+            chat: false,
         }
     }
 }
@@ -401,6 +402,7 @@ mod tests {
             repetition_penalty: 1.0,
             seed: sampling.seed,
             stop: Vec::new(),
+            chat: false,
         };
         assert_eq!(sampling, expected);
         assert!(!request.stream && !request.echo && request.n == 1);
@@ -424,6 +426,7 @@ mod tests {
             repetition_penalty: 1.5,
             seed: u64::MAX,
             stop: vec!["\n".to_owned()],
+            chat: false,
         };
         assert_eq!(request.sampling(), expected);
     }

@@ -157,6 +157,18 @@ impl Tokenizer {
     pub fn encode_chat(&self, messages: &[Message]) -> Result<ChatTokens, Error> {
         self.encoder().encode_chat(messages)
     }
+
+    /// Returns the tokens of a chat that is the assistant's turn to go on, and the token that ends its turn.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_chat`].
+    pub fn encode_chat_prompt(&self, messages: &[Message]) -> Result<(Vec<u32>, u32), Error> {
+        let id = |token| self.id(token).ok_or(Error::NoChatToken { token });
+        let mut ids = self.encode_chat(messages)?.ids;
+        ids.push(id(IM_START)?);
+        ids.extend(self.encode("assistant\n")?);
+        Ok((ids, id(IM_END)?))
+    }
 }
 
 #[cfg(test)]
@@ -231,6 +243,18 @@ mod tests {
             &[("user", "a"), ("assistant", "A cat"), ("user", "What is"), ("assistant", "an animal.\n")],
             "A cat|an animal.\n|",
         );
+    }
+
+    #[test]
+    fn a_prompt_is_the_template_up_to_the_answer() {
+        let tokenizer = tokenizer(Kind::Bpe);
+        let mut reference = tokenizers::Tokenizer::from_bytes(tokenizer.to_json()).unwrap();
+        reference.set_encode_special_tokens(false);
+        let chat = [message("system", "You are a helper."), message("user", "What is a cat?")];
+        let rendered = tokenizer.apply_chat_template(&chat, true).unwrap();
+        let (ids, end_of_turn) = tokenizer.encode_chat_prompt(&chat).unwrap();
+        assert_eq!(ids, reference.encode(rendered, false).unwrap().get_ids());
+        assert_eq!(Some(end_of_turn), tokenizer.id(IM_END));
     }
 
     #[test]

@@ -94,6 +94,7 @@ fn sampling(configured: Sampling, given: &SamplingArgs) -> Sampling {
         repetition_penalty: given.repetition_penalty.unwrap_or(configured.repetition_penalty),
         seed: given.seed.unwrap_or(configured.seed),
         stop: if given.stop.is_empty() { configured.stop } else { given.stop.clone() },
+        chat: given.chat || configured.chat,
     }
 }
 

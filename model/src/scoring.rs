@@ -45,7 +45,7 @@ const CPU_LOGITS: usize = 1 << 21;
 const MOST_WINDOW: usize = 2048;
 
 impl Walk {
-    /// Returns a walk in windows of the whole context, up to [`MOST_WINDOW`], that do not overlap, as many at a time as suit
+    /// Returns a walk in windows of the whole context, up to 2,048 tokens, that do not overlap, as many at a time as suit
     /// the device.
     pub fn plain(model: &Transformer, max_tokens: Option<u64>) -> Self {
         let window = model.config().context_length.min(MOST_WINDOW);

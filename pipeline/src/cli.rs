@@ -264,7 +264,7 @@ pub struct ExportArgs {
     /// The layout: hf, that of Hugging Face
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub format: ExportFormat,
-    /// The folder to write [default: exports/<MODEL>]
+    /// The folder to write [default: one named after the model, in exports]
     #[arg(long, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
     /// The number type of the weights: f32, bf16 or f16 [default: that of the model]

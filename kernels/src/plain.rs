@@ -1,7 +1,8 @@
-//! The same operations as burn's own, for every device and number type, and to test against.
+//! The same operations as burn's own, for every device and number type, and to test against. In types of 16 bits, norms and
+//! softmax are computed in f32; what comes out has the type of what went in.
 
 use burn::tensor::activation::{gelu_approximate, sigmoid, softmax};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use crate::{AdamW, Muon, rows};
 
@@ -57,7 +58,7 @@ pub fn attention(
     // The G query heads of a key/value head stand one below the other, so keys and values are not repeated.
     let queries = queries.swap_dims(1, 2).reshape([b, k, g * t, c]); // [B, K, G T, C]
     let (keys, values) = (keys.swap_dims(1, 2), values.swap_dims(1, 2)); // [B, K, T, C]
-    let scores = queries.matmul(keys.swap_dims(2, 3)).mul_scalar(scale); // [B, K, G T, T]
+    let scores = queries.matmul(keys.swap_dims(2, 3)); // [B, K, G T, T]
     let at = Tensor::<1, Int>::arange(0..t as i64, &device);
     let (query, key) = (at.clone().reshape([1, t, 1]), at.reshape([1, 1, t]));
     let later = key.clone().greater(query); // [1, T, T]
@@ -66,7 +67,7 @@ pub fn attention(
         None => later.expand([b, t, t]),
     };
     let hidden = hidden.reshape([b, 1, 1, t, t]).expand([b, k, g, t, t]).reshape([b, k, g * t, t]);
-    let shares = softmax(scores.mask_fill(hidden, -1e30), 3); // [B, K, G T, T]
+    let shares = softmax32(scores, |scores| scores.mul_scalar(scale).mask_fill(hidden, -1e30)); // [B, K, G T, T]
     shares.matmul(values).reshape([b, h, t, c]).swap_dims(1, 2).reshape([b, t, n]) // [B, T, H C]
 }
 
@@ -74,36 +75,36 @@ pub fn attention(
 pub fn dropout<const N: usize>(x: Tensor<N>, rate: f64, seed: u64, place: u64) -> Tensor<N> {
     let mut factors = vec![1.0f32; x.shape().num_elements()];
     rows::dropout(&mut factors, rate, seed, place);
-    let factors = Tensor::<N>::from_data(TensorData::new(factors, x.shape()), &x.device());
+    let factors = Tensor::<N>::from_data(TensorData::new(factors, x.shape()), (&x.device(), x.dtype()));
     x * factors
 }
 
 /// As [`crate::causal_softmax`].
 pub fn causal_softmax(scores: Tensor<4>, queries: usize, scale: f64) -> Tensor<4> {
     let [_, _, rows, keys] = scores.dims();
-    let scores = scores.mul_scalar(scale);
     if queries == 1 {
-        return softmax(scores, 3);
+        return softmax32(scores, |scores| scores.mul_scalar(scale));
     }
     let mut mask = vec![0.0f32; rows * keys];
     for (row, mask) in mask.chunks_exact_mut(keys).enumerate() {
         mask[keys - queries + row % queries + 1..].fill(-1e30);
     }
     let mask = Tensor::from_data(TensorData::new(mask, vec![1, 1, rows, keys]), &scores.device());
-    softmax(scores + mask, 3)
+    softmax32(scores, |scores| scores.mul_scalar(scale) + mask)
 }
 
 /// As [`crate::rms_norm`].
 pub fn rms_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, epsilon: f64) -> Tensor<N> {
-    let (shape, [d]) = (x.shape(), weight.dims());
-    let x = x.reshape([shape.num_elements() / d, d]);
+    let (shape, [d], dtype) = (x.shape(), weight.dims(), x.dtype());
+    let x = wide(x).reshape([shape.num_elements() / d, d]);
     let mean_square = x.clone().square().mean_dim(1); // [.., 1]
-    (x * mean_square.add_scalar(epsilon).sqrt().recip() * weight.unsqueeze()).reshape(shape)
+    (x * mean_square.add_scalar(epsilon).sqrt().recip() * weight.unsqueeze()).reshape(shape).cast(dtype)
 }
 
 /// As [`crate::layer_norm`].
 pub fn layer_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<N> {
-    burn::tensor::module::layer_norm(x, weight, Some(bias), epsilon)
+    let dtype = x.dtype();
+    burn::tensor::module::layer_norm(wide(x), weight, Some(bias), epsilon).cast(dtype)
 }
 
 /// As [`crate::gelu`].
@@ -118,13 +119,13 @@ pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
 
 /// As [`crate::rope`].
 pub fn rope(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
-    let ([b, t, n], [_, half]) = (x.dims(), cos.dims());
-    let x = x.reshape([b, t, n / (2 * half), 2 * half]); // [B, T, H, C]
+    let ([b, t, n], [_, half], dtype) = (x.dims(), cos.dims(), x.dtype());
+    let x = wide(x).reshape([b, t, n / (2 * half), 2 * half]); // [B, T, H, C]
     let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half)); // [B, T, H, C / 2]
     let (cos, sin) = (cos.reshape([1, t, 1, half]), sin.reshape([1, t, 1, half]));
     let turned = a.clone() * cos.clone() - b.clone() * sin.clone();
     let both = Tensor::cat(vec![turned, b * cos + a * sin], 3); // [B, T, H, C]
-    both.reshape([-1, t as i32, n as i32])
+    both.reshape([-1, t as i32, n as i32]).cast(dtype)
 }
 
 /// As [`crate::square_sum`].
@@ -176,4 +177,15 @@ pub fn muon(x: Tensor<2>, gradient: Tensor<2>, velocity: Option<Tensor<2>>, step
     let update = if rows > columns { update.transpose() } else { update };
     let kept = x.mul_scalar(1.0 - step.learning_rate * step.weight_decay);
     (kept - update.mul_scalar(step.rate(rows, columns)), velocity)
+}
+
+/// Returns the softmax over the last dimension of what `prepare` makes of scores in f32.
+fn softmax32(scores: Tensor<4>, prepare: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Tensor<4> {
+    let dtype = scores.dtype();
+    softmax(prepare(wide(scores)), 3).cast(dtype)
+}
+
+/// Returns numbers of 16 bits as f32, others as they are.
+fn wide<const N: usize>(x: Tensor<N>) -> Tensor<N> {
+    if matches!(x.dtype(), DType::F16 | DType::BF16) { x.cast(DType::F32) } else { x }
 }

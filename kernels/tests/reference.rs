@@ -1,6 +1,6 @@
 //! The fused operations against the plain ones: values and gradients.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -329,4 +329,26 @@ fn what_is_no_number_stays_none() {
     let logits = Tensor::<2>::from_floats([[1.0, f32::NAN, 2.0]], &device);
     let target = Tensor::<1, Int>::from_ints([0], &device);
     assert!(values(kernels::cross_entropy(logits, target, 1.0, 0.0))[0].is_nan());
+}
+
+#[test]
+fn sixteen_bits_in_are_sixteen_bits_out() {
+    let mut case = Case::new(11);
+    let x = case.tensor([2, 6, 16], 2.0);
+    let one = case.tensor([16], 1.0);
+    let (cos, sin) = (case.tensor([6, 4], 1.0), case.tensor([6, 4], 1.0));
+    let check = |what: &str, function: &dyn Fn(Tensor<3>) -> Tensor<3>| {
+        let (short, exact) = (function(x.clone().cast(DType::BF16)), function(x.clone()));
+        assert_eq!(short.dtype(), DType::BF16, "{what}");
+        for (a, b) in values(short.cast(DType::F32)).iter().zip(values(exact)) {
+            assert!((a - b).abs() <= 0.03 * b.abs().max(1.0), "{what}: {a} instead of {b}");
+        }
+    };
+    check("rms_norm", &|x| kernels::rms_norm(x, one.clone(), 1e-5));
+    check("layer_norm", &|x| kernels::layer_norm(x, one.clone(), one.clone(), 1e-5));
+    check("rope", &|x| kernels::rope(x, cos.clone(), sin.clone()));
+    check("attention", &|x| kernels::attention(x.clone(), x.clone(), x, None, 8, 0.35));
+    check("dropout", &|x| kernels::dropout(x, 0.2, 3, 4));
+    check("gelu", &kernels::gelu);
+    check("swiglu", &|x| kernels::swiglu(x.clone(), x));
 }

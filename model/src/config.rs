@@ -8,8 +8,8 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::rope::RopeScaling;
+use crate::{Activations, Error, Precision};
 
 /// The families of decoder-only Transformers that this crate builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,16 +258,30 @@ impl ModelConfig {
         6.0 * (matrices + attention)
     }
 
-    /// Returns an estimate of the bytes that training needs at its peak in f32: weights, gradients, two AdamW moments, and
-    /// the activations that the backward pass keeps for `batch` sequences of `context` tokens at a time. On the CPU attention
-    /// keeps nothing of its T × T shares.
-    pub fn training_memory_bytes(&self, batch: usize, context: usize, on_cpu: bool) -> u64 {
+    /// Returns an estimate of the bytes of the activations that the backward pass finds at its peak, for `batch` sequences of
+    /// `context` tokens at a time. On the CPU attention keeps nothing of its T × T shares.
+    pub fn activation_bytes(
+        &self,
+        batch: usize,
+        context: usize,
+        on_cpu: bool,
+        precision: Precision,
+        activations: Activations,
+    ) -> u64 {
         let tokens = (batch * context) as u64;
-        let shares = (3 * self.n_layer * self.n_head * batch * context * context) as u64;
-        let attention = if on_cpu { 0 } else { shares };
-        let layer = (12 * self.d_model + 6 * self.n_head * self.head_dim + 5 * self.d_ff) as u64;
-        let logits = 4 * tokens * self.vocab_size as u64;
-        4 * (4 * self.parameters() + tokens * layer * self.n_layer as u64 + attention + logits)
+        let shares = (self.n_head * batch * context * context) as u64;
+        // Scores and shares in the precision, and what the softmax makes in f32.
+        let attention = if on_cpu { 0 } else { shares * (2 * precision.bytes() + 4) };
+        // The residual stream is f32.
+        let residual = 4 * self.d_model as u64;
+        let inner = (8 * self.d_model + 6 * self.n_head * self.head_dim + 5 * self.d_ff) as u64 * precision.bytes();
+        let layer = attention + tokens * (4 * residual + inner);
+        let layers = self.n_layer as u64;
+        let of_layers = match activations {
+            Activations::Kept => layers * layer,
+            Activations::Recomputed => layers * tokens * residual + layer,
+        };
+        of_layers + 16 * tokens * self.vocab_size as u64
     }
 }
 

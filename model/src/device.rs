@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, DeviceKind, DeviceType, Distribution, Tensor};
 
-use crate::Error;
+use crate::{Error, Precision};
 
 /// The names that a configuration may give, whether or not this build has them.
 pub const NAMES: [&str; 7] = ["auto", "cpu", "wgpu", "vulkan", "metal", "cuda", "ndarray"];
@@ -16,6 +16,8 @@ pub struct Found {
     pub name: &'static str,
     /// What it is, in words.
     pub description: String,
+    /// What it computes in.
+    pub precisions: Vec<Precision>,
 }
 
 /// Returns the device that `name` stands for.
@@ -97,7 +99,11 @@ pub fn describe(name: &str) -> Result<String, Error> {
 /// Returns every device that this build finds on this machine, `cpu` first.
 pub fn list() -> Vec<Found> {
     let compiled = NAMES.into_iter().filter(|name| *name != "auto" && class(name).is_ok());
-    compiled.filter_map(|name| describe(name).ok().map(|description| Found { name, description })).collect()
+    let found = |name| {
+        let (device, description) = (resolve(name).ok()?, describe(name).ok()?);
+        Some(Found { name, description, precisions: Precision::supported(&device) })
+    };
+    compiled.filter_map(found).collect()
 }
 
 /// Returns the memory that a class of device has free, as far as that can be told: for the CPU what the system or its
@@ -183,5 +189,6 @@ mod tests {
             assert_eq!(missing, "this build has no `cuda`; build it with `--features cuda`, or take device `auto`");
         }
         assert_eq!(list()[0].name, "cpu");
+        assert_eq!(list()[0].precisions, Precision::ALL);
     }
 }

@@ -55,11 +55,11 @@ impl KvCache {
             old => {
                 let room = (2 * total).min(self.context_length).max(total);
                 let grown = |old: Option<Tensor<4>>, new: Tensor<4>| {
-                    let device = new.device();
+                    let (device, dtype) = (new.device(), new.dtype());
                     let mut parts: Vec<Tensor<4>> = old.into_iter().map(|old| old.narrow(2, 0, len)).collect();
                     parts.push(new);
                     if room > total {
-                        parts.push(Tensor::zeros([b, k, room - total, c], &device));
+                        parts.push(Tensor::zeros([b, k, room - total, c], (&device, dtype)));
                     }
                     Tensor::cat(parts, 2)
                 };

@@ -3,15 +3,17 @@
 //! In: token ids, and folders that transformers could have written. Out: logits, losses, and folders that transformers
 //! can read. This crate never reads text (only token ids), never optimises a weight, and never samples.
 //!
-//! Reading order: [`config`] (the numbers), [`transformer`] (the model), [`rope`], [`kv_cache`], [`checkpoint`] (in and
-//! out), [`lora`] (adapters) and [`freeze`], [`scoring`] (the loss over a split), [`device`].
+//! Reading order: [`config`] (the numbers), [`transformer`] (the model), [`rope`], [`kv_cache`], [`Precision`],
+//! [`Activations`] (gradients), [`checkpoint`] (in and out), [`lora`] (adapters) and [`freeze`], [`scoring`] (the loss over a split), [`device`].
 
 pub mod checkpoint;
 pub mod config;
 pub mod device;
 mod frozen;
+mod gradients;
 pub mod kv_cache;
 pub mod lora;
+mod precision;
 pub mod rope;
 pub mod scoring;
 pub mod transformer;
@@ -19,7 +21,9 @@ pub mod transformer;
 pub use checkpoint::Dtype;
 pub use config::{Activation, Family, ModelConfig};
 pub use frozen::freeze;
+pub use gradients::{Activations, add};
 pub use kv_cache::KvCache;
+pub use precision::Precision;
 pub use rope::RopeScaling;
 pub use transformer::{Batch, Dropout, LossOptions, Transformer};
 
@@ -121,6 +125,19 @@ pub enum Error {
         name: String,
         /// What is missing.
         reason: &'static str,
+    },
+    /// A device that does not compute in a number type.
+    #[error(
+        "device `{device}` does not compute in {precision}, only in {supported}: set train.precision = \"f32\", or take \
+         another device (bf16 needs `cuda`, or `vulkan` with a driver for it)"
+    )]
+    Precision {
+        /// The number type.
+        precision: &'static str,
+        /// The device, in words.
+        device: String,
+        /// The number types that it has.
+        supported: String,
     },
     /// Tokens that the model does not know.
     #[error(

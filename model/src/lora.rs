@@ -102,8 +102,9 @@ impl Adapter {
             Some((seed, place)) if self.dropout > 0.0 => kernels::dropout(x, self.dropout, seed, place),
             _ => x,
         };
-        let low = kernels::linear(x, self.a.val(), None, None).mul_scalar(self.scale()); // [B, T, R]
-        kernels::linear(low, self.b.val(), None, None) // [B, T, O]
+        let dtype = x.dtype();
+        let low = kernels::linear(x, self.a.val().cast(dtype), None, None).mul_scalar(self.scale()); // [B, T, R]
+        kernels::linear(low, self.b.val().cast(dtype), None, None) // [B, T, O]
     }
 
     /// Returns what the adapter adds to the weight: `[O, I]`.

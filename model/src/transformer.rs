@@ -13,13 +13,14 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::activation::{gelu, log_softmax};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{Activation, Family, ModelConfig};
 use crate::kv_cache::KvCache;
 use crate::lora::Adapter;
+use crate::precision::Precision;
 use crate::rope;
 
 /// Sequences to learn from.
@@ -64,6 +65,8 @@ pub struct Transformer {
     pub(crate) lm_head: Option<Param<Tensor<2>>>, // [V, D]; none when tied
     #[module(skip)]
     config: ModelConfig,
+    #[module(skip)]
+    precision: Precision,
 }
 
 #[derive(Module, Debug)]
@@ -199,12 +202,19 @@ impl Transformer {
             })
             .collect();
         let norm = Norm { weight: vector(Weight::One, d), bias: gpt2.then(|| vector(Weight::Zero, d)) };
-        Self { embed_tokens, embed_positions, layers, norm, lm_head, config: config.clone() }
+        let (config, precision) = (config.clone(), Precision::F32);
+        Self { embed_tokens, embed_positions, layers, norm, lm_head, config, precision }
     }
 
     /// Returns the model's shape.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Returns the model with the same weights that computes in another number type.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Returns the device that the weights lie on.
@@ -241,9 +251,13 @@ impl Transformer {
     /// - output: `[1]`
     pub fn loss(&self, batch: Batch, options: &LossOptions) -> Tensor<1> {
         let Batch { tokens, targets, starts } = batch;
-        let [b, t] = tokens.dims();
-        let x = self.hidden(tokens, starts, options.dropout, None); // [B, T, D]
-        let logits = self.head(x).reshape([b * t, self.config.vocab_size]); // [B T, V]
+        self.loss_of(self.hidden(tokens, starts, options.dropout, None), targets, options)
+    }
+
+    /// As [`Transformer::loss`], of the hidden states `[B, T, D]` that [`Transformer::gradients`] shows and targets `[B, T]`.
+    pub fn loss_of(&self, hidden: Tensor<3>, targets: Tensor<2, Int>, options: &LossOptions) -> Tensor<1> {
+        let [b, t] = targets.dims();
+        let logits = self.head(hidden).reshape([b * t, self.config.vocab_size]); // [B T, V]
         kernels::cross_entropy(logits, targets.reshape([b * t]), options.share, options.z_loss) // [1]
     }
 
@@ -253,57 +267,82 @@ impl Transformer {
     /// - output: `[B, T]`
     pub fn log_probabilities(&self, batch: Batch, dropout: Option<Dropout>) -> Tensor<2> {
         let Batch { tokens, targets, starts } = batch;
-        let shares = log_softmax(self.head(self.hidden(tokens, starts, dropout, None)), 2); // [B, T, V]
+        self.log_probabilities_of(self.hidden(tokens, starts, dropout, None), targets)
+    }
+
+    /// As [`Transformer::log_probabilities`], of the hidden states `[B, T, D]` that [`Transformer::gradients`] shows and targets
+    /// `[B, T]`.
+    pub fn log_probabilities_of(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<2> {
+        let shares = log_softmax(self.head(hidden), 2); // [B, T, V]
         let own = shares.gather(2, targets.clone().clamp_min(0).unsqueeze_dim(2)).squeeze_dim(2); // [B, T]
         own.mask_fill(targets.lower_elem(0), 0.0)
     }
 
-    fn hidden(
+    pub(crate) fn hidden(
         &self,
         tokens: Tensor<2, Int>,
         starts: Option<Tensor<2, Int>>,
         dropout: Option<Dropout>,
         mut cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
-        let [b, t] = tokens.dims();
         let s = cache.as_ref().map_or(0, |cache| cache.len());
-        assert!(s + t <= self.config.context_length, "{s} + {t} tokens are more than the context");
-        let device = tokens.device();
+        let pass = Pass::new(self, &tokens, starts, dropout, s);
+        let mut x = self.embedded(tokens, &pass); // [B, T, D]
+        for (i, layer) in self.layers.iter().enumerate() {
+            let cache = cache.as_deref_mut().map(|cache| (cache, i));
+            x = layer.forward(x, i, &pass, cache); // [B, T, D]
+        }
+        pass.normed(&self.norm, x)
+    }
+
+    /// Returns what goes into the first layer.
+    pub(crate) fn embedded(&self, tokens: Tensor<2, Int>, pass: &Pass) -> Tensor<3> {
+        let ([b, t], s, device) = (tokens.dims(), pass.s, tokens.device());
         let mut x = kernels::embedding(self.embed_tokens.val(), tokens); // [B, T, D]
         if let Some(positions) = &self.embed_positions {
             let places = Tensor::<1, Int>::arange(s as i64..(s + t) as i64, &device).unsqueeze(); // [1, T]
-            let places = match &starts {
+            let places = match &pass.starts {
                 Some(starts) => places - starts.clone(),
                 None => places.expand([b, t]),
             };
             x = x + kernels::embedding(positions.val(), places); // [B, T, D]
         }
-        let rope = self.config.family.is_rotary().then(|| Rope::new(&self.config, s, t, &device));
-        let pass = Pass { config: &self.config, rope, starts, dropout };
-        let mut x = pass.dropout(x, 0);
-        for (i, layer) in self.layers.iter().enumerate() {
-            let cache = cache.as_deref_mut().map(|cache| (cache, i));
-            x = layer.forward(x, i, &pass, cache); // [B, T, D]
-        }
         debug_assert_eq!(x.dims(), [b, t, self.config.d_model]);
-        self.norm.forward(x, self.config.norm_epsilon)
+        pass.dropout(x, 0)
     }
 
     fn head(&self, x: Tensor<3>) -> Tensor<3> {
-        let weight = self.lm_head.as_ref().unwrap_or(&self.embed_tokens).val(); // [V, D]
-        kernels::linear(x, weight, None, None) // [B, T, V]
+        let weight = self.lm_head.as_ref().unwrap_or(&self.embed_tokens).val().cast(x.dtype()); // [V, D]
+        kernels::linear(x, weight, None, None).cast(DType::F32) // [B, T, V]
     }
 }
 
 /// What the layers of one forward pass share.
-struct Pass<'a> {
+pub(crate) struct Pass<'a> {
     config: &'a ModelConfig,
+    precision: Precision,
+    s: usize,
     rope: Option<Rope>,
     starts: Option<Tensor<2, Int>>, // [B, T]
     dropout: Option<Dropout>,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    /// Returns what a pass over tokens `[B, T]` needs, S others being cached; on the device of the tokens.
+    pub(crate) fn new(
+        model: &'a Transformer,
+        tokens: &Tensor<2, Int>,
+        starts: Option<Tensor<2, Int>>,
+        dropout: Option<Dropout>,
+        s: usize,
+    ) -> Self {
+        let Transformer { config, precision, .. } = model;
+        let [_, t] = tokens.dims();
+        assert!(s + t <= config.context_length, "{s} + {t} tokens are more than the context");
+        let rope = config.family.is_rotary().then(|| Rope::new(config, s, t, &tokens.device()));
+        Self { config, precision: *precision, s, rope, starts, dropout }
+    }
+
     /// Drops elements, others at each place of the model.
     fn dropout(&self, x: Tensor<3>, place: u64) -> Tensor<3> {
         match self.dropout {
@@ -312,29 +351,33 @@ impl Pass<'_> {
         }
     }
 
+    /// Returns the norm of the residual stream, in the type that the projections after it compute in.
+    pub(crate) fn normed(&self, norm: &Norm, x: Tensor<3>) -> Tensor<3> {
+        norm.forward(x, self.config.norm_epsilon).cast(self.precision.dtype())
+    }
+
     /// Adds the projection of y to the residual stream x.
     fn added(&self, x: Tensor<3>, y: Tensor<3>, projection: &Linear, place: u64) -> Tensor<3> {
-        match self.dropout {
-            Some(_) => x + self.dropout(projection.forward(y), place),
-            None => projection.forward_onto(y, Some(x)),
+        if self.dropout.is_none() && self.precision == Precision::F32 {
+            return projection.forward_onto(y, Some(x));
         }
+        x + self.dropout(projection.forward(y).cast(DType::F32), place)
     }
 }
 
 impl Layer {
-    fn forward(
+    pub(crate) fn forward(
         &self,
         x: Tensor<3>, // [B, T, D]
         layer: usize,
         pass: &Pass,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<3> {
-        let epsilon = pass.config.norm_epsilon;
         let place = 2 * layer as u64;
-        let normed = self.input_layernorm.forward(x.clone(), epsilon);
+        let normed = pass.normed(&self.input_layernorm, x.clone());
         let y = self.self_attn.heads(&normed, pass, cache); // [B, T, H C]
         let x = pass.added(x, y, &self.self_attn.o_proj, place + 1); // [B, T, D]
-        let normed = self.post_attention_layernorm.forward(x.clone(), epsilon);
+        let normed = pass.normed(&self.post_attention_layernorm, x.clone());
         pass.added(x, self.mlp.hidden(normed), &self.mlp.down_proj, place + 2) // [B, T, D]
     }
 }
@@ -403,7 +446,9 @@ impl Linear {
             (Some(residual), Some(added)) => Some(residual + added),
             (one, other) => one.or(other),
         };
-        kernels::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val), residual)
+        let dtype = x.dtype();
+        let bias = self.bias.as_ref().map(|bias| bias.val().cast(dtype));
+        kernels::linear(x, self.weight.val().cast(dtype), bias, residual)
     }
 }
 

@@ -5,10 +5,10 @@ use serde_json::Value;
 use train::budget::{self, Data};
 
 use crate::config::Config;
+use crate::figures;
 use crate::import::Init;
 use crate::plan::Planner;
 use crate::stage::{Made, Stage};
-use crate::{figures, host};
 
 /// The share of the matrix product's speed that training a small model reaches: measured once with the default
 /// configuration on two cores; used only where nothing was trained here before.
@@ -36,8 +36,7 @@ pub fn training(planner: &Planner<'_>, made: &Made) -> anyhow::Result<String> {
     let tokens = train.steps as f64 * (train.batch_size * context) as f64;
     let flops = tokens * model.training_flops_per_token(context);
     let on_cpu = *device_class == "cpu";
-    let parts_at_once = train.micro_batches.min(if on_cpu { host::cores() } else { 1 });
-    let memory = model.training_memory_bytes(train.batch_size / train.micro_batches * parts_at_once, context, on_cpu);
+    let memory = train::memory::estimate_bytes(train, &model, on_cpu);
     let (seconds, source) = match earlier_speed(store, device_class) {
         Some((speed, fingerprint)) => (flops / speed, format!("from train {fingerprint}")),
         None => (flops / (TRAINING_SHARE * product_speed(device_class)?), "roughly, from a matrix product".to_owned()),

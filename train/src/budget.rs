@@ -321,12 +321,13 @@ fn measure(config: &Config, model: &ModelConfig, device: &Device, on_cpu: bool) 
     let batches: Vec<MicroBatch> = (0..parts).map(|_| batch()).collect();
     let workers = Workers::new(on_cpu, parts);
     let mut optimizer = Optimizer::new(config);
-    let mut trained = Transformer::init(model, 1, device);
+    let mut trained = Transformer::init(model, 1, device).with_precision(config.precision);
     let mut fastest = f64::INFINITY;
     // The first pays for compiling or choosing kernels.
     for step in 0..4 {
         let started = Instant::now();
-        let loss = Loss { z_loss: config.z_loss, dropout: config.dropout, seed: 1, step };
+        let activations = config.activations();
+        let loss = Loss { z_loss: config.z_loss, dropout: config.dropout, seed: 1, step, activations };
         let (_, gradients) = workers.gradients(&trained, &batches, &loss)?;
         trained = optimizer.step(1e-4, trained, gradients, 1.0);
         device.sync().map_err(Error::compute)?;

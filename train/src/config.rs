@@ -1,7 +1,7 @@
 //! The `[train]` table.
 
 use model::lora::LoraConfig;
-use model::{Family, ModelConfig};
+use model::{Activations, Family, ModelConfig, Precision};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -47,6 +47,12 @@ pub struct Config {
     /// side, one core each, and the result does not depend on how many cores there are. Must divide `batch_size`.
     /// Default 2.
     pub micro_batches: usize,
+    /// The number type of projections and attention: `f32`, or `bf16` on a device that has it, which halves most of the memory
+    /// of activations; weights, gradients and what decides about accuracy stay f32. Default `f32`.
+    pub precision: Precision,
+    /// Keeps of the forward pass only what goes into each layer, and computes a layer again for the backward pass: memory for
+    /// about a third more time, with the same result. Default false.
+    pub activation_checkpointing: bool,
     /// How tokens become rows: `windows` over the documents one after the other, as for pretraining, or whole `documents`
     /// side by side, each seen by itself, as for fine-tuning. Default: `documents` where the tokens say what is to be
     /// learned, as those of chats do, else `windows`.
@@ -115,6 +121,8 @@ impl Default for Config {
             steps: 600,
             batch_size: 16,
             micro_batches: 2,
+            precision: Precision::F32,
+            activation_checkpointing: false,
             rows: None,
             optimizer: OptimizerKind::Muon,
             learning_rate: 0.01,
@@ -332,7 +340,8 @@ impl Config {
         })
     }
 
-    /// Returns what of this decides the checkpoint: all but which states are kept, and how often a line is logged. A model
+    /// Returns what of this decides the checkpoint: all but which states are kept, how often a line is logged,
+    /// and what is computed twice. A model
     /// to start from counts by its content, which is an input.
     pub fn fingerprint_value(&self) -> Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
@@ -340,11 +349,17 @@ impl Config {
             if map.shift_remove("init").is_some() {
                 map.insert("model".to_owned(), json!({ "context_length": self.model.context_length }));
             }
-            for key in ["save_every", "keep_last", "log_every", "sample_every", "sample_prompt"] {
+            for key in
+                ["save_every", "keep_last", "log_every", "sample_every", "sample_prompt", "activation_checkpointing"]
+            {
                 map.remove(key);
             }
         }
         value
+    }
+
+    pub(crate) fn activations(&self) -> Activations {
+        if self.activation_checkpointing { Activations::Recomputed } else { Activations::Kept }
     }
 
     /// Returns the tokens a step trains on.
@@ -380,7 +395,8 @@ mod tests {
     #[test]
     fn what_does_not_change_the_result_does_not_change_the_fingerprint() {
         let base = Config::default();
-        let quiet = Config { save_every: 7, keep_last: 9, log_every: 3, ..base.clone() };
+        let quiet =
+            Config { save_every: 7, keep_last: 9, log_every: 3, activation_checkpointing: true, ..base.clone() };
         let other = Config { steps: 7, ..base.clone() };
         assert_eq!(base.fingerprint_value(), quiet.fingerprint_value());
         assert_ne!(base.fingerprint_value(), other.fingerprint_value());

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
-use model::{Batch, Dropout, LossOptions, Transformer, lora};
+use model::{Activations, Batch, Dropout, LossOptions, Transformer, lora};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::Error;
@@ -28,6 +28,8 @@ pub struct Loss {
     pub seed: u64,
     /// The step, counted from 0.
     pub step: u64,
+    /// What the backward pass finds of the forward pass.
+    pub activations: Activations,
 }
 
 impl Loss {
@@ -61,15 +63,9 @@ impl Workers {
     /// Returns workers for steps of `micro_batches`; on a GPU, or where threads are refused, the calling thread does it
     /// all, one micro-batch after the other.
     pub fn new(on_cpu: bool, micro_batches: usize) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let wanted = if on_cpu { micro_batches.min(cores) } else { 0 };
+        let wanted = if on_cpu { at_once(on_cpu, micro_batches) } else { 0 };
         let pool = || ThreadPoolBuilder::new().num_threads(1).build();
         Self { pools: (0..wanted).map_while(|_| pool().ok()).collect() }
-    }
-
-    /// Returns how many micro-batches are computed side by side.
-    pub fn at_once(&self) -> usize {
-        self.pools.len().max(1)
     }
 
     /// Returns the mean loss in nats of all learned targets of the micro-batches, and its gradients: those of one large
@@ -86,7 +82,7 @@ impl Workers {
         let learned = batches.iter().map(MicroBatch::learned).sum();
         let (losses, gradients) = self.each(model, batches.len(), |model, i| {
             let model = lora::with_dropout(model.clone(), loss.dropout_seed(i, batches.len()));
-            backward(&model, &batches[i], &loss.options(i, batches.len(), learned))
+            backward(&model, &batches[i], &loss.options(i, batches.len(), learned), loss.activations)
         })?;
         Ok((losses.iter().sum(), gradients))
     }
@@ -116,17 +112,20 @@ impl Workers {
         }
         side_by_side(&self.pools, &|| work(own_leaves(model)));
         let mut all = Vec::with_capacity(count);
-        let mut sum = None;
+        let mut sum = GradientsParams::new();
         for result in done.into_iter().filter_map(|slot| slot.into_inner().ok().flatten()) {
             let (one, gradients) = result?;
             all.push(one);
-            sum = Some(match sum {
-                None => gradients,
-                Some(sum) => added(model, sum, gradients),
-            });
+            model::add(model, &mut sum, gradients);
         }
-        Ok((all, sum.unwrap_or_default()))
+        Ok((all, sum))
     }
+}
+
+/// Returns how many micro-batches of a step are computed side by side.
+pub fn at_once(on_cpu: bool, micro_batches: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if on_cpu { micro_batches.min(cores) } else { 1 }
 }
 
 /// Runs `work` once on each of the pools.
@@ -150,15 +149,22 @@ pub fn norm(model: &Transformer, gradients: &GradientsParams) -> Result<f64, Err
     Ok(sums.into_iter().map(f64::from).sum::<f64>().sqrt())
 }
 
-fn backward(model: &Transformer, batch: &MicroBatch, options: &LossOptions) -> Result<(f64, GradientsParams), Error> {
+fn backward(
+    model: &Transformer,
+    batch: &MicroBatch,
+    options: &LossOptions,
+    activations: Activations,
+) -> Result<(f64, GradientsParams), Error> {
     let shape = vec![batch.tokens.len() / batch.width, batch.width];
     let device = model.device();
     let ids = |ids: &Vec<i64>| Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), shape.clone()), &device);
     let batch =
         Batch { tokens: ids(&batch.tokens), targets: ids(&batch.targets), starts: batch.starts.as_ref().map(ids) };
-    let loss = model.loss(batch, options);
-    let gradients = GradientsParams::from_grads(loss.backward(), model);
-    let values: Vec<f32> = loss.inner().try_into_vec_as().map_err(Error::compute)?;
+    let (loss, gradients) = model.gradients(&batch, options.dropout, activations, |hidden| {
+        let loss = model.loss_of(hidden, batch.targets.clone(), options);
+        (loss.clone(), loss.inner())
+    });
+    let values: Vec<f32> = loss.try_into_vec_as().map_err(Error::compute)?;
     Ok((values.first().map_or(f64::NAN, |loss| f64::from(*loss)), gradients))
 }
 
@@ -173,25 +179,6 @@ fn own_leaves(model: &Transformer) -> Transformer {
         }
     }
     model.clone().map(&mut Leaves)
-}
-
-fn added(model: &Transformer, one: GradientsParams, two: GradientsParams) -> GradientsParams {
-    struct Add {
-        one: GradientsParams,
-        two: GradientsParams,
-        sum: GradientsParams,
-    }
-    impl ModuleVisitor for Add {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let both = (self.one.remove::<D>(param.id), self.two.remove::<D>(param.id));
-            if let (Some(one), Some(two)) = both {
-                self.sum.register(param.id, one + two);
-            }
-        }
-    }
-    let mut add = Add { one, two, sum: GradientsParams::new() };
-    model.visit(&mut add);
-    add.sum
 }
 
 struct Squares<'a> {

@@ -16,7 +16,7 @@ mod gradients;
 mod guard;
 mod init;
 mod lora;
-mod memory;
+pub mod memory;
 mod metrics;
 mod objective;
 mod optimizer;
@@ -234,7 +234,9 @@ pub fn run(
     let train = Split::open(tokens, "train")?;
     let validation = Split::open(tokens, "validation")?;
     let class = device::class(&context.device)?;
-    let device = device::resolve(&context.device)?.autodiff();
+    let device = device::resolve(&context.device)?;
+    config.precision.check(&device, class)?;
+    let device = device.autodiff();
     let data = Data { tokens: train.len() as u64, vocab_size: tokenizer.vocab_size() };
     let choice = budget::kept_or_chosen(config, &data, init, &device, out, context)?;
     let config = &choice.as_ref().map_or_else(|| config.clone(), |choice| choice.applied(config));
@@ -247,13 +249,14 @@ pub fn run(
     let mut objective = Objective::new(config, context.seed, &train, &validation)?;
     let workers = Workers::new(class == "cpu", config.micro_batches);
     let as_trained = ModelConfig { context_length, ..model_config.clone() };
-    memory::check(config, &as_trained, class, workers.at_once())?;
+    memory::check(config, &as_trained, class)?;
     let states = States::new(out.folder());
     let model = match init {
         Some(init) => checkpoint::load(init.folder(), &device)?,
         None => Transformer::init(&model_config, context.seed, &device),
     };
     let model = lora::attach(model, &config.freeze, config.lora.as_ref(), context.seed)?;
+    let model = model.with_precision(config.precision);
     let initial = model.clone();
     let (model, optimizer, state) = if let Some(resumed) = states.load(config, &model)? {
         resumed
@@ -264,6 +267,7 @@ pub fn run(
         }
         (model, Optimizer::new(config), TrainerState::start())
     };
+    let model = model.with_precision(config.precision);
     objective.prepare(&initial, out.folder(), context)?;
     // Its weights would take room, or be copied by the first step.
     drop(initial);
@@ -375,7 +379,13 @@ impl Loop<'_> {
         }
         while state.step < config.steps {
             let learning_rate = config.learning_rate_at(state.step);
-            let loss = Loss { z_loss: config.z_loss, dropout: config.dropout, seed: context.seed, step: state.step };
+            let loss = Loss {
+                z_loss: config.z_loss,
+                dropout: config.dropout,
+                seed: context.seed,
+                step: state.step,
+                activations: config.activations(),
+            };
             let Step { loss, gradients, n_tokens } = self.objective.step(config, &self.workers, &model, &loss)?;
             let norm = gradients::norm(&model, &gradients)?;
             let median = state.recent_losses.spike(loss, config.loss_spike);

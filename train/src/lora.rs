@@ -123,7 +123,7 @@ mod tests {
         let workers = Workers::new(true, 2);
         let mut losses = Vec::new();
         for step in steps {
-            let loss = Loss { z_loss: 0.0, dropout: 0.0, seed: 3, step };
+            let loss = Loss { z_loss: 0.0, dropout: 0.0, seed: 3, step, activations: model::Activations::Kept };
             let (loss, gradients) = workers.gradients(&model, &batches(step), &loss).unwrap();
             losses.push(loss);
             model = optimizer.step(0.01, model, gradients, 1.0);

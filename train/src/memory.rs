@@ -1,36 +1,65 @@
 //! Whether a training fits into the memory of its device, asked before the first step.
 
-use model::{ModelConfig, device};
+use model::{Activations, ModelConfig, device};
 
-use crate::{Config, Error};
+use crate::{Config, Error, gradients};
+
+/// Returns an estimate of the bytes that a training needs at its peak: weights, gradients and the optimizer's two moments of
+/// what is trained, and the activations of the sequences that are computed at a time.
+pub fn estimate_bytes(config: &Config, model: &ModelConfig, on_cpu: bool) -> u64 {
+    let trained = match &config.lora {
+        // Not more than adapters of all projections.
+        Some(lora) => {
+            let heads = (model.n_head + model.n_kv_head) * model.head_dim;
+            let sides = 6 * model.d_model + 2 * heads + 3 * model.d_ff;
+            (model.n_layer * lora.rank * sides) as u64
+        }
+        None => model.parameters(),
+    };
+    // The two answers of a pair may each take a row of their own.
+    let rows = config.batch_size / config.micro_batches * if config.dpo.is_some() { 2 } else { 1 };
+    let rows = rows * gradients::at_once(on_cpu, config.micro_batches);
+    let context = config.model.context_length;
+    let activations = model.activation_bytes(rows, context, on_cpu, config.precision, config.activations());
+    4 * (model.parameters() + 3 * trained) + activations
+}
 
 /// Checks the estimate of a training against the memory that its device has free, where that can be told.
 ///
 /// # Errors
 /// When it does not fit; says which `train.micro_batches` would.
-pub fn check(config: &Config, model: &ModelConfig, class: &str, at_once: usize) -> Result<(), Error> {
+pub fn check(config: &Config, model: &ModelConfig, class: &str) -> Result<(), Error> {
     match device::free_memory_bytes(class) {
-        Some(free) => fits(config, model, at_once, class == "cpu", free),
+        Some(free) => fits(config, model, class == "cpu", free),
         None => Ok(()),
     }
 }
 
-fn fits(config: &Config, model: &ModelConfig, at_once: usize, on_cpu: bool, free: u64) -> Result<(), Error> {
-    let bytes = |parts: usize| {
-        // The two answers of a pair may each take a row of their own.
-        let rows = config.batch_size / parts * if config.dpo.is_some() { 2 } else { 1 };
-        model.training_memory_bytes(rows * at_once.clamp(1, parts), model.context_length, on_cpu)
-    };
-    let needed = bytes(config.micro_batches);
+fn fits(config: &Config, model: &ModelConfig, on_cpu: bool, free: u64) -> Result<(), Error> {
+    let needed = estimate_bytes(config, model, on_cpu);
     if needed <= free {
         return Ok(());
     }
-    let divisors = (config.micro_batches + 1..=config.batch_size).filter(|n| config.batch_size.is_multiple_of(*n));
-    let advice = match divisors.into_iter().find(|parts| bytes(*parts) <= free) {
-        Some(parts) => format!(
-            "train.micro_batches = {parts} fits, {} sequences at a time with the same result",
-            config.batch_size / parts
-        ),
+    let parts = (config.micro_batches..=config.batch_size).filter(|n| config.batch_size.is_multiple_of(*n));
+    let trials = parts.flat_map(|micro_batches| {
+        [config.activation_checkpointing, true].map(|activation_checkpointing| Config {
+            micro_batches,
+            activation_checkpointing,
+            ..config.clone()
+        })
+    });
+    let advice = match trials.into_iter().find(|trial| estimate_bytes(trial, model, on_cpu) <= free) {
+        Some(trial) => {
+            let again = match (trial.activations(), config.activations()) {
+                (Activations::Recomputed, Activations::Kept) => "train.activation_checkpointing = true with ",
+                _ => "",
+            };
+            format!(
+                "{again}train.micro_batches = {} fits, {} sequences at a time with the same result",
+                trial.micro_batches,
+                config.batch_size / trial.micro_batches
+            )
+        }
         None => "not even one sequence at a time fits: lower train.model.context_length, d_model or n_layer".to_owned(),
     };
     Err(Error::Memory { needed_bytes: needed, free_bytes: free, advice })
@@ -45,14 +74,27 @@ mod tests {
         let config = Config { batch_size: 12, micro_batches: 2, ..Config::default() };
         let model = config.model_config(4096, None).unwrap();
         let check = |free: u64, expected: &str| {
-            let found = fits(&config, &model, 2, true, free).map_or_else(|e| e.to_string(), |()| "fits".to_owned());
+            let found = fits(&config, &model, false, free).map_or_else(|e| e.to_string(), |()| "fits".to_owned());
             assert!(found.ends_with(expected), "{free}: {found}");
         };
-        let bytes = |sequences| model.training_memory_bytes(sequences, model.context_length, true);
-        check(bytes(12), "fits");
-        check(bytes(12) - 1, "train.micro_batches = 3 fits, 4 sequences at a time with the same result");
-        check(bytes(4), "train.micro_batches = 6 fits, 2 sequences at a time with the same result");
-        check(bytes(2), "train.micro_batches = 12 fits, 1 sequences at a time with the same result");
-        check(bytes(2) - 1, "lower train.model.context_length, d_model or n_layer");
+        let bytes = |micro_batches, activation_checkpointing| {
+            let trial = Config { micro_batches, activation_checkpointing, ..config.clone() };
+            estimate_bytes(&trial, &model, false)
+        };
+        check(bytes(2, false), "fits");
+        let same = "sequences at a time with the same result";
+        let again = "GB are free: train.activation_checkpointing = true with";
+        check(bytes(2, false) - 1, &format!("{again} train.micro_batches = 2 fits, 6 {same}"));
+        check(bytes(2, true) - 1, &format!("GB are free: train.micro_batches = 3 fits, 4 {same}"));
+        check(bytes(12, true), &format!("{again} train.micro_batches = 12 fits, 1 {same}"));
+        check(bytes(12, true) - 1, "lower train.model.context_length, d_model or n_layer");
+    }
+
+    #[test]
+    fn what_is_not_trained_takes_no_moments() {
+        let all = Config::default();
+        let adapters = Config { lora: Some(model::lora::LoraConfig::default()), ..all.clone() };
+        let model = all.model_config(4096, None).unwrap();
+        assert!(estimate_bytes(&adapters, &model, true) + 8 * model.parameters() < estimate_bytes(&all, &model, true));
     }
 }

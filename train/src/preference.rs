@@ -86,9 +86,13 @@ pub fn gradients(
         let seed = options.dropout_seed(i, batches.len());
         let model = lora::with_dropout(model.clone(), seed);
         let dropout = (options.dropout > 0.0).then_some(Dropout { rate: options.dropout, seed });
-        let (losses, margins) = losses(&model, &batches[i], reference, config, dropout);
-        let gradients = GradientsParams::from_grads(losses.clone().sum().mul_scalar(share).backward(), &model);
-        Ok((judgement(losses.inner(), margins.inner(), share)?, gradients))
+        let (pairs, rows) = (&batches[i], tensors(&batches[i], &model));
+        let ((losses, margins), gradients) = model.gradients(&rows, dropout, options.activations, |hidden| {
+            let log_probabilities = model.log_probabilities_of(hidden, rows.targets.clone());
+            let (losses, margins) = losses(log_probabilities, pairs, reference, config);
+            (losses.clone().sum().mul_scalar(share), (losses.inner(), margins.inner()))
+        });
+        Ok((judgement(losses, margins, share)?, gradients))
     })?;
     Ok((total(&parts), gradients))
 }
@@ -105,24 +109,24 @@ pub fn judge(
 ) -> Result<Judgement, Error> {
     let share = 1.0 / pairs.len().max(1) as f64;
     let parts = pairs.all().map(|batch| {
-        let (losses, margins) = losses(model, &batch, reference, config, None);
+        let log_probabilities = model.log_probabilities(tensors(&batch, model), None);
+        let (losses, margins) = losses(log_probabilities, &batch, reference, config);
         judgement(losses, margins, share)
     });
     Ok(total(&parts.collect::<Result<Vec<_>, Error>>()?))
 }
 
-/// Returns the loss of each pair and β (m − m of the reference), `[P]` both.
+/// Returns the loss of each pair and β (m − m of the reference), `[P]` both, of the log-probabilities `[B, T]` of its rows.
 fn losses(
-    model: &Transformer,
+    log_probabilities: Tensor<2>,
     batch: &PairBatch,
     reference: &Reference,
     config: &DpoConfig,
-    dropout: Option<Dropout>,
 ) -> (Tensor<1>, Tensor<1>) {
-    let device = model.device();
+    let device = log_probabilities.device();
     let p = batch.len();
     let tokens = batch.rows.tokens.len(); // B T
-    let log_probabilities = model.log_probabilities(tensors(batch, model), dropout).reshape([tokens, 1]); // [B T, 1]
+    let log_probabilities = log_probabilities.reshape([tokens, 1]); // [B T, 1]
     // 1 at the tokens of a chosen answer, −1 at those of a rejected one.
     let mut signs = vec![0.0f32; p * tokens];
     for (place, signs) in batch.places.iter().zip(signs.chunks_exact_mut(tokens)) {

@@ -78,14 +78,18 @@ fn losses(folder: &Path) -> Vec<f64> {
 fn an_interrupted_training_goes_on_to_the_same_bits() {
     let root = tempfile::tempdir().unwrap();
     let tokens = tokens(root.path(), 60);
-    for optimizer in [OptimizerKind::Muon, OptimizerKind::Adamw] {
-        let config = Config { optimizer, ..config() };
-        let whole = Unsealed::at(root.path().join(format!("whole-{optimizer:?}")), recipe("train"));
+    let kinds = [
+        config(),
+        Config { optimizer: OptimizerKind::Adamw, ..config() },
+        Config { precision: model::Precision::Bf16, activation_checkpointing: true, ..config() },
+    ];
+    for (kind, config) in kinds.into_iter().enumerate() {
+        let whole = Unsealed::at(root.path().join(format!("whole-{kind}")), recipe("train"));
         let outcome = train(&config, &tokens, &whole, &Context::quiet(1)).unwrap();
         assert_eq!(outcome.counts["steps"], 12);
 
         for stop_at in [1, 4, 7, 11] {
-            let out = Unsealed::at(root.path().join(format!("cut-{optimizer:?}-{stop_at}")), recipe("train"));
+            let out = Unsealed::at(root.path().join(format!("cut-{kind}-{stop_at}")), recipe("train"));
             let mut context = Context::quiet(1);
             let cancel = context.cancel.clone();
             context.progress = Progress::new(move |event| {
@@ -161,14 +165,19 @@ fn micro_batches_add_up_to_the_batch() {
 fn the_model_learns() {
     let root = tempfile::tempdir().unwrap();
     let tokens = tokens(root.path(), 60);
-    for family in [model::Family::Qwen3, model::Family::Gpt2] {
-        let mut config = Config { steps: 40, ..config() };
+    let kinds = [
+        (model::Family::Qwen3, model::Precision::F32),
+        (model::Family::Gpt2, model::Precision::F32),
+        (model::Family::Qwen3, model::Precision::Bf16),
+    ];
+    for (family, precision) in kinds {
+        let mut config = Config { steps: 40, precision, ..config() };
         config.model.family = family;
         config.model.n_kv_head = None;
-        let out = Unsealed::at(root.path().join(format!("{family:?}")), recipe("train"));
+        let out = Unsealed::at(root.path().join(format!("{family:?}-{precision:?}")), recipe("train"));
         train(&config, &tokens, &out, &Context::quiet(1)).unwrap();
         let losses = losses(out.folder());
-        assert!(losses[39] < 0.6 * losses[0], "{family:?}: {} after {}", losses[39], losses[0]);
+        assert!(losses[39] < 0.6 * losses[0], "{family:?}, {precision:?}: {} after {}", losses[39], losses[0]);
         for file in ["config.json", "tokenizer_config.json", "generation_config.json", "trainer_state.json"] {
             assert!(out.path(file).exists(), "{file}");
         }

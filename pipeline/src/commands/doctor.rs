@@ -28,7 +28,8 @@ pub fn run(arguments: &DoctorArgs) -> anyhow::Result<()> {
     say("cores", &host::cores().to_string())?;
     memory()?;
     for device in model::device::list() {
-        say("device", &format!("{}: {}", device.name, device.description))?;
+        let precisions: Vec<&str> = device.precisions.iter().map(|precision| precision.name()).collect();
+        say("device", &format!("{}: {}, {}", device.name, device.description, precisions.join(" and ")))?;
     }
     let auto = model::device::describe("auto").unwrap_or_else(|error| error.to_string());
     say("auto takes", &auto)?;

@@ -68,7 +68,8 @@ fn bring_up_to_date(arguments: &RunArgs, loaded: &Loaded, console: &Console, can
     }
     if made.is_none() && arguments.selection.stages().any(Stage::computes) {
         // Before minutes of collecting, rather than after.
-        model::device::resolve(device_class)?;
+        let device = model::device::resolve(device_class)?;
+        loaded.config.train.precision.check(&device, device_class)?;
     }
     let mut run = Run::create(&root, &loaded.config.name)?;
     device_class.clone_into(&mut run.record.host.device);

@@ -31,10 +31,15 @@ fn tiny(family: &str) -> Files {
 
 /// Returns a `tokenizer.json` with so many tokens: `<|endoftext|>`, one for what is unknown, and characters.
 fn tokenizer(vocab_size: usize) -> Vec<u8> {
+    tokenizer_with(&["<|endoftext|>", "<unk>"], vocab_size)
+}
+
+/// Returns the same with other special tokens.
+fn tokenizer_with(specials: &[&str], vocab_size: usize) -> Vec<u8> {
     let known = " \n/!._():->{}+PRabcdefghilmnoprstuvxz0123456789";
     let others = (0x4e00..).filter_map(char::from_u32);
     let characters = known.chars().chain(others).map(String::from);
-    let tokens = ["<|endoftext|>", "<unk>"].into_iter().map(str::to_owned).chain(characters).take(vocab_size);
+    let tokens = specials.iter().map(|token| (*token).to_owned()).chain(characters).take(vocab_size);
     let vocabulary: BTreeMap<String, usize> = tokens.enumerate().map(|(id, token)| (token, id)).collect();
     let special = |id: usize, content: &str| {
         json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
@@ -44,7 +49,7 @@ fn tokenizer(vocab_size: usize) -> Vec<u8> {
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": [special(0, "<|endoftext|>"), special(1, "<unk>")],
+        "added_tokens": specials.iter().enumerate().map(|(id, token)| special(id, token)).collect::<Vec<_>>(),
         "normalizer": null,
         "pre_tokenizer": null,
         "post_processor": null,
@@ -122,22 +127,22 @@ fn sharded(mut files: Files) -> Files {
 
 /// Returns a hub with the model `owner/name`, which has one commit and one branch, `main`.
 fn hub(files: Files) -> Server {
-    Server::start(move |request| answer(request, &files))
+    Server::start(move |request| answer(request, "owner/name", &files))
 }
 
-fn answer(request: &Request, files: &Files) -> Reply {
+fn answer(request: &Request, model: &str, files: &Files) -> Reply {
     let path = request.path();
-    if path == "/api/models/owner/name/revision/main" {
-        return Reply::body(format!("{{\"id\": \"owner/name\", \"sha\": \"{COMMIT}\"}}"));
+    if path == format!("/api/models/{model}/revision/main") {
+        return Reply::body(format!("{{\"id\": \"{model}\", \"sha\": \"{COMMIT}\"}}"));
     }
-    if path == format!("/api/models/owner/name/tree/{COMMIT}") {
+    if path == format!("/api/models/{model}/tree/{COMMIT}") {
         let entry = |(name, content): (&String, &Vec<u8>)| json!({"type": "file", "path": name, "size": content.len()});
         return Reply::body(Value::from(files.iter().map(entry).collect::<Vec<_>>()).to_string());
     }
-    if path.starts_with("/api/models/owner/name/revision/") {
+    if path.starts_with(&format!("/api/models/{model}/revision/")) {
         return Reply::status(404).with("X-Error-Code", "RevisionNotFound");
     }
-    match path.strip_prefix(&format!("/owner/name/resolve/{COMMIT}/")).and_then(|name| files.get(name)) {
+    match path.strip_prefix(&format!("/{model}/resolve/{COMMIT}/")).and_then(|name| files.get(name)) {
         Some(content) => Reply::file(request, content, "\"e\""),
         None => Reply::status(404).with("X-Error-Code", "RepoNotFound"),
     }
@@ -292,7 +297,7 @@ fn a_download_that_was_cut_off_goes_on() {
     let is_cut = Arc::new(Mutex::new(true));
     let cut = Arc::clone(&is_cut);
     let server = Server::start(move |request| {
-        let reply = answer(request, &files);
+        let reply = answer(request, "owner/name", &files);
         if request.path().ends_with("model.safetensors") && *cut.lock().unwrap() { reply.cut(1000) } else { reply }
     });
     let project = Project::new();
@@ -304,6 +309,60 @@ fn a_download_that_was_cut_off_goes_on() {
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     let ranges = server.headers_of(&format!("/owner/name/resolve/{COMMIT}/model.safetensors"), "range");
     assert_eq!(ranges, [None, Some("bytes=1000-".to_owned())]);
+}
+
+/// Runs a recipe of the hub as it stands, but for a few steps on a few short rows, from a tiny model in place of the real one.
+fn check_recipe(name: &str, model: &'static str, family: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = tiny(family);
+    if family == "llama" {
+        let specials = ["<|endoftext|>", "<unk>", "<|im_start|>", "<|im_end|>"];
+        files.insert("tokenizer.json".to_owned(), tokenizer_with(&specials, VOCAB_SIZE));
+    }
+    let server = Server::start(move |request| answer(request, model, &files));
+    let project = Project::new();
+    let recipe = fs::read_to_string(root.join(format!("experiments/{name}.toml"))).unwrap();
+    assert!(recipe.contains(&format!("\ninit = \"{model}\"\n")), "{name} starts from {model}");
+    let keys = format!("[collect]\nhub_endpoint = \"{}\"\nallow_private = true\n", server.url);
+    fs::create_dir_all(project.path("experiments")).unwrap();
+    project.write("experiments/recipe.toml", &recipe.replacen("[collect]\n", &keys, 1));
+    // The real one is downloaded.
+    fs::create_dir_all(project.path("datasets/shakespeare")).unwrap();
+    project.write("datasets/shakespeare/dataset.toml", "[[source]]\npath = \"../../texts\"\nlicence = \"CC0-1.0\"\n");
+    fs::create_dir_all(project.path("datasets/support-chat")).unwrap();
+    for entry in fs::read_dir(root.join("datasets/support-chat")).unwrap().flatten() {
+        fs::copy(entry.path(), project.path("datasets/support-chat").join(entry.file_name())).unwrap();
+    }
+    let smaller = [
+        "train.steps=4",
+        "train.batch_size=4",
+        "train.micro_batches=2",
+        "train.warmup_steps=1",
+        "train.validation_every=2",
+        "train.validation_tokens=512",
+        "train.model.context_length=64",
+        "optimize.parity_tokens=256",
+        "evaluate.max_tokens=512",
+        "evaluate.samples=2",
+        "evaluate.sample_tokens=8",
+        "generate.samples_per_prompt=1",
+        "generate.max_tokens=8",
+        "serve.check_requests=1",
+        "serve.check_max_tokens=4",
+    ];
+    let smaller = smaller.iter().flat_map(|set| ["--set", set]);
+    let arguments: Vec<&str> =
+        ["run", "experiments/recipe.toml", "--set", "device=cpu"].into_iter().chain(smaller).collect();
+    let ended = without_token(&project, &arguments);
+    assert_eq!(ended.code, Some(0), "{name}: {}", ended.err);
+    assert_eq!(project.stages(&format!("{name}-001")).len(), 7, "{name} goes through every stage");
+}
+
+#[test]
+fn the_recipes_of_the_hub_run_from_tiny_models() {
+    check_recipe("gpt2-finetune", "openai-community/gpt2", "gpt2");
+    check_recipe("smollm-finetune", "HuggingFaceTB/SmolLM2-135M-Instruct", "llama");
+    check_recipe("support-chat", "HuggingFaceTB/SmolLM2-135M", "llama");
 }
 
 /// Checks the reviewed text of the error when a spoiled folder is imported.
@@ -364,14 +423,14 @@ fn check_hub(name: &str, model: &str, answer: impl Fn(&Request) -> Reply + Send 
 #[test]
 fn models_that_the_hub_does_not_give() {
     let files = tiny("gpt2");
-    check_hub("revision_gone", "owner/name@v2", move |request| answer(request, &files));
+    check_hub("revision_gone", "owner/name@v2", move |request| answer(request, "owner/name", &files));
     check_hub("no_such_model", "owner/name", |_| Reply::status(404).with("X-Error-Code", "RepoNotFound"));
     check_hub("gated", "owner/name", |_| Reply::status(401).with("X-Error-Code", "GatedRepo"));
     check_hub("forbidden", "owner/name", |_| Reply::status(403).with("X-Error-Code", "GatedRepo"));
     let mut pickles = tiny("gpt2");
     let weights = pickles.remove("model.safetensors").unwrap();
     pickles.insert("pytorch_model.bin".to_owned(), weights);
-    check_hub("only_a_pickle", "owner/name", move |request| answer(request, &pickles));
+    check_hub("only_a_pickle", "owner/name", move |request| answer(request, "owner/name", &pickles));
     check_hub("not_a_hub", "owner/name", |_| Reply::body("<html>"));
 
     let project = Project::new();

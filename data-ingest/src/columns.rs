@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::mapping::{Field, Mapping};
 use crate::refusal::At;
-use crate::{Error, arrow};
+use crate::{Error, arrow, parquet};
 
 /// How much of a row group is unpacked at a time. A guess.
 const SLICE_BYTES: i64 = 32 << 20;
@@ -48,7 +48,7 @@ type Take<'a> = dyn FnMut(Found) -> Result<(), Error> + 'a;
 /// Reads the columns that `mapping` names, some rows at a time.
 pub(crate) fn read(file: &File, table: Table, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
     match table {
-        Table::Parquet => parquet(file, mapping, take),
+        Table::Parquet => row_groups(file, mapping, take),
         Table::Arrow => arrow(file, mapping, take),
     }
 }
@@ -62,7 +62,7 @@ pub(crate) fn rows<'a>(
     (0..frame.height()).map(move |i| cells.iter().map(|cells| cells.as_ref().map(|cells| cells.field(i))).collect())
 }
 
-fn parquet(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
+fn row_groups(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
     let mut reader = match file.try_clone() {
         Ok(file) => ParquetReader::new(file),
         Err(error) => return take(Found::Unreadable(error)),
@@ -77,11 +77,14 @@ fn parquet(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<()
     let mut first = 0;
     for group in &metadata.row_groups {
         let height = group.num_rows();
-        let bytes: i64 = wanted
-            .iter()
-            .filter_map(|name| group.columns_under_root_iter(name))
-            .flatten()
-            .fold(0_i64, |sum, chunk| sum.saturating_add(chunk.uncompressed_size()));
+        let chunks = || wanted.iter().filter_map(|name| group.columns_under_root_iter(name)).flatten();
+        let looked_over = caught(|| Ok(chunks().try_for_each(|chunk| parquet::look_over(file, height, chunk))?));
+        if let Err(error) = looked_over {
+            take(damaged(At::Rows(first as u64 + 1, (first + height) as u64), error))?;
+            first += height;
+            continue;
+        }
+        let bytes: i64 = chunks().fold(0_i64, |sum, chunk| sum.saturating_add(chunk.uncompressed_size()));
         // Every slice costs the dictionaries again, so a group is read whole where it is small.
         let slices = usize::try_from(bytes / SLICE_BYTES).unwrap_or(0) + 1;
         let step = height.div_ceil(slices).max(1);

@@ -177,7 +177,9 @@ pub struct Source {
     /// What is taken of web pages: `main` (title and main text), `all` (title and all text) or `source` (the HTML, as code).
     /// Default: `main`.
     pub html: Html,
-    /// The column of a table, or the key of a JSON object, that holds the text. Default: `text`.
+    /// The column of a table, or the key of a JSON object, that holds the text; `text = "body"` says the same. Default:
+    /// `text`.
+    #[serde(alias = "text")]
     pub text_column: Option<String>,
     /// A minijinja template that makes the text of several columns: `"{{ question }}\n\n{{ answer }}"`. A column that is
     /// missing or null may be asked for (`{% if note %}`) and not written. Default: none.
@@ -395,6 +397,7 @@ mod tests {
     #[test]
     fn a_wrong_key_or_value_is_named_with_its_line() {
         check_dataset("name = \"x\"\n[[source]]\npath = \".\"\n", "1 sources");
+        check_dataset("[[source]]\npath = \"a.csv\"\ntext = \"body\"\n", "1 sources");
         check_dataset(
             "[[source]]\npath = \".\"\n  licens = \"MIT\"\n",
             "d/dataset.toml line 3, column 3: unknown key `licens`; the nearest known one is `licence`",

@@ -45,6 +45,7 @@ mod json;
 mod lock;
 mod lock_file;
 mod mapping;
+mod parquet;
 mod read;
 mod refusal;
 mod remote;

@@ -15,7 +15,8 @@ pub(crate) struct Excerpt {
     pub(crate) split: Split,
     /// The tokens read: the first is only context, the others are predicted.
     tokens: usize,
-    /// The text of the predicted tokens: documents one after the other, end-of-text tokens left out.
+    /// The text of the scored tokens, of chats what the assistant says: documents one after the other, special tokens left
+    /// out.
     pub(crate) text: String,
 }
 
@@ -37,8 +38,11 @@ impl Excerpt {
             if range.is_empty() {
                 continue;
             }
-            let mut document = vec![0; range.len()];
+            let (mut document, mut scored) = (vec![0; range.len()], vec![false; range.len()]);
             split.copy(range.start, &mut document);
+            split.copy_scored(range.start, &mut scored);
+            let mut scored = scored.into_iter();
+            document.retain(|_| scored.next().unwrap_or_default());
             text += &tokenizer.decode(&document)?;
         }
         if text.is_empty() {
@@ -60,14 +64,14 @@ pub(crate) struct Figures {
     pub(crate) loss_nats: f64,
     /// e to the loss: between how many equally likely tokens the model is torn.
     pub(crate) perplexity: f64,
-    /// What the text costs in the model's code: the losses of all tokens, in bits, over the bytes of the text. Unlike the
+    /// What the text costs in the model's code: the losses of its tokens, in bits, over its bytes. Unlike the
     /// loss, it can be compared between tokenizers.
     pub(crate) bits_per_byte: f64,
     /// The share of tokens that the model found likeliest.
     pub(crate) top_1_accuracy: f64,
     /// The share of tokens among the model's five likeliest.
     pub(crate) top_5_accuracy: f64,
-    /// Tokens predicted.
+    /// Tokens scored.
     pub(crate) tokens: u64,
 }
 

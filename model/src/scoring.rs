@@ -1,5 +1,5 @@
 //! The loss and accuracy of a model over a split of the tokens; where the split says what is to be learned, as that of
-//! chats does, over those tokens alone.
+//! chats does, over those tokens alone, and of pairs over the chosen answers.
 //!
 //! Dimensions: B windows, T tokens, V vocabulary.
 
@@ -95,7 +95,7 @@ pub fn score(
             let mut tokens = vec![0; len + 1];
             split.copy(start, &mut tokens);
             let mut scored = vec![true; len];
-            split.copy_mask(start + 1, &mut scored);
+            split.copy_scored(start + 1, &mut scored);
             scored[..seen].fill(false);
             if pending.first().is_some_and(|first| first.tokens.len() != len + 1) {
                 sums.add(&predict(model, &pending, &device)?);

@@ -126,6 +126,31 @@ fn a_loss_mask_is_read_as_it_was_written() {
 }
 
 #[test]
+fn the_rejected_answer_of_a_pair_is_not_scored() {
+    for shard_bytes in [1 << 20, 20] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(folder.path(), "train", &tokenizer(300), shard_bytes);
+        let mut expected = Vec::new();
+        for pair in documents(300).chunks_exact(2) {
+            let masks = [mask(&pair[0]), mask(&pair[1])];
+            writer.push_pair([(&pair[0], &masks[0]), (&pair[1], &masks[1])], 10).unwrap();
+            expected.extend(&masks[0]);
+            expected.extend(vec![false; pair[1].len()]);
+        }
+        writer.finish().unwrap();
+        let split = Split::open(&seal(folder.path()), "train").unwrap();
+        assert!(expected.contains(&true) && split.len() == expected.len());
+        for start in 0..=expected.len() {
+            for end in start..=expected.len() {
+                let mut found = vec![false; end - start];
+                split.copy_scored(start, &mut found);
+                assert_eq!(found, expected[start..end], "{start}..{end}");
+            }
+        }
+    }
+}
+
+#[test]
 fn without_a_loss_mask_every_token_is_learned() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &tokenizer(300), &documents(300), 20);

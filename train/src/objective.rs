@@ -54,7 +54,7 @@ pub struct Step {
 pub struct Measurement {
     /// The mean loss, in nats.
     pub loss: f64,
-    /// Of text: the loss in bits, by byte of the text.
+    /// Of text that is learned as a whole: the loss in bits, by byte of the text.
     pub bits_per_byte: Option<f64>,
     /// Of preferences: the share of pairs whose chosen answer has become likelier, compared with the rejected one.
     pub accuracy: Option<f64>,
@@ -140,8 +140,10 @@ impl<'a> Objective<'a> {
             Self::Text { validation, .. } => {
                 let walk = Walk::plain(&plain, Some(config.validation_tokens));
                 let loss = scoring::score(&plain, validation, &walk, |_| true)?.loss_nats;
+                // What a token of chats stands for that the assistant says, is not known here.
                 let bytes_per_token = validation.bytes() as f64 / validation.len() as f64;
-                let bits_per_byte = Some(loss / std::f64::consts::LN_2 / bytes_per_token);
+                let bits_per_byte =
+                    (!validation.has_loss_mask()).then_some(loss / std::f64::consts::LN_2 / bytes_per_token);
                 Ok(Measurement { loss, bits_per_byte, accuracy: None, margin: None })
             }
             Self::Preferences { dpo, validation: Judged { pairs, reference }, .. } => {

@@ -29,6 +29,14 @@ fn tiny(family: &str) -> Files {
     files
 }
 
+/// Returns a tiny model whose tokenizer knows the marks of conversations.
+fn chatting() -> Files {
+    let mut files = tiny("llama");
+    let specials = ["<|endoftext|>", "<unk>", "<|im_start|>", "<|im_end|>"];
+    files.insert("tokenizer.json".to_owned(), tokenizer_with(&specials, VOCAB_SIZE));
+    files
+}
+
 /// Returns a `tokenizer.json` with so many tokens: `<|endoftext|>`, one for what is unknown, and characters.
 fn tokenizer(vocab_size: usize) -> Vec<u8> {
     tokenizer_with(&["<|endoftext|>", "<unk>"], vocab_size)
@@ -314,11 +322,7 @@ fn a_download_that_was_cut_off_goes_on() {
 /// Runs a recipe of the hub as it stands, but for a few steps on a few short rows, from a tiny model in place of the real one.
 fn check_recipe(name: &str, model: &'static str, family: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut files = tiny(family);
-    if family == "llama" {
-        let specials = ["<|endoftext|>", "<unk>", "<|im_start|>", "<|im_end|>"];
-        files.insert("tokenizer.json".to_owned(), tokenizer_with(&specials, VOCAB_SIZE));
-    }
+    let files = if family == "llama" { chatting() } else { tiny(family) };
     let server = Server::start(move |request| answer(request, model, &files));
     let project = Project::new();
     let recipe = fs::read_to_string(root.join(format!("experiments/{name}.toml"))).unwrap();
@@ -363,6 +367,38 @@ fn the_recipes_of_the_hub_run_from_tiny_models() {
     check_recipe("gpt2-finetune", "openai-community/gpt2", "gpt2");
     check_recipe("smollm-finetune", "HuggingFaceTB/SmolLM2-135M-Instruct", "llama");
     check_recipe("support-chat", "HuggingFaceTB/SmolLM2-135M", "llama");
+}
+
+#[test]
+fn preferences_go_from_a_file_to_a_served_model() {
+    let project = Project::new();
+    write(&project.path("tiny"), &chatting());
+    start_from(&project, "tiny");
+    let pair = |i: usize| {
+        json!({"prompt": format!("is {i} even"), "chosen": format!("{i} is {}", if i % 2 == 0 { "even" } else { "odd" }),
+               "rejected": "no idea at all"})
+    };
+    project.write("pairs.jsonl", &(0..80).map(|i| format!("{}\n", pair(i))).collect::<String>());
+    project.configure("path = \"texts\"", "path = \"pairs.jsonl\"\nchat = \"preference\"");
+    project.configure("[preprocess]\n", "[preprocess]\nsteps = []\n");
+    project.configure("context_length = 32", "context_length = 64");
+    project.configure("[optimize]", "[train.dpo]\nbeta = 0.5\n\n[optimize]");
+    project.configure("[generate]\n", "[generate]\nchat = true\n");
+    project.succeeds(&["run"]);
+    let metrics = fs::read_to_string(project.artifact("tiny-001", "train").join("metrics.jsonl")).unwrap();
+    let measured: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |key: &str| measured.iter().filter_map(|line| line[key].as_f64()).collect::<Vec<_>>();
+    let (losses, accuracies) = (of("validation_loss"), of("validation_accuracy"));
+    // Before the first step a pair costs ln 2: the model is its own reference.
+    assert!((losses[0] - std::f64::consts::LN_2).abs() < 1e-4 && losses.last() < Some(&0.6), "{losses:?}");
+    assert!(accuracies.last() > Some(&0.9), "{accuracies:?}");
+    // What is measured is how well the chosen answers are written, not the rejected ones.
+    let report = fs::read(project.artifact("tiny-001", "evaluate").join("report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let (bytes, tokens) = (&report["validation"]["bytes"], &report["validation"]["checkpoint"]["tokens"]);
+    let (bytes, tokens) = (bytes.as_u64().unwrap(), tokens.as_u64().unwrap());
+    // A character is a token here, and `<|im_end|>` and the line end after it are two more of each answer.
+    assert!(bytes < tokens && tokens < 2 * bytes, "{bytes} bytes of {tokens} tokens");
 }
 
 /// Checks the reviewed text of the error when a spoiled folder is imported.

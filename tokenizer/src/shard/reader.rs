@@ -151,6 +151,41 @@ impl Split {
         self.copy_with(start, into, Shard::copy_mask);
     }
 
+    /// As [`Split::copy_mask`], without what a model shall learn not to write: the rejected answers of pairs. It is what a
+    /// model's loss on the split is measured on.
+    ///
+    /// # Panics
+    /// When there are not that many tokens.
+    pub fn copy_scored(&self, start: usize, into: &mut [bool]) {
+        self.copy_mask(start, into);
+        if self.pairs {
+            let end = start + into.len();
+            let mut document = self.document_at(start);
+            while document < self.n_documents && self.document_range(document).start < end {
+                if document % 2 == 1 {
+                    let range = self.document_range(document);
+                    into[range.start.max(start) - start..range.end.min(end) - start].fill(false);
+                }
+                document += 1;
+            }
+        }
+    }
+
+    /// Returns the number of the document that has a token.
+    fn document_at(&self, token: usize) -> usize {
+        let shard = &self.shards[self.shards.partition_point(|shard| shard.first_token <= token).saturating_sub(1)];
+        let (mut low, mut high) = (0, shard.n_documents());
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            if shard.first_token + shard.document_offset(middle) <= token {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        shard.first_document + low
+    }
+
     /// Fills `into` with what `copy` takes from each shard at its tokens from `start` on.
     fn copy_with<T>(&self, start: usize, into: &mut [T], copy: impl Fn(&Shard, usize, &mut [T])) {
         let end = start + into.len();

@@ -1,5 +1,5 @@
-//! The same operations as burn's own, for every device and number type, and to test against. In types of 16 bits, norms and
-//! softmax are computed in f32; what comes out has the type of what went in.
+//! The same operations as burn's own, for every device and number type, and to test against. In types of 16 bits, norms,
+//! softmax and rotary positions are computed in f32; what comes out has the type of what went in.
 
 use burn::tensor::activation::{gelu_approximate, sigmoid, softmax};
 use burn::tensor::{DType, Int, Tensor, TensorData};

@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use artifact::file::write_atomically;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use half::f16;
 use serde_json::{Value, json};
 
 use crate::config::{Family, ModelConfig};
 use crate::transformer::leaf;
-use crate::{Error, Transformer};
+use crate::{Error, Transformer, paths};
 
 /// The name of the weights' file where there is one.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -134,7 +134,7 @@ pub fn load(folder: &Path, device: &Device) -> Result<Transformer, Error> {
     let files = read::Files::of_folder(folder)?;
     let model = Transformer::zeros(&config, device);
     let located = files.locate(&layout::tensors(config.family, &shapes(&model)), &config)?;
-    Ok(model.map(&mut Replacer { path: Vec::new(), values: |name: &str| located[name].values(), device }))
+    Ok(paths::change(model, &mut Replacer { values: |name: &str| located[name].values(), device }))
 }
 
 /// Reads the configuration in `folder`.
@@ -183,7 +183,7 @@ pub fn weights(model: &Transformer) -> Result<Weights, Error> {
 /// When a parameter is missing or has another shape; [`load_weights`] has checked that.
 pub fn with_weights(config: &ModelConfig, mut weights: Weights, device: &Device) -> Transformer {
     let values = |name: &str| weights.remove(name).unwrap_or_else(|| panic!("no parameter {name}")).values;
-    Transformer::zeros(config, device).map(&mut Replacer { path: Vec::new(), values, device })
+    paths::change(Transformer::zeros(config, device), &mut Replacer { values, device })
 }
 
 pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), Error> {
@@ -200,7 +200,7 @@ type Flat = (Vec<usize>, Tensor<1>);
 
 fn parameters(model: &Transformer) -> BTreeMap<String, Flat> {
     let mut collector = Collector::default();
-    model.visit(&mut collector);
+    paths::visit(model, &mut collector);
     collector.parameters
 }
 
@@ -215,50 +215,31 @@ fn values(flat: &Tensor<1>) -> Result<Vec<f32>, Error> {
 /// Collects every parameter under its path; the values stay where they are.
 #[derive(Default)]
 struct Collector {
-    path: Vec<String>,
     parameters: BTreeMap<String, Flat>,
 }
 
-impl ModuleVisitor for Collector {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.path.iter().any(|name| name == "lora") {
+impl paths::Visit for Collector {
+    fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
+        if path.contains(".lora.") {
             return;
         }
         let tensor = param.val().inner();
         let shape = tensor.dims().to_vec();
         let flat = tensor.reshape([shape.iter().product::<usize>()]);
-        self.parameters.insert(self.path.join("."), (shape, flat));
+        self.parameters.insert(path.to_owned(), (shape, flat));
     }
 }
 
 /// Puts new values in the place of every parameter, one at a time.
 struct Replacer<'a, F> {
-    path: Vec<String>,
     values: F,
     device: &'a Device,
 }
 
-impl<F: FnMut(&str) -> Vec<f32>> ModuleMapper for Replacer<'_, F> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.join(".");
-        let (shape, values) = (param.val().dims().to_vec(), (self.values)(&name));
-        assert_eq!(shape.iter().product::<usize>(), values.len(), "parameter {name}");
+impl<F: FnMut(&str) -> Vec<f32>> paths::Change for Replacer<'_, F> {
+    fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (shape, values) = (param.val().dims().to_vec(), (self.values)(path));
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "parameter {path}");
         let tensor = leaf(Tensor::from_data(TensorData::new(values, shape), self.device));
         Param::initialized(param.id, tensor)
     }

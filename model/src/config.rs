@@ -259,7 +259,7 @@ impl ModelConfig {
     }
 
     /// Returns an estimate of the bytes of the activations that the backward pass finds at its peak, for `batch` sequences of
-    /// `context` tokens at a time. On the CPU attention keeps nothing of its T × T shares.
+    /// `context` tokens at a time. On the CPU attention in f32 keeps nothing of its T × T shares.
     pub fn activation_bytes(
         &self,
         batch: usize,
@@ -271,7 +271,8 @@ impl ModelConfig {
         let tokens = (batch * context) as u64;
         let shares = (self.n_head * batch * context * context) as u64;
         // Scores and shares in the precision, and what the softmax makes in f32.
-        let attention = if on_cpu { 0 } else { shares * (2 * precision.bytes() + 4) };
+        let is_fused = on_cpu && precision == Precision::F32;
+        let attention = if is_fused { 0 } else { shares * (2 * precision.bytes() + 4) };
         // The residual stream is f32.
         let residual = 4 * self.d_model as u64;
         let inner = (8 * self.d_model + 6 * self.n_head * self.head_dim + 5 * self.d_ff) as u64 * precision.bytes();

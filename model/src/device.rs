@@ -125,14 +125,14 @@ const PROBE_SIZE: usize = 512;
 /// How long the product is timed.
 const PROBE_TIME: Duration = Duration::from_millis(300);
 
-/// Returns the floating-point operations a second of a matrix product of f32 on a device, the fastest of those that fit into
+/// Returns the floating-point operations a second of a matrix product on a device in a precision that it has, the fastest of those that fit into
 /// 0.3 seconds: what training is held against.
 ///
 /// # Errors
 /// When the device fails.
-pub fn product_flops_per_second(device: &Device) -> Result<f64, Error> {
+pub fn product_flops_per_second(device: &Device, precision: Precision) -> Result<f64, Error> {
     let shape = [PROBE_SIZE, PROBE_SIZE];
-    let matrix = || Tensor::<2>::random(shape, Distribution::Default, device);
+    let matrix = || Tensor::<2>::random(shape, Distribution::Default, device).cast(precision.dtype());
     let (a, b) = (matrix(), matrix());
     let product = || {
         let started = Instant::now();

@@ -1,9 +1,9 @@
 //! Parameters that training leaves as they are: no gradient is computed for them.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::tensor::Tensor;
 
-use crate::{Error, Transformer};
+use crate::{Error, Transformer, paths};
 
 /// Returns the model with the parameters frozen whose paths begin with one of the names: `layers.0`, `embed_tokens`, or a
 /// whole path as `layers.0.mlp.up_proj.weight`. The output projection freezes with the embedding that it is tied to.
@@ -11,35 +11,36 @@ use crate::{Error, Transformer};
 /// # Errors
 /// When no parameter's path begins with a name, or nothing is left to train.
 pub fn freeze(model: Transformer, prefixes: &[String]) -> Result<Transformer, Error> {
-    let paths = paths(&model);
+    let known = parameter_paths(&model);
     let wrong = |reason| Err(Error::Config { key: "freeze", reason });
-    if let Some(unknown) = prefixes.iter().find(|prefix| !paths.iter().any(|path| is_within(path, prefix))) {
-        let mut parts: Vec<&str> = paths.iter().filter_map(|path| path.split('.').next()).collect();
+    if let Some(unknown) = prefixes.iter().find(|prefix| !known.iter().any(|path| is_within(path, prefix))) {
+        let mut parts: Vec<&str> = known.iter().filter_map(|path| path.split('.').next()).collect();
         parts.dedup();
         return wrong(format!("`{unknown}` is no part of this model; its parts are {}", parts.join(", ")));
     }
-    if paths.iter().all(|path| prefixes.iter().any(|prefix| is_within(path, prefix))) {
+    if known.iter().all(|path| prefixes.iter().any(|prefix| is_within(path, prefix))) {
         return wrong("leaves nothing to train".to_owned());
     }
-    Ok(model.map(&mut Freeze { path: Vec::new(), prefixes: Some(prefixes) }))
+    Ok(paths::change(model, &mut Freeze { prefixes: Some(prefixes) }))
 }
 
 /// Returns the model with every parameter frozen.
 pub(crate) fn freeze_all(model: Transformer) -> Transformer {
-    model.map(&mut Freeze { path: Vec::new(), prefixes: None })
+    paths::change(model, &mut Freeze { prefixes: None })
 }
 
 /// Returns the largest id of a model's parameters, to count on from.
 pub(crate) fn largest_id(model: &Transformer) -> u64 {
-    let mut paths = Paths::default();
-    model.visit(&mut paths);
-    paths.largest_id
+    let mut parameters = Parameters::default();
+    paths::visit(model, &mut parameters);
+    parameters.largest_id
 }
 
-fn paths(model: &Transformer) -> Vec<String> {
-    let mut paths = Paths::default();
-    model.visit(&mut paths);
-    paths.found
+/// Returns the paths of a model's parameters.
+fn parameter_paths(model: &Transformer) -> Vec<String> {
+    let mut parameters = Parameters::default();
+    paths::visit(model, &mut parameters);
+    parameters.paths
 }
 
 fn is_within(path: &str, prefix: &str) -> bool {
@@ -47,45 +48,26 @@ fn is_within(path: &str, prefix: &str) -> bool {
 }
 
 #[derive(Default)]
-struct Paths {
-    path: Vec<String>,
-    found: Vec<String>,
+struct Parameters {
+    paths: Vec<String>,
     largest_id: u64,
 }
 
-impl ModuleVisitor for Paths {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.found.push(self.path.join("."));
+impl paths::Visit for Parameters {
+    fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
+        self.paths.push(path.to_owned());
         self.largest_id = self.largest_id.max(param.id.val());
     }
 }
 
 struct Freeze<'a> {
-    path: Vec<String>,
     /// None: all.
     prefixes: Option<&'a [String]>,
 }
 
-impl ModuleMapper for Freeze<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let path = self.path.join(".");
-        let frozen = self.prefixes.is_none_or(|prefixes| prefixes.iter().any(|prefix| is_within(&path, prefix)));
+impl paths::Change for Freeze<'_> {
+    fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let frozen = self.prefixes.is_none_or(|prefixes| prefixes.iter().any(|prefix| is_within(path, prefix)));
         if frozen { param.set_require_grad(false) } else { param }
     }
 }
@@ -100,20 +82,13 @@ mod tests {
     /// Which parameters have a gradient after these parts are frozen.
     fn trained(prefixes: &[&str]) -> Result<Vec<String>, Error> {
         struct Trained<'a> {
-            path: Vec<String>,
             gradients: &'a burn::tensor::Gradients,
             found: Vec<String>,
         }
-        impl ModuleVisitor for Trained<'_> {
-            fn enter_module(&mut self, name: &str, _: &str) {
-                self.path.push(name.to_owned());
-            }
-            fn exit_module(&mut self, _: &str, _: &str) {
-                self.path.pop();
-            }
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        impl paths::Visit for Trained<'_> {
+            fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
                 if param.val().grad(self.gradients).is_some() {
-                    self.found.push(self.path.join("."));
+                    self.found.push(path.to_owned());
                 }
             }
         }
@@ -123,8 +98,8 @@ mod tests {
         let model = freeze(model, &prefixes)?;
         let tokens = Tensor::<2, Int>::from_data(TensorData::new(vec![1i64, 2, 3, 4], vec![1, 4]), &device);
         let gradients = model.forward(tokens).square().sum().backward();
-        let mut trained = Trained { path: Vec::new(), gradients: &gradients, found: Vec::new() };
-        model.visit(&mut trained);
+        let mut trained = Trained { gradients: &gradients, found: Vec::new() };
+        paths::visit(&model, &mut trained);
         Ok(trained.found)
     }
 

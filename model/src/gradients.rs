@@ -13,7 +13,7 @@ pub enum Activations {
     /// All that it needs.
     Kept,
     /// What went into each layer; the rest is computed a second time, a layer at a time (Training Deep Nets with Sublinear
-    /// Memory Cost, 2016). The gradients are the same.
+    /// Memory Cost, 2016). The gradients are the same, on the CPU to the bit.
     Recomputed,
 }
 
@@ -49,15 +49,17 @@ impl Transformer {
         let mut backward = |loss: Tensor<1>, x: Option<Tensor<3>>| {
             let mut gradients = loss.backward();
             let of_x = x.and_then(|x| x.grad_remove(&mut gradients));
-            add(self, &mut all, GradientsParams::from_grads(gradients, self));
+            add_gradients(self, &mut all, GradientsParams::from_grads(gradients, self));
             of_x
         };
         let mut of_output = backward(loss, Some(x));
+        let lowest =
+            if embedded.is_tracked() { 0 } else { self.layers.iter().take_while(|layer| !is_trained(*layer)).count() };
         // The gradient of Σ y × g by y is g: what comes before y is differentiated as if the whole were one graph.
         let chained = |y: Tensor<3>, g: Tensor<3>| (y * Tensor::from_inner(g)).sum();
-        for (i, (layer, x)) in self.layers.iter().zip(inputs).enumerate().rev() {
+        for (i, (layer, x)) in self.layers.iter().zip(inputs).enumerate().skip(lowest).rev() {
             let x = Tensor::from_inner(x).require_grad();
-            let Some(g) = of_output else { break };
+            let g = of_output.expect("what a loss depends on has a gradient");
             of_output = backward(chained(layer.forward(x.clone(), i, &again, None), g), Some(x));
         }
         if let Some(g) = of_output.filter(|_| embedded.is_tracked()) {
@@ -67,8 +69,21 @@ impl Transformer {
     }
 }
 
+/// Tells whether any parameter of a module wants a gradient.
+fn is_trained(module: &impl Module) -> bool {
+    struct Trained(bool);
+    impl ModuleVisitor for Trained {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 |= param.is_require_grad();
+        }
+    }
+    let mut trained = Trained(false);
+    module.visit(&mut trained);
+    trained.0
+}
+
 /// Adds gradients to others; where only one has that of a parameter, it stays as it is.
-pub fn add(model: &Transformer, all: &mut GradientsParams, more: GradientsParams) {
+pub fn add_gradients(model: &Transformer, all: &mut GradientsParams, more: GradientsParams) {
     struct Add<'a> {
         all: &'a mut GradientsParams,
         more: GradientsParams,

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use model::lora::{self, LoraConfig};
-use model::{Activations, Batch, Dropout, Family, LossOptions, ModelConfig, Precision, Transformer};
+use model::{Activations, Batch, Dropout, Family, LossOptions, ModelConfig, Precision, Transformer, paths};
 
 fn model(family: Family) -> Transformer {
     let gpt2 = family == Family::Gpt2;
@@ -65,8 +65,8 @@ fn summed_with(
             let loss = model.loss_of(hidden, batch.targets.clone(), options);
             (loss.clone(), loss.inner())
         });
-        let mut found = Collect { path: Vec::new(), gradients: &gradients, found: BTreeMap::new() };
-        model.visit(&mut found);
+        let mut found = Collect { gradients: &gradients, found: BTreeMap::new() };
+        paths::visit(model, &mut found);
         found.found.insert("loss".to_owned(), loss.try_into_vec_as().unwrap());
         for (name, values) in found.found {
             let sum = sums.entry(name).or_insert_with(|| vec![0.0; values.len()]);
@@ -77,26 +77,17 @@ fn summed_with(
 }
 
 struct Collect<'a> {
-    path: Vec<String>,
     gradients: &'a GradientsParams,
     found: BTreeMap<String, Vec<f32>>,
 }
 
-impl ModuleVisitor for Collect<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl paths::Visit for Collect<'_> {
+    fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         let gradient = self.gradients.get::<D>(param.id);
         assert_eq!(gradient.is_some(), param.is_require_grad(), "every trained parameter takes part");
         let Some(gradient) = gradient else { return };
         assert_eq!(gradient.dtype(), DType::F32);
-        self.found.insert(self.path.join("."), gradient.try_into_vec_as().unwrap());
+        self.found.insert(path.to_owned(), gradient.try_into_vec_as().unwrap());
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use model::checkpoint::{self, Dtype};
-use model::{Batch, KvCache, LossOptions, Transformer};
+use model::{Batch, KvCache, LossOptions, Transformer, paths};
 use serde_json::Value;
 
 /// Two implementations in f32 that add up in different orders.
@@ -104,8 +104,8 @@ fn loss_and_gradients_are_those_of_pytorch() {
         assert!((loss[0] - wanted).abs() < TOLERANCE, "{family}: loss {} instead of {wanted}", loss[0]);
 
         let wanted = checkpoint::load_weights(&folder.join("gradients.safetensors"), model.config()).unwrap();
-        let mut collect = Collect { path: Vec::new(), gradients: &gradients, found: BTreeMap::new() };
-        model.visit(&mut collect);
+        let mut collect = Collect { gradients: &gradients, found: BTreeMap::new() };
+        paths::visit(&model, &mut collect);
         assert_eq!(collect.found.len(), wanted.len());
         for (name, found) in collect.found {
             let difference = largest_difference(&found, &wanted[&name].values);
@@ -115,22 +115,13 @@ fn loss_and_gradients_are_those_of_pytorch() {
 }
 
 struct Collect<'a> {
-    path: Vec<String>,
     gradients: &'a Gradients,
     found: BTreeMap<String, Vec<f32>>,
 }
 
-impl ModuleVisitor for Collect<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl paths::Visit for Collect<'_> {
+    fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         let gradient = param.val().grad(self.gradients).expect("every parameter takes part");
-        self.found.insert(self.path.join("."), gradient.try_into_vec_as().unwrap());
+        self.found.insert(path.to_owned(), gradient.try_into_vec_as().unwrap());
     }
 }

@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use model::lora::{self, LoraConfig};
-use model::{Transformer, checkpoint};
+use model::{Transformer, checkpoint, paths};
 use serde_json::{Value, json};
 
 const TOLERANCE: f32 = 1e-4;
@@ -55,20 +55,14 @@ fn adapters_of_peft_give_its_logits() {
 
 /// Adapters of this crate, their values a plain function of the place, so that they are no zeros.
 fn own(family: &str) -> Transformer {
-    struct Fill(Vec<String>, f32);
-    impl ModuleMapper for Fill {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.0.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.0.pop();
-        }
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            if !self.0.iter().any(|name| name == "lora") {
+    struct Fill(f32);
+    impl paths::Change for Fill {
+        fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if !path.contains(".lora.") {
                 return param;
             }
-            self.1 += 1.0;
-            let first = self.1;
+            self.0 += 1.0;
+            let first = self.0;
             param.map(|tensor| {
                 let shape = tensor.dims().to_vec();
                 let count: usize = shape.iter().product();
@@ -81,7 +75,7 @@ fn own(family: &str) -> Transformer {
     let targets: &[&str] = if family == "gpt2" { &["c_attn", "attn.c_proj", "c_fc"] } else { &["all-linear"] };
     let target_modules = targets.iter().map(|target| (*target).to_owned()).collect();
     let config = LoraConfig { rank: 2, alpha: 3.0, dropout: 0.05, target_modules };
-    lora::attach(base(family), &config, 1).unwrap().map(&mut Fill(Vec::new(), 0.0))
+    paths::change(lora::attach(base(family), &config, 1).unwrap(), &mut Fill(0.0))
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What training would cost: parameters, tokens, operations, memory, time.
 
 use artifact::{Sealed, Store};
+use model::Precision;
 use serde_json::Value;
 use train::budget::{self, Data};
 
@@ -37,9 +38,11 @@ pub fn training(planner: &Planner<'_>, made: &Made) -> anyhow::Result<String> {
     let flops = tokens * model.training_flops_per_token(context);
     let on_cpu = *device_class == "cpu";
     let memory = train::memory::estimate_bytes(train, &model, on_cpu);
-    let (seconds, source) = match earlier_speed(store, device_class) {
-        Some((speed, fingerprint)) => (flops / speed, format!("from train {fingerprint}")),
-        None => (flops / (TRAINING_SHARE * product_speed(device_class)?), "roughly, from a matrix product".to_owned()),
+    let (seconds, source) = if let Some((speed, fingerprint)) = earlier_speed(store, device_class) {
+        (flops / speed, format!("from train {fingerprint}"))
+    } else {
+        let speed = product_speed(device_class, train.precision)?;
+        (flops / (TRAINING_SHARE * speed), "roughly, from a matrix product".to_owned())
     };
     let parameters = model.parameters();
     let text = format!(
@@ -70,7 +73,9 @@ fn spent(planner: &Planner<'_>, made: &Made, budget: &str) -> anyhow::Result<Str
         tokens: count(tokens, "tokens_train").unwrap_or(0.0) as u64,
         vocab_size: vocab_size(tokens).unwrap_or_else(|| configured_vocab_size(config)),
     };
-    let device = model::device::resolve(device_class)?.autodiff();
+    let device = model::device::resolve(device_class)?;
+    config.train.precision.check(&device, device_class)?;
+    let device = device.autodiff();
     let choice = budget::choose(&config.train, budget, &data, shape.flatten(), &device)?;
     Ok(format!("training for {budget}, as measured now:\n{choice}"))
 }
@@ -107,6 +112,8 @@ fn modified(sealed: &Sealed) -> Option<std::time::SystemTime> {
     std::fs::metadata(sealed.folder().join(artifact::manifest::FILE_NAME)).and_then(|m| m.modified()).ok()
 }
 
-fn product_speed(device_class: &str) -> anyhow::Result<f64> {
-    Ok(model::device::product_flops_per_second(&model::device::resolve(device_class)?)?)
+fn product_speed(device_class: &str, precision: Precision) -> anyhow::Result<f64> {
+    let device = model::device::resolve(device_class)?;
+    precision.check(&device, device_class)?;
+    Ok(model::device::product_flops_per_second(&device, precision)?)
 }

@@ -51,7 +51,7 @@ pub struct Config {
     /// of activations; weights, gradients and what decides about accuracy stay f32. Default `f32`.
     pub precision: Precision,
     /// Keeps of the forward pass only what goes into each layer, and computes a layer again for the backward pass: memory for
-    /// about a third more time, with the same result. Default false.
+    /// about a third more time, with the same result, on the CPU to the bit. Default false.
     pub activation_checkpointing: bool,
     /// How tokens become rows: `windows` over the documents one after the other, as for pretraining, or whole `documents`
     /// side by side, each seen by itself, as for fine-tuning. Default: `documents` where the tokens say what is to be

@@ -4,8 +4,9 @@
 //! the model that shares the weights, and a thread pool of one thread. What a micro-batch computes then does not depend
 //! on how many cores there are, nor does the sum, which is taken in the order of the micro-batches.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -51,8 +52,35 @@ impl Loss {
     }
 }
 
-/// Where what a micro-batch gives and its gradients are put once they are there.
-type Slot<T> = Mutex<Option<Result<(T, GradientsParams), Error>>>;
+/// What micro-batches gave, and the sum of their gradients: each is added as soon as those before it are.
+struct Sum<T> {
+    next: usize,
+    waiting: BTreeMap<usize, Result<(T, GradientsParams), Error>>,
+    each: Vec<T>,
+    gradients: GradientsParams,
+    error: Option<Error>,
+}
+
+impl<T> Sum<T> {
+    fn new() -> Self {
+        let (waiting, each, gradients) = (BTreeMap::new(), Vec::new(), GradientsParams::new());
+        Self { next: 0, waiting, each, gradients, error: None }
+    }
+
+    fn add(&mut self, model: &Transformer, index: usize, result: Result<(T, GradientsParams), Error>) {
+        self.waiting.insert(index, result);
+        while let Some(result) = self.waiting.remove(&self.next) {
+            self.next += 1;
+            match result {
+                Ok((one, gradients)) => {
+                    self.each.push(one);
+                    model::add_gradients(model, &mut self.gradients, gradients);
+                }
+                Err(error) => self.error = self.error.take().or(Some(error)),
+            }
+        }
+    }
+}
 
 /// The threads that compute micro-batches.
 pub struct Workers {
@@ -63,7 +91,7 @@ impl Workers {
     /// Returns workers for steps of `micro_batches`; on a GPU, or where threads are refused, the calling thread does it
     /// all, one micro-batch after the other.
     pub fn new(on_cpu: bool, micro_batches: usize) -> Self {
-        let wanted = if on_cpu { at_once(on_cpu, micro_batches) } else { 0 };
+        let wanted = if on_cpu { at_once(true, micro_batches) } else { 0 };
         let pool = || ThreadPoolBuilder::new().num_threads(1).build();
         Self { pools: (0..wanted).map_while(|_| pool().ok()).collect() }
     }
@@ -97,13 +125,12 @@ impl Workers {
         count: usize,
         work: impl Fn(&Transformer, usize) -> Result<(T, GradientsParams), Error> + Sync,
     ) -> Result<(Vec<T>, GradientsParams), Error> {
-        let done: Vec<Slot<T>> = (0..count).map(|_| Mutex::new(None)).collect();
-        let next = AtomicUsize::new(0);
-        let work = |model: Transformer| {
+        let (next, sum) = (AtomicUsize::new(0), Mutex::new(Sum::new()));
+        let work = |of_thread: Transformer| {
             while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < count) {
-                let result = work(&model, i);
-                if let Ok(mut slot) = done[i].lock() {
-                    *slot = Some(result);
+                let result = work(&of_thread, i);
+                if let Ok(mut sum) = sum.lock() {
+                    sum.add(model, i, result);
                 }
             }
         };
@@ -111,21 +138,22 @@ impl Workers {
             work(own_leaves(model));
         }
         side_by_side(&self.pools, &|| work(own_leaves(model)));
-        let mut all = Vec::with_capacity(count);
-        let mut sum = GradientsParams::new();
-        for result in done.into_iter().filter_map(|slot| slot.into_inner().ok().flatten()) {
-            let (one, gradients) = result?;
-            all.push(one);
-            model::add(model, &mut sum, gradients);
+        let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match sum.error {
+            Some(error) => Err(error),
+            None => Ok((sum.each, sum.gradients)),
         }
-        Ok((all, sum))
     }
 }
 
 /// Returns how many micro-batches of a step are computed side by side.
 pub fn at_once(on_cpu: bool, micro_batches: usize) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if on_cpu { micro_batches.min(cores) } else { 1 }
+    if on_cpu { micro_batches.min(cores()) } else { 1 }
+}
+
+/// Returns how many cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Runs `work` once on each of the pools.

@@ -1,9 +1,9 @@
 //! Stops a training that went wrong while the last good state is still there.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use model::Transformer;
+use model::{Transformer, paths};
 use serde::{Deserialize, Serialize};
 
 /// Losses that the median is taken of; fewer than half of them are too few to judge by. A guess.
@@ -45,8 +45,8 @@ impl RecentLosses {
 
 /// Returns the Euclidean norm of the gradients of each layer, and of what is outside the layers, in words.
 pub fn norms_by_layer(model: &Transformer, gradients: &GradientsParams) -> String {
-    let mut norms = Norms { gradients, path: Vec::new(), squares: Vec::new() };
-    model.visit(&mut norms);
+    let mut norms = Norms { gradients, squares: Vec::new() };
+    paths::visit(model, &mut norms);
     let words: Vec<String> =
         norms.squares.into_iter().map(|(part, square)| format!("{part} {:.3}", square.sqrt())).collect();
     words.join(", ")
@@ -54,23 +54,14 @@ pub fn norms_by_layer(model: &Transformer, gradients: &GradientsParams) -> Strin
 
 struct Norms<'a> {
     gradients: &'a GradientsParams,
-    path: Vec<String>,
     squares: Vec<(String, f64)>,
 }
 
-impl ModuleVisitor for Norms<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl paths::Visit for Norms<'_> {
+    fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
-        let depth = if self.path.first().is_some_and(|first| first == "layers") { 2 } else { 1 };
-        let part = self.path[..depth.min(self.path.len())].join(".");
+        let depth = if path.starts_with("layers.") { 2 } else { 1 };
+        let part = path.split('.').take(depth).collect::<Vec<_>>().join(".");
         let square = gradient.square().sum().try_into_scalar::<f32>().map_or(f64::NAN, f64::from);
         match self.squares.last_mut().filter(|(last, _)| *last == part) {
             Some((_, sum)) => *sum += square,

@@ -78,8 +78,9 @@ fn keyed(table: &str, error: model::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::module::Param;
     use burn::tensor::{Device, Tensor};
+    use model::paths;
     use proptest::prelude::*;
 
     use super::*;
@@ -133,22 +134,16 @@ mod tests {
 
     /// Every value of a model, adapters too, with its path.
     fn values(model: &Transformer) -> Vec<(String, Vec<u32>)> {
-        struct Values(Vec<String>, Vec<(String, Vec<u32>)>);
-        impl ModuleVisitor for Values {
-            fn enter_module(&mut self, name: &str, _: &str) {
-                self.0.push(name.to_owned());
-            }
-            fn exit_module(&mut self, _: &str, _: &str) {
-                self.0.pop();
-            }
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        struct Values(Vec<(String, Vec<u32>)>);
+        impl paths::Visit for Values {
+            fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
                 let values: Vec<f32> = param.val().inner().try_into_vec_as().unwrap();
-                self.1.push((self.0.join("."), values.into_iter().map(f32::to_bits).collect()));
+                self.0.push((path.to_owned(), values.into_iter().map(f32::to_bits).collect()));
             }
         }
-        let mut values = Values(Vec::new(), Vec::new());
-        model.visit(&mut values);
-        values.1
+        let mut values = Values(Vec::new());
+        paths::visit(model, &mut values);
+        values.0
     }
 
     fn changed(before: &Transformer, after: &Transformer) -> Vec<String> {

@@ -4,30 +4,33 @@ use model::{Activations, ModelConfig, device};
 
 use crate::{Config, Error, gradients};
 
-/// Returns an estimate of the bytes that a training needs at its peak: weights, gradients and the optimizer's two moments of
-/// what is trained, and the activations of the sequences that are computed at a time.
+/// Returns an estimate of the bytes that a training needs at its peak: weights, and of what is trained the gradients of the
+/// micro-batches at work and their sum, and two moments (Muon has one); and the activations of the sequences that are
+/// computed at a time. Frozen parts count as trained.
 pub fn estimate_bytes(config: &Config, model: &ModelConfig, on_cpu: bool) -> u64 {
     let trained = match &config.lora {
         // Not more than adapters of all projections.
         Some(lora) => {
             let heads = (model.n_head + model.n_kv_head) * model.head_dim;
-            let sides = 6 * model.d_model + 2 * heads + 3 * model.d_ff;
+            let sides = 7 * model.d_model + 2 * heads + 3 * model.d_ff;
             (model.n_layer * lora.rank * sides) as u64
         }
         None => model.parameters(),
     };
     // The two answers of a pair may each take a row of their own.
     let rows = config.batch_size / config.micro_batches * if config.dpo.is_some() { 2 } else { 1 };
-    let rows = rows * gradients::at_once(on_cpu, config.micro_batches);
+    let at_once = gradients::at_once(on_cpu, config.micro_batches);
+    let rows = rows * at_once;
     let context = config.model.context_length;
     let activations = model.activation_bytes(rows, context, on_cpu, config.precision, config.activations());
-    4 * (model.parameters() + 3 * trained) + activations
+    let gradients = if config.micro_batches == 1 { 1 } else { at_once as u64 + 1 };
+    4 * (model.parameters() + (gradients + 2) * trained) + activations
 }
 
 /// Checks the estimate of a training against the memory that its device has free, where that can be told.
 ///
 /// # Errors
-/// When it does not fit; says which `train.micro_batches` would.
+/// When it does not fit; says which `train.micro_batches` would, and whether with `train.activation_checkpointing`.
 pub fn check(config: &Config, model: &ModelConfig, class: &str) -> Result<(), Error> {
     match device::free_memory_bytes(class) {
         Some(free) => fits(config, model, class == "cpu", free),
@@ -85,7 +88,7 @@ mod tests {
         let same = "sequences at a time with the same result";
         let again = "GB are free: train.activation_checkpointing = true with";
         check(bytes(2, false) - 1, &format!("{again} train.micro_batches = 2 fits, 6 {same}"));
-        check(bytes(2, true) - 1, &format!("GB are free: train.micro_batches = 3 fits, 4 {same}"));
+        check(bytes(2, true) - 1, &format!("{again} train.micro_batches = 3 fits, 4 {same}"));
         check(bytes(12, true), &format!("{again} train.micro_batches = 12 fits, 1 {same}"));
         check(bytes(12, true) - 1, "lower train.model.context_length, d_model or n_layer");
     }

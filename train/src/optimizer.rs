@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use artifact::file::write_atomically;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use kernels::{AdamW, Muon};
-use model::Transformer;
+use model::{Transformer, paths};
 use rayon::prelude::*;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -68,9 +68,8 @@ impl Optimizer {
         gradient_scale: f64,
     ) -> Transformer {
         let on_cpu = model.device().inner() == Device::flex();
-        let mut take =
-            Take { path: Vec::new(), learning_rate, gradient_scale, gradients, optimizer: self, jobs: Vec::new() };
-        let model = model.map(&mut take);
+        let mut take = Take { learning_rate, gradient_scale, gradients, optimizer: self, jobs: Vec::new() };
+        let model = paths::change(model, &mut take);
         let jobs = take.jobs;
         let done: Vec<_> = if on_cpu {
             jobs.into_par_iter().map(|(id, job)| (id, job())).collect()
@@ -90,8 +89,8 @@ impl Optimizer {
     /// # Errors
     /// When the disk refuses.
     pub fn save(&self, model: &Transformer, path: &Path) -> Result<(), Error> {
-        let mut flat = Flatten { path: Vec::new(), tensors: Vec::new(), scalars: BTreeMap::new(), optimizer: self };
-        model.visit(&mut flat);
+        let mut flat = Flatten { tensors: Vec::new(), scalars: BTreeMap::new(), optimizer: self };
+        paths::visit(model, &mut flat);
         // One entry, since the format's library writes several in the order of a hash map, which differs between runs.
         let metadata = [(SCALARS.to_owned(), serde_json::json!(flat.scalars).to_string())].into();
         let mut tensors = Vec::new();
@@ -130,15 +129,9 @@ impl Optimizer {
             tensors.insert(name.to_owned(), TensorData::new(values, tensor.shape().to_vec()));
         }
         let mut optimizer = Self::new(config);
-        let mut restore = Restore {
-            path: Vec::new(),
-            scalars,
-            tensors,
-            device: model.device().inner(),
-            optimizer: &mut optimizer,
-            missing: None,
-        };
-        model.visit(&mut restore);
+        let mut restore =
+            Restore { scalars, tensors, device: model.device().inner(), optimizer: &mut optimizer, missing: None };
+        paths::visit(model, &mut restore);
         match restore.missing {
             None => Ok(optimizer),
             Some(name) => Err(wrong(format!("it has no state for {name}").into())),
@@ -165,7 +158,6 @@ type Job = Box<dyn FnOnce() -> (Erased, Erased) + Send>;
 
 /// Takes the parameters out of the model, so that their memory can be changed in place.
 struct Take<'a> {
-    path: Vec<String>,
     learning_rate: f64,
     gradient_scale: f64,
     gradients: GradientsParams,
@@ -173,25 +165,16 @@ struct Take<'a> {
     jobs: Vec<(ParamId, Job)>,
 }
 
-impl ModuleMapper for Take<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+impl paths::Change for Take<'_> {
+    fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
         let (id, tensor, mapper) = param.consume();
         let x = tensor.inner();
         let placeholder = Tensor::from_inner(Tensor::empty([0; D], &x.device()));
         let state = self.optimizer.states.remove(&id).and_then(|state| state.downcast::<State<D>>().ok());
         let config = &self.optimizer.config;
-        let rule = self.optimizer.rule(&self.path.join("."), D);
+        let rule = self.optimizer.rule(path, D);
         let (learning_rate, gradient_scale) = (self.learning_rate, self.gradient_scale);
-        let path = self.path.join(".");
         let decays = rule != Rule::Plain && !config.no_decay.iter().any(|prefix| path.starts_with(prefix.as_str()));
         let weight_decay = if decays { f64::from(config.weight_decay as f32) } else { 0.0 };
         let job: Job = if rule == Rule::Muon {
@@ -240,39 +223,28 @@ impl ModuleMapper for Put {
 }
 
 struct Flatten<'a> {
-    path: Vec<String>,
     tensors: Vec<(String, TensorData)>,
     scalars: BTreeMap<String, u64>,
     optimizer: &'a Optimizer,
 }
 
-impl ModuleVisitor for Flatten<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl paths::Visit for Flatten<'_> {
+    fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         let state = self.optimizer.states.get(&param.id).and_then(|state| state.downcast_ref::<State<D>>());
-        let name = self.path.join(".");
         match state {
             Some(State::AdamW { time, moments }) => {
-                self.scalars.insert(format!("{name}.{TIME}"), *time as u64);
+                self.scalars.insert(format!("{path}.{TIME}"), *time as u64);
                 for (leaf, moment) in MOMENTS.into_iter().zip(moments) {
-                    self.tensors.push((format!("{name}.{leaf}"), moment.to_data()));
+                    self.tensors.push((format!("{path}.{leaf}"), moment.to_data()));
                 }
             }
-            Some(State::Muon { velocity }) => self.tensors.push((format!("{name}.{VELOCITY}"), velocity.to_data())),
+            Some(State::Muon { velocity }) => self.tensors.push((format!("{path}.{VELOCITY}"), velocity.to_data())),
             None => {}
         }
     }
 }
 
 struct Restore<'a> {
-    path: Vec<String>,
     scalars: BTreeMap<String, u64>,
     tensors: HashMap<String, TensorData>,
     device: Device,
@@ -295,31 +267,23 @@ impl Restore<'_> {
     }
 }
 
-impl ModuleVisitor for Restore<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl paths::Visit for Restore<'_> {
+    fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         if !param.is_require_grad() {
             return;
         }
-        let name = self.path.join(".");
-        match self.state(&name, param.val().dims()) {
+        match self.state(path, param.val().dims()) {
             Some(state) => {
                 self.optimizer.states.insert(param.id, Box::new(state));
             }
-            None => self.missing = Some(name),
+            None => self.missing = Some(path.to_owned()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::module::ModuleVisitor;
     use burn::tensor::Int;
     use model::{Batch, LossOptions};
     use rayon::ThreadPoolBuilder;

@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::module::{ModuleMapper, ModuleVisitor};
 use burn::tensor::{Device, Gradients, Int};
 
 use super::*;
-use crate::checkpoint;
+use crate::{checkpoint, paths};
 
 /// Returns one of the tiny models that transformers made.
 pub(crate) fn fixture(family: &str, device: &Device) -> Transformer {
@@ -28,19 +27,13 @@ fn largest_difference(one: &[f32], two: &[f32]) -> f32 {
 
 /// Gives B values, as training would.
 fn trained(model: Transformer, seed: u64) -> Transformer {
-    struct Train(ChaCha8Rng, Vec<String>);
-    impl ModuleMapper for Train {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.1.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.1.pop();
-        }
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            if !self.1.iter().any(|name| name == "lora") {
+    struct Train(ChaCha8Rng);
+    impl paths::Change for Train {
+        fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if !path.contains(".lora.") {
                 return param;
             }
-            let Self(rng, _) = self;
+            let Self(rng) = self;
             param.map(|tensor| {
                 let shape = tensor.dims().to_vec();
                 let values = uniform(rng, shape.iter().product(), 0.2);
@@ -48,7 +41,7 @@ fn trained(model: Transformer, seed: u64) -> Transformer {
             })
         }
     }
-    model.map(&mut Train(ChaCha8Rng::seed_from_u64(seed), Vec::new()))
+    paths::change(model, &mut Train(ChaCha8Rng::seed_from_u64(seed)))
 }
 
 fn all(rank: usize) -> LoraConfig {
@@ -74,26 +67,20 @@ fn new_adapters_change_nothing_and_merged_ones_compute_the_same() {
 
 #[test]
 fn only_adapters_have_gradients_and_they_are_those_of_the_merged_weight() {
-    struct Collect<'a>(Vec<String>, &'a Gradients, BTreeMap<String, Tensor<2>>);
-    impl ModuleVisitor for Collect<'_> {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.0.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.0.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = param.val().grad(self.1) {
+    struct Collect<'a>(&'a Gradients, BTreeMap<String, Tensor<2>>);
+    impl paths::Visit for Collect<'_> {
+        fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = param.val().grad(self.0) {
                 let [rows, columns] = [gradient.dims()[0], gradient.dims().iter().skip(1).product()];
-                self.2.insert(self.0.join("."), gradient.reshape([rows, columns]));
+                self.1.insert(path.to_owned(), gradient.reshape([rows, columns]));
             }
         }
     }
     let gradients = |model: &Transformer| {
         let gradients = model.forward(tokens(&model.device())).square().mean().backward();
-        let mut collect = Collect(Vec::new(), &gradients, BTreeMap::new());
-        model.visit(&mut collect);
-        collect.2
+        let mut collect = Collect(&gradients, BTreeMap::new());
+        paths::visit(model, &mut collect);
+        collect.1
     };
     for family in ["qwen3", "gpt2"] {
         let device = Device::flex().autodiff();

@@ -374,11 +374,12 @@ fn preferences_go_from_a_file_to_a_served_model() {
     let project = Project::new();
     write(&project.path("tiny"), &chatting());
     start_from(&project, "tiny");
-    let pair = |i: usize| {
-        json!({"prompt": format!("is {i} even"), "chosen": format!("{i} is {}", if i % 2 == 0 { "even" } else { "odd" }),
+    let pair = |i: usize| -> Value {
+        json!({"prompt": format!("is {i} even"), "chosen": format!("{i} is {}", if i.is_multiple_of(2) { "even" } else { "odd" }),
                "rejected": "no idea at all"})
     };
-    project.write("pairs.jsonl", &(0..80).map(|i| format!("{}\n", pair(i))).collect::<String>());
+    let lines: Vec<String> = (0..80).map(|i| pair(i).to_string()).collect();
+    project.write("pairs.jsonl", &lines.join("\n"));
     project.configure("path = \"texts\"", "path = \"pairs.jsonl\"\nchat = \"preference\"");
     project.configure("[preprocess]\n", "[preprocess]\nsteps = []\n");
     project.configure("context_length = 32", "context_length = 64");

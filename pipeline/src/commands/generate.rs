@@ -29,7 +29,13 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
         let sampling = Sampling { seed: sampling.seed.wrapping_add(i as u64), ..sampling.clone() };
         let show = arguments.out.is_none();
         if show {
-            print_now(&format!("{}{prompt}", if i > 0 { "\n" } else { "" }))?;
+            // A text goes on where its prompt ends; an answer stands alone, or below its question where there are several.
+            let before = match (sampling.chat, prompts.len()) {
+                (true, 1) => String::new(),
+                (true, _) => format!("> {prompt}\n"),
+                (false, _) => prompt.clone(),
+            };
+            print_now(&format!("{}{before}", if i > 0 { "\n" } else { "" }))?;
         }
         let mut closed = None;
         let completion = generator.generate(prompt, &sampling, &mut |text| {

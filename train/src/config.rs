@@ -47,8 +47,9 @@ pub struct Config {
     /// side, one core each, and the result does not depend on how many cores there are. Must divide `batch_size`.
     /// Default 2.
     pub micro_batches: usize,
-    /// The number type of projections and attention: `f32`, or `bf16` on a device that has it, which halves most of the memory
-    /// of activations; weights, gradients and what decides about accuracy stay f32. Default `f32`.
+    /// The number type of projections and attention: `f32`, or `bf16` on a device that has it, which on a GPU halves most of
+    /// the memory of activations; on the CPU it takes more memory and time, and is there to try it. Weights, gradients and
+    /// what decides about accuracy stay f32. Default `f32`.
     pub precision: Precision,
     /// Keeps of the forward pass only what goes into each layer, and computes a layer again for the backward pass: memory for
     /// about a third more time, with the same result, on the CPU to the bit. Default false.
@@ -340,9 +341,8 @@ impl Config {
         })
     }
 
-    /// Returns what of this decides the checkpoint: all but which states are kept, how often a line is logged,
-    /// and what is computed twice. A model
-    /// to start from counts by its content, which is an input.
+    /// Returns what of this decides the checkpoint: all but which states are kept, how often a line is logged, and what is
+    /// computed twice. A model to start from counts by its content, which is an input.
     pub fn fingerprint_value(&self) -> Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
         if let Some(map) = value.as_object_mut() {

@@ -125,6 +125,8 @@ pub(crate) struct Wanted<'a> {
     pub bytes: Option<u64>,
     /// Its digest, where it is known.
     pub promise: Option<Promise<'a>>,
+    /// A file of this machine that should be the same.
+    pub at_hand: Option<&'a Path>,
 }
 
 /// Downloads a file into the cache.
@@ -153,6 +155,10 @@ pub(crate) fn fetch(
         meter.add(fetched.bytes);
         return Ok(fetched);
     }
+    if let Some(fetched) = copy_at_hand(wanted, &part, config)? {
+        part.finish(cache, &fetched)?;
+        return Ok(fetched);
+    }
     let give_up = |attempts, source| {
         let (name, url) = (wanted.name.to_owned(), wanted.address.to_owned());
         Error::Download { name, url, attempts, source }
@@ -166,6 +172,25 @@ pub(crate) fn fetch(
     })?;
     part.finish(cache, &fetched)?;
     Ok(fetched)
+}
+
+/// Copies the file that is at hand, if it is the one that is wanted.
+fn copy_at_hand(wanted: Wanted<'_>, part: &Part<'_>, config: &Config) -> Result<Option<Fetched>, Error> {
+    let Some((path, (sha256, bytes))) = wanted.at_hand.and_then(|path| Some((path, Digest::of_file(path).ok()?))) else {
+        return Ok(None);
+    };
+    let is_promised = wanted.promise.is_none_or(|promise| promise.sha256 == sha256);
+    if !is_promised || wanted.bytes.is_some_and(|expected| expected != bytes) {
+        tracing::warn!("{} is not what it should be, and is left alone", path.display());
+        return Ok(None);
+    }
+    if bytes > config.max_download_bytes {
+        return Ok(None);
+    }
+    part.remove()?;
+    fs::copy(path, &part.path).map_err(|e| artifact::Error::io("write", &part.path, e))?;
+    part.meter.add(bytes);
+    Ok(Some(Fetched { sha256, bytes, validator: None }))
 }
 
 /// Does `work` until it succeeds, fails for good, or has been tried as often as the configuration allows.

@@ -193,7 +193,7 @@ pub enum Error {
         status: u16,
     },
     /// A download failed every time.
-    #[error("source {name}: cannot download {url} ({attempts} attempts; what arrived is kept for the next)")]
+    #[error("source {name}: cannot download {url} (tried {}; what arrived is kept for the next time)", times(*attempts))]
     Download {
         /// The source.
         name: String,
@@ -238,7 +238,7 @@ pub enum Error {
         limit: usize,
     },
     /// A server could not be asked what it has.
-    #[error("source {name}: cannot list {address} ({attempts} attempts)")]
+    #[error("source {name}: cannot list {address} (tried {}); see that this machine reaches it", times(*attempts))]
     Unlisted {
         /// The source.
         name: String,
@@ -375,6 +375,11 @@ pub enum Error {
     /// The disk, or a sealed artifact.
     #[error(transparent)]
     Artifact(#[from] artifact::Error),
+}
+
+/// Returns how often something was done.
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 impl Error {

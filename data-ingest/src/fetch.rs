@@ -1,6 +1,7 @@
 //! Files of other machines come into the cache, several at a time.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -75,12 +76,6 @@ pub(crate) fn missing(
     }
     if orders.is_empty() {
         return Ok(());
-    }
-    // Of a git repository, what is needed may lie in the cache in another form.
-    let network = orders.iter().find(|order| !matches!(order.remote, Remote::Git(..)));
-    if let Some(order) = network.filter(|_| context.offline) {
-        let address = Connection::new(order, &reach)?.address(order.files[0].path);
-        return Err(Error::Offline { name: order.name.to_owned(), url: address, cache: reach.cache });
     }
     let _others_wait = reach.lock_cache()?;
     fetch(&orders, &reach).1
@@ -159,6 +154,14 @@ impl Connection {
             Self::Url(url) => address::shown(url),
             Self::Hub(hub, commit) => address::shown(&hub.file_address(commit, path)),
             Self::Store(store) => store.file_address(path),
+        }
+    }
+
+    /// Returns a file of this machine that should be the same.
+    fn at_hand(&self, path: &str) -> Option<PathBuf> {
+        match self {
+            Self::Hub(hub, commit) => hub.at_hand(commit, path),
+            Self::Url(_) | Self::Store(_) => None,
         }
     }
 
@@ -245,7 +248,9 @@ fn download_all(
         }
     };
     thread::scope(|scope| {
-        for _ in 0..PARALLEL.min(queue.len()) {
+        // Without a network, the first file that is missing is the one to tell of.
+        let threads = if reach.context.offline { 1 } else { PARALLEL };
+        for _ in 0..threads.min(queue.len()) {
             scope.spawn(work);
         }
     });
@@ -259,7 +264,7 @@ fn download(
     meter: &Meter<'_>,
 ) -> Result<Fetched, Error> {
     let (identity, is_immutable) = connection.identity(item);
-    let address = connection.address(item.path);
+    let (address, at_hand) = (connection.address(item.path), connection.at_hand(item.path));
     let wanted = Wanted {
         name: order.name,
         file: item.path,
@@ -268,7 +273,14 @@ fn download(
         is_immutable,
         bytes: item.bytes,
         promise: item.promise,
+        at_hand: at_hand.as_deref(),
     };
-    let open = |from, validator: Option<&str>| connection.open(order.name, item, reach, from, validator);
+    let open = |from, validator: Option<&str>| {
+        if reach.context.offline {
+            let (name, cache) = (order.name.to_owned(), reach.cache.clone());
+            return Err(Error::Offline { name, url: address.clone(), cache }.into());
+        }
+        connection.open(order.name, item, reach, from, validator)
+    };
     download::fetch(wanted, &open, &reach.cache, reach.config, meter)
 }

@@ -2,12 +2,14 @@
 //!
 //! Two questions are asked of its API (which commit a revision is, which files that commit has), and the files are fetched
 //! as any other, by this crate's own client: it can go on where a connection broke, counts bytes, and shows the token to
-//! the endpoint's own host and to nobody else.
+//! the endpoint's own host and to nobody else. The crate `hf-hub` knows where the hub's other programs (`huggingface_hub`,
+//! transformers, …) keep the user's token and what they have downloaded: a file of the same commit is taken from there.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use artifact::Digest;
+use hf_hub::{Repo, RepoType};
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
@@ -84,6 +86,8 @@ pub(crate) struct Connection {
     repository: Repository,
     endpoint: Url,
     bearer: Option<Bearer>,
+    /// What the hub's other programs have downloaded.
+    shared: Option<hf_hub::Cache>,
 }
 
 /// What the hub says of a revision.
@@ -129,7 +133,8 @@ impl Connection {
     pub fn new(repository: &Repository, reach: &Reach<'_>) -> Result<Self, Error> {
         let endpoint = endpoint(reach.config, &reach.environment)?;
         let bearer = token(&reach.environment).map(|token| Bearer::new(&endpoint, token));
-        Ok(Self { repository: repository.clone(), endpoint, bearer })
+        let shared = shared_cache(&reach.environment);
+        Ok(Self { repository: repository.clone(), endpoint, bearer, shared })
     }
 
     /// Returns the address of the repository's page.
@@ -172,6 +177,16 @@ impl Connection {
     /// Returns the address of a file at a commit.
     pub fn file_address(&self, commit: &str, path: &str) -> Url {
         below(&self.repository.page(&self.endpoint), ["resolve", commit].into_iter().chain(path.split('/')))
+    }
+
+    /// Returns where another of the hub's programs has put a file of a commit, if one has.
+    pub fn at_hand(&self, commit: &str, path: &str) -> Option<PathBuf> {
+        let kind = if self.repository.is_dataset { RepoType::Dataset } else { RepoType::Model };
+        let repository = Repo::with_revision(self.repository.id.clone(), kind, commit.to_owned());
+        let file = self.shared.as_ref()?.repo(repository).pointer_path(commit).join(path);
+        // A listing could name a file of the user's that is none of the hub's.
+        let is_below = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        (is_below && file.is_file()).then_some(file)
     }
 
     /// Asks for a file at a commit from byte `from` on.
@@ -291,16 +306,26 @@ fn token(environment: &Environment) -> Option<String> {
         let token = text.trim();
         (!token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic())).then(|| token.to_owned())
     };
-    let folder = || {
-        let cache = environment.variable("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| environment.home.as_ref().map(|home| home.join(".cache")));
-        environment.variable("HF_HOME").map(PathBuf::from).or_else(|| cache.map(|cache| cache.join("huggingface")))
-    };
     environment.variable("HF_TOKEN").and_then(usable).or_else(|| {
-        let named = environment.variable("HF_TOKEN_PATH").map(PathBuf::from);
-        let path = named.or_else(|| folder().map(|folder| folder.join("token")))?;
-        usable(&fs::read_to_string(path).ok()?)
+        let text = match environment.variable("HF_TOKEN_PATH") {
+            Some(path) => fs::read_to_string(path).ok(),
+            None => hf_hub::Cache::new(shared_folder(environment)?.join("hub")).token(),
+        };
+        usable(&text?)
     })
+}
+
+/// Returns the cache of the hub's own programs: `$HF_HUB_CACHE`, else `hub` in their folder.
+fn shared_cache(environment: &Environment) -> Option<hf_hub::Cache> {
+    let named = environment.variable("HF_HUB_CACHE").map(PathBuf::from);
+    named.or_else(|| Some(shared_folder(environment)?.join("hub"))).map(hf_hub::Cache::new)
+}
+
+/// Returns the folder of the hub's own programs: `$HF_HOME`, else `huggingface` in the user's cache.
+fn shared_folder(environment: &Environment) -> Option<PathBuf> {
+    let cache = environment.variable("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| environment.home.as_ref().map(|home| home.join(".cache")));
+    environment.variable("HF_HOME").map(PathBuf::from).or_else(|| cache.map(|cache| cache.join("huggingface")))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use crate::dropout::Mask;
 use crate::instructions::vectorized;
 use crate::lanes::{LANES, exp, max, sum, sum_of_two};
 use crate::products::{Matrix, product_into};
@@ -20,6 +21,7 @@ pub struct Heads {
     pub keys: usize,
     pub width: usize,
     pub scale: f32,
+    pub mask: Option<Mask>,
 }
 
 impl Heads {
@@ -35,6 +37,11 @@ impl Heads {
 
     fn key_step(&self) -> usize {
         self.keys * self.width
+    }
+
+    /// Returns the index of a query's first score among all `[B, H, T, T]` scores, for dropout.
+    fn score_at(&self, row: usize, block: &Block, query: usize) -> u32 {
+        (((row * self.queries + block.head) * self.tokens + block.first + query) * self.tokens + block.lowest) as u32
     }
 
     /// Returns the heads and blocks of a row of the batch: query head, key/value head, first query, one past the last, and
@@ -116,10 +123,10 @@ pub fn forward(queries: &[f32], keys: &[f32], values: &[f32], starts: &[i64], he
     let mut y = vec![0.0; queries.len()];
     let mut lse = vec![0.0; queries.len() / heads.width];
     let rows = y.par_chunks_mut(q_row).zip(lse.par_chunks_mut(heads.queries * heads.tokens)).enumerate();
-    rows.for_each(|(row, (y, lse))| {
-        let (queries, at) = (&queries[row * q_row..][..q_row], row * k_row..(row + 1) * k_row);
+    rows.for_each(|(at_row, (y, lse))| {
+        let (queries, at) = (&queries[at_row * q_row..][..q_row], at_row * k_row..(at_row + 1) * k_row);
         let (keys, values) = (&keys[at.clone()], &values[at]);
-        let starts = starts.get(row * heads.tokens..(row + 1) * heads.tokens).unwrap_or_default();
+        let starts = starts.get(at_row * heads.tokens..(at_row + 1) * heads.tokens).unwrap_or_default();
         let mut scores = vec![0.0; heads.block() * heads.tokens];
         for block in heads.blocks(starts) {
             let n = block.keys();
@@ -136,6 +143,9 @@ pub fn forward(queries: &[f32], keys: &[f32], values: &[f32], starts: &[i64], he
                     }
                     totals[i] = sum(row, |x| x);
                     lse[i] = largest * heads.scale + totals[i].ln();
+                    if let Some(mask) = heads.mask {
+                        mask.apply(row, heads.score_at(at_row, &block, i));
+                    }
                 }
             });
             let out = &mut y[block.first * heads.query_step() + block.query_at..];
@@ -195,9 +205,18 @@ pub fn backward(forward: &Forward, gradient: &[f32], heads: Heads) -> [Vec<f32>;
                     let shares = hide(shares, block.seen(i));
                     let (of_scores, hidden) = of_scores.split_at_mut(shares.len());
                     hidden.fill(0.0);
-                    for (p, g) in shares.iter_mut().zip(of_scores) {
-                        *p = exp(*p * heads.scale - lse[i]);
-                        *g = heads.scale * *p * (*g - mean);
+                    let Some(mask) = heads.mask else {
+                        for (p, g) in shares.iter_mut().zip(of_scores) {
+                            *p = exp(*p * heads.scale - lse[i]);
+                            *g = heads.scale * *p * (*g - mean);
+                        }
+                        continue;
+                    };
+                    let first = heads.score_at(row, &block, i);
+                    for (j, (p, g)) in shares.iter_mut().zip(of_scores).enumerate() {
+                        let (share, factor) = (exp(*p * heads.scale - lse[i]), mask.factor(first.wrapping_add(j as u32)));
+                        *p = share * factor;
+                        *g = heads.scale * share * (*g * factor - mean);
                     }
                 }
             });

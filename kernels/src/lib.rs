@@ -11,6 +11,7 @@
 
 mod attention;
 mod autodiff;
+mod dropout;
 mod instructions;
 mod lanes;
 mod optimizers;
@@ -21,6 +22,7 @@ mod rows;
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
+pub use dropout::Dropout;
 pub use optimizers::{AdamW, Muon};
 
 use autodiff::{Products, Rows, Sums};
@@ -84,7 +86,8 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, share: f64, z_l
 }
 
 /// Returns causal attention: for each query the values, weighted by the softmax of `scale` × query · key over the keys that
-/// stand no later than the query and no earlier than its document's start (Attention Is All You Need, 2017).
+/// stand no later than the query and no earlier than its document's start (Attention Is All You Need, 2017). With dropout,
+/// some of the shares that the softmax gives are left out.
 ///
 /// # Shapes
 /// - queries: `[B, T, H C]`, C being `head_dim`
@@ -101,33 +104,32 @@ pub fn attention(
     starts: Option<Tensor<2, Int>>,
     head_dim: usize,
     scale: f64,
+    dropout: Option<Dropout>,
 ) -> Tensor<3> {
     let ([b, t, q], [.., k]) = (queries.dims(), keys.dims());
     assert_eq!((keys.dims(), values.dims()), ([b, t, k], [b, t, k]), "a key and a value for each query");
     assert!(k.is_multiple_of(head_dim) && q.is_multiple_of(k), "{q} of queries on {k} of keys by {head_dim}");
     assert!(starts.as_ref().is_none_or(|starts| starts.dims() == [b, t]), "a start for each token");
     if !is_fused(&queries) {
-        return plain::attention(queries, keys, values, starts, head_dim, scale);
+        return plain::attention(queries, keys, values, starts, head_dim, scale, dropout);
     }
     let starts = starts.unwrap_or_else(|| Tensor::empty([0, 0], &queries.device())).into_dispatch();
     let (queries, keys, values) = (queries.into_dispatch(), keys.into_dispatch(), values.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as Products>::attention(queries, keys, values, starts, head_dim, scale))
+    Tensor::from_dispatch(<Dispatch as Products>::attention(queries, keys, values, starts, head_dim, scale, dropout))
 }
 
-/// Returns x with a share of `rate` of its elements replaced by zero, and the others divided by `1 − rate`. Which, is a
-/// function of seed and place: the same on every device, in every run.
+/// Returns x without the elements that dropout leaves out.
 ///
 /// # Shapes
 /// - x, output: the same
 ///
 /// # Panics
 /// When the rate is not at least 0 and below 1.
-pub fn dropout<const N: usize>(x: Tensor<N>, rate: f64, seed: u64, place: u64) -> Tensor<N> {
-    assert!((0.0..1.0).contains(&rate), "a dropout of {rate}");
+pub fn dropout<const N: usize>(x: Tensor<N>, dropout: Dropout) -> Tensor<N> {
     if !is_fused(&x) {
-        return plain::dropout(x, rate, seed, place);
+        return plain::dropout(x, dropout);
     }
-    Tensor::from_dispatch(<Dispatch as Rows>::dropout(x.into_dispatch(), rate, seed, place))
+    Tensor::from_dispatch(<Dispatch as Rows>::dropout(x.into_dispatch(), dropout))
 }
 
 /// Returns the shares that causal attention gives to each key: softmax over the last dimension of `scale` × scores,

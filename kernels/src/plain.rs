@@ -4,7 +4,8 @@
 use burn::tensor::activation::{gelu_approximate, sigmoid, softmax};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
-use crate::{AdamW, Muon, rows};
+use crate::dropout::MULTIPLIER;
+use crate::{AdamW, Dropout, Muon};
 
 /// As [`crate::cross_entropy`].
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, share: f64, z_loss: f64) -> Tensor<1> {
@@ -49,6 +50,7 @@ pub fn attention(
     starts: Option<Tensor<2, Int>>,
     c: usize,
     scale: f64,
+    drop: Option<Dropout>,
 ) -> Tensor<3> {
     let ([b, t, n], [.., m], device) = (queries.dims(), keys.dims(), queries.device());
     let (h, k) = (n / c, m / c);
@@ -68,15 +70,26 @@ pub fn attention(
     };
     let hidden = hidden.reshape([b, 1, 1, t, t]).expand([b, k, g, t, t]).reshape([b, k, g * t, t]);
     let shares = softmax32(scores, |scores| scores.mul_scalar(scale).mask_fill(hidden, -1e30)); // [B, K, G T, T]
+    let shares = match drop {
+        Some(drop) => dropout(shares, drop),
+        None => shares,
+    };
     shares.matmul(values).reshape([b, h, t, c]).swap_dims(1, 2).reshape([b, t, n]) // [B, T, H C]
 }
 
 /// As [`crate::dropout`].
-pub fn dropout<const N: usize>(x: Tensor<N>, rate: f64, seed: u64, place: u64) -> Tensor<N> {
-    let mut factors = vec![1.0f32; x.shape().num_elements()];
-    rows::dropout(&mut factors, rate, seed, place);
-    let factors = Tensor::<N>::from_data(TensorData::new(factors, x.shape()), (&x.device(), x.dtype()));
-    x * factors
+pub fn dropout<const N: usize>(x: Tensor<N>, dropout: Dropout) -> Tensor<N> {
+    let mask = dropout.mask();
+    let index = Tensor::<1, Int>::arange(0..x.shape().num_elements() as i64, &x.device());
+    let (mut left, mut right) = (index.clone().bitwise_right_shift_scalar(16), index.bitwise_and_scalar(0xffff));
+    for key in mask.keys {
+        let product = right.clone().bitwise_xor_scalar(key).mul_scalar(MULTIPLIER);
+        let turned = product.bitwise_right_shift_scalar(8).bitwise_and_scalar(0xffff);
+        (left, right) = (right, left.bitwise_xor(turned));
+    }
+    let drawn = left.bitwise_and_scalar(0x7fff).bitwise_left_shift_scalar(16).bitwise_or(right);
+    let kept = drawn.greater_equal_elem(mask.threshold).reshape(x.shape()).float().cast(x.dtype());
+    x * kept.mul_scalar(mask.keep)
 }
 
 /// As [`crate::causal_softmax`].

@@ -4,6 +4,7 @@
 
 use rayon::prelude::*;
 
+use crate::dropout::Mask;
 use crate::instructions::vectorized;
 use crate::lanes::{exp, max, sigmoid, sum, sum_of_three, sum_of_two};
 
@@ -184,30 +185,11 @@ pub fn rope(x: &mut [f32], heads: usize, cos: &[f32], sin: &[f32], half: usize, 
     });
 }
 
-/// Multiplies each element by 0 or 1 / (1 − rate): see [`crate::dropout`].
-pub fn dropout(x: &mut [f32], rate: f64, seed: u64, place: u64) {
-    let keep = (1.0 / (1.0 - rate)) as f32;
-    let threshold = (rate * f64::from(u32::MAX)).round() as u32;
-    let key = mixed(seed ^ mixed(place.wrapping_add(1)));
+/// Multiplies each element by 0 or 1 / (1 − rate).
+pub fn dropout(x: &mut [f32], mask: Mask) {
     x.par_chunks_mut(PIECE).enumerate().for_each(|(piece, x)| {
-        vectorized(|| {
-            for (i, x) in x.iter_mut().enumerate() {
-                let random = (mixed(key.wrapping_add((piece * PIECE + i) as u64)) >> 32) as u32;
-                *x = if random < threshold { 0.0 } else { *x * keep };
-            }
-        });
+        vectorized(|| mask.apply(x, (piece * PIECE) as u32));
     });
-}
-
-/// The last steps of `SplitMix64` (Fast Splittable Pseudorandom Number Generators, 2014), on a counter multiplied by its odd
-/// constant.
-#[allow(clippy::inline_always, reason = "as in `lanes`")]
-#[inline(always)]
-fn mixed(x: u64) -> u64 {
-    let x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 /// Returns (x − mean) / √(variance + ε) × weight + bias.

@@ -1,6 +1,7 @@
 //! The fused operations against the plain ones: values and gradients.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use kernels::Dropout;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -83,7 +84,7 @@ fn cross_entropy() {
 #[test]
 fn dropout_drops_its_share_and_keeps_the_mean() {
     let ones = Tensor::<2>::ones([100, 1000], &Device::flex());
-    let drop = |seed, place| values(kernels::dropout(ones.clone(), 0.3, seed, place));
+    let drop = |seed, place| values(kernels::dropout(ones.clone(), Dropout { rate: 0.3, seed, place }));
     let first = drop(1, 2);
     let dropped = first.iter().filter(|x| x.abs() < f32::EPSILON).count();
     assert!((29_000..31_000).contains(&dropped), "{dropped} of 100000 dropped at 0.3");
@@ -94,7 +95,7 @@ fn dropout_drops_its_share_and_keeps_the_mean() {
         // 0.3² + 0.7²
         assert!((57_000..59_000).contains(&equal), "{equal} of 100000 equal to those of another seed or place");
     }
-    assert_eq!(values(kernels::dropout(ones.clone(), 0.0, 1, 1)), values(ones));
+    assert_eq!(values(kernels::dropout(ones.clone(), Dropout { rate: 0.0, seed: 1, place: 1 })), values(ones));
 }
 
 fn on(targets: &Tensor<1, Int>, like: &Tensor<2>) -> Tensor<1, Int> {
@@ -214,6 +215,8 @@ fn gelu() {
     }
 }
 
+const DROPOUT: Dropout = Dropout { rate: 0.2, seed: 3, place: 4 };
+
 #[test]
 fn dropout() {
     let mut case = Case::new(10);
@@ -223,8 +226,8 @@ fn dropout() {
         "dropout",
         &[x],
         &weights,
-        |x| kernels::dropout(x[0].clone(), 0.2, 3, 4),
-        |x| kernels::plain::dropout(x[0].clone(), 0.2, 3, 4),
+        |x| kernels::dropout(x[0].clone(), DROPOUT),
+        |x| kernels::plain::dropout(x[0].clone(), DROPOUT),
     );
 }
 
@@ -264,14 +267,15 @@ fn embedding() {
     );
 }
 
-type Attention = fn(Tensor<3>, Tensor<3>, Tensor<3>, Option<Tensor<2, Int>>, usize, f64) -> Tensor<3>;
+type Attention =
+    fn(Tensor<3>, Tensor<3>, Tensor<3>, Option<Tensor<2, Int>>, usize, f64, Option<Dropout>) -> Tensor<3>;
 
 #[test]
 fn attention() {
     // The last lengths are beyond a block of queries.
     for (b, t, h, k, c) in [(1, 1, 1, 1, 2), (2, 17, 4, 2, 6), (2, 64, 2, 2, 32), (1, 150, 3, 1, 16), (2, 129, 2, 1, 8)]
     {
-        for packed in [false, true] {
+        for (packed, dropout) in [(false, None), (true, None), (false, Some(DROPOUT)), (true, Some(DROPOUT))] {
             let mut case = Case::new(13);
             let (queries, keys) = (case.tensor([b, t, h * c], 2.0), case.tensor([b, t, k * c], 2.0));
             let values = case.tensor([b, t, k * c], 2.0);
@@ -289,7 +293,7 @@ fn attention() {
                 packed.then(|| if x.device().is_autodiff() { starts.clone() } else { starts.clone().inner() })
             };
             let apply = |x: Vec<Tensor<3>>, attention: Attention| {
-                attention(x[0].clone(), x[1].clone(), x[2].clone(), starts(&x[0]), c, 0.4)
+                attention(x[0].clone(), x[1].clone(), x[2].clone(), starts(&x[0]), c, 0.4, dropout)
             };
             check(
                 "attention",
@@ -347,8 +351,8 @@ fn sixteen_bits_in_are_sixteen_bits_out() {
     check("rms_norm", &|x| kernels::rms_norm(x, one.clone(), 1e-5));
     check("layer_norm", &|x| kernels::layer_norm(x, one.clone(), one.clone(), 1e-5));
     check("rope", &|x| kernels::rope(x, cos.clone(), sin.clone()));
-    check("attention", &|x| kernels::attention(x.clone(), x.clone(), x, None, 8, 0.35));
-    check("dropout", &|x| kernels::dropout(x, 0.2, 3, 4));
+    check("attention", &|x| kernels::attention(x.clone(), x.clone(), x, None, 8, 0.35, Some(DROPOUT)));
+    check("dropout", &|x| kernels::dropout(x, DROPOUT));
     check("gelu", &kernels::gelu);
     check("swiglu", &|x| kernels::swiglu(x.clone(), x));
 }

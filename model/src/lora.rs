@@ -99,7 +99,9 @@ impl Adapter {
     /// - output: `[B, T, O]`
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let x = match self.seed {
-            Some((seed, place)) if self.dropout > 0.0 => kernels::dropout(x, self.dropout, seed, place),
+            Some((seed, place)) if self.dropout > 0.0 => {
+                kernels::dropout(x, kernels::Dropout { rate: self.dropout, seed, place })
+            }
             _ => x,
         };
         let dtype = x.dtype();

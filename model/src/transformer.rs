@@ -42,7 +42,7 @@ pub struct LossOptions {
     pub share: f64,
     /// The weight of the squared logarithm of the softmax's denominator (`PaLM`, 2022); 0 for none.
     pub z_loss: f64,
-    /// Dropout after the embeddings and after each block; none where it is not trained.
+    /// Dropout after the embeddings, in attention and before each sum; none where it is not trained.
     pub dropout: Option<Dropout>,
 }
 
@@ -343,10 +343,14 @@ impl<'a> Pass<'a> {
         Self { config, precision: *precision, s, rope, starts, dropout }
     }
 
-    /// Drops elements, others at each place of the model.
+    /// Returns the dropout of a place of the model: 0 is after the embeddings, and each layer has three.
+    fn dropout_at(&self, place: u64) -> Option<kernels::Dropout> {
+        self.dropout.map(|Dropout { rate, seed }| kernels::Dropout { rate, seed, place })
+    }
+
     fn dropout(&self, x: Tensor<3>, place: u64) -> Tensor<3> {
-        match self.dropout {
-            Some(Dropout { rate, seed }) => kernels::dropout(x, rate, seed, place),
+        match self.dropout_at(place) {
+            Some(dropout) => kernels::dropout(x, dropout),
             None => x,
         }
     }
@@ -373,12 +377,12 @@ impl Layer {
         pass: &Pass,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<3> {
-        let place = 2 * layer as u64;
+        let place = 3 * layer as u64;
         let normed = pass.normed(&self.input_layernorm, x.clone());
-        let y = self.self_attn.heads(&normed, pass, cache); // [B, T, H C]
-        let x = pass.added(x, y, &self.self_attn.o_proj, place + 1); // [B, T, D]
+        let y = self.self_attn.heads(&normed, pass, pass.dropout_at(place + 1), cache); // [B, T, H C]
+        let x = pass.added(x, y, &self.self_attn.o_proj, place + 2); // [B, T, D]
         let normed = pass.normed(&self.post_attention_layernorm, x.clone());
-        pass.added(x, self.mlp.hidden(normed), &self.mlp.down_proj, place + 2) // [B, T, D]
+        pass.added(x, self.mlp.hidden(normed), &self.mlp.down_proj, place + 3) // [B, T, D]
     }
 }
 
@@ -388,6 +392,7 @@ impl Attention {
         &self,
         x: &Tensor<3>, // [B, T, D]
         pass: &Pass,
+        dropout: Option<kernels::Dropout>,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<3> {
         let [b, t, _] = x.dims();
@@ -408,7 +413,7 @@ impl Attention {
         let values = self.v_proj.forward(x.clone()); // [B, T, K C]
         let scale = 1.0 / (c as f64).sqrt();
         let Some((cache, layer)) = cache else {
-            return kernels::attention(queries, keys, values, pass.starts.clone(), c, scale); // [B, T, H C]
+            return kernels::attention(queries, keys, values, pass.starts.clone(), c, scale, dropout); // [B, T, H C]
         };
         let split = |x: Tensor<3>| x.reshape([b, t, k, c]).swap_dims(1, 2); // [B, K, T, C]
         let (keys, values) = cache.append(layer, split(keys), split(values)); // [B, K, S + T, C]

@@ -83,7 +83,7 @@ pub struct Config {
     /// The largest Euclidean norm of all gradients together; longer ones are shortened to it. 0 turns it off. Default 1.
     pub clip_norm: f64,
     /// The share of the values that dropout sets to zero (Dropout: A Simple Way to Prevent Neural Networks from
-    /// Overfitting, 2014), after the embeddings and before each sum into the residual stream. Default 0.
+    /// Overfitting, 2014): after the embeddings, in attention, and before each sum into the residual stream. Default 0.
     pub dropout: f64,
     /// Weight of the squared logarithm of the softmax's denominator in the loss, which keeps logits small (`PaLM`: Scaling
     /// Language Modeling with Pathways, 2022, has 1e-4). Default 0.

@@ -55,7 +55,7 @@ use state::{Measured, States, TrainerState};
 pub const NAME: &str = "train";
 
 /// Raised when the same inputs would give another checkpoint.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What can go wrong in training.
 #[derive(Debug, thiserror::Error)]

@@ -223,7 +223,7 @@ fn a_refusal_says_what_to_do() {
         &format!("{address}there is no such bucket or object; see its `url` (NoSuchKey: The key is gone.)"),
     );
     let gone =
-        "source s: cannot download s3://bucket/data/2024/b.jsonl (3 attempts; what arrived is kept for the next)";
+        "source s: cannot download s3://bucket/data/2024/b.jsonl (tried 3 times; what arrived is kept for the next time)";
     check_object(|_, _| Reply::status(500), gone);
 }
 

@@ -118,6 +118,59 @@ fn a_file_that_was_cut_off_goes_on_at_the_host_that_has_it() {
 }
 
 #[test]
+fn what_the_hubs_own_programs_have_is_taken_from_them_if_it_is_the_same() {
+    let base = tempfile::tempdir().unwrap();
+    let repository = base.path().join("hf/hub/datasets--owner--name");
+    let snapshot = repository.join(format!("snapshots/{COMMIT}"));
+    let write = |path: &Path, bytes: &[u8]| {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    write(&repository.join("blobs/b"), ROWS);
+    write(&snapshot.join("a.jsonl"), b"not what the hub lists");
+    std::fs::create_dir_all(snapshot.join("data")).unwrap();
+    std::os::unix::fs::symlink("../../../blobs/b", snapshot.join("data/b 1.jsonl")).unwrap();
+    let server = Server::start(move |request| hub(request, "http://nowhere.invalid"));
+    let config = config(&server.url);
+    let environment = environment(&[("HF_HOME", base.path().join("hf").to_str().unwrap())]);
+    lock_in(&config, &context(base.path()), &environment, Renewed::None).unwrap();
+    let asked: Vec<String> = server.requests().iter().map(|request| request.path().to_owned()).collect();
+    let files: Vec<&String> = asked.iter().filter(|path| path.contains("/resolve/")).collect();
+    assert_eq!(files, [&format!("/datasets/owner/name/resolve/{COMMIT}/a.jsonl")]);
+
+    // Without a network and without this program's own downloads.
+    std::fs::remove_dir_all(base.path().join("experiments")).unwrap();
+    let offline = Context { offline: true, ..context(base.path()) };
+    let inventory = inventory_in(&config, &offline, &environment).unwrap();
+    let missing = || fetch::missing(&inventory, &config, &offline, environment.clone());
+    let error = missing().unwrap_err();
+    assert!(matches!(&error, Error::Offline { url, .. } if url.ends_with("/a.jsonl")), "{error}");
+    write(&snapshot.join("a.jsonl"), b"{\"text\": \"zero\"}");
+    missing().unwrap();
+    assert_eq!(std::fs::read(inventory.sources[0].files[1].place.path()).unwrap(), ROWS);
+    assert_eq!(server.requests().len(), asked.len());
+}
+
+#[test]
+fn a_listing_cannot_name_other_files_of_this_machine() {
+    let base = tempfile::tempdir().unwrap();
+    let snapshot = base.path().join(format!("models--owner--name/snapshots/{COMMIT}"));
+    std::fs::create_dir_all(snapshot.join("x")).unwrap();
+    for path in ["secret", "x/y"] {
+        std::fs::write(snapshot.join(path), "").unwrap();
+    }
+    let repository = Repository::parse("owner/name").unwrap();
+    let endpoint = Url::parse(ENDPOINT).unwrap();
+    let shared = shared_cache(&environment(&[("HF_HUB_CACHE", base.path().to_str().unwrap())]));
+    let connection = Connection { repository, endpoint, bearer: None, shared };
+    assert_eq!(connection.at_hand(COMMIT, "x/y"), Some(snapshot.join("x/y")));
+    let absolute = snapshot.join("secret").to_str().unwrap().to_owned();
+    for path in ["x", "none", "x/../secret", &absolute] {
+        assert_eq!(connection.at_hand(COMMIT, path), None, "{path}");
+    }
+}
+
+#[test]
 fn what_arrived_before_a_failure_is_not_fetched_again() {
     let base = tempfile::tempdir().unwrap();
     let is_broken = Arc::new(Mutex::new(true));
@@ -179,7 +232,8 @@ fn a_refusal_says_what_to_do() {
     check_refusal(
         Reply::status(503).with("Retry-After", "0"),
         &[],
-        "source datasets/owner/name: cannot list <hub>/api/datasets/owner/name/revision/main (2 attempts)",
+        "source datasets/owner/name: cannot list <hub>/api/datasets/owner/name/revision/main (tried 2 times); see \
+         that this machine reaches it",
     );
 }
 
@@ -255,7 +309,7 @@ fn the_endpoint_is_encrypted_unless_it_is_ones_own() {
 fn addresses_of_files_are_encoded() {
     let repository = Repository::parse("owner/name").unwrap();
     let endpoint = Url::parse("https://mirror.example/hub/").unwrap();
-    let connection = Connection { repository, endpoint, bearer: None };
+    let connection = Connection { repository, endpoint, bearer: None, shared: None };
     let url = connection.file_address("feature/x", "a dir/100% #1?.txt");
     assert_eq!(url.as_str(), "https://mirror.example/hub/owner/name/resolve/feature%2Fx/a%20dir/100%25%20%231%3F.txt");
 }

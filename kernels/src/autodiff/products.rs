@@ -14,6 +14,7 @@ use burn::tensor::Shape;
 
 use super::{Primitive, give, in_order, last, take, take_integers, values};
 use crate::attention::{self, Forward, Heads};
+use crate::dropout::Dropout;
 use crate::products::{Matrix, product, product_into};
 use crate::rows;
 
@@ -35,6 +36,7 @@ pub trait Products: Backend {
         starts: IntTensor<Self>,
         width: usize,
         scale: f64,
+        dropout: Option<Dropout>,
     ) -> FloatTensor<Self>;
     /// The rows of a table `[V, D]` that ids `[B, T]` name.
     fn embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
@@ -46,9 +48,10 @@ fn matrix(tensor: &Primitive) -> Matrix<'_> {
     Matrix::new(values, values.len() / columns, columns, columns)
 }
 
-fn heads(queries: &Primitive, keys: &Primitive, width: usize, scale: f64) -> Heads {
+fn heads(queries: &Primitive, keys: &Primitive, width: usize, scale: f64, dropout: Option<Dropout>) -> Heads {
     let (q, k) = (queries.shape(), keys.shape());
-    Heads { tokens: q[1], queries: q[2] / width, keys: k[2] / width, width, scale: scale as f32 }
+    let mask = dropout.map(Dropout::mask);
+    Heads { tokens: q[1], queries: q[2] / width, keys: k[2] / width, width, scale: scale as f32, mask }
 }
 
 impl Products for Flex {
@@ -83,9 +86,11 @@ impl Products for Flex {
         starts: IntTensor<Self>,
         width: usize,
         scale: f64,
+        dropout: Option<Dropout>,
     ) -> FloatTensor<Self> {
         let [queries, keys, values] = [queries, keys, values].map(in_order);
-        attend(&queries, &keys, &values, &take_integers(starts), heads(&queries, &keys, width, scale)).0
+        let heads = heads(&queries, &keys, width, scale, dropout);
+        attend(&queries, &keys, &values, &take_integers(starts), heads).0
     }
 
     fn embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
@@ -152,6 +157,7 @@ impl<C: CheckpointStrategy> Products for Autodiff<Flex, C> {
         starts: IntTensor<Self>,
         width: usize,
         scale: f64,
+        dropout: Option<Dropout>,
     ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Attention;
@@ -187,7 +193,7 @@ impl<C: CheckpointStrategy> Products for Autodiff<Flex, C> {
         let ((q, q_node), (k, k_node), (v, v_node)) = (queries.into_parts(), keys.into_parts(), values.into_parts());
         let inputs = [q, k, v].map(in_order);
         let starts = Arc::new(take_integers(starts));
-        let heads = heads(&inputs[0], &inputs[1], width, scale);
+        let heads = heads(&inputs[0], &inputs[1], width, scale, dropout);
         let (y, lse) = attend(&inputs[0], &inputs[1], &inputs[2], &starts, heads);
         match Attention.prepare::<C>([q_node, k_node, v_node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(State { inputs, y: y.clone(), starts, lse, heads }, y),

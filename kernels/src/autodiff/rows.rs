@@ -8,6 +8,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 
 use super::{Primitive, give, in_order, last, take, take_integers, values};
+use crate::dropout::Dropout;
 use crate::rows;
 
 /// The operations; shapes and types are checked by the faces in the crate's root.
@@ -30,7 +31,7 @@ pub trait Rows: Backend {
     /// GELU by the hyperbolic tangent.
     fn gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
     /// Dropout.
-    fn dropout(x: FloatTensor<Self>, rate: f64, seed: u64, place: u64) -> FloatTensor<Self>;
+    fn dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self>;
     /// The gated unit.
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
     /// Rotary positions.
@@ -99,9 +100,9 @@ impl Rows for Flex {
         give(rows::gelu(values(&x)), x.shape())
     }
 
-    fn dropout(x: FloatTensor<Self>, rate: f64, seed: u64, place: u64) -> FloatTensor<Self> {
+    fn dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self> {
         let (mut x, shape) = take(x);
-        rows::dropout(&mut x, rate, seed, place);
+        rows::dropout(&mut x, dropout.mask());
         give(x, shape)
     }
 
@@ -258,23 +259,22 @@ impl<C: CheckpointStrategy> Rows for Autodiff<Flex, C> {
         }
     }
 
-    fn dropout(x: FloatTensor<Self>, rate: f64, seed: u64, place: u64) -> FloatTensor<Self> {
+    fn dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self> {
         #[derive(Debug)]
-        struct Dropout;
-        impl Backward<Flex, 1> for Dropout {
-            type State = (f64, u64, u64);
+        struct Drop;
+        impl Backward<Flex, 1> for Drop {
+            type State = Dropout;
             fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let gradient = grads.consume::<Flex>(&ops.node);
                 if let [Some(node)] = ops.parents {
-                    let (rate, seed, place) = ops.state;
-                    grads.register::<Flex>(node.id, Flex::dropout(gradient, rate, seed, place));
+                    grads.register::<Flex>(node.id, Flex::dropout(gradient, ops.state));
                 }
             }
         }
         let (x, node) = x.into_parts();
-        let y = Flex::dropout(x, rate, seed, place);
-        match Dropout.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((rate, seed, place), y),
+        let y = Flex::dropout(x, dropout);
+        match Drop.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(dropout, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }

@@ -1,6 +1,7 @@
 //! `verify`: are a run's files what they were, and would the same run make them again?
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use anyhow::{Context as _, bail};
 use artifact::{Digest, Sealed, Store};
@@ -109,6 +110,7 @@ fn repeat(run: &Run, console: &Console) -> anyhow::Result<usize> {
         earlier: &BTreeMap::new(),
         selection: &Selection { until: last_stage(run), ..Selection::default() },
     };
+    keep_choices(run, &store)?;
     print_out!("\nrepeating run {}", run.record.name)?;
     let mut bad = 0;
     engine::work(&planner, &context, console, |done| {
@@ -126,6 +128,18 @@ fn repeat(run: &Run, console: &Console) -> anyhow::Result<usize> {
         Ok(())
     })?;
     Ok(bad)
+}
+
+/// Puts what `train.budget` came to where the repeated training finds it, as a resumed one would: measured again, this
+/// machine may be faster or slower than it was.
+fn keep_choices(run: &Run, store: &Store) -> anyhow::Result<()> {
+    let Some(record) = run.stage(Stage::Train) else { return Ok(()) };
+    let choice = run.artifact_folder(record).join(train::budget::FILE);
+    if choice.exists() {
+        let kept = store.begin(record.recipe.clone())?.path(train::budget::FILE);
+        fs::copy(&choice, &kept).with_context(|| format!("cannot copy {} to {}", choice.display(), kept.display()))?;
+    }
+    Ok(())
 }
 
 fn last_stage(run: &Run) -> Option<Stage> {

@@ -95,6 +95,18 @@ fn a_run_can_be_shown_verified_generated_from_and_repeated_from_its_own_folder()
 }
 
 #[test]
+fn a_budget_is_kept_when_the_run_is_repeated() {
+    let project = Project::new();
+    project.configure("steps = 12\nbatch_size = 2\nlearning_rate = 0.004\nvalidation_every = 6\n", "budget = \"3s\"\n");
+    project.configure("n_layer = 1\nd_model = 32\nn_head = 2\n", "");
+    project.succeeds(&["run", "--until", "train"]);
+    let chosen = fs::read_to_string(project.artifact("tiny-001", "train").join("budget.json")).unwrap();
+    assert!(chosen.contains("\"why\""), "{chosen}");
+    let repeated = project.succeeds(&["verify", "--rerun"]);
+    assert_eq!(repeated.matches("  same  ").count(), 3, "{repeated}");
+}
+
+#[test]
 fn stages_can_be_selected_and_forced() {
     let project = Project::new();
     let error = project.fails(1, &["run", "--from", "train"]);

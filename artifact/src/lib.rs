@@ -8,6 +8,7 @@
 
 pub mod context;
 pub mod digest;
+pub mod figures;
 pub mod file;
 pub mod fingerprint;
 pub mod manifest;

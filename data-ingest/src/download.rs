@@ -1,6 +1,6 @@
 //! Downloads: resumed after a cut, tried again after a failure, checked against their digest, kept by it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::hash::BuildHasher;
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
@@ -129,7 +129,7 @@ pub(crate) struct Wanted<'a> {
     pub at_hand: Option<&'a Path>,
 }
 
-/// Downloads a file into the cache.
+/// Downloads a file into the cache, or copies one there that is at hand and has the promised digest.
 ///
 /// What arrives is kept in a `.part` file named by the file's identity, so an attempt that is cut off, or a run that is
 /// killed, goes on from there. Where the file may change and no digest is known beforehand, that is only done if the server
@@ -174,23 +174,27 @@ pub(crate) fn fetch(
     Ok(fetched)
 }
 
-/// Copies the file that is at hand, if it is the one that is wanted.
+/// Copies the file that is at hand, if it is the one that is wanted; without a promise nobody can tell.
 fn copy_at_hand(wanted: Wanted<'_>, part: &Part<'_>, config: &Config) -> Result<Option<Fetched>, Error> {
-    let Some((path, (sha256, bytes))) = wanted.at_hand.and_then(|path| Some((path, Digest::of_file(path).ok()?))) else {
+    let (Some(path), Some(promise)) = (wanted.at_hand, wanted.promise) else { return Ok(None) };
+    let Some((bytes, body)) = File::open(path).ok().and_then(|file| Some((file.metadata().ok()?.len(), file))) else {
         return Ok(None);
     };
-    let is_promised = wanted.promise.is_none_or(|promise| promise.sha256 == sha256);
-    if !is_promised || wanted.bytes.is_some_and(|expected| expected != bytes) {
-        tracing::warn!("{} is not what it should be, and is left alone", path.display());
-        return Ok(None);
+    let incoming = Incoming { start: 0, total: Some(bytes), delimited: true, validator: None, body: Box::new(body) };
+    let is_copied = match receive(wanted, incoming, part, config) {
+        Ok(_) => true,
+        Err(Failure::Lasting(error)) => return Err(error),
+        Err(Failure::Passing(..) | Failure::Stale(_)) => false,
+    };
+    if is_copied {
+        let (sha256, bytes) = Digest::of_file(&part.path)?;
+        if sha256 == promise.sha256 {
+            return Ok(Some(Fetched { sha256, bytes, validator: None }));
+        }
     }
-    if bytes > config.max_download_bytes {
-        return Ok(None);
-    }
+    tracing::warn!("{} is not what it should be, and is left alone", path.display());
     part.remove()?;
-    fs::copy(path, &part.path).map_err(|e| artifact::Error::io("write", &part.path, e))?;
-    part.meter.add(bytes);
-    Ok(Some(Fetched { sha256, bytes, validator: None }))
+    Ok(None)
 }
 
 /// Does `work` until it succeeds, fails for good, or has been tried as often as the configuration allows.

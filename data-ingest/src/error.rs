@@ -238,7 +238,7 @@ pub enum Error {
         limit: usize,
     },
     /// A server could not be asked what it has.
-    #[error("source {name}: cannot list {address} (tried {}); see that this machine reaches it", times(*attempts))]
+    #[error("source {name}: cannot list {address} (tried {}); try again later, or see that this machine reaches it", times(*attempts))]
     Unlisted {
         /// The source.
         name: String,

@@ -77,8 +77,25 @@ pub(crate) fn missing(
     if orders.is_empty() {
         return Ok(());
     }
+    refuse_offline(&orders, &reach)?;
     let _others_wait = reach.lock_cache()?;
     fetch(&orders, &reach).1
+}
+
+/// Tells of the first file that only the network has, if it may not be used.
+pub(crate) fn refuse_offline(orders: &[Order<'_>], reach: &Reach<'_>) -> Result<(), Error> {
+    // Of a git repository, what is needed may lie in the cache in another form.
+    for order in orders.iter().filter(|order| reach.context.offline && !matches!(order.remote, Remote::Git(..))) {
+        let connection = Connection::new(order, reach)?;
+        if let Some(item) = order.files.iter().find(|item| connection.at_hand(item.path).is_none()) {
+            return Err(offline(order, connection.address(item.path), reach));
+        }
+    }
+    Ok(())
+}
+
+fn offline(order: &Order<'_>, url: String, reach: &Reach<'_>) -> Error {
+    Error::Offline { name: order.name.to_owned(), url, cache: reach.cache.clone() }
 }
 
 /// Brings everything that is ordered into the cache, or as much of it as comes before the first error.
@@ -248,9 +265,7 @@ fn download_all(
         }
     };
     thread::scope(|scope| {
-        // Without a network, the first file that is missing is the one to tell of.
-        let threads = if reach.context.offline { 1 } else { PARALLEL };
-        for _ in 0..threads.min(queue.len()) {
+        for _ in 0..PARALLEL.min(queue.len()) {
             scope.spawn(work);
         }
     });
@@ -277,8 +292,7 @@ fn download(
     };
     let open = |from, validator: Option<&str>| {
         if reach.context.offline {
-            let (name, cache) = (order.name.to_owned(), reach.cache.clone());
-            return Err(Error::Offline { name, url: address.clone(), cache }.into());
+            return Err(offline(order, address.clone(), reach).into());
         }
         connection.open(order.name, item, reach, from, validator)
     };

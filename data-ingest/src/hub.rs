@@ -147,7 +147,7 @@ impl Connection {
         let url = self.repository.api(&self.endpoint, ["revision", revision]);
         let (info, _): (Info, _) = self.ask(name, revision, &url, reach)?;
         let commit = info.sha;
-        if !commit.bytes().all(|b| b.is_ascii_hexdigit()) || commit.is_empty() {
+        if !is_commit(&commit) {
             return Err(self.error(name, "the hub answers with a commit that is none".to_owned()));
         }
         let mut files = Vec::new();
@@ -184,9 +184,9 @@ impl Connection {
         let kind = if self.repository.is_dataset { RepoType::Dataset } else { RepoType::Model };
         let repository = Repo::with_revision(self.repository.id.clone(), kind, commit.to_owned());
         let file = self.shared.as_ref()?.repo(repository).pointer_path(commit).join(path);
-        // A listing could name a file of the user's that is none of the hub's.
+        // A listing or a lock could name a file of the user's that is none of the hub's.
         let is_below = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-        (is_below && file.is_file()).then_some(file)
+        (is_below && is_commit(commit) && file.is_file()).then_some(file)
     }
 
     /// Asks for a file at a commit from byte `from` on.
@@ -261,6 +261,10 @@ impl Connection {
             _ => format!("nobody may read it without a token; set HF_TOKEN, and accept the terms at {page}"),
         }
     }
+}
+
+fn is_commit(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Returns where a listing goes on: the address of `Link: <address>; rel="next"`.

@@ -180,18 +180,26 @@ impl HubModel {
             return Ok(());
         }
         let commit = entry.commit.as_deref().unwrap_or(&self.revision);
+        let remote = self.remote();
+        let order = Order { name: &self.written, remote: &remote, commit: Some(commit), files: absent };
+        let orders = [order];
+        fetch::refuse_offline(&orders, reach)?;
         let _others_wait = reach.lock_cache()?;
-        self.download(absent, commit, reach).map(|_| ())
+        fetch::fetch(&orders, reach).1
     }
 
     /// Downloads files of a commit; returns their digests and lengths.
     fn download(&self, files: Vec<Item<'_>>, commit: &str, reach: &Reach<'_>) -> Result<Vec<(Digest, u64)>, Error> {
-        let remote = Remote::Hub(self.repository.clone(), self.revision.clone());
+        let remote = self.remote();
         let order = Order { name: &self.written, remote: &remote, commit: Some(commit), files };
         let (fetched, outcome) = fetch::fetch(&[order], reach);
         outcome?;
         let fetched = fetched.into_iter().flatten().flatten();
         Ok(fetched.map(|fetched| (fetched.sha256, fetched.bytes)).collect())
+    }
+
+    fn remote(&self) -> Remote {
+        Remote::Hub(self.repository.clone(), self.revision.clone())
     }
 
     fn not_locked(&self, lock: &Path) -> Error {

@@ -7,7 +7,7 @@
 //! Collecting has three steps. [`lock()`] looks up what is on other machines and not known yet, fetches it, and writes down
 //! in `dataset.lock` what it was; with a complete lock it does nothing. [`inventory()`] finds and hashes everything without
 //! writing and without the network, so that the plan can tell which source changed. [`run`] fetches what the cache lacks,
-//! checks it against the lock, reads it all and writes.
+//! of the Hub also from the cache of the Hub's own programs, checks it against the lock, reads it all and writes.
 //!
 //! This crate is the only one that fetches data from the network. It never changes a document: text that is not UTF-8
 //! goes through as bytes, and duplicates stay; both are preprocess's to judge. What is no document yet becomes one here:

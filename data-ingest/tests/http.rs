@@ -161,7 +161,9 @@ fn a_failing_server_is_tried_again_and_not_for_ever() {
     check_with(
         &[busy.clone(), busy],
         &[None, None],
-        Err("source <url>: cannot download <url> (tried 2 times; what arrived is kept for the next time): HTTP status 503"),
+        Err(
+            "source <url>: cannot download <url> (tried 2 times; what arrived is kept for the next time): HTTP status 503",
+        ),
         |config| config.download_attempts = 2,
     );
     check(&[Answer::Status(404, "")], &[None], Err("source <url>: <url> answered with HTTP status 404"));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use artifact::figures::grouped;
 use artifact::{Context, Digest, Outcome, Sealed, Unsealed, file};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -93,7 +94,7 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
     ];
     Ok(Outcome {
         counts: counts.map(|(name, count)| (name.to_owned(), Value::from(count))).into_iter().collect::<Map<_, _>>(),
-        headline: format!("{} samples, {} tokens", grouped(n_samples), grouped(completion_tokens)),
+        headline: format!("{} samples, {} tokens", grouped(n_samples as u64), grouped(completion_tokens as u64)),
         device: model::device::describe(&context.device)?,
         ..Outcome::default()
     })
@@ -107,28 +108,12 @@ fn preview(prompt: &str, text: &str) -> String {
     if characters.next().is_some() { format!("{shown}…") } else { shown }
 }
 
-/// Returns a number with a comma between groups of three digits.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_previews_are_for_people() {
-        for (number, expected) in [(0, "0"), (999, "999"), (1280, "1,280"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), expected);
-        }
+    fn previews_are_for_people() {
         assert_eq!(preview("fn main() {", "\n    let x = 1;\n}"), "fn main() { let x = 1; }");
         assert_eq!(preview("", &"é".repeat(91)), format!("{}…", "é".repeat(90)));
     }

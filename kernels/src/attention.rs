@@ -214,7 +214,8 @@ pub fn backward(forward: &Forward, gradient: &[f32], heads: Heads) -> [Vec<f32>;
                     };
                     let first = heads.score_at(row, &block, i);
                     for (j, (p, g)) in shares.iter_mut().zip(of_scores).enumerate() {
-                        let (share, factor) = (exp(*p * heads.scale - lse[i]), mask.factor(first.wrapping_add(j as u32)));
+                        let (share, factor) =
+                            (exp(*p * heads.scale - lse[i]), mask.factor(first.wrapping_add(j as u32)));
                         *p = share * factor;
                         *g = heads.scale * share * (*g * factor - mean);
                     }

@@ -96,7 +96,7 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, share: f64, z_l
 /// - output: `[B, T, H C]`
 ///
 /// # Panics
-/// When the shapes do not fit together.
+/// When the shapes do not fit together, or the rate of the dropout is not at least 0 and below 1.
 pub fn attention(
     queries: Tensor<3>,
     keys: Tensor<3>,

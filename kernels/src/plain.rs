@@ -79,16 +79,21 @@ pub fn attention(
 
 /// As [`crate::dropout`].
 pub fn dropout<const N: usize>(x: Tensor<N>, dropout: Dropout) -> Tensor<N> {
-    let mask = dropout.mask();
-    let index = Tensor::<1, Int>::arange(0..x.shape().num_elements() as i64, &x.device());
-    let (mut left, mut right) = (index.clone().bitwise_right_shift_scalar(16), index.bitwise_and_scalar(0xffff));
+    let (mask, n, device) = (dropout.mask(), x.shape().num_elements(), x.device());
+    // The halves of each index, from short ranges: a long one is made number by number on some devices.
+    let l = n.div_ceil(1 << 16);
+    let range = |end: usize| Tensor::<1, Int>::arange(0..end as i64, &device);
+    let right = range(256).mul_scalar(256).reshape([256, 1]).expand([256, 256]) + range(256).reshape([1, 256]);
+    let mut right = right.reshape([1, 1 << 16]).expand([l, 1 << 16]);
+    let mut left = range(l).bitwise_and_scalar(0xffff).reshape([l, 1]).expand([l, 1 << 16]);
     for key in mask.keys {
         let product = right.clone().bitwise_xor_scalar(key).mul_scalar(MULTIPLIER);
         let turned = product.bitwise_right_shift_scalar(8).bitwise_and_scalar(0xffff);
         (left, right) = (right, left.bitwise_xor(turned));
     }
     let drawn = left.bitwise_and_scalar(0x7fff).bitwise_left_shift_scalar(16).bitwise_or(right);
-    let kept = drawn.greater_equal_elem(mask.threshold).reshape(x.shape()).float().cast(x.dtype());
+    let drawn = drawn.reshape([l << 16]).narrow(0, 0, n).reshape(x.shape());
+    let kept = drawn.greater_equal_elem(mask.threshold).float().cast(x.dtype());
     x * kept.mul_scalar(mask.keep)
 }
 

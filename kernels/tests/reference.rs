@@ -267,8 +267,7 @@ fn embedding() {
     );
 }
 
-type Attention =
-    fn(Tensor<3>, Tensor<3>, Tensor<3>, Option<Tensor<2, Int>>, usize, f64, Option<Dropout>) -> Tensor<3>;
+type Attention = fn(Tensor<3>, Tensor<3>, Tensor<3>, Option<Tensor<2, Int>>, usize, f64, Option<Dropout>) -> Tensor<3>;
 
 #[test]
 fn attention() {

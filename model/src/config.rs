@@ -267,12 +267,14 @@ impl ModelConfig {
         on_cpu: bool,
         precision: Precision,
         activations: Activations,
+        dropout: bool,
     ) -> u64 {
         let tokens = (batch * context) as u64;
         let shares = (self.n_head * batch * context * context) as u64;
-        // Scores and shares in the precision, and what the softmax makes in f32.
+        // Scores and shares in the precision, with dropout its mask and what it leaves, and what the softmax makes in f32.
         let is_fused = on_cpu && precision == Precision::F32;
-        let attention = if is_fused { 0 } else { shares * (2 * precision.bytes() + 4) };
+        let in_precision = if dropout { 4 } else { 2 };
+        let attention = if is_fused { 0 } else { shares * (in_precision * precision.bytes() + 4) };
         // The residual stream is f32.
         let residual = 4 * self.d_model as u64;
         let inner = (8 * self.d_model + 6 * self.n_head * self.head_dim + 5 * self.d_ff) as u64 * precision.bytes();

@@ -22,7 +22,8 @@ pub fn estimate_bytes(config: &Config, model: &ModelConfig, on_cpu: bool) -> u64
     let at_once = gradients::at_once(on_cpu, config.micro_batches);
     let rows = rows * at_once;
     let context = config.model.context_length;
-    let activations = model.activation_bytes(rows, context, on_cpu, config.precision, config.activations());
+    let (kept, dropout) = (config.activations(), config.dropout > 0.0);
+    let activations = model.activation_bytes(rows, context, on_cpu, config.precision, kept, dropout);
     let gradients = if config.micro_batches == 1 { 1 } else { at_once as u64 + 1 };
     4 * (model.parameters() + (gradients + 2) * trained) + activations
 }

@@ -222,8 +222,7 @@ fn a_refusal_says_what_to_do() {
         move |_, _| Reply { status: 404, ..Reply::body(body) },
         &format!("{address}there is no such bucket or object; see its `url` (NoSuchKey: The key is gone.)"),
     );
-    let gone =
-        "source s: cannot download s3://bucket/data/2024/b.jsonl (tried 3 times; what arrived is kept for the next time)";
+    let gone = "source s: cannot download s3://bucket/data/2024/b.jsonl (tried 3 times; what arrived is kept for the next time)";
     check_object(|_, _| Reply::status(500), gone);
 }
 

@@ -168,6 +168,9 @@ fn a_listing_cannot_name_other_files_of_this_machine() {
     for path in ["x", "none", "x/../secret", &absolute] {
         assert_eq!(connection.at_hand(COMMIT, path), None, "{path}");
     }
+    for commit in ["", "..", snapshot.to_str().unwrap()] {
+        assert_eq!(connection.at_hand(commit, "secret"), None, "{commit}");
+    }
 }
 
 #[test]
@@ -232,8 +235,8 @@ fn a_refusal_says_what_to_do() {
     check_refusal(
         Reply::status(503).with("Retry-After", "0"),
         &[],
-        "source datasets/owner/name: cannot list <hub>/api/datasets/owner/name/revision/main (tried 2 times); see \
-         that this machine reaches it",
+        "source datasets/owner/name: cannot list <hub>/api/datasets/owner/name/revision/main (tried 2 times); try \
+         again later, or see that this machine reaches it",
     );
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use artifact::figures::grouped;
 use artifact::{Context, Sealed};
 use burn::tensor::Device;
 use model::{Dtype, checkpoint};
@@ -69,7 +70,7 @@ fn round_trip(sealed: &Sealed, root: &Path) -> anyhow::Result<Parity> {
 
 fn print(name: &str, model: &Model, sealed: &Sealed, parity: &Parity) -> anyhow::Result<()> {
     let manifest = sealed.manifest();
-    let count = |key: &str| figures::grouped(manifest.counts.get(key).and_then(Value::as_u64).unwrap_or(0));
+    let count = |key: &str| grouped(manifest.counts.get(key).and_then(Value::as_u64).unwrap_or(0));
     print_out!("imported {} as {name}", model.place)?;
     print_out!("  model       {}", manifest.headline)?;
     print_out!("  context     {} tokens", count("context_length"))?;

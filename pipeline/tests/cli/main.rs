@@ -7,5 +7,7 @@ mod flow;
 mod interrupt;
 mod models;
 mod project;
+mod recipes;
 #[path = "../../../data-ingest/tests/server/mod.rs"]
 mod server;
+mod tiny;

@@ -7,89 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::project::{Ended, Project};
+use crate::project::Project;
 use crate::server::{Reply, Request, Server};
-
-/// Tokens of the tiny models.
-const VOCAB_SIZE: usize = 50;
-
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-
-/// The files of a model, by name.
-type Files = BTreeMap<String, Vec<u8>>;
-
-/// Returns a tiny model that transformers made, with a tokenizer that writes a character as a token.
-fn tiny(family: &str) -> Files {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures").join(family);
-    let names = ["config.json", "generation_config.json", "model.safetensors"];
-    let mut files: Files =
-        names.iter().map(|name| ((*name).to_owned(), fs::read(folder.join(name)).unwrap())).collect();
-    files.insert("tokenizer.json".to_owned(), tokenizer(VOCAB_SIZE));
-    files.insert("tokenizer_config.json".to_owned(), b"{\"eos_token\": \"<|endoftext|>\"}\n".to_vec());
-    files
-}
-
-/// Returns a tiny model whose tokenizer knows the marks of conversations.
-fn chatting() -> Files {
-    let mut files = tiny("llama");
-    let specials = ["<|endoftext|>", "<unk>", "<|im_start|>", "<|im_end|>"];
-    files.insert("tokenizer.json".to_owned(), tokenizer_with(&specials, VOCAB_SIZE));
-    files
-}
-
-/// Returns a `tokenizer.json` with so many tokens: `<|endoftext|>`, one for what is unknown, and characters.
-fn tokenizer(vocab_size: usize) -> Vec<u8> {
-    tokenizer_with(&["<|endoftext|>", "<unk>"], vocab_size)
-}
-
-/// Returns the same with other special tokens.
-fn tokenizer_with(specials: &[&str], vocab_size: usize) -> Vec<u8> {
-    let known = " \n/!._():->{}+PRabcdefghilmnoprstuvxz0123456789";
-    let others = (0x4e00..).filter_map(char::from_u32);
-    let characters = known.chars().chain(others).map(String::from);
-    let tokens = specials.iter().map(|token| (*token).to_owned()).chain(characters).take(vocab_size);
-    let vocabulary: BTreeMap<String, usize> = tokens.enumerate().map(|(id, token)| (token, id)).collect();
-    let special = |id: usize, content: &str| {
-        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-               "normalized": false, "special": true})
-    };
-    let value = json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": specials.iter().enumerate().map(|(id, token)| special(id, token)).collect::<Vec<_>>(),
-        "normalizer": null,
-        "pre_tokenizer": null,
-        "post_processor": null,
-        "decoder": {"type": "Fuse"},
-        "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
-                  "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-                  "vocab": vocabulary, "merges": []},
-    });
-    serde_json::to_vec(&value).unwrap()
-}
-
-fn write(folder: &Path, files: &Files) {
-    fs::create_dir_all(folder).unwrap();
-    for (name, content) in files {
-        fs::write(folder.join(name), content).unwrap();
-    }
-}
-
-/// Returns a project with the tiny model `family` in its folder `tiny`, whose configuration starts from `init`.
-fn project_from(family: &str, init: &str) -> Project {
-    let project = Project::new();
-    write(&project.path("tiny"), &tiny(family));
-    start_from(&project, init);
-    project
-}
-
-/// Changes the configuration to one that starts from `init`.
-fn start_from(project: &Project, init: &str) {
-    project.configure("[train]\n", &format!("[train]\ninit = \"{init}\"\n"));
-    project.configure("n_layer = 1\nd_model = 32\nn_head = 2\n", "");
-    project.configure("[preprocess.tokenizer]\nvocab_size = 300\n", "");
-}
+use crate::tiny::{
+    COMMIT, Files, VOCAB_SIZE, answer, hub, project_from, start_from, tiny, tokenizer, use_hub, without_token, write,
+};
 
 /// Changes a JSON file.
 fn edit(path: &Path, change: impl Fn(&mut Value)) {
@@ -131,42 +53,6 @@ fn sharded(mut files: Files) -> Files {
     let index = json!({"metadata": {"total_size": bytes.len() - 8 - length}, "weight_map": weight_map});
     files.insert("model.safetensors.index.json".to_owned(), index.to_string().into_bytes());
     files
-}
-
-/// Returns a hub with the model `owner/name`, which has one commit and one branch, `main`.
-fn hub(files: Files) -> Server {
-    Server::start(move |request| answer(request, "owner/name", &files))
-}
-
-fn answer(request: &Request, model: &str, files: &Files) -> Reply {
-    let path = request.path();
-    if path == format!("/api/models/{model}/revision/main") {
-        return Reply::body(format!("{{\"id\": \"{model}\", \"sha\": \"{COMMIT}\"}}"));
-    }
-    if path == format!("/api/models/{model}/tree/{COMMIT}") {
-        let entry = |(name, content): (&String, &Vec<u8>)| json!({"type": "file", "path": name, "size": content.len()});
-        return Reply::body(Value::from(files.iter().map(entry).collect::<Vec<_>>()).to_string());
-    }
-    if path.starts_with(&format!("/api/models/{model}/revision/")) {
-        return Reply::status(404).with("X-Error-Code", "RevisionNotFound");
-    }
-    match path.strip_prefix(&format!("/{model}/resolve/{COMMIT}/")).and_then(|name| files.get(name)) {
-        Some(content) => Reply::file(request, content, "\"e\""),
-        None => Reply::status(404).with("X-Error-Code", "RepoNotFound"),
-    }
-}
-
-/// Points the configuration of a project at a hub.
-fn use_hub(project: &Project, url: &str) {
-    let keys = format!("[collect]\nhub_endpoint = \"{url}\"\nallow_private = true\ndownload_attempts = 1\n\n");
-    project.configure("[[collect.sources]]", &format!("{keys}[[collect.sources]]"));
-}
-
-/// Runs the program without the token that the user of this machine may have.
-fn without_token(project: &Project, arguments: &[&str]) -> Ended {
-    let mut command = project.command(arguments);
-    command.env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1").env_remove("HF_ENDPOINT");
-    Ended::from(command.output().unwrap())
 }
 
 #[test]
@@ -317,91 +203,6 @@ fn a_download_that_was_cut_off_goes_on() {
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     let ranges = server.headers_of(&format!("/owner/name/resolve/{COMMIT}/model.safetensors"), "range");
     assert_eq!(ranges, [None, Some("bytes=1000-".to_owned())]);
-}
-
-/// Runs a recipe of the hub as it stands, but for a few steps on a few short rows, from a tiny model in place of the real one.
-fn check_recipe(name: &str, model: &'static str, family: &str) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let files = if family == "llama" { chatting() } else { tiny(family) };
-    let server = Server::start(move |request| answer(request, model, &files));
-    let project = Project::new();
-    let recipe = fs::read_to_string(root.join(format!("experiments/{name}.toml"))).unwrap();
-    assert!(recipe.contains(&format!("\ninit = \"{model}\"\n")), "{name} starts from {model}");
-    let keys = format!("[collect]\nhub_endpoint = \"{}\"\nallow_private = true\n", server.url);
-    fs::create_dir_all(project.path("experiments")).unwrap();
-    project.write("experiments/recipe.toml", &recipe.replacen("[collect]\n", &keys, 1));
-    // The real one is downloaded.
-    fs::create_dir_all(project.path("datasets/shakespeare")).unwrap();
-    project.write("datasets/shakespeare/dataset.toml", "[[source]]\npath = \"../../texts\"\nlicence = \"CC0-1.0\"\n");
-    fs::create_dir_all(project.path("datasets/support-chat")).unwrap();
-    for entry in fs::read_dir(root.join("datasets/support-chat")).unwrap().flatten() {
-        fs::copy(entry.path(), project.path("datasets/support-chat").join(entry.file_name())).unwrap();
-    }
-    let smaller = [
-        "train.steps=4",
-        "train.batch_size=4",
-        "train.micro_batches=2",
-        "train.warmup_steps=1",
-        "train.validation_every=2",
-        "train.validation_tokens=512",
-        "train.model.context_length=64",
-        "optimize.parity_tokens=256",
-        "evaluate.max_tokens=512",
-        "evaluate.samples=2",
-        "evaluate.sample_tokens=8",
-        "generate.samples_per_prompt=1",
-        "generate.max_tokens=8",
-        "serve.check_requests=1",
-        "serve.check_max_tokens=4",
-    ];
-    let smaller = smaller.iter().flat_map(|set| ["--set", set]);
-    let arguments: Vec<&str> =
-        ["run", "experiments/recipe.toml", "--set", "device=cpu"].into_iter().chain(smaller).collect();
-    let ended = without_token(&project, &arguments);
-    assert_eq!(ended.code, Some(0), "{name}: {}", ended.err);
-    assert_eq!(project.stages(&format!("{name}-001")).len(), 7, "{name} goes through every stage");
-}
-
-#[test]
-fn the_recipes_of_the_hub_run_from_tiny_models() {
-    check_recipe("gpt2-finetune", "openai-community/gpt2", "gpt2");
-    check_recipe("smollm-finetune", "HuggingFaceTB/SmolLM2-135M-Instruct", "llama");
-    check_recipe("support-chat", "HuggingFaceTB/SmolLM2-135M", "llama");
-}
-
-#[test]
-fn preferences_go_from_a_file_to_a_served_model() {
-    let project = Project::new();
-    write(&project.path("tiny"), &chatting());
-    start_from(&project, "tiny");
-    let pair = |i: usize| -> Value {
-        json!({"prompt": format!("is {i} even"), "chosen": format!("{i} is {}", if i.is_multiple_of(2) { "even" } else { "odd" }),
-               "rejected": "no idea at all"})
-    };
-    let lines: Vec<String> = (0..80).map(|i| pair(i).to_string()).collect();
-    project.write("pairs.jsonl", &lines.join("\n"));
-    project.configure("path = \"texts\"", "path = \"pairs.jsonl\"\nchat = \"preference\"");
-    project.configure("[preprocess]\n", "[preprocess]\nsteps = []\n");
-    project.configure("context_length = 32", "context_length = 64");
-    project.configure("[optimize]", "[train.dpo]\nbeta = 0.5\n\n[optimize]");
-    project.configure("[generate]\n", "[generate]\nchat = true\n");
-    project.succeeds(&["run"]);
-    let metrics = fs::read_to_string(project.artifact("tiny-001", "train").join("metrics.jsonl")).unwrap();
-    let measured: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of = |key: &str| measured.iter().filter_map(|line| line[key].as_f64()).collect::<Vec<_>>();
-    let (losses, accuracies) = (of("validation_loss"), of("validation_accuracy"));
-    // Before the first step a pair costs ln 2: the model is its own reference.
-    assert!((losses[0] - std::f64::consts::LN_2).abs() < 1e-4 && losses.last() < Some(&0.6), "{losses:?}");
-    assert!(accuracies.last() > Some(&0.9), "{accuracies:?}");
-    let answer = project.succeeds(&["generate", "tiny-001", "is 4 even", "--temperature", "0", "--max-tokens", "8"]);
-    assert!(!answer.contains("is 4 even"), "an answer without its question: {answer}");
-    // What is measured is how well the chosen answers are written, not the rejected ones.
-    let report = fs::read(project.artifact("tiny-001", "evaluate").join("report.json")).unwrap();
-    let report: Value = serde_json::from_slice(&report).unwrap();
-    let (bytes, tokens) = (&report["validation"]["bytes"], &report["validation"]["checkpoint"]["tokens"]);
-    let (bytes, tokens) = (bytes.as_u64().unwrap(), tokens.as_u64().unwrap());
-    // A character is a token here, and `<|im_end|>` and the line end after it are two more of each answer.
-    assert!(bytes < tokens && tokens < 2 * bytes, "{bytes} bytes of {tokens} tokens");
 }
 
 /// Checks the reviewed text of the error when a spoiled folder is imported.

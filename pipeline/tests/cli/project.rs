@@ -100,7 +100,9 @@ impl Project {
 
     /// Writes a file.
     pub fn write(&self, name: &str, content: &str) {
-        fs::write(self.path(name), content).unwrap();
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
     }
 
     /// Replaces a part of the configuration that must be there.

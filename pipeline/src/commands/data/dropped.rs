@@ -1,11 +1,11 @@
 //! `data dropped`: pages through what was dropped, with the reason and the figure.
 
 use anyhow::bail;
+use artifact::figures::grouped;
 use preprocess::inspect::{self, Dropped};
 
 use crate::cli::DroppedArgs;
 use crate::commands::print_out;
-use crate::figures;
 use crate::runs;
 use crate::stage::Stage;
 
@@ -53,7 +53,7 @@ fn text(document: &Dropped, full: bool) -> String {
     let criterion = document.criterion.as_ref().map(|criterion| format!(": {criterion}")).unwrap_or_default();
     let mut lines = vec![
         document.name.clone(),
-        format!("  dropped by {}{criterion} ({} tokens)", document.reason, figures::grouped(document.tokens)),
+        format!("  dropped by {}{criterion} ({} tokens)", document.reason, grouped(document.tokens)),
     ];
     if let Some(of) = &document.duplicate_of {
         lines.push(format!("  kept instead: {of}"));
@@ -67,7 +67,7 @@ fn text(document: &Dropped, full: bool) -> String {
         if full { document.text.clone() } else { document.text.chars().take(SHOWN_CHARACTERS).collect() };
     lines.extend(shown.lines().map(|line| format!("  | {}", printable(line))));
     if shown.len() < document.text.len() {
-        lines.push(format!("  … {} bytes in all", figures::grouped(document.text.len() as u64)));
+        lines.push(format!("  … {} bytes in all", grouped(document.text.len() as u64)));
     }
     lines.join("\n")
 }

@@ -1,6 +1,7 @@
 //! `data peek`: pages through the documents of a dataset.
 
 use anyhow::bail;
+use artifact::figures::grouped;
 use preprocess::inspect;
 
 use super::corpus::corpus;
@@ -19,7 +20,7 @@ pub fn run(arguments: &PeekArgs) -> anyhow::Result<()> {
     let skip = (page - 1) * arguments.count;
     let (documents, total) = inspect::documents(&corpus, skip, arguments.count)?;
     if documents.is_empty() {
-        bail!("page {page} is past the end: there are {} documents", figures::grouped(total as u64));
+        bail!("page {page} is past the end: there are {} documents", grouped(total as u64));
     }
     for document in &documents {
         print_out!(
@@ -39,7 +40,7 @@ pub fn run(arguments: &PeekArgs) -> anyhow::Result<()> {
         }
         print_out!("")?;
     }
-    print_out!("{} to {} of {}", skip + 1, skip + documents.len(), figures::grouped(total as u64))?;
+    print_out!("{} to {} of {}", skip + 1, skip + documents.len(), grouped(total as u64))?;
     if skip + documents.len() < total {
         print_out!("next: --page {}", page + 1)?;
     }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use artifact::figures::grouped;
 use preprocess::inspect::{self, SHARES, Stats};
 
 use super::corpus::corpus;
 use crate::cli::StatsArgs;
 use crate::commands::print_out;
-use crate::figures::{bytes, grouped};
+use crate::figures::bytes;
 use crate::summary;
 
 /// Rows of a table of names.

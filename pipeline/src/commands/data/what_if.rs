@@ -1,12 +1,12 @@
 //! `data what-if`: what other thresholds would keep.
 
 use anyhow::bail;
+use artifact::figures::grouped;
 use preprocess::inspect::{self, Amount};
 use serde_json::Value;
 
 use crate::cli::WhatIfArgs;
 use crate::commands::print_out;
-use crate::figures::grouped;
 use crate::stage::Stage;
 use crate::{runs, summary};
 

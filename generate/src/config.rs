@@ -112,7 +112,7 @@ impl Config {
     }
 
     /// Returns the prompts that do not come from a file.
-    pub(crate) fn inline_prompts(&self) -> Vec<String> {
+    pub fn inline_prompts(&self) -> Vec<String> {
         match (&self.prompts, &self.prompts_file) {
             (Some(prompts), _) => prompts.clone(),
             (None, Some(_)) => Vec::new(),

@@ -55,9 +55,9 @@ impl Mask {
     pub fn factor(self, index: u32) -> f32 {
         let (mut left, mut right) = (index >> 16, index & 0xffff);
         for key in self.keys {
-            (left, right) = (right, left ^ ((right ^ key) * MULTIPLIER >> 8 & 0xffff));
+            (left, right) = (right, left ^ ((((right ^ key) * MULTIPLIER) >> 8) & 0xffff));
         }
-        if (left & 0x7fff) << 16 | right < self.threshold { 0.0 } else { self.keep }
+        if (((left & 0x7fff) << 16) | right) < self.threshold { 0.0 } else { self.keep }
     }
 
     /// Multiplies each element by its factor; the first has this index.

@@ -73,11 +73,13 @@ pub fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
     }
 }
 
-/// Returns the commands to try next, as they would be typed.
-pub fn what_next(run: &Run, program: &str, name: &str) -> String {
+/// Returns the commands to try next, as they would be typed; the model is asked the first of the prompts.
+pub fn what_next(run: &Run, program: &str, name: &str, prompts: &[String]) -> String {
     let mut lines = Vec::new();
     if run.stage(Stage::Optimize).or(run.stage(Stage::Train)).is_some() {
-        lines.push(format!("complete a prompt  {program} generate {name} \"fn main() {{\""));
+        // The shell reads these otherwise, even between quotes.
+        let typed = prompts.first().filter(|prompt| !prompt.contains(['"', '$', '`', '\\', '!', '\n']));
+        lines.push(format!("complete a prompt  {program} generate {name} \"{}\"", typed.map_or("The", String::as_str)));
         lines.push(format!("serve the model    {program} serve {name}"));
     }
     let report = run.folder.join("report.html");

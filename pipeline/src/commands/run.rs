@@ -43,6 +43,7 @@ fn bring_up_to_date(arguments: &RunArgs, loaded: &Loaded, console: &Console, can
     let context = engine::context(loaded, device_class, arguments.config.offline, console, cancel);
     let raw_data = engine::locked_raw_data(loaded, arguments.selection.last(), &context, console)?;
     let runs = runs::list(&root)?;
+    let prompts = &loaded.config.generate.inline_prompts();
     let planner = Planner {
         config: &loaded.config,
         store: &store,
@@ -63,7 +64,7 @@ fn bring_up_to_date(arguments: &RunArgs, loaded: &Loaded, console: &Console, can
             if one { "it" } else { "them" },
             figures::seconds(started.elapsed().as_secs_f64())
         )?;
-        print_out!("{}", summary::what_next(&latest, &super::program(), &super::name_of(&latest)))?;
+        print_out!("{}", summary::what_next(&latest, &super::program(), &super::name_of(&latest), prompts))?;
         return Ok(made.clone());
     }
     if made.is_none() && arguments.selection.stages().any(Stage::computes) {
@@ -96,7 +97,7 @@ fn bring_up_to_date(arguments: &RunArgs, loaded: &Loaded, console: &Console, can
     if let Some(compression) = made.get(&Stage::Evaluate).and_then(summary::bits_per_byte) {
         print_out!("\n{compression}")?;
     }
-    print_out!("\n{}", summary::what_next(&run, &super::program(), &super::name_of(&run)))?;
+    print_out!("\n{}", summary::what_next(&run, &super::program(), &super::name_of(&run), prompts))?;
     Ok(made)
 }
 

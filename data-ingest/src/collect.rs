@@ -7,7 +7,7 @@ use artifact::{Context, Outcome, Unsealed, file};
 use serde_json::{Value, json};
 
 use crate::batch::Batch;
-use crate::document::Document;
+use crate::document::{Content, Document};
 use crate::environment::Environment;
 use crate::inventory::ListedSource;
 use crate::mapping::Mapping;
@@ -76,6 +76,7 @@ impl Collector<'_> {
     fn source(&mut self, source: &ListedSource, spill: &Path) -> Result<Tally, Error> {
         let Self { config, writer, context, done_bytes } = self;
         let mut tally = Tally::default();
+        let mut conversations = 0u64;
         tally.skip(Skip::TooLarge, source.too_large);
         let limit = config.max_bad_records;
         let mapping = Mapping::new(&source.columns, source.max_file_bytes)
@@ -87,6 +88,7 @@ impl Collector<'_> {
             match read {
                 Ok(document) => {
                     tally.document(&document, &source.licence);
+                    conversations += u64::from(matches!(document.content, Content::Chat(_)));
                     writer.push(document, source)
                 }
                 Err(refusal) => tally.refused(refusal, &source.name, limit),
@@ -101,6 +103,11 @@ impl Collector<'_> {
         }
         batch.flush()?;
         tally.check(&source.name, limit)?;
+        if source.columns.chat.is_some() && conversations == 0 && tally.documents > 0 {
+            let message =
+                "none of its files has rows to read conversations from; remove `chat`, or name files that have";
+            return Err(Error::value(&format!("source {}: chat", source.name), message));
+        }
         if let Some(words) = tally.bad_in_words() {
             context.progress.line(&format!("source {}: {words}", source.name));
         }

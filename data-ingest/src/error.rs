@@ -119,7 +119,8 @@ pub enum Error {
         path: PathBuf,
     },
     /// A table has no such column.
-    #[error("{} has no column `{column}`; it has {available}: set the source's `text_column` or `template`", path.display())]
+    #[error("{} has no column `{column}`; it has {available}: set the source's `text_column` or `template`; or leave the \
+         file out with `exclude`, and give it a source of its own", path.display())]
     Column {
         /// The file.
         path: PathBuf,
@@ -141,7 +142,8 @@ pub enum Error {
     /// A source has too many bad records.
     #[error(
         "source {name}: {bad} of {records} records are bad, and collect.max_bad_records is {limit}: {examples}; raise it if \
-         they may be left out"
+         they may be left out; a file of another kind is left out with `exclude`, or has a source of its own (conversations: \
+         `chat = \"messages\"`)"
     )]
     BadRecords {
         /// The source.

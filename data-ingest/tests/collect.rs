@@ -9,7 +9,7 @@ use std::path::Path;
 
 use artifact::Digest;
 use corpus::{chain, collect, collect_into, context, digests, one, path, rows, write};
-use data_ingest::{Config, Error, Format, Source, inventory};
+use data_ingest::{Chat, Config, Error, Format, Source, inventory};
 use polars::prelude::{Column, DataFrame, NamedFrom, ParquetWriter, Series};
 
 /// Collects `config` from `files` and compares ids and texts, or the error; `<base>` stands for the folder.
@@ -97,12 +97,18 @@ fn a_wrong_table_is_told_with_file_and_columns() {
     check(
         &[("a.csv", b"id,body\n1,x\n")],
         &path("a.csv"),
-        Err("<base>/a.csv has no column `text`; it has `id`, `body`: set the source's `text_column` or `template`"),
+        Err(
+            "<base>/a.csv has no column `text`; it has `id`, `body`: set the source's `text_column` or `template`; or leave \
+             the file out with `exclude`, and give it a source of its own",
+        ),
     );
     check(
         &[("a.parquet", &parquet("body", &[Some("one")]))],
         &path("a.parquet"),
-        Err("<base>/a.parquet has no column `text`; it has `n`, `body`: set the source's `text_column` or `template`"),
+        Err(
+            "<base>/a.parquet has no column `text`; it has `n`, `body`: set the source's `text_column` or `template`; or leave \
+             the file out with `exclude`, and give it a source of its own",
+        ),
     );
     let config = one(Source { path: Some("a.parquet".into()), text_column: Some("n".into()), ..Source::default() });
     check(
@@ -110,6 +116,24 @@ fn a_wrong_table_is_told_with_file_and_columns() {
         &config,
         Err("<base>/a.parquet: column `n` holds i64, not text"),
     );
+}
+
+#[test]
+fn conversations_are_not_looked_for_in_vain() {
+    let config = one(Source { path: Some("d".into()), chat: Some(Chat::Messages), ..Source::default() });
+    let chat =
+        b"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n";
+    check(
+        &[("d/a.txt", b"text")],
+        &config,
+        Err(
+            "source d: chat: none of its files has rows to read conversations from; remove `chat`, or name files that have",
+        ),
+    );
+    // Beside conversations there may be a text about them.
+    let base = tempfile::tempdir().unwrap();
+    write(base.path(), &[("d/README.txt", b"about"), ("d/a.jsonl", chat)]);
+    assert_eq!(collect(&config, &context(base.path())).unwrap().1.len(), 2);
 }
 
 #[test]

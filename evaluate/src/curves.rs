@@ -27,6 +27,7 @@ pub(crate) struct Summary {
     pub(crate) steps: Option<u64>,
     pub(crate) tokens: Option<u64>,
     pub(crate) last_loss_nats: Option<f64>,
+    pub(crate) initial_validation_loss_nats: Option<f64>,
     pub(crate) best_validation_loss_nats: Option<f64>,
     pub(crate) best_validation_step: Option<u64>,
 }
@@ -51,6 +52,7 @@ impl Curves {
             steps: curves.iter().filter_map(|curve| curve.keys().last()).max().copied(),
             tokens,
             last_loss_nats: loss.values().last().copied(),
+            initial_validation_loss_nats: validation.get(&0).copied(),
             best_validation_loss_nats: best.map(|(_, loss)| *loss),
             best_validation_step: best.map(|(step, _)| *step),
         };
@@ -99,6 +101,7 @@ mod tests {
             steps: Some(5),
             tokens: Some(400),
             last_loss_nats: Some(7.25),
+            initial_validation_loss_nats: None,
             best_validation_loss_nats: Some(6.5),
             best_validation_step: Some(4),
         };

@@ -44,7 +44,7 @@ use crate::report::{ArtifactFacts, ModelFacts, Report, SplitFigures};
 pub const NAME: &str = "evaluate";
 
 /// Raised when the output would change for the same inputs.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const WEIGHTS: &str = "model.safetensors";
 const REPORT: &str = "report.json";

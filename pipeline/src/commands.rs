@@ -79,7 +79,7 @@ fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
     if let Some((sealed, _)) = names::find(&store, name)? {
         return Ok(Model { folder: verified(&sealed)?, config: None });
     }
-    let run = runs::find(&store, name)?;
+    let run = runs::find_with(&store, name, Stage::Train)?;
     let stage = if run.stage(Stage::Optimize).is_some() { Stage::Optimize } else { Stage::Train };
     let sealed = run.artifact(stage)?;
     let config = config::load(&run.folder.join(config::FILE_NAME), &[])?.config;

@@ -246,6 +246,18 @@ pub fn find(store: &Path, name: &str) -> anyhow::Result<Run> {
     }
 }
 
+/// Returns the run that `name` means; of those that have the artifact of a stage, `latest` is the newest.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_with(store: &Path, name: &str, stage: Stage) -> anyhow::Result<Run> {
+    let run = find(store, name)?;
+    if name != "latest" || run.stage(stage).is_some() {
+        return Ok(run);
+    }
+    Ok(list(store)?.into_iter().rev().find(|run| run.stage(stage).is_some()).unwrap_or(run))
+}
+
 fn names(folder: &Path) -> Result<Vec<String>, artifact::Error> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -140,7 +140,11 @@ fn keys_that_no_signal_tells_are_refused() {
         let error = inspect::what_if(&made.tokens, &[(key.to_owned(), value)]).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
-    check("gopher_quality.min_word", json!(3), "preprocess.gopher_quality.min_word changes texts or compares them");
+    check(
+        "gopher_quality.min_word",
+        json!(3),
+        "preprocess.gopher_quality.min_word is unknown; did you mean gopher_quality.min_words?",
+    );
     check("fineweb.max_short_line_share", json!(0.5), "belongs to a step that was not taken");
     check("near_duplicates.similarity", json!(0.5), "changes texts or compares them");
     check("length.long", json!("cut"), "changes texts or compares them");

@@ -308,7 +308,11 @@ pub fn run(
     let millions = model_config.parameters() as f64 / 1e6;
     Ok(Outcome {
         counts,
-        headline: format!("{millions:.2} M parameters, validation loss {:.3}", kept.validation_loss),
+        headline: format!(
+            "{millions:.2} M parameters, validation loss {:.3}{}",
+            kept.validation_loss,
+            if kept.step < state.step { format!(" at step {}, which is kept", kept.step) } else { String::new() }
+        ),
         volatile: [metrics::FILE, tensorboard::FILE, state::FILE].map(str::to_owned).to_vec(),
         earlier_seconds,
         device: device::describe(&context.device)?,

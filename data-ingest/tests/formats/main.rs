@@ -186,14 +186,18 @@ fn columns_become_text_names_licences_and_sources() {
         "a.csv",
         b"a,n\nThis.,7\n",
         source.clone(),
-        &["<base>/a.csv has no column `q`; it has `a`, `n`: set the source's `text_column` or `template`"],
+        &["<base>/a.csv has no column `q`; it has `a`, `n`: set the source's `text_column` or `template`; or leave \
+             the file out with `exclude`, and give it a source of its own"],
     );
     let zipped = zip(&[("b/a.csv", b"a,n\nThis.,7\n")]);
     check_file(
         "a.zip",
         &zipped,
         source,
-        &["<base>/a.zip!/b/a.csv has no column `q`; it has `a`, `n`: set the source's `text_column` or `template`"],
+        &[
+            "<base>/a.zip!/b/a.csv has no column `q`; it has `a`, `n`: set the source's `text_column` or `template`; or leave \
+             the file out with `exclude`, and give it a source of its own",
+        ],
     );
     let base = tempfile::tempdir().unwrap();
     write(base.path(), &[("a.csv", csv)]);

@@ -73,7 +73,8 @@ fn columns_of_tables_kept_by_column_are_mapped() {
         check_file(name, &bytes, source("raw"), &[&raw[0], &raw[1], "1 empty"]);
         let told = format!("<base>/{name}: column `n` holds u32, not text");
         check_file(name, &bytes, source("n"), &[&told]);
-        let header = "it has `q`, `a`, `n`, `score`, `raw`: set the source's `text_column` or `template`";
+        let header = "it has `q`, `a`, `n`, `score`, `raw`: set the source's `text_column` or `template`; or leave \
+             the file out with `exclude`, and give it a source of its own";
         check_file(name, &bytes, source("no"), &[&format!("<base>/{name} has no column `no`; {header}")]);
     }
 }

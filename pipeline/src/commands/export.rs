@@ -58,7 +58,7 @@ pub fn run(arguments: &ExportArgs) -> anyhow::Result<()> {
 /// Returns the folder of the model that `written` means, and a name for it.
 fn source(written: &str, root: &Path) -> anyhow::Result<(PathBuf, String)> {
     if written == "latest" {
-        let run = runs::find(root, written)?;
+        let run = runs::find_with(root, written, Stage::Train)?;
         return Ok((super::verified(&run.artifact(Stage::Train)?)?, run.record.name));
     }
     let origin = Origin::of(written, Path::new("."), root)?;

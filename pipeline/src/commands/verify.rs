@@ -19,7 +19,7 @@ use super::print_out;
 
 /// Runs the command.
 pub fn run(arguments: &VerifyArgs) -> anyhow::Result<()> {
-    let run = runs::find(&super::store(&arguments.store)?, &arguments.run)?;
+    let run = runs::find_with(&super::store(&arguments.store)?, &arguments.run, Stage::Collect)?;
     if run.record.stages.is_empty() {
         bail!("run {} has no finished stage to verify", run.record.name);
     }

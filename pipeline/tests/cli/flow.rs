@@ -95,6 +95,19 @@ fn a_run_can_be_shown_verified_generated_from_and_repeated_from_its_own_folder()
 }
 
 #[test]
+fn the_newest_run_that_has_what_a_command_needs_is_latest() {
+    let project = Project::new();
+    project.succeeds(&["run", "--until", "train"]);
+    project.write("texts/99.rs", "fn another() {}\n");
+    project.succeeds(&["run", "--until", "collect"]);
+    let text = project.succeeds(&["generate", "latest", "fn main() {", "--max-tokens", "2"]);
+    assert!(text.starts_with("fn main() {"), "{text}");
+    assert!(project.succeeds(&["export", "latest", "--format", "hf"]).contains("tiny-001"));
+    assert!(project.succeeds(&["verify"]).contains("collect  ok"), "of tiny-002");
+    assert!(project.succeeds(&["show", "latest"]).contains("run tiny-002"));
+}
+
+#[test]
 fn a_budget_is_kept_when_the_run_is_repeated() {
     let project = Project::new();
     project.configure("steps = 12\nbatch_size = 2\nlearning_rate = 0.004\nvalidation_every = 6\n", "budget = \"3s\"\n");

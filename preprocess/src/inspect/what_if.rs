@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{Rows, config_of, numbers, texts};
 use crate::config::Step;
+use crate::nearest::nearest;
 use crate::steps::{FAILED, Judge};
 use crate::{Config, Error};
 
@@ -229,7 +230,7 @@ impl Sums {
 }
 
 fn check_keys(config: &Config, overrides: &[(String, Value)]) -> Result<(), Error> {
-    let steps = config.steps();
+    let (steps, known) = (config.steps(), config.fingerprint_value());
     for (key, _) in overrides {
         let fail = |problem: String| Err(Error::Config { key: format!("preprocess.{key}"), problem });
         let name = key.split('.').next().unwrap_or_default();
@@ -239,6 +240,14 @@ fn check_keys(config: &Config, overrides: &[(String, Value)]) -> Result<(), Erro
         };
         if !steps.contains(&step) {
             return fail(format!("belongs to a step that was not taken: add \"{name}\" to preprocess.steps and run"));
+        }
+        let table = known[name].as_object();
+        let parameter = key.split('.').nth(1).unwrap_or_default();
+        if let Some(table) = table.filter(|table| !table.contains_key(parameter)) {
+            let near = nearest(parameter, table.keys().map(String::as_str));
+            return fail(
+                near.map_or("is unknown".to_owned(), |near| format!("is unknown; did you mean {name}.{near}?")),
+            );
         }
         if !Judge::decides(config, step, key) {
             return fail("changes texts or compares them, which no signal tells: set it and run".to_owned());

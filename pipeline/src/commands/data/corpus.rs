@@ -23,7 +23,7 @@ pub fn corpus(arguments: &CorpusArgs) -> anyhow::Result<(Sealed, Context)> {
         return of_dataset(&dataset, arguments.offline, &console, &cancel);
     }
     let store = crate::commands::store(&arguments.store)?;
-    match runs::find(&store, &arguments.name) {
+    match runs::find_with(&store, &arguments.name, Stage::Collect) {
         Ok(run) => {
             let loaded = config::load(&run.folder.join(config::FILE_NAME), &[])?;
             let context = engine::context(&loaded, "cpu", arguments.offline, &console, &cancel);

@@ -14,7 +14,7 @@ const SHOWN_CHARACTERS: usize = 400;
 
 /// Runs the command.
 pub fn run(arguments: &DroppedArgs) -> anyhow::Result<()> {
-    let run = runs::find(&crate::commands::store(&arguments.store)?, &arguments.run)?;
+    let run = runs::find_with(&crate::commands::store(&arguments.store)?, &arguments.run, Stage::Preprocess)?;
     let (tokens, corpus) = (run.artifact(Stage::Preprocess)?, run.artifact(Stage::Collect)?);
     let skip = (arguments.page.max(1) - 1) * arguments.count;
     let by = arguments.by.as_deref().map(step).transpose()?;

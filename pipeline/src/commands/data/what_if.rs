@@ -12,7 +12,7 @@ use crate::{runs, summary};
 
 /// Runs the command.
 pub fn run(arguments: &WhatIfArgs) -> anyhow::Result<()> {
-    let run = runs::find(&crate::commands::store(&arguments.store)?, &arguments.run)?;
+    let run = runs::find_with(&crate::commands::store(&arguments.store)?, &arguments.run, Stage::Preprocess)?;
     let tokens = run.artifact(Stage::Preprocess)?;
     let overrides = arguments.overrides.iter().map(|text| assignment(text)).collect::<anyhow::Result<Vec<_>>>()?;
     let answer = inspect::what_if(&tokens, &overrides)?;

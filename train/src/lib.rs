@@ -306,12 +306,13 @@ pub fn run(
         counts.insert(name.to_owned(), value);
     }
     let millions = model_config.parameters() as f64 / 1e6;
+    let is_older = config.weights == Weights::Best && kept.step < state.step;
     Ok(Outcome {
         counts,
         headline: format!(
             "{millions:.2} M parameters, validation loss {:.3}{}",
             kept.validation_loss,
-            if kept.step < state.step { format!(" at step {}, which is kept", kept.step) } else { String::new() }
+            if is_older { format!(" at step {}, which is kept", kept.step) } else { String::new() }
         ),
         volatile: [metrics::FILE, tensorboard::FILE, state::FILE].map(str::to_owned).to_vec(),
         earlier_seconds,

@@ -117,6 +117,7 @@ fn a_file_that_was_cut_off_goes_on_at_the_host_that_has_it() {
     assert_eq!(cdn.headers_of("/bucket/b", "range"), [None, Some("bytes=7-".to_owned())]);
 }
 
+#[cfg(unix)]
 #[test]
 fn what_the_hubs_own_programs_have_is_taken_from_them_if_it_is_the_same() {
     let base = tempfile::tempdir().unwrap();

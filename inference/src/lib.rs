@@ -1,0 +1,1 @@
+//! Decoding: the loop that extends a sequence token by token, and the sampler.

@@ -1,0 +1,1 @@
+//! Configuration files: positions of keys, unknown keys, suggestions for misspelt names.

@@ -1,0 +1,1 @@
+//! Scaffolding for tests: tiny models, local servers, corpora.

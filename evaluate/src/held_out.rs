@@ -2,7 +2,7 @@
 
 use artifact::Progress;
 use model::Transformer;
-use model::scoring::{Walk, score};
+use model::scoring::{SlidingWindow, score};
 use serde::Serialize;
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
@@ -87,7 +87,7 @@ impl Figures {
         progress: &Progress,
         go_on: impl Fn() -> bool,
     ) -> Result<Self, Error> {
-        let walk = Walk::overlapping(model, Some(excerpt.tokens as u64));
+        let walk = SlidingWindow::overlapping(model, Some(excerpt.tokens as u64));
         let scores = score(model, &excerpt.split, &walk, |done| {
             progress.position(done);
             go_on()

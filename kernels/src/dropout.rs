@@ -1,16 +1,16 @@
-//! Which elements dropout leaves out: a function of seed, place and index, in whole numbers below 2³¹, so that every device
+//! Which elements dropout leaves out: a function of seed, stream and index, in whole numbers below 2³¹, so that every device
 //! computes it alike and no mask is sent to one.
 
 /// Dropout (Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014): which elements, is a function of seed
-/// and place, the same on every device and in every run.
+/// and stream, the same on every device and in every run.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
     /// The share of elements that become zero, at least 0 and below 1; the others are divided by `1 − rate`.
     pub rate: f64,
     /// Decides which.
     pub seed: u64,
-    /// Decides which, too: another for each place of a model.
-    pub place: u64,
+    /// Decides which, too: another for each stream of a model.
+    pub stream: u64,
 }
 
 /// The rounds of the cipher: with four, elements some way apart were alike by a hundredth more than chance; with six, none of
@@ -38,7 +38,7 @@ impl Dropout {
     /// When the rate is not at least 0 and below 1.
     pub(crate) fn mask(self) -> Mask {
         assert!((0.0..1.0).contains(&self.rate), "a dropout of {}", self.rate);
-        let first = mixed(self.seed ^ mixed(self.place.wrapping_add(1)));
+        let first = mixed(self.seed ^ mixed(self.stream.wrapping_add(1)));
         let words = [first, mixed(first)];
         Mask {
             keys: std::array::from_fn(|i| (words[i / 4] >> (16 * (i % 4))) as u32 & 0xffff),
@@ -93,8 +93,8 @@ mod tests {
     #[test]
     fn neighbours_places_and_seeds_are_dropped_independently() {
         let n = 1 << 18;
-        let mask = |seed, place| -> Vec<bool> {
-            let mask = Dropout { rate: 0.2, seed, place }.mask();
+        let mask = |seed, stream| -> Vec<bool> {
+            let mask = Dropout { rate: 0.2, seed, stream }.mask();
             (0..n).map(|i| mask.factor(i) == 0.0).collect()
         };
         let one = mask(1, 2);
@@ -102,9 +102,9 @@ mod tests {
             let found = deviations(&one[distance..], &one[..one.len() - distance], 0.2);
             assert!(found < 5.5, "{found} deviations at a distance of {distance}");
         }
-        for (seed, place) in [(1, 1), (1, 3), (2, 2), (2, 1), (0, 0), (u64::MAX, 2)] {
-            let found = deviations(&one, &mask(seed, place), 0.2);
-            assert!(found < 5.0, "{found} deviations from seed {seed}, place {place}");
+        for (seed, stream) in [(1, 1), (1, 3), (2, 2), (2, 1), (0, 0), (u64::MAX, 2)] {
+            let found = deviations(&one, &mask(seed, stream), 0.2);
+            assert!(found < 5.0, "{found} deviations from seed {seed}, stream {stream}");
         }
     }
 }

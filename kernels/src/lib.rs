@@ -4,7 +4,7 @@
 //! its tensor once and takes fresh memory for the result, and the backward pass does so several times more. Here one
 //! walk does the work of many, forward and backward.
 //!
-//! In: tensors. Out: the same tensors as [`plain`] gives, gradients included, to the last bits of f32. On any other
+//! In: tensors. Out: the same tensors as [`reference`] gives, gradients included, to the last bits of f32. On any other
 //! device, and for any other number type, the plain operations run. This crate knows shapes, not models.
 //!
 //! Sums are taken in an order that depends on the shape alone, so results do not depend on how many threads there are.
@@ -15,8 +15,8 @@ mod dropout;
 mod instructions;
 mod lanes;
 mod optimizers;
-pub mod plain;
 mod products;
+pub mod reference;
 mod rows;
 
 use burn::backend::Dispatch;
@@ -41,7 +41,7 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, residual
     assert!(bias.as_ref().is_none_or(|bias| bias.dims() == [o]), "a bias for each row of the weight");
     assert!(residual.as_ref().is_none_or(|x| x.dims() == [b, t, o]), "a residual for each element of the output");
     if !is_fused(&x) {
-        return plain::linear(x, weight, bias, residual);
+        return reference::linear(x, weight, bias, residual);
     }
     let device = x.device();
     let bias = bias.unwrap_or_else(|| Tensor::empty([0], &device)).into_dispatch();
@@ -60,7 +60,7 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, residual
 /// When an id is not below V.
 pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     if !is_fused(&table) {
-        return plain::embedding(table, ids);
+        return reference::embedding(table, ids);
     }
     Tensor::from_dispatch(<Dispatch as Products>::embedding(table.into_dispatch(), ids.into_dispatch()))
 }
@@ -79,7 +79,7 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, share: f64, z_l
     let [n, _] = logits.dims();
     assert_eq!(targets.dims(), [n], "a target for each row of logits");
     if !is_fused(&logits) {
-        return plain::cross_entropy(logits, targets, share, z_loss);
+        return reference::cross_entropy(logits, targets, share, z_loss);
     }
     let (logits, targets) = (logits.into_dispatch(), targets.into_dispatch());
     Tensor::from_dispatch(<Dispatch as Rows>::cross_entropy(logits, targets, share, z_loss))
@@ -111,7 +111,7 @@ pub fn attention(
     assert!(k.is_multiple_of(head_dim) && q.is_multiple_of(k), "{q} of queries on {k} of keys by {head_dim}");
     assert!(starts.as_ref().is_none_or(|starts| starts.dims() == [b, t]), "a start for each token");
     if !is_fused(&queries) {
-        return plain::attention(queries, keys, values, starts, head_dim, scale, dropout);
+        return reference::attention(queries, keys, values, starts, head_dim, scale, dropout);
     }
     let starts = starts.unwrap_or_else(|| Tensor::empty([0, 0], &queries.device())).into_dispatch();
     let (queries, keys, values) = (queries.into_dispatch(), keys.into_dispatch(), values.into_dispatch());
@@ -127,7 +127,7 @@ pub fn attention(
 /// When the rate is not at least 0 and below 1.
 pub fn dropout<const N: usize>(x: Tensor<N>, dropout: Dropout) -> Tensor<N> {
     if !is_fused(&x) {
-        return plain::dropout(x, dropout);
+        return reference::dropout(x, dropout);
     }
     Tensor::from_dispatch(<Dispatch as Rows>::dropout(x.into_dispatch(), dropout))
 }
@@ -145,7 +145,7 @@ pub fn causal_softmax(scores: Tensor<4>, queries: usize, scale: f64) -> Tensor<4
     let [_, _, rows, keys] = scores.dims();
     assert!(queries > 0 && rows.is_multiple_of(queries) && queries <= keys, "{rows} rows of {queries} on {keys}");
     if !is_fused(&scores) {
-        return plain::causal_softmax(scores, queries, scale);
+        return reference::causal_softmax(scores, queries, scale);
     }
     Tensor::from_dispatch(<Dispatch as Rows>::causal_softmax(scores.into_dispatch(), queries, scale))
 }
@@ -163,7 +163,7 @@ pub fn causal_softmax(scores: Tensor<4>, queries: usize, scale: f64) -> Tensor<4
 pub fn rms_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, epsilon: f64) -> Tensor<N> {
     assert!(x.dims()[N - 1].is_multiple_of(weight.dims()[0]), "a weight for each element of a row");
     if !is_fused(&x) {
-        return plain::rms_norm(x, weight, epsilon);
+        return reference::rms_norm(x, weight, epsilon);
     }
     Tensor::from_dispatch(<Dispatch as Rows>::rms_norm(x.into_dispatch(), weight.into_dispatch(), epsilon))
 }
@@ -181,7 +181,7 @@ pub fn layer_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, bias: Tensor<
     let d = x.dims()[N - 1];
     assert_eq!((weight.dims(), bias.dims()), ([d], [d]), "a weight and a bias for each element of a row");
     if !is_fused(&x) {
-        return plain::layer_norm(x, weight, bias, epsilon);
+        return reference::layer_norm(x, weight, bias, epsilon);
     }
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(<Dispatch as Rows>::layer_norm(x, weight, bias, epsilon))
@@ -193,7 +193,7 @@ pub fn layer_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, bias: Tensor<
 /// - x, output: the same
 pub fn gelu<const N: usize>(x: Tensor<N>) -> Tensor<N> {
     if !is_fused(&x) {
-        return plain::gelu(x);
+        return reference::gelu(x);
     }
     Tensor::from_dispatch(<Dispatch as Rows>::gelu(x.into_dispatch()))
 }
@@ -208,7 +208,7 @@ pub fn gelu<const N: usize>(x: Tensor<N>) -> Tensor<N> {
 pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
     assert_eq!(gate.dims(), up.dims(), "gate and up have one shape");
     if !is_fused(&gate) {
-        return plain::swiglu(gate, up);
+        return reference::swiglu(gate, up);
     }
     Tensor::from_dispatch(<Dispatch as Rows>::swiglu(gate.into_dispatch(), up.into_dispatch()))
 }
@@ -228,7 +228,7 @@ pub fn rope(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
     assert_eq!((cos.dims(), sin.dims()), ([t, half], [t, half]), "an angle for each pair of each position");
     assert!(half > 0 && n.is_multiple_of(2 * half), "{n} elements are no whole heads of {half} pairs");
     if !is_fused(&x) {
-        return plain::rope(x, cos, sin);
+        return reference::rope(x, cos, sin);
     }
     Tensor::from_dispatch(<Dispatch as Rows>::rope(x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch()))
 }
@@ -239,7 +239,7 @@ pub fn rope(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
 /// - output: `[1]`
 pub fn square_sum<const N: usize>(x: Tensor<N>) -> Tensor<1> {
     if !is_fused(&x) {
-        return plain::square_sum(x);
+        return reference::square_sum(x);
     }
     Tensor::from_dispatch(<Dispatch as Sums>::square_sum(x.into_dispatch()))
 }
@@ -256,7 +256,7 @@ pub fn adamw<const N: usize>(
     step: &AdamW,
 ) -> (Tensor<N>, [Tensor<N>; 2]) {
     if !is_fused(&x) {
-        return plain::adamw(x, gradient, moments, step);
+        return reference::adamw(x, gradient, moments, step);
     }
     let (shape, device) = (x.dims(), x.device());
     let (mut x, gradient) = (memory(x), memory(gradient));
@@ -273,7 +273,7 @@ pub fn adamw<const N: usize>(
 /// - all the same
 pub fn muon(x: Tensor<2>, gradient: Tensor<2>, velocity: Option<Tensor<2>>, step: &Muon) -> (Tensor<2>, Tensor<2>) {
     if !is_fused(&x) {
-        return plain::muon(x, gradient, velocity, step);
+        return reference::muon(x, gradient, velocity, step);
     }
     let (shape, device) = (x.dims(), x.device());
     let (mut x, mut gradient) = (memory(x), memory(gradient));

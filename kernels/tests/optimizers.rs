@@ -3,7 +3,7 @@
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamWConfig, AdjustLrFn, MuonConfig, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
-use kernels::{AdamW, Muon, plain};
+use kernels::{AdamW, Muon, reference};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -42,7 +42,7 @@ fn adamw_takes_the_steps_of_burn() {
         of_burn = burn.step(0.01, of_burn.0, gradient.clone().mul_scalar(0.5), of_burn.1);
         let (x, moments) = kernels::adamw(fused.0, gradient.clone(), fused.1, &step);
         fused = (x, Some(moments));
-        let (x, moments) = plain::adamw(of_plain.0, gradient, of_plain.1, &step);
+        let (x, moments) = reference::adamw(of_plain.0, gradient, of_plain.1, &step);
         of_plain = (x, Some(moments));
     }
     assert_close("fused", fused.0, of_burn.0.clone(), 1e-6);
@@ -63,7 +63,7 @@ fn muon_takes_the_steps_of_burn() {
             of_burn = burn.step(0.01, of_burn.0, gradient.clone().mul_scalar(0.5), of_burn.1);
             let (x, velocity) = kernels::muon(fused.0, gradient.clone(), fused.1, &step);
             fused = (x, Some(velocity));
-            let (x, velocity) = plain::muon(of_plain.0, gradient, of_plain.1, &step);
+            let (x, velocity) = reference::muon(of_plain.0, gradient, of_plain.1, &step);
             of_plain = (x, Some(velocity));
         }
         // The iteration magnifies the last bits of the gradient.
@@ -78,7 +78,7 @@ fn the_sum_of_squares_covers_every_element() {
     for (rows, columns) in [(1, 1), (7, 33), (130, 140)] {
         let x = matrix(&mut rng, rows, columns);
         let read = |x: Tensor<1>| x.try_into_vec_as::<f32>().unwrap()[0];
-        let (fused, plain) = (read(kernels::square_sum(x.clone())), read(plain::square_sum(x)));
+        let (fused, plain) = (read(kernels::square_sum(x.clone())), read(reference::square_sum(x)));
         assert!((fused - plain).abs() <= 1e-5 * plain, "{fused} instead of {plain}");
     }
 }

@@ -76,7 +76,7 @@ fn cross_entropy() {
             &[logits],
             &weights,
             |x| kernels::cross_entropy(x[0].clone(), on(&targets, &x[0]), share, z_loss),
-            |x| kernels::plain::cross_entropy(x[0].clone(), on(&targets, &x[0]), share, z_loss),
+            |x| kernels::reference::cross_entropy(x[0].clone(), on(&targets, &x[0]), share, z_loss),
         );
     }
 }
@@ -84,7 +84,7 @@ fn cross_entropy() {
 #[test]
 fn dropout_drops_its_share_and_keeps_the_mean() {
     let ones = Tensor::<2>::ones([100, 1000], &Device::flex());
-    let drop = |seed, place| values(kernels::dropout(ones.clone(), Dropout { rate: 0.3, seed, place }));
+    let drop = |seed, stream| values(kernels::dropout(ones.clone(), Dropout { rate: 0.3, seed, stream }));
     let first = drop(1, 2);
     let dropped = first.iter().filter(|x| x.abs() < f32::EPSILON).count();
     assert!((29_000..31_000).contains(&dropped), "{dropped} of 100000 dropped at 0.3");
@@ -93,9 +93,9 @@ fn dropout_drops_its_share_and_keeps_the_mean() {
     for other in [drop(2, 2), drop(1, 3), drop(2, 1)] {
         let equal = first.iter().zip(&other).filter(|(a, b)| a.to_bits() == b.to_bits()).count();
         // 0.3² + 0.7²
-        assert!((57_000..59_000).contains(&equal), "{equal} of 100000 equal to those of another seed or place");
+        assert!((57_000..59_000).contains(&equal), "{equal} of 100000 equal to those of another seed or stream");
     }
-    assert_eq!(values(kernels::dropout(ones.clone(), Dropout { rate: 0.0, seed: 1, place: 1 })), values(ones));
+    assert_eq!(values(kernels::dropout(ones.clone(), Dropout { rate: 0.0, seed: 1, stream: 1 })), values(ones));
 }
 
 fn on(targets: &Tensor<1, Int>, like: &Tensor<2>) -> Tensor<1, Int> {
@@ -113,7 +113,7 @@ fn causal_softmax() {
             &[scores],
             &weights,
             |x| kernels::causal_softmax(x[0].clone(), t, 0.35),
-            |x| kernels::plain::causal_softmax(x[0].clone(), t, 0.35),
+            |x| kernels::reference::causal_softmax(x[0].clone(), t, 0.35),
         );
     }
 }
@@ -127,7 +127,7 @@ fn rms_norm() {
         let weights = case.tensor([rows, d], 1.0);
         let apply = |x: &Tensor<2>, fused: bool| {
             let w = if x.device().is_autodiff() { weight.clone() } else { weight.clone().inner() };
-            if fused { kernels::rms_norm(x.clone(), w, 1e-5) } else { kernels::plain::rms_norm(x.clone(), w, 1e-5) }
+            if fused { kernels::rms_norm(x.clone(), w, 1e-5) } else { kernels::reference::rms_norm(x.clone(), w, 1e-5) }
         };
         check("rms_norm", std::slice::from_ref(&x), &weights, |x| apply(&x[0], true), |x| apply(&x[0], false));
         let of_weight = |fused| {
@@ -149,7 +149,7 @@ fn swiglu() {
             &inputs,
             &weights,
             |x| kernels::swiglu(x[0].clone(), x[1].clone()),
-            |x| kernels::plain::swiglu(x[0].clone(), x[1].clone()),
+            |x| kernels::reference::swiglu(x[0].clone(), x[1].clone()),
         );
     }
 }
@@ -169,7 +169,7 @@ fn rope() {
             &[x],
             &weights,
             |x| kernels::rope(x[0].clone(), table(&x[0], cos.clone()), table(&x[0], sin.clone())),
-            |x| kernels::plain::rope(x[0].clone(), table(&x[0], cos.clone()), table(&x[0], sin.clone())),
+            |x| kernels::reference::rope(x[0].clone(), table(&x[0], cos.clone()), table(&x[0], sin.clone())),
         );
     }
 }
@@ -184,7 +184,7 @@ fn rms_norm_of_several_heads_in_a_row() {
         &[x, weight],
         &weights,
         |x| kernels::rms_norm(x[0].clone(), x[1].clone().squeeze_dim(0), 1e-5),
-        |x| kernels::plain::rms_norm(x[0].clone(), x[1].clone().squeeze_dim(0), 1e-5),
+        |x| kernels::reference::rms_norm(x[0].clone(), x[1].clone().squeeze_dim(0), 1e-5),
     );
 }
 
@@ -200,7 +200,7 @@ fn layer_norm() {
             &inputs,
             &weights,
             |x| kernels::layer_norm(x[0].clone(), vector(&x[1]), vector(&x[2]), 1e-5),
-            |x| kernels::plain::layer_norm(x[0].clone(), vector(&x[1]), vector(&x[2]), 1e-5),
+            |x| kernels::reference::layer_norm(x[0].clone(), vector(&x[1]), vector(&x[2]), 1e-5),
         );
     }
 }
@@ -211,11 +211,11 @@ fn gelu() {
         let mut case = Case::new(9);
         let x = case.tensor([rows, d], 9.0);
         let weights = case.tensor([rows, d], 1.0);
-        check("gelu", &[x], &weights, |x| kernels::gelu(x[0].clone()), |x| kernels::plain::gelu(x[0].clone()));
+        check("gelu", &[x], &weights, |x| kernels::gelu(x[0].clone()), |x| kernels::reference::gelu(x[0].clone()));
     }
 }
 
-const DROPOUT: Dropout = Dropout { rate: 0.2, seed: 3, place: 4 };
+const DROPOUT: Dropout = Dropout { rate: 0.2, seed: 3, stream: 4 };
 
 #[test]
 fn dropout() {
@@ -227,7 +227,7 @@ fn dropout() {
         &[x],
         &weights,
         |x| kernels::dropout(x[0].clone(), DROPOUT),
-        |x| kernels::plain::dropout(x[0].clone(), DROPOUT),
+        |x| kernels::reference::dropout(x[0].clone(), DROPOUT),
     );
 }
 
@@ -246,7 +246,7 @@ fn linear() {
                 let bias = with_bias.then(|| x[2].clone().reshape([o]));
                 linear(x[0].clone(), x[1].clone().reshape([o, i]), bias, with_residual.then(|| x[x.len() - 1].clone()))
             };
-            check("linear", &inputs, &weights, |x| apply(x, kernels::linear), |x| apply(x, kernels::plain::linear));
+            check("linear", &inputs, &weights, |x| apply(x, kernels::linear), |x| apply(x, kernels::reference::linear));
         }
     }
 }
@@ -263,7 +263,7 @@ fn embedding() {
         &[table],
         &weights,
         |x| kernels::embedding(x[0].clone(), ids(&x[0])),
-        |x| kernels::plain::embedding(x[0].clone(), ids(&x[0])),
+        |x| kernels::reference::embedding(x[0].clone(), ids(&x[0])),
     );
 }
 
@@ -299,7 +299,7 @@ fn attention() {
                 &[queries, keys, values],
                 &weights,
                 |x| apply(x, kernels::attention),
-                |x| apply(x, kernels::plain::attention),
+                |x| apply(x, kernels::reference::attention),
             );
         }
     }
@@ -322,7 +322,7 @@ fn views_that_do_not_lie_in_order_are_read_in_their_own_order() {
     let part = x.clone().narrow(0, 1, 3).reshape([1, 1, 3, 4]);
     let before = values(x.clone());
     let shares = values(kernels::causal_softmax(part.clone(), 3, 1.0));
-    assert_close("a part", &shares, &values(kernels::plain::causal_softmax(part, 3, 1.0)));
+    assert_close("a part", &shares, &values(kernels::reference::causal_softmax(part, 3, 1.0)));
     assert_eq!(values(x), before);
 }
 

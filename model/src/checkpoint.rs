@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Family, ModelConfig};
 use crate::transformer::leaf;
-use crate::{Error, Transformer, paths};
+use crate::{Error, Transformer, named_parameters};
 
 /// The name of the weights' file where there is one.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -134,7 +134,7 @@ pub fn load(folder: &Path, device: &Device) -> Result<Transformer, Error> {
     let files = read::Files::of_folder(folder)?;
     let model = Transformer::zeros(&config, device);
     let located = files.locate(&layout::tensors(config.family, &shapes(&model)), &config)?;
-    Ok(paths::change(model, &mut Replacer { values: |name: &str| located[name].values(), device }))
+    Ok(named_parameters::map(model, &mut Replacer { values: |name: &str| located[name].values(), device }))
 }
 
 /// Reads the configuration in `folder`.
@@ -183,7 +183,7 @@ pub fn weights(model: &Transformer) -> Result<Weights, Error> {
 /// When a parameter is missing or has another shape; [`load_weights`] has checked that.
 pub fn with_weights(config: &ModelConfig, mut weights: Weights, device: &Device) -> Transformer {
     let values = |name: &str| weights.remove(name).unwrap_or_else(|| panic!("no parameter {name}")).values;
-    paths::change(Transformer::zeros(config, device), &mut Replacer { values, device })
+    named_parameters::map(Transformer::zeros(config, device), &mut Replacer { values, device })
 }
 
 pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), Error> {
@@ -200,7 +200,7 @@ type Flat = (Vec<usize>, Tensor<1>);
 
 fn parameters(model: &Transformer) -> BTreeMap<String, Flat> {
     let mut collector = Collector::default();
-    paths::visit(model, &mut collector);
+    named_parameters::visit(model, &mut collector);
     collector.parameters
 }
 
@@ -218,7 +218,7 @@ struct Collector {
     parameters: BTreeMap<String, Flat>,
 }
 
-impl paths::Visit for Collector {
+impl named_parameters::Visitor for Collector {
     fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         if path.contains(".lora.") {
             return;
@@ -236,7 +236,7 @@ struct Replacer<'a, F> {
     device: &'a Device,
 }
 
-impl<F: FnMut(&str) -> Vec<f32>> paths::Change for Replacer<'_, F> {
+impl<F: FnMut(&str) -> Vec<f32>> named_parameters::Mapper for Replacer<'_, F> {
     fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (shape, values) = (param.val().dims().to_vec(), (self.values)(path));
         assert_eq!(shape.iter().product::<usize>(), values.len(), "parameter {path}");

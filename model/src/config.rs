@@ -9,7 +9,7 @@ mod write;
 use serde::{Deserialize, Serialize};
 
 use crate::rope::RopeScaling;
-use crate::{Activations, Error, Precision};
+use crate::{ActivationCheckpointing, Error, Precision};
 
 /// The families of decoder-only Transformers that this crate builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,7 +266,7 @@ impl ModelConfig {
         context: usize,
         on_cpu: bool,
         precision: Precision,
-        activations: Activations,
+        checkpointing: ActivationCheckpointing,
         dropout: bool,
     ) -> u64 {
         let tokens = (batch * context) as u64;
@@ -280,9 +280,9 @@ impl ModelConfig {
         let inner = (8 * self.d_model + 6 * self.n_head * self.head_dim + 5 * self.d_ff) as u64 * precision.bytes();
         let layer = attention + tokens * (4 * residual + inner);
         let layers = self.n_layer as u64;
-        let of_layers = match activations {
-            Activations::Kept => layers * layer,
-            Activations::Recomputed => layers * tokens * residual + layer,
+        let of_layers = match checkpointing {
+            ActivationCheckpointing::Off => layers * layer,
+            ActivationCheckpointing::On => layers * tokens * residual + layer,
         };
         of_layers + 16 * tokens * self.vocab_size as u64
     }

@@ -11,7 +11,7 @@ pub const NAMES: [&str; 7] = ["auto", "cpu", "wgpu", "vulkan", "metal", "cuda", 
 
 /// A device that this build can compute on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct DeviceInfo {
     /// The name to give as `device`.
     pub name: &'static str,
     /// What it is, in words.
@@ -97,11 +97,11 @@ pub fn describe(name: &str) -> Result<String, Error> {
 }
 
 /// Returns every device that this build finds on this machine, `cpu` first.
-pub fn list() -> Vec<Found> {
+pub fn list() -> Vec<DeviceInfo> {
     let compiled = NAMES.into_iter().filter(|name| *name != "auto" && class(name).is_ok());
     let found = |name| {
         let (device, description) = (resolve(name).ok()?, describe(name).ok()?);
-        Some(Found { name, description, precisions: Precision::supported(&device) })
+        Some(DeviceInfo { name, description, precisions: Precision::supported(&device) })
     };
     compiled.filter_map(found).collect()
 }
@@ -130,7 +130,7 @@ const PROBE_TIME: Duration = Duration::from_millis(300);
 ///
 /// # Errors
 /// When the device fails.
-pub fn product_flops_per_second(device: &Device, precision: Precision) -> Result<f64, Error> {
+pub fn matmul_flops_per_second(device: &Device, precision: Precision) -> Result<f64, Error> {
     let shape = [PROBE_SIZE, PROBE_SIZE];
     let matrix = || Tensor::<2>::random(shape, Distribution::Default, device).cast(precision.dtype());
     let (a, b) = (matrix(), matrix());

@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::tensor::Tensor;
 
-use crate::{Error, Transformer, paths};
+use crate::{Error, Transformer, named_parameters};
 
 /// Returns the model with the parameters frozen whose paths begin with one of the names: `layers.0`, `embed_tokens`, or a
 /// whole path as `layers.0.mlp.up_proj.weight`. The output projection freezes with the embedding that it is tied to.
@@ -21,25 +21,25 @@ pub fn freeze(model: Transformer, prefixes: &[String]) -> Result<Transformer, Er
     if known.iter().all(|path| prefixes.iter().any(|prefix| is_within(path, prefix))) {
         return wrong("leaves nothing to train".to_owned());
     }
-    Ok(paths::change(model, &mut Freeze { prefixes: Some(prefixes) }))
+    Ok(named_parameters::map(model, &mut Freeze { prefixes: Some(prefixes) }))
 }
 
 /// Returns the model with every parameter frozen.
 pub(crate) fn freeze_all(model: Transformer) -> Transformer {
-    paths::change(model, &mut Freeze { prefixes: None })
+    named_parameters::map(model, &mut Freeze { prefixes: None })
 }
 
 /// Returns the largest id of a model's parameters, to count on from.
 pub(crate) fn largest_id(model: &Transformer) -> u64 {
     let mut parameters = Parameters::default();
-    paths::visit(model, &mut parameters);
+    named_parameters::visit(model, &mut parameters);
     parameters.largest_id
 }
 
 /// Returns the paths of a model's parameters.
 fn parameter_paths(model: &Transformer) -> Vec<String> {
     let mut parameters = Parameters::default();
-    paths::visit(model, &mut parameters);
+    named_parameters::visit(model, &mut parameters);
     parameters.paths
 }
 
@@ -53,7 +53,7 @@ struct Parameters {
     largest_id: u64,
 }
 
-impl paths::Visit for Parameters {
+impl named_parameters::Visitor for Parameters {
     fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         self.paths.push(path.to_owned());
         self.largest_id = self.largest_id.max(param.id.val());
@@ -65,7 +65,7 @@ struct Freeze<'a> {
     prefixes: Option<&'a [String]>,
 }
 
-impl paths::Change for Freeze<'_> {
+impl named_parameters::Mapper for Freeze<'_> {
     fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let frozen = self.prefixes.is_none_or(|prefixes| prefixes.iter().any(|prefix| is_within(path, prefix)));
         if frozen { param.set_require_grad(false) } else { param }
@@ -85,7 +85,7 @@ mod tests {
             gradients: &'a burn::tensor::Gradients,
             found: Vec<String>,
         }
-        impl paths::Visit for Trained<'_> {
+        impl named_parameters::Visitor for Trained<'_> {
             fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
                 if param.val().grad(self.gradients).is_some() {
                     self.found.push(path.to_owned());
@@ -99,7 +99,7 @@ mod tests {
         let tokens = Tensor::<2, Int>::from_data(TensorData::new(vec![1i64, 2, 3, 4], vec![1, 4]), &device);
         let gradients = model.forward(tokens).square().sum().backward();
         let mut trained = Trained { gradients: &gradients, found: Vec::new() };
-        paths::visit(&model, &mut trained);
+        named_parameters::visit(&model, &mut trained);
         Ok(trained.found)
     }
 

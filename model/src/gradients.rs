@@ -4,17 +4,17 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-use crate::transformer::{Dropout, Pass};
+use crate::transformer::{Dropout, ForwardContext};
 use crate::{Batch, Transformer};
 
-/// What the backward pass finds of the forward pass.
+/// Whether the backward pass recomputes activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activations {
-    /// All that it needs.
-    Kept,
-    /// What went into each layer; the rest is computed a second time, a layer at a time (Training Deep Nets with Sublinear
-    /// Memory Cost, 2016). The gradients are the same, on the CPU to the bit.
-    Recomputed,
+pub enum ActivationCheckpointing {
+    /// All activations are kept.
+    Off,
+    /// Only the input of each layer is kept; the rest is recomputed, one layer at a time (Training Deep Nets with Sublinear
+    /// Memory Cost, 2016). The gradients are the same, on the CPU bit for bit.
+    On,
 }
 
 impl Transformer {
@@ -26,16 +26,17 @@ impl Transformer {
         &self,
         batch: &Batch,
         dropout: Option<Dropout>,
-        activations: Activations,
+        checkpointing: ActivationCheckpointing,
         loss: impl FnOnce(Tensor<3>) -> (Tensor<1>, R),
     ) -> (R, GradientsParams) {
-        let (tokens, starts) = (&batch.tokens, &batch.starts);
-        if activations == Activations::Kept {
-            let (loss, rest) = loss(self.hidden(tokens.clone(), starts.clone(), dropout, None));
+        let (tokens, segment_starts) = (&batch.tokens, &batch.segment_starts);
+        if checkpointing == ActivationCheckpointing::Off {
+            let (loss, rest) = loss(self.hidden(tokens.clone(), segment_starts.clone(), dropout, None));
             return (rest, GradientsParams::from_grads(loss.backward(), self));
         }
-        let once = Pass::new(self, &tokens.clone().inner(), starts.clone().map(Tensor::inner), dropout, 0);
-        let again = Pass::new(self, tokens, starts.clone(), dropout, 0);
+        let once =
+            ForwardContext::new(self, &tokens.clone().inner(), segment_starts.clone().map(Tensor::inner), dropout, 0);
+        let again = ForwardContext::new(self, tokens, segment_starts.clone(), dropout, 0);
         let embedded = self.embedded(tokens.clone(), &again); // [B, T, D]
         let mut x = embedded.clone().inner();
         let mut inputs = Vec::with_capacity(self.layers.len());
@@ -83,7 +84,7 @@ fn is_trained(module: &impl Module) -> bool {
 }
 
 /// Adds gradients to others; where only one has that of a parameter, it stays as it is.
-pub fn add_gradients(model: &Transformer, all: &mut GradientsParams, more: GradientsParams) {
+pub fn add_gradients(module: &impl Module, all: &mut GradientsParams, more: GradientsParams) {
     struct Add<'a> {
         all: &'a mut GradientsParams,
         more: GradientsParams,
@@ -99,5 +100,5 @@ pub fn add_gradients(model: &Transformer, all: &mut GradientsParams, more: Gradi
             }
         }
     }
-    model.visit(&mut Add { all, more });
+    module.visit(&mut Add { all, more });
 }

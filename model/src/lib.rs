@@ -4,7 +4,7 @@
 //! can read. This crate never reads text (only token ids), never optimises a weight, and never samples.
 //!
 //! Reading order: [`config`] (the numbers), [`transformer`] (the model), [`rope`], [`kv_cache`], [`Precision`],
-//! [`Activations`] (gradients), [`checkpoint`] (in and out), [`paths`], [`lora`] (adapters) and [`freeze`], [`scoring`] (the
+//! [`ActivationCheckpointing`] (gradients), [`checkpoint`] (in and out), [`named_parameters`], [`lora`] (adapters) and [`freeze`], [`scoring`] (the
 //! loss over a split), [`device`].
 
 pub mod checkpoint;
@@ -14,7 +14,7 @@ mod frozen;
 mod gradients;
 pub mod kv_cache;
 pub mod lora;
-pub mod paths;
+pub mod named_parameters;
 mod precision;
 pub mod rope;
 pub mod scoring;
@@ -23,7 +23,7 @@ pub mod transformer;
 pub use checkpoint::Dtype;
 pub use config::{Activation, Family, ModelConfig};
 pub use frozen::freeze;
-pub use gradients::{Activations, add_gradients};
+pub use gradients::{ActivationCheckpointing, add_gradients};
 pub use kv_cache::KvCache;
 pub use precision::Precision;
 pub use rope::RopeScaling;

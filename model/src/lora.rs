@@ -78,7 +78,7 @@ pub(crate) struct Adapter {
     alpha: f64,
     #[module(skip)]
     dropout: f64,
-    /// Seed and place, which decide what is left out; none: nothing is, as outside training.
+    /// Seed and stream, which decide what is left out; none: nothing is, as outside training.
     #[module(skip)]
     seed: Option<(u64, u64)>,
 }
@@ -99,8 +99,8 @@ impl Adapter {
     /// - output: `[B, T, O]`
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let x = match self.seed {
-            Some((seed, place)) if self.dropout > 0.0 => {
-                kernels::dropout(x, kernels::Dropout { rate: self.dropout, seed, place })
+            Some((seed, stream)) if self.dropout > 0.0 => {
+                kernels::dropout(x, kernels::Dropout { rate: self.dropout, seed, stream })
             }
             _ => x,
         };
@@ -198,9 +198,9 @@ pub fn is_attached(model: &Transformer) -> bool {
 /// Returns the model with the dropout of its adapters on; each seed leaves out other inputs.
 pub fn with_dropout(mut model: Transformer, seed: u64) -> Transformer {
     // Beyond the places that the model's own dropout counts from 0.
-    for (place, (_, linear)) in (1 << 32..).zip(model.layers.iter_mut().flat_map(linears)) {
+    for (stream, (_, linear)) in (1 << 32..).zip(model.layers.iter_mut().flat_map(linears)) {
         if let Some(adapter) = &mut linear.lora {
-            adapter.seed = Some((seed, place));
+            adapter.seed = Some((seed, stream));
         }
     }
     model

@@ -24,7 +24,7 @@ pub struct Scores {
 
 /// How to walk over a split.
 #[derive(Debug, Clone, Copy)]
-pub struct Walk {
+pub struct SlidingWindow {
     /// How many tokens of the split to read, from its start; all of them where none.
     pub max_tokens: Option<u64>,
     /// T, the window: what the model sees at a time, at most its context length.
@@ -44,10 +44,10 @@ const CPU_LOGITS: usize = 1 << 21;
 /// would need as much memory as the model. A guess.
 const MOST_WINDOW: usize = 2048;
 
-impl Walk {
+impl SlidingWindow {
     /// Returns a walk in windows of the whole context, up to 2,048 tokens, that do not overlap, as many at a time as suit
     /// the device.
-    pub fn plain(model: &Transformer, max_tokens: Option<u64>) -> Self {
+    pub fn disjoint(model: &Transformer, max_tokens: Option<u64>) -> Self {
         let window = model.config().context_length.min(MOST_WINDOW);
         let batch = (4096 / window).max(1);
         let on_cpu = model.device() == Device::flex();
@@ -57,7 +57,7 @@ impl Walk {
 
     /// Returns a walk in which every token but the first few has at least half the context before it.
     pub fn overlapping(model: &Transformer, max_tokens: Option<u64>) -> Self {
-        let plain = Self::plain(model, max_tokens);
+        let plain = Self::disjoint(model, max_tokens);
         Self { stride: plain.window.div_ceil(2), ..plain }
     }
 }
@@ -70,7 +70,7 @@ impl Walk {
 pub fn score(
     model: &Transformer,
     split: &Split,
-    walk: &Walk,
+    walk: &SlidingWindow,
     mut on_progress: impl FnMut(u64) -> bool,
 ) -> Result<Scores, Error> {
     let config = model.config();

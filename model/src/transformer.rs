@@ -32,14 +32,14 @@ pub struct Batch {
     pub targets: Tensor<2, Int>,
     /// `[B, T]`: the index in its row where the document of each token begins. Attention looks back no further, and learned
     /// positions count from it. None: one document a row.
-    pub starts: Option<Tensor<2, Int>>,
+    pub segment_starts: Option<Tensor<2, Int>>,
 }
 
 /// What is added up to the loss.
 #[derive(Debug, Clone, Copy)]
 pub struct LossOptions {
     /// The weight of each learned target: 1 / those of the whole step gives their mean.
-    pub share: f64,
+    pub loss_scale: f64,
     /// The weight of the squared logarithm of the softmax's denominator (`PaLM`, 2022); 0 for none.
     pub z_loss: f64,
     /// Dropout after the embeddings, in attention and before each sum; none where it is not trained.
@@ -250,15 +250,15 @@ impl Transformer {
     /// # Shapes
     /// - output: `[1]`
     pub fn loss(&self, batch: Batch, options: &LossOptions) -> Tensor<1> {
-        let Batch { tokens, targets, starts } = batch;
-        self.loss_of(self.hidden(tokens, starts, options.dropout, None), targets, options)
+        let Batch { tokens, targets, segment_starts } = batch;
+        self.loss_from_hidden(self.hidden(tokens, segment_starts, options.dropout, None), targets, options)
     }
 
     /// As [`Transformer::loss`], of the hidden states `[B, T, D]` that [`Transformer::gradients`] shows and targets `[B, T]`.
-    pub fn loss_of(&self, hidden: Tensor<3>, targets: Tensor<2, Int>, options: &LossOptions) -> Tensor<1> {
+    pub fn loss_from_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>, options: &LossOptions) -> Tensor<1> {
         let [b, t] = targets.dims();
         let logits = self.head(hidden).reshape([b * t, self.config.vocab_size]); // [B T, V]
-        kernels::cross_entropy(logits, targets.reshape([b * t]), options.share, options.z_loss) // [1]
+        kernels::cross_entropy(logits, targets.reshape([b * t]), options.loss_scale, options.z_loss) // [1]
     }
 
     /// Returns the logarithm of the probability that the model gives each target, zero where it is not learned.
@@ -266,13 +266,13 @@ impl Transformer {
     /// # Shapes
     /// - output: `[B, T]`
     pub fn log_probabilities(&self, batch: Batch, dropout: Option<Dropout>) -> Tensor<2> {
-        let Batch { tokens, targets, starts } = batch;
-        self.log_probabilities_of(self.hidden(tokens, starts, dropout, None), targets)
+        let Batch { tokens, targets, segment_starts } = batch;
+        self.log_probabilities_from_hidden(self.hidden(tokens, segment_starts, dropout, None), targets)
     }
 
     /// As [`Transformer::log_probabilities`], of the hidden states `[B, T, D]` that [`Transformer::gradients`] shows and targets
     /// `[B, T]`.
-    pub fn log_probabilities_of(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<2> {
+    pub fn log_probabilities_from_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<2> {
         let shares = log_softmax(self.head(hidden), 2); // [B, T, V]
         let own = shares.gather(2, targets.clone().clamp_min(0).unsqueeze_dim(2)).squeeze_dim(2); // [B, T]
         own.mask_fill(targets.lower_elem(0), 0.0)
@@ -281,34 +281,34 @@ impl Transformer {
     pub(crate) fn hidden(
         &self,
         tokens: Tensor<2, Int>,
-        starts: Option<Tensor<2, Int>>,
+        segment_starts: Option<Tensor<2, Int>>,
         dropout: Option<Dropout>,
         mut cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
         let s = cache.as_ref().map_or(0, |cache| cache.len());
-        let pass = Pass::new(self, &tokens, starts, dropout, s);
-        let mut x = self.embedded(tokens, &pass); // [B, T, D]
+        let context = ForwardContext::new(self, &tokens, segment_starts, dropout, s);
+        let mut x = self.embedded(tokens, &context); // [B, T, D]
         for (i, layer) in self.layers.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|cache| (cache, i));
-            x = layer.forward(x, i, &pass, cache); // [B, T, D]
+            x = layer.forward(x, i, &context, cache); // [B, T, D]
         }
-        pass.normed(&self.norm, x)
+        context.normed(&self.norm, x)
     }
 
     /// Returns what goes into the first layer.
-    pub(crate) fn embedded(&self, tokens: Tensor<2, Int>, pass: &Pass) -> Tensor<3> {
-        let ([b, t], s, device) = (tokens.dims(), pass.s, tokens.device());
+    pub(crate) fn embedded(&self, tokens: Tensor<2, Int>, context: &ForwardContext) -> Tensor<3> {
+        let ([b, t], s, device) = (tokens.dims(), context.s, tokens.device());
         let mut x = kernels::embedding(self.embed_tokens.val(), tokens); // [B, T, D]
         if let Some(positions) = &self.embed_positions {
             let places = Tensor::<1, Int>::arange(s as i64..(s + t) as i64, &device).unsqueeze(); // [1, T]
-            let places = match &pass.starts {
-                Some(starts) => places - starts.clone(),
+            let places = match &context.segment_starts {
+                Some(segment_starts) => places - segment_starts.clone(),
                 None => places.expand([b, t]),
             };
             x = x + kernels::embedding(positions.val(), places); // [B, T, D]
         }
         debug_assert_eq!(x.dims(), [b, t, self.config.d_model]);
-        pass.dropout(x, 0)
+        context.dropout(x, 0)
     }
 
     fn head(&self, x: Tensor<3>) -> Tensor<3> {
@@ -318,21 +318,21 @@ impl Transformer {
 }
 
 /// What the layers of one forward pass share.
-pub(crate) struct Pass<'a> {
+pub(crate) struct ForwardContext<'a> {
     config: &'a ModelConfig,
     precision: Precision,
     s: usize,
     rope: Option<Rope>,
-    starts: Option<Tensor<2, Int>>, // [B, T]
+    segment_starts: Option<Tensor<2, Int>>, // [B, T]
     dropout: Option<Dropout>,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> ForwardContext<'a> {
     /// Returns what a pass over tokens `[B, T]` needs, S others being cached; on the device of the tokens.
     pub(crate) fn new(
         model: &'a Transformer,
         tokens: &Tensor<2, Int>,
-        starts: Option<Tensor<2, Int>>,
+        segment_starts: Option<Tensor<2, Int>>,
         dropout: Option<Dropout>,
         s: usize,
     ) -> Self {
@@ -340,16 +340,16 @@ impl<'a> Pass<'a> {
         let [_, t] = tokens.dims();
         assert!(s + t <= config.context_length, "{s} + {t} tokens are more than the context");
         let rope = config.family.is_rotary().then(|| Rope::new(config, s, t, &tokens.device()));
-        Self { config, precision: *precision, s, rope, starts, dropout }
+        Self { config, precision: *precision, s, rope, segment_starts, dropout }
     }
 
-    /// Returns the dropout of a place of the model: 0 is after the embeddings, and each layer has three.
-    fn dropout_at(&self, place: u64) -> Option<kernels::Dropout> {
-        self.dropout.map(|Dropout { rate, seed }| kernels::Dropout { rate, seed, place })
+    /// Returns the dropout of a stream of the model: 0 is after the embeddings, and each layer has three.
+    fn dropout_at(&self, stream: u64) -> Option<kernels::Dropout> {
+        self.dropout.map(|Dropout { rate, seed }| kernels::Dropout { rate, seed, stream })
     }
 
-    fn dropout(&self, x: Tensor<3>, place: u64) -> Tensor<3> {
-        match self.dropout_at(place) {
+    fn dropout(&self, x: Tensor<3>, stream: u64) -> Tensor<3> {
+        match self.dropout_at(stream) {
             Some(dropout) => kernels::dropout(x, dropout),
             None => x,
         }
@@ -361,11 +361,11 @@ impl<'a> Pass<'a> {
     }
 
     /// Adds the projection of y to the residual stream x.
-    fn added(&self, x: Tensor<3>, y: Tensor<3>, projection: &Linear, place: u64) -> Tensor<3> {
+    fn added(&self, x: Tensor<3>, y: Tensor<3>, projection: &Linear, stream: u64) -> Tensor<3> {
         if self.dropout.is_none() && self.precision == Precision::F32 {
             return projection.forward_onto(y, Some(x));
         }
-        x + self.dropout(projection.forward(y).cast(DType::F32), place)
+        x + self.dropout(projection.forward(y).cast(DType::F32), stream)
     }
 }
 
@@ -374,15 +374,15 @@ impl Layer {
         &self,
         x: Tensor<3>, // [B, T, D]
         layer: usize,
-        pass: &Pass,
+        context: &ForwardContext,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<3> {
-        let place = 3 * layer as u64;
-        let normed = pass.normed(&self.input_layernorm, x.clone());
-        let y = self.self_attn.heads(&normed, pass, pass.dropout_at(place + 1), cache); // [B, T, H C]
-        let x = pass.added(x, y, &self.self_attn.o_proj, place + 2); // [B, T, D]
-        let normed = pass.normed(&self.post_attention_layernorm, x.clone());
-        pass.added(x, self.mlp.hidden(normed), &self.mlp.down_proj, place + 3) // [B, T, D]
+        let stream = 3 * layer as u64;
+        let normed = context.normed(&self.input_layernorm, x.clone());
+        let y = self.self_attn.heads(&normed, context, context.dropout_at(stream + 1), cache); // [B, T, H C]
+        let x = context.added(x, y, &self.self_attn.o_proj, stream + 2); // [B, T, D]
+        let normed = context.normed(&self.post_attention_layernorm, x.clone());
+        context.added(x, self.mlp.hidden(normed), &self.mlp.down_proj, stream + 3) // [B, T, D]
     }
 }
 
@@ -391,19 +391,19 @@ impl Attention {
     fn heads(
         &self,
         x: &Tensor<3>, // [B, T, D]
-        pass: &Pass,
+        context: &ForwardContext,
         dropout: Option<kernels::Dropout>,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<3> {
         let [b, t, _] = x.dims();
-        let ModelConfig { n_head: h, n_kv_head: k, head_dim: c, norm_epsilon: epsilon, .. } = *pass.config;
+        let ModelConfig { n_head: h, n_kv_head: k, head_dim: c, norm_epsilon: epsilon, .. } = *context.config;
         let heads = |projection: &Linear, norm: Option<&Norm>| {
             let y = projection.forward(x.clone()); // [B, T, n C]
             let y = match norm {
                 Some(norm) => norm.forward(y, epsilon),
                 None => y,
             };
-            match &pass.rope {
+            match &context.rope {
                 Some(rope) => kernels::rope(y, rope.cos.clone(), rope.sin.clone()),
                 None => y,
             }
@@ -413,7 +413,7 @@ impl Attention {
         let values = self.v_proj.forward(x.clone()); // [B, T, K C]
         let scale = 1.0 / (c as f64).sqrt();
         let Some((cache, layer)) = cache else {
-            return kernels::attention(queries, keys, values, pass.starts.clone(), c, scale, dropout); // [B, T, H C]
+            return kernels::attention(queries, keys, values, context.segment_starts.clone(), c, scale, dropout); // [B, T, H C]
         };
         let split = |x: Tensor<3>| x.reshape([b, t, k, c]).swap_dims(1, 2); // [B, K, T, C]
         let (keys, values) = cache.append(layer, split(keys), split(values)); // [B, K, S + T, C]

@@ -7,7 +7,9 @@ use burn::module::Param;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use model::lora::{self, LoraConfig};
-use model::{Activations, Batch, Dropout, Family, LossOptions, ModelConfig, Precision, Transformer, paths};
+use model::{
+    ActivationCheckpointing, Batch, Dropout, Family, LossOptions, ModelConfig, Precision, Transformer, named_parameters,
+};
 
 fn model(family: Family) -> Transformer {
     let gpt2 = family == Family::Gpt2;
@@ -40,7 +42,7 @@ fn batch(rows: &[(Vec<i64>, Vec<i64>)], starts: Option<Vec<i64>>) -> Batch {
     Batch {
         tokens: ints(rows.iter().flat_map(|row| row.0.clone()).collect()),
         targets: ints(rows.iter().flat_map(|row| row.1.clone()).collect()),
-        starts: starts.map(ints),
+        segment_starts: starts.map(ints),
     }
 }
 
@@ -50,11 +52,11 @@ fn learned(rows: &[(Vec<i64>, Vec<i64>)]) -> usize {
 
 /// Returns the loss, as `loss`, and the gradient of each parameter, added up over the batches.
 fn summed(model: &Transformer, batches: Vec<Batch>, options: &LossOptions) -> BTreeMap<String, Vec<f32>> {
-    summed_with(Activations::Kept, model, batches, options)
+    summed_with(ActivationCheckpointing::Off, model, batches, options)
 }
 
 fn summed_with(
-    activations: Activations,
+    activations: ActivationCheckpointing,
     model: &Transformer,
     batches: Vec<Batch>,
     options: &LossOptions,
@@ -62,11 +64,11 @@ fn summed_with(
     let mut sums: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     for batch in batches {
         let (loss, gradients) = model.gradients(&batch, options.dropout, activations, |hidden| {
-            let loss = model.loss_of(hidden, batch.targets.clone(), options);
+            let loss = model.loss_from_hidden(hidden, batch.targets.clone(), options);
             (loss.clone(), loss.inner())
         });
         let mut found = Collect { gradients: &gradients, found: BTreeMap::new() };
-        paths::visit(model, &mut found);
+        named_parameters::visit(model, &mut found);
         found.found.insert("loss".to_owned(), loss.try_into_vec_as().unwrap());
         for (name, values) in found.found {
             let sum = sums.entry(name).or_insert_with(|| vec![0.0; values.len()]);
@@ -81,7 +83,7 @@ struct Collect<'a> {
     found: BTreeMap<String, Vec<f32>>,
 }
 
-impl paths::Visit for Collect<'_> {
+impl named_parameters::Visitor for Collect<'_> {
     fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         let gradient = self.gradients.get::<D>(param.id);
         assert_eq!(gradient.is_some(), param.is_require_grad(), "every trained parameter takes part");
@@ -105,7 +107,7 @@ fn packed_documents_give_the_loss_and_gradients_of_the_documents_one_by_one() {
     for family in [Family::Qwen3, Family::Gpt2] {
         let model = model(family);
         let documents: Vec<_> = [(1, 9), (2, 1), (3, 14), (4, 16), (5, 24)].map(|(s, len)| document(s, len)).to_vec();
-        let options = LossOptions { share: 1.0 / learned(&documents) as f64, z_loss: 1e-3, dropout: None };
+        let options = LossOptions { loss_scale: 1.0 / learned(&documents) as f64, z_loss: 1e-3, dropout: None };
         // Two rows of 40 places: 9 + 1 + 14 + 16, and 24 with a second copy of the last document that is not learned.
         let pack = |parts: &[usize]| {
             let (mut row, mut starts) = ((Vec::new(), Vec::new()), Vec::new());
@@ -134,7 +136,7 @@ fn micro_batches_with_unlike_numbers_of_targets_add_up_to_one_batch() {
         let mut rows: Vec<_> = (0..4).map(|seed| document(seed, 20)).collect();
         rows[1].1[3..].fill(-1);
         rows[3].1[..15].fill(-1);
-        let options = LossOptions { share: 1.0 / learned(&rows) as f64, z_loss: 0.0, dropout: None };
+        let options = LossOptions { loss_scale: 1.0 / learned(&rows) as f64, z_loss: 0.0, dropout: None };
         let whole = summed(&model, vec![batch(&rows, None)], &options);
         let parts = summed(&model, vec![batch(&rows[..1], None), batch(&rows[1..], None)], &options);
         assert_close(&parts, &whole, 1e-6);
@@ -146,7 +148,7 @@ fn dropout_is_a_function_of_its_seed() {
     let model = model(Family::Gpt2);
     let rows = [document(1, 40), document(2, 40)];
     let loss = |dropout| {
-        let options = LossOptions { share: 1.0 / learned(&rows) as f64, z_loss: 0.0, dropout };
+        let options = LossOptions { loss_scale: 1.0 / learned(&rows) as f64, z_loss: 0.0, dropout };
         summed(&model, vec![batch(&rows, None)], &options)
     };
     let with = |rate, seed| loss(Some(Dropout { rate, seed }));
@@ -168,9 +170,13 @@ fn recomputed_activations_give_the_same_bits() {
                 model = lora::with_dropout(model, 9);
             }
             let dropout = (dropout > 0.0).then_some(Dropout { rate: dropout, seed: 4 });
-            let options = LossOptions { share: 1.0 / learned(&rows) as f64, z_loss: 1e-3, dropout };
+            let options = LossOptions { loss_scale: 1.0 / learned(&rows) as f64, z_loss: 1e-3, dropout };
             let of = |activations| summed_with(activations, &model, vec![batch(&rows, Some(starts.clone()))], &options);
-            assert_eq!(of(Activations::Kept), of(Activations::Recomputed), "{family:?}, adapters: {adapters}");
+            assert_eq!(
+                of(ActivationCheckpointing::Off),
+                of(ActivationCheckpointing::On),
+                "{family:?}, adapters: {adapters}"
+            );
         }
     }
 }
@@ -179,14 +185,15 @@ fn recomputed_activations_give_the_same_bits() {
 fn sixteen_bits_learn_nearly_the_same() {
     let rows = [document(1, 40), document(2, 40)];
     for family in [Family::Qwen3, Family::Gpt2] {
-        let options = LossOptions { share: 1.0 / learned(&rows) as f64, z_loss: 0.0, dropout: None };
+        let options = LossOptions { loss_scale: 1.0 / learned(&rows) as f64, z_loss: 0.0, dropout: None };
         let of = |precision, activations| {
             let model = model(family).with_precision(precision);
             summed_with(activations, &model, vec![batch(&rows, None)], &options)
         };
-        let (exact, short) = (of(Precision::F32, Activations::Kept), of(Precision::Bf16, Activations::Kept));
+        let (exact, short) =
+            (of(Precision::F32, ActivationCheckpointing::Off), of(Precision::Bf16, ActivationCheckpointing::Off));
         assert_ne!(exact, short);
-        assert_eq!(short, of(Precision::Bf16, Activations::Recomputed));
+        assert_eq!(short, of(Precision::Bf16, ActivationCheckpointing::On));
         // bf16 has 8 bits of a number: a relative error of 1 / 256 at each of some steps.
         for (name, exact) in &exact {
             let square = |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>().sqrt();

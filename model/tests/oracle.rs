@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Param;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use model::checkpoint::{self, Dtype};
-use model::{Batch, KvCache, LossOptions, Transformer, paths};
+use model::{Batch, KvCache, LossOptions, Transformer, named_parameters};
 use serde_json::Value;
 
 /// Two implementations in f32 that add up in different orders.
@@ -95,9 +95,9 @@ fn loss_and_gradients_are_those_of_pytorch() {
         let part = |range: std::ops::Range<usize>| {
             tokens(&rows.iter().map(|row| row[range.clone()].to_vec()).collect::<Vec<_>>(), &device)
         };
-        let batch = Batch { tokens: part(0..t - 1), targets: part(1..t), starts: None };
-        let share = 1.0 / (rows.len() * (t - 1)) as f64;
-        let loss = model.loss(batch, &LossOptions { share, z_loss: 0.0, dropout: None });
+        let batch = Batch { tokens: part(0..t - 1), targets: part(1..t), segment_starts: None };
+        let loss_scale = 1.0 / (rows.len() * (t - 1)) as f64;
+        let loss = model.loss(batch, &LossOptions { loss_scale, z_loss: 0.0, dropout: None });
         let gradients = loss.backward();
         let loss: Vec<f32> = loss.inner().try_into_vec_as().unwrap();
         let wanted = expected["loss"].as_f64().unwrap() as f32;
@@ -105,7 +105,7 @@ fn loss_and_gradients_are_those_of_pytorch() {
 
         let wanted = checkpoint::load_weights(&folder.join("gradients.safetensors"), model.config()).unwrap();
         let mut collect = Collect { gradients: &gradients, found: BTreeMap::new() };
-        paths::visit(&model, &mut collect);
+        named_parameters::visit(&model, &mut collect);
         assert_eq!(collect.found.len(), wanted.len());
         for (name, found) in collect.found {
             let difference = largest_difference(&found, &wanted[&name].values);
@@ -119,7 +119,7 @@ struct Collect<'a> {
     found: BTreeMap<String, Vec<f32>>,
 }
 
-impl paths::Visit for Collect<'_> {
+impl named_parameters::Visitor for Collect<'_> {
     fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         let gradient = param.val().grad(self.gradients).expect("every parameter takes part");
         self.found.insert(path.to_owned(), gradient.try_into_vec_as().unwrap());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use model::lora::{self, LoraConfig};
-use model::{Transformer, checkpoint, paths};
+use model::{Transformer, checkpoint, named_parameters};
 use serde_json::{Value, json};
 
 const TOLERANCE: f32 = 1e-4;
@@ -56,7 +56,7 @@ fn adapters_of_peft_give_its_logits() {
 /// Adapters of this crate, their values a plain function of the place, so that they are no zeros.
 fn own(family: &str) -> Transformer {
     struct Fill(f32);
-    impl paths::Change for Fill {
+    impl named_parameters::Mapper for Fill {
         fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             if !path.contains(".lora.") {
                 return param;
@@ -75,7 +75,7 @@ fn own(family: &str) -> Transformer {
     let targets: &[&str] = if family == "gpt2" { &["c_attn", "attn.c_proj", "c_fc"] } else { &["all-linear"] };
     let target_modules = targets.iter().map(|target| (*target).to_owned()).collect();
     let config = LoraConfig { rank: 2, alpha: 3.0, dropout: 0.05, target_modules };
-    paths::change(lora::attach(base(family), &config, 1).unwrap(), &mut Fill(0.0))
+    named_parameters::map(lora::attach(base(family), &config, 1).unwrap(), &mut Fill(0.0))
 }
 
 #[test]

@@ -115,5 +115,5 @@ fn modified(sealed: &Sealed) -> Option<std::time::SystemTime> {
 fn product_speed(device_class: &str, precision: Precision) -> anyhow::Result<f64> {
     let device = model::device::resolve(device_class)?;
     precision.check(&device, device_class)?;
-    Ok(model::device::product_flops_per_second(&device, precision)?)
+    Ok(model::device::matmul_flops_per_second(&device, precision)?)
 }

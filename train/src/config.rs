@@ -1,7 +1,7 @@
 //! The `[train]` table.
 
 use model::lora::LoraConfig;
-use model::{Activations, Family, ModelConfig, Precision};
+use model::{ActivationCheckpointing, Family, ModelConfig, Precision};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -358,8 +358,8 @@ impl Config {
         value
     }
 
-    pub(crate) fn activations(&self) -> Activations {
-        if self.activation_checkpointing { Activations::Recomputed } else { Activations::Kept }
+    pub(crate) fn activations(&self) -> ActivationCheckpointing {
+        if self.activation_checkpointing { ActivationCheckpointing::On } else { ActivationCheckpointing::Off }
     }
 
     /// Returns the tokens a step trains on.

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
-use model::{Activations, Batch, Dropout, LossOptions, Transformer, lora};
+use model::{ActivationCheckpointing, Batch, Dropout, LossOptions, Transformer, lora};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::Error;
@@ -30,14 +30,14 @@ pub struct Loss {
     /// The step, counted from 0.
     pub step: u64,
     /// What the backward pass finds of the forward pass.
-    pub activations: Activations,
+    pub activations: ActivationCheckpointing,
 }
 
 impl Loss {
     /// Returns the options of the `part`-th of `parts` micro-batches; `learned` targets of the whole step are learned.
     fn options(&self, part: usize, parts: usize, learned: usize) -> LossOptions {
         LossOptions {
-            share: 1.0 / learned.max(1) as f64,
+            loss_scale: 1.0 / learned.max(1) as f64,
             z_loss: self.z_loss,
             dropout: (self.dropout > 0.0)
                 .then_some(Dropout { rate: self.dropout, seed: self.dropout_seed(part, parts) }),
@@ -181,15 +181,18 @@ fn backward(
     model: &Transformer,
     batch: &MicroBatch,
     options: &LossOptions,
-    activations: Activations,
+    activations: ActivationCheckpointing,
 ) -> Result<(f64, GradientsParams), Error> {
     let shape = vec![batch.tokens.len() / batch.width, batch.width];
     let device = model.device();
     let ids = |ids: &Vec<i64>| Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), shape.clone()), &device);
-    let batch =
-        Batch { tokens: ids(&batch.tokens), targets: ids(&batch.targets), starts: batch.starts.as_ref().map(ids) };
+    let batch = Batch {
+        tokens: ids(&batch.tokens),
+        targets: ids(&batch.targets),
+        segment_starts: batch.starts.as_ref().map(ids),
+    };
     let (loss, gradients) = model.gradients(&batch, options.dropout, activations, |hidden| {
-        let loss = model.loss_of(hidden, batch.targets.clone(), options);
+        let loss = model.loss_from_hidden(hidden, batch.targets.clone(), options);
         (loss.clone(), loss.inner())
     });
     let values: Vec<f32> = loss.try_into_vec_as().map_err(Error::compute)?;

@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use model::{Transformer, paths};
+use model::{Transformer, named_parameters};
 use serde::{Deserialize, Serialize};
 
 /// Losses that the median is taken of; fewer than half of them are too few to judge by. A guess.
@@ -46,7 +46,7 @@ impl RecentLosses {
 /// Returns the Euclidean norm of the gradients of each layer, and of what is outside the layers, in words.
 pub fn norms_by_layer(model: &Transformer, gradients: &GradientsParams) -> String {
     let mut norms = Norms { gradients, squares: Vec::new() };
-    paths::visit(model, &mut norms);
+    named_parameters::visit(model, &mut norms);
     let words: Vec<String> =
         norms.squares.into_iter().map(|(part, square)| format!("{part} {:.3}", square.sqrt())).collect();
     words.join(", ")
@@ -57,7 +57,7 @@ struct Norms<'a> {
     squares: Vec<(String, f64)>,
 }
 
-impl paths::Visit for Norms<'_> {
+impl named_parameters::Visitor for Norms<'_> {
     fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
         let depth = if path.starts_with("layers.") { 2 } else { 1 };

@@ -281,7 +281,7 @@ pub fn run(
         metrics: Metrics::resume(out.folder(), state.step)?,
         states,
         flops_per_token: model_config.training_flops_per_token(context_length),
-        peak_flops_per_second: device::product_flops_per_second(&device.clone().inner(), config.precision)?,
+        peak_flops_per_second: device::matmul_flops_per_second(&device.clone().inner(), config.precision)?,
         earlier_seconds: state.wall_seconds,
         started: Instant::now(),
     };

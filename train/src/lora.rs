@@ -80,7 +80,7 @@ fn keyed(table: &str, error: model::Error) -> Error {
 mod tests {
     use burn::module::Param;
     use burn::tensor::{Device, Tensor};
-    use model::paths;
+    use model::named_parameters;
     use proptest::prelude::*;
 
     use super::*;
@@ -124,7 +124,8 @@ mod tests {
         let workers = Workers::new(true, 2);
         let mut losses = Vec::new();
         for step in steps {
-            let loss = Loss { z_loss: 0.0, dropout: 0.0, seed: 3, step, activations: model::Activations::Kept };
+            let loss =
+                Loss { z_loss: 0.0, dropout: 0.0, seed: 3, step, activations: model::ActivationCheckpointing::Off };
             let (loss, gradients) = workers.gradients(&model, &batches(step), &loss).unwrap();
             losses.push(loss);
             model = optimizer.step(0.01, model, gradients, 1.0);
@@ -135,14 +136,14 @@ mod tests {
     /// Every value of a model, adapters too, with its path.
     fn values(model: &Transformer) -> Vec<(String, Vec<u32>)> {
         struct Values(Vec<(String, Vec<u32>)>);
-        impl paths::Visit for Values {
+        impl named_parameters::Visitor for Values {
             fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
                 let values: Vec<f32> = param.val().inner().try_into_vec_as().unwrap();
                 self.0.push((path.to_owned(), values.into_iter().map(f32::to_bits).collect()));
             }
         }
         let mut values = Values(Vec::new());
-        paths::visit(model, &mut values);
+        named_parameters::visit(model, &mut values);
         values.0
     }
 

@@ -1,6 +1,6 @@
 //! Whether a training fits into the memory of its device, asked before the first step.
 
-use model::{Activations, ModelConfig, device};
+use model::{ActivationCheckpointing, ModelConfig, device};
 
 use crate::{Config, Error, gradients};
 
@@ -55,7 +55,9 @@ fn fits(config: &Config, model: &ModelConfig, on_cpu: bool, free: u64) -> Result
     let advice = match trials.into_iter().find(|trial| estimate_bytes(trial, model, on_cpu) <= free) {
         Some(trial) => {
             let again = match (trial.activations(), config.activations()) {
-                (Activations::Recomputed, Activations::Kept) => "train.activation_checkpointing = true with ",
+                (ActivationCheckpointing::On, ActivationCheckpointing::Off) => {
+                    "train.activation_checkpointing = true with "
+                }
                 _ => "",
             };
             format!(

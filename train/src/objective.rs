@@ -6,7 +6,7 @@ use artifact::Context;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use model::Transformer;
-use model::scoring::{self, Walk};
+use model::scoring::{self, SlidingWindow};
 use tokenizer::shard::Split;
 
 use crate::batches::Batches;
@@ -138,7 +138,7 @@ impl<'a> Objective<'a> {
         let plain = model.valid();
         match self {
             Self::Text { validation, .. } => {
-                let walk = Walk::plain(&plain, Some(config.validation_tokens));
+                let walk = SlidingWindow::disjoint(&plain, Some(config.validation_tokens));
                 let loss = scoring::score(&plain, validation, &walk, |_| true)?.loss_nats;
                 // What a token of chats stands for that the assistant says, is not known here.
                 let bytes_per_token = validation.bytes() as f64 / validation.len() as f64;

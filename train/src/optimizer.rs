@@ -12,7 +12,7 @@ use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use kernels::{AdamW, Muon};
-use model::{Transformer, paths};
+use model::{Transformer, named_parameters};
 use rayon::prelude::*;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -69,7 +69,7 @@ impl Optimizer {
     ) -> Transformer {
         let on_cpu = model.device().inner() == Device::flex();
         let mut take = Take { learning_rate, gradient_scale, gradients, optimizer: self, jobs: Vec::new() };
-        let model = paths::change(model, &mut take);
+        let model = named_parameters::map(model, &mut take);
         let jobs = take.jobs;
         let done: Vec<_> = if on_cpu {
             jobs.into_par_iter().map(|(id, job)| (id, job())).collect()
@@ -90,7 +90,7 @@ impl Optimizer {
     /// When the disk refuses.
     pub fn save(&self, model: &Transformer, path: &Path) -> Result<(), Error> {
         let mut flat = Flatten { tensors: Vec::new(), scalars: BTreeMap::new(), optimizer: self };
-        paths::visit(model, &mut flat);
+        named_parameters::visit(model, &mut flat);
         // One entry, since the format's library writes several in the order of a hash map, which differs between runs.
         let metadata = [(SCALARS.to_owned(), serde_json::json!(flat.scalars).to_string())].into();
         let mut tensors = Vec::new();
@@ -131,7 +131,7 @@ impl Optimizer {
         let mut optimizer = Self::new(config);
         let mut restore =
             Restore { scalars, tensors, device: model.device().inner(), optimizer: &mut optimizer, missing: None };
-        paths::visit(model, &mut restore);
+        named_parameters::visit(model, &mut restore);
         match restore.missing {
             None => Ok(optimizer),
             Some(name) => Err(wrong(format!("it has no state for {name}").into())),
@@ -165,7 +165,7 @@ struct Take<'a> {
     jobs: Vec<(ParamId, Job)>,
 }
 
-impl paths::Change for Take<'_> {
+impl named_parameters::Mapper for Take<'_> {
     fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
         let (id, tensor, mapper) = param.consume();
@@ -228,7 +228,7 @@ struct Flatten<'a> {
     optimizer: &'a Optimizer,
 }
 
-impl paths::Visit for Flatten<'_> {
+impl named_parameters::Visitor for Flatten<'_> {
     fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         let state = self.optimizer.states.get(&param.id).and_then(|state| state.downcast_ref::<State<D>>());
         match state {
@@ -267,7 +267,7 @@ impl Restore<'_> {
     }
 }
 
-impl paths::Visit for Restore<'_> {
+impl named_parameters::Visitor for Restore<'_> {
     fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         if !param.is_require_grad() {
             return;
@@ -303,8 +303,8 @@ mod tests {
         };
         let mut norms = Vec::new();
         for step in 0..2 {
-            let batch = Batch { tokens: ids(step), targets: ids(step + 7), starts: None };
-            let loss = model.loss(batch, &LossOptions { share: 1.0 / 192.0, z_loss: 0.0, dropout: None });
+            let batch = Batch { tokens: ids(step), targets: ids(step + 7), segment_starts: None };
+            let loss = model.loss(batch, &LossOptions { loss_scale: 1.0 / 192.0, z_loss: 0.0, dropout: None });
             let gradients = GradientsParams::from_grads(loss.backward(), &model);
             norms.push(gradients::norm(&model, &gradients).unwrap());
             model = optimizer.step(0.01, model, gradients, 0.5);

@@ -66,7 +66,8 @@ fn the_first_hundred_losses_are_those_of_pytorch() {
             let expected = expected[family].as_array().unwrap();
             for (step, expected) in expected.iter().enumerate() {
                 let step = step as u64;
-                let loss = Loss { z_loss: 0.0, dropout: 0.0, seed: 1, step, activations: model::Activations::Kept };
+                let loss =
+                    Loss { z_loss: 0.0, dropout: 0.0, seed: 1, step, activations: model::ActivationCheckpointing::Off };
                 let (loss, gradients) = workers.gradients(&model, &batches(&tokens, step, parts), &loss).unwrap();
                 let expected = expected.as_f64().unwrap();
                 assert!((loss - expected).abs() < 1e-3, "{family}, step {step}: {loss}, PyTorch {expected}");

@@ -88,7 +88,7 @@ pub fn gradients(
         let dropout = (options.dropout > 0.0).then_some(Dropout { rate: options.dropout, seed });
         let (pairs, rows) = (&batches[i], tensors(&batches[i], &model));
         let ((losses, margins), gradients) = model.gradients(&rows, dropout, options.activations, |hidden| {
-            let log_probabilities = model.log_probabilities_of(hidden, rows.targets.clone());
+            let log_probabilities = model.log_probabilities_from_hidden(hidden, rows.targets.clone());
             let (losses, margins) = losses(log_probabilities, pairs, reference, config);
             (losses.clone().sum().mul_scalar(share), (losses.inner(), margins.inner()))
         });
@@ -150,7 +150,7 @@ fn tensors(batch: &PairBatch, model: &Transformer) -> Batch {
     let shape = vec![rows.tokens.len() / rows.width, rows.width];
     let device = model.device();
     let ids = |ids: &Vec<i64>| Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), shape.clone()), &device);
-    Batch { tokens: ids(&rows.tokens), targets: ids(&rows.targets), starts: rows.starts.as_ref().map(ids) }
+    Batch { tokens: ids(&rows.tokens), targets: ids(&rows.targets), segment_starts: rows.starts.as_ref().map(ids) }
 }
 
 /// Returns what a batch adds to the means.

@@ -4,7 +4,7 @@ use std::path::Path;
 use burn::tensor::{Device, Gradients, Int};
 
 use super::*;
-use crate::{checkpoint, paths};
+use crate::{checkpoint, named_parameters};
 
 /// Returns one of the tiny models that transformers made.
 pub(crate) fn fixture(family: &str, device: &Device) -> Transformer {
@@ -28,7 +28,7 @@ fn largest_difference(one: &[f32], two: &[f32]) -> f32 {
 /// Gives B values, as training would.
 fn trained(model: Transformer, seed: u64) -> Transformer {
     struct Train(ChaCha8Rng);
-    impl paths::Change for Train {
+    impl named_parameters::Mapper for Train {
         fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             if !path.contains(".lora.") {
                 return param;
@@ -41,7 +41,7 @@ fn trained(model: Transformer, seed: u64) -> Transformer {
             })
         }
     }
-    paths::change(model, &mut Train(ChaCha8Rng::seed_from_u64(seed)))
+    named_parameters::map(model, &mut Train(ChaCha8Rng::seed_from_u64(seed)))
 }
 
 fn all(rank: usize) -> LoraConfig {
@@ -68,7 +68,7 @@ fn new_adapters_change_nothing_and_merged_ones_compute_the_same() {
 #[test]
 fn only_adapters_have_gradients_and_they_are_those_of_the_merged_weight() {
     struct Collect<'a>(&'a Gradients, BTreeMap<String, Tensor<2>>);
-    impl paths::Visit for Collect<'_> {
+    impl named_parameters::Visitor for Collect<'_> {
         fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
             if let Some(gradient) = param.val().grad(self.0) {
                 let [rows, columns] = [gradient.dims()[0], gradient.dims().iter().skip(1).product()];
@@ -79,7 +79,7 @@ fn only_adapters_have_gradients_and_they_are_those_of_the_merged_weight() {
     let gradients = |model: &Transformer| {
         let gradients = model.forward(tokens(&model.device())).square().mean().backward();
         let mut collect = Collect(&gradients, BTreeMap::new());
-        paths::visit(model, &mut collect);
+        named_parameters::visit(model, &mut collect);
         collect.1
     };
     for family in ["qwen3", "gpt2"] {

@@ -58,7 +58,7 @@ fn start(split: &Split) -> Transformer {
 }
 
 fn options(step: u64) -> Loss {
-    Loss { z_loss: 0.0, dropout: 0.0, seed: 1, step, activations: model::Activations::Kept }
+    Loss { z_loss: 0.0, dropout: 0.0, seed: 1, step, activations: model::ActivationCheckpointing::Off }
 }
 
 /// Returns the log-probability of a document's answer, computed by itself.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use artifact::Context;
-use generate::{FinishReason, Generator, Sampling};
+use generate::{CompletionOptions, FinishReason, Generator, Sampling};
 use rayon::prelude::*;
 use serde::Serialize;
 use tokenizer::Tokenizer;
@@ -131,14 +131,10 @@ fn draw_one(
     done: &AtomicU64,
     context: &Context,
 ) -> Result<Sample, Error> {
-    let sampling = Sampling {
-        max_tokens: config.sample_tokens,
-        temperature: config.temperature,
-        top_p: config.top_p,
-        seed: context.seed.wrapping_add(index as u64),
-        ..Sampling::default()
-    };
-    let completion = generator.generate(prompt, &sampling, &mut |_| {
+    let seed = context.seed.wrapping_add(index as u64);
+    let sampling = Sampling { temperature: config.temperature, top_p: config.top_p, seed, ..Sampling::default() };
+    let options = CompletionOptions { max_tokens: config.sample_tokens, sampling, ..CompletionOptions::default() };
+    let completion = generator.generate(prompt, &options, &mut |_| {
         // A token takes a millisecond; nobody reads a bar that fast.
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(16) {
@@ -153,7 +149,7 @@ fn draw_one(
         prompt: prompt.to_owned(),
         kept_bytes: completion.text.len(),
         text: completion.text,
-        seed: sampling.seed,
+        seed,
         completion_tokens: completion.completion_tokens,
         ended: completion.finish_reason == FinishReason::Stop,
         parses_whole: None,

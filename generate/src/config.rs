@@ -1,48 +1,48 @@
 //! The table `[generate]`.
 
+use inference::Sampling;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Error, Sampling};
+use crate::{CompletionOptions, Error};
 
-/// What the samples begin with when nothing else is asked for: a model of Rust code can go on from each.
-const DEFAULT_PROMPTS: [&str; 5] = ["fn main() {", "/// Returns", "impl<T>", "pub struct", "use std::"];
-
-/// The table `[generate]`: which prompts to continue, and how.
+/// The table `[generate]`: which prompts to complete, and how.
+// The fields of `CompletionOptions` are repeated: `#[serde(flatten)]` would lose the position of a wrong value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The prompts; an empty one starts a new document. Default: five beginnings of Rust where there is no
-    /// `prompts_file`, else none.
+    /// The prompts; an empty one starts a new document. Default: one empty prompt, none if there is a `prompts_file`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompts: Option<Vec<String>>,
-    /// A file with more prompts, from the folder of the configuration: `.jsonl` with a `prompt` in each line's object,
-    /// anything else with one prompt a line (empty lines are passed over). Default: none.
+    /// A file with more prompts, relative to the folder of the configuration: `.jsonl` with a `prompt` in each line's
+    /// object, any other file with one prompt per line (empty lines are skipped). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompts_file: Option<String>,
-    /// How often each prompt is continued, each time with another seed. Default: 2.
+    /// Samples per prompt, each with its own seed. Default: 2.
     pub samples_per_prompt: usize,
-    /// The most tokens to write for one sample. Default: 128.
+    /// The maximum number of tokens per sample. Default: 128.
     pub max_tokens: usize,
-    /// What logits are divided by: below 1 the likely tokens become likelier, 0 always takes the likeliest. Default: 0.8.
+    /// Divides the logits: below 1 sharpens the distribution, 0 always picks the most likely token. Default: 0.8.
     pub temperature: f32,
-    /// Only this many of the likeliest tokens can be drawn; 0 for all. Default: 0.
+    /// Samples only from this many of the most likely tokens; 0 for all. Default: 0.
     pub top_k: usize,
-    /// Only the smallest set of likeliest tokens whose probabilities reach this can be drawn; 1 for all. Default: 0.95.
+    /// Samples only from the smallest set of most likely tokens whose probabilities sum to at least this; 1 for all.
+    /// Default: 0.95.
     pub top_p: f32,
-    /// How much tokens that were already read or written are held back (CTRL, Keskar et al. 2019); 1 not at all.
+    /// Repetition penalty of tokens in the prompt or the text so far (CTRL, Keskar et al. 2019); 1 disables it.
     /// Default: 1.
     pub repetition_penalty: f32,
     /// A sample ends before the first of these strings. Default: none.
     pub stop: Vec<String>,
-    /// Whether the prompts are what a user says, to be answered as the chat template has it, instead of beginnings of texts.
+    /// Treats the prompts as user messages and answers them after the chat template, instead of continuing them.
     /// Default: false.
     pub chat: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let Sampling { max_tokens, temperature, top_k, top_p, repetition_penalty, stop, .. } = Sampling::default();
+        let CompletionOptions { max_tokens, sampling, stop, chat } = CompletionOptions::default();
+        let Sampling { temperature, top_k, top_p, repetition_penalty, seed: _ } = sampling;
         Self {
             prompts: None,
             prompts_file: None,
@@ -53,7 +53,7 @@ impl Default for Config {
             top_p,
             repetition_penalty,
             stop,
-            chat: false,
+            chat,
         }
     }
 }
@@ -62,7 +62,7 @@ impl Config {
     /// Checks the values.
     ///
     /// # Errors
-    /// Names the first key that cannot be used.
+    /// Returns an error that names the first invalid key.
     pub fn validate(&self) -> Result<(), Error> {
         let positive = |key, value: usize| match value {
             0 => Err(Error::Config { key, expected: "at least 1", found: "0".to_owned() }),
@@ -73,15 +73,15 @@ impl Config {
         if self.inline_prompts().is_empty() && self.prompts_file.is_none() {
             return Err(Error::NoPrompts);
         }
-        self.sampling(0).validate().map_err(|wrong| Error::Config {
-            key: wrong.name,
-            expected: wrong.expected,
-            found: wrong.found,
+        self.options(0).validate().map_err(|invalid| Error::Config {
+            key: invalid.name,
+            expected: invalid.expected,
+            found: invalid.found,
         })
     }
 
-    /// Returns the configuration as JSON for the fingerprint. The prompts file is there by name only; what it holds is
-    /// in [`inputs`](crate::inputs).
+    /// Returns the configuration as JSON for the fingerprint. It holds the name of the prompts file; the digest of its
+    /// content is in [`inputs`](crate::inputs).
     pub fn fingerprint_value(&self) -> serde_json::Value {
         json!({
             "prompts": self.inline_prompts(),
@@ -97,15 +97,17 @@ impl Config {
         })
     }
 
-    /// Returns the sampling settings with a seed.
-    pub fn sampling(&self, seed: u64) -> Sampling {
-        Sampling {
+    /// Returns the options of a completion with `seed`.
+    pub fn options(&self, seed: u64) -> CompletionOptions {
+        CompletionOptions {
             max_tokens: self.max_tokens,
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            repetition_penalty: self.repetition_penalty,
-            seed,
+            sampling: Sampling {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                repetition_penalty: self.repetition_penalty,
+                seed,
+            },
             stop: self.stop.clone(),
             chat: self.chat,
         }
@@ -116,7 +118,7 @@ impl Config {
         match (&self.prompts, &self.prompts_file) {
             (Some(prompts), _) => prompts.clone(),
             (None, Some(_)) => Vec::new(),
-            (None, None) => DEFAULT_PROMPTS.map(str::to_owned).to_vec(),
+            (None, None) => vec![String::new()],
         }
     }
 }
@@ -126,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_values_are_named() {
+    fn invalid_values_are_named() {
         let default = Config::default;
         let cases = [
             (Config { samples_per_prompt: 0, ..default() }, "generate.samples_per_prompt must be at least 1, not 0"),
@@ -134,7 +136,7 @@ mod tests {
             (Config { top_p: 2.0, ..default() }, "generate.top_p must be a number above 0 and at most 1, not 2"),
             (
                 Config { prompts: Some(Vec::new()), ..default() },
-                "there are no prompts: give generate.prompts, or a generate.prompts_file that is not empty",
+                "there are no prompts: set generate.prompts, or a generate.prompts_file that is not empty",
             ),
         ];
         for (config, expected) in cases {
@@ -144,10 +146,10 @@ mod tests {
     }
 
     #[test]
-    fn a_prompts_file_takes_the_place_of_the_default_prompts() {
+    fn prompts_file_replaces_the_default_prompt() {
         let default = Config::default;
         let file = || Some("prompts.txt".to_owned());
-        assert_eq!(default().inline_prompts().len(), 5);
+        assert_eq!(default().inline_prompts(), [""]);
         assert!(Config { prompts_file: file(), ..default() }.inline_prompts().is_empty());
         let both = Config { prompts_file: file(), prompts: Some(vec!["a".to_owned()]), ..default() };
         assert_eq!(both.inline_prompts(), ["a"]);

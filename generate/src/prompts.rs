@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{Config, Error};
 
-/// Returns every prompt, those of the configuration first.
+/// Returns all prompts, those of the configuration first.
 pub(crate) fn read(config: &Config, base: &Path) -> Result<Vec<String>, Error> {
     let mut prompts = config.inline_prompts();
     if let Some(path) = file(config, base) {
@@ -17,7 +17,7 @@ pub(crate) fn read(config: &Config, base: &Path) -> Result<Vec<String>, Error> {
     if prompts.is_empty() { Err(Error::NoPrompts) } else { Ok(prompts) }
 }
 
-/// Returns where the prompts file is, if there is one.
+/// Returns the path of the prompts file, if there is one.
 pub(crate) fn file(config: &Config, base: &Path) -> Option<PathBuf> {
     config.prompts_file.as_ref().map(|file| base.join(file))
 }
@@ -26,18 +26,18 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<String>, Error> {
     let json_lines = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jsonl"));
     let mut prompts = Vec::new();
     for (i, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        let wrong = |reason: String| Error::PromptsLine { path: path.to_owned(), line: i + 1, reason };
-        let line = std::str::from_utf8(line).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
+        let invalid = |reason: String| Error::PromptsLine { path: path.to_owned(), line: i + 1, reason };
+        let line = std::str::from_utf8(line).map_err(|_| invalid("it is not UTF-8".to_owned()))?;
         let line = line.strip_suffix('\r').unwrap_or(line);
         if line.is_empty() {
             continue;
         }
         if json_lines {
-            let value: Value = serde_json::from_str(line).map_err(|e| wrong(format!("it is not JSON: {e}")))?;
+            let value: Value = serde_json::from_str(line).map_err(|e| invalid(format!("it is not JSON: {e}")))?;
             match value.get("prompt") {
                 Some(Value::String(prompt)) => prompts.push(prompt.clone()),
-                Some(_) => return Err(wrong("its `prompt` is not a string".to_owned())),
-                None => return Err(wrong("it has no `prompt`".to_owned())),
+                Some(_) => return Err(invalid("its `prompt` is not a string".to_owned())),
+                None => return Err(invalid("it has no `prompt`".to_owned())),
             }
         } else {
             prompts.push(line.to_owned());

@@ -12,15 +12,14 @@ use crate::{Config, Error, FinishReason, Generator, prompts};
 
 /// The stage's name.
 pub const NAME: &str = "generate";
-/// Raised whenever the same inputs would give other samples.
+/// Raised when the same inputs would give different samples.
 pub const VERSION: u32 = 1;
 
-/// The file that the samples are written to.
 const SAMPLES: &str = "samples.jsonl";
-/// Characters of a sample that are shown as it is made. A guess at what fits on a line.
+/// Characters of a sample shown as progress. Heuristic, not measured: because it should fit on a line of a terminal.
 const PREVIEW_CHARACTERS: usize = 90;
 
-/// One line of `samples.jsonl`. No times: the file is the same each time it is made.
+/// One line of `samples.jsonl`. It holds no times, so that a rerun writes the same file.
 #[derive(Debug, Serialize)]
 struct Sample<'a> {
     prompt: &'a str,
@@ -31,21 +30,21 @@ struct Sample<'a> {
     seed: u64,
 }
 
-/// Returns the digests of what the stage reads beside the bundle: the prompts file, where there is one.
+/// Returns the digests of the stage's inputs besides the bundle: the prompts file, if there is one.
 ///
 /// # Errors
-/// When that file cannot be read.
+/// Returns an error if that file cannot be read.
 pub fn inputs(config: &Config, context: &Context) -> Result<BTreeMap<String, Digest>, Error> {
     let Some(path) = prompts::file(config, &context.base) else { return Ok(BTreeMap::new()) };
     let (digest, _) = Digest::of_file(&path)?;
     Ok(BTreeMap::from([("prompts file".to_owned(), digest)]))
 }
 
-/// Continues every prompt with the model in `bundle`, and writes `samples.jsonl`. Sample number `i`, counted from 0 over
-/// all of them, has the seed `context.seed + i`.
+/// Completes every prompt with the model in `bundle` and writes `samples.jsonl`. Sample `i`, counted from 0 over all
+/// samples, has the seed `context.seed + i`.
 ///
 /// # Errors
-/// When the bundle is not what was sealed, a prompt cannot be read, or the disk refuses.
+/// Returns an error if the bundle differs from its manifest or a prompt cannot be read, and on I/O errors.
 pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     config.validate()?;
     out.clear()?;
@@ -60,8 +59,8 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
     context.progress.begin("samples", n_samples as u64, "samples");
     let numbered = (0..n_samples).zip(prompts.iter().flat_map(|p| std::iter::repeat_n(p, config.samples_per_prompt)));
     for (i, prompt) in numbered {
-        let sampling = config.sampling(context.seed.wrapping_add(i as u64));
-        let completion = generator.generate(prompt, &sampling, &mut |_| {
+        let options = config.options(context.seed.wrapping_add(i as u64));
+        let completion = generator.generate(prompt, &options, &mut |_| {
             if context.cancel.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         if context.cancel.is_requested() {
@@ -75,7 +74,7 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
             prompt_tokens: completion.prompt_tokens,
             completion_tokens: completion.completion_tokens,
             finish_reason: completion.finish_reason,
-            seed: sampling.seed,
+            seed: options.sampling.seed,
         };
         serde_json::to_writer(&mut lines, &sample)?;
         lines.push(b'\n');
@@ -113,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn previews_are_for_people() {
+    fn previews_are_one_short_line() {
         assert_eq!(preview("fn main() {", "\n    let x = 1;\n}"), "fn main() { let x = 1; }");
         assert_eq!(preview("", &"é".repeat(91)), format!("{}…", "é".repeat(90)));
     }

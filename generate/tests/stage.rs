@@ -32,17 +32,18 @@ fn bundle(root: &Path) -> Sealed {
 
 fn run(config: &Config, bundle: &Sealed, root: &Path, context: &Context) -> Result<(Outcome, String), Error> {
     let out = Store::new(root).begin(recipe("generate")).unwrap();
-    fs::write(out.path("left-over.txt"), "from an attempt that was killed").unwrap();
+    fs::write(out.path("left-over.txt"), "from a killed attempt").unwrap();
     let outcome = generate::run(config, bundle, &out, context)?;
     assert!(!out.path("left-over.txt").exists());
     Ok((outcome, fs::read_to_string(out.path("samples.jsonl")).unwrap()))
 }
 
 #[test]
-fn samples_are_written_and_are_the_same_each_time() {
+fn samples_are_reproducible() {
     let root = tempfile::tempdir().unwrap();
     let bundle = bundle(root.path());
-    let config = Config { max_tokens: 12, ..Config::default() };
+    let prompts = ["fn main() {", "/// Returns", "impl<T>", "pub struct", "use std::"].map(str::to_owned);
+    let config = Config { prompts: Some(prompts.to_vec()), max_tokens: 12, ..Config::default() };
     let (outcome, samples) = run(&config, &bundle, root.path(), &Context::quiet(5)).unwrap();
     let lines: Vec<Value> = samples.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 10);
@@ -63,7 +64,7 @@ fn samples_are_written_and_are_the_same_each_time() {
 }
 
 #[test]
-fn prompts_come_from_a_file_too_and_its_content_is_an_input() {
+fn content_of_the_prompts_file_is_an_input() {
     let root = tempfile::tempdir().unwrap();
     let bundle = bundle(root.path());
     fs::write(root.path().join("prompts.jsonl"), "{\"prompt\": \"a\\nb\"}\n").unwrap();
@@ -85,7 +86,7 @@ fn prompts_come_from_a_file_too_and_its_content_is_an_input() {
 }
 
 #[test]
-fn a_wish_to_stop_and_a_broken_bundle_are_errors() {
+fn cancelling_and_a_corrupt_bundle_are_errors() {
     let root = tempfile::tempdir().unwrap();
     let bundle = bundle(root.path());
     let context = Context::quiet(5);

@@ -21,7 +21,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Answers a request.
 pub(crate) async fn answer(request: &CompletionRequest, queue: &Queue, model: &str) -> Result<Response, Problem> {
     let prompts = request.prompts();
-    let events = queue.push(Work { prompts: prompts.clone(), n: request.n, sampling: request.sampling() })?;
+    let events = queue.push(Work { prompts: prompts.clone(), n: request.n, options: request.options() })?;
     let echoes = Echoes { prompts: request.echo.then_some(prompts), n: request.n };
     let head = Head::new(model);
     if request.stream {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use artifact::Cancel;
-use generate::{FinishReason, Generator, Sampling};
+use generate::{CompletionOptions, FinishReason, Generator};
 use tokio::sync::mpsc::{
     Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, error::TrySendError, unbounded_channel,
 };
@@ -23,7 +23,7 @@ pub(crate) struct Work {
     /// Texts for each.
     pub(crate) n: usize,
     /// How to write them; text number `i` has the seed plus `i`.
-    pub(crate) sampling: Sampling,
+    pub(crate) options: CompletionOptions,
 }
 
 /// What the thread answers. A channel that closes has said everything.
@@ -130,8 +130,8 @@ fn write(generator: &Generator, work: &Work, events: &UnboundedSender<Event>, ab
         if abort.is_requested() {
             return Err(Problem::stopping());
         }
-        let sampling = Sampling { seed: work.sampling.seed.wrapping_add(index as u64), ..work.sampling.clone() };
-        let completion = generator.generate(&work.prompts[index / work.n], &sampling, &mut |text| {
+        let options = work.options.with_seed(work.options.sampling.seed.wrapping_add(index as u64));
+        let completion = generator.generate(&work.prompts[index / work.n], &options, &mut |text| {
             let unwanted = abort.is_requested()
                 || events.is_closed()
                 || (!text.is_empty() && events.send(Event::Text { index, text: text.to_owned() }).is_err());

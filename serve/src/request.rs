@@ -4,7 +4,7 @@
 //! server does not have are refused when they would change the text: silently leaving one out would be a wrong answer.
 
 use axum::http::StatusCode;
-use generate::Sampling;
+use generate::{CompletionOptions, Sampling};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -163,15 +163,17 @@ impl CompletionRequest {
         self.stream_options.is_some_and(|options| options.include_usage)
     }
 
-    /// Returns the sampling settings of the first text.
-    pub(crate) fn sampling(&self) -> Sampling {
-        Sampling {
+    /// Returns the options of the first text.
+    pub(crate) fn options(&self) -> CompletionOptions {
+        CompletionOptions {
             max_tokens: self.max_tokens,
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            repetition_penalty: self.repetition_penalty,
-            seed: self.seed.map_or_else(random, i64::cast_unsigned),
+            sampling: Sampling {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                repetition_penalty: self.repetition_penalty,
+                seed: self.seed.map_or_else(random, i64::cast_unsigned),
+            },
             stop: self.stop.clone().map_or_else(Vec::new, OneOrMany::into_vec),
             chat: false,
         }
@@ -393,18 +395,10 @@ mod tests {
         let request = parse(r#"{"model": null, "user": "me", "logprobs": null, "presence_penalty": 0, "best_of": 1}"#);
         let request = request.unwrap();
         assert_eq!(request.prompts(), [""]);
-        let sampling = request.sampling();
-        let expected = Sampling {
-            max_tokens: 16,
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-            repetition_penalty: 1.0,
-            seed: sampling.seed,
-            stop: Vec::new(),
-            chat: false,
-        };
-        assert_eq!(sampling, expected);
+        let options = request.options();
+        let sampling = Sampling { seed: options.sampling.seed, ..Sampling::unfiltered() };
+        let expected = CompletionOptions { max_tokens: 16, sampling, stop: Vec::new(), chat: false };
+        assert_eq!(options, expected);
         assert!(!request.stream && !request.echo && request.n == 1);
     }
 
@@ -418,16 +412,8 @@ mod tests {
         let request = parse(&body.to_string()).unwrap();
         assert_eq!(request.prompts(), ["a", "b"]);
         assert!(request.stream && request.echo && request.include_usage() && request.n == 2);
-        let expected = Sampling {
-            max_tokens: 7,
-            temperature: 0.0,
-            top_k: 3,
-            top_p: 0.5,
-            repetition_penalty: 1.5,
-            seed: u64::MAX,
-            stop: vec!["\n".to_owned()],
-            chat: false,
-        };
-        assert_eq!(request.sampling(), expected);
+        let sampling = Sampling { temperature: 0.0, top_k: 3, top_p: 0.5, repetition_penalty: 1.5, seed: u64::MAX };
+        let expected = CompletionOptions { max_tokens: 7, sampling, stop: vec!["\n".to_owned()], chat: false };
+        assert_eq!(request.options(), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! A tokenizer trained on a few lines, and random models that know its tokens.
+//! A tokenizer trained on a few lines, and random models with its vocabulary.
 
 use generate::Generator;
 use model::{Family, ModelConfig, Transformer};
@@ -30,9 +30,9 @@ pub fn model(family: Family, context_length: usize, tokenizer: &Tokenizer) -> Tr
     Transformer::init(&config, 7, &model::device::resolve("cpu").unwrap())
 }
 
-#[allow(dead_code)] // Not every test that uses this module needs one.
+#[allow(dead_code)] // Used by one of the two test files.
 pub fn generator(family: Family, context_length: usize) -> Generator {
     let tokenizer = tokenizer();
     let model = model(family, context_length, &tokenizer);
-    Generator::new(model, tokenizer, model::device::resolve("cpu").unwrap()).unwrap()
+    Generator::new(model, tokenizer).unwrap()
 }

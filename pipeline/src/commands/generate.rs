@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use artifact::file;
-use generate::{Completion, Generator, Sampling};
+use generate::{Completion, CompletionOptions, Generator, Sampling};
 
 use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::console::printable;
@@ -20,17 +20,17 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     let model = super::model(&arguments.model, &arguments.store)?;
     let prompts = prompts(arguments)?;
     let config = model.config.unwrap_or_default();
-    let sampling = sampling(config.generate.sampling(config.seed), &arguments.sampling);
+    let options = options(config.generate.options(config.seed), &arguments.sampling);
     let generator = Generator::open(&model.folder, arguments.device.as_deref().unwrap_or(&config.device))?;
     let cancel = interrupt::listen(|| ())?;
     let terminal = std::io::stdout().is_terminal();
     let mut lines = Vec::new();
     for (i, prompt) in prompts.iter().enumerate() {
-        let sampling = Sampling { seed: sampling.seed.wrapping_add(i as u64), ..sampling.clone() };
+        let options = options.with_seed(options.sampling.seed.wrapping_add(i as u64));
         let show = arguments.out.is_none();
         if show {
             // A text goes on where its prompt ends; an answer stands alone, or below its question where there are several.
-            let before = match (sampling.chat, prompts.len()) {
+            let before = match (options.chat, prompts.len()) {
                 (true, 1) => String::new(),
                 (true, _) => format!("> {prompt}\n"),
                 (false, _) => prompt.clone(),
@@ -38,7 +38,7 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
             print_now(&format!("{}{before}", if i > 0 { "\n" } else { "" }))?;
         }
         let mut closed = None;
-        let completion = generator.generate(prompt, &sampling, &mut |text| {
+        let completion = generator.generate(prompt, &options, &mut |text| {
             if show && let Err(error) = print_now(&if terminal { printable(text) } else { text.to_owned() }) {
                 closed = Some(error);
             }
@@ -57,7 +57,7 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
         if std::io::stderr().is_terminal() {
             eprintln!("[{}]", speed(&completion));
         }
-        serde_json::to_writer(&mut lines, &sample(prompt, &completion, sampling.seed))?;
+        serde_json::to_writer(&mut lines, &sample(prompt, &completion, options.sampling.seed))?;
         lines.push(b'\n');
     }
     if let Some(path) = &arguments.out {
@@ -91,14 +91,17 @@ fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read the prompts in {}", path.display()))
 }
 
-fn sampling(configured: Sampling, given: &SamplingArgs) -> Sampling {
-    Sampling {
+fn options(configured: CompletionOptions, given: &SamplingArgs) -> CompletionOptions {
+    let sampling = configured.sampling;
+    CompletionOptions {
         max_tokens: given.max_tokens.unwrap_or(configured.max_tokens),
-        temperature: given.temperature.unwrap_or(configured.temperature),
-        top_k: given.top_k.unwrap_or(configured.top_k),
-        top_p: given.top_p.unwrap_or(configured.top_p),
-        repetition_penalty: given.repetition_penalty.unwrap_or(configured.repetition_penalty),
-        seed: given.seed.unwrap_or(configured.seed),
+        sampling: Sampling {
+            temperature: given.temperature.unwrap_or(sampling.temperature),
+            top_k: given.top_k.unwrap_or(sampling.top_k),
+            top_p: given.top_p.unwrap_or(sampling.top_p),
+            repetition_penalty: given.repetition_penalty.unwrap_or(sampling.repetition_penalty),
+            seed: given.seed.unwrap_or(sampling.seed),
+        },
         stop: if given.stop.is_empty() { configured.stop } else { given.stop.clone() },
         chat: given.chat || configured.chat,
     }

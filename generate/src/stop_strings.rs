@@ -1,8 +1,8 @@
-//! Stop strings: text that could be the start of one is held back until it is known not to be.
+//! Stop strings: text that could be the start of one is held back until more text rules that out.
 
-/// Lets text through up to the first stop string, however the text is cut into pieces.
+/// Passes text up to the first stop string, wherever the text is split into pieces.
 ///
-/// Of several stop strings the one that is complete first ends the text, as if it arrived one character at a time.
+/// Of several stop strings the one completed first ends the text, as if the text arrived one character at a time.
 #[derive(Debug)]
 pub(crate) struct StopFilter<'a> {
     stops: &'a [String],
@@ -11,12 +11,12 @@ pub(crate) struct StopFilter<'a> {
 }
 
 impl<'a> StopFilter<'a> {
-    /// Returns a filter that has seen nothing; no stop string may be empty.
+    /// Returns a filter that has seen no text; no stop string may be empty.
     pub(crate) fn new(stops: &'a [String]) -> Self {
         Self { stops, held: String::new(), stopped: false }
     }
 
-    /// Takes a piece of text and returns what is now certain to be before any stop string.
+    /// Adds a piece of text and returns the text that is certain to be before any stop string.
     pub(crate) fn push(&mut self, piece: &str) -> String {
         if self.stopped {
             return String::new();
@@ -36,17 +36,17 @@ impl<'a> StopFilter<'a> {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// Tells whether a stop string has come.
-    pub(crate) fn stopped(&self) -> bool {
+    /// Returns true if a stop string was found.
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped
     }
 
-    /// Returns what was held back, once no more text comes.
+    /// Returns the text still held back, at the end of the input.
     pub(crate) fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 
-    /// Returns the bytes at the end of the held text that a stop string might begin with.
+    /// Returns the number of bytes at the end of the held text that could be the start of a stop string.
     fn possible_start(&self) -> usize {
         let ends = self.held.char_indices().map(|(start, _)| &self.held[start..]);
         ends.filter(|end| self.stops.iter().any(|stop| stop.starts_with(end))).map(str::len).max().unwrap_or(0)
@@ -62,7 +62,7 @@ mod tests {
         texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
-    /// Pushes the pieces; `expected` is what comes out at each, then at the end.
+    /// Pushes the pieces; `expected` is the output at each, then at the end.
     #[track_caller]
     fn check(stops: &[&str], pieces: &[&str], expected: &[&str]) {
         let stops = strings(stops);
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_held_back_only_while_it_could_be_a_stop_string() {
+    fn text_is_held_back_only_while_it_could_start_a_stop_string() {
         check(&[], &["a", "b"], &["a", "b", ""]);
         check(&["\n\n"], &["a\n", "b"], &["a", "\nb", ""]);
         check(&["\n\n"], &["a\n", "\nb", "c"], &["a", "", "", ""]);
@@ -86,14 +86,14 @@ mod tests {
     }
 
     #[test]
-    fn the_stop_string_that_is_complete_first_wins() {
+    fn stop_string_completed_first_wins() {
         check(&["abcdef", "cd"], &["abcdef"], &["ab", ""]);
         check(&["bc", "abc"], &["xabc"], &["x", ""]);
     }
 
     proptest! {
         #[test]
-        fn where_text_is_cut_does_not_matter(
+        fn result_does_not_depend_on_where_text_is_split(
             text in "[ab→]{0,24}",
             stops in prop::collection::vec("[ab→]{1,4}", 0..4),
             cuts in prop::collection::vec(1_usize..5, 24),
@@ -107,7 +107,7 @@ mod tests {
                     out += &filter.push(&characters[at..end].iter().collect::<String>());
                     at = end;
                 }
-                let stopped = filter.stopped();
+                let stopped = filter.is_stopped();
                 (out + &filter.finish(), stopped)
             };
             let (out, stopped) = run(&mut cuts.iter().copied());

@@ -1,0 +1,75 @@
+//! Errors of text generation.
+
+use std::path::PathBuf;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value of the configuration is out of range.
+    #[error("generate.{key} must be {expected}, not {found}")]
+    Config {
+        /// The key in the table `[generate]`.
+        key: &'static str,
+        /// The valid values.
+        expected: &'static str,
+        /// The value.
+        found: String,
+    },
+    /// A setting is out of range.
+    #[error(transparent)]
+    Setting(#[from] inference::InvalidSetting),
+    /// There are no prompts.
+    #[error("there are no prompts: set generate.prompts, or a generate.prompts_file that is not empty")]
+    NoPrompts,
+    /// The prompts file cannot be read.
+    #[error("cannot read the prompts in {}", path.display())]
+    PromptsFile {
+        /// The file.
+        path: PathBuf,
+        /// The I/O error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A line of the prompts file is not a prompt.
+    #[error("{} line {line}: {reason}", path.display())]
+    PromptsLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The prompt is empty and the tokenizer has no token to start a text with.
+    #[error("the prompt is empty, and this tokenizer has no <|endoftext|> to start a text from")]
+    EmptyPrompt,
+    /// The tokenizer has tokens that the model does not know.
+    #[error(
+        "the tokenizer has {tokenizer} tokens and the model's vocab_size is {model}: \
+         the tokenizer and the weights belong to different models"
+    )]
+    Vocabulary {
+        /// Tokens in the tokenizer.
+        tokenizer: usize,
+        /// Rows of the model's embedding.
+        model: usize,
+    },
+    /// A sample cannot be written as JSON.
+    #[error("cannot write a sample as JSON")]
+    Json(#[from] serde_json::Error),
+    /// The caller cancelled.
+    #[error("interrupted")]
+    Interrupted,
+    /// Decoding failed.
+    #[error(transparent)]
+    Inference(#[from] inference::Error),
+    /// The model cannot be loaded.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// The tokenizer cannot be loaded or used.
+    #[error(transparent)]
+    Tokenizer(#[from] tokenizer::Error),
+    /// An artifact cannot be read or written.
+    #[error(transparent)]
+    Artifact(#[from] artifact::Error),
+}

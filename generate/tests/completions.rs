@@ -1,0 +1,125 @@
+//! Completions of tiny random models: streaming, seeds, stop tokens, stop strings, counts and cancelling.
+
+mod tiny;
+
+use std::ops::ControlFlow;
+
+use generate::{Completion, CompletionOptions, FinishReason, Generator, Sampling};
+use model::Family;
+
+/// Samples from the whole softmax.
+fn unfiltered(max_tokens: usize, seed: u64) -> CompletionOptions {
+    let sampling = Sampling { seed, ..Sampling::unfiltered() };
+    CompletionOptions { max_tokens, sampling, ..CompletionOptions::default() }
+}
+
+fn generate(generator: &Generator, prompt: &str, options: &CompletionOptions) -> Completion {
+    let mut streamed = String::new();
+    let completion = generator
+        .generate(prompt, options, &mut |text| {
+            streamed += text;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(streamed, completion.text, "the streamed pieces are the text");
+    completion
+}
+
+#[test]
+fn same_seed_gives_the_same_text() {
+    let generator = tiny::generator(Family::Qwen3, 64);
+    let of = |seed| generate(&generator, "let x", &unfiltered(32, seed)).text;
+    assert_eq!(of(1), of(1));
+    assert_ne!(of(1), of(2));
+    let greedy = |seed| {
+        let sampling = Sampling { seed, ..Sampling::greedy() };
+        generate(&generator, "let x", &CompletionOptions { sampling, ..unfiltered(32, seed) }).text
+    };
+    assert_eq!(greedy(1), greedy(2));
+}
+
+#[test]
+fn chat_answer_ends_with_the_turn() {
+    let generator = tiny::generator(Family::Qwen3, 64);
+    let message = tokenizer::Message { role: "user".to_owned(), content: "let x".to_owned() };
+    let (ids, end_of_turn) = generator.tokenizer().encode_chat_prompt(&[message]).unwrap();
+    let chat = |seed| generate(&generator, "let x", &CompletionOptions { chat: true, ..unfiltered(200, seed) });
+    let completions: Vec<Completion> = (0..20).map(chat).collect();
+    assert!(completions.iter().all(|completion| completion.prompt_tokens == ids.len()));
+    // A random model sometimes ends its turn; the token that ends it is not part of the text.
+    assert!(completions.iter().any(|completion| completion.finish_reason == FinishReason::Stop));
+    let end = generator.tokenizer().decode(&[end_of_turn]).unwrap();
+    assert!(end.is_empty() || completions.iter().all(|completion| !completion.text.contains(&end)));
+}
+
+#[test]
+fn counts_and_finish_reasons_are_right() {
+    let generator = tiny::generator(Family::Qwen3, 64);
+    let tokens = |text: &str| generator.tokenizer().encode(text).unwrap().len();
+    let found = generate(&generator, "fn main() {", &unfiltered(5, 3));
+    assert_eq!((found.prompt_tokens, found.completion_tokens), (tokens("fn main() {"), 5));
+    assert_eq!(found.finish_reason, FinishReason::Length);
+    assert!(found.seconds >= found.first_token_seconds && found.first_token_seconds > 0.0);
+    let empty = generate(&generator, "", &unfiltered(1, 3));
+    assert_eq!((empty.prompt_tokens, empty.completion_tokens), (1, 1));
+    let none = generate(&generator, "fn", &unfiltered(0, 3));
+    assert_eq!((none.text.as_str(), none.completion_tokens, none.finish_reason), ("", 0, FinishReason::Length));
+    // Special tokens in a prompt are ordinary text.
+    let special = generate(&generator, "<|endoftext|>", &unfiltered(1, 3));
+    assert!(special.prompt_tokens > 1);
+}
+
+#[test]
+fn end_of_text_token_ends_the_text() {
+    let generator = tiny::generator(Family::Qwen3, 64);
+    // Among 300 nearly equally likely tokens end-of-text is drawn sooner or later.
+    let ended = (0..40).map(|seed| generate(&generator, "x", &unfiltered(200, seed)));
+    let ended: Vec<Completion> = ended.filter(|text| text.finish_reason == FinishReason::Stop).collect();
+    assert!(!ended.is_empty());
+    assert!(ended.iter().all(|text| text.completion_tokens < 200 && !text.text.contains("endoftext")));
+}
+
+#[test]
+fn stop_strings_end_the_text_across_token_boundaries() {
+    let generator = tiny::generator(Family::Qwen3, 64);
+    // A random model ends some texts early: this seed's text is long enough.
+    let long = |seed| generate(&generator, "pub struct", &unfiltered(60, seed));
+    let is_long = |text: &Completion| text.finish_reason == FinishReason::Length && text.text.chars().count() > 30;
+    let seed = (0..100).find(|seed| is_long(&long(*seed))).unwrap();
+    let whole = long(seed).text;
+    let characters: Vec<char> = whole.chars().collect();
+    for (start, length) in [(0, 1), (3, 2), (5, 7), (9, 13), (20, 4)] {
+        let stop: String = characters[start..start + length].iter().collect();
+        let options = CompletionOptions { stop: vec!["not in it".to_owned(), stop.clone()], ..unfiltered(60, seed) };
+        let found = generate(&generator, "pub struct", &options);
+        assert_eq!(found.text, whole[..whole.find(&stop).unwrap()], "{stop:?}");
+        assert_eq!(found.finish_reason, FinishReason::Stop);
+    }
+    // The beginning of a stop string is released at the end.
+    let last: String = characters[characters.len() - 2..].iter().collect();
+    let begun = CompletionOptions { stop: vec![last + "and more"], ..unfiltered(60, seed) };
+    let found = generate(&generator, "pub struct", &begun);
+    assert_eq!((found.text, found.finish_reason), (whole, FinishReason::Length));
+}
+
+#[test]
+fn caller_can_cancel() {
+    let generator = tiny::generator(Family::Gpt2, 64);
+    let mut calls = 0;
+    let completion = generator
+        .generate("fn", &unfiltered(1000, 5), &mut |_| {
+            calls += 1;
+            if calls == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .unwrap();
+    assert_eq!((completion.finish_reason, completion.completion_tokens, calls), (FinishReason::Cancelled, 4, 4));
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let generator = tiny::generator(Family::Qwen3, 64);
+    let sampling = Sampling { temperature: f32::INFINITY, ..Sampling::default() };
+    let options = CompletionOptions { sampling, ..unfiltered(4, 0) };
+    let error = generator.generate("x", &options, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert_eq!(error.to_string(), "temperature must be a number from 0 up, not inf");
+}

@@ -1,0 +1,190 @@
+//! Cached decoding, one sequence at a time.
+//!
+//! B batch, T tokens read at once, V vocabulary.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use model::{KvCache, Transformer};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::{Error, Sampling, sampler};
+
+/// The ids of the tokens that end a sequence.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StopTokens(Vec<u32>);
+
+impl StopTokens {
+    /// Returns the stop tokens of the model's configuration (end of text, end of turn) and those of `others`.
+    pub fn of(model: &Transformer, others: impl IntoIterator<Item = Option<u32>>) -> Self {
+        let config = model.config();
+        let of_model = config.end_of_text.into_iter().chain(config.end_of_turn.iter().copied());
+        Self(of_model.chain(others.into_iter().flatten()).collect())
+    }
+
+    /// Returns true if `token` is one of them.
+    pub fn contains(&self, token: u32) -> bool {
+        self.0.contains(&token)
+    }
+}
+
+/// Extends a sequence token by token; also an iterator over the new tokens.
+///
+/// A sequence may grow longer than the model's context. Whenever the next token would not fit, the oldest tokens are
+/// dropped and the rest is read again: as many are kept as leave room for all tokens still to come, but never fewer than
+/// half the context. A prompt longer than the context is cut by the same rule.
+#[derive(Debug)]
+pub struct Decoder<'a> {
+    model: &'a Transformer,
+    device: Device,
+    sampling: Sampling,
+    stop_tokens: StopTokens,
+    vocab_size: usize,
+    rng: ChaCha8Rng,
+    cache: KvCache,
+    /// The prompt and the new tokens.
+    sequence: Vec<u32>,
+    /// How many tokens of the sequence the cache has read, counted from the first.
+    read: usize,
+    remaining_tokens: usize,
+    stopped: bool,
+}
+
+impl<'a> Decoder<'a> {
+    /// Returns a decoder that extends `prompt` by at most `max_tokens` tokens.
+    ///
+    /// # Errors
+    /// Returns an error if the prompt is empty or a sampling setting is out of range.
+    pub fn new(model: &'a Transformer, prompt: &[u32], sampling: &Sampling, max_tokens: usize) -> Result<Self, Error> {
+        sampling.validate()?;
+        if prompt.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        Ok(Self {
+            model,
+            device: model.device(),
+            sampling: *sampling,
+            stop_tokens: StopTokens::default(),
+            vocab_size: model.config().vocab_size,
+            rng: ChaCha8Rng::seed_from_u64(sampling.seed),
+            cache: KvCache::new(model.config()),
+            sequence: prompt.to_vec(),
+            read: 0,
+            remaining_tokens: max_tokens,
+            stopped: false,
+        })
+    }
+
+    /// Ends the sequence after the first of these tokens.
+    #[must_use]
+    pub fn with_stop_tokens(self, stop_tokens: &StopTokens) -> Self {
+        Self { stop_tokens: stop_tokens.clone(), ..self }
+    }
+
+    /// Samples only tokens below `vocab_size`, the tokenizer's: a model may have more rows, none of which is a token.
+    #[must_use]
+    pub fn with_vocab_size(self, vocab_size: usize) -> Self {
+        Self { vocab_size, ..self }
+    }
+
+    /// Returns true if the latest token was a stop token.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Samples the next token; none after a stop token or `max_tokens` tokens.
+    ///
+    /// # Errors
+    /// Returns an error if the device fails or the logits are not finite.
+    pub fn next_token(&mut self) -> Result<Option<u32>, Error> {
+        if self.stopped || self.remaining_tokens == 0 {
+            return Ok(None);
+        }
+        let mut logits = self.next_logits()?;
+        let token = sampler::pick(&mut logits, &self.sequence, &self.sampling, uniform(&mut self.rng));
+        self.sequence.push(token);
+        self.remaining_tokens -= 1;
+        self.stopped = self.stop_tokens.contains(token);
+        Ok(Some(token))
+    }
+
+    /// Reads the new tokens of the sequence (all of it the first time: the prefill) and returns the logits of the token
+    /// that follows.
+    fn next_logits(&mut self) -> Result<Vec<f32>, Error> {
+        let window = self.model.config().context_length;
+        if self.cache.len() + self.sequence.len() - self.read > window {
+            self.cache = KvCache::new(self.model.config());
+            self.read = self.sequence.len() - self.sequence.len().min(kept_tokens(window, self.remaining_tokens));
+        }
+        let tokens = token_tensor(&self.sequence[self.read..], &self.device); // [B=1, T]
+        self.read = self.sequence.len();
+        let logits = self.model.forward_cached(tokens, &mut self.cache); // [B=1, V]
+        let mut logits = logits.try_into_vec_as::<f32>().map_err(|e| Error::Device { reason: e.to_string() })?;
+        logits.truncate(self.vocab_size);
+        let usable = logits.iter().all(|logit| *logit < f32::INFINITY) && logits.iter().any(|logit| logit.is_finite());
+        if usable { Ok(logits) } else { Err(Error::NotFinite { position: self.sequence.len() }) }
+    }
+}
+
+impl Iterator for Decoder<'_> {
+    type Item = Result<u32, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_token().transpose()
+    }
+}
+
+/// Returns the logits after each token, row by row, without a cache.
+///
+/// # Shapes
+/// - tokens: `[T]`, T at most the context length
+/// - output: `[T, V]`
+///
+/// # Errors
+/// Returns an error if the device fails.
+pub fn logits(model: &Transformer, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+    let logits = model.forward(token_tensor(tokens, &model.device())); // [B=1, T, V]
+    logits.try_into_vec_as::<f32>().map_err(|e| Error::Device { reason: e.to_string() })
+}
+
+/// # Shapes
+/// - output: `[1, T]`
+fn token_tensor(tokens: &[u32], device: &Device) -> Tensor<2, Int> {
+    let ids: Vec<i64> = tokens.iter().copied().map(i64::from).collect();
+    let shape = [1, ids.len()];
+    Tensor::from_data(TensorData::new(ids, shape), device)
+}
+
+/// Returns how many of the latest tokens stay in a full window.
+fn kept_tokens(window: usize, remaining_tokens: usize) -> usize {
+    // The first remaining token is predicted from the kept tokens; only those after it need room.
+    window - remaining_tokens.saturating_sub(1).min(window / 2)
+}
+
+/// Returns a number in [0, 1) with 53 random bits.
+fn uniform(rng: &mut ChaCha8Rng) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_window_keeps_room_for_remaining_tokens_and_at_least_half() {
+        for (window, remaining, expected) in [(8, 1, 8), (8, 2, 7), (8, 5, 4), (8, 100, 4), (7, 100, 4), (1, 9, 1)] {
+            assert_eq!(kept_tokens(window, remaining), expected, "{window} {remaining}");
+        }
+    }
+
+    #[test]
+    fn seeds_give_the_same_numbers_on_every_platform() {
+        let numbers = |seed| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            [uniform(&mut rng), uniform(&mut rng)]
+        };
+        assert!(numbers(1).iter().all(|number| (0.0..1.0).contains(number)));
+        assert_ne!(numbers(1).map(f64::to_bits), numbers(2).map(f64::to_bits));
+        // Recorded on x86-64: the same seed must give the same text everywhere.
+        assert_eq!(numbers(1337).map(f64::to_bits), [0x3fe5_704b_693f_02a5, 0x3fe1_c938_f0cd_5e1e]);
+    }
+}

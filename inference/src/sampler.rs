@@ -1,0 +1,353 @@
+//! From logits to a token.
+//!
+//! The steps and their order are those of transformers' `generate`: repetition penalty, temperature, top-k, top-p, draw.
+//! Two deviations make a seed give the same token on every platform: tied logits are ordered by token id (lowest first),
+//! and top-k keeps exactly `k` tokens where transformers keeps every token tied with the last.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+/// How many candidates top-p looks at first. Heuristic, not measured: because the nucleus of a trained model is mostly
+/// smaller.
+const FIRST_NUCLEUS_TOKENS: usize = 64;
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sampling {
+    /// Divides the logits: below 1 sharpens the distribution, 0 always picks the most likely token. Default: 0.8.
+    pub temperature: f32,
+    /// Samples only from this many of the most likely tokens; 0 for all. Default: 0.
+    pub top_k: usize,
+    /// Samples only from the smallest set of most likely tokens whose probabilities sum to at least this; 1 for all.
+    /// Default: 0.95.
+    pub top_p: f32,
+    /// Repetition penalty; 1 disables it. The logit of every token of the sequence so far is divided by it if positive,
+    /// and multiplied otherwise (CTRL, Keskar et al. 2019). Default: 1.
+    pub repetition_penalty: f32,
+    /// The seed of the random draws. Default: 0.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 0.8, top_p: 0.95, ..Self::unfiltered() }
+    }
+}
+
+/// A setting that is out of range.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{name} must be {expected}, not {found}")]
+pub struct InvalidSetting {
+    /// The name of the setting.
+    pub name: &'static str,
+    /// The valid values.
+    pub expected: &'static str,
+    /// The value.
+    pub found: String,
+}
+
+impl Sampling {
+    /// Returns the settings that always pick the most likely token.
+    pub fn greedy() -> Self {
+        Self { temperature: 0.0, ..Self::unfiltered() }
+    }
+
+    /// Returns the settings that sample from the softmax of the logits, with seed 0.
+    pub fn unfiltered() -> Self {
+        Self { temperature: 1.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.0, seed: 0 }
+    }
+
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// Returns an error that names the first field out of range.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        let invalid = |name, expected, found: f32| Err(InvalidSetting { name, expected, found: found.to_string() });
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            return invalid("temperature", "a number from 0 up", self.temperature);
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return invalid("top_p", "a number above 0 and at most 1", self.top_p);
+        }
+        if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
+            return invalid("repetition_penalty", "a number above 0", self.repetition_penalty);
+        }
+        Ok(())
+    }
+}
+
+/// Picks the next token of `sequence` after `sampling`, and changes `logits` in doing so.
+///
+/// `uniform`, in [0, 1), is all the randomness there is: the same arguments give the same token.
+///
+/// # Panics
+/// Panics if `logits` is empty. They must hold no NaN and at least one finite value.
+pub fn pick(logits: &mut [f32], sequence: &[u32], sampling: &Sampling, uniform: f64) -> u32 {
+    assert!(!logits.is_empty(), "a vocabulary has at least one token");
+    penalize(logits, sequence, sampling.repetition_penalty);
+    if sampling.temperature == 0.0 {
+        return argmax(logits);
+    }
+    let (tokens, weights) = candidates(logits, sampling);
+    draw(&tokens, &weights, uniform)
+}
+
+/// Penalizes every token of `sequence` once, however often it occurs.
+fn penalize(logits: &mut [f32], sequence: &[u32], penalty: f32) {
+    // Exactly 1 is the setting for "off", not a computed value.
+    #[allow(clippy::float_cmp)]
+    if penalty == 1.0 {
+        return;
+    }
+    let mut seen = HashSet::with_capacity(sequence.len());
+    for &token in sequence {
+        if let Some(logit) = logits.get_mut(token as usize)
+            && seen.insert(token)
+        {
+            *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
+        }
+    }
+}
+
+fn argmax(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (token, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = token;
+        }
+    }
+    best as u32
+}
+
+/// Returns the tokens to sample from and the weight of each; the weights need not sum to 1. The most likely token comes
+/// first if top-k or top-p filtered some out; otherwise they are ordered by id.
+fn candidates(logits: &[f32], sampling: &Sampling) -> (Vec<u32>, Vec<f32>) {
+    let mut tokens: Vec<u32> = (0..logits.len() as u32).collect();
+    let by_likelihood =
+        |a: &u32, b: &u32| -> Ordering { logits[*b as usize].total_cmp(&logits[*a as usize]).then_with(|| a.cmp(b)) };
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |token: &u32| ((logits[*token as usize] - max) / sampling.temperature).exp();
+    let is_filtered = sampling.top_k > 0 && sampling.top_k < tokens.len();
+    if is_filtered {
+        tokens.select_nth_unstable_by(sampling.top_k - 1, by_likelihood);
+        tokens.truncate(sampling.top_k);
+    }
+    if sampling.top_p < 1.0 {
+        let target = f64::from(sampling.top_p) * total(tokens.iter().map(weight));
+        keep_nucleus(&mut tokens, target, &weight, &by_likelihood);
+    } else if is_filtered {
+        tokens.sort_unstable_by(by_likelihood);
+    }
+    let weights = tokens.iter().map(weight).collect();
+    (tokens, weights)
+}
+
+/// Keeps the fewest most likely tokens whose weights sum to at least `target`, sorted. Partial selection avoids sorting
+/// the whole vocabulary: it selects the top few, then four times as many, until their weights reach the target.
+fn keep_nucleus(
+    tokens: &mut Vec<u32>,
+    target: f64,
+    weight: &impl Fn(&u32) -> f32,
+    by_likelihood: &impl Fn(&u32, &u32) -> Ordering,
+) {
+    let mut n = FIRST_NUCLEUS_TOKENS;
+    while n < tokens.len() {
+        tokens.select_nth_unstable_by(n - 1, by_likelihood);
+        if total(tokens[..n].iter().map(weight)) >= target {
+            tokens.truncate(n);
+        } else {
+            n *= 4;
+        }
+    }
+    tokens.sort_unstable_by(by_likelihood);
+    let mut cumulative = 0.0;
+    let kept = tokens.iter().take_while(|token| {
+        let is_below_target = cumulative < target;
+        cumulative += f64::from(weight(token));
+        is_below_target
+    });
+    let kept = kept.count().max(1);
+    tokens.truncate(kept);
+}
+
+fn draw(tokens: &[u32], weights: &[f32], uniform: f64) -> u32 {
+    let target = uniform * total(weights.iter().copied());
+    let mut cumulative = 0.0;
+    for (&token, &weight) in tokens.iter().zip(weights) {
+        cumulative += f64::from(weight);
+        if target < cumulative {
+            return token;
+        }
+    }
+    // Rounding can leave the target above the last sum: the last token with any weight.
+    let last = weights.iter().rposition(|weight| *weight > 0.0);
+    tokens[last.unwrap_or_default()]
+}
+
+fn total(weights: impl Iterator<Item = f32>) -> f64 {
+    weights.map(f64::from).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Returns the frequency of each token over `n` evenly spaced draws.
+    fn frequencies(logits: &[f32], sampling: &Sampling) -> Vec<f64> {
+        let n = 20_000;
+        let mut counts = vec![0_u32; logits.len()];
+        for i in 0..n {
+            let uniform = (f64::from(i) + 0.5) / f64::from(n);
+            counts[pick(&mut logits.to_vec(), &[], sampling, uniform) as usize] += 1;
+        }
+        counts.into_iter().map(|count| f64::from(count) / f64::from(n)).collect()
+    }
+
+    #[track_caller]
+    fn check_frequencies(logits: &[f32], sampling: &Sampling, expected: &[f64]) {
+        let found = frequencies(logits, sampling);
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-3, "{found:?} is not {expected:?} with {sampling:?}");
+        }
+    }
+
+    // Expected values from transformers 5.23.0:
+    //     l = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]])) + 2
+    //     for w in TemperatureLogitsWarper(0.5), TopKLogitsWarper(2), TopPLogitsWarper(0.9), TopPLogitsWarper(0.4):
+    //         print(torch.softmax(w(None, l), -1))
+    #[test]
+    fn draws_follow_the_distribution() {
+        // ln of 0.5, 0.3, 0.15 and 0.05, plus 2: softmax is invariant to a constant.
+        let logits: Vec<f32> = [0.5_f32, 0.3, 0.15, 0.05].iter().map(|p| p.ln() + 2.0).collect();
+        check_frequencies(&logits, &Sampling::unfiltered(), &[0.5, 0.3, 0.15, 0.05]);
+        // Temperature 0.5 squares the probabilities: 0.25, 0.09, 0.0225, 0.0025 over 0.365.
+        let sharp = Sampling { temperature: 0.5, ..Sampling::unfiltered() };
+        check_frequencies(&logits, &sharp, &[0.684_93, 0.246_58, 0.061_64, 0.006_85]);
+        check_frequencies(&logits, &Sampling { top_k: 2, ..Sampling::unfiltered() }, &[0.625, 0.375, 0.0, 0.0]);
+        check_frequencies(&logits, &Sampling { top_k: 9, ..Sampling::unfiltered() }, &[0.5, 0.3, 0.15, 0.05]);
+        // 0.5 + 0.3 does not reach 0.9, with 0.15 it does.
+        check_frequencies(
+            &logits,
+            &Sampling { top_p: 0.9, ..Sampling::unfiltered() },
+            &[0.526_32, 0.315_79, 0.157_89, 0.0],
+        );
+        check_frequencies(&logits, &Sampling { top_p: 0.4, ..Sampling::unfiltered() }, &[1.0, 0.0, 0.0, 0.0]);
+        // After top-k the remaining two have 0.625 and 0.375: the first alone reaches 0.6.
+        check_frequencies(&logits, &Sampling { top_k: 2, top_p: 0.6, ..Sampling::unfiltered() }, &[1.0, 0.0, 0.0, 0.0]);
+        check_frequencies(&logits, &Sampling { temperature: 1e-30, ..Sampling::unfiltered() }, &[1.0, 0.0, 0.0, 0.0]);
+        let masked = [f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY, 0.0];
+        check_frequencies(&masked, &Sampling::unfiltered(), &[0.0, 0.5, 0.0, 0.5]);
+    }
+
+    #[test]
+    fn ties_go_to_the_lowest_token() {
+        let greedy = Sampling { temperature: 0.0, ..Sampling::unfiltered() };
+        for (logits, expected) in [
+            (vec![1.0, 3.0, 3.0, 2.0], 1),
+            (vec![0.0, 0.0], 0),
+            (vec![-0.0, 0.0], 0),
+            (vec![f32::NEG_INFINITY, -7.0], 1),
+        ] {
+            assert_eq!(pick(&mut logits.clone(), &[], &greedy, 0.9), expected, "{logits:?}");
+        }
+        check_frequencies(&[1.0; 4], &Sampling { top_k: 2, ..Sampling::unfiltered() }, &[0.5, 0.5, 0.0, 0.0]);
+        check_frequencies(&[1.0; 4], &Sampling { top_p: 0.5, ..Sampling::unfiltered() }, &[0.5, 0.5, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn repetition_is_penalized_as_in_ctrl() {
+        // transformers 5.23.0: RepetitionPenaltyLogitsProcessor(2.0)(tensor([[0, 1, 1, 3]]), tensor([[2., -1., 4., 0.]]))
+        // gives [1, -2, 4, 0]: a token that occurs twice is penalized once.
+        let mut logits = [2.0, -1.0, 4.0, 0.0];
+        penalize(&mut logits, &[0, 1, 1, 3], 2.0);
+        assert_eq!(logits.map(f32::to_bits), [1.0, -2.0, 4.0, 0.0_f32].map(f32::to_bits));
+        let greedy = Sampling { temperature: 0.0, repetition_penalty: 3.0, ..Sampling::unfiltered() };
+        assert_eq!(pick(&mut [3.0, 2.0], &[0], &greedy, 0.0), 1);
+        assert_eq!(pick(&mut [3.0, 2.0], &[7], &greedy, 0.0), 0, "a token outside the vocabulary is ignored");
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let cases = [
+            (
+                Sampling { temperature: -1.0, ..Sampling::unfiltered() },
+                "temperature must be a number from 0 up, not -1",
+            ),
+            (
+                Sampling { temperature: f32::NAN, ..Sampling::unfiltered() },
+                "temperature must be a number from 0 up, not NaN",
+            ),
+            (Sampling { top_p: 0.0, ..Sampling::unfiltered() }, "top_p must be a number above 0 and at most 1, not 0"),
+            (
+                Sampling { top_p: 1.5, ..Sampling::unfiltered() },
+                "top_p must be a number above 0 and at most 1, not 1.5",
+            ),
+            (
+                Sampling { repetition_penalty: 0.0, ..Sampling::unfiltered() },
+                "repetition_penalty must be a number above 0, not 0",
+            ),
+        ];
+        for (sampling, expected) in cases {
+            assert_eq!(sampling.validate().unwrap_err().to_string(), expected);
+        }
+        Sampling::unfiltered().validate().unwrap();
+    }
+
+    /// Reference implementation of top-p: sorts everything, then truncates.
+    fn sorted_nucleus(logits: &[f32], sampling: &Sampling) -> Vec<u32> {
+        let mut tokens: Vec<u32> = (0..logits.len() as u32).collect();
+        tokens.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]));
+        let max = logits[tokens[0] as usize];
+        let weight = |token: u32| f64::from(((logits[token as usize] - max) / sampling.temperature).exp());
+        let target = f64::from(sampling.top_p) * (0..logits.len() as u32).map(weight).sum::<f64>();
+        let mut cumulative = 0.0;
+        let mut kept = Vec::new();
+        for token in tokens {
+            if cumulative >= target && !kept.is_empty() {
+                break;
+            }
+            cumulative += weight(token);
+            kept.push(token);
+        }
+        kept
+    }
+
+    proptest! {
+        #[test]
+        fn partial_selection_equals_sorting(
+            logits in prop::collection::vec((-8_i8..8).prop_map(f32::from), 1..900),
+            temperature in 0.2_f32..20.0,
+            top_p in 0.01_f32..0.999,
+        ) {
+            let sampling = Sampling { temperature, top_p, top_k: 0, ..Sampling::default() };
+            let (tokens, weights) = candidates(&logits, &sampling);
+            prop_assert_eq!(tokens, sorted_nucleus(&logits, &sampling));
+            prop_assert!(weights.is_sorted_by(|a, b| a >= b));
+        }
+
+        #[test]
+        fn picked_token_is_a_candidate(
+            logits in prop::collection::vec(-50.0_f32..50.0, 1..60),
+            sequence in prop::collection::vec(0_u32..80, 0..20),
+            temperature in 0.0_f32..3.0,
+            top_k in 0_usize..70,
+            top_p in 0.01_f32..=1.0,
+            repetition_penalty in 0.5_f32..2.0,
+            uniform in 0.0_f64..1.0,
+        ) {
+            let sampling = Sampling { temperature, top_k, top_p, repetition_penalty, seed: 0 };
+            let token = pick(&mut logits.clone(), &sequence, &sampling, uniform) as usize;
+            prop_assert!(token < logits.len());
+            if top_k > 0 {
+                let mut penalized = logits.clone();
+                penalize(&mut penalized, &sequence, repetition_penalty);
+                let more_likely = penalized.iter().filter(|logit| **logit > penalized[token]).count();
+                prop_assert!(more_likely < top_k);
+            }
+        }
+    }
+}

@@ -29,7 +29,7 @@ use std::fs;
 use std::path::Path;
 
 use artifact::{Context, Outcome, Sealed, Unsealed};
-use model::checkpoint;
+use model::{checkpoint, hub_layout};
 use serde_json::Value;
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
@@ -46,7 +46,6 @@ pub const NAME: &str = "evaluate";
 /// Raised when the output would change for the same inputs.
 pub const VERSION: u32 = 2;
 
-const WEIGHTS: &str = "model.safetensors";
 const REPORT: &str = "report.json";
 const PAGE: &str = "report.html";
 
@@ -88,15 +87,14 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
 
     let curves = Curves::read(&read_text(&inputs.checkpoint.verified("metrics.jsonl")?)?);
     let shape = checkpoint::load_config(inputs.checkpoint.folder())?;
-    let size = |sealed: &Sealed| sealed.manifest().files.get(WEIGHTS).map_or(0, |file| file.bytes);
     let sealed = [inputs.corpus, inputs.tokens, inputs.checkpoint, inputs.bundle];
     let report = Report {
         schema_version: report::SCHEMA_VERSION,
         model: ModelFacts {
             parameters: shape.parameters(),
             config: shape,
-            checkpoint_bytes: size(inputs.checkpoint),
-            bundle_bytes: size(inputs.bundle),
+            checkpoint_bytes: hub_layout::weights_bytes(inputs.checkpoint.folder())?,
+            bundle_bytes: hub_layout::weights_bytes(inputs.bundle.folder())?,
         },
         validation: SplitFigures {
             bytes: validation.text.len() as u64,
@@ -154,8 +152,7 @@ fn score<const N: usize>(
     excerpts: &[(&str, &Excerpt); N],
     context: &Context,
 ) -> Result<[Figures; N], Error> {
-    sealed.verified("config.json")?;
-    sealed.verified(WEIGHTS)?;
+    hub_layout::verify(sealed)?;
     let device = model::device::resolve(&context.device)?;
     let model = checkpoint::load(sealed.folder(), &device)?;
     let mut figures = Vec::with_capacity(N);

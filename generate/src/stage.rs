@@ -49,9 +49,7 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
     config.validate()?;
     out.clear()?;
     let prompts = prompts::read(config, &context.base)?;
-    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
-        bundle.verified(name)?;
-    }
+    model::hub_layout::verify(bundle)?;
     let generator = Generator::open(bundle.folder(), &context.device)?;
     let n_samples = prompts.len() * config.samples_per_prompt;
     let mut lines = Vec::new();

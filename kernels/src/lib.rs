@@ -291,6 +291,11 @@ fn memory<const N: usize>(x: Tensor<N>) -> Vec<f32> {
     }
 }
 
+/// Returns true if `device`, with or without autodiff, is the one that the fused operations run on.
+pub fn is_cpu(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
 fn is_fused<const N: usize>(x: &Tensor<N>) -> bool {
-    x.dtype() == DType::F32 && x.device() == Device::flex()
+    x.dtype() == DType::F32 && is_cpu(&x.device())
 }

@@ -5,7 +5,8 @@ use std::error::Error;
 use std::path::Path;
 
 use burn::tensor::Device;
-use model::checkpoint::{self, Dtype, MAX_SHARD_BYTES};
+use model::Dtype;
+use model::checkpoint::{self, MAX_SHARD_BYTES};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

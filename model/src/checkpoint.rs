@@ -15,66 +15,14 @@ use std::path::Path;
 use artifact::file::write_atomically;
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
-use half::f16;
 use serde_json::{Value, json};
 
 use crate::config::{Family, ModelConfig};
 use crate::transformer::leaf;
-use crate::{Error, Transformer, named_parameters};
+use crate::{Dtype, Error, Transformer, hub_layout, named_parameters};
 
-/// The name of the weights' file where there is one.
-pub const WEIGHTS: &str = "model.safetensors";
-
-/// The name of the file that says which shard has which tensor.
-pub const INDEX: &str = "model.safetensors.index.json";
-
-/// What older checkpoints have in place of [`WEIGHTS`].
-const PICKLE: &str = "pytorch_model.bin";
-
-/// The size beyond which [`save`] writes shards, as Hugging Face's hub has them.
+/// The size beyond which [`save`] writes shards: the default of Hugging Face's hub.
 pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
-
-/// The number type that weights are written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// IEEE single precision: 24 bits of precision.
-    F32,
-    /// IEEE half precision: 11 bits of precision, values to 65,504.
-    F16,
-    /// Brain floating point: 8 bits of precision, the range of `f32`.
-    Bf16,
-}
-
-impl Dtype {
-    /// Returns the name in `config.json`.
-    pub fn torch_name(self) -> &'static str {
-        match self {
-            Self::F32 => "float32",
-            Self::F16 => "float16",
-            Self::Bf16 => "bfloat16",
-        }
-    }
-
-    /// Returns the bytes of a number.
-    pub fn bytes(self) -> u64 {
-        if self == Self::F32 { 4 } else { 2 }
-    }
-
-    fn largest(self) -> f32 {
-        if self == Self::F16 { f32::from(f16::MAX) } else { f32::MAX }
-    }
-}
-
-impl From<Dtype> for safetensors::Dtype {
-    fn from(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::F32 => Self::F32,
-            Dtype::F16 => Self::F16,
-            Dtype::Bf16 => Self::BF16,
-        }
-    }
-}
 
 /// A parameter's values.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,13 +50,13 @@ pub fn save(model: &Transformer, folder: &Path, dtype: Dtype) -> Result<(), Erro
 /// As [`save`].
 pub fn save_sharded(model: &Transformer, folder: &Path, dtype: Dtype, max_shard_bytes: u64) -> Result<(), Error> {
     let config = model.config();
-    write_json(&folder.join("config.json"), &config.to_hugging_face(dtype.torch_name()))?;
+    write_json(&folder.join(hub_layout::CONFIG), &config.to_hugging_face(dtype.torch_name()))?;
     let generation = json!({
         "_from_model_config": true,
         "bos_token_id": config.begin_of_text,
         "eos_token_id": config.eos_token_id(),
     });
-    write_json(&folder.join("generation_config.json"), &generation)?;
+    write_json(&folder.join(hub_layout::GENERATION_CONFIG), &generation)?;
     let parameters = parameters(model);
     let shapes = parameters.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect();
     let tensors = layout::tensors(config.family, &shapes);
@@ -130,10 +78,17 @@ pub fn save_weights(weights: &Weights, family: Family, path: &Path, dtype: Dtype
 /// # Errors
 /// Names the file, and the key or tensor, that is missing, damaged, or does not fit the configuration.
 pub fn load(folder: &Path, device: &Device) -> Result<Transformer, Error> {
-    let config = load_config(folder)?;
+    load_with_config(folder, &load_config(folder)?, device)
+}
+
+/// As [`load`], with a known configuration.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_config(folder: &Path, config: &ModelConfig, device: &Device) -> Result<Transformer, Error> {
     let files = read::Files::of_folder(folder)?;
-    let model = Transformer::zeros(&config, device);
-    let located = files.locate(&layout::tensors(config.family, &shapes(&model)), &config)?;
+    let model = Transformer::zeros(config, device);
+    let located = files.locate(&layout::tensors(config.family, &shapes(&model)), config)?;
     Ok(named_parameters::map(model, &mut Replacer { values: |name: &str| located[name].values(), device }))
 }
 
@@ -142,11 +97,11 @@ pub fn load(folder: &Path, device: &Device) -> Result<Transformer, Error> {
 /// # Errors
 /// Names the key that is missing, wrong or unsupported.
 pub fn load_config(folder: &Path) -> Result<ModelConfig, Error> {
-    let path = folder.join("config.json");
+    let path = folder.join(hub_layout::CONFIG);
     let value = read_json(&path)?;
     let mut config = ModelConfig::from_hugging_face(&value)
         .map_err(|e| Error::ConfigFile { path: path.clone(), source: Box::new(e) })?;
-    let generation = folder.join("generation_config.json");
+    let generation = folder.join(hub_layout::GENERATION_CONFIG);
     if generation.exists() {
         config.read_generation_config(&read_json(&generation)?);
     }

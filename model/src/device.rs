@@ -1,10 +1,10 @@
-//! Devices by name.
+//! Devices: found by name, described, and timed.
 
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, DeviceKind, DeviceType, Distribution, Tensor};
 
-use crate::{Error, Precision};
+use crate::{Backend, Error, Precision};
 
 /// The names that a configuration may give, whether or not this build has them.
 pub const NAMES: [&str; 7] = ["auto", "cpu", "wgpu", "vulkan", "metal", "cuda", "ndarray"];
@@ -14,91 +14,83 @@ pub const NAMES: [&str; 7] = ["auto", "cpu", "wgpu", "vulkan", "metal", "cuda", 
 pub struct DeviceInfo {
     /// The name to give as `device`.
     pub name: &'static str,
-    /// What it is, in words.
+    /// Its description, as `CPU (burn-flex)`.
     pub description: String,
-    /// What it computes in.
+    /// The number types it computes in.
     pub precisions: Vec<Precision>,
 }
 
 /// Returns the device that `name` stands for.
 ///
-/// `auto` is the first real GPU that this build finds, else the CPU; a software driver is not a real GPU, though `wgpu`
-/// takes it when there is nothing better.
+/// `auto` is the first real GPU that this build finds, else the CPU. A software driver is not a real GPU, though `wgpu`
+/// uses one if there is nothing better.
 ///
 /// # Errors
-/// When no device has that name, this build was made without it, or this machine has none.
+/// Returns an error if no device has that name, this build was made without it, or this machine has none.
 pub fn resolve(name: &str) -> Result<Device, Error> {
-    match class(name)? {
-        "wgpu" => wgpu(true).ok_or_else(|| absent(name, "no GPU or software driver for it")),
+    match backend(name)? {
+        Backend::Wgpu => wgpu(true).ok_or_else(|| absent(name, "no GPU or software driver for it")),
         #[cfg(feature = "vulkan")]
-        "vulkan" => first(DeviceType::Vulkan).ok_or_else(|| absent(name, "no Vulkan driver")),
+        Backend::Vulkan => first(DeviceType::Vulkan).ok_or_else(|| absent(name, "no Vulkan driver")),
         #[cfg(feature = "metal")]
-        "metal" => first(DeviceType::Metal).ok_or_else(|| absent(name, "no Metal driver")),
+        Backend::Metal => first(DeviceType::Metal).ok_or_else(|| absent(name, "no Metal driver")),
         #[cfg(feature = "cuda")]
-        "cuda" => first(DeviceType::Cuda).ok_or_else(|| absent(name, "no CUDA driver")),
+        Backend::Cuda => first(DeviceType::Cuda).ok_or_else(|| absent(name, "no CUDA driver")),
         #[cfg(feature = "ndarray")]
-        "ndarray" => Ok(ndarray()),
+        Backend::Ndarray => Ok(ndarray()),
         _ => Ok(Device::flex()),
     }
 }
 
-/// Returns the class of device that `name` stands for on this machine, the part of it that may change results:
-/// `cpu`, `wgpu`, `vulkan`, `metal`, `cuda` or `ndarray`.
+/// Returns the backend that `name` stands for on this machine.
 ///
 /// # Errors
-/// When no device has that name, or this build was made without it.
-pub fn class(name: &str) -> Result<&'static str, Error> {
-    let without = |feature: &'static str| Err(Error::DeviceFeature { feature });
-    match name {
-        "cpu" => Ok("cpu"),
-        "wgpu" => Ok("wgpu"),
-        "vulkan" if cfg!(feature = "vulkan") => Ok("vulkan"),
-        "vulkan" => without("vulkan"),
-        "metal" if cfg!(feature = "metal") => Ok("metal"),
-        "metal" => without("metal"),
-        "cuda" if cfg!(feature = "cuda") => Ok("cuda"),
-        "cuda" => without("cuda"),
-        "ndarray" if cfg!(feature = "ndarray") => Ok("ndarray"),
-        "ndarray" => without("ndarray"),
-        "auto" => Ok(automatic()),
-        other => Err(Error::UnknownDevice { name: other.to_owned() }),
+/// Returns an error if no device has that name, or this build was made without it.
+pub fn backend(name: &str) -> Result<Backend, Error> {
+    if name == "auto" {
+        return Ok(automatic());
     }
+    let Some(backend) = Backend::ALL.into_iter().find(|backend| backend.name() == name) else {
+        return Err(Error::UnknownDevice { name: name.to_owned() });
+    };
+    if backend.is_compiled() { Ok(backend) } else { Err(Error::DeviceFeature { feature: backend.name() }) }
 }
 
-fn automatic() -> &'static str {
+/// Returns the backend of the first real GPU that this build finds, else the CPU.
+fn automatic() -> Backend {
     #[cfg(feature = "cuda")]
     if first(DeviceType::Cuda).is_some() {
-        return "cuda";
+        return Backend::Cuda;
     }
     #[cfg(feature = "metal")]
     if first(DeviceType::Metal).is_some() {
-        return "metal";
+        return Backend::Metal;
     }
     if wgpu(false).is_none() {
-        return "cpu";
+        return Backend::Cpu;
     }
-    if cfg!(feature = "vulkan") { "vulkan" } else { "wgpu" }
+    if cfg!(feature = "vulkan") { Backend::Vulkan } else { Backend::Wgpu }
 }
 
-/// Returns the device that `name` stands for, in words.
+/// Returns a description of the device that `name` stands for.
 ///
 /// # Errors
 /// As [`resolve`].
 pub fn describe(name: &str) -> Result<String, Error> {
     let device = resolve(name)?;
-    Ok(match class(name)? {
-        "cpu" => "CPU (burn-flex)".to_owned(),
-        "ndarray" => "CPU (burn-ndarray)".to_owned(),
-        class => match device.identity() {
-            Some(identity) => format!("{} ({class})", identity.name),
-            None => class.to_owned(),
+    Ok(match backend(name)? {
+        Backend::Cpu => "CPU (burn-flex)".to_owned(),
+        Backend::Ndarray => "CPU (burn-ndarray)".to_owned(),
+        backend => match device.identity() {
+            Some(identity) => format!("{} ({})", identity.name, backend.name()),
+            None => backend.name().to_owned(),
         },
     })
 }
 
 /// Returns every device that this build finds on this machine, `cpu` first.
 pub fn list() -> Vec<DeviceInfo> {
-    let compiled = NAMES.into_iter().filter(|name| *name != "auto" && class(name).is_ok());
+    let compiled = Backend::ALL.into_iter().filter(|backend| backend.is_compiled()).map(Backend::name);
     let found = |name| {
         let (device, description) = (resolve(name).ok()?, describe(name).ok()?);
         Some(DeviceInfo { name, description, precisions: Precision::supported(&device) })
@@ -106,10 +98,10 @@ pub fn list() -> Vec<DeviceInfo> {
     compiled.filter_map(found).collect()
 }
 
-/// Returns the memory that a class of device has free, as far as that can be told: for the CPU what the system or its
-/// control group still gives, for others nothing, since burn does not say.
-pub fn free_memory_bytes(class: &str) -> Option<u64> {
-    if !matches!(class, "cpu" | "ndarray") {
+/// Returns the free memory of a backend: for the CPU what the system or its control group has left; None for GPUs, since
+/// burn does not report it.
+pub fn free_memory_bytes(backend: Backend) -> Option<u64> {
+    if !backend.uses_system_memory() {
         return None;
     }
     let mut system = sysinfo::System::new().ok()?;
@@ -119,33 +111,34 @@ pub fn free_memory_bytes(class: &str) -> Option<u64> {
     (free > 0).then_some(free)
 }
 
-/// Rows and columns of the matrices whose product is timed: large enough to fill some cores, small enough to be quick.
+/// Rows and columns of the matrices whose product is timed. Heuristic, not measured: large enough to occupy several cores,
+/// small enough to be quick.
 const PROBE_SIZE: usize = 512;
 
-/// How long the product is timed.
+/// How long products are timed.
 const PROBE_TIME: Duration = Duration::from_millis(300);
 
-/// Returns the floating-point operations a second of a matrix product on a device in a precision that it has, the fastest of those that fit into
-/// 0.3 seconds: what training is held against.
+/// Returns the floating-point operations per second of a matrix product on a device, in a precision that it supports: the
+/// fastest of the products that fit into 0.3 seconds. Utilisation during training is relative to it.
 ///
 /// # Errors
-/// When the device fails.
+/// Returns an error if the device fails.
 pub fn matmul_flops_per_second(device: &Device, precision: Precision) -> Result<f64, Error> {
     let shape = [PROBE_SIZE, PROBE_SIZE];
     let matrix = || Tensor::<2>::random(shape, Distribution::Default, device).cast(precision.dtype());
     let (a, b) = (matrix(), matrix());
-    let product = || {
+    let seconds = || {
         let started = Instant::now();
-        // One element is enough: it waits for the whole product.
+        // Reading one element waits for the whole product.
         let corner = a.clone().matmul(b.clone()).slice([0..1, 0..1]).try_into_vec_as::<f32>();
         corner.map_err(|e| Error::Compute { what: "a matrix product", source: Box::new(e) })?;
         Ok::<_, Error>(started.elapsed().as_secs_f64())
     };
-    // The first product pays for compiling or choosing a kernel, and what else the machine does slows down some.
-    product()?;
+    // The first product includes compiling or selecting a kernel.
+    seconds()?;
     let (started, mut fastest) = (Instant::now(), f64::INFINITY);
     while started.elapsed() < PROBE_TIME {
-        fastest = fastest.min(product()?);
+        fastest = fastest.min(seconds()?);
     }
     Ok(2.0 * (PROBE_SIZE as f64).powi(3) / fastest)
 }
@@ -154,7 +147,7 @@ fn absent(name: &str, reason: &'static str) -> Error {
     Error::DeviceAbsent { name: name.to_owned(), reason }
 }
 
-/// Returns the best adapter that wgpu finds; a software driver only where `software` allows it.
+/// Returns the best adapter that wgpu finds; software drivers count only if `software` is set.
 fn wgpu(software: bool) -> Option<Device> {
     let found = Device::enumerate(DeviceType::Wgpu).into_vec();
     let kinds = [DeviceKind::DiscreteGpu(0), DeviceKind::IntegratedGpu(0), DeviceKind::VirtualGpu(0), DeviceKind::Cpu];
@@ -168,7 +161,7 @@ fn first(kind: DeviceType) -> Option<Device> {
 }
 
 #[cfg(feature = "ndarray")]
-#[allow(deprecated, reason = "kept for comparison; burn prefers burn-flex")]
+#[allow(deprecated, reason = "kept for comparison; burn recommends burn-flex")]
 fn ndarray() -> Device {
     Device::ndarray()
 }
@@ -178,17 +171,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_resolve_or_say_why_not() {
-        assert_eq!(class("cpu").unwrap(), "cpu");
+    fn names_resolve_or_the_error_names_the_reason() {
+        assert_eq!(backend("cpu").unwrap(), Backend::Cpu);
         assert_eq!(resolve("cpu").unwrap(), Device::flex());
         assert!(resolve("auto").is_ok());
         let unknown = resolve("tpu").unwrap_err().to_string();
         assert_eq!(unknown, "unknown device `tpu`; one of auto, cpu, wgpu, vulkan, metal, cuda, ndarray");
         if !cfg!(feature = "cuda") {
             let missing = resolve("cuda").unwrap_err().to_string();
-            assert_eq!(missing, "this build has no `cuda`; build it with `--features cuda`, or take device `auto`");
+            assert_eq!(missing, "this build has no `cuda`; build it with `--features cuda`, or use device `auto`");
         }
         assert_eq!(list()[0].name, "cpu");
         assert_eq!(list()[0].precisions, Precision::ALL);
+    }
+
+    #[test]
+    fn the_cpu_is_recognised_with_and_without_autodiff() {
+        assert!(Backend::is_cpu_device(&Device::flex()));
+        assert!(Backend::is_cpu_device(&Device::flex().autodiff()));
+        assert_eq!(&NAMES[1..], Backend::ALL.map(Backend::name));
     }
 }

@@ -7,7 +7,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use tokenizer::shard::Split;
 
-use crate::{Error, Transformer};
+use crate::{Backend, Error, Transformer};
 
 /// What [`score`] measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -50,7 +50,7 @@ impl SlidingWindow {
     pub fn disjoint(model: &Transformer, max_tokens: Option<u64>) -> Self {
         let window = model.config().context_length.min(MOST_WINDOW);
         let batch = (4096 / window).max(1);
-        let on_cpu = model.device() == Device::flex();
+        let on_cpu = Backend::is_cpu_device(&model.device());
         let of_cpu = CPU_LOGITS / (window * model.config().vocab_size);
         Self { max_tokens, window, stride: window, batch: if on_cpu { of_cpu.clamp(1, batch) } else { batch } }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use model::checkpoint::{self, Dtype};
+use model::{Dtype, checkpoint};
 use model::{Family, ModelConfig, Transformer};
 use proptest::prelude::*;
 use safetensors::SafeTensors;

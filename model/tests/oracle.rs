@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Param;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
-use model::checkpoint::{self, Dtype};
 use model::{Batch, KvCache, LossOptions, Transformer, named_parameters};
+use model::{Dtype, checkpoint};
 use serde_json::Value;
 
 /// Two implementations in f32 that add up in different orders.

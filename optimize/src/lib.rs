@@ -34,8 +34,8 @@ pub const NAME: &str = "optimize";
 pub const VERSION: u32 = 1;
 
 const CONFIG: &str = "config.json";
-const WEIGHTS: &str = model::checkpoint::WEIGHTS;
-const INDEX: &str = model::checkpoint::INDEX;
+const WEIGHTS: &str = model::hub_layout::WEIGHTS;
+const INDEX: &str = model::hub_layout::INDEX;
 const TOKENIZER: &str = "tokenizer.json";
 const PARITY: &str = "parity.json";
 

@@ -285,12 +285,8 @@ pub enum ExportFormat {
 }
 
 fn dtype(text: &str) -> Result<model::Dtype, String> {
-    match text {
-        "f32" => Ok(model::Dtype::F32),
-        "bf16" => Ok(model::Dtype::Bf16),
-        "f16" => Ok(model::Dtype::F16),
-        _ => Err("expected f32, bf16 or f16".to_owned()),
-    }
+    let named = model::Dtype::ALL.into_iter().find(|dtype| dtype.name() == text);
+    named.ok_or_else(|| "expected f32, bf16 or f16".to_owned())
 }
 
 /// The commands about data.

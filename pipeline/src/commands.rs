@@ -22,7 +22,7 @@ use artifact::Sealed;
 use crate::cli::{ConfigArgs, StoreArgs};
 use crate::config::{self, Config, Loaded};
 use crate::console::Console;
-use crate::import::{layout, names};
+use crate::import::names;
 use crate::runs::{self, Run};
 use crate::stage::Stage;
 
@@ -91,7 +91,9 @@ fn verified(sealed: &Sealed) -> anyhow::Result<PathBuf> {
     let folder = sealed.folder().to_owned();
     let files = sealed.files("");
     let names: Vec<&str> = files.iter().map(String::as_str).collect();
-    for file in layout::choose(&names).map_err(|problem| anyhow::anyhow!("{} {problem}", folder.display()))? {
+    for file in
+        model::hub_layout::select(&names).map_err(|problem| anyhow::anyhow!("{} {problem}", folder.display()))?
+    {
         sealed.verified(&file)?;
     }
     Ok(folder)

@@ -36,7 +36,7 @@ pub fn training(planner: &Planner<'_>, made: &Made) -> anyhow::Result<String> {
     let context = train.model.context_length;
     let tokens = train.steps as f64 * (train.batch_size * context) as f64;
     let flops = tokens * model.training_flops_per_token(context);
-    let on_cpu = *device_class == "cpu";
+    let on_cpu = model::device::backend(device_class)?.is_cpu();
     let memory = train::memory::estimate_bytes(train, &model, on_cpu);
     let (seconds, source) = if let Some((speed, fingerprint)) = earlier_speed(store, device_class) {
         (flops / speed, format!("from train {fingerprint}"))

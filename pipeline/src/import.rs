@@ -5,7 +5,6 @@
 //! whose digest says what is in them and not where they were.
 
 pub mod init;
-pub mod layout;
 pub mod names;
 pub mod origin;
 pub mod parity;
@@ -19,7 +18,7 @@ use anyhow::Context as _;
 use artifact::manifest::digest_of;
 use artifact::{Context, Digest, FileEntry, Outcome, Recipe, Sealed, Store, Unsealed};
 use burn::tensor::Device;
-use model::{ModelConfig, checkpoint};
+use model::{ModelConfig, checkpoint, hub_layout};
 use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 
@@ -68,7 +67,8 @@ impl Model {
     pub fn find(origin: &Origin, anew: bool, collect: &data_ingest::Config, context: &Context) -> anyhow::Result<Self> {
         match origin {
             Origin::Hub(hub) => {
-                let choose = |names: &[&str]| layout::choose(names).map_err(|problem| format!("the model {problem}"));
+                let choose =
+                    |names: &[&str]| hub_layout::select(names).map_err(|problem| format!("the model {problem}"));
                 let snapshot = hub.fetch(&lock(context), anew, &choose, collect, context)?;
                 Ok(Self::of_snapshot(hub.written(), snapshot))
             }
@@ -110,7 +110,7 @@ impl Model {
         let names: Vec<String> =
             listed.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let chosen = layout::choose(&names).map_err(|problem| anyhow::anyhow!("{} {problem}", folder.display()))?;
+        let chosen = hub_layout::select(&names).map_err(|problem| anyhow::anyhow!("{} {problem}", folder.display()))?;
         let file = |name: String| {
             let path = folder.join(&name);
             let (sha256, bytes) = Digest::of_file(&path)?;
@@ -123,7 +123,7 @@ impl Model {
     fn of_sealed(sealed: &Sealed, place: String) -> Self {
         let files = &sealed.manifest().files;
         let names: Vec<&str> = files.keys().map(String::as_str).collect();
-        let chosen = layout::choose(&names).unwrap_or_default();
+        let chosen = hub_layout::select(&names).unwrap_or_default();
         let file = |name: String| {
             let entry = FileEntry { volatile: false, ..files[&name].clone() };
             let place = sealed.folder().join(&name);

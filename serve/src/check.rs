@@ -35,9 +35,7 @@ const BAD: &str = "POST /v1/completions (bad)";
 pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     config.validate()?;
     out.clear()?;
-    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
-        bundle.verified(name)?;
-    }
+    model::hub_layout::verify(bundle).map_err(generate::Error::from)?;
     let local = Config { host: "127.0.0.1".to_owned(), port: 0, shutdown_seconds: 1, ..config.clone() };
     let listener = bind(&local)?;
     let cancel = Cancel::default();

@@ -70,7 +70,7 @@ pub fn serve_on(
         vocab_size: generator.tokenizer().vocab_size(),
         device: model::device::describe(device).map_err(generate::Error::from)?,
     };
-    let written = std::fs::metadata(folder.join("model.safetensors")).and_then(|file| file.modified());
+    let written = std::fs::metadata(model::hub_layout::weights_entry(folder)).and_then(|file| file.modified());
     let created = seconds_since_1970(written.unwrap_or_else(|_| SystemTime::now()));
 
     let failed = |operation| move |source| Error::Start { operation, source };

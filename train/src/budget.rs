@@ -13,7 +13,7 @@ use std::time::Instant;
 use artifact::file::write_atomically;
 use artifact::{Context, Sealed, Unsealed};
 use burn::tensor::Device;
-use model::{ModelConfig, Transformer, checkpoint};
+use model::{Backend, ModelConfig, Transformer, checkpoint};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::MicroBatch;
@@ -203,7 +203,7 @@ pub fn choose(
     device: &Device,
 ) -> Result<Choice, Error> {
     let seconds = seconds(budget)?;
-    let on_cpu = device.clone().inner() == Device::flex();
+    let on_cpu = Backend::is_cpu_device(device);
     let mut best: Option<Candidate> = None;
     let shapes = if init.is_some() { vec![None] } else { SHAPES.into_iter().map(Some).collect() };
     for shape in shapes {

@@ -233,9 +233,9 @@ pub fn run(
     let tokenizer = Tokenizer::from_file(&tokens.verified("tokenizer.json")?)?;
     let train = Split::open(tokens, "train")?;
     let validation = Split::open(tokens, "validation")?;
-    let class = device::class(&context.device)?;
+    let backend = device::backend(&context.device)?;
     let device = device::resolve(&context.device)?;
-    config.precision.check(&device, class)?;
+    config.precision.check(&device, backend.name())?;
     let device = device.autodiff();
     let data = Data { tokens: train.len() as u64, vocab_size: tokenizer.vocab_size() };
     let choice = budget::kept_or_chosen(config, &data, init, &device, out, context)?;
@@ -247,9 +247,9 @@ pub fn run(
     // A model to start from may read more at a time than it is trained on here.
     let context_length = config.model.context_length;
     let mut objective = Objective::new(config, context.seed, &train, &validation)?;
-    let workers = Workers::new(class == "cpu", config.micro_batches);
+    let workers = Workers::new(backend.is_cpu(), config.micro_batches);
     let as_trained = ModelConfig { context_length, ..model_config.clone() };
-    memory::check(config, &as_trained, class)?;
+    memory::check(config, &as_trained, backend)?;
     let states = States::new(out.folder());
     let model = match init {
         Some(init) => checkpoint::load(init.folder(), &device)?,

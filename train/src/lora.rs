@@ -58,8 +58,7 @@ pub fn load(model: &Transformer, frozen: &[String], folder: &Path) -> Result<Tra
     if lora::is_attached(model) {
         return Ok(lora::load(model.clone(), folder)?);
     }
-    let weights = checkpoint::load_weights(&folder.join(checkpoint::WEIGHTS), model.config())?;
-    let model = checkpoint::with_weights(model.config(), weights, &model.device());
+    let model = checkpoint::load_with_config(folder, model.config(), &model.device())?;
     freeze(model, frozen).map_err(|e| keyed("train.", e))
 }
 

@@ -1,6 +1,6 @@
 //! Whether a training fits into the memory of its device, asked before the first step.
 
-use model::{ActivationCheckpointing, ModelConfig, device};
+use model::{ActivationCheckpointing, Backend, ModelConfig, device};
 
 use crate::{Config, Error, gradients};
 
@@ -32,9 +32,9 @@ pub fn estimate_bytes(config: &Config, model: &ModelConfig, on_cpu: bool) -> u64
 ///
 /// # Errors
 /// When it does not fit; says which `train.micro_batches` would, and whether with `train.activation_checkpointing`.
-pub fn check(config: &Config, model: &ModelConfig, class: &str) -> Result<(), Error> {
-    match device::free_memory_bytes(class) {
-        Some(free) => fits(config, model, class == "cpu", free),
+pub fn check(config: &Config, model: &ModelConfig, backend: Backend) -> Result<(), Error> {
+    match device::free_memory_bytes(backend) {
+        Some(free) => fits(config, model, backend.is_cpu(), free),
         None => Ok(()),
     }
 }

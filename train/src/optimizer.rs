@@ -12,7 +12,7 @@ use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use kernels::{AdamW, Muon};
-use model::{Transformer, named_parameters};
+use model::{Backend, Transformer, named_parameters};
 use rayon::prelude::*;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -67,7 +67,7 @@ impl Optimizer {
         gradients: GradientsParams,
         gradient_scale: f64,
     ) -> Transformer {
-        let on_cpu = model.device().inner() == Device::flex();
+        let on_cpu = Backend::is_cpu_device(&model.device());
         let mut take = Take { learning_rate, gradient_scale, gradients, optimizer: self, jobs: Vec::new() };
         let model = named_parameters::map(model, &mut take);
         let jobs = take.jobs;

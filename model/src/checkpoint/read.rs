@@ -1,18 +1,17 @@
 //! Reading: one file or the shards that an index names, mapped, and taken out of the map one parameter at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
-use serde::Deserialize;
 
 use super::layout::{self, FileTensor};
 use super::mapped::map;
-use super::{Dtype, INDEX, PICKLE, WEIGHTS};
-use crate::{Error, ModelConfig};
+use crate::hub_layout::{self, Index};
+use crate::{Dtype, Error, ModelConfig};
 
 /// The files of one checkpoint.
 pub(super) struct Files {
@@ -36,11 +35,6 @@ struct Found<'a> {
     data: &'a [u8],
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
 impl Files {
     /// Opens the weights in `folder`: `model.safetensors` where there is one, as transformers does, else the shards of
     /// `model.safetensors.index.json`.
@@ -48,36 +42,31 @@ impl Files {
     /// # Errors
     /// Names the file that is missing or damaged, and an index that names a file outside its folder.
     pub(super) fn of_folder(folder: &Path) -> Result<Self, Error> {
-        let (single, index) = (folder.join(WEIGHTS), folder.join(INDEX));
-        if single.exists() || !index.exists() {
-            let pickle = folder.join(PICKLE);
-            if !single.exists() && pickle.exists() {
+        let entry = hub_layout::weights_entry(folder);
+        if !entry.ends_with(hub_layout::INDEX) {
+            let pickle = folder.join(hub_layout::PICKLE);
+            if !entry.exists() && pickle.exists() {
                 return Err(Error::Pickle { path: pickle });
             }
-            return Self::of_file(&single);
+            return Self::of_file(&entry);
         }
-        let unusable = |reason: String| Error::Index { path: index.clone(), reason };
-        let text =
-            std::fs::read(&index).map_err(|e| Error::Io { operation: "read", path: index.clone(), source: e })?;
-        let Index { weight_map } = serde_json::from_slice(&text).map_err(|e| unusable(e.to_string()))?;
+        let unusable = |reason: String| Error::Index { path: entry.clone(), reason };
+        let index = Index::read(&entry)?;
         let mut shards = Vec::new();
-        for name in weight_map.values().collect::<BTreeSet<_>>() {
-            if !is_plain(name) {
-                return Err(unusable(format!("it names `{name}`, which is not a file beside it")));
-            }
+        for name in index.shards() {
             let path = folder.join(name);
             if !path.exists() {
                 return Err(unusable(format!("it names {name}, which is not there")));
             }
             shards.push(Shard::open(path)?);
         }
-        for (tensor, name) in &weight_map {
+        for (tensor, name) in &index.weight_map {
             let shard = shards.iter().find(|shard| shard.path.ends_with(name));
             if shard.is_none_or(|shard| shard.metadata.info(tensor).is_none()) {
                 return Err(unusable(format!("it says that {tensor} is in {name}, and it is not")));
             }
         }
-        Ok(Self { path: index, shards })
+        Ok(Self { path: entry, shards })
     }
 
     /// Opens one file.
@@ -106,11 +95,8 @@ impl Files {
                 let reason = format!("has shape {:?}, config.json asks for {:?}", found.shape, tensor.shape);
                 return Err(wrong(found.path, reason));
             }
-            let dtype = match found.dtype {
-                safetensors::Dtype::F32 => Dtype::F32,
-                safetensors::Dtype::F16 => Dtype::F16,
-                safetensors::Dtype::BF16 => Dtype::Bf16,
-                other => return Err(wrong(found.path, format!("has type {other}, not F32, F16 or BF16"))),
+            let Some(dtype) = Dtype::from_safetensors(found.dtype) else {
+                return Err(wrong(found.path, format!("has type {}, not F32, F16 or BF16", found.dtype)));
             };
             let (all_rows, columns) = if tensor.turned {
                 (tensor.shape[1], tensor.shape[0])
@@ -183,13 +169,6 @@ impl Shard {
         let data = &self.map[self.data_start + start..self.data_start + end];
         Some(Found { path: &self.path, dtype: info.dtype, shape: &info.shape, data })
     }
-}
-
-/// Tells whether an index's name is that of a file in the index's own folder.
-fn is_plain(name: &str) -> bool {
-    let mut components = Path::new(name).components();
-    matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
-        && !name.contains(['\\', '/', ':'])
 }
 
 /// A parameter in a mapped file.

@@ -6,19 +6,14 @@ use std::io::Write;
 use std::path::Path;
 
 use artifact::file::{write_atomically, write_atomically_with};
-use half::{bf16, f16};
-use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::json;
 
 use super::layout::FileTensor;
-use super::{Dtype, INDEX, WEIGHTS};
-use crate::Error;
+use crate::safetensors::{self, ENCODED_AT_ONCE, TensorSpec};
+use crate::{Dtype, Error, hub_layout};
 
 /// Returns the values of the parameter of that name.
 type Values<'a, 'v> = dyn FnMut(&str) -> Result<Cow<'v, [f32]>, Error> + 'a;
-
-/// Values that are converted at a time.
-const PIECE: usize = 1 << 14;
 
 /// Writes `tensors` into `folder`, in files of at most `max_shard_bytes` where their tensors allow it. The index comes last,
 /// so that a folder in which shards are missing has none. `values` returns a parameter's values.
@@ -33,14 +28,14 @@ pub(super) fn folder(
     values: &mut Values<'_, '_>,
 ) -> Result<(), Error> {
     let shards = split(tensors, dtype, max_shard_bytes);
-    let (single, index) = (folder.join(WEIGHTS), folder.join(INDEX));
+    let (single, index) = (folder.join(hub_layout::WEIGHTS), folder.join(hub_layout::INDEX));
     if shards.len() < 2 {
         file(&single, tensors, dtype, values)?;
         return remove(&index);
     }
     let mut weight_map = BTreeMap::new();
     for (i, shard) in shards.iter().enumerate() {
-        let name = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
+        let name = hub_layout::shard_name(i + 1, shards.len());
         file(&folder.join(&name), shard, dtype, values)?;
         weight_map.extend(shard.iter().map(|tensor| (&tensor.name, name.clone())));
     }
@@ -62,20 +57,27 @@ pub(super) fn file(
     dtype: Dtype,
     values: &mut Values<'_, '_>,
 ) -> Result<(), Error> {
-    let header = header(tensors, dtype).map_err(|source| Error::Safetensors { path: path.to_owned(), source })?;
+    let specs = tensors.iter().map(|tensor| TensorSpec {
+        name: tensor.name.clone(),
+        dtype: dtype.into(),
+        shape: tensor.shape.clone(),
+    });
+    let header = safetensors::header(specs, safetensors::PYTORCH)
+        .map_err(|source| Error::Safetensors { path: path.to_owned(), source })?;
     write_atomically_with(path, |writer| {
         let failed = |source| Error::Io { operation: "write", path: path.to_owned(), source };
         writer.write_all(&header).map_err(failed)?;
         let mut bytes = Vec::new();
         for tensor in tensors {
             let values = assemble(tensor, values)?;
-            if let Some(value) = values.iter().find(|x| x.is_finite() && x.abs() > dtype.largest()) {
-                let reason = format!("has the value {value}, beyond the {} of f16; take bf16", dtype.largest());
+            let overflow = values.iter().find(|x| x.is_finite() && x.abs() > dtype.max());
+            if let Some(value) = overflow.filter(|_| dtype == Dtype::F16) {
+                let reason = format!("has the value {value}, beyond the {} of f16; use bf16", dtype.max());
                 return Err(Error::Tensor { path: path.to_owned(), tensor: tensor.name.clone(), reason });
             }
-            for piece in values.chunks(PIECE) {
+            for piece in values.chunks(ENCODED_AT_ONCE) {
                 bytes.clear();
-                encode(piece, dtype, &mut bytes);
+                dtype.encode(piece, &mut bytes);
                 writer.write_all(&bytes).map_err(failed)?;
             }
         }
@@ -100,26 +102,6 @@ fn split(tensors: &[FileTensor], dtype: Dtype, max_bytes: u64) -> Vec<&[FileTens
 
 fn elements(tensor: &FileTensor) -> u64 {
     tensor.shape.iter().product::<usize>() as u64
-}
-
-/// Returns the start of a file: the header's length, and the header.
-fn header(tensors: &[FileTensor], dtype: Dtype) -> Result<Vec<u8>, safetensors::SafeTensorError> {
-    let mut offset = 0;
-    let infos = tensors.iter().map(|tensor| {
-        let start = offset;
-        offset += (elements(tensor) * dtype.bytes()) as usize;
-        let info = TensorInfo { dtype: dtype.into(), shape: tensor.shape.clone(), data_offsets: (start, offset) };
-        (tensor.name.clone(), info)
-    });
-    // transformers refuses a file that does not say so.
-    let format = [("format".to_owned(), "pt".to_owned())].into();
-    let metadata = Metadata::new(Some(format), infos.collect())?;
-    let mut json = serde_json::to_vec(&metadata)?;
-    // Tensors begin at a multiple of eight bytes; the format allows blanks at the end of the header.
-    json.resize(json.len().next_multiple_of(8), b' ');
-    let mut header = (json.len() as u64).to_le_bytes().to_vec();
-    header.extend(json);
-    Ok(header)
 }
 
 /// Returns the values of a tensor as they lie in the file.
@@ -147,14 +129,6 @@ fn assemble<'v>(tensor: &FileTensor, values: &mut Values<'_, 'v>) -> Result<Cow<
         first_row += rows;
     }
     Ok(turned.into())
-}
-
-fn encode(values: &[f32], dtype: Dtype, bytes: &mut Vec<u8>) {
-    match dtype {
-        Dtype::F32 => bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())),
-        Dtype::F16 => bytes.extend(values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes())),
-        Dtype::Bf16 => bytes.extend(values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes())),
-    }
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

@@ -10,18 +10,16 @@ use std::path::Path;
 
 use artifact::Digest;
 use artifact::digest::Hasher;
-use artifact::file::write_atomically;
 use burn::module::Param;
 use burn::tensor::Tensor;
-use half::{bf16, f16};
 use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
 use super::{Adapter, Values, adapters, ends_with_name, linears, module_path, with_adapters};
 use crate::checkpoint::{self, Weight};
 use crate::config::Family;
-use crate::{Error, Transformer};
+use crate::safetensors::{F32Tensor, write_f32};
+use crate::{Dtype, Error, Transformer};
 
 /// The name of the file that says how the adapters are added.
 pub const CONFIG: &str = "adapter_config.json";
@@ -129,30 +127,16 @@ pub fn save(model: &Transformer, base: &str, folder: &Path) -> Result<(), Error>
         "use_dora": false,
         "use_rslora": false,
     });
-    let path = folder.join(WEIGHTS);
-    write_atomically(&path, &serialized(&entries, base_digest(model)?, blocks, &path)?)?;
-    checkpoint::write_json(&folder.join(CONFIG), &config)
-}
-
-/// Returns the bytes of [`WEIGHTS`].
-fn serialized(entries: &BTreeMap<String, Entry>, base: Digest, blocks: bool, path: &Path) -> Result<Vec<u8>, Error> {
-    let damaged = |source| Error::Safetensors { path: path.to_owned(), source };
-    let tensors: Vec<(String, &[usize], Vec<u8>)> = entries
-        .iter()
-        .flat_map(|(module, entry)| [(module, "A", &entry.a), (module, "B", &entry.b)])
-        .map(|(module, letter, weight)| {
-            let bytes = weight.values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            (tensor_name(module, letter), &weight.shape[..], bytes)
+    let tensors = entries.into_iter().flat_map(|(module, Entry { a, b, .. })| {
+        [("A", a), ("B", b)].map(|(letter, Weight { shape, values })| F32Tensor {
+            name: tensor_name(&module, letter),
+            shape,
+            values,
         })
-        .collect();
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| Ok((name, TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytes)?)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(damaged)?;
-    // One entry, since the format's library writes several in the order of a hash map, which differs between runs.
-    let metadata = json!({BASE: base.to_string(), BLOCKS: blocks}).to_string();
-    safetensors::serialize(views, Some([(METADATA.to_owned(), metadata)].into())).map_err(damaged)
+    });
+    let metadata = json!({BASE: base_digest(model)?.to_string(), BLOCKS: blocks}).to_string();
+    write_f32(&folder.join(WEIGHTS), tensors.collect(), (METADATA, &metadata))?;
+    checkpoint::write_json(&folder.join(CONFIG), &config)
 }
 
 /// The key of the one entry in the metadata of [`WEIGHTS`].
@@ -194,8 +178,9 @@ pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
         let read = |letter: &str| {
             let name = tensor_name(module, letter);
             let tensor = file.tensor(&name).map_err(|_| wrong(&name, "is missing".to_owned()))?;
-            let float = decode(&tensor);
-            let values = float.ok_or_else(|| wrong(&name, format!("has type {}, not a float", tensor.dtype())))?;
+            let dtype = Dtype::from_safetensors(tensor.dtype())
+                .ok_or_else(|| wrong(&name, format!("has type {}, not F32, F16 or BF16", tensor.dtype())))?;
+            let values = dtype.decode(tensor.data());
             Ok::<_, Error>(Weight { shape: tensor.shape().to_vec(), values })
         };
         let (a, b) = (read("A")?, read("B")?);
@@ -348,18 +333,6 @@ fn module_paths(model: &Transformer) -> Vec<String> {
         shapes(model).iter().map(|(i, role, _)| module_path(model.config().family, *i, role)).collect();
     paths.dedup();
     paths
-}
-
-/// Returns a tensor's values; none where they are no floats.
-fn decode(tensor: &TensorView) -> Option<Vec<f32>> {
-    let data = tensor.data();
-    let pairs = || data.as_chunks().0.iter();
-    Some(match tensor.dtype() {
-        safetensors::Dtype::F32 => data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-        safetensors::Dtype::F16 => pairs().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
-        safetensors::Dtype::BF16 => pairs().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
-        _ => return None,
-    })
 }
 
 fn tensor_name(module: &str, letter: &str) -> String {

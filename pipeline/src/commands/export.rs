@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use artifact::file;
 use burn::tensor::Device;
-use model::{Dtype, checkpoint};
+use model::{Dtype, checkpoint, hub_layout};
 use serde_json::Value;
 
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::console::Console;
 use crate::figures;
+use crate::import::Origin;
 use crate::import::parity::Behaviour;
-use crate::import::{Origin, layout};
 use crate::runs;
 use crate::stage::Stage;
 
@@ -50,7 +50,7 @@ pub fn run(arguments: &ExportArgs) -> anyhow::Result<()> {
     pass_on(&source, &unfinished)?;
     let after = Behaviour::of(&checkpoint::load(&unfinished, &device)?)?;
     let bytes = replace(&unfinished, &output)?;
-    print_out!("wrote {} in {} to {}", figures::bytes(bytes), name_of(dtype), output.display())?;
+    print_out!("wrote {} in {} to {}", figures::bytes(bytes), dtype.name(), output.display())?;
     print_out!("  read back   {}", before.parity(&after))?;
     Ok(())
 }
@@ -69,7 +69,7 @@ fn source(written: &str, root: &Path) -> anyhow::Result<(PathBuf, String)> {
             let names: Vec<String> =
                 listed.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            layout::choose(&names).map_err(|problem| anyhow::anyhow!("{} {problem}", folder.display()))?;
+            hub_layout::select(&names).map_err(|problem| anyhow::anyhow!("{} {problem}", folder.display()))?;
             Ok((folder, name))
         }
         Origin::Sealed { sealed, .. } => Ok((super::verified(&sealed)?, name)),
@@ -83,16 +83,7 @@ fn stored_dtype(folder: &Path) -> anyhow::Result<Dtype> {
     let text = fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
     let config: Value = serde_json::from_slice(&text).with_context(|| format!("cannot use {}", path.display()))?;
     let named = config.get("dtype").or_else(|| config.get("torch_dtype")).and_then(Value::as_str);
-    let known = [Dtype::F32, Dtype::Bf16, Dtype::F16];
-    Ok(known.into_iter().find(|dtype| Some(dtype.torch_name()) == named).unwrap_or(Dtype::F32))
-}
-
-fn name_of(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::F32 => "f32",
-        Dtype::F16 => "f16",
-        Dtype::Bf16 => "bf16",
-    }
+    Ok(Dtype::ALL.into_iter().find(|dtype| Some(dtype.torch_name()) == named).unwrap_or(Dtype::F32))
 }
 
 /// Returns an empty place beside `output` to write to, so that a reader never sees half a model.
@@ -107,7 +98,9 @@ fn unfinished(output: &Path) -> anyhow::Result<PathBuf> {
 
 /// Copies the tokenizer, and what says how it and the model are used.
 fn pass_on(source: &Path, to: &Path) -> anyhow::Result<()> {
-    for name in layout::BESIDE_WEIGHTS.into_iter().filter(|name| source.join(name).is_file()) {
+    for name in
+        [hub_layout::TOKENIZER].into_iter().chain(hub_layout::SIDE_FILES).filter(|name| source.join(name).is_file())
+    {
         let path = source.join(name);
         let bytes = fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
         file::write_atomically(&to.join(name), &bytes)?;
@@ -123,7 +116,7 @@ fn replace(from: &Path, to: &Path) -> anyhow::Result<u64> {
         Ok(entries.flatten().map(|entry| entry.path()).collect())
     };
     // Weights of a model that was in fewer or more files would be read with the new ones.
-    let is_weights = |path: &Path| path.file_name().is_some_and(|name| layout::is_weights(&name.to_string_lossy()));
+    let is_weights = |path: &Path| path.file_name().is_some_and(|name| hub_layout::is_weights(&name.to_string_lossy()));
     for old in list(to)?.into_iter().filter(|path| is_weights(path)) {
         fs::remove_file(&old).map_err(|e| artifact::Error::io("remove", &old, e))?;
     }

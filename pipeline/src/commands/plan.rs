@@ -17,7 +17,7 @@ pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
     super::log_to(&console, "");
     let root = loaded.store();
     let store = engine::artifacts(&root);
-    let device_class = model::device::class(&loaded.config.device)?;
+    let device_class = model::device::backend(&loaded.config.device)?.name();
     let context = engine::context(&loaded, device_class, arguments.config.offline, &console, &Cancel::default());
     let raw_data = engine::raw_data(&loaded, arguments.selection.last(), &context, &console)?;
     let runs = runs::list(&root)?;

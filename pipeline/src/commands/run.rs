@@ -39,7 +39,7 @@ fn bring_up_to_date(arguments: &RunArgs, loaded: &Loaded, console: &Console, can
     let root = loaded.store();
     let store = engine::artifacts(&root);
     let _lock = store.lock()?;
-    let device_class = model::device::class(&loaded.config.device)?;
+    let device_class = model::device::backend(&loaded.config.device)?.name();
     let context = engine::context(loaded, device_class, arguments.config.offline, console, cancel);
     let raw_data = engine::locked_raw_data(loaded, arguments.selection.last(), &context, console)?;
     let runs = runs::list(&root)?;

@@ -71,7 +71,7 @@ pub fn run(arguments: &RunArgs, shard: &str) -> anyhow::Result<()> {
     let notice = console.clone();
     let cancel = interrupt::listen(move || notice.line("stopping where nothing is lost; once more to stop at once"))?;
     let store = engine::artifacts(&loaded.store());
-    let device_class = model::device::class(&loaded.config.device)?;
+    let device_class = model::device::backend(&loaded.config.device)?.name();
     let context = engine::context(&loaded, device_class, arguments.config.offline, &console, &cancel);
     let raw_data = engine::locked_raw_data(&loaded, Stage::Preprocess, &context, &console)?;
     let recipe = |stage: Stage, made: &Made| {

@@ -99,7 +99,7 @@ fn repeat(run: &Run, console: &Console) -> anyhow::Result<usize> {
         .tempdir_in(&parent)
         .with_context(|| format!("cannot make a folder in {}", parent.display()))?;
     let store = Store::new(folder.path());
-    let device_class = model::device::class(&loaded.config.device)?;
+    let device_class = model::device::backend(&loaded.config.device)?.name();
     let context = engine::context(&loaded, device_class, false, console, &cancel);
     let raw_data = engine::locked_raw_data(&loaded, last_stage(run).unwrap_or(Stage::Serve), &context, console)?;
     let planner = Planner {

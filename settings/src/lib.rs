@@ -1,1 +1,17 @@
-//! Configuration files: positions of keys, unknown keys, suggestions for misspelt names.
+//! Settings files in TOML: where a key is, which keys are unknown or renamed, and what was meant instead.
+//!
+//! In: the text of a file, overrides from the command line. Out: a value of the caller's type, or an [`Error`] that names the file and
+//! the line, or the override. Must not depend on any stage.
+//!
+//! - [`ConfigSource`] is a file with its overrides, which knows where each key is.
+//! - [`suggest`] returns the name that a wrong one was likely meant to be.
+
+mod error;
+mod keys;
+mod renamed;
+mod source;
+mod suggest;
+
+pub use error::Error;
+pub use source::{ConfigSource, Parsed};
+pub use suggest::suggest;

@@ -4,18 +4,18 @@ use std::path::Path;
 
 use artifact::figures::grouped;
 use artifact::{Context, Outcome, Unsealed, file};
+use fetch::Environment;
 use serde_json::{Value, json};
 
 use crate::batch::Batch;
 use crate::document::{Content, Document};
-use crate::environment::Environment;
 use crate::inventory::ListedSource;
 use crate::mapping::Mapping;
 use crate::read::Job;
 use crate::refusal::{Refusal, Skip};
 use crate::shard::Writer;
 use crate::tally::Tally;
-use crate::{Config, Error, Inventory, fetch};
+use crate::{Config, Error, Inventory};
 
 /// The version of the layout of `sources.json`.
 const SCHEMA_VERSION: u32 = 2;
@@ -30,7 +30,7 @@ const SCHEMA_VERSION: u32 = 2;
 /// allowed or is no longer what was listed, no document is found, the disk refuses, or the stage is asked to stop.
 pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     out.clear()?;
-    fetch::missing(inventory, config, context, Environment::of_process())?;
+    inventory.fetch_missing(config, context, &Environment::of_process())?;
     let total = inventory.sources.iter().map(ListedSource::bytes).sum();
     context.progress.begin("reading", total, "bytes");
     let mut collector = Collector { config, writer: Writer::new(out.folder()), context, done_bytes: 0 };

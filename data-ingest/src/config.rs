@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use artifact::Digest;
+use fetch::Environment;
 use serde::{Deserialize, Serialize};
 
 use crate::chat::Chat;
-use crate::environment::Environment;
 use crate::format::Format;
 use crate::html::Html;
 use crate::tally::BadRecordLimit;
@@ -108,6 +108,19 @@ impl Config {
             return Err(Error::value("collect.max_unpacked_bytes", "must be at least 1"));
         }
         self.sources.iter().enumerate().try_for_each(|(i, source)| source.validate(&format!("collect.sources[{i}]")))
+    }
+
+    /// Returns the options of fetching files from other machines.
+    pub fn fetch_options(&self) -> fetch::Options {
+        fetch::Options {
+            table: crate::NAME,
+            cache: self.cache.clone(),
+            max_download_bytes: self.max_download_bytes,
+            download_attempts: self.download_attempts,
+            hub_endpoint: self.hub_endpoint.clone(),
+            allow_private: self.allow_private,
+            locked: self.locked,
+        }
     }
 
     /// Returns the part of the configuration that decides the output beside the sources: what makes the stage fail.
@@ -249,8 +262,8 @@ impl Source {
         mapping::validate(self).or_else(|(name, message)| fail(name, &message))
     }
 
-    /// Returns the name under which this source is known.
-    pub(crate) fn known_as(&self) -> String {
+    /// Returns the name of this source in messages and documents: the configured one, else one made from its address.
+    pub(crate) fn display_name(&self) -> String {
         if let Some(name) = &self.name {
             return name.clone();
         }

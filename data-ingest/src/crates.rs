@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use fetch::Environment;
+
 use crate::Error;
-use crate::environment::Environment;
 
 /// Returns the folder that cargo unpacked a crate into: `$CARGO_HOME/registry/src/<index>/<name>-<version>`.
 pub(crate) fn folder(name: &str, version: &str, environment: &Environment) -> Result<PathBuf, Error> {

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use artifact::Context;
+use fetch::Environment;
 use serde::Serialize;
 
 use crate::config::declared;
-use crate::environment::Environment;
 use crate::{Config, Error, Source};
 
 /// What a dataset says of itself.

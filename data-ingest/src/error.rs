@@ -174,130 +174,9 @@ pub enum Error {
         #[source]
         source: polars::error::PolarsError,
     },
-    /// A download would need the network, which may not be used.
-    #[error("source {name}: {url} is not in the cache {}, and the network may not be used (--offline)", cache.display())]
-    Offline {
-        /// The source.
-        name: String,
-        /// The address.
-        url: String,
-        /// The cache's folder.
-        cache: PathBuf,
-    },
-    /// A server answered with an error that trying again does not cure.
-    #[error("source {name}: {url} answered with HTTP status {status}")]
-    Status {
-        /// The source.
-        name: String,
-        /// The address.
-        url: String,
-        /// The status.
-        status: u16,
-    },
-    /// A download failed every time.
-    #[error("source {name}: cannot download {url} (tried {}; what arrived is kept for the next time)", times(*attempts))]
-    Download {
-        /// The source.
-        name: String,
-        /// The address.
-        url: String,
-        /// How often it was tried.
-        attempts: u32,
-        /// What went wrong the last time.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A download is not what the dataset pins.
-    #[error("source {name}: {url} has SHA-256 {found}, its `sha256` says {expected}")]
-    WrongDownload {
-        /// The source.
-        name: String,
-        /// The address.
-        url: String,
-        /// The pinned digest.
-        expected: Digest,
-        /// The digest of what arrived.
-        found: Digest,
-    },
-    /// An address may not be asked.
-    #[error("source {name}: {url} is refused: {reason}")]
-    Refused {
-        /// The source.
-        name: String,
-        /// The address, without its query.
-        url: String,
-        /// Why, and what to do if it is meant.
-        reason: String,
-    },
-    /// A server sends its callers elsewhere again and again.
-    #[error("source {name}: {url} redirects more than {limit} times")]
-    Redirects {
-        /// The source.
-        name: String,
-        /// The address, without its query.
-        url: String,
-        /// How many redirects are followed.
-        limit: usize,
-    },
-    /// A server could not be asked what it has.
-    #[error("source {name}: cannot list {address} (tried {}); try again later, or see that this machine reaches it", times(*attempts))]
-    Unlisted {
-        /// The source.
-        name: String,
-        /// The address.
-        address: String,
-        /// How often it was tried.
-        attempts: u32,
-        /// What went wrong the last time.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The Hugging Face Hub does not give what is asked for.
-    #[error("source {name}: {address}: {message}")]
-    Hub {
-        /// The source.
-        name: String,
-        /// The dataset or model.
-        address: String,
-        /// What the hub says, and what to do.
-        message: String,
-    },
-    /// An object store does not give what is asked for.
-    #[error("source {name}: {address}: {hint} ({answer})")]
-    Store {
-        /// The source.
-        name: String,
-        /// The object or the pattern.
-        address: String,
-        /// What to do.
-        hint: &'static str,
-        /// What the store says.
-        answer: String,
-    },
-    /// The program `git` failed.
-    #[error("source {name}: {address}: `git {command}` failed: {message}")]
-    Git {
-        /// The source.
-        name: String,
-        /// The repository.
-        address: String,
-        /// Git's command.
-        command: &'static str,
-        /// The last line of what it says.
-        message: String,
-    },
-    /// A `dataset.lock` cannot be understood.
-    #[error(
-        "{} is no lock that this version understands ({message}); bring it back from version control, or delete it and \
-         run `pipeline data lock`",
-        path.display()
-    )]
-    Lock {
-        /// The lock.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
+    /// Fetching files from another machine failed.
+    #[error(transparent)]
+    Fetch(fetch::Error),
     /// A source on another machine is not in the lock.
     #[error(
         "source {name}: {} has no entry for {address}; run `pipeline data lock` where the network may be used, without \
@@ -309,17 +188,6 @@ pub enum Error {
         name: String,
         /// Its address.
         address: String,
-        /// The lock.
-        lock: PathBuf,
-    },
-    /// A model of the hub is not in the lock.
-    #[error(
-        "{} has no entry for the model {model}; run the same command where the network may be used, without --locked",
-        lock.display()
-    )]
-    ModelNotLocked {
-        /// The model.
-        model: String,
         /// The lock.
         lock: PathBuf,
     },
@@ -341,36 +209,6 @@ pub enum Error {
         /// What the source says.
         declared: String,
     },
-    /// A file is no longer what the lock says.
-    #[error(
-        "source {name}: {file} has SHA-256 {found}, {} says {expected}; if the new content is wanted, run `pipeline data \
-         lock --update {name}`",
-        lock.display()
-    )]
-    NotAsLocked {
-        /// The source.
-        name: String,
-        /// The file's path inside the source.
-        file: String,
-        /// The lock.
-        lock: PathBuf,
-        /// The digest in the lock.
-        expected: Box<Digest>,
-        /// The digest of what arrived.
-        found: Box<Digest>,
-    },
-    /// A download is larger than allowed.
-    #[error("source {name}: {url} has at least {bytes} bytes, collect.max_download_bytes is {limit}")]
-    TooLarge {
-        /// The source.
-        name: String,
-        /// The address.
-        url: String,
-        /// Bytes announced, or received so far.
-        bytes: u64,
-        /// The limit.
-        limit: u64,
-    },
     /// Somebody asked the stage to stop.
     #[error("interrupted")]
     Interrupted,
@@ -379,9 +217,15 @@ pub enum Error {
     Artifact(#[from] artifact::Error),
 }
 
-/// Returns how often something was done.
-fn times(count: u32) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+impl From<fetch::Error> for Error {
+    fn from(error: fetch::Error) -> Self {
+        match error {
+            fetch::Error::Value { key, message } => Self::Value { key, message },
+            fetch::Error::Interrupted => Self::Interrupted,
+            fetch::Error::Artifact(error) => Self::Artifact(error),
+            other => Self::Fetch(other),
+        }
+    }
 }
 
 impl Error {

@@ -6,20 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use artifact::{Context, Digest};
+use fetch::{
+    DigestSource, Environment, ExpectedDigest, FetchBatch, FetchItem, Lock, LockedFile, Remote, RemoteContext,
+    cached_path,
+};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::cache::cached;
 use crate::config::{Declarations, Declared, declared};
-use crate::download::{Promise, Promiser};
-use crate::environment::Environment;
-use crate::fetch::{Item, Order};
 use crate::format::{Format, Kind};
 use crate::html::Html;
 use crate::lock;
-use crate::lock_file::{Lock, LockedFile};
 use crate::mapping::Columns;
-use crate::remote::{self, Remote, written_address};
+use crate::remote::{self, written_address};
 use crate::select::{self, Filter, IgnoreRules, SelectedFile, passed_over, select};
 use crate::{Config, Error, crates};
 
@@ -60,21 +59,21 @@ pub(crate) struct ListedSource {
     /// Files of another kind, and symbolic links.
     pub not_selected: u64,
     /// Where it is, if it is on another machine.
-    pub distant: Option<Distant>,
+    pub remote: Option<RemoteSource>,
 }
 
-/// What fetching a source from another machine takes.
+/// A source on another machine.
 #[derive(Debug, Clone)]
-pub(crate) struct Distant {
+pub(crate) struct RemoteSource {
     /// Where it is.
     pub remote: Remote,
     /// Its address, as it is written.
     pub address: String,
     /// The commit that its revision is.
     pub commit: Option<String>,
-    /// The lock that says what it has; none where the source itself says it.
+    /// The lock file with its digests; none where the configuration has them.
     pub lock: Option<PathBuf>,
-    /// Whether the lock has no entry for it yet, so that nothing is known of its files.
+    /// Whether the lock has no entry for it yet, so that its files are not known.
     pub is_unlocked: bool,
 }
 
@@ -135,6 +134,46 @@ impl Inventory {
         };
         self.sources.iter().map(summary).collect()
     }
+
+    /// Fetches all files on other machines that are not in the cache.
+    ///
+    /// # Errors
+    /// Returns an error if a source is not locked, if network access is disabled, and if a download fails or does not have
+    /// the expected digest.
+    pub(crate) fn fetch_missing(
+        &self,
+        config: &Config,
+        context: &Context,
+        environment: &Environment,
+    ) -> Result<(), Error> {
+        let options = config.fetch_options();
+        let remote = RemoteContext::new(&options, context, environment)?;
+        let mut batches = Vec::new();
+        for source in &self.sources {
+            let Some(mut batch) = source.batch() else { continue };
+            if let Some(RemoteSource { lock: Some(lock), address, is_unlocked: true, .. }) = &source.remote {
+                let (name, address) = (source.name.clone(), address.clone());
+                return Err(Error::NotLocked { name, address, lock: lock.clone() });
+            }
+            let mut missing = Vec::with_capacity(batch.files.len());
+            for item in batch.files {
+                let is_cached = |expected: ExpectedDigest<'_>| fetch::is_cached(remote.cache(), expected.sha256);
+                if !item.expected.map_or(Ok(false), is_cached)? {
+                    missing.push(item);
+                }
+            }
+            batch.files = missing;
+            if !batch.files.is_empty() {
+                batches.push(batch);
+            }
+        }
+        if batches.is_empty() {
+            return Ok(());
+        }
+        fetch::check_offline(&batches, &remote)?;
+        let _guard = remote.lock_cache()?;
+        Ok(fetch::fetch(&batches, &remote).1?)
+    }
 }
 
 impl ListedSource {
@@ -143,18 +182,20 @@ impl ListedSource {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Returns what must be in the cache before the source can be read.
-    pub fn order(&self) -> Option<Order<'_>> {
-        let distant = self.distant.as_ref()?;
-        let by = distant.lock.as_deref().map_or(Promiser::Key, Promiser::Lock);
-        let files = self.files.iter().map(|file| Item {
+    /// Returns the files that must be in the cache before the source can be read; none for a source on this machine.
+    fn batch(&self) -> Option<FetchBatch<'_>> {
+        let RemoteSource { remote, commit, lock, .. } = self.remote.as_ref()?;
+        let source = match lock {
+            Some(path) => DigestSource::Lock { path, update_command: lock::UPDATE_COMMAND },
+            None => DigestSource::Key,
+        };
+        let files = self.files.iter().map(|file| FetchItem {
             path: &file.relative,
-            bytes: distant.lock.is_some().then_some(file.bytes),
+            bytes: lock.is_some().then_some(file.bytes),
             version: None,
-            promise: Some(Promise { sha256: file.sha256, by }),
+            expected: Some(ExpectedDigest { sha256: file.sha256, source }),
         });
-        let (name, remote, commit) = (&self.name, &distant.remote, distant.commit.as_deref());
-        Some(Order { name, remote, commit, files: files.collect() })
+        Some(FetchBatch { name: &self.name, remote, commit: commit.as_deref(), files: files.collect() })
     }
 
     fn input_digest(&self) -> Digest {
@@ -188,7 +229,7 @@ pub fn inventory(config: &Config, context: &Context) -> Result<Inventory, Error>
 
 pub(crate) fn inventory_in(config: &Config, context: &Context, environment: &Environment) -> Result<Inventory, Error> {
     let Declarations { title, description, lock: path, sources } = declared(config, &context.base, environment)?;
-    let cache = context.base.join(environment.expand(&config.cache, "collect.cache")?);
+    let cache = config.fetch_options().cache_folder(&context.base, environment)?;
     let lock = Lock::read(&path)?;
     let surroundings = Surroundings { config, context, environment, cache: &cache, lock: &lock, lock_path: &path };
     let listed: Vec<Result<ListedSource, Error>> =
@@ -214,12 +255,12 @@ struct Surroundings<'a> {
 
 fn list(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource, Error> {
     let Declared { key, source, .. } = declared;
-    let listed = match Remote::of(declared, around.environment)? {
+    let listed = match remote::remote_of(declared, around.environment)? {
         Some(remote) if remote::is_pinned(declared, &remote) => pinned(declared, remote, around.cache)?,
         Some(remote) => locked(declared, remote, around)?,
         None => local(declared, around)?,
     };
-    let is_unlocked = listed.distant.as_ref().is_some_and(|distant| distant.is_unlocked);
+    let is_unlocked = listed.remote.as_ref().is_some_and(|remote| remote.is_unlocked);
     if let Some(expected) = source.sha256.filter(|expected| *expected != listed.content && !is_unlocked) {
         let name = listed.name;
         return Err(Error::Pinned { name, key: key.clone(), expected, found: listed.content });
@@ -231,7 +272,7 @@ fn list(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource, 
 fn described(declared: &Declared, origin: Value, licence: Option<String>) -> Result<ListedSource, Error> {
     let source = &declared.source;
     Ok(ListedSource {
-        name: source.known_as(),
+        name: source.display_name(),
         origin,
         licence: source.licence.clone().or(licence).unwrap_or_else(|| "unknown".to_owned()),
         columns: Columns::of(source),
@@ -242,14 +283,14 @@ fn described(declared: &Declared, origin: Value, licence: Option<String>) -> Res
         content: content_digest(&[]),
         too_large: 0,
         not_selected: 0,
-        distant: None,
+        remote: None,
     })
 }
 
 /// Lists a source on this machine.
 fn local(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource, Error> {
     let Declared { key, folder, source, .. } = declared;
-    let name = source.known_as();
+    let name = source.display_name();
     let (selection, origin, licence) = if let (Some(krate), Some(version)) = (&source.krate, &source.version) {
         let folder = crates::folder(krate, version, around.environment)?;
         let found = crates::licence(&folder)?;
@@ -281,13 +322,13 @@ fn local(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource,
 fn pinned(declared: &Declared, remote: Remote, cache: &Path) -> Result<ListedSource, Error> {
     let sha256 = declared.source.sha256.unwrap_or_else(|| content_digest(&[]));
     let address = written_address(declared).to_owned();
-    let relative = remote::file_name(&address);
-    let bytes = fs::metadata(cached(cache, sha256)).map_or(0, |metadata| metadata.len());
-    let origin = remote.origin(declared, None);
+    let relative = fetch::url_file_name(&address);
+    let bytes = fs::metadata(cached_path(cache, sha256)).map_or(0, |metadata| metadata.len());
+    let origin = remote::origin(&remote, declared, None);
     Ok(ListedSource {
-        files: vec![distant_file(declared, relative, bytes, sha256, cache)],
+        files: vec![remote_file(declared, relative, bytes, sha256, cache)],
         content: sha256,
-        distant: Some(Distant { remote, address, commit: None, lock: None, is_unlocked: false }),
+        remote: Some(RemoteSource { remote, address, commit: None, lock: None, is_unlocked: false }),
         ..described(declared, origin, None)?
     })
 }
@@ -297,19 +338,19 @@ fn locked(declared: &Declared, remote: Remote, around: &Surroundings<'_>) -> Res
     let Surroundings { config, cache, lock, lock_path, .. } = around;
     let lock_path = lock_path.to_path_buf();
     let address = written_address(declared).to_owned();
-    let Some(entry) = lock.entry(&lock_path, declared, &remote)? else {
+    let Some(entry) = lock::entry(lock, &lock_path, declared, &remote)? else {
         if config.locked {
             return Err(lock::not_locked(declared, &lock_path));
         }
-        let origin = remote.origin(declared, None);
+        let origin = remote::origin(&remote, declared, None);
         let content = Digest::of_json(&json!({ "not fetched yet": origin }));
-        let distant = Some(Distant { remote, address, commit: None, lock: Some(lock_path), is_unlocked: true });
-        return Ok(ListedSource { content, distant, ..described(declared, origin, None)? });
+        let remote = Some(RemoteSource { remote, address, commit: None, lock: Some(lock_path), is_unlocked: true });
+        return Ok(ListedSource { content, remote, ..described(declared, origin, None)? });
     };
-    let file = |file: &LockedFile| distant_file(declared, file.path.clone(), file.bytes, file.sha256, cache);
+    let file = |file: &LockedFile| remote_file(declared, file.path.clone(), file.bytes, file.sha256, cache);
     let files: Vec<HashedFile> = entry.file.iter().map(file).collect();
     let commit = entry.commit.clone();
-    let origin = remote.origin(declared, commit.as_deref());
+    let origin = remote::origin(&remote, declared, commit.as_deref());
     // What `sha256` pins of one file behind an address is that file's own digest.
     let content = match (&remote, &files[..]) {
         (Remote::Url(_), [file]) => file.sha256,
@@ -320,15 +361,15 @@ fn locked(declared: &Declared, remote: Remote, around: &Surroundings<'_>) -> Res
         files,
         too_large: entry.too_large,
         not_selected: entry.not_selected,
-        distant: Some(Distant { remote, address, commit, lock: Some(lock_path), is_unlocked: false }),
+        remote: Some(RemoteSource { remote, address, commit, lock: Some(lock_path), is_unlocked: false }),
         ..described(declared, origin, entry.licence.clone())?
     })
 }
 
-fn distant_file(declared: &Declared, relative: String, bytes: u64, sha256: Digest, cache: &Path) -> HashedFile {
+fn remote_file(declared: &Declared, relative: String, bytes: u64, sha256: Digest, cache: &Path) -> HashedFile {
     // A file that is there although nothing tells what it holds was named outright.
     let kind = select::kind(declared.source.format, &relative).unwrap_or(Kind::File(Format::Text));
-    HashedFile { relative, place: Place::Download(cached(cache, sha256)), bytes, kind, sha256 }
+    HashedFile { relative, place: Place::Download(cached_path(cache, sha256)), bytes, kind, sha256 }
 }
 
 fn hash(files: &[SelectedFile], context: &Context) -> Result<Vec<HashedFile>, Error> {

@@ -9,19 +9,16 @@
 //! writing and without the network, so that the plan can tell which source changed. [`run`] fetches what the cache lacks,
 //! of the Hub also from the cache of the Hub's own programs, checks it against the lock, reads it all and writes.
 //!
-//! This crate is the only one that fetches data from the network. It never changes a document: text that is not UTF-8
+//! Crate `fetch` does all that needs the network. This crate never changes a document: text that is not UTF-8
 //! goes through as bytes, and duplicates stay; both are preprocess's to judge. What is no document yet becomes one here:
 //! members of archives, rows of tables, conversations, the main text of web pages. What cannot become one is counted and,
 //! where it is broken, quoted; memory does not grow with the size of a file.
 
-mod address;
 mod archive;
 mod arrow;
 mod batch;
-mod cache;
 pub mod card;
 mod chat;
-mod cloud;
 mod collect;
 mod columns;
 mod config;
@@ -29,30 +26,19 @@ mod crates;
 pub mod dataset;
 mod delimited;
 mod document;
-mod download;
-mod environment;
 mod error;
-mod fetch;
 mod format;
-mod git;
 mod html;
-mod http;
 mod http_message;
-mod hub;
-mod hub_model;
 mod inventory;
 mod json;
 mod lock;
-mod lock_file;
 mod mapping;
 mod parquet;
 mod read;
 mod refusal;
 mod remote;
 mod select;
-#[cfg(test)]
-#[path = "../tests/server/mod.rs"]
-mod server;
 mod shard;
 mod tally;
 mod template;
@@ -64,12 +50,11 @@ pub use chat::Chat;
 pub use collect::run;
 pub use config::{Config, Source};
 pub use error::Error;
+pub use fetch::LockChange;
 pub use format::Format;
 pub use html::Html;
-pub use hub_model::{Choose, HubModel, Snapshot, SnapshotFile};
 pub use inventory::{Inventory, SourceSummary, inventory};
 pub use lock::{lock, update_lock};
-pub use lock_file::LockChange;
 pub use tally::BadRecordLimit;
 
 /// The stage's name: its table in the configuration, its folder in the store.

@@ -1,60 +1,63 @@
-//! `dataset.lock`: what was fetched from other machines, so that the same is fetched again or the difference is told.
+//! `dataset.lock`: the files of sources on other machines, so that the same are fetched again or the difference is reported.
 //!
-//! Folders and files of this machine are not locked, since changing them is how a dataset is worked on, and neither is what
-//! a digest or a version pins already: a `crate`, and a `url` with `sha256`.
+//! Files on this machine are not locked, since editing them is how a dataset is developed. Neither is what a digest or a
+//! version pins already: a `url` with `sha256`, and a `crate`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use artifact::Context;
+use artifact::{Context, Digest};
+use fetch::{
+    CachedFile, Environment, FetchBatch, FetchItem, Lock, LockChange, LockEntry, LockedFile, Remote, RemoteContext,
+};
+use serde_json::json;
 
-use crate::cache::Fetched;
 use crate::config::{Declarations, Declared, declared};
-use crate::download::{Promise, Promiser};
-use crate::environment::Environment;
-use crate::fetch::{self, Item, Order};
-use crate::lock_file::{Entry, Lock, LockChange, LockedFile, selection};
-use crate::remote::{self, Listing, Reach, Remote, written_address};
+use crate::remote::{self, RemoteSelection, written_address};
 use crate::select::passed_over;
-use crate::{Config, Error, git};
+use crate::{Config, Error};
 
-/// Fetches every source on another machine that `dataset.lock` has no entry for, and adds the entries.
+/// The command that replaces the entry of a source, before the source's name.
+pub(crate) const UPDATE_COMMAND: &str = "pipeline data lock --update";
+
+/// Fetches every source on another machine that has no entry in `dataset.lock`, and adds the entries.
 ///
-/// Returns what was added, sorted by source and file. Where nothing is missing, neither the network nor the disk is touched.
+/// Returns what was added, sorted by source and file. If nothing is missing, neither the network nor the disk is touched.
 /// What was fetched before a failure is kept.
 ///
 /// # Errors
-/// When something is missing and `config.locked` or `context.offline` forbids to fetch it, when an entry was written for
-/// another address or revision than the source says now, and when a source cannot be fetched.
+/// Returns an error if something is missing and `config.locked` or `context.offline` forbids to fetch it, if an entry was
+/// written for another address or revision than the source has now, and if a source cannot be fetched.
 pub fn lock(config: &Config, context: &Context) -> Result<Vec<LockChange>, Error> {
-    lock_in(config, context, &Environment::of_process(), Renewed::None)
+    lock_in(config, context, &Environment::of_process(), Refresh::None)
 }
 
-/// Fetches sources on other machines anew, whatever the lock says of them, and replaces their entries: those of `sources`,
-/// or of all if it is empty; then entries that belong to no source of the dataset any more are dropped, too.
+/// Fetches sources on other machines again, whatever the lock has, and replaces their entries: those of `sources`, or of all
+/// if it is empty; then entries without a source in the dataset are removed, too.
 ///
 /// Returns what changed, sorted by source and file.
 ///
 /// # Errors
-/// When a name is no source on another machine, when the network may not be used, and when a source cannot be fetched.
+/// Returns an error if a name is not that of a source on another machine, if network access is disabled, and if a source
+/// cannot be fetched.
 pub fn update_lock(config: &Config, context: &Context, sources: &[String]) -> Result<Vec<LockChange>, Error> {
     let environment = Environment::of_process();
     let known = declared(config, &context.base, &environment)?;
     for name in sources {
-        let source = known.sources.iter().find(|declared| declared.source.known_as() == *name);
-        let remote = source.map(|declared| needs_lock(declared, &environment)).transpose()?.flatten();
+        let source = known.sources.iter().find(|declared| declared.source.display_name() == *name);
+        let remote = source.map(|declared| lockable(declared, &environment)).transpose()?.flatten();
         if remote.is_none() {
-            let message = "is no source that is locked: one on another machine, without `sha256`";
+            let message = "is not a locked source: those are on another machine and have no `sha256`";
             return Err(Error::value(&format!("`{name}`"), message));
         }
     }
-    let renewed = if sources.is_empty() { Renewed::All } else { Renewed::Named(sources) };
-    lock_in(config, context, &environment, renewed)
+    let refresh = if sources.is_empty() { Refresh::All } else { Refresh::Named(sources) };
+    lock_in(config, context, &environment, refresh)
 }
 
-/// Which sources are fetched although the lock has them.
+/// Which sources are fetched again although they are in the lock.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Renewed<'a> {
+pub(crate) enum Refresh<'a> {
     /// None.
     None,
     /// Those with these names.
@@ -63,55 +66,56 @@ pub(crate) enum Renewed<'a> {
     All,
 }
 
-impl Renewed<'_> {
-    fn has(self, name: &str) -> bool {
+impl Refresh<'_> {
+    fn includes(self, name: &str) -> bool {
         match self {
             Self::None => false,
-            Self::Named(names) => names.iter().any(|known| known == name),
+            Self::Named(names) => names.iter().any(|included| included == name),
             Self::All => true,
         }
     }
 }
 
-/// Returns where a source is, if what it has must be locked.
-pub(crate) fn needs_lock(declared: &Declared, environment: &Environment) -> Result<Option<Remote>, Error> {
-    Ok(Remote::of(declared, environment)?.filter(|remote| !remote::is_pinned(declared, remote)))
+/// Returns where a source is, if its files must be locked.
+fn lockable(declared: &Declared, environment: &Environment) -> Result<Option<Remote>, Error> {
+    Ok(remote::remote_of(declared, environment)?.filter(|remote| !remote::is_pinned(declared, remote)))
 }
 
 pub(crate) fn lock_in(
     config: &Config,
     context: &Context,
     environment: &Environment,
-    renewed: Renewed<'_>,
+    refresh: Refresh<'_>,
 ) -> Result<Vec<LockChange>, Error> {
     let declarations = declared(config, &context.base, environment)?;
     let path = &declarations.lock;
     let is_pruned =
-        |lock: &Lock| matches!(renewed, Renewed::All) && config.dataset.is_some() && !lock.source.is_empty();
+        |lock: &Lock| matches!(refresh, Refresh::All) && config.dataset.is_some() && !lock.source.is_empty();
     let lock = Lock::read(path)?;
-    let missing = missing(&lock, &declarations, environment, renewed)?;
+    let missing = missing(&lock, &declarations, environment, refresh)?;
     if missing.is_empty() && !is_pruned(&lock) {
         return Ok(Vec::new());
     }
     if let Some(first) = missing.first().filter(|_| config.locked) {
         return Err(not_locked(first.declared, path));
     }
-    let reach = Reach::new(config, context, environment.clone())?;
-    if let Some(Missing { name, declared, .. }) = missing.first().filter(|_| context.offline) {
+    let options = config.fetch_options();
+    let context = RemoteContext::new(&options, context, environment)?;
+    if let Some(Missing { name, declared, .. }) = missing.first().filter(|_| context.context().offline) {
         let (name, url) = (name.clone(), written_address(declared).to_owned());
-        return Err(Error::Offline { name, url, cache: reach.cache });
+        return Err(fetch::Error::Offline { name, url, cache: context.cache().to_owned() }.into());
     }
-    let _others_wait = reach.lock_cache()?;
+    let _guard = context.lock_cache()?;
     // While this run waited, another may have locked the same sources.
     let before = Lock::read(path)?;
-    let missing = self::missing(&before, &declarations, environment, renewed)?;
+    let missing = self::missing(&before, &declarations, environment, refresh)?;
     let mut lock = before.clone();
-    // Several configurations may share the lock beside them, and each knows its own sources only.
+    // Several configurations may share the lock beside them, and each has only its own sources.
     if is_pruned(&lock) {
-        let is_known = |name: &str| declarations.sources.iter().any(|declared| declared.source.known_as() == name);
+        let is_known = |name: &str| declarations.sources.iter().any(|declared| declared.source.display_name() == name);
         lock.source.retain(|entry| is_known(&entry.name));
     }
-    let (entries, outcome) = fetch_entries(&missing, &reach);
+    let (entries, outcome) = fetch_entries(&missing, config.allow_private, &context);
     for entry in entries {
         lock.insert(entry);
     }
@@ -129,59 +133,102 @@ struct Missing<'a> {
     remote: Remote,
 }
 
-/// Returns the sources that the lock has no entry for, or that are renewed, in the order in which they are written.
+/// Returns the sources that are not in the lock, or are refreshed, in the order in which they are written.
 fn missing<'a>(
     lock: &Lock,
     declarations: &'a Declarations,
     environment: &Environment,
-    renewed: Renewed<'_>,
+    refresh: Refresh<'_>,
 ) -> Result<Vec<Missing<'a>>, Error> {
     let mut names = BTreeSet::new();
     let mut missing = Vec::new();
     for declared in &declarations.sources {
-        let Some(remote) = needs_lock(declared, environment)? else { continue };
-        let name = declared.source.known_as();
+        let Some(remote) = lockable(declared, environment)? else { continue };
+        let name = declared.source.display_name();
         if !names.insert(name.clone()) {
             return Err(Error::SameName { name });
         }
-        if renewed.has(&name) || lock.entry(&declarations.lock, declared, &remote)?.is_none() {
+        if refresh.includes(&name) || entry(lock, &declarations.lock, declared, &remote)?.is_none() {
             missing.push(Missing { name, declared, remote });
         }
     }
     Ok(missing)
 }
 
-/// Returns the error of a source that the lock has no entry for.
+/// Returns the entry of a source, after checking that it was written for the source as it is configured now.
+pub(crate) fn entry<'a>(
+    lock: &'a Lock,
+    lock_path: &Path,
+    declared: &Declared,
+    remote: &Remote,
+) -> Result<Option<&'a LockEntry>, Error> {
+    let name = declared.source.display_name();
+    let Some(entry) = lock.entry(&name) else { return Ok(None) };
+    let or_none = |revision: Option<&str>| revision.unwrap_or("none").to_owned();
+    let parts = [
+        ("address", entry.address.clone(), written_address(declared).to_owned()),
+        ("revision", or_none(entry.revision.as_deref()), or_none(remote.revision())),
+        (
+            "a selection of files (include, exclude, format, max_file_bytes) with digest",
+            entry.selection.short(),
+            selection_digest(declared).short(),
+        ),
+    ];
+    match parts.into_iter().find(|(_, locked, declared)| locked != declared) {
+        Some((what, locked, declared)) => {
+            Err(Error::LockedOtherwise { name, lock: lock_path.to_owned(), what, locked, declared })
+        }
+        None => Ok(Some(entry)),
+    }
+}
+
+/// Returns the digest of what decides which of a source's files are selected.
+fn selection_digest(declared: &Declared) -> Digest {
+    let source = &declared.source;
+    Digest::of_json(&json!({
+        "include": source.include,
+        "exclude": source.exclude,
+        "format": source.format,
+        "max_file_bytes": declared.max_file_bytes,
+    }))
+}
+
+/// Returns the error of a source that is not in the lock.
 pub(crate) fn not_locked(declared: &Declared, lock: &Path) -> Error {
-    let (name, address) = (declared.source.known_as(), written_address(declared).to_owned());
+    let (name, address) = (declared.source.display_name(), written_address(declared).to_owned());
     Error::NotLocked { name, address, lock: lock.to_owned() }
 }
 
 /// Lists and fetches sources; returns the entries of those that are complete, and the first error.
-fn fetch_entries(missing: &[Missing<'_>], reach: &Reach<'_>) -> (Vec<Entry>, Result<(), Error>) {
-    let mut listed: Vec<(&Missing<'_>, Listing)> = Vec::new();
+fn fetch_entries(
+    missing: &[Missing<'_>],
+    allow_private: bool,
+    context: &RemoteContext<'_>,
+) -> (Vec<LockEntry>, Result<(), Error>) {
+    let mut listed: Vec<(&Missing<'_>, RemoteSelection)> = Vec::new();
     let mut outcome = Ok(());
     for source in missing {
-        reach.context.progress.begin(&format!("listing {}", source.name), 0, "files");
-        let listing = source.remote.list(source.declared, reach).and_then(|listing| {
-            let is_empty = listing.files.is_empty();
-            if is_empty { Err(nothing_selected(source, listing.not_selected, listing.too_large)) } else { Ok(listing) }
+        context.context().progress.begin(&format!("listing {}", source.name), 0, "files");
+        let selection = remote::list(&source.remote, source.declared, allow_private, context);
+        let selection = selection.and_then(|selection| {
+            let is_empty = selection.files.is_empty();
+            if is_empty { Err(nothing_selected(source, &selection, 0)) } else { Ok(selection) }
         });
-        match listing {
-            Ok(listing) => listed.push((source, listing)),
+        match selection {
+            Ok(selection) => listed.push((source, selection)),
             Err(error) => {
-                // What could be listed is fetched all the same, and need not be again.
+                // The sources listed before are fetched nevertheless, so that the next run need not fetch them.
                 outcome = Err(error);
                 break;
             }
         }
     }
-    let orders: Vec<Order<'_>> = listed.iter().map(|(source, listing)| order(source, listing)).collect();
-    let (fetched, fetching) = fetch::fetch(&orders, reach);
-    outcome = fetching.and(outcome);
+    let batches: Vec<FetchBatch<'_>> = listed.iter().map(|(source, selection)| batch(source, selection)).collect();
+    let (fetched, fetching) = fetch::fetch(&batches, context);
+    outcome = fetching.map_err(Error::from).and(outcome);
     let mut entries = Vec::with_capacity(listed.len());
-    for ((source, listing), fetched) in listed.iter().zip(fetched) {
-        match fetched.map(|fetched| entry(source, listing, fetched, reach)) {
+    for ((source, selection), fetched) in listed.iter().zip(fetched) {
+        match fetched.map(|fetched| new_entry(source, selection, fetched, context)) {
             Some(Ok(entry)) => entries.push(entry),
             Some(Err(error)) => outcome = outcome.and(Err(error)),
             None => {}
@@ -190,51 +237,50 @@ fn fetch_entries(missing: &[Missing<'_>], reach: &Reach<'_>) -> (Vec<Entry>, Res
     (entries, outcome)
 }
 
-fn nothing_selected(source: &Missing<'_>, not_selected: u64, too_large: u64) -> Error {
-    Error::NothingSelected { name: source.name.clone(), passed_over: passed_over(not_selected, too_large, 0) }
+fn nothing_selected(source: &Missing<'_>, selection: &RemoteSelection, pointers: u64) -> Error {
+    let passed_over = passed_over(selection.not_selected + pointers, selection.too_large, 0);
+    Error::NothingSelected { name: source.name.clone(), passed_over }
 }
 
-/// Returns the entry of a source that has arrived.
-fn entry(source: &Missing<'_>, listing: &Listing, fetched: Vec<Fetched>, reach: &Reach<'_>) -> Result<Entry, Error> {
+/// Returns the entry of a source that has been fetched.
+fn new_entry(
+    source: &Missing<'_>,
+    selection: &RemoteSelection,
+    fetched: Vec<CachedFile>,
+    context: &RemoteContext<'_>,
+) -> Result<LockEntry, Error> {
     let Missing { name, declared, remote } = source;
     let mut file = Vec::with_capacity(fetched.len());
     let mut pointers = 0;
-    for (found, fetched) in listing.files.iter().zip(fetched) {
-        if matches!(remote, Remote::Git(..)) && git::is_lfs_pointer(&reach.cache, &fetched)? {
+    for (listed, fetched) in selection.files.iter().zip(fetched) {
+        if matches!(remote, Remote::Git(..)) && fetch::is_lfs_pointer(context.cache(), &fetched)? {
             pointers += 1;
             continue;
         }
-        // What a server has in place of an `ETag` is a date.
-        let etag = found.version.clone().or(fetched.validator.filter(|validator| validator.starts_with('"')));
-        file.push(LockedFile { path: found.path.clone(), bytes: fetched.bytes, sha256: fetched.sha256, etag });
+        // A validator without quotation marks is a date, not an `ETag`.
+        let etag = listed.version.clone().or(fetched.validator.filter(|validator| validator.starts_with('"')));
+        file.push(LockedFile { path: listed.path.clone(), bytes: fetched.bytes, sha256: fetched.sha256, etag });
     }
     if pointers > 0 {
-        tracing::warn!("source {name}: {pointers} files are kept by Git LFS and are left out");
+        tracing::warn!("source {name}: {pointers} files are in Git LFS and are skipped");
     }
-    let not_selected = listing.not_selected + pointers;
     if file.is_empty() {
-        return Err(nothing_selected(source, not_selected, listing.too_large));
+        return Err(nothing_selected(source, selection, pointers));
     }
-    Ok(Entry {
+    Ok(LockEntry {
         name: name.clone(),
         address: written_address(declared).to_owned(),
         revision: remote.revision().map(str::to_owned),
-        commit: listing.commit.clone(),
-        licence: listing.licence.clone(),
-        selection: selection(declared),
-        too_large: listing.too_large,
-        not_selected,
+        commit: selection.commit.clone(),
+        licence: selection.licence.clone(),
+        selection: selection_digest(declared),
+        too_large: selection.too_large,
+        not_selected: selection.not_selected + pointers,
         file,
     })
 }
 
-fn order<'a>(source: &'a Missing<'_>, listing: &'a Listing) -> Order<'a> {
-    let files = listing.files.iter().map(|found| Item {
-        path: &found.path,
-        bytes: found.bytes,
-        version: found.version.as_deref(),
-        promise: found.sha256.map(|sha256| Promise { sha256, by: Promiser::Listing }),
-    });
-    let (name, remote, commit) = (&source.name, &source.remote, listing.commit.as_deref());
-    Order { name, remote, commit, files: files.collect() }
+fn batch<'a>(source: &'a Missing<'_>, selection: &'a RemoteSelection) -> FetchBatch<'a> {
+    let files = selection.files.iter().map(FetchItem::from).collect();
+    FetchBatch { name: &source.name, remote: &source.remote, commit: selection.commit.as_deref(), files }
 }

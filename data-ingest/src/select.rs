@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 use ignore::WalkBuilder;
 
 use crate::Error;
@@ -79,7 +79,7 @@ pub(crate) fn select(declared: &Declared, path: &Path, rules: IgnoreRules) -> Re
                 walk(declared, &root, Some(&within), &filter, rules)
             }
             None if e.kind() != std::io::ErrorKind::NotFound => Err(artifact::Error::io("read", path, e).into()),
-            _ => Err(Error::NoSuchPath { name: declared.source.known_as(), path: path.to_owned() }),
+            _ => Err(Error::NoSuchPath { name: declared.source.display_name(), path: path.to_owned() }),
         },
     }
 }
@@ -97,7 +97,7 @@ fn walk(
     walker.standard_filters(false).hidden(true).git_ignore(obeyed).ignore(obeyed).require_git(false);
     let mut selection = Selection::default();
     for entry in walker.build() {
-        let entry = entry.map_err(|source| Error::List { name: declared.source.known_as(), source })?;
+        let entry = entry.map_err(|source| Error::List { name: declared.source.display_name(), source })?;
         let Some(kind) = entry.file_type() else { continue };
         let relative = portable(entry.path().strip_prefix(root).unwrap_or(entry.path()));
         if within.is_some_and(|within| !within.is_match(&relative)) || (kind.is_dir() && !relative.is_empty()) {
@@ -110,7 +110,7 @@ fn walk(
                 selection.not_selected += 1;
                 continue;
             };
-            let listed = |source| Error::List { name: declared.source.known_as(), source };
+            let listed = |source| Error::List { name: declared.source.display_name(), source };
             let bytes = entry.metadata().map_err(listed)?.len();
             let file = SelectedFile { relative, path: entry.into_path(), bytes, kind };
             filter.take(&mut selection, file);
@@ -207,16 +207,9 @@ pub(crate) fn kind(format: Option<Format>, relative: &str) -> Option<Kind> {
     }
 }
 
-/// Compiles globs in which `*` stops at `/`, and in which a folder's name stands for all that is inside it.
-pub(crate) fn globs(patterns: &[String], key: &str) -> Result<GlobSet, Error> {
-    let wrong = |e: globset::Error| Error::value(key, &e.to_string());
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        for pattern in [pattern.clone(), format!("{pattern}/**")] {
-            set.add(GlobBuilder::new(&pattern).literal_separator(true).build().map_err(wrong)?);
-        }
-    }
-    set.build().map_err(wrong)
+/// Compiles globs; `key` is where they are written.
+fn globs(patterns: &[String], key: &str) -> Result<GlobSet, Error> {
+    fetch::glob_set(patterns).map_err(|e| Error::value(key, &e.to_string()))
 }
 
 /// Returns a pattern of `include` or `exclude` read as a line of `.gitignore` is: without `/` it matches in every folder.

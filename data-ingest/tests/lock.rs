@@ -1,17 +1,17 @@
 //! `dataset.lock`: what is written at the first use, and what is told when something differs afterwards.
 
 mod corpus;
+#[path = "../../fetch/tests/server/mod.rs"]
 mod server;
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use artifact::{Context, Digest};
 use corpus::{collect, collect_into, context, write};
 use data_ingest::{Config, Error, LockChange, Source, card, inventory, lock, update_lock};
-use server::{Reply, Request, Server};
+use server::{Reply, Server};
 
 fn url(server: &Server, name: &str) -> Source {
     Source { url: Some(format!("{}/{name}.txt", server.url)), name: Some(name.to_owned()), ..Source::default() }
@@ -81,7 +81,7 @@ fn the_first_use_is_written_down_and_holds() {
     for config in [&config, &locked] {
         let told = collect(config, &online(base.path())).unwrap_err().to_string();
         let expected = format!(
-            "source fox: fox.txt has SHA-256 {}, {} says {first}; if the new content is wanted, run `pipeline data lock \
+            "source fox: fox.txt has SHA-256 {}, but {} has {first}; if the new content is wanted, run `pipeline data lock \
              --update fox`",
             Digest::of(b"second"),
             base.path().join("dataset.lock").display()
@@ -112,14 +112,15 @@ fn what_is_not_locked_is_refused_where_nothing_may_be_added() {
     assert_eq!(inventory(&locked, &online(base.path())).unwrap_err().to_string(), expected);
     assert_eq!(update_lock(&locked, &online(base.path()), &[]).unwrap_err().to_string(), expected);
     let error = lock(&config, &context(base.path())).unwrap_err();
-    assert!(matches!(&error, Error::Offline { name, url, .. } if name == "a" && url.ends_with("/a.txt")), "{error}");
+    let Error::Fetch(fetch::Error::Offline { name, url: address, .. }) = &error else { panic!("{error}") };
+    assert!(name == "a" && address.ends_with("/a.txt"), "{error}");
     assert!(server.requests().is_empty());
     assert!(!lock_path.exists());
     let twice = Config { sources: vec![url(&server, "a"), url(&server, "a")], ..config.clone() };
     assert!(matches!(lock(&twice, &online(base.path())), Err(Error::SameName { name }) if name == "a"));
 
     let error = update_lock(&config, &online(base.path()), &["c".to_owned()]).unwrap_err().to_string();
-    assert_eq!(error, "`c`: is no source that is locked: one on another machine, without `sha256`");
+    assert_eq!(error, "`c`: is not a locked source: those are on another machine and have no `sha256`");
     // What is on this machine, and what says its own digest, need no lock.
     write(base.path(), &[("d.txt", b"d")]);
     let path = Source { path: Some("d.txt".to_owned()), ..Source::default() };
@@ -146,8 +147,8 @@ fn a_source_that_says_something_else_than_its_lock_is_told() {
     let elsewhere = format!("{}/elsewhere.txt", server.url);
     let told = format!("address {}/a.txt, and it now is {elsewhere}", server.url);
     check(Source { url: Some(elsewhere), ..source.clone() }, &told);
-    check(Source { include: vec!["*.md".to_owned()], ..source.clone() }, "a choice of files");
-    check(Source { max_file_bytes: Some(1), ..source }, "a choice of files");
+    check(Source { include: vec!["*.md".to_owned()], ..source.clone() }, "a selection of files");
+    check(Source { max_file_bytes: Some(1), ..source }, "a selection of files");
 }
 
 #[test]
@@ -155,14 +156,17 @@ fn a_lock_that_cannot_be_read_is_told() {
     let base = tempfile::tempdir().unwrap();
     let config = config(vec![Source { url: Some("https://x.invalid/a.txt".to_owned()), ..Source::default() }]);
     for (text, expected) in [
-        ("version = 2\n", "its version is 2, this program's is 1"),
+        ("version = 2\n", "its version is 2, expected 1"),
         ("version = 1\n[[source]]\nname = \"a\"\n", "missing field `address`"),
         ("version = 1\nextra = 1\n", "unknown field `extra`"),
         ("<<<<<<< HEAD\n", ""),
     ] {
         write(base.path(), &[("dataset.lock", text.as_bytes())]);
         let error = lock(&config, &online(base.path())).unwrap_err();
-        assert!(matches!(&error, Error::Lock { message, .. } if message.contains(expected)), "{text}: {error}");
+        assert!(
+            matches!(&error, Error::Fetch(fetch::Error::InvalidLock { message, .. }) if message.contains(expected)),
+            "{text}: {error}"
+        );
         assert!(inventory(&config, &online(base.path())).is_err());
     }
 }
@@ -199,114 +203,23 @@ fn what_was_fetched_before_a_failure_is_kept() {
     });
     let config = config(vec![url(&server, "whole"), url(&server, "broken")]);
     let error = lock(&config, &online(base.path())).unwrap_err();
-    assert!(matches!(&error, Error::Status { name, status: 404, .. } if name == "broken"), "{error}");
+    assert!(
+        matches!(&error, Error::Fetch(fetch::Error::Status { name, status: 404, .. }) if name == "broken"),
+        "{error}"
+    );
     let found = read_lock(base.path());
     assert!(found.contains("name = \"whole\"") && !found.contains("broken"), "{found}");
     lock(&config, &online(base.path())).unwrap_err();
     assert_eq!(server.headers_of("/whole.txt", "range").len(), 1);
 }
 
-/// Collects one file from a server that answers as `answer` says, given how often it was asked before.
-fn check_pieces(
-    answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
-    expected: &str,
-    asked: &[(Option<&str>, Option<&str>)],
-) {
-    let base = tempfile::tempdir().unwrap();
-    let times = AtomicUsize::new(0);
-    let server = Server::start(move |request| answer(request, times.fetch_add(1, Ordering::SeqCst)));
-    let found = match collect(&config(vec![url(&server, "a")]), &online(base.path())) {
-        Ok((_, rows)) => rows[0].text.clone().unwrap(),
-        Err(error) => error.to_string(),
-    };
-    assert_eq!(found, expected);
-    let requests = server.requests();
-    let found: Vec<_> = requests.iter().map(|request| (request.header("range"), request.header("if-range"))).collect();
-    assert_eq!(found, asked);
-}
-
 #[test]
-fn without_a_digest_pieces_are_joined_only_if_the_server_vouches_for_them() {
-    let (old, new) = (b"the old version", b"quite a new one");
-    let whole = (None, None);
-    let rest = (Some("bytes=4-"), Some("\"1\""));
-    // The same version goes on.
-    let same = |request: &Request, i: usize| {
-        let reply = Reply::file(request, old, "\"1\"");
-        if i == 0 { reply.cut(4) } else { reply }
-    };
-    check_pieces(same, "the old version", &[whole, rest]);
-    // Another version is sent from its beginning.
-    let changed = |request: &Request, i: usize| match i {
-        0 => Reply::file(request, old, "\"1\"").cut(4),
-        _ => Reply::file(request, new, "\"2\""),
-    };
-    check_pieces(changed, "quite a new one", &[whole, rest]);
-    // A server that does not know `If-Range` sends a piece of another version, and says so in its `ETag`.
-    let careless = |request: &Request, i: usize| match (i, request.header("range")) {
-        (0, _) => Reply::file(request, old, "\"1\"").cut(4),
-        (_, None) => Reply::file(request, new, "\"2\""),
-        _ => {
-            Reply { status: 206, ..Reply::body(&new[4..]) }.with("Content-Range", "bytes 4-14/15").with("ETag", "\"2\"")
-        }
-    };
-    check_pieces(careless, "quite a new one", &[whole, rest, whole]);
-    // Without a promise of equal bytes, nothing is joined.
-    for etag in ["", "W/\"1\""] {
-        let unknown = move |request: &Request, i: usize| {
-            let reply = Reply::file(request, old, etag);
-            if i == 0 { reply.cut(4) } else { reply }
-        };
-        check_pieces(unknown, "the old version", &[whole, whole]);
-    }
-    // Nor is anything taken whose end cannot be told from a cut.
-    let endless = |_: &Request, _: usize| Reply { endless: true, ..Reply::body("the old") };
-    let told =
-        "source a: sha256: missing: its server does not tell where the file ends, so a cut would pass for the end";
-    check_pieces(endless, told, &[whole]);
-}
-
-#[test]
-fn many_files_arrive_at_the_same_time_and_in_order() {
+fn a_download_without_tls_needs_a_digest() {
     let base = tempfile::tempdir().unwrap();
-    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let seen = Arc::clone(&most);
-    let server = Server::start(move |request| {
-        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        std::thread::sleep(std::time::Duration::from_millis(30));
-        now.fetch_sub(1, Ordering::SeqCst);
-        Reply::file(request, request.path().as_bytes(), "\"x\"")
-    });
-    let names: Vec<String> = (10..30).map(|i| format!("f{i}")).collect();
-    let mut sources: Vec<Source> = names.iter().map(|name| url(&server, name)).collect();
-    // The same address twice is one part in the cache.
-    sources.push(Source { name: Some("again".to_owned()), ..url(&server, "f10") });
-    let (_, rows) = collect(&config(sources), &online(base.path())).unwrap();
-    let texts: Vec<_> = rows.iter().map(|row| row.text.clone().unwrap()).collect();
-    let mut expected: Vec<String> = names.iter().map(|name| format!("/{name}.txt")).collect();
-    expected.insert(0, "/f10.txt".to_owned());
-    assert_eq!(texts, expected);
-    let most = seen.load(Ordering::SeqCst);
-    assert!((2..=4).contains(&most), "{most} at the same time");
-}
-
-#[test]
-fn an_address_of_this_machine_is_refused_before_it_is_asked() {
-    let base = tempfile::tempdir().unwrap();
-    let server = changing(&Arc::new(Mutex::new("x")));
-    let port = server.url.rsplit(':').next().unwrap();
-    for host in ["127.0.0.1", "localhost", "127.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"] {
-        let sha256 = Some(Digest::of(b"x"));
-        let source = Source { url: Some(format!("http://{host}:{port}/a.txt")), sha256, ..Source::default() };
-        let config = Config { allow_private: false, ..config(vec![source]) };
-        let error = collect(&config, &online(base.path())).unwrap_err();
-        assert!(matches!(&error, Error::Refused { reason, .. } if reason.contains("allow_private = true")), "{error}");
-    }
     let unpinned = Source { url: Some("http://x.invalid/a.txt".to_owned()), ..Source::default() };
-    let error = lock(&Config { allow_private: false, ..config(vec![unpinned]) }, &online(base.path())).unwrap_err();
-    let told = "collect.sources[0].sha256: missing: without https://, nothing else vouches for what arrives";
-    assert_eq!(error.to_string(), told);
-    assert!(server.requests().is_empty());
+    let config = Config { allow_private: false, ..config(vec![unpinned]) };
+    let expected = "collect.sources[0].sha256: missing: without https://, only a digest can verify the download";
+    assert_eq!(lock(&config, &online(base.path())).unwrap_err().to_string(), expected);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use artifact::manifest::digest_of;
 use artifact::{Context, Digest, FileEntry, Outcome, Recipe, Sealed, Store, Unsealed};
 use burn::tensor::Device;
+use fetch::{Environment, RemoteContext};
 use model::{ModelConfig, checkpoint, hub_layout};
 use serde_json::{Value, json};
 use tokenizer::Tokenizer;
@@ -69,7 +70,9 @@ impl Model {
             Origin::Hub(hub) => {
                 let choose =
                     |names: &[&str]| hub_layout::select(names).map_err(|problem| format!("the model {problem}"));
-                let snapshot = hub.fetch(&lock(context), anew, &choose, collect, context)?;
+                let (options, environment) = (collect.fetch_options(), Environment::of_process());
+                let remote = RemoteContext::new(&options, context, &environment)?;
+                let snapshot = hub.fetch(&lock(context), anew, &choose, &remote)?;
                 Ok(Self::of_snapshot(hub.written(), snapshot))
             }
             _ => Self::here(origin),
@@ -83,17 +86,19 @@ impl Model {
     pub fn known(origin: &Origin, collect: &data_ingest::Config, context: &Context) -> anyhow::Result<Option<Self>> {
         match origin {
             Origin::Hub(hub) => {
-                let snapshot = hub.locked(&lock(context), collect, context)?;
+                let (options, environment) = (collect.fetch_options(), Environment::of_process());
+                let remote = RemoteContext::new(&options, context, &environment)?;
+                let snapshot = hub.locked(&lock(context), &remote)?;
                 Ok(snapshot.map(|snapshot| Self::of_snapshot(hub.written(), snapshot)))
             }
             _ => Self::here(origin).map(Some),
         }
     }
 
-    fn of_snapshot(written: &str, snapshot: data_ingest::Snapshot) -> Self {
-        let data_ingest::Snapshot { commit, files, .. } = snapshot;
+    fn of_snapshot(written: &str, snapshot: fetch::Snapshot) -> Self {
+        let fetch::Snapshot { commit, files, .. } = snapshot;
         let short = commit.get(..12).unwrap_or(&commit);
-        let file = |file: data_ingest::SnapshotFile| {
+        let file = |file: fetch::SnapshotFile| {
             let entry = FileEntry { bytes: file.bytes, sha256: file.sha256, volatile: false };
             (file.path, File { entry, place: file.place, is_ours: true })
         };
@@ -263,7 +268,7 @@ pub fn headline(config: &ModelConfig) -> String {
 /// Returns the error to show for one of this module.
 pub fn failure(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
-        Some(data_ingest::Error::Interrupted) => Interrupted::default().into(),
+        Some(fetch::Error::Interrupted) => Interrupted::default().into(),
         _ => error,
     }
 }

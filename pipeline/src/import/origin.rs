@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use artifact::Sealed;
-use data_ingest::HubModel;
+use fetch::HubModel;
 
 use crate::config::tidy;
 use crate::runs::{self, Run};

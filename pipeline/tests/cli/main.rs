@@ -8,6 +8,6 @@ mod interrupt;
 mod models;
 mod project;
 mod recipes;
-#[path = "../../../data-ingest/tests/server/mod.rs"]
+#[path = "../../../fetch/tests/server/mod.rs"]
 mod server;
 mod tiny;

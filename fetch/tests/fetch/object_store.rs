@@ -1,18 +1,15 @@
-//! An S3 bucket, played by a server of this process: paging, ranges, conditions and refusals.
+//! An S3 bucket, simulated by a server of this process: paging, ranges, conditions and rejections.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use artifact::{Context, Digest};
+use artifact::Digest;
+use fetch::{Environment, Error, ObjectPattern, Options, Remote};
 
-use crate::environment::Environment;
-use crate::inventory::inventory_in;
-use crate::lock::{Renewed, lock_in};
 use crate::server::{Reply, Request, Server};
-use crate::{Config, Error, Source, fetch};
+use crate::support::{chain, contents, environment, fetch_all, fetch_listed, list, offline, online, options};
 
-/// The keys of a page of a listing.
+/// The number of keys in a page of a listing.
 const PAGE: usize = 2;
 
 fn bucket() -> BTreeMap<&'static str, &'static [u8]> {
@@ -64,42 +61,32 @@ fn s3(request: &Request) -> Reply {
     }
 }
 
-fn environment(server: &Server) -> Environment {
-    let variables = [
+fn s3_environment(server: &Server) -> Environment {
+    environment(&[
         ("AWS_ENDPOINT_URL", server.url.as_str()),
         ("AWS_ACCESS_KEY_ID", "key"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
         ("AWS_REGION", "us-east-1"),
-    ];
-    let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Environment { home: None, variables }
+    ])
 }
 
-fn config(url: &str) -> Config {
-    let source = Source { url: Some(url.to_owned()), name: Some("s".to_owned()), ..Source::default() };
-    Config { sources: vec![source], allow_private: true, download_attempts: 3, ..Config::default() }
+fn remote(url: &str, anonymous: bool) -> Remote {
+    Remote::ObjectStore(ObjectPattern::parse(url, anonymous).unwrap().unwrap())
 }
 
-fn context(base: &Path) -> Context {
-    Context { base: base.to_owned(), offline: false, ..Context::quiet(1) }
-}
-
-/// Locks the source at `url`, and compares the paths of its files.
+/// Lists and fetches the objects at `url`, and compares their paths.
 fn check(url: &str, expected: &[&str]) {
     let base = tempfile::tempdir().unwrap();
     let server = Server::start(s3);
-    let (config, environment) = (config(url), environment(&server));
-    lock_in(&config, &context(base.path()), &environment, Renewed::None).unwrap();
-    // Everything is in the cache, and none of it is asked for again.
-    let offline = Context { offline: true, ..context(base.path()) };
-    let inventory = inventory_in(&config, &offline, &environment).unwrap();
-    fetch::missing(&inventory, &config, &offline, environment).unwrap();
-    let files = &inventory.sources[0].files;
-    assert_eq!(files.iter().map(|file| file.relative.as_str()).collect::<Vec<_>>(), expected, "{url}");
-    for file in files {
-        let content = std::fs::read(file.place.path()).unwrap();
-        let key = bucket().into_iter().find(|(key, _)| key.ends_with(&file.relative)).unwrap();
-        assert_eq!(content, key.1, "{}", file.relative);
+    let (remote, environment) = (remote(url, false), s3_environment(&server));
+    let (listing, files) = fetch_all(&remote, &options(), &online(base.path()), &environment).unwrap();
+    let mut found: Vec<_> =
+        listing.files.iter().map(|file| file.path.as_str()).zip(contents(base.path(), &files)).collect();
+    found.sort();
+    assert_eq!(found.iter().map(|(path, _)| *path).collect::<Vec<_>>(), expected, "{url}");
+    for (path, content) in found {
+        let object = bucket().into_iter().find(|(key, _)| key.ends_with(path)).unwrap();
+        assert_eq!(content, object.1, "{path}");
     }
     assert!(server.requests().iter().all(|request| request.header("authorization").is_some()));
 }
@@ -108,15 +95,31 @@ fn check(url: &str, expected: &[&str]) {
 fn objects_prefixes_and_globs_are_listed_page_by_page() {
     check(
         "s3://bucket/data",
-        &["2023/a.jsonl", "2024/b.jsonl", "2024/c d.jsonl", "2024/deep/e.jsonl", "2024/notes.txt"],
+        &["2023/a.jsonl", "2024/b.jsonl", "2024/c d.jsonl", "2024/deep/e.jsonl", "2024/notes.txt", "2024/picture.png"],
     );
-    check("s3://bucket/data/2024/", &["b.jsonl", "c d.jsonl", "deep/e.jsonl", "notes.txt"]);
+    check("s3://bucket/data/2024/", &["b.jsonl", "c d.jsonl", "deep/e.jsonl", "notes.txt", "picture.png"]);
     check("s3://bucket/data/2024/*.jsonl", &["b.jsonl", "c d.jsonl"]);
     check("s3://bucket/data/**/*.jsonl", &["2023/a.jsonl", "2024/b.jsonl", "2024/c d.jsonl", "2024/deep/e.jsonl"]);
     check("s3://bucket/data/202[34]/[ab].jsonl", &["2023/a.jsonl", "2024/b.jsonl"]);
     check("s3://bucket/data/2024/b.jsonl", &["b.jsonl"]);
     check("s3a://bucket/data/2024/c d.jsonl", &["c d.jsonl"]);
     check("s3://bucket/**/f.jsonl", &["database/f.jsonl"]);
+    check("s3://bucket/*.jsonl", &[]);
+    check("s3://bucket/data/none", &[]);
+}
+
+#[test]
+fn a_cached_object_is_not_requested_again() {
+    let base = tempfile::tempdir().unwrap();
+    let server = Server::start(s3);
+    let (remote, environment) = (remote("s3://bucket/data/2024/*.jsonl", false), s3_environment(&server));
+    let (listing, _) = fetch_all(&remote, &options(), &online(base.path()), &environment).unwrap();
+    let requests = server.requests().len();
+    fetch_listed(&remote, &listing, &options(), &online(base.path()), &environment).unwrap();
+    assert_eq!(server.requests().len(), requests);
+    // Without a digest from a lock, an offline run cannot know that the object is in the cache.
+    let error = fetch_listed(&remote, &listing, &options(), &offline(base.path()), &environment).unwrap_err();
+    assert!(matches!(error, Error::Offline { .. }), "{error}");
 }
 
 /// Answers as Azure does: `GET /container?comp=list`, `GET` and `HEAD` of `/container/key`.
@@ -136,7 +139,7 @@ fn azure(request: &Request) -> Reply {
 }
 
 #[test]
-fn other_providers_are_asked_in_their_own_way() {
+fn google_and_azure_are_supported() {
     for (url, answer, endpoint, account) in [
         ("gs://bucket/data/2023/*.jsonl", s3 as fn(&Request) -> Reply, "GOOGLE_BASE_URL", None),
         ("az://container/data/*.jsonl", azure, "AZURE_STORAGE_ENDPOINT", Some("account")),
@@ -144,43 +147,27 @@ fn other_providers_are_asked_in_their_own_way() {
     ] {
         let base = tempfile::tempdir().unwrap();
         let server = Server::start(answer);
-        let mut variables = BTreeMap::from([(endpoint.to_owned(), server.url.clone())]);
-        variables.extend(account.map(|name| ("AZURE_STORAGE_ACCOUNT_NAME".to_owned(), name.to_owned())));
-        let mut config = config(url);
-        config.sources[0].anonymous = true;
-        let environment = Environment { home: None, variables };
-        let changes = lock_in(&config, &context(base.path()), &environment, Renewed::None).unwrap();
-        let found: Vec<_> = changes.iter().map(|change| (change.file.as_str(), change.after)).collect();
-        assert_eq!(found, [("a.jsonl", Some(Digest::of(b"{\"text\": \"a\"}")))], "{url}");
+        let mut variables = vec![(endpoint, server.url.as_str())];
+        variables.extend(account.map(|name| ("AZURE_STORAGE_ACCOUNT_NAME", name)));
+        let environment = environment(&variables);
+        let (listing, files) = fetch_all(&remote(url, true), &options(), &online(base.path()), &environment).unwrap();
+        let found: Vec<_> = listing.files.iter().zip(&files).map(|(l, f)| (l.path.as_str(), f.sha256)).collect();
+        assert_eq!(found, [("a.jsonl", Digest::of(b"{\"text\": \"a\"}"))], "{url}");
     }
 }
 
-#[test]
-fn an_address_that_names_nothing_is_told_and_not_locked() {
-    let base = tempfile::tempdir().unwrap();
-    let server = Server::start(s3);
-    for (url, seen) in [
-        ("s3://bucket/*.jsonl", "there is none"),
-        ("s3://bucket/data/none", "there is none"),
-        ("s3://bucket/data/2024/picture.png/", "1 excluded or of an unknown kind"),
-    ] {
-        let error = lock_in(&config(url), &context(base.path()), &environment(&server), Renewed::None).unwrap_err();
-        assert!(matches!(&error, Error::NothingSelected { passed_over, .. } if passed_over == seen), "{url}: {error}");
-    }
-    assert!(!base.path().join("dataset.lock").exists());
-}
-
-/// Locks one object from a server that answers as `answer` says, given how often it was asked for the object before.
+/// Fetches one object from a server that answers as `answer` says, given the number of earlier requests for the object.
 fn check_object(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static, expected: &str) -> Vec<Request> {
     let base = tempfile::tempdir().unwrap();
-    let asked = AtomicUsize::new(0);
+    let count = AtomicUsize::new(0);
     let server = Server::start(move |request| match request.method.as_str() {
-        "GET" => answer(request, asked.fetch_add(1, Ordering::SeqCst)),
+        "GET" => answer(request, count.fetch_add(1, Ordering::SeqCst)),
         _ => s3(request),
     });
-    let (config, environment) = (config("s3://bucket/data/2024/b.jsonl"), environment(&server));
-    let found = match lock_in(&config, &context(base.path()), &environment, Renewed::None) {
-        Ok(changes) => changes[0].after.unwrap().short(),
+    let (remote, environment) = (remote("s3://bucket/data/2024/b.jsonl", false), s3_environment(&server));
+    let options = Options { download_attempts: 3, ..options() };
+    let found = match fetch_all(&remote, &options, &online(base.path()), &environment) {
+        Ok((_, files)) => files[0].sha256.short(),
         Err(error) => error.to_string(),
     };
     assert_eq!(found, expected);
@@ -188,67 +175,62 @@ fn check_object(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'stati
 }
 
 #[test]
-fn an_object_that_was_cut_off_goes_on_if_it_is_still_the_same() {
+fn a_broken_download_is_resumed_if_the_object_is_the_same() {
     let content = bucket()["data/2024/b.jsonl"];
     let digest = Digest::of(content).short();
     let gets = check_object(|request, i| if i == 0 { s3(request).cut(5) } else { s3(request) }, &digest);
     assert_eq!(gets[1].header("range"), Some("bytes=5-"));
     assert_eq!(gets[1].header("if-match"), Some(etag(content).as_str()));
 
-    // Somebody writes another object under the same key in between: what was listed is no more.
+    // Another object is written under the same key in between: the listed version no longer exists.
     let other = b"{\"text\": \"x\"}";
     let changed = move |request: &Request, i: usize| {
         let reply = if i == 0 { s3(request).cut(5) } else { Reply::file(request, other, &etag(other)) };
         reply.with("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
     };
-    let told = "source s: s3://bucket/data/2024/b.jsonl: the object changed after it was listed; run again (Server returned \
-                non-2xx status code: 412 Precondition Failed)";
-    let gets = check_object(changed, told);
+    let expected = "source s: s3://bucket/data/2024/b.jsonl: the object changed after it was listed; run again (Server \
+                    returned non-2xx status code: 412 Precondition Failed)";
+    let gets = check_object(changed, expected);
     assert_eq!(gets.iter().map(|get| get.header("range")).collect::<Vec<_>>(), [None, Some("bytes=5-")]);
 }
 
 #[test]
-fn a_refusal_says_what_to_do() {
+fn a_rejection_says_what_to_do() {
     let address = "source s: s3://bucket/data/2024/b.jsonl: ";
     check_object(
         |_, _| Reply::status(403),
         &format!(
-            "{address}the store refuses; set the provider's credentials in the environment, or `anonymous = true` for a \
+            "{address}access denied; set the provider's credentials in the environment, or `anonymous = true` for a \
              public bucket (Server returned non-2xx status code: 403 Forbidden)"
         ),
     );
     let body = "<?xml version=\"1.0\"?>\n<Error><Code>NoSuchKey</Code><Message>The key is gone.</Message></Error>";
     check_object(
         move |_, _| Reply { status: 404, ..Reply::body(body) },
-        &format!("{address}there is no such bucket or object; see its `url` (NoSuchKey: The key is gone.)"),
+        &format!("{address}there is no such bucket or object; check its `url` (NoSuchKey: The key is gone.)"),
     );
-    let gone = "source s: cannot download s3://bucket/data/2024/b.jsonl (tried 3 times; what arrived is kept for the next time)";
-    check_object(|_, _| Reply::status(500), gone);
+    let failed = "source s: cannot download s3://bucket/data/2024/b.jsonl (3 attempts; the partial file is kept for the \
+                  next run)";
+    check_object(|_, _| Reply::status(500), failed);
 }
 
 #[test]
-fn nothing_is_signed_for_a_public_bucket_and_nothing_goes_unencrypted_unless_allowed() {
+fn anonymous_requests_are_unsigned_and_http_must_be_allowed() {
     let base = tempfile::tempdir().unwrap();
     let server = Server::start(s3);
-    let environment = environment(&server);
-    let mut config = config("s3://bucket/data/2023/*");
-    config.sources[0].anonymous = true;
-    lock_in(&config, &context(base.path()), &environment, Renewed::None).unwrap();
+    let remote = remote("s3://bucket/data/2023/*", true);
+    let environment = s3_environment(&server);
+    fetch_all(&remote, &options(), &online(base.path()), &environment).unwrap();
     assert!(server.requests().iter().all(|request| request.header("authorization").is_none()));
 
-    let open =
-        Environment { variables: [("AWS_ENDPOINT".to_owned(), "http://s3.invalid".to_owned())].into(), ..environment };
-    config.allow_private = false;
-    config.download_attempts = 1;
-    let other = tempfile::tempdir().unwrap();
-    let error = lock_in(&config, &context(other.path()), &open, Renewed::None).unwrap_err();
-    let told = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
-    let told: Vec<String> = told.map(ToString::to_string).collect();
-    assert!(told.join(": ").contains("URL scheme is not allowed"), "{told:?}");
+    let unencrypted = crate::support::environment(&[("AWS_ENDPOINT", "http://s3.invalid")]);
+    let options = Options { allow_private: false, download_attempts: 1, ..options() };
+    let error = chain(&list(&remote, &options, &online(base.path()), &unencrypted).unwrap_err());
+    assert!(error.contains("URL scheme is not allowed"), "{error}");
 }
 
 #[test]
-fn an_endpoint_of_a_private_network_is_refused() {
+fn an_endpoint_in_a_private_network_is_refused() {
     let private = "10.0.0.1 is a private address";
     let loopback = "127.0.0.1 is a loopback address";
     for (url, variable, endpoint, expected) in [
@@ -262,13 +244,11 @@ fn an_endpoint_of_a_private_network_is_refused() {
     ] {
         let base = tempfile::tempdir().unwrap();
         let variables = [(variable, endpoint), ("AZURE_STORAGE_ACCOUNT_NAME", "account"), ("AWS_REGION", "us-east-1")];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let config = Config { allow_private: false, ..config(url) };
-        let environment = Environment { home: None, variables };
-        let error = lock_in(&config, &context(base.path()), &environment, Renewed::None).unwrap_err();
+        let options = Options { allow_private: false, ..options() };
+        let error = list(&remote(url, false), &options, &online(base.path()), &environment(&variables)).unwrap_err();
         let Error::Refused { reason, .. } = &error else { panic!("{variable}: {error}") };
         let expected = format!(
-            "it is the endpoint that the environment names, and {expected}; if that is meant, set `allow_private = true` in \
+            "it is the endpoint set in the environment, and {expected}; if that is intended, set `allow_private = true` in \
              [collect]"
         );
         assert_eq!(*reason, expected, "{variable}");

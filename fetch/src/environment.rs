@@ -1,4 +1,4 @@
-//! What the library needs to know of the process it runs in; read once, here.
+//! The environment of the process: home folder and variables, read once.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use crate::Error;
 
 /// The home folder and the environment variables.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Environment {
+pub struct Environment {
     /// The user's home folder.
     pub home: Option<PathBuf>,
     /// The variables whose names and values are Unicode.
@@ -23,10 +23,13 @@ impl Environment {
         Self { home: std::env::home_dir(), variables: std::env::vars_os().filter_map(unicode).collect() }
     }
 
-    /// Returns `text` with a leading `~` and all `$VARS` and `${VARS}` replaced; `key` is where it is written.
+    /// Returns `text` with a leading `~` and all `$VARS` and `${VARS}` replaced.
+    ///
+    /// # Errors
+    /// Returns an error that names `key` if there is no home folder or a variable is not set.
     pub fn expand(&self, text: &str, key: &str) -> Result<String, Error> {
         if text.starts_with('~') && self.home.is_none() {
-            return Err(Error::value(key, "`~` stands for the home folder, and this process has none"));
+            return Err(Error::value(key, "`~` is the home folder, and this process has none"));
         }
         let home = || self.home.as_ref().map(|home| home.to_string_lossy().into_owned());
         let variable = |name: &str| self.variables.get(name).map(Some).ok_or(());

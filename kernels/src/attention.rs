@@ -1,142 +1,153 @@
-//! Causal attention, block by block: the scores of a block of queries stay in the cache, and the backward pass computes
-//! them again (FlashAttention, 2022).
+//! Causal attention, block by block: the scores of a block of queries stay in the cache, and the backward pass
+//! recomputes them (FlashAttention, 2022).
 //!
-//! Dimensions: B rows of the batch, T tokens, H query heads, K key/value heads, C width of a head.
+//! Dimensions: B sequences, T tokens, H query heads, K key/value heads, C width of a head.
 
 use rayon::prelude::*;
 
+use crate::dispatch::vectorized;
 use crate::dropout::Mask;
-use crate::instructions::vectorized;
-use crate::lanes::{LANES, exp, max, sum, sum_of_two};
-use crate::products::{Matrix, product_into};
+use crate::gemm::{Matrix, matmul_into};
+use crate::simd::{LANES, exp, max, sum, sum_of_two};
 
-/// The most queries of a block.
-const BLOCK: usize = 64;
+/// The largest number of queries in a block.
+const MAX_BLOCK: usize = 64;
 
-/// The shape of queries `[B, T, H C]`, and of keys and values `[B, T, K C]`.
+/// The dimensions of queries `[B, T, H C]` and of keys and values `[B, T, K C]`, and the options of attention.
 #[derive(Debug, Clone, Copy)]
 pub struct Heads {
     pub tokens: usize,
-    pub queries: usize,
-    pub keys: usize,
-    pub width: usize,
+    pub n_head: usize,
+    pub n_kv_head: usize,
+    pub head_dim: usize,
     pub scale: f32,
     pub mask: Option<Mask>,
 }
 
 impl Heads {
-    /// Returns how many queries a block has: more make larger products, fewer compute less of what the mask hides. Halves were
-    /// a tenth faster on 64 tokens, and 5 % slower on 256.
-    fn block(&self) -> usize {
-        if self.tokens <= BLOCK { BLOCK / 2 } else { BLOCK }
+    /// Returns the number of queries in a block: more queries make larger products, fewer compute fewer scores that the
+    /// causal mask hides. Half blocks were 10 % faster for 64 tokens, and 5 % slower for 256.
+    fn block_size(&self) -> usize {
+        if self.tokens <= MAX_BLOCK { MAX_BLOCK / 2 } else { MAX_BLOCK }
     }
 
-    fn query_step(&self) -> usize {
-        self.queries * self.width
+    fn query_stride(&self) -> usize {
+        self.n_head * self.head_dim
     }
 
-    fn key_step(&self) -> usize {
-        self.keys * self.width
+    fn key_stride(&self) -> usize {
+        self.n_kv_head * self.head_dim
     }
 
     /// Returns the index of a query's first score among all `[B, H, T, T]` scores, for dropout.
-    fn score_at(&self, row: usize, block: &Block, query: usize) -> u32 {
-        (((row * self.queries + block.head) * self.tokens + block.first + query) * self.tokens + block.lowest) as u32
+    fn score_index(&self, sequence: usize, block: &Block, query: usize) -> u32 {
+        let row = (sequence * self.n_head + block.head) * self.tokens + block.first_query + query;
+        (row * self.tokens + block.first_key) as u32
     }
 
-    /// Returns the heads and blocks of a row of the batch: query head, key/value head, first query, one past the last, and
-    /// the first key that any of them sees.
-    fn blocks(self, starts: &[i64]) -> impl Iterator<Item = Block<'_>> {
-        let group = self.queries / self.keys;
-        (0..self.queries).flat_map(move |head| {
-            (0..self.tokens).step_by(self.block()).map(move |first| {
-                let end = (first + self.block()).min(self.tokens);
-                let starts = starts.get(first..end).unwrap_or_default();
-                let lowest = starts.iter().min().map_or(0, |start| *start as usize);
+    /// Returns the blocks of a sequence: query head by query head, and within each from the first query to the last.
+    fn blocks(self, segment_starts: &[i64]) -> impl Iterator<Item = Block<'_>> {
+        let group = self.n_head / self.n_kv_head;
+        (0..self.n_head).flat_map(move |head| {
+            (0..self.tokens).step_by(self.block_size()).map(move |first_query| {
+                let end_query = (first_query + self.block_size()).min(self.tokens);
+                let segment_starts = segment_starts.get(first_query..end_query).unwrap_or_default();
                 Block {
-                    query_at: head * self.width,
-                    key_at: head / group * self.width,
                     head,
-                    first,
-                    end,
-                    lowest,
-                    starts,
+                    query_column: head * self.head_dim,
+                    key_column: head / group * self.head_dim,
+                    first_query,
+                    end_query,
+                    first_key: segment_starts.iter().min().map_or(0, |start| *start as usize),
+                    segment_starts,
                 }
             })
         })
     }
 }
 
+/// A block of queries of one head, and the keys that any of them attends to.
 struct Block<'a> {
-    query_at: usize,
-    key_at: usize,
     head: usize,
-    first: usize,
-    end: usize,
-    lowest: usize,
-    starts: &'a [i64],
+    query_column: usize,
+    key_column: usize,
+    first_query: usize,
+    end_query: usize,
+    first_key: usize,
+    segment_starts: &'a [i64],
 }
 
 impl Block<'_> {
-    /// Returns the part of a row of scores that the query sees.
-    fn seen(&self, row: usize) -> std::ops::Range<usize> {
-        let start = self.starts.get(row).map_or(0, |start| *start as usize);
-        start - self.lowest..self.first + row + 1 - self.lowest
+    /// Returns the range of a row of scores that the query attends to.
+    fn visible(&self, query: usize) -> std::ops::Range<usize> {
+        let start = self.segment_starts.get(query).map_or(0, |start| *start as usize);
+        start - self.first_key..self.first_query + query + 1 - self.first_key
     }
 
-    fn keys(&self) -> usize {
-        self.end - self.lowest
+    fn n_queries(&self) -> usize {
+        self.end_query - self.first_query
+    }
+
+    fn n_keys(&self) -> usize {
+        self.end_query - self.first_key
     }
 
     fn queries<'a>(&self, x: &'a [f32], heads: &Heads) -> Matrix<'a> {
-        let step = heads.query_step();
-        Matrix::new(&x[self.first * step + self.query_at..], self.end - self.first, heads.width, step)
+        let stride = heads.query_stride();
+        Matrix::new(&x[self.first_query * stride + self.query_column..], self.n_queries(), heads.head_dim, stride)
     }
 
-    fn seen_keys<'a>(&self, x: &'a [f32], heads: &Heads) -> Matrix<'a> {
-        let step = heads.key_step();
-        Matrix::new(&x[self.lowest * step + self.key_at..], self.keys(), heads.width, step)
+    fn keys<'a>(&self, x: &'a [f32], heads: &Heads) -> Matrix<'a> {
+        let stride = heads.key_stride();
+        Matrix::new(&x[self.first_key * stride + self.key_column..], self.n_keys(), heads.head_dim, stride)
     }
 
     fn scores<'a>(&self, scores: &'a [f32]) -> Matrix<'a> {
-        Matrix::new(scores, self.end - self.first, self.keys(), self.keys())
+        Matrix::new(scores, self.n_queries(), self.n_keys(), self.n_keys())
     }
 }
 
-/// Makes the scores of keys that a query does not see −∞, whose exponential is 0, and returns the row up to the last one that
-/// it sees and a little more, so that whole vectors are computed; what is behind becomes 0.
-#[allow(clippy::inline_always, reason = "as in `lanes`")]
+/// Sets the scores outside `visible` to −∞, whose exponential is 0, and returns the row up to the end of `visible`,
+/// rounded up so that whole vectors are computed; the rest of the row becomes 0.
+#[allow(clippy::inline_always, reason = "as in `simd`")]
 #[inline(always)]
-fn hide(row: &mut [f32], seen: std::ops::Range<usize>) -> &mut [f32] {
-    let end = seen.end.next_multiple_of(LANES).min(row.len());
-    row[..seen.start].fill(f32::NEG_INFINITY);
-    row[seen.end..end].fill(f32::NEG_INFINITY);
-    let (row, hidden) = row.split_at_mut(end);
-    hidden.fill(0.0);
+fn apply_mask(row: &mut [f32], visible: std::ops::Range<usize>) -> &mut [f32] {
+    let end = visible.end.next_multiple_of(LANES).min(row.len());
+    row[..visible.start].fill(f32::NEG_INFINITY);
+    row[visible.end..end].fill(f32::NEG_INFINITY);
+    let (row, masked) = row.split_at_mut(end);
+    masked.fill(0.0);
     row
 }
 
-/// Returns the attention `[B, T, H C]`, and the logarithm of the softmax's denominator `[B, H, T]`. `starts` is `[B, T]`, or
-/// empty where every row begins at 0.
-pub fn forward(queries: &[f32], keys: &[f32], values: &[f32], starts: &[i64], heads: Heads) -> (Vec<f32>, Vec<f32>) {
-    let (q_row, k_row) = (heads.tokens * heads.query_step(), heads.tokens * heads.key_step());
+/// Returns the output `[B, T, H C]`, and the logarithm of the softmax's denominator `[B, H, T]`. `segment_starts` is
+/// `[B, T]`, or empty if every sequence is one segment.
+pub fn forward(
+    queries: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    segment_starts: &[i64],
+    heads: Heads,
+) -> (Vec<f32>, Vec<f32>) {
+    let (q_len, k_len) = (heads.tokens * heads.query_stride(), heads.tokens * heads.key_stride());
     let mut y = vec![0.0; queries.len()];
-    let mut lse = vec![0.0; queries.len() / heads.width];
-    let rows = y.par_chunks_mut(q_row).zip(lse.par_chunks_mut(heads.queries * heads.tokens)).enumerate();
-    rows.for_each(|(at_row, (y, lse))| {
-        let (queries, at) = (&queries[at_row * q_row..][..q_row], at_row * k_row..(at_row + 1) * k_row);
-        let (keys, values) = (&keys[at.clone()], &values[at]);
-        let starts = starts.get(at_row * heads.tokens..(at_row + 1) * heads.tokens).unwrap_or_default();
-        let mut scores = vec![0.0; heads.block() * heads.tokens];
-        for block in heads.blocks(starts) {
-            let n = block.keys();
-            let (query, key) = (block.queries(queries, &heads), block.seen_keys(keys, &heads));
-            product_into(&mut scores, n, query, key.transposed(), false);
-            let mut totals = [0.0; BLOCK];
-            let lse = &mut lse[block.head * heads.tokens + block.first..];
+    let mut lse = vec![0.0; queries.len() / heads.head_dim];
+    let sequences = y.par_chunks_mut(q_len).zip(lse.par_chunks_mut(heads.n_head * heads.tokens)).enumerate();
+    sequences.for_each(|(sequence, (y, lse))| {
+        let (queries, k_range) = (&queries[sequence * q_len..][..q_len], sequence * k_len..(sequence + 1) * k_len);
+        let (keys, values) = (&keys[k_range.clone()], &values[k_range]);
+        let segment_starts =
+            segment_starts.get(sequence * heads.tokens..(sequence + 1) * heads.tokens).unwrap_or_default();
+        let mut scores = vec![0.0; heads.block_size() * heads.tokens];
+        for block in heads.blocks(segment_starts) {
+            let n = block.n_keys();
+            let (query, key) = (block.queries(queries, &heads), block.keys(keys, &heads));
+            matmul_into(&mut scores, n, query, key.transposed(), false);
+            let mut totals = [0.0; MAX_BLOCK];
+            let lse = &mut lse[block.head * heads.tokens + block.first_query..];
             vectorized(|| {
-                for (i, row) in scores[..(block.end - block.first) * n].chunks_exact_mut(n).enumerate() {
-                    let row = hide(row, block.seen(i));
+                for (i, row) in scores[..block.n_queries() * n].chunks_exact_mut(n).enumerate() {
+                    let row = apply_mask(row, block.visible(i));
                     let largest = max(row);
                     for x in &mut *row {
                         *x = exp((*x - largest) * heads.scale);
@@ -144,89 +155,92 @@ pub fn forward(queries: &[f32], keys: &[f32], values: &[f32], starts: &[i64], he
                     totals[i] = sum(row, |x| x);
                     lse[i] = largest * heads.scale + totals[i].ln();
                     if let Some(mask) = heads.mask {
-                        mask.apply(row, heads.score_at(at_row, &block, i));
+                        mask.apply(row, heads.score_index(sequence, &block, i));
                     }
                 }
             });
-            let out = &mut y[block.first * heads.query_step() + block.query_at..];
-            product_into(out, heads.query_step(), block.scores(&scores), block.seen_keys(values, &heads), false);
-            for (row, total) in out.chunks_mut(heads.query_step()).zip(&totals[..block.end - block.first]) {
+            let out = &mut y[block.first_query * heads.query_stride() + block.query_column..];
+            matmul_into(out, heads.query_stride(), block.scores(&scores), block.keys(values, &heads), false);
+            for (row, total) in out.chunks_mut(heads.query_stride()).zip(&totals[..block.n_queries()]) {
                 let factor = 1.0 / total;
-                row[..heads.width].iter_mut().for_each(|x| *x *= factor);
+                row[..heads.head_dim].iter_mut().for_each(|x| *x *= factor);
             }
         }
     });
     (y, lse)
 }
 
-/// What the backward pass needs of the forward pass.
+/// The inputs and outputs of the forward pass.
 pub struct Forward<'a> {
     pub queries: &'a [f32],
     pub keys: &'a [f32],
     pub values: &'a [f32],
-    pub starts: &'a [i64],
+    pub segment_starts: &'a [i64],
     pub y: &'a [f32],
     pub lse: &'a [f32],
 }
 
 /// Returns the gradients of queries, keys and values.
 pub fn backward(forward: &Forward, gradient: &[f32], heads: Heads) -> [Vec<f32>; 3] {
-    let (q_row, k_row) = (heads.tokens * heads.query_step(), heads.tokens * heads.key_step());
-    let mut of_queries = vec![0.0; forward.queries.len()];
-    let mut of_keys = vec![0.0; forward.keys.len()];
-    let mut of_values = vec![0.0; forward.values.len()];
-    let rows = of_queries
-        .par_chunks_mut(q_row)
-        .zip(of_keys.par_chunks_mut(k_row))
-        .zip(of_values.par_chunks_mut(k_row))
+    let (q_len, k_len) = (heads.tokens * heads.query_stride(), heads.tokens * heads.key_stride());
+    let mut d_queries = vec![0.0; forward.queries.len()];
+    let mut d_keys = vec![0.0; forward.keys.len()];
+    let mut d_values = vec![0.0; forward.values.len()];
+    let sequences = d_queries
+        .par_chunks_mut(q_len)
+        .zip(d_keys.par_chunks_mut(k_len))
+        .zip(d_values.par_chunks_mut(k_len))
         .enumerate();
-    rows.for_each(|(row, ((of_queries, of_keys), of_values))| {
-        let (q_at, k_at) = (row * q_row..(row + 1) * q_row, row * k_row..(row + 1) * k_row);
-        let (queries, y, gradient) = (&forward.queries[q_at.clone()], &forward.y[q_at.clone()], &gradient[q_at]);
-        let (keys, values) = (&forward.keys[k_at.clone()], &forward.values[k_at]);
-        let lse = &forward.lse[row * heads.queries * heads.tokens..];
-        let starts = forward.starts.get(row * heads.tokens..(row + 1) * heads.tokens).unwrap_or_default();
-        let (mut shares, mut of_shares) =
-            (vec![0.0; heads.block() * heads.tokens], vec![0.0; heads.block() * heads.tokens]);
-        for block in heads.blocks(starts) {
-            let n = block.keys();
-            let (query, key) = (block.queries(queries, &heads), block.seen_keys(keys, &heads));
-            let of_y = block.queries(gradient, &heads);
-            product_into(&mut shares, n, query, key.transposed(), false);
-            product_into(&mut of_shares, n, of_y, block.seen_keys(values, &heads).transposed(), false);
-            let at = block.first * heads.query_step() + block.query_at;
-            let lse = &lse[block.head * heads.tokens + block.first..];
-            let rows = shares.chunks_exact_mut(n).zip(of_shares.chunks_exact_mut(n)).take(block.end - block.first);
+    sequences.for_each(|(sequence, ((d_queries, d_keys), d_values))| {
+        let q_range = sequence * q_len..(sequence + 1) * q_len;
+        let k_range = sequence * k_len..(sequence + 1) * k_len;
+        let (queries, y) = (&forward.queries[q_range.clone()], &forward.y[q_range.clone()]);
+        let gradient = &gradient[q_range];
+        let (keys, values) = (&forward.keys[k_range.clone()], &forward.values[k_range]);
+        let lse = &forward.lse[sequence * heads.n_head * heads.tokens..];
+        let segment_starts =
+            forward.segment_starts.get(sequence * heads.tokens..(sequence + 1) * heads.tokens).unwrap_or_default();
+        let mut probs = vec![0.0; heads.block_size() * heads.tokens];
+        let mut d_probs = vec![0.0; heads.block_size() * heads.tokens];
+        for block in heads.blocks(segment_starts) {
+            let n = block.n_keys();
+            let (query, key) = (block.queries(queries, &heads), block.keys(keys, &heads));
+            let d_y = block.queries(gradient, &heads);
+            matmul_into(&mut probs, n, query, key.transposed(), false);
+            matmul_into(&mut d_probs, n, d_y, block.keys(values, &heads).transposed(), false);
+            let at = block.first_query * heads.query_stride() + block.query_column;
+            let lse = &lse[block.head * heads.tokens + block.first_query..];
+            let rows = probs.chunks_exact_mut(n).zip(d_probs.chunks_exact_mut(n)).take(block.n_queries());
             vectorized(|| {
-                for (i, (shares, of_scores)) in rows.enumerate() {
-                    let at = at + i * heads.query_step();
-                    let (y, of_y) = (&y[at..at + heads.width], &gradient[at..at + heads.width]);
-                    let mean = sum_of_two(y, of_y, |y, g| y * g);
-                    let shares = hide(shares, block.seen(i));
-                    let (of_scores, hidden) = of_scores.split_at_mut(shares.len());
-                    hidden.fill(0.0);
+                for (i, (probs, d_scores)) in rows.enumerate() {
+                    let at = at + i * heads.query_stride();
+                    let (y, d_y) = (&y[at..at + heads.head_dim], &gradient[at..at + heads.head_dim]);
+                    let mean = sum_of_two(y, d_y, |y, g| y * g);
+                    let probs = apply_mask(probs, block.visible(i));
+                    let (d_scores, masked) = d_scores.split_at_mut(probs.len());
+                    masked.fill(0.0);
                     let Some(mask) = heads.mask else {
-                        for (p, g) in shares.iter_mut().zip(of_scores) {
+                        for (p, g) in probs.iter_mut().zip(d_scores) {
                             *p = exp(*p * heads.scale - lse[i]);
                             *g = heads.scale * *p * (*g - mean);
                         }
                         continue;
                     };
-                    let first = heads.score_at(row, &block, i);
-                    for (j, (p, g)) in shares.iter_mut().zip(of_scores).enumerate() {
-                        let (share, factor) =
+                    let first = heads.score_index(sequence, &block, i);
+                    for (j, (p, g)) in probs.iter_mut().zip(d_scores).enumerate() {
+                        let (prob, factor) =
                             (exp(*p * heads.scale - lse[i]), mask.factor(first.wrapping_add(j as u32)));
-                        *p = share * factor;
-                        *g = heads.scale * share * (*g * factor - mean);
+                        *p = prob * factor;
+                        *g = heads.scale * prob * (*g * factor - mean);
                     }
                 }
             });
-            let (shares, of_scores) = (block.scores(&shares), block.scores(&of_shares));
-            product_into(&mut of_queries[at..], heads.query_step(), of_scores, key, false);
-            let at = block.lowest * heads.key_step() + block.key_at;
-            product_into(&mut of_keys[at..], heads.key_step(), of_scores.transposed(), query, true);
-            product_into(&mut of_values[at..], heads.key_step(), shares.transposed(), of_y, true);
+            let (probs, d_scores) = (block.scores(&probs), block.scores(&d_probs));
+            matmul_into(&mut d_queries[at..], heads.query_stride(), d_scores, key, false);
+            let at = block.first_key * heads.key_stride() + block.key_column;
+            matmul_into(&mut d_keys[at..], heads.key_stride(), d_scores.transposed(), query, true);
+            matmul_into(&mut d_values[at..], heads.key_stride(), probs.transposed(), d_y, true);
         }
     });
-    [of_queries, of_keys, of_values]
+    [d_queries, d_keys, d_values]
 }

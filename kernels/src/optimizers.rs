@@ -1,10 +1,11 @@
-//! The steps of the optimizers, each parameter in its own memory.
+//! The steps of AdamW and Muon, in place.
 
 use rayon::prelude::*;
 
-use crate::instructions::vectorized;
-use crate::products::{Matrix, product_into};
-use crate::rows::{PIECE, square_sum};
+use crate::ELEMENTS_PER_TASK;
+use crate::dispatch::vectorized;
+use crate::gemm::{Matrix, matmul_into};
+use crate::reduce::square_sum;
 
 /// A step of `AdamW` (Decoupled Weight Decay Regularization, 2019).
 #[derive(Debug, Clone, Copy)]
@@ -13,15 +14,15 @@ pub struct AdamW {
     pub learning_rate: f64,
     /// The weight decay, before it is multiplied by the learning rate.
     pub weight_decay: f64,
-    /// The decay of the first moment.
+    /// The decay rate of the first moment.
     pub beta_1: f32,
-    /// The decay of the second moment.
+    /// The decay rate of the second moment.
     pub beta_2: f32,
-    /// What is added to the root of the second moment.
+    /// The term added to the root of the second moment.
     pub epsilon: f32,
-    /// What the gradient is multiplied by first.
+    /// The factor of the gradient, applied first.
     pub gradient_scale: f64,
-    /// How many steps there were, this one included.
+    /// The number of this step, counted from 1.
     pub time: usize,
 }
 
@@ -32,42 +33,42 @@ impl AdamW {
     }
 }
 
-/// A step of Muon (Muon: An optimizer for hidden layers in neural networks, 2024), with Nesterov's momentum, scaled to the
-/// steps of `AdamW` (Muon is Scalable for LLM Training, 2025).
+/// A step of Muon (Muon: An optimizer for hidden layers in neural networks, 2024), with Nesterov momentum, scaled to
+/// match the size of `AdamW`'s steps (Muon is Scalable for LLM Training, 2025).
 #[derive(Debug, Clone, Copy)]
 pub struct Muon {
     /// The learning rate.
     pub learning_rate: f64,
     /// The weight decay, before it is multiplied by the learning rate.
     pub weight_decay: f64,
-    /// What the gradient is multiplied by first.
+    /// The factor of the gradient, applied first.
     pub gradient_scale: f64,
 }
 
 impl Muon {
     pub(crate) const MOMENTUM: f32 = 0.95;
-    /// The iteration's polynomial, which brings small singular values near one fastest.
+    /// The polynomial of an iteration, chosen by its authors to raise small singular values quickly.
     pub(crate) const COEFFICIENTS: [f32; 3] = [3.4445, -4.775, 2.0315];
     pub(crate) const ITERATIONS: usize = 5;
 
-    /// Returns what the orthogonal matrix is multiplied by.
-    pub(crate) fn rate(&self, rows: usize, columns: usize) -> f64 {
+    /// Returns the factor of the orthogonalised update.
+    pub(crate) fn update_scale(&self, rows: usize, columns: usize) -> f64 {
         self.learning_rate * 0.2 * (rows.max(columns) as f64).sqrt()
     }
 }
 
-/// Takes a step of `AdamW`.
+/// Applies a step of `AdamW`.
 pub fn adamw(x: &mut [f32], gradient: &[f32], moment_1: &mut [f32], moment_2: &mut [f32], step: &AdamW) {
     let AdamW { beta_1, beta_2, epsilon, .. } = *step;
     let [correction_1, correction_2] = step.corrections();
     let (rate, scale) = (step.learning_rate as f32, step.gradient_scale as f32);
     let kept = (1.0 - step.learning_rate * step.weight_decay) as f32;
-    let pieces = x
-        .par_chunks_mut(PIECE)
-        .zip(gradient.par_chunks(PIECE))
-        .zip(moment_1.par_chunks_mut(PIECE))
-        .zip(moment_2.par_chunks_mut(PIECE));
-    pieces.for_each(|(((x, gradient), moment_1), moment_2)| {
+    let tasks = x
+        .par_chunks_mut(ELEMENTS_PER_TASK)
+        .zip(gradient.par_chunks(ELEMENTS_PER_TASK))
+        .zip(moment_1.par_chunks_mut(ELEMENTS_PER_TASK))
+        .zip(moment_2.par_chunks_mut(ELEMENTS_PER_TASK));
+    tasks.for_each(|(((x, gradient), moment_1), moment_2)| {
         vectorized(|| {
             for (((x, g), m), v) in x.iter_mut().zip(gradient).zip(moment_1).zip(moment_2) {
                 let g = g * scale;
@@ -79,7 +80,7 @@ pub fn adamw(x: &mut [f32], gradient: &[f32], moment_1: &mut [f32], moment_2: &m
     });
 }
 
-/// Takes a step of Muon; x is a matrix with so many rows. The gradient's memory is used up.
+/// Applies a step of Muon to a matrix of `rows` rows. The gradient is overwritten.
 pub fn muon(x: &mut [f32], gradient: &mut Vec<f32>, velocity: &mut [f32], rows: usize, step: &Muon) {
     let columns = x.len() / rows.max(1);
     let scale = step.gradient_scale as f32;
@@ -89,14 +90,14 @@ pub fn muon(x: &mut [f32], gradient: &mut Vec<f32>, velocity: &mut [f32], rows: 
         *g = Muon::MOMENTUM * *v + scaled;
     }
     orthogonalize(gradient, rows, columns);
-    let (rate, kept) = (step.rate(rows, columns) as f32, (1.0 - step.learning_rate * step.weight_decay) as f32);
+    let (rate, kept) = (step.update_scale(rows, columns) as f32, (1.0 - step.learning_rate * step.weight_decay) as f32);
     for (x, update) in x.iter_mut().zip(gradient) {
         *x = kept * *x - rate * *update;
     }
 }
 
-/// Brings the singular values of a matrix near one by Newton and Schulz's iteration: `X ← aX + (bA + cA²)X` with `A = XXᵀ`,
-/// or its mirror image where X is tall, so that A is the smaller of the two.
+/// Brings the singular values of a matrix near one by Newton–Schulz iteration: `X ← aX + (bA + cA²)X` with `A = XXᵀ`;
+/// for a tall X, `X ← aX + X(bA + cA²)` with `A = XᵀX`, the smaller of the two.
 fn orthogonalize(x: &mut Vec<f32>, rows: usize, columns: usize) {
     let [a, b, c] = Muon::COEFFICIENTS;
     let norm = square_sum(x).sqrt().max(1e-7) as f32;
@@ -110,9 +111,9 @@ fn orthogonalize(x: &mut Vec<f32>, rows: usize, columns: usize) {
     for _ in 0..Muon::ITERATIONS {
         let matrix = Matrix::new(x, rows, columns, columns);
         let (left, right) = if is_tall { (matrix.transposed(), matrix) } else { (matrix, matrix.transposed()) };
-        product_into(&mut gram, side, left, right, false);
+        matmul_into(&mut gram, side, left, right, false);
         let symmetric = Matrix::new(&gram, side, side, side);
-        product_into(&mut square, side, symmetric, symmetric, false);
+        matmul_into(&mut square, side, symmetric, symmetric, false);
         for (square, gram) in square.iter_mut().zip(&gram) {
             *square = b * gram + c * *square;
         }
@@ -121,7 +122,7 @@ fn orthogonalize(x: &mut Vec<f32>, rows: usize, columns: usize) {
         }
         let polynomial = Matrix::new(&square, side, side, side);
         let (left, right) = if is_tall { (matrix, polynomial) } else { (polynomial, matrix) };
-        product_into(&mut next, columns, left, right, false);
+        matmul_into(&mut next, columns, left, right, false);
         std::mem::swap(x, &mut next);
     }
 }

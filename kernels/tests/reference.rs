@@ -1,11 +1,11 @@
-//! The fused operations against the plain ones: values and gradients.
+//! The fused operations against the reference implementations: values and gradients.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use kernels::Dropout;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Two ways of adding up in f32.
+/// Allows for two orders of summation in f32.
 const TOLERANCE: f32 = 1e-5;
 
 struct Case {
@@ -36,27 +36,27 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
     }
 }
 
-/// Compares two functions of tensors: their values, and the gradients of a weighted sum of them.
+/// Compares two functions of tensors: their values, and the gradients of a weighted sum of their values.
 fn check<const D: usize, const O: usize>(
     what: &str,
     inputs: &[Tensor<D>],
     weights: &Tensor<O>,
     fused: impl Fn(Vec<Tensor<D>>) -> Tensor<O>,
-    plain: impl Fn(Vec<Tensor<D>>) -> Tensor<O>,
+    reference: impl Fn(Vec<Tensor<D>>) -> Tensor<O>,
 ) {
     let run = |function: &dyn Fn(Vec<Tensor<D>>) -> Tensor<O>| {
         let leaves: Vec<Tensor<D>> = inputs.iter().map(|x| x.clone().detach().require_grad()).collect();
         let y = function(leaves.clone());
         let gradients = (y.clone() * weights.clone()).sum().backward();
-        let of_inputs: Vec<Vec<f32>> = leaves.iter().map(|x| values(x.grad(&gradients).unwrap())).collect();
-        (values(y), of_inputs)
+        let d_inputs: Vec<Vec<f32>> = leaves.iter().map(|x| values(x.grad(&gradients).unwrap())).collect();
+        (values(y), d_inputs)
     };
-    let ((y, gradients), (y_plain, gradients_plain)) = (run(&fused), run(&plain));
-    assert_close(&format!("{what}, value"), &y, &y_plain);
-    for (i, (a, b)) in gradients.iter().zip(&gradients_plain).enumerate() {
+    let ((y, gradients), (expected_y, expected_gradients)) = (run(&fused), run(&reference));
+    assert_close(&format!("{what}, value"), &y, &expected_y);
+    for (i, (a, b)) in gradients.iter().zip(&expected_gradients).enumerate() {
         assert_close(&format!("{what}, gradient of input {i}"), a, b);
     }
-    // Without gradients the same values come out.
+    // The values are the same without gradients.
     let inner: Vec<Tensor<D>> = inputs.iter().map(|x| x.clone().inner()).collect();
     assert_eq!(values(fused(inner)), y, "{what}, without gradients");
 }
@@ -70,19 +70,19 @@ fn cross_entropy() {
             (0..n).map(|i| if i % 3 == 1 { -1 } else { case.rng.random_range(0..v as i64) }).collect();
         let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, vec![n]), &case.device);
         let weights = case.tensor([1], 3.0);
-        let share = 1.0 / n as f64;
+        let loss_scale = 1.0 / n as f64;
         check(
             "cross_entropy",
             &[logits],
             &weights,
-            |x| kernels::cross_entropy(x[0].clone(), on(&targets, &x[0]), share, z_loss),
-            |x| kernels::reference::cross_entropy(x[0].clone(), on(&targets, &x[0]), share, z_loss),
+            |x| kernels::cross_entropy(x[0].clone(), like(&targets, &x[0]), loss_scale, z_loss),
+            |x| kernels::reference::cross_entropy(x[0].clone(), like(&targets, &x[0]), loss_scale, z_loss),
         );
     }
 }
 
 #[test]
-fn dropout_drops_its_share_and_keeps_the_mean() {
+fn dropout_has_its_probability_and_keeps_the_mean() {
     let ones = Tensor::<2>::ones([100, 1000], &Device::flex());
     let drop = |seed, stream| values(kernels::dropout(ones.clone(), Dropout { rate: 0.3, seed, stream }));
     let first = drop(1, 2);
@@ -93,13 +93,13 @@ fn dropout_drops_its_share_and_keeps_the_mean() {
     for other in [drop(2, 2), drop(1, 3), drop(2, 1)] {
         let equal = first.iter().zip(&other).filter(|(a, b)| a.to_bits() == b.to_bits()).count();
         // 0.3² + 0.7²
-        assert!((57_000..59_000).contains(&equal), "{equal} of 100000 equal to those of another seed or stream");
+        assert!((57_000..59_000).contains(&equal), "{equal} of 100000 equal to those of a different seed or stream");
     }
     assert_eq!(values(kernels::dropout(ones.clone(), Dropout { rate: 0.0, seed: 1, stream: 1 })), values(ones));
 }
 
-fn on(targets: &Tensor<1, Int>, like: &Tensor<2>) -> Tensor<1, Int> {
-    if like.device().is_autodiff() { targets.clone() } else { targets.clone().inner() }
+fn like(targets: &Tensor<1, Int>, x: &Tensor<2>) -> Tensor<1, Int> {
+    if x.device().is_autodiff() { targets.clone() } else { targets.clone().inner() }
 }
 
 #[test]
@@ -130,11 +130,11 @@ fn rms_norm() {
             if fused { kernels::rms_norm(x.clone(), w, 1e-5) } else { kernels::reference::rms_norm(x.clone(), w, 1e-5) }
         };
         check("rms_norm", std::slice::from_ref(&x), &weights, |x| apply(&x[0], true), |x| apply(&x[0], false));
-        let of_weight = |fused| {
+        let d_weight = |fused| {
             let gradients = (apply(&x, fused) * weights.clone()).sum().backward();
             values(weight.grad(&gradients).unwrap())
         };
-        assert_close("rms_norm, gradient of the weight", &of_weight(true), &of_weight(false));
+        assert_close("rms_norm, gradient of the weight", &d_weight(true), &d_weight(false));
     }
 }
 
@@ -175,7 +175,7 @@ fn rope() {
 }
 
 #[test]
-fn rms_norm_of_several_heads_in_a_row() {
+fn rms_norm_over_several_heads_in_a_row() {
     let mut case = Case::new(7);
     let (x, weight) = (case.tensor([5, 3 * 8], 2.0), case.tensor([1, 8], 1.5));
     let weights = case.tensor([5, 3 * 8], 1.0);
@@ -271,7 +271,7 @@ type Attention = fn(Tensor<3>, Tensor<3>, Tensor<3>, Option<Tensor<2, Int>>, usi
 
 #[test]
 fn attention() {
-    // The last lengths are beyond a block of queries.
+    // The last lengths exceed a block of queries.
     for (b, t, h, k, c) in [(1, 1, 1, 1, 2), (2, 17, 4, 2, 6), (2, 64, 2, 2, 32), (1, 150, 3, 1, 16), (2, 129, 2, 1, 8)]
     {
         for (packed, dropout) in [(false, None), (true, None), (false, Some(DROPOUT)), (true, Some(DROPOUT))] {
@@ -279,20 +279,22 @@ fn attention() {
             let (queries, keys) = (case.tensor([b, t, h * c], 2.0), case.tensor([b, t, k * c], 2.0));
             let values = case.tensor([b, t, k * c], 2.0);
             let weights = case.tensor([b, t, h * c], 1.0);
-            // Documents of unlike lengths, some within a block and some across one.
-            let starts: Vec<i64> = (0..b)
+            // Segments of different lengths, within a block and across blocks.
+            let segment_starts: Vec<i64> = (0..b)
                 .flat_map(|row| {
                     (0..t).map(move |i| {
                         [0, 3, 5, 70, 71].into_iter().filter(|s| s + row <= i).max().map_or(0, |s| (s + row) as i64)
                     })
                 })
                 .collect();
-            let starts = Tensor::<2, Int>::from_data(TensorData::new(starts, vec![b, t]), &case.device);
-            let starts = |x: &Tensor<3>| {
-                packed.then(|| if x.device().is_autodiff() { starts.clone() } else { starts.clone().inner() })
+            let segment_starts = Tensor::<2, Int>::from_data(TensorData::new(segment_starts, vec![b, t]), &case.device);
+            let segment_starts = |x: &Tensor<3>| {
+                packed.then(|| {
+                    if x.device().is_autodiff() { segment_starts.clone() } else { segment_starts.clone().inner() }
+                })
             };
             let apply = |x: Vec<Tensor<3>>, attention: Attention| {
-                attention(x[0].clone(), x[1].clone(), x[2].clone(), starts(&x[0]), c, 0.4, dropout)
+                attention(x[0].clone(), x[1].clone(), x[2].clone(), segment_starts(&x[0]), c, 0.4, dropout)
             };
             check(
                 "attention",
@@ -306,28 +308,28 @@ fn attention() {
 }
 
 #[test]
-fn views_that_do_not_lie_in_order_are_read_in_their_own_order() {
+fn non_contiguous_views_are_read_in_logical_order() {
     let mut case = Case::new(6);
     let x = case.tensor([6, 4], 2.0).inner();
     let weight = case.tensor([6], 1.0).inner();
-    let turned = x.clone().transpose();
-    let copied = Tensor::<2>::from_data(turned.clone().into_data(), &Device::flex());
+    let transposed = x.clone().transpose();
+    let copied = Tensor::<2>::from_data(transposed.clone().into_data(), &Device::flex());
     let fused = |x: Tensor<2>| values(kernels::rms_norm(x, weight.clone(), 1e-6));
-    assert_eq!(fused(turned.clone()), fused(copied.clone()));
+    assert_eq!(fused(transposed.clone()), fused(copied.clone()));
     assert_eq!(
-        values(kernels::swiglu(turned.clone(), copied.clone())),
-        values(kernels::swiglu(copied.clone(), turned.clone()))
+        values(kernels::swiglu(transposed.clone(), copied.clone())),
+        values(kernels::swiglu(copied.clone(), transposed.clone()))
     );
-    // A view of a part keeps to its part, and what is shared stays as it was.
+    // A view of a part reads its part only, and shared values are not changed.
     let part = x.clone().narrow(0, 1, 3).reshape([1, 1, 3, 4]);
     let before = values(x.clone());
-    let shares = values(kernels::causal_softmax(part.clone(), 3, 1.0));
-    assert_close("a part", &shares, &values(kernels::reference::causal_softmax(part, 3, 1.0)));
+    let probs = values(kernels::causal_softmax(part.clone(), 3, 1.0));
+    assert_close("a part", &probs, &values(kernels::reference::causal_softmax(part, 3, 1.0)));
     assert_eq!(values(x), before);
 }
 
 #[test]
-fn what_is_no_number_stays_none() {
+fn nan_logits_give_a_nan_loss() {
     let device = Device::flex();
     let logits = Tensor::<2>::from_floats([[1.0, f32::NAN, 2.0]], &device);
     let target = Tensor::<1, Int>::from_ints([0], &device);
@@ -335,7 +337,7 @@ fn what_is_no_number_stays_none() {
 }
 
 #[test]
-fn sixteen_bits_in_are_sixteen_bits_out() {
+fn the_output_has_the_type_of_a_16_bit_input() {
     let mut case = Case::new(11);
     let x = case.tensor([2, 6, 16], 2.0);
     let one = case.tensor([16], 1.0);

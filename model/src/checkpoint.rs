@@ -1,5 +1,5 @@
-//! Checkpoints in the Hugging Face layout: `config.json`, `generation_config.json`, and weights in `model.safetensors` or
-//! in shards that `model.safetensors.index.json` names.
+//! Checkpoints in the Hugging Face layout: `config.json`, `generation_config.json`, and weights in `model.safetensors`
+//! or in shards that `model.safetensors.index.json` names.
 //!
 //! Reading order: `layout` (names and orientation of the families), `read`, `write`.
 

@@ -1,7 +1,7 @@
 //! The shape of a model, as Hugging Face's `config.json` describes it.
 //!
-//! Dimensions: V vocabulary, D model width, L layers, H query heads, K key/value heads, C width of a head, F width of the
-//! feed-forward layer, T context length.
+//! Dimensions: V vocabulary, D model width, L layers, H query heads, K key/value heads, C width of a head, F width of
+//! the feed-forward layer, T context length.
 
 mod read;
 mod write;
@@ -82,7 +82,8 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// How the rotary frequencies are stretched; none means they are not.
     pub rope_scaling: Option<RopeScaling>,
-    /// Whether the projections of attention have biases: always in `gpt2`; always in `qwen2`, but for the projection back.
+    /// Whether the projections of attention have biases: always in `gpt2`; always in `qwen2`, but for the projection
+    /// back.
     pub attention_bias: bool,
     /// Whether the projections of the feed-forward layer have biases: always in `gpt2`, and where a `llama` says so.
     pub mlp_bias: bool,
@@ -247,8 +248,8 @@ impl ModelConfig {
     }
 
     /// Returns the floating-point operations of training on one token: forward and backward, 2 per multiply-add, matrix
-    /// products only, attention over `context` tokens (Training Compute-Optimal Large Language Models, 2022, appendix F;
-    /// causal attention counted as half).
+    /// products only, attention over `context` tokens (Training Compute-Optimal Large Language Models, 2022, appendix
+    /// F; causal attention counted as half).
     pub fn training_flops_per_token(&self, context: usize) -> f64 {
         let positions = if self.family.is_rotary() { 0 } else { self.context_length * self.d_model };
         let embedding = self.vocab_size * self.d_model;
@@ -258,8 +259,8 @@ impl ModelConfig {
         6.0 * (matrices + attention)
     }
 
-    /// Returns an estimate of the bytes of the activations that the backward pass finds at its peak, for `batch` sequences of
-    /// `context` tokens at a time. On the CPU attention in f32 keeps nothing of its T × T shares.
+    /// Returns an estimate of the bytes of the activations that the backward pass finds at its peak, for `batch`
+    /// sequences of `context` tokens at a time. On the CPU attention in f32 keeps nothing of its T × T shares.
     pub fn activation_bytes(
         &self,
         batch: usize,
@@ -271,7 +272,8 @@ impl ModelConfig {
     ) -> u64 {
         let tokens = (batch * context) as u64;
         let shares = (self.n_head * batch * context * context) as u64;
-        // Scores and shares in the precision, with dropout its mask and what it leaves, and what the softmax makes in f32.
+        // Scores and shares in the precision, with dropout its mask and what it leaves, and what the softmax makes in
+        // f32.
         let is_fused = on_cpu && precision == Precision::F32;
         let in_precision = if dropout { 4 } else { 2 };
         let attention = if is_fused { 0 } else { shares * (in_precision * precision.bytes() + 4) };

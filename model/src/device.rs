@@ -98,8 +98,8 @@ pub fn list() -> Vec<DeviceInfo> {
     compiled.filter_map(found).collect()
 }
 
-/// Returns the free memory of a backend: for the CPU what the system or its control group has left; None for GPUs, since
-/// burn does not report it.
+/// Returns the free memory of a backend: for the CPU what the system or its control group has left; None for GPUs,
+/// since burn does not report it.
 pub fn free_memory_bytes(backend: Backend) -> Option<u64> {
     if !backend.uses_system_memory() {
         return None;
@@ -111,15 +111,15 @@ pub fn free_memory_bytes(backend: Backend) -> Option<u64> {
     (free > 0).then_some(free)
 }
 
-/// Rows and columns of the matrices whose product is timed. Heuristic, not measured: large enough to occupy several cores,
-/// small enough to be quick.
+/// Rows and columns of the matrices whose product is timed. Heuristic, not measured: large enough to occupy several
+/// cores, small enough to be quick.
 const PROBE_SIZE: usize = 512;
 
 /// How long products are timed.
 const PROBE_TIME: Duration = Duration::from_millis(300);
 
-/// Returns the floating-point operations per second of a matrix product on a device, in a precision that it supports: the
-/// fastest of the products that fit into 0.3 seconds. Utilisation during training is relative to it.
+/// Returns the floating-point operations per second of a matrix product on a device, in a precision that it supports:
+/// the fastest of the products that fit into 0.3 seconds. Utilisation during training is relative to it.
 ///
 /// # Errors
 /// Returns an error if the device fails.

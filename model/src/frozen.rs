@@ -5,8 +5,8 @@ use burn::tensor::Tensor;
 
 use crate::{Error, Transformer, named_parameters};
 
-/// Returns the model with the parameters frozen whose paths begin with one of the names: `layers.0`, `embed_tokens`, or a
-/// whole path as `layers.0.mlp.up_proj.weight`. The output projection freezes with the embedding that it is tied to.
+/// Returns the model with the parameters frozen whose paths begin with one of the names: `layers.0`, `embed_tokens`, or
+/// a whole path as `layers.0.mlp.up_proj.weight`. The output projection freezes with the embedding that it is tied to.
 ///
 /// # Errors
 /// When no parameter's path begins with a name, or nothing is left to train.

@@ -12,8 +12,8 @@ use crate::{Batch, Transformer};
 pub enum ActivationCheckpointing {
     /// All activations are kept.
     Off,
-    /// Only the input of each layer is kept; the rest is recomputed, one layer at a time (Training Deep Nets with Sublinear
-    /// Memory Cost, 2016). The gradients are the same, on the CPU bit for bit.
+    /// Only the input of each layer is kept; the rest is recomputed, one layer at a time (Training Deep Nets with
+    /// Sublinear Memory Cost, 2016). The gradients are the same, on the CPU bit for bit.
     On,
 }
 

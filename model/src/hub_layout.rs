@@ -1,7 +1,7 @@
 //! The files of a model in the Hugging Face layout: a folder, a repository of the Hub, or a sealed artifact.
 //!
-//! The configuration is in [`CONFIG`]; the weights are in [`WEIGHTS`], or in shards listed by [`INDEX`]; the tokenizer is
-//! in [`TOKENIZER`]. [`SIDE_FILES`] say how model and tokenizer are used and are copied unchanged.
+//! The configuration is in [`CONFIG`]; the weights are in [`WEIGHTS`], or in shards listed by [`INDEX`]; the tokenizer
+//! is in [`TOKENIZER`]. [`SIDE_FILES`] say how model and tokenizer are used and are copied unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -36,15 +36,16 @@ pub const SIDE_FILES: [&str; 5] =
 /// The weights of checkpoints older than safetensors: a pickle, which can run code when it is read.
 pub(crate) const PICKLE: &str = "pytorch_model.bin";
 
-/// Endings of files that hold weights in a form that is not read: pickles can run code when they are read, and the others
-/// belong to other programs.
+/// Endings of files that hold weights in a form that is not read: pickles can run code when they are read, and the
+/// others belong to other programs.
 const OTHER_WEIGHTS: [&str; 8] = [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".gguf"];
 
-/// Returns the files of a model among the names of a folder or a repository, sorted: the configuration, the weights, the
-/// tokenizer and the side files.
+/// Returns the files of a model among the names of a folder or a repository, sorted: the configuration, the weights,
+/// the tokenizer and the side files.
 ///
 /// # Errors
-/// Returns the reason if a required file is missing, as the end of a sentence that begins with the folder or repository.
+/// Returns the reason if a required file is missing, as the end of a sentence that begins with the folder or
+/// repository.
 pub fn select(names: &[&str]) -> Result<Vec<String>, String> {
     let has = |name: &str| names.contains(&name);
     if !has(CONFIG) {
@@ -100,8 +101,8 @@ fn without_weights(names: &[&str]) -> String {
     }
 }
 
-/// Returns the path of the file that loading the weights starts from, present or not: [`WEIGHTS`], or [`INDEX`] where only
-/// that exists. Both are written last, so that their time of modification is the model's.
+/// Returns the path of the file that loading the weights starts from, present or not: [`WEIGHTS`], or [`INDEX`] where
+/// only that exists. Both are written last, so that their time of modification is the model's.
 pub fn weights_entry(folder: &Path) -> PathBuf {
     let (single, index) = (folder.join(WEIGHTS), folder.join(INDEX));
     if single.exists() || !index.exists() { single } else { index }

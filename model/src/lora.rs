@@ -1,7 +1,7 @@
 //! LoRA: small trained matrices beside frozen ones (LoRA: Low-Rank Adaptation of Large Language Models, 2021).
 //!
-//! A projection with an adapter gives `x Wᵀ + alpha / R · dropout(x) Aᵀ Bᵀ`. The product of the two small matrices is never
-//! formed while training, so that a frozen weight costs neither a gradient nor an optimizer's state.
+//! A projection with an adapter gives `x Wᵀ + alpha / R · dropout(x) Aᵀ Bᵀ`. The product of the two small matrices is
+//! never formed while training, so that a frozen weight costs neither a gradient nor an optimizer's state.
 //!
 //! Dimensions: B sequences, T tokens, I inputs and O outputs of a projection, R rank of its adapter.
 
@@ -115,8 +115,8 @@ impl Adapter {
     }
 }
 
-/// Returns a model whose weights are frozen and whose named projections have new adapters. A is uniform within 1 / √I and
-/// B is zero, as PEFT begins, so that the model computes what it did before. The same seed gives the same adapters.
+/// Returns a model whose weights are frozen and whose named projections have new adapters. A is uniform within 1 / √I
+/// and B is zero, as PEFT begins, so that the model computes what it did before. The same seed gives the same adapters.
 ///
 /// # Errors
 /// When a value makes no sense, or a name of `target_modules` is none of the family's projections.

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// The number type of the projections, of attention and of what lies between them. Weights and gradients, the residual stream,
-/// and the insides of norms, softmax and loss are f32 in either (Mixed Precision Training, 2018; bfloat16 has the exponents
-/// of f32, so losses are not scaled).
+/// The number type of the projections, of attention and of what lies between them. Weights and gradients, the residual
+/// stream, and the insides of norms, softmax and loss are f32 in either (Mixed Precision Training, 2018; bfloat16 has
+/// the exponents of f32, so losses are not scaled).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

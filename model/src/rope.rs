@@ -1,7 +1,7 @@
 //! The frequencies of rotary positions.
 //!
-//! Every pair `i` of a head's C / 2 pairs turns by `frequency[i]` a position (RoFormer, 2021). Numbers are rounded to f32
-//! where PyTorch rounds them, so that far positions turn by the same angle.
+//! Every pair `i` of a head's C / 2 pairs turns by `frequency[i]` a position (RoFormer, 2021). Numbers are rounded to
+//! f32 where PyTorch rounds them, so that far positions turn by the same angle.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,8 @@ pub enum RopeScaling {
         /// How many times longer the context becomes.
         factor: f64,
     },
-    /// Slow frequencies divided by the factor, fast ones kept, those between blended (The Llama 3 Herd of Models, 2024, in
-    /// the form that Llama 3.1 was published with).
+    /// Slow frequencies divided by the factor, fast ones kept, those between blended (The Llama 3 Herd of Models, 2024,
+    /// in the form that Llama 3.1 was published with).
     Llama3 {
         /// How many times longer the context becomes.
         factor: f64,

@@ -1,7 +1,7 @@
 //! Writing safetensors files.
 //!
-//! A file is [`header`] and then the bytes of the tensors in the order of the header, without gaps. [`write_f32`] writes
-//! tensors that are in memory.
+//! A file is [`header`] and then the bytes of the tensors in the order of the header, without gaps. [`write_f32`]
+//! writes tensors that are in memory.
 
 use std::collections::HashMap;
 use std::io::Write;

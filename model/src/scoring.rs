@@ -29,15 +29,16 @@ pub struct SlidingWindow {
     pub max_tokens: Option<u64>,
     /// T, the window: what the model sees at a time, at most its context length.
     pub window: usize,
-    /// How many tokens the windows move on each time. Below `window` they overlap: the first `window − stride` tokens of
-    /// all windows but the first are only context, so every token is predicted once, from at least that much context.
+    /// How many tokens the windows move on each time. Below `window` they overlap: the first `window − stride` tokens
+    /// of all windows but the first are only context, so every token is predicted once, from at least that much
+    /// context.
     pub stride: usize,
     /// B, how many windows are computed at a time.
     pub batch: usize,
 }
 
-/// Logits that a CPU computes at a time: 8 MiB of them, near enough to its caches. Sixteen windows of 256 tokens at once
-/// (64 MiB) took twice as long as two, on two cores and a vocabulary of 4096.
+/// Logits that a CPU computes at a time: 8 MiB of them, near enough to its caches. Sixteen windows of 256 tokens at
+/// once (64 MiB) took twice as long as two, on two cores and a vocabulary of 4096.
 const CPU_LOGITS: usize = 1 << 21;
 
 /// The longest window of a walk that nobody chose: attention over the whole context of a model that reads 32,768 tokens
@@ -45,8 +46,8 @@ const CPU_LOGITS: usize = 1 << 21;
 const MOST_WINDOW: usize = 2048;
 
 impl SlidingWindow {
-    /// Returns a walk in windows of the whole context, up to 2,048 tokens, that do not overlap, as many at a time as suit
-    /// the device.
+    /// Returns a walk in windows of the whole context, up to 2,048 tokens, that do not overlap, as many at a time as
+    /// suit the device.
     pub fn disjoint(model: &Transformer, max_tokens: Option<u64>) -> Self {
         let window = model.config().context_length.min(MOST_WINDOW);
         let batch = (4096 / window).max(1);
@@ -62,11 +63,12 @@ impl SlidingWindow {
     }
 }
 
-/// Returns the scores of a model over a split. `on_progress` is told how many tokens are done and says whether to go on.
+/// Returns the scores of a model over a split. `on_progress` is told how many tokens are done and says whether to go
+/// on.
 ///
 /// # Errors
-/// When the split's vocabulary is not the model's, it has fewer than two tokens, nothing in it is to be learned, the window
-/// is longer than the model's context, or `on_progress` says stop.
+/// When the split's vocabulary is not the model's, it has fewer than two tokens, nothing in it is to be learned, the
+/// window is longer than the model's context, or `on_progress` says stop.
 pub fn score(
     model: &Transformer,
     split: &Split,

@@ -1,13 +1,13 @@
 //! The model, top to bottom.
 //!
-//! Dimensions: B sequences, T tokens, V vocabulary, D model width, H query heads, K key/value heads, G = H / K query heads
-//! a key/value head, C width of a head, F width of the feed-forward layer, S cached tokens before this call.
+//! Dimensions: B sequences, T tokens, V vocabulary, D model width, H query heads, K key/value heads, G = H / K query
+//! heads a key/value head, C width of a head, F width of the feed-forward layer, S cached tokens before this call.
 //!
 //! Four families share the file. `llama`: RMSNorm (Root Mean Square Layer Normalization, 2019), rotary positions turned
 //! by halves (RoFormer, 2021, in Hugging Face's arrangement), SwiGLU (GLU Variants Improve Transformer, 2020),
 //! grouped-query attention (GQA, 2023). `qwen2` adds biases to queries, keys and values, `qwen3` norms on those of each
-//! head. `gpt2`: LayerNorm, learned positions, GELU, biases (Language Models are Unsupervised Multitask Learners, 2019).
-//! Norms stand before each block in all.
+//! head. `gpt2`: LayerNorm, learned positions, GELU, biases (Language Models are Unsupervised Multitask Learners,
+//! 2019). Norms stand before each block in all.
 //!
 //! Fields have the names of Hugging Face's `qwen3` tensors, so a parameter's path is nearly its name in a checkpoint.
 
@@ -30,8 +30,8 @@ pub struct Batch {
     pub tokens: Tensor<2, Int>,
     /// `[B, T]`: the token after each, −1 where it is not learned.
     pub targets: Tensor<2, Int>,
-    /// `[B, T]`: the index in its row where the document of each token begins. Attention looks back no further, and learned
-    /// positions count from it. None: one document a row.
+    /// `[B, T]`: the index in its row where the document of each token begins. Attention looks back no further, and
+    /// learned positions count from it. None: one document a row.
     pub segment_starts: Option<Tensor<2, Int>>,
 }
 
@@ -46,7 +46,8 @@ pub struct LossOptions {
     pub dropout: Option<Dropout>,
 }
 
-/// Dropout (Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014), the same elements for the same seed.
+/// Dropout (Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014), the same elements for the same
+/// seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
     /// The share of elements that become zero, below 1.
@@ -114,7 +115,8 @@ pub(crate) struct Norm {
 
 impl Transformer {
     /// Returns a model with random weights: normal with deviation 0.02, the projections back into the residual stream
-    /// divided by √(2 L) (GPT-2's scheme), norms one, biases zero. The same seed gives the same weights on every device.
+    /// divided by √(2 L) (GPT-2's scheme), norms one, biases zero. The same seed gives the same weights on every
+    /// device.
     pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let residual = 0.02 / (2.0 * config.n_layer as f32).sqrt();
@@ -244,8 +246,8 @@ impl Transformer {
 
     /// Returns what training makes small: Σ over the learned targets of (cross-entropy in nats + z-loss) × share.
     ///
-    /// With the same share for all micro-batches of a step, 1 / its learned targets, their losses and gradients add up to
-    /// those of one large batch.
+    /// With the same share for all micro-batches of a step, 1 / its learned targets, their losses and gradients add up
+    /// to those of one large batch.
     ///
     /// # Shapes
     /// - output: `[1]`
@@ -254,7 +256,8 @@ impl Transformer {
         self.loss_from_hidden(self.hidden(tokens, segment_starts, options.dropout, None), targets, options)
     }
 
-    /// As [`Transformer::loss`], of the hidden states `[B, T, D]` that [`Transformer::gradients`] shows and targets `[B, T]`.
+    /// As [`Transformer::loss`], of the hidden states `[B, T, D]` that [`Transformer::gradients`] shows and targets
+    /// `[B, T]`.
     pub fn loss_from_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>, options: &LossOptions) -> Tensor<1> {
         let [b, t] = targets.dims();
         let logits = self.head(hidden).reshape([b * t, self.config.vocab_size]); // [B T, V]
@@ -270,8 +273,8 @@ impl Transformer {
         self.log_probabilities_from_hidden(self.hidden(tokens, segment_starts, dropout, None), targets)
     }
 
-    /// As [`Transformer::log_probabilities`], of the hidden states `[B, T, D]` that [`Transformer::gradients`] shows and targets
-    /// `[B, T]`.
+    /// As [`Transformer::log_probabilities`], of the hidden states `[B, T, D]` that [`Transformer::gradients`] shows
+    /// and targets `[B, T]`.
     pub fn log_probabilities_from_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<2> {
         let shares = log_softmax(self.head(hidden), 2); // [B, T, V]
         let own = shares.gather(2, targets.clone().clamp_min(0).unsqueeze_dim(2)).squeeze_dim(2); // [B, T]

@@ -193,7 +193,8 @@ impl Located<'_> {
     }
 
     fn gather<const N: usize>(&self, decode: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        // Rows of a matrix that lies the other way round are read in tiles, so that a cache line is used while it is there.
+        // Rows of a matrix that lies the other way round are read in tiles, so that a cache line is used while it is
+        // there.
         const TILE: usize = 32;
         let elements: &[[u8; N]] = self.data.as_chunks().0;
         if self.strides[1] == 1 {

@@ -15,8 +15,8 @@ use crate::{Dtype, Error, hub_layout};
 /// Returns the values of the parameter of that name.
 type Values<'a, 'v> = dyn FnMut(&str) -> Result<Cow<'v, [f32]>, Error> + 'a;
 
-/// Writes `tensors` into `folder`, in files of at most `max_shard_bytes` where their tensors allow it. The index comes last,
-/// so that a folder in which shards are missing has none. `values` returns a parameter's values.
+/// Writes `tensors` into `folder`, in files of at most `max_shard_bytes` where their tensors allow it. The index comes
+/// last, so that a folder in which shards are missing has none. `values` returns a parameter's values.
 ///
 /// # Errors
 /// As [`file`].

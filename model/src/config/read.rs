@@ -1,9 +1,9 @@
 //! The shape of a model from `config.json`.
 //!
-//! Keys are read as the classes of transformers 5.23 read them, with their defaults. What those classes compute from and
-//! this crate does not build is an error that names the key; keys that cannot change a logit (dropout, which inference
-//! has none of; `initializer_range`; switches of caches and summaries; `pretraining_tp`, which only splits a product) are
-//! passed over.
+//! Keys are read as the classes of transformers 5.23 read them, with their defaults. What those classes compute from
+//! and this crate does not build is an error that names the key; keys that cannot change a logit (dropout, which
+//! inference has none of; `initializer_range`; switches of caches and summaries; `pretraining_tp`, which only splits a
+//! product) are passed over.
 
 use serde_json::{Map, Value, json};
 
@@ -15,8 +15,8 @@ impl ModelConfig {
     /// Reads a `config.json`.
     ///
     /// # Errors
-    /// Names the key that is missing, of another type, or has a value that this crate does not build; nothing is silently
-    /// ignored that would change the logits.
+    /// Names the key that is missing, of another type, or has a value that this crate does not build; nothing is
+    /// silently ignored that would change the logits.
     pub fn from_hugging_face(value: &Value) -> Result<Self, Error> {
         let reader = Reader(
             value.as_object().ok_or(Error::Config { key: "config.json", reason: "is not a JSON object".to_owned() })?,

@@ -2,8 +2,8 @@
 //!
 //! GPT-2 keeps its three projections of attention side by side in `c_attn`, whose adapter has one A for all three. Here
 //! each has its own, so that a trained one is written as blocks: the three A one below the other and the three B on a
-//! diagonal, with three times the rank and alpha, which gives the same scale and the same sum. An adapter that PEFT made
-//! is read as three with equal A, and written as it came while they are equal.
+//! diagonal, with three times the rank and alpha, which gives the same scale and the same sum. An adapter that PEFT
+//! made is read as three with equal A, and written as it came while they are equal.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,8 @@
-//! The instruction set of this processor, found at run time.
+//! Runtime dispatch to the instruction set of this processor.
 #![allow(unsafe_code, reason = "calling a function compiled for more instructions than the rest of the program")]
 
-/// Runs `work`, compiled for the widest vector instructions of this processor; what is inlined into it is compiled so too.
+/// Runs `work`, compiled for the widest vector instructions of this processor, together with everything inlined into
+/// it.
 #[inline]
 pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]

@@ -1,17 +1,18 @@
 //! Arithmetic on rows of f32 that the compiler turns into vector instructions.
 //!
-//! Everything here is inlined into a closure that [`crate::instructions::vectorized`] compiles once for each instruction set. Sums have sixteen partial sums whatever the instruction set, so its width does not change them.
-#![allow(clippy::inline_always, reason = "what is not inlined is compiled for the oldest processor")]
+//! Everything here is inlined into a closure that [`crate::dispatch::vectorized`] compiles once for each instruction
+//! set. Sums have sixteen partial sums on every instruction set, so that its width does not change the result.
+#![allow(clippy::inline_always, reason = "a function that is not inlined is compiled for the baseline instruction set")]
 
-/// Numbers that are computed together.
+/// Partial results of a reduction, each over every sixteenth number.
 pub const LANES: usize = 16;
 
-/// Returns e^x, within 2 units in the last place of f32 between −87 and 88, 0 below and the largest there above.
+/// Returns e^x within 2 units in the last place of f32 between −87 and 88; 0 below that range, e^88 above it.
 ///
-/// The method of Cephes (Moshier, 1989): x = n ln 2 + r, e^r by a polynomial of degree 6, and n into the exponent.
+/// The method of Cephes (Moshier, 1989): x = n ln 2 + r, e^r by a polynomial of degree 6, and n added to the exponent.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    // 1.5 × 2²³: adding it rounds to a whole number, which then stands in the lowest bits.
+    // 1.5 × 2²³: adding it rounds to an integer, which is then in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -38,19 +39,19 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// Returns the sum of a term of each element.
+/// Returns the sum of `term` over the elements.
 #[inline(always)]
 pub fn sum(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     sum_of_three(x, x, x, |x, _, _| term(x))
 }
 
-/// Returns the sum of a term of each two elements at one place of slices of one length.
+/// Returns the sum of `term` over the pairs of elements of two slices of the same length.
 #[inline(always)]
 pub fn sum_of_two(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     sum_of_three(x, y, y, |x, y, _| term(x, y))
 }
 
-/// Returns the sum of a term of each three elements at one place of slices of one length.
+/// Returns the sum of `term` over the triples of elements of three slices of the same length.
 #[inline(always)]
 pub fn sum_of_three(x: &[f32], y: &[f32], z: &[f32], term: impl Fn(f32, f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
@@ -65,7 +66,7 @@ pub fn sum_of_three(x: &[f32], y: &[f32], z: &[f32], term: impl Fn(f32, f32, f32
     fold(lanes, |a, b| a + b) + rest
 }
 
-/// Returns the largest number of a row, −∞ of none.
+/// Returns the largest number of a row that is not NaN; −∞ for an empty row.
 #[inline(always)]
 pub fn max(row: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if a > b { a } else { b };
@@ -80,12 +81,12 @@ pub fn max(row: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn fold(lanes: [f32; LANES], two: impl Fn(f32, f32) -> f32) -> f32 {
+fn fold(lanes: [f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = lanes;
     let mut width = LANES / 2;
     while width > 0 {
         for i in 0..width {
-            lanes[i] = two(lanes[i], lanes[i + width]);
+            lanes[i] = combine(lanes[i], lanes[i + width]);
         }
         width /= 2;
     }
@@ -95,7 +96,7 @@ fn fold(lanes: [f32; LANES], two: impl Fn(f32, f32) -> f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::instructions::vectorized;
+    use crate::dispatch::vectorized;
 
     #[test]
     fn exp_is_within_two_units_in_the_last_place() {
@@ -116,7 +117,7 @@ mod tests {
     fn sums_and_maxima_cover_every_element() {
         for len in [0, 1, 15, 16, 17, 33, 100] {
             let row: Vec<f32> = (0..len).map(|i| (i * 7 % 31) as f32 - 15.0).collect();
-            // Small whole numbers: every order of adding gives the same sum.
+            // Small integers: every order of summation gives the same sum.
             let total: f32 = row.iter().sum();
             assert!((vectorized(|| sum(&row, |x| x)) - total).abs() < f32::EPSILON);
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use artifact::Context;
-use data_ingest::{Config, SourceSummary, inventory};
+use data_ingest::{Config, SourceSummary, inventory, resolve};
 use toml_edit::{DocumentMut, Item, Table, value};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -65,5 +65,6 @@ fn summarise(dataset: &Path, document: &DocumentMut) -> Result<Vec<SourceSummary
     let unpinned = tempfile::Builder::new().prefix(".unpinned").suffix(".toml").tempfile_in(folder)?;
     fs::write(unpinned.path(), document.to_string())?;
     let config = Config { dataset: unpinned.path().to_str().map(str::to_owned), ..Config::default() };
-    Ok(inventory(&config, &Context::quiet(0))?.summaries())
+    let context = Context::quiet(0);
+    Ok(inventory(&resolve(&config, &context)?, &context)?.summaries())
 }

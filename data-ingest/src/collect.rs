@@ -4,7 +4,6 @@ use std::path::Path;
 
 use artifact::figures::grouped;
 use artifact::{Context, Outcome, Unsealed, file};
-use fetch::Environment;
 use serde_json::{Value, json};
 
 use crate::batch::Batch;
@@ -30,7 +29,7 @@ const SCHEMA_VERSION: u32 = 2;
 /// allowed or is no longer what was listed, no document is found, the disk refuses, or the stage is asked to stop.
 pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     out.clear()?;
-    inventory.fetch_missing(config, context, &Environment::of_process())?;
+    inventory.fetch_missing(config, context)?;
     let total = inventory.sources.iter().map(ListedSource::bytes).sum();
     context.progress.begin("reading", total, "bytes");
     let mut collector = Collector { config, writer: Writer::new(out.folder()), context, done_bytes: 0 };

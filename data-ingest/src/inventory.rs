@@ -13,12 +13,13 @@ use fetch::{
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::config::{Declarations, Declared, declared};
+use crate::config::{Declarations, Declared};
 use crate::format::{Format, Kind};
 use crate::html::Html;
 use crate::lock;
 use crate::mapping::Columns;
 use crate::remote::{self, written_address};
+use crate::resolve::Resolved;
 use crate::select::{self, Filter, IgnoreRules, SelectedFile, passed_over, select};
 use crate::{Config, Error, crates};
 
@@ -31,6 +32,7 @@ pub struct Inventory {
     pub(crate) title: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) sources: Vec<ListedSource>,
+    environment: Environment,
 }
 
 /// One source, with its files and their digests.
@@ -140,14 +142,9 @@ impl Inventory {
     /// # Errors
     /// Returns an error if a source is not locked, if network access is disabled, and if a download fails or does not have
     /// the expected digest.
-    pub(crate) fn fetch_missing(
-        &self,
-        config: &Config,
-        context: &Context,
-        environment: &Environment,
-    ) -> Result<(), Error> {
+    pub(crate) fn fetch_missing(&self, config: &Config, context: &Context) -> Result<(), Error> {
         let options = config.fetch_options();
-        let remote = RemoteContext::new(&options, context, environment)?;
+        let remote = RemoteContext::new(&options, context, &self.environment)?;
         let mut batches = Vec::new();
         for source in &self.sources {
             let Some(mut batch) = source.batch() else { continue };
@@ -215,23 +212,19 @@ impl ListedSource {
     }
 }
 
-/// Finds, lists and hashes every source that `config` names. Writes nothing and asks no other machine: what is there counts
-/// by its digest in `dataset.toml` or `dataset.lock`.
+/// Finds, lists and hashes every source. Writes nothing and uses no network: sources on other machines are listed with the
+/// digests in `dataset.toml` or `dataset.lock`.
 ///
-/// A source that has neither digest yet gets an input that will change when [`crate::lock()`] has fetched it.
+/// The input of a source that has neither digest yet changes when [`crate::lock()`] has fetched it.
 ///
 /// # Errors
-/// When a value makes no sense, a source is missing, unreadable or takes no file, or differs from what is pinned or locked;
-/// with `config.locked`, when a source that must be is not in the lock.
-pub fn inventory(config: &Config, context: &Context) -> Result<Inventory, Error> {
-    inventory_in(config, context, &Environment::of_process())
-}
-
-pub(crate) fn inventory_in(config: &Config, context: &Context, environment: &Environment) -> Result<Inventory, Error> {
-    let Declarations { title, description, lock: path, sources } = declared(config, &context.base, environment)?;
+/// Returns an error if a source is missing, unreadable or selects no file, or differs from its pinned digest; with
+/// `config.locked`, also if a source is not in the lock.
+pub fn inventory(resolved: &Resolved, context: &Context) -> Result<Inventory, Error> {
+    let Resolved { config, environment, declarations, lock } = resolved;
+    let Declarations { title, description, lock: lock_path, sources } = declarations;
     let cache = config.fetch_options().cache_folder(&context.base, environment)?;
-    let lock = Lock::read(&path)?;
-    let surroundings = Surroundings { config, context, environment, cache: &cache, lock: &lock, lock_path: &path };
+    let surroundings = Surroundings { config, context, environment, cache: &cache, lock, lock_path };
     let listed: Vec<Result<ListedSource, Error>> =
         sources.par_iter().map(|declared| list(declared, &surroundings)).collect();
     // Of several errors, the first source's is the one to tell, whichever thread was first.
@@ -240,7 +233,8 @@ pub(crate) fn inventory_in(config: &Config, context: &Context, environment: &Env
     if let Some(pair) = sources.windows(2).find(|pair| pair[0].name == pair[1].name) {
         return Err(Error::SameName { name: pair[0].name.clone() });
     }
-    Ok(Inventory { title, description, sources })
+    let (title, description) = (title.clone(), description.clone());
+    Ok(Inventory { title, description, sources, environment: environment.clone() })
 }
 
 /// What listing a source takes beside the source.

@@ -4,8 +4,8 @@
 //! buckets of object stores, named in `[collect]` or in a `dataset.toml`. Out: `documents-*.parquet`, one row a document
 //! with its source, licence and digest, and `sources.json`, which tells where each source came from.
 //!
-//! Collecting has three steps. [`lock()`] looks up what is on other machines and not known yet, fetches it, and writes down
-//! in `dataset.lock` what it was; with a complete lock it does nothing. [`inventory()`] finds and hashes everything without
+//! Collecting has four steps. [`resolve()`] reads the dataset and its lock. [`lock()`] fetches sources on other machines that
+//! are not in the lock yet, and adds their files to `dataset.lock`; with a complete lock it does nothing. [`inventory()`] finds and hashes everything without
 //! writing and without the network, so that the plan can tell which source changed. [`run`] fetches what the cache lacks,
 //! of the Hub also from the cache of the Hub's own programs, checks it against the lock, reads it all and writes.
 //!
@@ -38,7 +38,11 @@ mod parquet;
 mod read;
 mod refusal;
 mod remote;
+mod resolve;
 mod select;
+#[cfg(test)]
+#[path = "../../fetch/tests/server/mod.rs"]
+mod server;
 mod shard;
 mod tally;
 mod template;
@@ -55,6 +59,7 @@ pub use format::Format;
 pub use html::Html;
 pub use inventory::{Inventory, SourceSummary, inventory};
 pub use lock::{lock, update_lock};
+pub use resolve::{Resolved, resolve};
 pub use tally::BadRecordLimit;
 
 /// The stage's name: its table in the configuration, its folder in the store.

@@ -12,15 +12,17 @@ use fetch::{
 };
 use serde_json::json;
 
-use crate::config::{Declarations, Declared, declared};
+use crate::Error;
+use crate::config::{Declarations, Declared};
 use crate::remote::{self, RemoteSelection, written_address};
+use crate::resolve::Resolved;
 use crate::select::passed_over;
-use crate::{Config, Error};
 
 /// The command that replaces the entry of a source, before the source's name.
 pub(crate) const UPDATE_COMMAND: &str = "pipeline data lock --update";
 
-/// Fetches every source on another machine that has no entry in `dataset.lock`, and adds the entries.
+/// Fetches every source on another machine that has no entry in `dataset.lock`, and adds the entries to the file and to
+/// `resolved`.
 ///
 /// Returns what was added, sorted by source and file. If nothing is missing, neither the network nor the disk is touched.
 /// What was fetched before a failure is kept.
@@ -28,8 +30,8 @@ pub(crate) const UPDATE_COMMAND: &str = "pipeline data lock --update";
 /// # Errors
 /// Returns an error if something is missing and `config.locked` or `context.offline` forbids to fetch it, if an entry was
 /// written for another address or revision than the source has now, and if a source cannot be fetched.
-pub fn lock(config: &Config, context: &Context) -> Result<Vec<LockChange>, Error> {
-    lock_in(config, context, &Environment::of_process(), Refresh::None)
+pub fn lock(resolved: &mut Resolved, context: &Context) -> Result<Vec<LockChange>, Error> {
+    refresh(resolved, context, Refresh::None)
 }
 
 /// Fetches sources on other machines again, whatever the lock has, and replaces their entries: those of `sources`, or of all
@@ -40,24 +42,21 @@ pub fn lock(config: &Config, context: &Context) -> Result<Vec<LockChange>, Error
 /// # Errors
 /// Returns an error if a name is not that of a source on another machine, if network access is disabled, and if a source
 /// cannot be fetched.
-pub fn update_lock(config: &Config, context: &Context, sources: &[String]) -> Result<Vec<LockChange>, Error> {
-    let environment = Environment::of_process();
-    let known = declared(config, &context.base, &environment)?;
+pub fn update_lock(resolved: &mut Resolved, context: &Context, sources: &[String]) -> Result<Vec<LockChange>, Error> {
     for name in sources {
-        let source = known.sources.iter().find(|declared| declared.source.display_name() == *name);
-        let remote = source.map(|declared| lockable(declared, &environment)).transpose()?.flatten();
+        let source = resolved.declarations.sources.iter().find(|declared| declared.source.display_name() == *name);
+        let remote = source.map(|declared| lockable(declared, &resolved.environment)).transpose()?.flatten();
         if remote.is_none() {
             let message = "is not a locked source: those are on another machine and have no `sha256`";
             return Err(Error::value(&format!("`{name}`"), message));
         }
     }
-    let refresh = if sources.is_empty() { Refresh::All } else { Refresh::Named(sources) };
-    lock_in(config, context, &environment, refresh)
+    refresh(resolved, context, if sources.is_empty() { Refresh::All } else { Refresh::Named(sources) })
 }
 
 /// Which sources are fetched again although they are in the lock.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Refresh<'a> {
+enum Refresh<'a> {
     /// None.
     None,
     /// Those with these names.
@@ -81,49 +80,43 @@ fn lockable(declared: &Declared, environment: &Environment) -> Result<Option<Rem
     Ok(remote::remote_of(declared, environment)?.filter(|remote| !remote::is_pinned(declared, remote)))
 }
 
-pub(crate) fn lock_in(
-    config: &Config,
-    context: &Context,
-    environment: &Environment,
-    refresh: Refresh<'_>,
-) -> Result<Vec<LockChange>, Error> {
-    let declarations = declared(config, &context.base, environment)?;
+fn refresh(resolved: &mut Resolved, context: &Context, refresh: Refresh<'_>) -> Result<Vec<LockChange>, Error> {
+    let Resolved { config, environment, declarations, lock } = resolved;
     let path = &declarations.lock;
     let is_pruned =
         |lock: &Lock| matches!(refresh, Refresh::All) && config.dataset.is_some() && !lock.source.is_empty();
-    let lock = Lock::read(path)?;
-    let missing = missing(&lock, &declarations, environment, refresh)?;
-    if missing.is_empty() && !is_pruned(&lock) {
+    let missing = missing(lock, declarations, environment, refresh)?;
+    if missing.is_empty() && !is_pruned(lock) {
         return Ok(Vec::new());
     }
     if let Some(first) = missing.first().filter(|_| config.locked) {
         return Err(not_locked(first.declared, path));
     }
     let options = config.fetch_options();
-    let context = RemoteContext::new(&options, context, environment)?;
-    if let Some(Missing { name, declared, .. }) = missing.first().filter(|_| context.context().offline) {
+    let remote_context = RemoteContext::new(&options, context, environment)?;
+    if let Some(Missing { name, declared, .. }) = missing.first().filter(|_| context.offline) {
         let (name, url) = (name.clone(), written_address(declared).to_owned());
-        return Err(fetch::Error::Offline { name, url, cache: context.cache().to_owned() }.into());
+        return Err(fetch::Error::Offline { name, url, cache: remote_context.cache().to_owned() }.into());
     }
-    let _guard = context.lock_cache()?;
-    // While this run waited, another may have locked the same sources.
+    let _guard = remote_context.lock_cache()?;
+    // While this run waited, another may have locked the same sources, so the file is read again.
     let before = Lock::read(path)?;
-    let missing = self::missing(&before, &declarations, environment, refresh)?;
-    let mut lock = before.clone();
+    let missing = self::missing(&before, declarations, environment, refresh)?;
+    lock.clone_from(&before);
     // Several configurations may share the lock beside them, and each has only its own sources.
-    if is_pruned(&lock) {
+    if is_pruned(lock) {
         let is_known = |name: &str| declarations.sources.iter().any(|declared| declared.source.display_name() == name);
         lock.source.retain(|entry| is_known(&entry.name));
     }
-    let (entries, outcome) = fetch_entries(&missing, config.allow_private, &context);
+    let (entries, outcome) = fetch_entries(&missing, config.allow_private, &remote_context);
     for entry in entries {
         lock.insert(entry);
     }
-    if lock != before {
+    if *lock != before {
         lock.write(path)?;
     }
     outcome?;
-    Ok(before.changes(&lock))
+    Ok(before.changes(lock))
 }
 
 /// A source that must be fetched.
@@ -283,4 +276,81 @@ fn new_entry(
 fn batch<'a>(source: &'a Missing<'_>, selection: &'a RemoteSelection) -> FetchBatch<'a> {
     let files = selection.files.iter().map(FetchItem::from).collect();
     FetchBatch { name: &source.name, remote: &source.remote, commit: selection.commit.as_deref(), files }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::inventory;
+    use crate::resolve::resolve_in;
+    use crate::server::{Reply, Request, Server};
+    use crate::{Config, Source};
+
+    /// Answers as S3 does for a bucket of three objects, the last one empty.
+    fn s3(request: &Request) -> Reply {
+        let contents: [(&str, &[u8]); 3] =
+            [("data/b.jsonl", b"{\"text\": \"b\"}"), ("data/c.png", b"\x89PNG"), ("data/empty/", b"")];
+        let date = "Mon, 01 Jan 2024 00:00:00 GMT";
+        if request.parameter("list-type") == Some("2") {
+            let entry = |(key, content): &(&str, &[u8])| {
+                let bytes = content.len();
+                format!(
+                    "<Contents><Key>{key}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified><ETag>\"{bytes}\"</ETag>\
+                     <Size>{bytes}</Size></Contents>"
+                )
+            };
+            let prefix = request.parameter("prefix").unwrap_or("").replace("%2F", "/");
+            let entries: String = contents.iter().filter(|(key, _)| key.starts_with(&prefix)).map(entry).collect();
+            return Reply::body(format!("<ListBucketResult>{entries}</ListBucketResult>"));
+        }
+        match contents.iter().find(|(key, _)| request.path() == format!("/bucket/{key}")) {
+            Some((_, content)) => {
+                Reply::file(request, content, &format!("\"{}\"", content.len())).with("Last-Modified", date)
+            }
+            None => Reply::status(404),
+        }
+    }
+
+    /// Locks the objects at `url`; returns the paths of the files and the number of those not selected.
+    fn lock_objects(url: &str) -> Result<(Vec<String>, u64), Error> {
+        let base = tempfile::tempdir().unwrap();
+        let server = Server::start(s3);
+        let variables = [("AWS_ENDPOINT_URL", server.url.as_str()), ("AWS_REGION", "us-east-1")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let source = Source { url: Some(url.to_owned()), anonymous: true, ..Source::default() };
+        let config = Config { sources: vec![source], allow_private: true, download_attempts: 1, ..Config::default() };
+        let context = Context { base: base.path().to_owned(), offline: false, ..Context::quiet(1) };
+        let mut resolved = resolve_in(&config, &context, Environment { home: None, variables })?;
+        let outcome = lock(&mut resolved, &context);
+        assert_eq!(outcome.is_ok(), base.path().join("dataset.lock").exists());
+        outcome?;
+        let inventory = inventory(&resolved, &context)?;
+        let source = &inventory.sources[0];
+        inventory.fetch_missing(&config, &Context { offline: true, ..context })?;
+        assert_eq!(std::fs::read(source.files[0].place.path()).unwrap(), b"{\"text\": \"b\"}");
+        Ok((source.files.iter().map(|file| file.relative.clone()).collect(), source.not_selected))
+    }
+
+    #[test]
+    fn objects_are_selected_and_locked() {
+        let check = |url: &str, not_selected: u64| {
+            assert_eq!(lock_objects(url).unwrap(), (vec!["b.jsonl".to_owned()], not_selected), "{url}");
+        };
+        check("s3://bucket/data", 1);
+        check("s3://bucket/data/*.jsonl", 0);
+        check("s3://bucket/data/b.jsonl", 0);
+    }
+
+    #[test]
+    fn an_address_without_selected_objects_is_an_error() {
+        for (url, expected) in [
+            ("s3://bucket/*.jsonl", "there is none"),
+            ("s3://bucket/data/none", "there is none"),
+            ("s3://bucket/data/c.png/", "1 excluded or of an unknown kind"),
+        ] {
+            let error = lock_objects(url).unwrap_err();
+            let Error::NothingSelected { passed_over, .. } = &error else { panic!("{url}: {error}") };
+            assert_eq!(passed_over, expected, "{url}");
+        }
+    }
 }

@@ -8,8 +8,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use artifact::Digest;
-use corpus::{chain, collect, collect_into, context, digests, one, path, rows, write};
-use data_ingest::{Chat, Config, Error, Format, Source, inventory};
+use corpus::{chain, collect, collect_into, context, digests, inventory, one, path, rows, write};
+use data_ingest::{Chat, Config, Error, Format, Source};
 use polars::prelude::{Column, DataFrame, NamedFrom, ParquetWriter, Series};
 
 /// Collects `config` from `files` and compares ids and texts, or the error; `<base>` stands for the folder.

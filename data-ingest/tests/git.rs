@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use artifact::Context;
-use corpus::{collect, context, one, write};
+use corpus::{collect, context, lock, one, update_lock, write};
 use data_ingest::{Config, Source};
 
 fn git(folder: &Path, arguments: &[&str]) -> String {
@@ -77,9 +77,9 @@ fn a_revision_is_resolved_once() {
     let [first, second] = repository(&repo);
     for (revision, commit) in [("v1", &first), ("main", &second), ("HEAD", &second), ("refs/tags/v1", &first)] {
         let _ = fs::remove_file(base.path().join("dataset.lock"));
-        data_ingest::lock(&at_revision(revision), &online(base.path())).unwrap();
-        let lock = fs::read_to_string(base.path().join("dataset.lock")).unwrap();
-        assert!(lock.contains(&format!("revision = \"{revision}\"\ncommit = \"{commit}\"\n")), "{revision}\n{lock}");
+        lock(&at_revision(revision), &online(base.path())).unwrap();
+        let text = fs::read_to_string(base.path().join("dataset.lock")).unwrap();
+        assert!(text.contains(&format!("revision = \"{revision}\"\ncommit = \"{commit}\"\n")), "{revision}\n{text}");
     }
     fs::remove_file(base.path().join("dataset.lock")).unwrap();
     let config = at_revision("main");
@@ -88,7 +88,7 @@ fn a_revision_is_resolved_once() {
     git(&repo, &["commit", "--quiet", "--all", "--message=three"]);
     assert_eq!(collect(&config, &online(base.path())).unwrap().1, before);
     // The branch is resolved again only on request.
-    let changes = data_ingest::update_lock(&config, &online(base.path()), &["repo".to_owned()]).unwrap();
+    let changes = update_lock(&config, &online(base.path()), &["repo".to_owned()]).unwrap();
     assert_eq!(changes.iter().map(|change| change.file.as_str()).collect::<Vec<_>>(), ["a.md"]);
     assert!(changes[0].before.is_some() && changes[0].after.is_some());
     assert_eq!(collect(&config, &online(base.path())).unwrap().1[0].text.as_deref(), Some("third"));

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use artifact::{Context, Digest};
-use corpus::{collect, collect_into, context, write};
-use data_ingest::{Config, Error, LockChange, Source, card, inventory, lock, update_lock};
-use server::{Reply, Server};
+use corpus::{collect, collect_into, context, inventory, lock, update_lock, write};
+use data_ingest::{Config, Error, LockChange, Source, card};
+use server::{Reply, Request, Server};
 
 fn url(server: &Server, name: &str) -> Source {
     Source { url: Some(format!("{}/{name}.txt", server.url)), name: Some(name.to_owned()), ..Source::default() }
@@ -211,6 +211,58 @@ fn what_was_fetched_before_a_failure_is_kept() {
     assert!(found.contains("name = \"whole\"") && !found.contains("broken"), "{found}");
     lock(&config, &online(base.path())).unwrap_err();
     assert_eq!(server.headers_of("/whole.txt", "range").len(), 1);
+}
+
+/// Answers as the hub does for a dataset of two files.
+fn hub(request: &Request) -> Reply {
+    let (api, page) = ("/api/datasets/owner/name", "/datasets/owner/name");
+    match request.path() {
+        path if path == format!("{api}/revision/main") => {
+            Reply::body(format!("{{\"sha\": \"{COMMIT}\", \"cardData\": {{\"license\": \"mit\"}}}}"))
+        }
+        path if path == format!("{api}/tree/{COMMIT}") => Reply::body(
+            "[{\"type\": \"file\", \"size\": 15, \"path\": \"a.jsonl\"},
+              {\"type\": \"file\", \"size\": 5, \"path\": \"README.md\"}]",
+        ),
+        path if path == format!("{page}/resolve/{COMMIT}/a.jsonl") => {
+            Reply::file(request, b"{\"text\": \"one\"}", "\"e\"")
+        }
+        _ => Reply::status(404),
+    }
+}
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+#[test]
+fn a_revision_of_the_hub_is_pinned() {
+    let base = tempfile::tempdir().unwrap();
+    let server = Server::start(hub);
+    let source = Source {
+        hub: Some("datasets/owner/name".to_owned()),
+        include: vec!["*.jsonl".to_owned()],
+        ..Source::default()
+    };
+    let config = Config { hub_endpoint: Some(server.url.clone()), ..config(vec![source]) };
+    let changes = lock(&config, &online(base.path())).unwrap();
+    assert_eq!(changes.iter().map(|change| change.file.as_str()).collect::<Vec<_>>(), ["a.jsonl"]);
+    let text = read_lock(base.path());
+    assert!(text.contains(&format!("revision = \"main\"\ncommit = \"{COMMIT}\"\nlicence = \"mit\"\n")), "{text}");
+    assert!(text.contains("not_selected = 1"), "{text}");
+
+    // From here on nothing is requested: not for the plan, and not for the files.
+    let requests = server.requests().len();
+    let locked = Config { locked: true, ..config.clone() };
+    let (_, rows) = collect(&locked, &context(base.path())).unwrap();
+    assert_eq!((rows[0].text.as_deref(), rows[0].licence.as_str()), (Some("one"), "mit"));
+    assert_eq!(server.requests().len(), requests);
+
+    // Another machine has the lock but not the cache: it fetches the same commit without resolving `main` again.
+    fs::remove_dir_all(base.path().join("experiments")).unwrap();
+    let error = collect(&locked, &context(base.path())).unwrap_err();
+    let Error::Fetch(fetch::Error::Offline { url, .. }) = &error else { panic!("{error}") };
+    assert!(url.ends_with("/a.jsonl"), "{url}");
+    assert_eq!(collect(&locked, &online(base.path())).unwrap().1, rows);
+    assert_eq!(server.headers_of("/api/datasets/owner/name/revision/main", "host").len(), 1);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
-use corpus::context;
-use data_ingest::{Config, inventory};
+use corpus::{context, inventory};
+use data_ingest::Config;
 
 /// Licences under which anybody may train on, and pass on, the text.
 const PERMISSIVE: [&str; 6] = ["MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "Unlicense", "ISC"];

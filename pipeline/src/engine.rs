@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use artifact::{Cancel, Context, Sealed, Store};
+use data_ingest::Resolved;
 
 use crate::config::Loaded;
 use crate::console::Console;
@@ -50,7 +51,8 @@ pub fn context(loaded: &Loaded, device_class: &str, offline: bool, console: &Con
 /// # Errors
 /// As [`raw_data`], and when something cannot be fetched or differs from the lock.
 pub fn locked_raw_data(loaded: &Loaded, last: Stage, context: &Context, console: &Console) -> anyhow::Result<RawData> {
-    let changes = stage::lock(&loaded.config, context);
+    let mut dataset = stage::resolve(&loaded.config, context).map_err(failure)?;
+    let changes = stage::lock(&mut dataset, context);
     console.clear();
     let added = changes.map_err(failure)?.len();
     if added > 0 {
@@ -64,7 +66,7 @@ pub fn locked_raw_data(loaded: &Loaded, last: Stage, context: &Context, console:
         console
             .line("the model of train.init reads tokens of another tokenizer than its own: to it, each is a new word");
     }
-    listed(loaded, init, context, console)
+    listed(loaded, init, &dataset, context, console)
 }
 
 /// Lists and hashes the raw data, and the model to start from, if a stage up to `last` reads it.
@@ -73,11 +75,18 @@ pub fn locked_raw_data(loaded: &Loaded, last: Stage, context: &Context, console:
 /// When a source or the model is missing or unreadable, or somebody asked to stop.
 pub fn raw_data(loaded: &Loaded, last: Stage, context: &Context, console: &Console) -> anyhow::Result<RawData> {
     let init = if last < Stage::Preprocess { None } else { Init::plan(loaded, context)? };
-    listed(loaded, init, context, console)
+    let dataset = stage::resolve(&loaded.config, context).map_err(failure)?;
+    listed(loaded, init, &dataset, context, console)
 }
 
-fn listed(loaded: &Loaded, init: Option<Init>, context: &Context, console: &Console) -> anyhow::Result<RawData> {
-    let raw_data = stage::raw_data(&loaded.config, init, context);
+fn listed(
+    loaded: &Loaded,
+    init: Option<Init>,
+    dataset: &Resolved,
+    context: &Context,
+    console: &Console,
+) -> anyhow::Result<RawData> {
+    let raw_data = stage::raw_data(&loaded.config, init, dataset, context);
     console.clear();
     raw_data.map_err(failure)
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use artifact::{Context, Digest, Outcome, Recipe, Sealed, Unsealed};
 use clap::ValueEnum;
-use data_ingest::{Inventory, LockChange};
+use data_ingest::{Inventory, LockChange, Resolved};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -78,8 +78,13 @@ impl RawData {
 ///
 /// # Errors
 /// When something is missing or unreadable, or somebody asked to stop.
-pub fn raw_data(config: &Config, init: Option<Init>, context: &Context) -> Result<RawData, StageError> {
-    let inventory = told_apart!(data_ingest, data_ingest::inventory(&config.collect, context))?;
+pub fn raw_data(
+    config: &Config,
+    init: Option<Init>,
+    dataset: &Resolved,
+    context: &Context,
+) -> Result<RawData, StageError> {
+    let inventory = told_apart!(data_ingest, data_ingest::inventory(dataset, context))?;
     let prompts = told_apart!(generate, generate::inputs(&config.generate, context))?;
     let tokenizer = told_apart!(preprocess, preprocess::inputs(&config.preprocess, context))?;
     let digests = BTreeMap::from([
@@ -90,12 +95,20 @@ pub fn raw_data(config: &Config, init: Option<Init>, context: &Context) -> Resul
     Ok(RawData { init, inventory, digests })
 }
 
+/// Reads the dataset and its lock.
+///
+/// # Errors
+/// Returns an error if one of them cannot be read or parsed.
+pub fn resolve(config: &Config, context: &Context) -> Result<Resolved, StageError> {
+    told_apart!(data_ingest, data_ingest::resolve(&config.collect, context))
+}
+
 /// Fetches what is on other machines and in no lock yet, and returns what was added to the lock.
 ///
 /// # Errors
 /// When something cannot be fetched, differs from the lock, or somebody asked to stop.
-pub fn lock(config: &Config, context: &Context) -> Result<Vec<LockChange>, StageError> {
-    told_apart!(data_ingest, data_ingest::lock(&config.collect, context))
+pub fn lock(dataset: &mut Resolved, context: &Context) -> Result<Vec<LockChange>, StageError> {
+    told_apart!(data_ingest, data_ingest::lock(dataset, context))
 }
 
 /// The sealed artifacts of a run so far.

@@ -37,8 +37,8 @@ fn split(text: &str) -> (String, Vec<(String, String)>) {
         match (line.trim_start().strip_prefix("```"), &mut block) {
             (Some(language), None) => block = Some((language.trim().to_owned(), String::new())),
             (Some(_), Some(_)) => blocks.extend(block.take()),
-            (None, Some((_, code))) => *code += &format!("{line}\n"),
-            (None, None) => prose += &format!("{line}\n"),
+            (None, Some((_, code))) => code.extend([line, "\n"]),
+            (None, None) => prose.extend([line, "\n"]),
         }
     }
     (prose, blocks)
@@ -61,14 +61,17 @@ fn links_lead_to_a_file_and_a_heading() {
                 continue;
             }
             count += 1;
-            let (file, heading) = target.split_once('#').map_or((target, None), |(file, heading)| (file, Some(heading)));
+            let (file, heading) =
+                target.split_once('#').map_or((target, None), |(file, heading)| (file, Some(heading)));
             let path = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
             let found = match heading {
                 None => path.exists(),
                 Some(heading) => fs::read_to_string(&path).is_ok_and(|text| {
-                    split(&text).0.lines().filter(|line| line.starts_with('#')).any(|line| {
-                        anchor(line.trim_start_matches('#')) == heading
-                    })
+                    split(&text)
+                        .0
+                        .lines()
+                        .filter(|line| line.starts_with('#'))
+                        .any(|line| anchor(line.trim_start_matches('#')) == heading)
                 }),
             };
             if !found {
@@ -86,7 +89,8 @@ fn configuration_examples_have_only_known_keys() {
     let config = folder.path().join("pipeline.toml");
     let mut count = 0;
     for page in pages() {
-        for (_, code) in split(&fs::read_to_string(&page).unwrap()).1.iter().filter(|(language, _)| language == "toml") {
+        for (_, code) in split(&fs::read_to_string(&page).unwrap()).1.iter().filter(|(language, _)| language == "toml")
+        {
             count += 1;
             fs::write(&config, code).unwrap();
             let output = Command::new(env!("CARGO_BIN_EXE_pipeline"))

@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 use tokenizer::shard::Writer;
 use tokenizer::{Kind, Tokenizer, TrainConfig};
 
-const BASE: &str = "The cat sat on the mat. The dog sat on the log. The frog sat on the rock. The bird sat on the wire. ";
-const NEW: &str = "The cat ran to the door. The dog ran to the park. The frog ran to the pond. The bird flew to the tree. ";
+const BASE: &str =
+    "The cat sat on the mat. The dog sat on the log. The frog sat on the rock. The bird sat on the wire. ";
+const NEW: &str =
+    "The cat ran to the door. The dog ran to the park. The frog ran to the pond. The bird flew to the tree. ";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;

@@ -13,7 +13,8 @@ use serde_json::json;
 use tokenizer::shard::Writer;
 use tokenizer::{Kind, Tokenizer, TrainConfig};
 
-const TEXT: &str = "The cat sat on the mat. The dog sat on the log. The frog sat on the rock. The bird sat on the wire. ";
+const TEXT: &str =
+    "The cat sat on the mat. The dog sat on the log. The frog sat on the rock. The bird sat on the wire. ";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;

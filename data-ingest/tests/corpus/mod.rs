@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use artifact::{Context, Digest, Outcome, Recipe, Unsealed};
-use data_ingest::{Config, Error, Source};
+use data_ingest::{Config, Error, Inventory, LockChange, Source};
 use polars::prelude::{DataFrame, ParquetReader, SerReader, Series};
 
 /// A row of the corpus.
@@ -49,11 +49,27 @@ pub fn one(source: Source) -> Config {
     Config { sources: vec![source], ..Config::default() }
 }
 
+/// Fetches what is not in the lock.
+pub fn lock(config: &Config, context: &Context) -> Result<Vec<LockChange>, Error> {
+    data_ingest::lock(&mut data_ingest::resolve(config, context)?, context)
+}
+
+/// Fetches sources again.
+pub fn update_lock(config: &Config, context: &Context, sources: &[String]) -> Result<Vec<LockChange>, Error> {
+    data_ingest::update_lock(&mut data_ingest::resolve(config, context)?, context, sources)
+}
+
+/// Lists and hashes the sources.
+pub fn inventory(config: &Config, context: &Context) -> Result<Inventory, Error> {
+    data_ingest::inventory(&data_ingest::resolve(config, context)?, context)
+}
+
 /// Collects into `out`.
 pub fn collect_into(config: &Config, context: &Context, out: &Path) -> Result<Outcome, Error> {
     fs::create_dir_all(out).unwrap();
-    data_ingest::lock(config, context)?;
-    let inventory = data_ingest::inventory(config, context)?;
+    let mut resolved = data_ingest::resolve(config, context)?;
+    data_ingest::lock(&mut resolved, context)?;
+    let inventory = data_ingest::inventory(&resolved, context)?;
     let recipe = Recipe {
         stage: data_ingest::NAME.to_owned(),
         stage_version: data_ingest::VERSION,

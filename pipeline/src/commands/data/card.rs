@@ -22,7 +22,7 @@ pub fn run(arguments: &CardArgs) -> anyhow::Result<()> {
     let (corpus, _) = corpus(&CorpusArgs { name: arguments.name.clone(), offline: arguments.offline, store })?;
     let loaded = configuration(&folder)?;
     let context = engine::context(&loaded, "cpu", arguments.offline, &Console::new(), &Cancel::default());
-    let inventory = data_ingest::inventory(&loaded.config.collect, &context)?;
+    let inventory = data_ingest::inventory(&data_ingest::resolve(&loaded.config.collect, &context)?, &context)?;
     let tokens = tokens_by_licence(&engine::artifacts(&loaded.store()).list(Stage::Preprocess.name())?, &corpus)?;
     let path = arguments.out.clone().unwrap_or_else(|| folder.join("CARD.md"));
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {

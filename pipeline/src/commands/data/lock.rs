@@ -16,10 +16,10 @@ pub fn run(arguments: &LockArgs) -> anyhow::Result<()> {
     let loaded = configuration(&folder)?;
     let (console, cancel) = watched()?;
     let context = engine::context(&loaded, "cpu", false, &console, &cancel);
-    let config = &loaded.config.collect;
+    let mut dataset = data_ingest::resolve(&loaded.config.collect, &context)?;
     let changes = match &arguments.update {
-        Some(sources) => data_ingest::update_lock(config, &context, sources),
-        None => data_ingest::lock(config, &context),
+        Some(sources) => data_ingest::update_lock(&mut dataset, &context, sources),
+        None => data_ingest::lock(&mut dataset, &context),
     };
     console.clear();
     let changes = changes?;

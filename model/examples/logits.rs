@@ -1,7 +1,7 @@
-//! Prints a checkpoint's logits and greedy tokens as JSON, to hold against another program's:
+//! Prints the logits and greedy tokens of a checkpoint as JSON, to compare them with another program's:
 //! `cargo run --release -p model --example logits -- FOLDER COUNT < tokens.json`.
 //!
-//! Standard input has one list of token ids; the output has `logits` (a list for each token) and `greedy` (COUNT ids).
+//! Standard input is one list of token ids; the output has `logits` (a list for each token) and `greedy` (COUNT ids).
 
 use std::error::Error;
 use std::io::Read;
@@ -12,7 +12,7 @@ use model::{KvCache, checkpoint};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let folder = arguments.next().ok_or("name a checkpoint's folder")?;
+    let folder = arguments.next().ok_or("give the folder of a checkpoint")?;
     let count: usize = arguments.next().map_or(Ok(50), |text| text.parse())?;
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text)?;

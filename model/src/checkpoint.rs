@@ -1,7 +1,6 @@
-//! Checkpoints in the Hugging Face layout: `config.json`, `generation_config.json`, and weights in `model.safetensors`
-//! or in shards that `model.safetensors.index.json` names.
+//! Checkpoints: `config.json`, `generation_config.json`, and weights in `model.safetensors` or in shards with an index.
 //!
-//! Reading order: `layout` (names and orientation of the families), `read`, `write`.
+//! Reading order: `layout` (names and orientation of the tensors of each family), `read`, `write`.
 
 mod layout;
 mod mapped;
@@ -18,13 +17,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
 
 use crate::config::{Family, ModelConfig};
-use crate::transformer::leaf;
+use crate::layers::leaf;
 use crate::{Dtype, Error, Transformer, hub_layout, named_parameters};
 
 /// The size beyond which [`save`] writes shards: the default of Hugging Face's hub.
 pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 
-/// A parameter's values.
+/// The values of a parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weight {
     /// Its dimensions.
@@ -33,18 +32,18 @@ pub struct Weight {
     pub values: Vec<f32>,
 }
 
-/// Parameters by their path in [`Transformer`].
+/// Parameters by name.
 pub type Weights = BTreeMap<String, Weight>;
 
-/// Writes a model to `folder`; each file is whole or not there.
+/// Writes a model to `folder`; each file is whole or absent.
 ///
 /// # Errors
-/// When the disk refuses, or a weight is beyond the range of `dtype`.
+/// Returns an error if a weight exceeds the range of `dtype`, and on I/O errors.
 pub fn save(model: &Transformer, folder: &Path, dtype: Dtype) -> Result<(), Error> {
     save_sharded(model, folder, dtype, MAX_SHARD_BYTES)
 }
 
-/// As [`save`], in files of at most `max_shard_bytes` of weights, though no tensor is divided.
+/// As [`save`], in files of at most `max_shard_bytes` of weights. A tensor is never divided.
 ///
 /// # Errors
 /// As [`save`].
@@ -63,7 +62,7 @@ pub fn save_sharded(model: &Transformer, folder: &Path, dtype: Dtype, max_shard_
     write::folder(folder, &tensors, dtype, max_shard_bytes, &mut |name| Ok(values(&parameters[name].1)?.into()))
 }
 
-/// Writes parameters, by their names inside this crate, as one safetensors file of a family.
+/// Writes parameters as one safetensors file of a family.
 ///
 /// # Errors
 /// As [`save`].
@@ -73,10 +72,10 @@ pub fn save_weights(weights: &Weights, family: Family, path: &Path, dtype: Dtype
     write::file(path, &tensors, dtype, &mut |name| Ok(Cow::Borrowed(&weights[name].values)))
 }
 
-/// Reads the model in `folder`; weights are computed with in f32, whatever they are stored in.
+/// Reads the model in `folder`. Weights become f32, in whatever number type they are stored.
 ///
 /// # Errors
-/// Names the file, and the key or tensor, that is missing, damaged, or does not fit the configuration.
+/// Names the file, and the key or tensor, that is missing, damaged, or does not match the configuration.
 pub fn load(folder: &Path, device: &Device) -> Result<Transformer, Error> {
     load_with_config(folder, &load_config(folder)?, device)
 }
@@ -95,7 +94,7 @@ pub fn load_with_config(folder: &Path, config: &ModelConfig, device: &Device) ->
 /// Reads the configuration in `folder`.
 ///
 /// # Errors
-/// Names the key that is missing, wrong or unsupported.
+/// Names the key that is missing, not valid or not supported.
 pub fn load_config(folder: &Path) -> Result<ModelConfig, Error> {
     let path = folder.join(hub_layout::CONFIG);
     let value = read_json(&path)?;
@@ -108,10 +107,10 @@ pub fn load_config(folder: &Path) -> Result<ModelConfig, Error> {
     Ok(config)
 }
 
-/// Reads one safetensors file of a family into parameters by their names inside this crate, every shape checked.
+/// Reads the parameters in one safetensors file of a family, and checks every shape.
 ///
 /// # Errors
-/// Names the tensor that is missing or does not fit.
+/// Names the tensor that is missing or does not match.
 pub fn load_weights(path: &Path, config: &ModelConfig) -> Result<Weights, Error> {
     let files = read::Files::of_file(path)?;
     let mut shapes = shapes(&Transformer::zeros(config, &Device::flex()));
@@ -126,16 +125,16 @@ pub fn load_weights(path: &Path, config: &ModelConfig) -> Result<Weights, Error>
 /// Returns a model's parameters, without those of adapters, which [`crate::lora::save`] writes.
 ///
 /// # Errors
-/// When the device fails.
+/// Returns an error if the device fails.
 pub fn weights(model: &Transformer) -> Result<Weights, Error> {
     let weight = |(name, (shape, flat))| Ok((name, Weight { shape, values: values(&flat)? }));
     parameters(model).into_iter().map(weight).collect()
 }
 
-/// Returns a model of these parameters.
+/// Returns a model with these parameters.
 ///
 /// # Panics
-/// When a parameter is missing or has another shape; [`load_weights`] has checked that.
+/// Panics if a parameter is missing or has the wrong shape; [`load_weights`] checks that.
 pub fn with_weights(config: &ModelConfig, mut weights: Weights, device: &Device) -> Transformer {
     let values = |name: &str| weights.remove(name).unwrap_or_else(|| panic!("no parameter {name}")).values;
     named_parameters::map(Transformer::zeros(config, device), &mut Replacer { values, device })
@@ -150,7 +149,7 @@ fn read_json(path: &Path) -> Result<Value, Error> {
     serde_json::from_slice(&text).map_err(|e| Error::ConfigFile { path: path.to_owned(), source: Box::new(e) })
 }
 
-/// A parameter's dimensions, and its values in one line.
+/// The dimensions of a parameter, and its values as a vector.
 type Flat = (Vec<usize>, Tensor<1>);
 
 fn parameters(model: &Transformer) -> BTreeMap<String, Flat> {
@@ -167,34 +166,34 @@ fn values(flat: &Tensor<1>) -> Result<Vec<f32>, Error> {
     flat.clone().try_into_vec_as().map_err(|e| Error::Compute { what: "weights", source: Box::new(e) })
 }
 
-/// Collects every parameter under its path; the values stay where they are.
+/// Collects the parameters by name, on their device.
 #[derive(Default)]
 struct Collector {
     parameters: BTreeMap<String, Flat>,
 }
 
 impl named_parameters::Visitor for Collector {
-    fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
-        if path.contains(".lora.") {
+    fn parameter<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
+        if name.contains(".lora.") {
             return;
         }
         let tensor = param.val().inner();
         let shape = tensor.dims().to_vec();
         let flat = tensor.reshape([shape.iter().product::<usize>()]);
-        self.parameters.insert(path.to_owned(), (shape, flat));
+        self.parameters.insert(name.to_owned(), (shape, flat));
     }
 }
 
-/// Puts new values in the place of every parameter, one at a time.
+/// Replaces the values of the parameters, one at a time.
 struct Replacer<'a, F> {
     values: F,
     device: &'a Device,
 }
 
 impl<F: FnMut(&str) -> Vec<f32>> named_parameters::Mapper for Replacer<'_, F> {
-    fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let (shape, values) = (param.val().dims().to_vec(), (self.values)(path));
-        assert_eq!(shape.iter().product::<usize>(), values.len(), "parameter {path}");
+    fn parameter<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (shape, values) = (param.val().dims().to_vec(), (self.values)(name));
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "parameter {name}");
         let tensor = leaf(Tensor::from_data(TensorData::new(values, shape), self.device));
         Param::initialized(param.id, tensor)
     }

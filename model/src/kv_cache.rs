@@ -1,12 +1,14 @@
-//! The keys and values of tokens already seen.
+//! The key/value cache.
+//!
+//! Dimensions: B sequences, T tokens, S cached tokens before this call, K key/value heads, C width of a head.
 
 use burn::tensor::Tensor;
 
 use crate::ModelConfig;
 
-/// The keys and values of every layer, for the tokens that [`crate::Transformer::forward_cached`] has seen.
+/// The keys and values of every layer, for the tokens that [`crate::Transformer::forward_cached`] has read.
 ///
-/// Room is taken in blocks that double, so that a token costs its own keys and values, not a copy of all before it.
+/// Capacity doubles as it grows, so that a token costs only its own keys and values, not a copy of all before it.
 #[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<Option<Block>>,
@@ -15,8 +17,8 @@ pub struct KvCache {
 
 #[derive(Debug, Clone)]
 struct Block {
-    keys: Tensor<4>,   // [B, K, room, C]
-    values: Tensor<4>, // [B, K, room, C]
+    keys: Tensor<4>,   // [B, K, capacity, C]
+    values: Tensor<4>, // [B, K, capacity, C]
     len: usize,
 }
 
@@ -26,18 +28,18 @@ impl KvCache {
         Self { layers: vec![None; config.n_layer], context_length: config.context_length }
     }
 
-    /// Returns how many tokens it holds.
+    /// Returns the number of cached tokens.
     pub fn len(&self) -> usize {
-        // The last layer is written last: until then a forward pass is still under way.
+        // The last layer is written last: until then the forward pass is not complete.
         self.layers.last().and_then(Option::as_ref).map_or(0, |block| block.len)
     }
 
-    /// Tells whether it holds none.
+    /// Returns true if no token is cached.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Appends keys and values of T tokens to a layer and returns all that it holds.
+    /// Appends the keys and values of T tokens to a layer, and returns all keys and values of the layer.
     ///
     /// # Shapes
     /// - keys, values: `[B, K, T, C]`
@@ -49,17 +51,17 @@ impl KvCache {
         let total = len + t;
         let (all_keys, all_values) = match old {
             Some(block) if total <= block.keys.dims()[2] => {
-                let at = [0..b, 0..k, len..total, 0..c];
-                (block.keys.slice_assign(at.clone(), keys), block.values.slice_assign(at, values))
+                let range = [0..b, 0..k, len..total, 0..c];
+                (block.keys.slice_assign(range.clone(), keys), block.values.slice_assign(range, values))
             }
             old => {
-                let room = (2 * total).min(self.context_length).max(total);
+                let capacity = (2 * total).min(self.context_length).max(total);
                 let grown = |old: Option<Tensor<4>>, new: Tensor<4>| {
                     let (device, dtype) = (new.device(), new.dtype());
                     let mut parts: Vec<Tensor<4>> = old.into_iter().map(|old| old.narrow(2, 0, len)).collect();
                     parts.push(new);
-                    if room > total {
-                        parts.push(Tensor::zeros([b, k, room - total, c], (&device, dtype)));
+                    if capacity > total {
+                        parts.push(Tensor::zeros([b, k, capacity - total, c], (&device, dtype)));
                     }
                     Tensor::cat(parts, 2)
                 };
@@ -67,8 +69,8 @@ impl KvCache {
                 (grown(old_keys, keys), grown(old_values, values))
             }
         };
-        let seen = (all_keys.clone().narrow(2, 0, total), all_values.clone().narrow(2, 0, total));
+        let cached = (all_keys.clone().narrow(2, 0, total), all_values.clone().narrow(2, 0, total));
         self.layers[layer] = Some(Block { keys: all_keys, values: all_values, len: total });
-        seen
+        cached
     }
 }

@@ -3,21 +3,23 @@
 //! In: token ids, and folders that transformers could have written. Out: logits, losses, and folders that transformers
 //! can read. This crate never reads text (only token ids), never updates a weight, and never samples.
 //!
-//! Reading order: [`config`] (sizes), [`transformer`] (the model), [`rope`], [`KvCache`], [`Precision`],
-//! [`ActivationCheckpointing`] (gradients), [`hub_layout`] and [`checkpoint`] (in and out) over [`safetensors`],
-//! [`named_parameters`], [`lora`] (adapters) and [`freeze`], [`scoring`] (the loss over a split), [`Backend`] and
+//! Reading order: [`config`] (sizes) and `cost`, [`transformer`] (the model) over `layers`, [`rope`] and [`KvCache`],
+//! [`Precision`], `gradients`, [`hub_layout`] and [`checkpoint`] (in and out) over [`safetensors`],
+//! [`named_parameters`], [`lora`] (adapters) and [`freeze()`], [`scoring`] (the loss over a split), [`Backend`] and
 //! [`device`].
 
 mod backend;
 pub mod checkpoint;
 pub mod config;
+mod cost;
 pub mod device;
 mod dtype;
 mod error;
-mod frozen;
+mod freeze;
 mod gradients;
 pub mod hub_layout;
 mod kv_cache;
+mod layers;
 pub mod lora;
 pub mod named_parameters;
 mod precision;
@@ -27,12 +29,11 @@ pub mod scoring;
 pub mod transformer;
 
 pub use backend::Backend;
-pub use config::{Activation, Family, ModelConfig};
+pub use config::{Activation, Family, ModelConfig, RopeScaling};
 pub use dtype::Dtype;
 pub use error::Error;
-pub use frozen::freeze;
-pub use gradients::{ActivationCheckpointing, add_gradients};
+pub use freeze::freeze;
+pub use gradients::add_gradients;
 pub use kv_cache::KvCache;
-pub use precision::Precision;
-pub use rope::RopeScaling;
+pub use precision::{ActivationCheckpointing, Precision};
 pub use transformer::{Batch, Dropout, LossOptions, Transformer};

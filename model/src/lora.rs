@@ -1,37 +1,38 @@
-//! LoRA: small trained matrices beside frozen ones (LoRA: Low-Rank Adaptation of Large Language Models, 2021).
+//! LoRA: trainable low-rank adapters beside frozen weights (LoRA: Low-Rank Adaptation of Large Language Models, 2021).
 //!
-//! A projection with an adapter gives `x Wᵀ + alpha / R · dropout(x) Aᵀ Bᵀ`. The product of the two small matrices is
-//! never formed while training, so that a frozen weight costs neither a gradient nor an optimizer's state.
+//! A projection with an adapter computes `x Wᵀ + alpha / R · dropout(x) Aᵀ Bᵀ`. The product of A and B is never formed
+//! during training, so that a frozen weight costs neither a gradient nor optimizer state.
 //!
-//! Dimensions: B sequences, T tokens, I inputs and O outputs of a projection, R rank of its adapter.
+//! Dimensions: I inputs and O outputs of a projection, R rank of its adapter.
 
 mod peft;
 
-use burn::module::{Module, Param, ParamId};
+use burn::module::{Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Family;
-use crate::frozen::{freeze_all, largest_id};
-use crate::transformer::{Layer, Linear, leaf};
+use crate::freeze::{freeze_all, largest_id};
+use crate::layers::{Adapter, Linear, leaf};
+use crate::transformer::Layer;
 use crate::{Error, Transformer};
 
 pub use peft::{CONFIG, WEIGHTS, base_digest, load, save};
 
-/// Which projections get an adapter, and how large: the `[train.lora]` table.
+/// The adapters to train: the `[train.lora]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraConfig {
     /// R, the rank of the adapters. Default 16.
     pub rank: usize,
-    /// What an adapter's output is multiplied by, times the rank. Default 32.
+    /// The scale of the adapters' output is alpha / R. Default 32.
     pub alpha: f64,
-    /// The share of an adapter's inputs that are left out of a training step, at random. Default 0.
+    /// The dropout probability of the adapters' inputs during training. Default 0.
     pub dropout: f64,
-    /// The projections, by the names that PEFT has for them: the ends of their paths in transformers, as `q_proj` or
-    /// `mlp.c_proj`; `all-linear` for all of them, which it takes to equal full fine-tuning (`QLoRA`, 2023). Default
+    /// The projections with adapters, named as in PEFT by the ends of their paths in transformers: `q_proj`,
+    /// `mlp.c_proj`. `all-linear` means all of them, which is needed to match full fine-tuning (`QLoRA`, 2023). Default
     /// `["all-linear"]`.
     pub target_modules: Vec<String>,
 }
@@ -42,14 +43,14 @@ impl Default for LoraConfig {
     }
 }
 
-/// PEFT's name for every projection of the layers.
+/// PEFT's name for all projections of the layers.
 const ALL: &str = "all-linear";
 
 impl LoraConfig {
-    /// Checks that the values make sense by themselves.
+    /// Checks each value for itself.
     ///
     /// # Errors
-    /// Names the first key that does not.
+    /// Names the first key whose value is not valid.
     pub fn validate(&self) -> Result<(), Error> {
         let wrong = |key, reason| Err(Error::Config { key, reason });
         if self.rank == 0 {
@@ -62,64 +63,17 @@ impl LoraConfig {
             return wrong("dropout", format!("{} is not between 0 and 1", self.dropout));
         }
         if self.target_modules.is_empty() {
-            return wrong("target_modules", "names no projection".to_owned());
+            return wrong("target_modules", "is empty".to_owned());
         }
         Ok(())
     }
 }
 
-/// The adapter of a projection.
-#[derive(Module, Debug)]
-pub(crate) struct Adapter {
-    a: Param<Tensor<2>>, // [R, I]
-    b: Param<Tensor<2>>, // [O, R]
-    /// alpha; the output is multiplied by alpha / R.
-    #[module(skip)]
-    alpha: f64,
-    #[module(skip)]
-    dropout: f64,
-    /// Seed and stream, which decide what is left out; none: nothing is, as outside training.
-    #[module(skip)]
-    seed: Option<(u64, u64)>,
-}
-
-impl Adapter {
-    fn rank(&self) -> usize {
-        self.a.val().dims()[0]
-    }
-
-    fn scale(&self) -> f64 {
-        self.alpha / self.rank() as f64
-    }
-
-    /// Returns what is added to the projection's output.
-    ///
-    /// # Shapes
-    /// - x: `[B, T, I]`
-    /// - output: `[B, T, O]`
-    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = match self.seed {
-            Some((seed, stream)) if self.dropout > 0.0 => {
-                kernels::dropout(x, kernels::Dropout { rate: self.dropout, seed, stream })
-            }
-            _ => x,
-        };
-        let dtype = x.dtype();
-        let low = kernels::linear(x, self.a.val().cast(dtype), None, None).mul_scalar(self.scale()); // [B, T, R]
-        kernels::linear(low, self.b.val().cast(dtype), None, None) // [B, T, O]
-    }
-
-    /// Returns what the adapter adds to the weight: `[O, I]`.
-    fn delta(&self) -> Tensor<2> {
-        self.b.val().matmul(self.a.val()).mul_scalar(self.scale())
-    }
-}
-
-/// Returns a model whose weights are frozen and whose named projections have new adapters. A is uniform within 1 / √I
-/// and B is zero, as PEFT begins, so that the model computes what it did before. The same seed gives the same adapters.
+/// Returns the model with frozen weights and new adapters. As in PEFT, A is uniform within 1 / √I and B is zero, so
+/// that the model's outputs do not change. The same seed gives the same adapters.
 ///
 /// # Errors
-/// When a value makes no sense, or a name of `target_modules` is none of the family's projections.
+/// Returns an error if a value is not valid, or a name in `target_modules` matches no projection of the family.
 pub fn attach(model: Transformer, config: &LoraConfig, seed: u64) -> Result<Transformer, Error> {
     config.validate()?;
     let family = model.config().family;
@@ -131,7 +85,7 @@ pub fn attach(model: Transformer, config: &LoraConfig, seed: u64) -> Result<Tran
             } else {
                 ROLES.iter().filter_map(|role| role.rsplit('.').next()).collect()
             };
-            let reason = format!("`{target}` is no projection of this model; one of {}, {ALL}", names.join(", "));
+            let reason = format!("`{target}` is not a projection of this model; one of {}, {ALL}", names.join(", "));
             return Err(Error::Config { key: "target_modules", reason });
         }
     }
@@ -152,7 +106,7 @@ pub fn attach(model: Transformer, config: &LoraConfig, seed: u64) -> Result<Tran
     }))
 }
 
-/// What an adapter is made of.
+/// The values of an adapter.
 struct Values {
     a: Vec<f32>, // [R, I]
     b: Vec<f32>, // [O, R]
@@ -161,7 +115,7 @@ struct Values {
     dropout: f64,
 }
 
-/// Freezes a model and gives its projections the adapters that `values` returns for their layer, path and `[O, I]`.
+/// Freezes a model and attaches the adapters that `values` returns for the layer, path and `[O, I]` of each projection.
 fn with_adapters(
     model: Transformer,
     mut values: impl FnMut(usize, &'static str, [usize; 2]) -> Option<Values>,
@@ -177,46 +131,45 @@ fn with_adapters(
     let mut model = freeze_all(model);
     for (i, layer) in model.layers.iter_mut().enumerate() {
         for (role, linear) in linears(layer) {
-            let [outputs, inputs] = linear.weight.val().dims();
+            let [outputs, inputs] = linear.dims();
             linear.lora = values(i, role, [outputs, inputs]).map(|Values { a, b, rank, alpha, dropout }| Adapter {
                 a: parameter(a, [rank, inputs]),
                 b: parameter(b, [outputs, rank]),
                 alpha,
                 dropout,
-                seed: None,
+                mask: None,
             });
         }
     }
     model
 }
 
-/// Returns whether a model has adapters.
+/// Returns true if the model has adapters.
 pub fn is_attached(model: &Transformer) -> bool {
     !adapters(model).is_empty()
 }
 
-/// Returns the model with the dropout of its adapters on; each seed leaves out other inputs.
+/// Returns the model with dropout of its adapters' inputs; each seed drops different ones.
 pub fn with_dropout(mut model: Transformer, seed: u64) -> Transformer {
-    // Beyond the places that the model's own dropout counts from 0.
+    // The streams of the model's own dropout count from 0.
     for (stream, (_, linear)) in (1 << 32..).zip(model.layers.iter_mut().flat_map(linears)) {
         if let Some(adapter) = &mut linear.lora {
-            adapter.seed = Some((seed, stream));
+            let rate = adapter.dropout;
+            adapter.mask = (rate > 0.0).then_some(kernels::Dropout { rate, seed, stream });
         }
     }
     model
 }
 
-/// Returns the model with what its adapters add put into its weights, and without them: `W + alpha / R · B A`.
+/// Returns the model with its adapters merged into the weights, `W + alpha / R · B A`, and removed.
 pub fn merged(mut model: Transformer) -> Transformer {
     for (_, linear) in model.layers.iter_mut().flat_map(linears) {
-        if let Some(adapter) = linear.lora.take() {
-            linear.weight = linear.weight.clone().map(|weight| (weight + adapter.delta()).detach());
-        }
+        linear.merge_adapter();
     }
     model
 }
 
-/// The projections of a layer, by their paths in it.
+/// The paths of the projections within a layer.
 const ROLES: [&str; 7] = [
     "self_attn.q_proj",
     "self_attn.k_proj",
@@ -227,7 +180,7 @@ const ROLES: [&str; 7] = [
     "mlp.down_proj",
 ];
 
-/// Returns the projections that a layer has, in the order of [`ROLES`].
+/// Returns the projections of a layer with their paths, in the order of [`ROLES`].
 fn linears(layer: &mut Layer) -> impl Iterator<Item = (&'static str, &mut Linear)> {
     let Layer { self_attn, mlp, .. } = layer;
     let all = [
@@ -242,7 +195,7 @@ fn linears(layer: &mut Layer) -> impl Iterator<Item = (&'static str, &mut Linear
     ROLES.into_iter().zip(all).filter_map(|(role, linear)| Some((role, linear?)))
 }
 
-/// Returns the adapters of a model with the layer and the path in it that each has.
+/// Returns the adapters of a model with their layers and paths.
 fn adapters(model: &Transformer) -> Vec<(usize, &'static str, Adapter)> {
     let mut layers = model.layers.clone();
     let numbered = layers.iter_mut().enumerate();
@@ -251,21 +204,21 @@ fn adapters(model: &Transformer) -> Vec<(usize, &'static str, Adapter)> {
         .collect()
 }
 
-/// Returns the path that a projection has in transformers; the three of attention share one in `gpt2`.
+/// Returns the path of a projection in transformers; in `gpt2`, queries, keys and values have the same one.
 fn module_path(family: Family, layer: usize, role: &str) -> String {
     if family != Family::Gpt2 {
         return format!("model.layers.{layer}.{role}");
     }
-    let there = match role {
+    let module = match role {
         "self_attn.q_proj" | "self_attn.k_proj" | "self_attn.v_proj" => "attn.c_attn",
         "self_attn.o_proj" => "attn.c_proj",
         "mlp.down_proj" => "mlp.c_proj",
         _ => "mlp.c_fc",
     };
-    format!("transformer.h.{layer}.{there}")
+    format!("transformer.h.{layer}.{module}")
 }
 
-/// Returns whether a name of `target_modules` means a projection: PEFT compares the ends of paths.
+/// Returns true if a name in `target_modules` matches a projection: PEFT compares the ends of paths.
 fn matches(target: &str, family: Family, layer: usize, role: &str) -> bool {
     let absent = family == Family::Gpt2 && role == "mlp.gate_proj";
     !absent && (target == ALL || ends_with_name(&module_path(family, layer, role), target))
@@ -276,8 +229,8 @@ fn ends_with_name(path: &str, name: &str) -> bool {
 }
 
 fn uniform(rng: &mut ChaCha8Rng, count: usize, bound: f64) -> Vec<f32> {
-    let one = |rng: &mut ChaCha8Rng| (f64::from(rng.next_u32()) + 0.5) / (f64::from(u32::MAX) + 1.0);
-    (0..count).map(|_| ((2.0 * one(rng) - 1.0) * bound) as f32).collect()
+    let unit = |rng: &mut ChaCha8Rng| (f64::from(rng.next_u32()) + 0.5) / (f64::from(u32::MAX) + 1.0);
+    (0..count).map(|_| ((2.0 * unit(rng) - 1.0) * bound) as f32).collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! The number type that a model computes in.
+//! Options that trade precision or time for memory: the number type, and activation checkpointing.
 
 use burn::tensor::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// The number type of the projections, of attention and of what lies between them. Weights and gradients, the residual
-/// stream, and the insides of norms, softmax and loss are f32 in either (Mixed Precision Training, 2018; bfloat16 has
-/// the exponents of f32, so losses are not scaled).
+/// The number type of the projections, of attention and of the activations between them. Weights, gradients, the
+/// residual stream, and the internals of norms, softmax and loss are always f32 (Mixed Precision Training, 2018;
+/// bfloat16 has the exponent range of f32, so that the loss needs no scaling).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -19,10 +19,10 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// All of them.
+    /// Every precision.
     pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
 
-    /// Returns its name, as configurations have it.
+    /// Returns the name in configurations.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -30,7 +30,7 @@ impl Precision {
         }
     }
 
-    /// Returns how many bytes a number takes.
+    /// Returns the bytes of a number.
     pub fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
@@ -45,15 +45,15 @@ impl Precision {
         }
     }
 
-    /// Returns those that a device computes in.
+    /// Returns the precisions that a device supports.
     pub fn supported(device: &Device) -> Vec<Self> {
         Self::ALL.into_iter().filter(|precision| device.supports_dtype(precision.dtype())).collect()
     }
 
-    /// Checks that a device, called `name`, computes in it.
+    /// Checks that a device, called `name`, supports the precision.
     ///
     /// # Errors
-    /// When it does not; says in what it does.
+    /// Returns an error with the supported precisions if it does not.
     pub fn check(self, device: &Device, name: &str) -> Result<(), Error> {
         let supported = Self::supported(device);
         if supported.contains(&self) {
@@ -62,4 +62,14 @@ impl Precision {
         let supported = supported.into_iter().map(Self::name).collect::<Vec<_>>().join(", ");
         Err(Error::Precision { precision: self.name(), device: name.to_owned(), supported })
     }
+}
+
+/// Whether the backward pass recomputes activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActivationCheckpointing {
+    /// All activations are kept.
+    Off,
+    /// Only the input of each layer is kept; the rest is recomputed, one layer at a time (Training Deep Nets with
+    /// Sublinear Memory Cost, 2016). The gradients are the same, on the CPU bit for bit.
+    On,
 }

@@ -1,5 +1,5 @@
-//! The loss and accuracy of a model over a split of the tokens; where the split says what is to be learned, as that of
-//! chats does, over those tokens alone, and of pairs over the chosen answers.
+//! The loss and accuracy of a model over a split of the tokens. If the split marks the tokens to learn, as those of
+//! chats do, only these count; of pairs, only the chosen answers.
 //!
 //! Dimensions: B windows, T tokens, V vocabulary.
 
@@ -9,96 +9,96 @@ use tokenizer::shard::Split;
 
 use crate::{Backend, Error, Transformer};
 
-/// What [`score`] measured.
+/// The results of [`score`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Scores {
     /// Mean cross-entropy of the next token, in nats.
     pub loss_nats: f64,
-    /// How many tokens were predicted.
+    /// The number of predicted tokens.
     pub tokens: u64,
-    /// The share of tokens that were the likeliest.
+    /// The fraction of tokens that the model ranked first.
     pub top1: f64,
-    /// The share of tokens among the five likeliest.
+    /// The fraction of tokens that the model ranked among the first five.
     pub top5: f64,
 }
 
-/// How to walk over a split.
+/// The windows in which a split is read.
 #[derive(Debug, Clone, Copy)]
 pub struct SlidingWindow {
-    /// How many tokens of the split to read, from its start; all of them where none.
+    /// The maximum number of tokens to read, from the start of the split; None for all.
     pub max_tokens: Option<u64>,
-    /// T, the window: what the model sees at a time, at most its context length.
+    /// T, the tokens in a window, at most the model's context length.
     pub window: usize,
-    /// How many tokens the windows move on each time. Below `window` they overlap: the first `window − stride` tokens
-    /// of all windows but the first are only context, so every token is predicted once, from at least that much
-    /// context.
+    /// The tokens from the start of one window to the start of the next. Below `window`, windows overlap: the first
+    /// `window − stride` tokens of all windows but the first are context only, so that every token is predicted once, from
+    /// at least that much context.
     pub stride: usize,
-    /// B, how many windows are computed at a time.
+    /// B, the number of windows computed at a time.
     pub batch: usize,
 }
 
-/// Logits that a CPU computes at a time: 8 MiB of them, near enough to its caches. Sixteen windows of 256 tokens at
-/// once (64 MiB) took twice as long as two, on two cores and a vocabulary of 4096.
-const CPU_LOGITS: usize = 1 << 21;
+/// The maximum number of logits computed at a time on a CPU: 8 MiB, about the size of its caches. Sixteen windows of 256
+/// tokens at a time (64 MiB) took twice as long as two, on two cores with a vocabulary of 4096.
+const MAX_CPU_LOGITS: usize = 1 << 21;
 
-/// The longest window of a walk that nobody chose: attention over the whole context of a model that reads 32,768 tokens
-/// would need as much memory as the model. A guess.
-const MOST_WINDOW: usize = 2048;
+/// The longest window by default. Heuristic, not measured: attention over the whole context of a model that reads
+/// 32,768 tokens needs as much memory as the model.
+const MAX_WINDOW: usize = 2048;
 
 impl SlidingWindow {
-    /// Returns a walk in windows of the whole context, up to 2,048 tokens, that do not overlap, as many at a time as
-    /// suit the device.
+    /// Returns windows of the whole context, up to 2,048 tokens, that do not overlap, in a batch that suits the device.
     pub fn disjoint(model: &Transformer, max_tokens: Option<u64>) -> Self {
-        let window = model.config().context_length.min(MOST_WINDOW);
+        let window = model.config().context_length.min(MAX_WINDOW);
         let batch = (4096 / window).max(1);
         let on_cpu = Backend::is_cpu_device(&model.device());
-        let of_cpu = CPU_LOGITS / (window * model.config().vocab_size);
-        Self { max_tokens, window, stride: window, batch: if on_cpu { of_cpu.clamp(1, batch) } else { batch } }
+        let cpu_batch = MAX_CPU_LOGITS / (window * model.config().vocab_size);
+        Self { max_tokens, window, stride: window, batch: if on_cpu { cpu_batch.clamp(1, batch) } else { batch } }
     }
 
-    /// Returns a walk in which every token but the first few has at least half the context before it.
+    /// Returns windows in which every token except the first ones has at least half a window of context.
     pub fn overlapping(model: &Transformer, max_tokens: Option<u64>) -> Self {
-        let plain = Self::disjoint(model, max_tokens);
-        Self { stride: plain.window.div_ceil(2), ..plain }
+        let disjoint = Self::disjoint(model, max_tokens);
+        Self { stride: disjoint.window.div_ceil(2), ..disjoint }
     }
 }
 
-/// Returns the scores of a model over a split. `on_progress` is told how many tokens are done and says whether to go
-/// on.
+/// Returns the scores of a model over a split. `on_progress` receives the number of predicted tokens, and returns false
+/// to stop.
 ///
 /// # Errors
-/// When the split's vocabulary is not the model's, it has fewer than two tokens, nothing in it is to be learned, the
-/// window is longer than the model's context, or `on_progress` says stop.
+/// Returns an error if the split's vocabulary is larger than the model's, the split has fewer than two tokens or none
+/// to predict, or the window exceeds the model's context; [`Error::Interrupted`] if `on_progress` returns false.
 pub fn score(
     model: &Transformer,
     split: &Split,
-    walk: &SlidingWindow,
+    windows: &SlidingWindow,
     mut on_progress: impl FnMut(u64) -> bool,
 ) -> Result<Scores, Error> {
     let config = model.config();
     if split.vocab_size() > config.vocab_size {
         return Err(Error::Vocabulary { tokens: split.vocab_size(), model: config.vocab_size });
     }
-    let total = walk.max_tokens.map_or(split.len(), |max| split.len().min(usize::try_from(max).unwrap_or(usize::MAX)));
+    let total =
+        windows.max_tokens.map_or(split.len(), |max| split.len().min(usize::try_from(max).unwrap_or(usize::MAX)));
     if total < 2 {
         return Err(Error::TooFewTokens { tokens: total });
     }
-    config.check_context(walk.window)?;
-    let window = walk.window;
-    let stride = walk.stride.clamp(1, window);
+    config.check_context(windows.window)?;
+    let window = windows.window;
+    let stride = windows.stride.clamp(1, window);
     let device = model.device();
     let mut sums = Sums::default();
     let mut pending: Vec<Window> = Vec::new();
     let mut start = 0;
     while start + 1 < total {
         let len = window.min(total - 1 - start);
-        let seen = if start == 0 { 0 } else { window - stride };
-        if seen < len {
+        let context = if start == 0 { 0 } else { window - stride };
+        if context < len {
             let mut tokens = vec![0; len + 1];
             split.copy(start, &mut tokens);
             let mut scored = vec![true; len];
             split.copy_scored(start + 1, &mut scored);
-            scored[..seen].fill(false);
+            scored[..context].fill(false);
             if pending.first().is_some_and(|first| first.tokens.len() != len + 1) {
                 sums.add(&predict(model, &pending, &device)?);
                 pending.clear();
@@ -106,7 +106,7 @@ pub fn score(
             pending.push(Window { tokens, scored });
         }
         start += stride;
-        if pending.len() == walk.batch.max(1) || start + 1 >= total {
+        if pending.len() == windows.batch.max(1) || start + 1 >= total {
             sums.add(&predict(model, &pending, &device)?);
             pending.clear();
             if !on_progress(sums.tokens) {
@@ -117,18 +117,18 @@ pub fn score(
     if sums.tokens == 0 {
         return Err(Error::TooFewTokens { tokens: 0 });
     }
-    let share = |count: u64| count as f64 / sums.tokens as f64;
+    let fraction = |count: u64| count as f64 / sums.tokens as f64;
     Ok(Scores {
         loss_nats: sums.loss_nats / sums.tokens as f64,
         tokens: sums.tokens,
-        top1: share(sums.top1),
-        top5: share(sums.top5),
+        top1: fraction(sums.top1),
+        top5: fraction(sums.top5),
     })
 }
 
 struct Window {
     tokens: Vec<u32>,  // T + 1
-    scored: Vec<bool>, // T, whether each target counts
+    scored: Vec<bool>, // T: whether each target counts
 }
 
 #[derive(Default)]
@@ -148,7 +148,7 @@ impl Sums {
     }
 }
 
-/// Predicts windows of one length; a token's rank is the number of tokens that are likelier.
+/// Predicts windows of one length. The rank of a token is the number of tokens with a higher probability.
 fn predict(model: &Transformer, windows: &[Window], device: &Device) -> Result<Sums, Error> {
     let mut sums = Sums::default();
     let Some(first) = windows.first() else { return Ok(sums) };
@@ -160,13 +160,13 @@ fn predict(model: &Transformer, windows: &[Window], device: &Device) -> Result<S
     };
     let logits = model.forward(part(0)); // [B, T, V]
     let targets = part(1).reshape([b, t, 1]); // [B, T, 1]
-    let log_probabilities = log_softmax(logits, 2); // [B, T, V]
-    let own = log_probabilities.clone().gather(2, targets); // [B, T, 1]
-    let ranks = log_probabilities.greater(own.clone()).int().sum_dim(2); // [B, T, 1]
+    let log_probs = log_softmax(logits, 2); // [B, T, V]
+    let own = log_probs.clone().gather(2, targets); // [B, T, 1]
+    let ranks = log_probs.greater(own.clone()).int().sum_dim(2); // [B, T, 1]
     let own: Vec<f32> = read(own)?;
     let ranks: Vec<i64> = read(ranks)?;
     for (i, window) in windows.iter().enumerate() {
-        for at in (0..t).filter(|at| window.scored[*at]).map(|at| i * t + at) {
+        for at in (0..t).filter(|t| window.scored[*t]).map(|j| i * t + j) {
             sums.loss_nats -= f64::from(own[at]);
             sums.top1 += u64::from(ranks[at] < 1);
             sums.top5 += u64::from(ranks[at] < 5);

@@ -1,5 +1,4 @@
-//! What may change without changing what is learned: how sequences are packed and batched, what is computed twice, and in
-//! which number type; and dropout.
+//! Invariance of loss and gradients under packing, batching, activation checkpointing and number type; and dropout.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +28,7 @@ fn model(family: Family) -> Transformer {
     Transformer::init(&config, 7, &Device::flex().autodiff())
 }
 
-/// A document of `len` tokens and their targets; every fifth target is not learned.
+/// Returns a document of `len` tokens and its targets; every fifth target is ignored.
 fn document(seed: usize, len: usize) -> (Vec<i64>, Vec<i64>) {
     let id = |i: usize| ((seed * 31 + i * i * 7 + i * 3) % 40) as i64;
     ((0..len).map(id).collect(), (1..=len).map(|i| if i % 5 == 0 { -1 } else { id(i) }).collect())
@@ -46,24 +45,24 @@ fn batch(rows: &[(Vec<i64>, Vec<i64>)], starts: Option<Vec<i64>>) -> Batch {
     }
 }
 
-fn learned(rows: &[(Vec<i64>, Vec<i64>)]) -> usize {
+fn count_targets(rows: &[(Vec<i64>, Vec<i64>)]) -> usize {
     rows.iter().flat_map(|row| &row.1).filter(|target| **target >= 0).count()
 }
 
-/// Returns the loss, as `loss`, and the gradient of each parameter, added up over the batches.
+/// Returns the sums over the batches of the loss, as `loss`, and of the gradient of each parameter.
 fn summed(model: &Transformer, batches: Vec<Batch>, options: &LossOptions) -> BTreeMap<String, Vec<f32>> {
     summed_with(ActivationCheckpointing::Off, model, batches, options)
 }
 
 fn summed_with(
-    activations: ActivationCheckpointing,
+    checkpointing: ActivationCheckpointing,
     model: &Transformer,
     batches: Vec<Batch>,
     options: &LossOptions,
 ) -> BTreeMap<String, Vec<f32>> {
     let mut sums: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     for batch in batches {
-        let (loss, gradients) = model.gradients(&batch, options.dropout, activations, |hidden| {
+        let (loss, gradients) = model.gradients(&batch, options.dropout, checkpointing, |hidden| {
             let loss = model.loss_from_hidden(hidden, batch.targets.clone(), options);
             (loss.clone(), loss.inner())
         });
@@ -84,12 +83,12 @@ struct Collect<'a> {
 }
 
 impl named_parameters::Visitor for Collect<'_> {
-    fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
+    fn parameter<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
         let gradient = self.gradients.get::<D>(param.id);
-        assert_eq!(gradient.is_some(), param.is_require_grad(), "every trained parameter takes part");
+        assert_eq!(gradient.is_some(), param.is_require_grad(), "every trainable parameter has a gradient");
         let Some(gradient) = gradient else { return };
         assert_eq!(gradient.dtype(), DType::F32);
-        self.found.insert(path.to_owned(), gradient.try_into_vec_as().unwrap());
+        self.found.insert(name.to_owned(), gradient.try_into_vec_as().unwrap());
     }
 }
 
@@ -103,12 +102,13 @@ fn assert_close(found: &BTreeMap<String, Vec<f32>>, expected: &BTreeMap<String, 
 }
 
 #[test]
-fn packed_documents_give_the_loss_and_gradients_of_the_documents_one_by_one() {
+fn packing_does_not_change_loss_and_gradients() {
     for family in [Family::Qwen3, Family::Gpt2] {
         let model = model(family);
         let documents: Vec<_> = [(1, 9), (2, 1), (3, 14), (4, 16), (5, 24)].map(|(s, len)| document(s, len)).to_vec();
-        let options = LossOptions { loss_scale: 1.0 / learned(&documents) as f64, z_loss: 1e-3, dropout: None };
-        // Two rows of 40 places: 9 + 1 + 14 + 16, and 24 with a second copy of the last document that is not learned.
+        let options = LossOptions { loss_scale: 1.0 / count_targets(&documents) as f64, z_loss: 1e-3, dropout: None };
+        // Two rows of 40 tokens: 9 + 1 + 14 + 16, and 24 with a second copy of the last document whose targets are
+        // ignored.
         let pack = |parts: &[usize]| {
             let (mut row, mut starts) = ((Vec::new(), Vec::new()), Vec::new());
             for part in parts {
@@ -130,13 +130,13 @@ fn packed_documents_give_the_loss_and_gradients_of_the_documents_one_by_one() {
 }
 
 #[test]
-fn micro_batches_with_unlike_numbers_of_targets_add_up_to_one_batch() {
+fn micro_batches_of_different_target_counts_add_up_to_one_batch() {
     for family in [Family::Qwen3, Family::Gpt2] {
         let model = model(family);
         let mut rows: Vec<_> = (0..4).map(|seed| document(seed, 20)).collect();
         rows[1].1[3..].fill(-1);
         rows[3].1[..15].fill(-1);
-        let options = LossOptions { loss_scale: 1.0 / learned(&rows) as f64, z_loss: 0.0, dropout: None };
+        let options = LossOptions { loss_scale: 1.0 / count_targets(&rows) as f64, z_loss: 0.0, dropout: None };
         let whole = summed(&model, vec![batch(&rows, None)], &options);
         let parts = summed(&model, vec![batch(&rows[..1], None), batch(&rows[1..], None)], &options);
         assert_close(&parts, &whole, 1e-6);
@@ -148,7 +148,7 @@ fn dropout_is_a_function_of_its_seed() {
     let model = model(Family::Gpt2);
     let rows = [document(1, 40), document(2, 40)];
     let loss = |dropout| {
-        let options = LossOptions { loss_scale: 1.0 / learned(&rows) as f64, z_loss: 0.0, dropout };
+        let options = LossOptions { loss_scale: 1.0 / count_targets(&rows) as f64, z_loss: 0.0, dropout };
         summed(&model, vec![batch(&rows, None)], &options)
     };
     let with = |rate, seed| loss(Some(Dropout { rate, seed }));
@@ -159,7 +159,7 @@ fn dropout_is_a_function_of_its_seed() {
 }
 
 #[test]
-fn recomputed_activations_give_the_same_bits() {
+fn activation_checkpointing_gives_the_same_bits() {
     let rows = [document(1, 40), document(2, 40)];
     let starts = (0..80).map(|i| if i % 40 < 13 { 0 } else { 13 }).collect::<Vec<i64>>();
     for family in [Family::Qwen3, Family::Gpt2] {
@@ -170,8 +170,9 @@ fn recomputed_activations_give_the_same_bits() {
                 model = lora::with_dropout(model, 9);
             }
             let dropout = (dropout > 0.0).then_some(Dropout { rate: dropout, seed: 4 });
-            let options = LossOptions { loss_scale: 1.0 / learned(&rows) as f64, z_loss: 1e-3, dropout };
-            let of = |activations| summed_with(activations, &model, vec![batch(&rows, Some(starts.clone()))], &options);
+            let options = LossOptions { loss_scale: 1.0 / count_targets(&rows) as f64, z_loss: 1e-3, dropout };
+            let of =
+                |checkpointing| summed_with(checkpointing, &model, vec![batch(&rows, Some(starts.clone()))], &options);
             assert_eq!(
                 of(ActivationCheckpointing::Off),
                 of(ActivationCheckpointing::On),
@@ -182,19 +183,19 @@ fn recomputed_activations_give_the_same_bits() {
 }
 
 #[test]
-fn sixteen_bits_learn_nearly_the_same() {
+fn bf16_gradients_are_close_to_those_of_f32() {
     let rows = [document(1, 40), document(2, 40)];
     for family in [Family::Qwen3, Family::Gpt2] {
-        let options = LossOptions { loss_scale: 1.0 / learned(&rows) as f64, z_loss: 0.0, dropout: None };
-        let of = |precision, activations| {
+        let options = LossOptions { loss_scale: 1.0 / count_targets(&rows) as f64, z_loss: 0.0, dropout: None };
+        let of = |precision, checkpointing| {
             let model = model(family).with_precision(precision);
-            summed_with(activations, &model, vec![batch(&rows, None)], &options)
+            summed_with(checkpointing, &model, vec![batch(&rows, None)], &options)
         };
         let (exact, short) =
             (of(Precision::F32, ActivationCheckpointing::Off), of(Precision::Bf16, ActivationCheckpointing::Off));
         assert_ne!(exact, short);
         assert_eq!(short, of(Precision::Bf16, ActivationCheckpointing::On));
-        // bf16 has 8 bits of a number: a relative error of 1 / 256 at each of some steps.
+        // bf16 has 8 bits of precision: each of several operations has a relative error of up to 1 / 256.
         for (name, exact) in &exact {
             let square = |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>().sqrt();
             let error = square(&mut exact.iter().zip(&short[name]).map(|(a, b)| a - b));

@@ -1,12 +1,11 @@
-//! Checkpoints on disk: what is written is what is read, and what cannot be read is named.
+//! Checkpoints on disk: round trips, and errors that name the file and the tensor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use model::{Dtype, checkpoint};
-use model::{Family, ModelConfig, Transformer};
+use model::{Dtype, Family, ModelConfig, Transformer, checkpoint};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -17,7 +16,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// Returns a copy of a fixture that a test may damage.
+/// Returns a copy of a fixture that a test may change.
 fn copy(name: &str) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(fixture(name)).unwrap() {
@@ -31,8 +30,8 @@ fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// Checks that a checkpoint is refused in words that hold `expected`, `<folder>` standing for its place.
-fn check_refused(folder: &Path, expected: &str) {
+/// Checks that loading fails with a message that contains `expected`, with `<folder>` for the path of the folder.
+fn check_rejected(folder: &Path, expected: &str) {
     let mut error: &dyn std::error::Error = &checkpoint::load(folder, &Device::flex()).unwrap_err();
     let mut text = error.to_string();
     while let Some(source) = error.source() {
@@ -64,40 +63,40 @@ fn damaged_files_are_named() {
     let (bytes, text) = (fs::read(&weights).unwrap(), fs::read_to_string(&config).unwrap());
     for length in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
         fs::write(&weights, &bytes[..length]).unwrap();
-        check_refused(copy.path(), "<folder>/model.safetensors is not a whole safetensors file");
+        check_rejected(copy.path(), "<folder>/model.safetensors is not a whole safetensors file");
     }
     fs::remove_file(&weights).unwrap();
-    check_refused(copy.path(), "cannot read <folder>/model.safetensors");
+    check_rejected(copy.path(), "cannot read <folder>/model.safetensors");
     fs::write(copy.path().join("pytorch_model.bin"), b"").unwrap();
-    check_refused(copy.path(), "<folder>/pytorch_model.bin is a pickle, which is never read here");
+    check_rejected(copy.path(), "<folder>/pytorch_model.bin is a pickle, which is never read here");
 
     fs::write(&weights, &bytes).unwrap();
     fs::write(&config, text.replace("\"hidden_size\": 24", "\"hidden_size\": 32")).unwrap();
-    check_refused(
+    check_rejected(
         copy.path(),
-        "<folder>/model.safetensors: tensor model.embed_tokens.weight has shape [50, 24], config.json asks for [50, 32]",
+        "/model.safetensors: tensor model.embed_tokens.weight has shape [50, 24], config.json requires [50, 32]",
     );
     fs::write(&config, text.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3")).unwrap();
-    check_refused(copy.path(), "tensor model.layers.2.input_layernorm.weight is missing");
+    check_rejected(copy.path(), "tensor model.layers.2.input_layernorm.weight is missing");
     fs::write(&config, text.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1")).unwrap();
-    check_refused(
+    check_rejected(
         copy.path(),
         "tensor model.layers.1.input_layernorm.weight is not part of a qwen3 with this config.json",
     );
     fs::write(&config, text.replace("\"model_type\": \"qwen3\"", "\"model_type\": \"llama\"")).unwrap();
-    check_refused(
+    check_rejected(
         copy.path(),
         "tensor model.layers.0.self_attn.k_norm.weight is not part of a llama with this config.json",
     );
     fs::write(&config, "{").unwrap();
-    check_refused(copy.path(), "cannot use <folder>/config.json: EOF");
+    check_rejected(copy.path(), "cannot use <folder>/config.json: EOF");
     fs::write(&config, text).unwrap();
     fs::write(copy.path().join("generation_config.json"), "{").unwrap();
-    check_refused(copy.path(), "cannot use <folder>/generation_config.json: EOF");
+    check_rejected(copy.path(), "cannot use <folder>/generation_config.json: EOF");
 }
 
 #[test]
-fn an_index_that_leads_nowhere_is_named() {
+fn an_invalid_index_is_named() {
     let copy = copy("qwen2-shards");
     let path = copy.path().join("model.safetensors.index.json");
     let whole = read_json(&path);
@@ -105,17 +104,17 @@ fn an_index_that_leads_nowhere_is_named() {
         let mut index = whole.clone();
         change(&mut index);
         fs::write(&path, index.to_string()).unwrap();
-        check_refused(copy.path(), &format!("cannot use <folder>/model.safetensors.index.json: {expected}"));
+        check_rejected(copy.path(), &format!("cannot use <folder>/model.safetensors.index.json: {expected}"));
     };
     for outside in ["../model.safetensors", "/etc/hostname", "a/model.safetensors", "..", ".", "", "..\\x", "C:x"] {
         let expected = format!("it names `{outside}`, which is not a file beside it");
         check(&|index| index["weight_map"]["lm_head.weight"] = outside.into(), &expected);
     }
-    let missing = "it names model-00003-of-00002.safetensors, which is not there";
+    let missing = "it names model-00003-of-00002.safetensors, which does not exist";
     check(&|index| index["weight_map"]["lm_head.weight"] = "model-00003-of-00002.safetensors".into(), missing);
     let (first, second) = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors");
     assert_eq!(whole["weight_map"]["lm_head.weight"], second);
-    let elsewhere = format!("it says that lm_head.weight is in {first}, and it is not");
+    let elsewhere = format!("it locates lm_head.weight in {first}, which does not contain it");
     check(&|index| index["weight_map"]["lm_head.weight"] = first.into(), &elsewhere);
     check(&|index| index["weight_map"] = Value::Null, "invalid type: null, expected a map");
     check(&|index| *index = json!({}), "missing field `weight_map`");
@@ -124,10 +123,10 @@ fn an_index_that_leads_nowhere_is_named() {
     let shard = copy.path().join(second);
     let bytes = fs::read(&shard).unwrap();
     fs::write(&shard, &bytes[..bytes.len() - 1]).unwrap();
-    check_refused(copy.path(), "<folder>/model-00002-of-00002.safetensors is not a whole safetensors file");
+    check_rejected(copy.path(), "<folder>/model-00002-of-00002.safetensors is not a whole safetensors file");
 }
 
-/// A tensor by hand: dtype, shape, bytes.
+/// The type, shape and bytes of a tensor.
 type Raw = (safetensors::Dtype, Vec<usize>, Vec<u8>);
 
 /// Changes the tensors of a file.
@@ -144,7 +143,7 @@ fn rewrite(path: &Path, change: impl FnOnce(&mut BTreeMap<String, Raw>)) {
 }
 
 #[test]
-fn a_tensor_too_many_is_named_unless_it_is_known_to_be_harmless() {
+fn an_unknown_tensor_is_named_unless_it_is_an_ignored_buffer() {
     let check = |family: &str, name: &str, tensor: &dyn Fn(&BTreeMap<String, Raw>) -> Raw, expected: Option<&str>| {
         let copy = copy(family);
         rewrite(&copy.path().join("model.safetensors"), |tensors| {
@@ -153,7 +152,7 @@ fn a_tensor_too_many_is_named_unless_it_is_known_to_be_harmless() {
         });
         match expected {
             None => drop(checkpoint::load(copy.path(), &Device::flex()).unwrap()),
-            Some(reason) => check_refused(copy.path(), &format!("<folder>/model.safetensors: tensor {name} {reason}")),
+            Some(reason) => check_rejected(copy.path(), &format!("<folder>/model.safetensors: tensor {name} {reason}")),
         }
     };
     let buffer = |_: &BTreeMap<String, Raw>| (safetensors::Dtype::F32, vec![2], vec![0; 8]);
@@ -164,9 +163,9 @@ fn a_tensor_too_many_is_named_unless_it_is_known_to_be_harmless() {
     check("llama", "model.layers.0.self_attn.q_proj.bias", &buffer, extra);
     check("llama", "model.layers.0.self_attn.q_proj.lora_A.weight", &buffer, extra);
     check("llama", "score.weight", &buffer, extra);
-    // The output projection beside the embedding that it is tied to.
+    // The output projection beside the embedding it is tied to.
     check("qwen3", "lm_head.weight", &|tensors| tensors["model.embed_tokens.weight"].clone(), None);
-    let differs = Some("is not the token embedding, as config.json's tie_word_embeddings has it");
+    let differs = Some("differs from the token embedding, though config.json sets tie_word_embeddings");
     let negated = |tensors: &BTreeMap<String, Raw>| {
         let mut head = tensors["model.embed_tokens.weight"].clone();
         head.2[3] ^= 0x80;
@@ -174,7 +173,7 @@ fn a_tensor_too_many_is_named_unless_it_is_known_to_be_harmless() {
     };
     check("qwen3", "lm_head.weight", &negated, differs);
     check("qwen3", "lm_head.weight", &buffer, differs);
-    // A type that is no float.
+    // A type that is not a float.
     let integers = |tensors: &BTreeMap<String, Raw>| {
         let (_, shape, data) = tensors["model.norm.weight"].clone();
         (safetensors::Dtype::I32, shape, data)
@@ -183,7 +182,7 @@ fn a_tensor_too_many_is_named_unless_it_is_known_to_be_harmless() {
 }
 
 #[test]
-fn names_without_the_prefix_of_the_whole_model_are_read() {
+fn names_without_the_prefix_are_read() {
     for family in ["llama", "gpt2"] {
         let copy = copy(family);
         rewrite(&copy.path().join("model.safetensors"), |tensors| {
@@ -197,7 +196,7 @@ fn names_without_the_prefix_of_the_whole_model_are_read() {
 }
 
 #[test]
-fn a_save_leaves_one_layout_and_never_half_a_file() {
+fn saving_leaves_one_layout_and_no_partial_file() {
     let model = Transformer::init(&tiny(Family::Llama), 1, &Device::flex());
     let folder = tempfile::tempdir().unwrap();
     let names = || -> BTreeSet<String> {
@@ -214,7 +213,7 @@ fn a_save_leaves_one_layout_and_never_half_a_file() {
     let expected = both.map(str::to_owned).into_iter().chain(shards).chain(index).collect();
     assert_eq!(names(), expected);
 
-    // A value that does not fit stops the second file; the first save is still whole.
+    // A value out of range stops the second save; the file of the first is still whole.
     let whole = tempfile::tempdir().unwrap();
     checkpoint::save(&model, whole.path(), Dtype::F16).unwrap();
     let before = fs::read(whole.path().join("model.safetensors")).unwrap();
@@ -222,9 +221,9 @@ fn a_save_leaves_one_layout_and_never_half_a_file() {
     weights.get_mut("norm.weight").unwrap().values[3] = 70_000.0;
     let wide = checkpoint::with_weights(model.config(), weights, &Device::flex());
     let error = checkpoint::save(&wide, whole.path(), Dtype::F16).unwrap_err().to_string();
-    assert!(error.contains("tensor model.norm.weight has the value 70000, beyond the 65504 of f16"), "{error}");
+    assert!(error.contains("tensor model.norm.weight has the value 70000, above the maximum of f16, 65504"), "{error}");
     assert_eq!(fs::read(whole.path().join("model.safetensors")).unwrap(), before);
-    assert_eq!(fs::read_dir(whole.path()).unwrap().count(), 3, "no temporary file is left");
+    assert_eq!(fs::read_dir(whole.path()).unwrap().count(), 3, "no temporary file remains");
     checkpoint::save(&wide, whole.path(), Dtype::Bf16).unwrap();
 }
 
@@ -236,15 +235,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn what_is_written_is_what_is_read(
+    fn saving_and_loading_round_trips(
         family in family(), seed: u64, tied: bool, biases: bool, max_shard_bytes in 1_u64..12_000,
     ) {
-        let ordinary = tiny(family);
+        let defaults = tiny(family);
         let config = ModelConfig {
             tied_embeddings: tied,
-            attention_bias: ordinary.attention_bias || (biases && family != Family::Qwen2),
-            mlp_bias: ordinary.mlp_bias || (biases && family == Family::Llama),
-            ..ordinary
+            attention_bias: defaults.attention_bias || (biases && family != Family::Qwen2),
+            mlp_bias: defaults.mlp_bias || (biases && family == Family::Llama),
+            ..defaults
         };
         let model = Transformer::init(&config, seed, &Device::flex());
         let folder = tempfile::tempdir().unwrap();

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Param;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
-use model::{Batch, KvCache, LossOptions, Transformer, named_parameters};
-use model::{Dtype, checkpoint};
+use model::{Batch, Dtype, KvCache, LossOptions, Transformer, checkpoint, named_parameters};
 use serde_json::Value;
 
-/// Two implementations in f32 that add up in different orders.
+/// Allows for two implementations in f32 with different orders of summation.
 const TOLERANCE: f32 = 1e-4;
 
-/// Every fixture, by its folder: the families, and what checkpoints of one family differ in.
+/// The folders of the fixtures: the families and their variants.
 const FIXTURES: [&str; 8] =
     ["gpt2", "gpt2-gelu", "llama", "llama-biases", "qwen2", "qwen2-shards", "qwen3", "qwen3-biases"];
 
@@ -44,7 +43,7 @@ fn check_logits(model: &Transformer, expected: &Value) {
 }
 
 #[test]
-fn logits_are_those_of_transformers_and_survive_a_save() {
+fn logits_match_transformers_and_survive_a_save() {
     for family in FIXTURES {
         let (folder, expected) = fixture(family);
         let model = checkpoint::load(&folder, &Device::flex()).unwrap();
@@ -59,7 +58,7 @@ fn logits_are_those_of_transformers_and_survive_a_save() {
 }
 
 #[test]
-fn fifty_greedy_tokens_are_those_of_transformers_with_and_without_a_cache() {
+fn fifty_greedy_tokens_match_transformers_with_and_without_a_cache() {
     for family in FIXTURES {
         let (folder, expected) = fixture(family);
         let model = checkpoint::load(&folder, &Device::flex()).unwrap();
@@ -85,7 +84,7 @@ fn fifty_greedy_tokens_are_those_of_transformers_with_and_without_a_cache() {
 }
 
 #[test]
-fn loss_and_gradients_are_those_of_pytorch() {
+fn loss_and_gradients_match_pytorch() {
     for family in ["qwen3", "gpt2", "llama-biases", "qwen2"] {
         let (folder, expected) = fixture(family);
         let device = Device::flex().autodiff();
@@ -120,8 +119,8 @@ struct Collect<'a> {
 }
 
 impl named_parameters::Visitor for Collect<'_> {
-    fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
-        let gradient = param.val().grad(self.gradients).expect("every parameter takes part");
-        self.found.insert(path.to_owned(), gradient.try_into_vec_as().unwrap());
+    fn parameter<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
+        let gradient = param.val().grad(self.gradients).expect("every parameter has a gradient");
+        self.found.insert(name.to_owned(), gradient.try_into_vec_as().unwrap());
     }
 }

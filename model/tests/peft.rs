@@ -1,4 +1,4 @@
-//! Adapters between this crate and PEFT; `fixtures/lora/make.py` made those of PEFT and their logits, and
+//! Exchange of adapters with PEFT: `fixtures/lora/make.py` makes those of PEFT and their logits, and
 //! `fixtures/lora/check.py` loads those of this crate with PEFT.
 
 use std::fs;
@@ -38,13 +38,13 @@ fn check_logits(model: &Transformer, folder: &Path) {
 }
 
 #[test]
-fn adapters_of_peft_give_its_logits() {
+fn adapters_of_peft_give_the_logits_of_peft() {
     for family in ["qwen3", "gpt2"] {
         let folder = fixture("lora").join(format!("peft-{family}"));
         let model = lora::load(base(family), &folder).unwrap();
         check_logits(&model, &folder);
         check_logits(&lora::merged(model.clone()), &folder);
-        // Written and read again, and with the same shapes as they came.
+        // Written and read again, with the same shapes.
         let saved = tempfile::tempdir().unwrap();
         lora::save(&model, family, saved.path()).unwrap();
         check_logits(&lora::load(base(family), saved.path()).unwrap(), &folder);
@@ -53,12 +53,12 @@ fn adapters_of_peft_give_its_logits() {
     }
 }
 
-/// Adapters of this crate, their values a plain function of the place, so that they are no zeros.
+/// Returns a model with adapters of this crate, whose values are a function of their index and not zero.
 fn own(family: &str) -> Transformer {
     struct Fill(f32);
     impl named_parameters::Mapper for Fill {
-        fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            if !path.contains(".lora.") {
+        fn parameter<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if !name.contains(".lora.") {
                 return param;
             }
             self.0 += 1.0;
@@ -79,7 +79,7 @@ fn own(family: &str) -> Transformer {
 }
 
 #[test]
-fn what_peft_was_seen_to_load_is_still_written() {
+fn adapters_are_written_as_checked_with_peft() {
     for family in ["qwen3", "gpt2"] {
         let folder = fixture("lora").join(format!("ours-{family}"));
         let model = own(family);
@@ -103,7 +103,7 @@ fn what_peft_was_seen_to_load_is_still_written() {
 }
 
 #[test]
-fn adapters_that_do_not_fit_are_refused_by_name() {
+fn unsupported_adapters_are_named() {
     let check = |change: &dyn Fn(&mut Value), expected: &str| {
         let from = fixture("lora/peft-qwen3");
         let folder = tempfile::tempdir().unwrap();
@@ -115,14 +115,14 @@ fn adapters_that_do_not_fit_are_refused_by_name() {
         let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
         assert_eq!(reason, expected);
     };
-    check(&|c| c["peft_type"] = json!("IA3"), "peft_type: \"IA3\" is no LoRA adapter");
+    check(&|c| c["peft_type"] = json!("IA3"), "peft_type: \"IA3\" is not supported, only LORA");
     check(&|c| c["use_dora"] = json!(true), "use_dora: true is not supported");
     check(&|c| c["modules_to_save"] = json!(["lm_head"]), "modules_to_save: [\"lm_head\"] is not supported");
     check(&|c| c["alpha_pattern"] = json!({".*_proj": 3}), "alpha_pattern: `.*_proj` is not supported");
-    check(&|c| drop(c.as_object_mut().unwrap().remove("lora_alpha")), "lora_alpha: null is no number");
+    check(&|c| drop(c.as_object_mut().unwrap().remove("lora_alpha")), "lora_alpha: null is not a number");
 
     let error = lora::load(base("gpt2"), &fixture("lora/peft-qwen3")).unwrap_err().to_string();
-    let reason = "tensor base_model.model.model.layers.0.mlp.down_proj.lora_A.weight is no part of an adapter of this \
+    let reason = "tensor base_model.model.model.layers.0.mlp.down_proj.lora_A.weight is not part of an adapter of this \
                   model's projections";
     assert!(error.ends_with(reason), "{error}");
 }

@@ -179,7 +179,7 @@ mod tests {
         let error = attach(start(1), &["norm".to_owned()], Some(&adapters()), 2).unwrap_err().to_string();
         assert_eq!(error, "train.freeze: has no use beside train.lora, which freezes all but its adapters");
         let error = attach(start(1), &["head".to_owned()], None, 2).unwrap_err().to_string();
-        assert_eq!(error, "train.freeze: `head` is no part of this model; its parts are embed_tokens, layers, norm");
+        assert_eq!(error, "train.freeze: `head` is not a part of this model; its parts are embed_tokens, layers, norm");
         let error = validate(&LoraConfig { rank: 0, ..adapters() }).unwrap_err().to_string();
         assert_eq!(error, "train.lora.rank: must be at least 1");
     }

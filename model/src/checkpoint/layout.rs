@@ -1,8 +1,8 @@
-//! Where the families' files have the parameters: names and orientation.
+//! The tensors of each family's files: names and orientation of the parameters.
 //!
-//! A parameter's name inside this crate is its path in [`crate::Transformer`]. The rotary families have nearly the same
-//! names and the same orientation, `[out, in]`. GPT-2 has names of its own, matrices that lie the other way round (its
-//! `Conv1D` has `[in, out]`), and queries, keys and values side by side in one.
+//! A parameter's name in this crate is its path in [`crate::Transformer`]. The files of the rotary families have nearly
+//! the same names and the same orientation, `[out, in]`. GPT-2 has its own names, transposed matrices (its `Conv1D` has
+//! `[in, out]`), and queries, keys and values concatenated in one tensor.
 
 use std::collections::BTreeMap;
 
@@ -15,76 +15,76 @@ pub(super) struct FileTensor {
     pub(super) name: String,
     /// Its dimensions in the file.
     pub(super) shape: Vec<usize>,
-    /// The parameters that it is made of, one below the other, and how many rows each has.
+    /// The parameters that it consists of, stacked, with the number of rows of each.
     pub(super) parts: Vec<(String, usize)>,
-    /// Whether it lies the other way round in the file.
-    pub(super) turned: bool,
+    /// Whether it is transposed in the file.
+    pub(super) transposed: bool,
 }
 
-/// Returns the tensors of a family's file for parameters of these shapes, in the order of their names.
+/// Returns the tensors of a family's files for parameters of these shapes, sorted by name.
 pub(super) fn tensors(family: Family, parameters: &BTreeMap<String, Vec<usize>>) -> Vec<FileTensor> {
-    let mut tensors = BTreeMap::<String, Vec<(Place, &String, &Vec<usize>)>>::new();
+    let mut tensors = BTreeMap::<String, Vec<(Location, &String, &Vec<usize>)>>::new();
     for (parameter, shape) in parameters {
-        let place = place(family, parameter);
-        tensors.entry(place.tensor.clone()).or_default().push((place, parameter, shape));
+        let location = location(family, parameter);
+        tensors.entry(location.tensor.clone()).or_default().push((location, parameter, shape));
     }
     tensors
         .into_iter()
         .map(|(name, mut parts)| {
-            parts.sort_by_key(|(place, ..)| place.part);
-            let turned = parts[0].0.turned && parts[0].2.len() == 2;
+            parts.sort_by_key(|(location, ..)| location.part);
+            let transposed = parts[0].0.transposed && parts[0].2.len() == 2;
             let mut shape = parts[0].2.clone();
             shape[0] = parts.iter().map(|(.., shape)| shape[0]).sum();
-            if turned {
+            if transposed {
                 shape.reverse();
             }
             let parts = parts.into_iter().map(|(_, parameter, shape)| (parameter.clone(), shape[0])).collect();
-            FileTensor { name, shape, parts, turned }
+            FileTensor { name, shape, parts, transposed }
         })
         .collect()
 }
 
-/// Tells whether a tensor that no model here needs may lie in a family's file all the same: buffers that transformers
-/// once saved, which hold masks and frequencies and nothing learned.
-pub(super) fn is_harmless(family: Family, name: &str) -> bool {
+/// Returns true if a tensor is a buffer that earlier versions of transformers saved: masks and frequencies, which are
+/// not parameters.
+pub(super) fn is_ignored_buffer(family: Family, name: &str) -> bool {
     match family {
         Family::Gpt2 => name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"),
         _ => name.ends_with("rotary_emb.inv_freq"),
     }
 }
 
-/// Returns the name without what `AutoModel` leaves out: files of a bare model, and GPT-2 as first published.
-pub(super) fn bare(name: &str) -> &str {
+/// Returns the name without the prefix that files of `AutoModel`, and GPT-2 as first published, do not have.
+pub(super) fn without_prefix(name: &str) -> &str {
     name.strip_prefix("transformer.").or_else(|| name.strip_prefix("model.")).unwrap_or(name)
 }
 
-/// Where a parameter is.
-struct Place {
+/// The location of a parameter in a file.
+struct Location {
     tensor: String,
     part: usize,
-    turned: bool,
+    transposed: bool,
 }
 
-fn place(family: Family, parameter: &str) -> Place {
+fn location(family: Family, parameter: &str) -> Location {
     if family.is_rotary() {
         let tensor = match parameter {
             "lm_head" => "lm_head.weight".to_owned(),
             "embed_tokens" => "model.embed_tokens.weight".to_owned(),
             other => format!("model.{other}"),
         };
-        return Place { tensor, part: 0, turned: false };
+        return Location { tensor, part: 0, transposed: false };
     }
-    if let Some((_, there)) = GPT2_REST.iter().find(|(here, _)| *here == parameter) {
-        return Place { tensor: (*there).to_owned(), part: 0, turned: false };
+    if let Some((_, tensor)) = GPT2_REST.iter().find(|(name, _)| *name == parameter) {
+        return Location { tensor: (*tensor).to_owned(), part: 0, transposed: false };
     }
     let (layer, rest) = parameter.strip_prefix("layers.").and_then(|rest| rest.split_once('.')).unwrap_or_default();
     let (module, kind) = rest.rsplit_once('.').unwrap_or_default();
-    let found = GPT2_LAYER.iter().find(|(here, ..)| *here == module);
-    let &(_, there, part) = found.unwrap_or_else(|| panic!("no place for parameter {parameter}"));
-    Place { tensor: format!("transformer.h.{layer}.{there}.{kind}"), part, turned: true }
+    let found = GPT2_LAYER.iter().find(|(name, ..)| *name == module);
+    let &(_, tensor, part) = found.unwrap_or_else(|| panic!("no tensor for parameter {parameter}"));
+    Location { tensor: format!("transformer.h.{layer}.{tensor}.{kind}"), part, transposed: true }
 }
 
-/// The modules of a GPT-2 layer: the name here, the name there, and which part of it.
+/// The modules of a GPT-2 layer: the name in this crate, the name in the file, and the part of that tensor.
 const GPT2_LAYER: [(&str, &str, usize); 8] = [
     ("input_layernorm", "ln_1", 0),
     ("self_attn.q_proj", "attn.c_attn", 0),
@@ -96,7 +96,7 @@ const GPT2_LAYER: [(&str, &str, usize); 8] = [
     ("mlp.down_proj", "mlp.c_proj", 0),
 ];
 
-/// The rest of a GPT-2 model.
+/// The other parameters of a GPT-2 model.
 const GPT2_REST: [(&str, &str); 5] = [
     ("embed_tokens", "transformer.wte.weight"),
     ("embed_positions", "transformer.wpe.weight"),
@@ -110,11 +110,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_have_their_place() {
-        let check = |family: Family, parameters: &[(&str, &[usize])], name: &str, shape: &[usize], turned: bool| {
+    fn parameters_are_mapped_to_tensors() {
+        let check = |family: Family, parameters: &[(&str, &[usize])], name: &str, shape: &[usize], transposed: bool| {
             let given = parameters.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect();
             let parts = parameters.iter().map(|(name, shape)| ((*name).to_owned(), shape[0])).collect();
-            let expected = FileTensor { name: name.to_owned(), shape: shape.to_vec(), parts, turned };
+            let expected = FileTensor { name: name.to_owned(), shape: shape.to_vec(), parts, transposed };
             assert_eq!(tensors(family, &given), [expected]);
         };
         let up = "layers.1.mlp.up_proj.weight";

@@ -1,5 +1,5 @@
-//! A file of weights mapped into memory.
-#![allow(unsafe_code)]
+//! Memory-mapped files of weights.
+#![allow(unsafe_code, reason = "memory-mapping a file is unsafe")]
 
 use std::fs::File;
 use std::path::Path;
@@ -11,12 +11,12 @@ use crate::Error;
 /// Maps the file at `path`.
 ///
 /// # Errors
-/// When it cannot be opened or mapped.
+/// Returns an error if it cannot be opened or mapped.
 pub(super) fn map(path: &Path) -> Result<Mmap, Error> {
     let failed = |source| Error::Io { operation: "read", path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
-    // SAFETY: the map is only ever read as plain bytes, in which every pattern is a number, and lives while a model is
-    // loaded. This program replaces weights by renaming a new file over them, never writes into one; whoever cuts a
-    // file short from outside while it is read ends the process, as with any other reader of mapped weights.
+    // SAFETY: the map is only read as plain bytes, of which every pattern is a valid number, and exists while a model
+    // is loaded. This program replaces weights by renaming a new file over them and never writes into one. If another
+    // program truncates a file while it is read, the process ends, as with any reader of memory-mapped weights.
     unsafe { Mmap::map(&file) }.map_err(failed)
 }

@@ -1,4 +1,4 @@
-//! Writing: one file, or shards and an index where it would be too large; one tensor in memory at a time.
+//! Writing: one file, or shards and an index if it would be too large; one tensor in memory at a time.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,11 +12,11 @@ use super::layout::FileTensor;
 use crate::safetensors::{self, ENCODED_AT_ONCE, TensorSpec};
 use crate::{Dtype, Error, hub_layout};
 
-/// Returns the values of the parameter of that name.
+/// A function that returns the values of a parameter by name.
 type Values<'a, 'v> = dyn FnMut(&str) -> Result<Cow<'v, [f32]>, Error> + 'a;
 
-/// Writes `tensors` into `folder`, in files of at most `max_shard_bytes` where their tensors allow it. The index comes
-/// last, so that a folder in which shards are missing has none. `values` returns a parameter's values.
+/// Writes `tensors` to `folder`, in files of at most `max_shard_bytes` unless a single tensor is larger. The index is
+/// written last, so that a folder with missing shards has none.
 ///
 /// # Errors
 /// As [`file`].
@@ -43,14 +43,14 @@ pub(super) fn folder(
     let metadata = json!({"total_parameters": parameters, "total_size": parameters * dtype.bytes()});
     let text = format!("{:#}\n", json!({"metadata": metadata, "weight_map": weight_map}));
     write_atomically(&index, text.as_bytes())?;
-    // It would be read in place of the shards.
+    // It would take precedence over the shards.
     remove(&single)
 }
 
-/// Writes `tensors` as one file, which is whole or not there.
+/// Writes `tensors` as one file, which is whole or absent.
 ///
 /// # Errors
-/// When the disk refuses, a value is beyond the range of `dtype`, or the device fails.
+/// Returns an error if a value exceeds the range of `dtype` or the device fails, and on I/O errors.
 pub(super) fn file(
     path: &Path,
     tensors: &[FileTensor],
@@ -72,7 +72,7 @@ pub(super) fn file(
             let values = assemble(tensor, values)?;
             let overflow = values.iter().find(|x| x.is_finite() && x.abs() > dtype.max());
             if let Some(value) = overflow.filter(|_| dtype == Dtype::F16) {
-                let reason = format!("has the value {value}, beyond the {} of f16; use bf16", dtype.max());
+                let reason = format!("has the value {value}, above the maximum of f16, {}; use bf16", dtype.max());
                 return Err(Error::Tensor { path: path.to_owned(), tensor: tensor.name.clone(), reason });
             }
             for piece in values.chunks(ENCODED_AT_ONCE) {
@@ -85,16 +85,16 @@ pub(super) fn file(
     })
 }
 
-/// Divides tensors, in order, into files of at most `max_bytes`; a tensor that is larger has a file of its own.
+/// Divides tensors, in order, into shards of at most `max_bytes`; a larger tensor has its own shard.
 fn split(tensors: &[FileTensor], dtype: Dtype, max_bytes: u64) -> Vec<&[FileTensor]> {
     let (mut shards, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (i, tensor) in tensors.iter().enumerate() {
-        let more = elements(tensor) * dtype.bytes();
-        if i > start && bytes + more > max_bytes {
+        let size = elements(tensor) * dtype.bytes();
+        if i > start && bytes + size > max_bytes {
             shards.push(&tensors[start..i]);
             (start, bytes) = (i, 0);
         }
-        bytes += more;
+        bytes += size;
     }
     shards.push(&tensors[start..]);
     shards
@@ -104,12 +104,12 @@ fn elements(tensor: &FileTensor) -> u64 {
     tensor.shape.iter().product::<usize>() as u64
 }
 
-/// Returns the values of a tensor as they lie in the file.
+/// Returns the values of a tensor in the order of the file.
 fn assemble<'v>(tensor: &FileTensor, values: &mut Values<'_, 'v>) -> Result<Cow<'v, [f32]>, Error> {
-    if !tensor.turned && tensor.parts.len() == 1 {
+    if !tensor.transposed && tensor.parts.len() == 1 {
         return values(&tensor.parts[0].0);
     }
-    if !tensor.turned {
+    if !tensor.transposed {
         let mut all = Vec::new();
         for (parameter, _) in &tensor.parts {
             all.extend_from_slice(&values(parameter)?);
@@ -117,18 +117,18 @@ fn assemble<'v>(tensor: &FileTensor, values: &mut Values<'_, 'v>) -> Result<Cow<
         return Ok(all.into());
     }
     let (columns, all_rows) = (tensor.shape[0], tensor.shape[1]);
-    let mut turned = vec![0.0; columns * all_rows];
+    let mut transposed = vec![0.0; columns * all_rows];
     let mut first_row = 0;
     for (parameter, rows) in &tensor.parts {
         let part = values(parameter)?;
         for (row, line) in part.chunks_exact(columns).enumerate() {
             for (column, value) in line.iter().enumerate() {
-                turned[column * all_rows + first_row + row] = *value;
+                transposed[column * all_rows + first_row + row] = *value;
             }
         }
         first_row += rows;
     }
-    Ok(turned.into())
+    Ok(transposed.into())
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

@@ -1,22 +1,21 @@
-//! The shape of a model from `config.json`.
+//! Reading `config.json`.
 //!
-//! Keys are read as the classes of transformers 5.23 read them, with their defaults. What those classes compute from
-//! and this crate does not build is an error that names the key; keys that cannot change a logit (dropout, which
-//! inference has none of; `initializer_range`; switches of caches and summaries; `pretraining_tp`, which only splits a
-//! product) are passed over.
+//! Keys are read as the classes of transformers 5.23 read them, with their defaults. A key that changes the logits in a
+//! way that this crate does not implement is an error. Keys that cannot change a logit are ignored: dropout, which
+//! inference does not use; `initializer_range`; switches of caches and summaries; `pretraining_tp`, which only splits a
+//! product.
 
 use serde_json::{Map, Value, json};
 
-use super::{Activation, Family, ModelConfig};
+use super::{Activation, Family, ModelConfig, RopeScaling};
 use crate::Error;
-use crate::rope::RopeScaling;
 
 impl ModelConfig {
     /// Reads a `config.json`.
     ///
     /// # Errors
-    /// Names the key that is missing, of another type, or has a value that this crate does not build; nothing is
-    /// silently ignored that would change the logits.
+    /// Names the key that is missing, or has a type or value that is not supported. No key that would change the logits
+    /// is ignored.
     pub fn from_hugging_face(value: &Value) -> Result<Self, Error> {
         let reader = Reader(
             value.as_object().ok_or(Error::Config { key: "config.json", reason: "is not a JSON object".to_owned() })?,
@@ -24,23 +23,23 @@ impl ModelConfig {
         let name = reader.text("model_type", None)?;
         let Some(family) = Family::ALL.into_iter().find(|family| family.model_type() == name) else {
             let known = Family::ALL.map(Family::model_type).join(", ");
-            let reason = format!("`{name}` is not a family this version builds ({known})");
+            let reason = format!("`{name}` is not supported, only {known}");
             return Err(Error::Config { key: "model_type", reason });
         };
-        reader.refuse_what_no_family_has()?;
+        reader.reject_unsupported()?;
         let mut config = if family == Family::Gpt2 { reader.gpt2()? } else { reader.rotary(family)? };
         config.begin_of_text = ids(value.get("bos_token_id")).first().copied();
-        config.end_texts_with(&ids(value.get("eos_token_id")));
+        config.add_end_ids(&ids(value.get("eos_token_id")));
         config.validate()?;
         Ok(config)
     }
 
-    /// Adds the ids that `generation_config.json` ends a text with: transformers' `generate` reads them there.
+    /// Adds the end-of-text ids of `generation_config.json`, where transformers' `generate` reads them.
     pub(crate) fn read_generation_config(&mut self, value: &Value) {
-        self.end_texts_with(&ids(value.get("eos_token_id")));
+        self.add_end_ids(&ids(value.get("eos_token_id")));
     }
 
-    fn end_texts_with(&mut self, ids: &[u32]) {
+    fn add_end_ids(&mut self, ids: &[u32]) {
         for &id in ids {
             let first = *self.end_of_text.get_or_insert(id);
             if id != first && !self.end_of_turn.contains(&id) {
@@ -50,7 +49,7 @@ impl ModelConfig {
     }
 }
 
-/// Reads one id or a list of them.
+/// Returns the ids of a single id or a list.
 fn ids(value: Option<&Value>) -> Vec<u32> {
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     match value {
@@ -60,15 +59,15 @@ fn ids(value: Option<&Value>) -> Vec<u32> {
     }
 }
 
-/// Reads keys of a `config.json`, with the defaults that transformers has.
+/// Reads keys of a `config.json`, with the defaults of transformers.
 struct Reader<'a>(&'a Map<String, Value>);
 
 impl Reader<'_> {
-    /// Refuses the keys by which transformers, and those who quantise, change any model.
-    fn refuse_what_no_family_has(&self) -> Result<(), Error> {
+    /// Rejects the options of transformers and of quantisers that are not supported in any family.
+    fn reject_unsupported(&self) -> Result<(), Error> {
         for key in ["quantization_config", "compression_config", "quantization"] {
             if self.0.get(key).is_some_and(|value| !value.is_null()) {
-                let reason = "quantised weights are not supported; take the model they were made from".to_owned();
+                let reason = "quantised weights are not supported; use the original model".to_owned();
                 return Err(Error::Config { key, reason });
             }
         }
@@ -86,7 +85,7 @@ impl Reader<'_> {
         if self.text("hidden_act", Some("silu"))? != "swish" {
             self.must_be("hidden_act", &json!("silu"))?;
         }
-        self.refuse_windows(family)?;
+        self.reject_sliding_windows(family)?;
         let (attention_bias, mlp_bias) = match family {
             Family::Llama => (self.flag("attention_bias", false)?, self.flag("mlp_bias", false)?),
             Family::Qwen3 => (self.flag("attention_bias", false)?, self.no_mlp_bias()?),
@@ -95,18 +94,18 @@ impl Reader<'_> {
                 (true, self.no_mlp_bias()?)
             }
         };
-        // The classes of Qwen have a number of their own where the key is missing, which is not where it is null.
-        let absent_heads =
+        // The classes of Qwen have a fixed default if the key is missing, but not if it is null.
+        let default_heads =
             if family != Family::Llama && !self.0.contains_key("num_key_value_heads") { 32 } else { n_head };
-        let absent_head_dim = if family == Family::Qwen3 { 128 } else { d_model / n_head.max(1) };
+        let default_head_dim = if family == Family::Qwen3 { 128 } else { d_model / n_head.max(1) };
         let (rope_theta, rope_scaling) = self.rope()?;
         Ok(ModelConfig {
             vocab_size: self.number("vocab_size", None)?,
             d_model,
             n_layer: self.number("num_hidden_layers", None)?,
             n_head,
-            n_kv_head: self.number("num_key_value_heads", Some(absent_heads))?,
-            head_dim: self.number("head_dim", Some(absent_head_dim))?,
+            n_kv_head: self.number("num_key_value_heads", Some(default_heads))?,
+            head_dim: self.number("head_dim", Some(default_head_dim))?,
             d_ff: self.number("intermediate_size", None)?,
             context_length: self.number("max_position_embeddings", None)?,
             rope_theta,
@@ -123,9 +122,9 @@ impl Reader<'_> {
         self.must_be("mlp_bias", &json!(false)).map(|()| false)
     }
 
-    fn refuse_windows(&self, family: Family) -> Result<(), Error> {
+    fn reject_sliding_windows(&self, family: Family) -> Result<(), Error> {
         self.must_be("use_sliding_window", &json!(false))?;
-        // Qwen's classes keep a number there that only `use_sliding_window` switches on.
+        // Qwen's classes keep a number there that takes effect only with `use_sliding_window`.
         if family == Family::Llama {
             self.must_be("sliding_window", &Value::Null)?;
         }
@@ -136,11 +135,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns the base of the rotary frequencies and their scaling. `rope_scaling` is where transformers 4 kept the
-    /// latter; transformers 5 lets it come before `rope_parameters`, and the base inside before the one outside.
+    /// Returns the base of the rotary frequencies and their scaling. transformers 4 has the scaling in `rope_scaling`,
+    /// which in transformers 5 takes precedence over `rope_parameters`; a base inside the table takes precedence over
+    /// the one outside.
     fn rope(&self) -> Result<(f64, Option<RopeScaling>), Error> {
         self.must_be("partial_rotary_factor", &json!(1.0))?;
-        // It would come before the one inside, but only in some versions.
+        // Only some versions give it precedence over the one in the table.
         self.must_be("original_max_position_embeddings", &Value::Null)?;
         let outside = self.float("rope_theta", Some(10_000.0))?;
         for key in ["rope_scaling", "rope_parameters"] {
@@ -241,7 +241,7 @@ impl Reader<'_> {
     }
 
     fn number(&self, key: &'static str, default: Option<usize>) -> Result<usize, Error> {
-        self.get(key, default, "a whole number", |v| v.as_u64().and_then(|n| usize::try_from(n).ok()))
+        self.get(key, default, "an integer", |v| v.as_u64().and_then(|n| usize::try_from(n).ok()))
     }
 
     fn float(&self, key: &'static str, default: Option<f64>) -> Result<f64, Error> {
@@ -258,7 +258,7 @@ impl Reader<'_> {
             (None | Some(Value::Null), Some(default)) => Ok(default),
             (found, _) => Err(Error::Config {
                 key,
-                reason: found.map_or("is missing".to_owned(), |v| format!("{v} is not a text")),
+                reason: found.map_or("is missing".to_owned(), |v| format!("{v} is not a string")),
             }),
         }
     }
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn config_json_says_the_same_in_both_directions() {
+    fn config_json_round_trips() {
         let check = |config: ModelConfig| {
             assert_eq!(ModelConfig::from_hugging_face(&config.to_hugging_face("float32")).unwrap(), config);
         };
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn rope_scaling_is_read_as_every_version_wrote_it() {
+    fn rope_scaling_of_every_version_is_read() {
         let check = |changes: Value, expected: (f64, Option<RopeScaling>)| {
             let mut json = tiny(Family::Llama).to_hugging_face("float32");
             let keys = json.as_object_mut().unwrap();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_have_the_defaults_of_transformers() {
+    fn missing_head_counts_have_the_defaults_of_transformers() {
         let check = |family: Family, removed: &[&str], expected: (usize, usize)| {
             let mut json =
                 ModelConfig { n_head: 32, n_kv_head: 8, d_model: 512, ..tiny(family) }.to_hugging_face("float32");
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_end_a_text_come_from_both_files() {
+    fn end_of_text_ids_come_from_both_files() {
         let mut json = tiny(Family::Llama).to_hugging_face("float32");
         json["bos_token_id"] = json!(5);
         json["eos_token_id"] = json!([7, 8]);
@@ -366,17 +366,16 @@ mod tests {
     }
 
     #[test]
-    fn what_would_change_the_logits_is_refused_by_name() {
+    fn unsupported_keys_are_named() {
         let check = |family: Family, key: &str, value: Value, expected: &str| {
             let mut json = tiny(family).to_hugging_face("float32");
             json[key] = value;
             assert_eq!(ModelConfig::from_hugging_face(&json).unwrap_err().to_string(), expected);
         };
-        let unknown = "model_type: `mamba` is not a family this version builds (gpt2, llama, qwen2, qwen3)";
+        let unknown = "model_type: `mamba` is not supported, only gpt2, llama, qwen2, qwen3";
         check(Family::Llama, "model_type", json!("mamba"), unknown);
         for family in Family::ALL {
-            let quantised =
-                "quantization_config: quantised weights are not supported; take the model they were made from";
+            let quantised = "quantization_config: quantised weights are not supported; use the original model";
             check(family, "quantization_config", json!({"bits": 4}), quantised);
             check(family, "is_causal", json!(false), "is_causal: false is not supported, only true");
             let cross = "add_cross_attention: true is not supported, only false";
@@ -386,10 +385,10 @@ mod tests {
         }
         for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
             check(family, "hidden_act", json!("relu"), "hidden_act: \"relu\" is not supported, only \"silu\"");
-            check(family, "hidden_size", json!("wide"), "hidden_size: \"wide\" is not a whole number");
+            check(family, "hidden_size", json!("wide"), "hidden_size: \"wide\" is not an integer");
             check(family, "hidden_size", Value::Null, "hidden_size: is missing");
             check(family, "num_key_value_heads", json!(3), "n_kv_head: 3 does not divide n_head = 4");
-            check(family, "head_dim", json!(7), "head_dim: 7 is odd; rotary positions turn pairs");
+            check(family, "head_dim", json!(7), "head_dim: 7 is odd; rotary positions need pairs");
             check(family, "use_sliding_window", json!(true), "use_sliding_window: true is not supported, only false");
             let layers = json!(["full_attention", "sliding_attention"]);
             check(family, "layer_types", layers, "layer_types: \"sliding_attention\" is not supported");

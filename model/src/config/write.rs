@@ -1,9 +1,8 @@
-//! `config.json` from the shape of a model, as transformers 5 and what came before it read it.
+//! Writing `config.json`, for transformers 5 and earlier versions.
 
 use serde_json::{Value, json};
 
-use super::{Activation, Family, ModelConfig};
-use crate::rope::RopeScaling;
+use super::{Activation, Family, ModelConfig, RopeScaling};
 
 impl ModelConfig {
     /// Returns the `config.json` that transformers reads; `dtype` is `float32`, `float16` or `bfloat16`.
@@ -14,7 +13,7 @@ impl ModelConfig {
         config["tie_word_embeddings"] = self.tied_embeddings.into();
         config["initializer_range"] = 0.02.into();
         config["use_cache"] = true.into();
-        // transformers 5 says `dtype`; what came before it, and llama.cpp, say `torch_dtype`.
+        // transformers 5 reads `dtype`; earlier versions and llama.cpp read `torch_dtype`.
         config["dtype"] = dtype.into();
         config["torch_dtype"] = dtype.into();
         config["bos_token_id"] = self.begin_of_text.into();
@@ -22,7 +21,7 @@ impl ModelConfig {
         config
     }
 
-    /// Returns what `eos_token_id` is: one id, a list where there are several, null where there is none.
+    /// Returns the value of `eos_token_id`: one id, a list of several, or null.
     pub(crate) fn eos_token_id(&self) -> Value {
         match (self.end_of_text, self.end_of_turn.as_slice()) {
             (first, []) => first.into(),
@@ -89,7 +88,7 @@ impl ModelConfig {
                 "original_max_position_embeddings": original_context_length,
             }),
         };
-        // transformers 4 and llama.cpp read this, transformers 5 `rope_parameters`.
+        // transformers 4 and llama.cpp read `rope_scaling`; transformers 5 reads `rope_parameters`.
         if self.rope_scaling.is_some() {
             config["rope_scaling"] = rope.clone();
         }

@@ -1,9 +1,9 @@
 //! Adapters in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! GPT-2 keeps its three projections of attention side by side in `c_attn`, whose adapter has one A for all three. Here
-//! each has its own, so that a trained one is written as blocks: the three A one below the other and the three B on a
-//! diagonal, with three times the rank and alpha, which gives the same scale and the same sum. An adapter that PEFT
-//! made is read as three with equal A, and written as it came while they are equal.
+//! GPT-2 concatenates its queries, keys and values in `c_attn`, whose adapter has one A for all three. In this crate
+//! each has its own A, so that a trained adapter is written in blocks: the three A stacked and the three B on a
+//! diagonal, with three times the rank and alpha, which gives the same scale and the same sum. An adapter made by PEFT
+//! is read as three adapters with equal A, and written unchanged as long as they are equal.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,19 +21,19 @@ use crate::config::Family;
 use crate::safetensors::{F32Tensor, write_f32};
 use crate::{Dtype, Error, Transformer};
 
-/// The name of the file that says how the adapters are added.
+/// The configuration of the adapters.
 pub const CONFIG: &str = "adapter_config.json";
 
-/// The name of the adapters' file.
+/// The weights of the adapters.
 pub const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// The key of the metadata of [`WEIGHTS`] that holds [`base_digest`], which PEFT neither writes nor reads.
+/// The key of [`base_digest`] in the metadata of [`WEIGHTS`], which PEFT neither writes nor reads.
 const BASE: &str = "base_sha256";
 
-/// The key of the metadata that says that the adapters of `c_attn` are blocks.
+/// The key of the metadata that marks the adapters of `c_attn` as blocks.
 const BLOCKS: &str = "c_attn_blocks";
 
-/// Options of PEFT that change what an adapter computes, beyond what is read here; all off by default.
+/// Options of PEFT that change the output of an adapter and are not supported; all are off by default.
 const UNSUPPORTED: [&str; 7] = [
     "use_dora",
     "use_qalora",
@@ -44,7 +44,7 @@ const UNSUPPORTED: [&str; 7] = [
     "target_parameters",
 ];
 
-/// An adapter as PEFT has it.
+/// An adapter in PEFT's layout.
 struct Entry {
     a: Weight,
     b: Weight,
@@ -52,11 +52,11 @@ struct Entry {
     alpha: f64,
 }
 
-/// Returns the digest of a model's weights, without its adapters: of their names, shapes and values in f32, so that it
-/// does not depend on the number type or the files that they were stored in.
+/// Returns the digest of a model's weights without its adapters: of their names, shapes and values in f32, so that it
+/// does not depend on the files and the number type in which they are stored.
 ///
 /// # Errors
-/// When the device fails.
+/// Returns an error if the device fails.
 pub fn base_digest(model: &Transformer) -> Result<Digest, Error> {
     let mut hasher = Hasher::default();
     for (name, Weight { shape, values }) in checkpoint::weights(model)? {
@@ -71,7 +71,7 @@ pub fn base_digest(model: &Transformer) -> Result<Digest, Error> {
 /// Writes a model's adapters to `folder` in f32, with the name of their base and the digest of its weights.
 ///
 /// # Errors
-/// When the disk refuses, or the device fails.
+/// Returns an error if the device fails, and on I/O errors.
 pub fn save(model: &Transformer, base: &str, folder: &Path) -> Result<(), Error> {
     let family = model.config().family;
     let all = adapters(model);
@@ -84,13 +84,13 @@ pub fn save(model: &Transformer, base: &str, folder: &Path) -> Result<(), Error>
     let mut blocks = false;
     let mut entries = BTreeMap::new();
     for (path, parts) in parts {
-        let (entry, in_blocks) = side_by_side(parts);
+        let (entry, in_blocks) = concatenated(parts);
         blocks |= in_blocks;
         entries.insert(path, entry);
     }
 
     let paths = module_paths(model);
-    // A name means every path that ends in it.
+    // A name matches every path that ends in it.
     let name = |path: &str, holds: &dyn Fn(&Entry) -> bool| {
         let last = path.rsplit('.').next().unwrap_or(path);
         let all = paths.iter().filter(|other| ends_with_name(other, last)).all(|p| entries.get(p).is_some_and(holds));
@@ -142,11 +142,11 @@ pub fn save(model: &Transformer, base: &str, folder: &Path) -> Result<(), Error>
 /// The key of the one entry in the metadata of [`WEIGHTS`].
 const METADATA: &str = "adapter";
 
-/// Returns the model, frozen, with the adapters in `folder`, which PEFT or [`save`] wrote.
+/// Returns the model with frozen weights and the adapters in `folder`, which PEFT or [`save`] wrote.
 ///
 /// # Errors
-/// Names the file, and the key or tensor, that is missing, damaged or unsupported, or does not fit the model; and both
-/// digests, where the adapters are of another base.
+/// Names the file, and the key or tensor, that is missing, damaged, not supported, or does not match the model; names
+/// both digests if the adapters were trained on a different base.
 pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
     let config = Config::read(&folder.join(CONFIG))?;
     let path = folder.join(WEIGHTS);
@@ -164,12 +164,12 @@ pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
     }
     let family = model.config().family;
     let modules = module_paths(&model);
-    let of_modules: Vec<String> =
+    let known: Vec<String> =
         modules.iter().flat_map(|module| [tensor_name(module, "A"), tensor_name(module, "B")]).collect();
     let wrong = |tensor: &str, reason: String| Error::Tensor { path: path.clone(), tensor: tensor.to_owned(), reason };
-    let unknown = file.names().into_iter().filter(|name| !of_modules.iter().any(|known| known == name));
+    let unknown = file.names().into_iter().filter(|name| !known.iter().any(|known| known == name));
     if let Some(name) = unknown.min() {
-        return Err(wrong(name, "is no part of an adapter of this model's projections".to_owned()));
+        return Err(wrong(name, "is not part of an adapter of this model's projections".to_owned()));
     }
 
     let shapes = shapes(&model);
@@ -190,7 +190,7 @@ pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
         let rank = a.shape.first().copied().unwrap_or_default();
         for (letter, weight, expected) in [("A", &a, [rank, inputs]), ("B", &b, [outputs, rank])] {
             if weight.shape != expected || rank == 0 {
-                let reason = format!("has shape {:?}, the model asks for {expected:?}", weight.shape);
+                let reason = format!("has shape {:?}, the model requires {expected:?}", weight.shape);
                 return Err(wrong(&tensor_name(module, letter), reason));
             }
         }
@@ -199,14 +199,14 @@ pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
         let blocks = if in_blocks { 3 } else { 1 };
         let mut row = 0;
         for (n, (layer, role, [outputs, _])) in parts.iter().enumerate() {
-            let rank_of_part = rank / blocks;
-            // The columns of B and rows of A that are this part's own.
-            let first = if in_blocks { n * rank_of_part } else { 0 };
+            let part_rank = rank / blocks;
+            // The first column of B and row of A that belong to this part.
+            let first = if in_blocks { n * part_rank } else { 0 };
             let rows = b.values[row * rank..(row + outputs) * rank].chunks_exact(rank);
             let part = Values {
-                a: a.values[first * inputs..(first + rank_of_part) * inputs].to_vec(),
-                b: rows.flat_map(|row| row[first..first + rank_of_part].iter().copied()).collect(),
-                rank: rank_of_part,
+                a: a.values[first * inputs..(first + part_rank) * inputs].to_vec(),
+                b: rows.flat_map(|row| row[first..first + part_rank].iter().copied()).collect(),
+                rank: part_rank,
                 alpha: alpha / blocks as f64,
                 dropout: config.dropout,
             };
@@ -221,12 +221,12 @@ pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
         }
     }
     if values.is_empty() {
-        return Err(wrong("lora_A", "is missing: the file has no adapter at all".to_owned()));
+        return Err(wrong("lora_A", "is missing: the file has no adapter".to_owned()));
     }
     Ok(with_adapters(model, |layer, role, _| values.remove(&(layer, role))))
 }
 
-/// What of `adapter_config.json` decides an adapter's output.
+/// The keys of `adapter_config.json` that determine an adapter's output.
 struct Config {
     alpha: f64,
     alphas: Vec<(String, f64)>,
@@ -245,7 +245,7 @@ impl Config {
 
     fn parse(config: &Value) -> Result<Self, String> {
         if config["peft_type"] != "LORA" {
-            return Err(format!("peft_type: {} is no LoRA adapter", config["peft_type"]));
+            return Err(format!("peft_type: {} is not supported, only LORA", config["peft_type"]));
         }
         for key in UNSUPPORTED {
             let off = matches!(&config[key], Value::Null | Value::Bool(false));
@@ -253,11 +253,11 @@ impl Config {
                 return Err(format!("{key}: {} is not supported", config[key]));
             }
         }
-        let number = |key: &str| config[key].as_f64().ok_or_else(|| format!("{key}: {} is no number", config[key]));
+        let number = |key: &str| config[key].as_f64().ok_or_else(|| format!("{key}: {} is not a number", config[key]));
         let patterns = config["alpha_pattern"].as_object();
         let alphas = patterns.into_iter().flatten().map(|(name, alpha)| {
-            let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c));
-            let alpha = alpha.as_f64().filter(|_| plain);
+            let is_literal = name.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c));
+            let alpha = alpha.as_f64().filter(|_| is_literal);
             Ok((name.clone(), alpha.ok_or_else(|| format!("alpha_pattern: `{name}` is not supported"))?))
         });
         Ok(Self {
@@ -289,8 +289,8 @@ fn entry(adapter: &Adapter) -> Result<Entry, Error> {
     Ok(Entry { a: read(&adapter.a)?, b: read(&adapter.b)?, rank: adapter.rank(), alpha: adapter.alpha })
 }
 
-/// Returns the adapter of projections that lie side by side, and whether it had to be made of blocks.
-fn side_by_side(mut parts: Vec<Entry>) -> (Entry, bool) {
+/// Returns the adapter of concatenated projections, and whether it consists of blocks.
+fn concatenated(mut parts: Vec<Entry>) -> (Entry, bool) {
     if parts.len() == 1 {
         return (parts.remove(0), false);
     }
@@ -318,16 +318,14 @@ fn side_by_side(mut parts: Vec<Entry>) -> (Entry, bool) {
     (entry, !shared)
 }
 
-/// Returns the layer, the path in it and the `[O, I]` of every projection.
+/// Returns the layer, the path within it and the `[O, I]` of every projection.
 fn shapes(model: &Transformer) -> Vec<(usize, &'static str, [usize; 2])> {
     let mut layers = model.layers.clone();
     let numbered = layers.iter_mut().enumerate();
-    numbered
-        .flat_map(|(i, layer)| linears(layer).map(move |(role, linear)| (i, role, linear.weight.val().dims())))
-        .collect()
+    numbered.flat_map(|(i, layer)| linears(layer).map(move |(role, linear)| (i, role, linear.dims()))).collect()
 }
 
-/// Returns the paths that a model's projections have in transformers.
+/// Returns the paths of a model's projections in transformers.
 fn module_paths(model: &Transformer) -> Vec<String> {
     let mut paths: Vec<String> =
         shapes(model).iter().map(|(i, role, _)| module_path(model.config().family, *i, role)).collect();

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Gradients, Int};
 use super::*;
 use crate::{checkpoint, named_parameters};
 
-/// Returns one of the tiny models that transformers made.
+/// Returns one of the tiny models made by transformers.
 pub(crate) fn fixture(family: &str, device: &Device) -> Transformer {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family);
     checkpoint::load(&folder, device).unwrap()
@@ -25,12 +25,12 @@ fn largest_difference(one: &[f32], two: &[f32]) -> f32 {
     one.iter().zip(two).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Gives B values, as training would.
+/// Gives the adapters random values, as if trained.
 fn trained(model: Transformer, seed: u64) -> Transformer {
     struct Train(ChaCha8Rng);
     impl named_parameters::Mapper for Train {
-        fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            if !path.contains(".lora.") {
+        fn parameter<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if !name.contains(".lora.") {
                 return param;
             }
             let Self(rng) = self;
@@ -49,7 +49,7 @@ fn all(rank: usize) -> LoraConfig {
 }
 
 #[test]
-fn new_adapters_change_nothing_and_merged_ones_compute_the_same() {
+fn new_adapters_do_not_change_logits_and_merging_keeps_them() {
     for family in ["qwen3", "gpt2"] {
         let base = fixture(family, &Device::flex());
         let before = logits(&base);
@@ -66,13 +66,13 @@ fn new_adapters_change_nothing_and_merged_ones_compute_the_same() {
 }
 
 #[test]
-fn only_adapters_have_gradients_and_they_are_those_of_the_merged_weight() {
+fn only_adapters_have_gradients_and_they_match_the_merged_weight() {
     struct Collect<'a>(&'a Gradients, BTreeMap<String, Tensor<2>>);
     impl named_parameters::Visitor for Collect<'_> {
-        fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
+        fn parameter<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
             if let Some(gradient) = param.val().grad(self.0) {
                 let [rows, columns] = [gradient.dims()[0], gradient.dims().iter().skip(1).product()];
-                self.1.insert(path.to_owned(), gradient.reshape([rows, columns]));
+                self.1.insert(name.to_owned(), gradient.reshape([rows, columns]));
             }
         }
     }
@@ -86,17 +86,17 @@ fn only_adapters_have_gradients_and_they_are_those_of_the_merged_weight() {
         let device = Device::flex().autodiff();
         let model = trained(attach(fixture(family, &device), &all(3), 1).unwrap(), 5);
         let found = gradients(&model);
-        assert!(found.keys().all(|path| path.contains(".lora.")), "{family}: {:?}", found.keys());
+        assert!(found.keys().all(|name| name.contains(".lora.")), "{family}: {:?}", found.keys());
         assert_eq!(found.len(), 2 * adapters(&model).len());
-        // With W' = W + s B A: the gradients of A and B are s Bᵀ G and s G Aᵀ, G being that of W'.
+        // With W' = W + s B A and G the gradient of W', the gradients of A and B are s Bᵀ G and s G Aᵀ.
         let weights = checkpoint::weights(&merged(model.clone())).unwrap();
         let whole = gradients(&checkpoint::with_weights(model.config(), weights, &device));
         for (layer, role, adapter) in adapters(&model) {
             let path = format!("layers.{layer}.{role}");
-            let of_weight = whole[&format!("{path}.weight")].clone().mul_scalar(adapter.scale());
-            let of_a = adapter.b.val().inner().transpose().matmul(of_weight.clone());
-            let of_b = of_weight.matmul(adapter.a.val().inner().transpose());
-            for (name, expected) in [("a", of_a), ("b", of_b)] {
+            let d_weight = whole[&format!("{path}.weight")].clone().mul_scalar(adapter.scale());
+            let d_a = adapter.b.val().inner().transpose().matmul(d_weight.clone());
+            let d_b = d_weight.matmul(adapter.a.val().inner().transpose());
+            for (name, expected) in [("a", d_a), ("b", d_b)] {
                 let found = found[&format!("{path}.lora.{name}")].clone();
                 let (found, expected): (Vec<f32>, Vec<f32>) =
                     (found.try_into_vec_as().unwrap(), expected.try_into_vec_as().unwrap());
@@ -108,7 +108,7 @@ fn only_adapters_have_gradients_and_they_are_those_of_the_merged_weight() {
 }
 
 #[test]
-fn adapters_go_where_the_names_say() {
+fn adapters_are_attached_to_the_named_projections() {
     let check = |family: &str, targets: &[&str], expected: &[&str]| {
         let target_modules = targets.iter().map(|target| (*target).to_owned()).collect();
         let config = LoraConfig { target_modules, ..all(2) };
@@ -126,7 +126,7 @@ fn adapters_go_where_the_names_say() {
 }
 
 #[test]
-fn wrong_values_are_named() {
+fn invalid_values_are_named() {
     let check = |family: &str, change: fn(&mut LoraConfig), expected: &str| {
         let mut config = all(2);
         change(&mut config);
@@ -136,12 +136,12 @@ fn wrong_values_are_named() {
     check("qwen3", |c| c.rank = 0, "rank: must be at least 1");
     check("qwen3", |c| c.alpha = f64::NAN, "alpha: NaN is not between 0 and 1000000");
     check("qwen3", |c| c.dropout = 1.0, "dropout: 1 is not between 0 and 1");
-    check("qwen3", |c| c.target_modules.clear(), "target_modules: names no projection");
+    check("qwen3", |c| c.target_modules.clear(), "target_modules: is empty");
     let names = "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, all-linear";
-    let unknown = format!("target_modules: `c_attn` is no projection of this model; one of {names}");
+    let unknown = format!("target_modules: `c_attn` is not a projection of this model; one of {names}");
     check("qwen3", |c| c.target_modules = vec!["c_attn".to_owned()], &unknown);
     let names = "c_attn, c_proj, attn.c_proj, mlp.c_proj, c_fc, all-linear";
-    let unknown = format!("target_modules: `q_proj` is no projection of this model; one of {names}");
+    let unknown = format!("target_modules: `q_proj` is not a projection of this model; one of {names}");
     check("gpt2", |c| c.target_modules = vec!["c_attn".to_owned(), "q_proj".to_owned()], &unknown);
 }
 
@@ -149,17 +149,17 @@ fn wrong_values_are_named() {
 fn dropout_is_a_function_of_its_seed() {
     let config = LoraConfig { dropout: 0.3, ..all(4) };
     let model = trained(attach(fixture("qwen3", &Device::flex()), &config, 1).unwrap(), 2);
-    let plain = logits(&model);
+    let without = logits(&model);
     let one = logits(&with_dropout(model.clone(), 1));
     assert_eq!(one, logits(&with_dropout(model.clone(), 1)));
     assert_ne!(one, logits(&with_dropout(model.clone(), 2)));
-    assert_ne!(one, plain);
+    assert_ne!(one, without);
     let none = trained(attach(fixture("qwen3", &Device::flex()), &all(4), 1).unwrap(), 2);
-    assert_eq!(logits(&with_dropout(none, 1)), plain);
+    assert_eq!(logits(&with_dropout(none, 1)), without);
 }
 
 #[test]
-fn what_is_saved_is_loaded_to_the_same_bits() {
+fn a_saved_adapter_loads_to_the_same_bits() {
     for family in ["qwen3", "gpt2"] {
         for targets in [&["all-linear"][..], &["c_attn", "q_proj"], &["mlp.c_proj", "mlp.down_proj"]] {
             let own = |target: &&&str| {
@@ -168,7 +168,7 @@ fn what_is_saved_is_loaded_to_the_same_bits() {
             };
             let target_modules = targets.iter().filter(own).map(|target| (*target).to_owned()).collect();
             let config = LoraConfig { alpha: 6.5, dropout: 0.1, target_modules, ..all(3) };
-            // Untrained: B is zero, and the blocks of c_attn must be found all the same.
+            // Untrained adapters have B = 0; the blocks of c_attn must be recognised regardless.
             for seed in [None, Some(3)] {
                 let model = attach(fixture(family, &Device::flex()), &config, 1).unwrap();
                 let model = seed.map_or(model.clone(), |seed| trained(model, seed));
@@ -190,12 +190,12 @@ fn what_is_saved_is_loaded_to_the_same_bits() {
 }
 
 #[test]
-fn an_adapter_of_another_base_is_refused_with_both_digests() {
+fn an_adapter_of_a_different_base_is_rejected_with_both_digests() {
     let folder = tempfile::tempdir().unwrap();
     let base = fixture("qwen3", &Device::flex());
     let expected = base_digest(&base).unwrap();
     let model = attach(base, &all(2), 1).unwrap();
-    assert_eq!(base_digest(&model).unwrap(), expected, "adapters are no part of the base");
+    assert_eq!(base_digest(&model).unwrap(), expected, "adapters are not part of the base");
     save(&model, "a/base", folder.path()).unwrap();
     let other = Transformer::init(model.config(), 9, &Device::flex());
     let found = base_digest(&other).unwrap();

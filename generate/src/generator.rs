@@ -142,7 +142,7 @@ impl Generator {
         let mut decoder = Decoder::new(&self.model, &prompt_tokens, &options.sampling, options.max_tokens)?
             .with_stop_tokens(&StopTokens::of(&self.model, [end_of_text, end_of_turn]))
             .with_vocab_size(self.tokenizer.vocab_size());
-        let mut detokenizer = self.tokenizer.stream();
+        let mut detokenizer = self.tokenizer.decode_stream();
         let mut filter = StopFilter::new(&options.stop);
         while let Some(token) = decoder.next_token()? {
             completion.completion_tokens += 1;

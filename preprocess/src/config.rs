@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use artifact::{Context, Digest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tokenizer::{Kind, MINIMUM_VOCAB_SIZE};
+use tokenizer::{Kind, MIN_VOCAB_SIZE};
 
 use crate::dedup::minhash;
 use crate::quality::{c4, code, fineweb, gopher_quality, gopher_repetition};
@@ -441,7 +441,7 @@ impl TokenizerConfig {
             return Ok(());
         }
         // What the other kinds need depends on the text.
-        let least = if self.kind == Kind::Bpe { MINIMUM_VOCAB_SIZE + self.special_tokens.len() } else { 1 };
+        let least = if self.kind == Kind::Bpe { MIN_VOCAB_SIZE + self.special_tokens.len() } else { 1 };
         let vocab_size = self.vocab_size;
         if !(least..=MOST_VOCAB_SIZE).contains(&vocab_size) {
             let problem = format!(

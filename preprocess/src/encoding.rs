@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use artifact::{Context, Digest, Unsealed, file};
 use rayon::prelude::*;
-use tokenizer::shard::{self, Written};
+use tokenizer::shard::{self, ShardTotals};
 use tokenizer::{Encoder, Tokenizer, TrainConfig};
 
 use crate::documents::Documents;
@@ -93,7 +93,7 @@ fn sample(config: &Config, documents: &Documents, context: &Context) -> Result<V
 /// What encoding gave.
 pub(crate) struct Encoded {
     /// What was written, by split.
-    pub written: Vec<(Split, Written)>,
+    pub written: Vec<(Split, ShardTotals)>,
     /// The folder with how many tokens each document of a file has ([`token_counts`]).
     pub folder: PathBuf,
 }
@@ -327,7 +327,7 @@ impl RunReader {
 const MOST_OPEN_RUNS: usize = 256;
 
 /// Merges the runs of one split into its shards.
-fn merge(run: &Run<'_>, split: Split, folder: &Path, out: &Unsealed, context: &Context) -> Result<Written, Error> {
+fn merge(run: &Run<'_>, split: Split, folder: &Path, out: &Unsealed, context: &Context) -> Result<ShardTotals, Error> {
     let files = run.documents.files();
     let mut runs: Vec<PathBuf> = (0..files).map(|file| folder.join(format!("{file:05}")).join(split.name())).collect();
     for round in 0.. {

@@ -8,7 +8,7 @@ use polars::prelude::{DataFrame, DataType, PolarsResult};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokenizer::Tokenizer;
-use tokenizer::shard::Written;
+use tokenizer::shard::ShardTotals;
 
 use crate::config::Step;
 use crate::selection::Split;
@@ -139,7 +139,7 @@ const CHANGING: [Step; 3] = [Step::Repair, Step::Redact, Step::Repeated];
 
 impl Report {
     /// Sums up.
-    pub fn new(config: &Config, tally: Tally, tokenizer: &Tokenizer, written: &[(Split, Written)]) -> Self {
+    pub fn new(config: &Config, tally: Tally, tokenizer: &Tokenizer, written: &[(Split, ShardTotals)]) -> Self {
         let kept = tally.by_step.get(&0).copied().unwrap_or_default();
         let steps = config.steps();
         let numbered = || (1_u16..).zip(steps.iter());

@@ -94,7 +94,7 @@ fn every_document_is_in_one_split_as_it_was() {
         assert_eq!(run.count(&format!("documents_{name}")) as usize, split.n_documents());
         assert_eq!(run.count(&format!("tokens_{name}")) as usize, split.len());
         let bytes: usize = run.texts(name).iter().map(String::len).sum();
-        assert_eq!(split.bytes() as usize, bytes);
+        assert_eq!(split.text_bytes() as usize, bytes);
         for i in 0..split.n_documents() {
             let document = split.document(i);
             let ends: Vec<usize> = (0..document.len()).filter(|at| document[*at] == end_of_text).collect();

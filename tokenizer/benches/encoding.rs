@@ -1,4 +1,4 @@
-//! Encoding and training beside Hugging Face's own ways, which give the same tokens: on this workspace's source.
+//! Encoding and training compared with Hugging Face's, which give the same tokens, on the source of this workspace.
 //!
 //! `cargo bench -p tokenizer`
 

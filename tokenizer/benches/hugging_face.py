@@ -1,9 +1,9 @@
-"""Trains and encodes with Hugging Face's tokenizers: the peer of `examples/measure.rs`, on the same files.
+"""Trains and encodes with Hugging Face's tokenizers, for comparison with `examples/measure.rs`, on the same files.
 
     python benches/hugging_face.py train TOKENIZER.json VOCAB_SIZE PATTERN FILE...
     python benches/hugging_face.py encode TOKENIZER.json FILE...
 
-RAYON_NUM_THREADS says how many threads. Prints seconds, MB/s, and the SHA-256 of all ids as little-endian u32.
+RAYON_NUM_THREADS sets the number of threads. Prints seconds, MB/s, and the SHA-256 of all ids as little-endian u32.
 """
 
 import hashlib

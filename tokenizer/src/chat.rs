@@ -1,10 +1,11 @@
-//! The chat template: messages become one prompt, or the tokens that a model is fine-tuned on.
+//! The chat template: rendering of messages as a prompt, and as tokens with a loss mask for fine-tuning.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Value, context};
 use serde::{Deserialize, Serialize};
 
-use crate::{Encoder, Error, SPECIAL_TOKENS, Tokenizer};
+use crate::special_tokens::SPECIAL_TOKENS;
+use crate::{Encoder, Error, Tokenizer};
 
 /// `ChatML`, the format of `<|im_start|>` and `<|im_end|>`, in the dialect that transformers and llama.cpp render.
 pub const TEMPLATE: &str = "{% for message in messages %}\
@@ -15,26 +16,26 @@ pub const TEMPLATE: &str = "{% for message in messages %}\
 const IM_START: &str = SPECIAL_TOKENS[1];
 const IM_END: &str = SPECIAL_TOKENS[2];
 
-/// The role of the last message of a preference: an answer that was rejected where the one before it was chosen.
-pub const REJECTED: &str = "rejected";
+/// The role of the last message of a preference: the rejected answer, after the chosen one.
+pub const REJECTED_ROLE: &str = "rejected";
 
 /// One message of a chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks: `system`, `user` or `assistant`.
+    /// The author: `system`, `user` or `assistant`.
     pub role: String,
-    /// What is said.
+    /// The text.
     pub content: String,
 }
 
 impl Tokenizer {
-    /// Returns the messages as one prompt, ready for the assistant's turn if `add_generation_prompt`.
+    /// Renders the messages; with `add_generation_prompt`, the beginning of the assistant's turn is appended.
     ///
     /// # Errors
-    /// When the template fails.
+    /// Returns an error if the template fails.
     pub fn apply_chat_template(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
         let mut environment = Environment::new();
-        // As in transformers, whose templates rely on it.
+        // The settings of transformers, which templates rely on.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(Error::ChatTemplate)?);
         let messages: Vec<Value> =
@@ -48,14 +49,14 @@ impl Tokenizer {
 pub struct ChatTokens {
     /// The tokens.
     pub ids: Vec<u32>,
-    /// For each token, whether the model shall learn to write it: what the assistant says and the `<|im_end|>` after it.
+    /// Whether each token counts towards the loss: the assistant's messages and the `<|im_end|>` after them.
     pub loss_mask: Vec<bool>,
 }
 
 impl ChatTokens {
-    fn extend(&mut self, ids: impl IntoIterator<Item = u32>, is_learned: bool) {
+    fn extend(&mut self, ids: impl IntoIterator<Item = u32>, is_target: bool) {
         self.ids.extend(ids);
-        self.loss_mask.resize(self.ids.len(), is_learned);
+        self.loss_mask.resize(self.ids.len(), is_target);
     }
 }
 
@@ -64,11 +65,11 @@ impl ChatTokens {
 enum Piece {
     /// A special token.
     Special(&'static str),
-    /// Text, which is text whatever it says. The first bytes of it, so many, are the template's or name the role.
+    /// Text, never a special token. The second field is the length in bytes of the prefix that is part of the template.
     Text(String, usize),
 }
 
-/// Returns what [`TEMPLATE`] makes of a message, piece by piece.
+/// Returns the pieces of a message as [`TEMPLATE`] renders it.
 fn pieces(message: &Message) -> [Piece; 4] {
     let header = format!("{}\n", message.role);
     let header_bytes = header.len();
@@ -81,31 +82,31 @@ fn pieces(message: &Message) -> [Piece; 4] {
 }
 
 impl Encoder<'_> {
-    /// Returns the tokens of a chat as the chat template renders it, special tokens placed by this program alone: what
-    /// looks like one in a message is text. Otherwise the ids are those of `apply_chat_template` in transformers, unless
-    /// the tokenizer puts a space before every text, or takes white space away around special tokens.
+    /// Returns the tokens of a chat as the chat template renders it; a special token in a message is ordinary text.
+    /// Otherwise the ids are those of `apply_chat_template` in transformers, unless the tokenizer adds a space before every
+    /// text, or strips white space around special tokens.
     ///
-    /// The template sets no end-of-text token; whoever ends a document places it.
+    /// The template has no end-of-text token; the caller adds it at the end of a document.
     ///
     /// # Errors
-    /// When the tokenizer lacks a special token of the template, or the library fails.
+    /// Returns an error if the tokenizer lacks a special token of the template, or if the library fails.
     pub fn encode_chat(&mut self, messages: &[Message]) -> Result<ChatTokens, Error> {
         let tokenizer = self.tokenizer();
         let mut tokens = ChatTokens::default();
         for message in messages {
-            let is_learned = message.role == "assistant";
+            let is_target = message.role == "assistant";
             for piece in pieces(message) {
                 match piece {
                     Piece::Special(token) => {
                         let id = tokenizer.id(token).ok_or(Error::NoChatToken { token })?;
-                        tokens.extend([id], is_learned && token == IM_END);
+                        tokens.extend([id], is_target && token == IM_END);
                     }
                     Piece::Text(text, header_bytes) => {
                         let ids = self.encode(&text)?;
-                        let header_tokens = if is_learned { self.tokens_before(&text, header_bytes, &ids)? } else { 0 };
+                        let header_tokens = if is_target { self.tokens_before(&text, header_bytes, &ids)? } else { 0 };
                         let (header, content) = ids.split_at(header_tokens);
                         tokens.extend(header.iter().copied(), false);
-                        tokens.extend(content.iter().copied(), is_learned);
+                        tokens.extend(content.iter().copied(), is_target);
                     }
                 }
             }
@@ -113,14 +114,14 @@ impl Encoder<'_> {
         Ok(tokens)
     }
 
-    /// Returns the tokens of the two conversations that a preference holds, with the chosen answer and with the rejected one;
-    /// none where the last message has no role [`REJECTED`]. Only the two answers are to be learned, not those before.
+    /// Returns the tokens of the two conversations of a preference, with the chosen and with the rejected answer; `None` if
+    /// the last message does not have the role [`REJECTED_ROLE`]. Only these two answers count towards the loss.
     ///
     /// # Errors
     /// As [`Encoder::encode_chat`].
     pub fn encode_preference(&mut self, messages: &[Message]) -> Result<Option<[ChatTokens; 2]>, Error> {
         let [before @ .., chosen, rejected] = messages else { return Ok(None) };
-        if rejected.role != REJECTED {
+        if rejected.role != REJECTED_ROLE {
             return Ok(None);
         }
         let before = self.encode_chat(before)?;
@@ -136,9 +137,9 @@ impl Encoder<'_> {
         Ok(Some([with(chosen)?, with(rejected)?]))
     }
 
-    /// Returns how many of the tokens of `text` begin before `bytes`: one may go across.
+    /// Returns the number of tokens of `text` that begin before byte `bytes`; the last one may extend beyond it.
     fn tokens_before(&self, text: &str, bytes: usize, ids: &[u32]) -> Result<usize, Error> {
-        // Most often nothing goes across, and the text before is encoded by itself as it is here.
+        // Mostly no token extends beyond it, and the prefix is encoded as by itself.
         let before = self.tokenizer().encode(&text[..bytes])?;
         if ids.starts_with(&before) {
             return Ok(before.len());
@@ -153,12 +154,12 @@ impl Tokenizer {
     /// Returns the tokens of a chat: [`Encoder::encode_chat`] for a single one.
     ///
     /// # Errors
-    /// When the tokenizer lacks a special token of the template, or the library fails.
+    /// Returns an error if the tokenizer lacks a special token of the template, or if the library fails.
     pub fn encode_chat(&self, messages: &[Message]) -> Result<ChatTokens, Error> {
         self.encoder().encode_chat(messages)
     }
 
-    /// Returns the tokens of a chat that is the assistant's turn to go on, and the token that ends its turn.
+    /// Returns the tokens of a chat with the beginning of the assistant's turn, and the token that ends the turn.
     ///
     /// # Errors
     /// As [`Tokenizer::encode_chat`].
@@ -189,7 +190,7 @@ mod tests {
         Message { role: role.to_owned(), content: content.to_owned() }
     }
 
-    fn written(messages: &[Message]) -> String {
+    fn joined_pieces(messages: &[Message]) -> String {
         let text = |piece| match piece {
             Piece::Special(token) => token.to_owned(),
             Piece::Text(text, _) => text,
@@ -208,8 +209,8 @@ mod tests {
         assert_eq!(tokenizer.apply_chat_template(&chat, true).unwrap(), prompt);
     }
 
-    /// Expects that exactly `learned` of a chat is learned, pieces of it separated by `|`.
-    fn check(messages: &[(&str, &str)], learned: &str) {
+    /// Compares the text in the loss mask of a chat with `expected`, in which `|` ends each message.
+    fn check(messages: &[(&str, &str)], expected: &str) {
         let messages: Vec<Message> = messages.iter().map(|(role, content)| message(role, content)).collect();
         for kind in [Kind::Bpe, Kind::Unigram, Kind::Character] {
             let tokenizer = tokenizer(kind);
@@ -221,19 +222,23 @@ mod tests {
             let end = tokenizer.id(IM_END).unwrap();
             let mut found = String::new();
             let mut run = Vec::new();
-            for (id, is_learned) in tokens.ids.iter().zip(&tokens.loss_mask) {
-                run.extend(is_learned.then_some(*id));
-                if *is_learned && *id == end {
+            for (id, is_target) in tokens.ids.iter().zip(&tokens.loss_mask) {
+                run.extend(is_target.then_some(*id));
+                if *is_target && *id == end {
                     found += &(tokenizer.decode(&run).unwrap() + "|");
                     run.clear();
                 }
             }
-            assert_eq!((found.as_str(), run.len(), tokens.ids.len()), (learned, 0, tokens.loss_mask.len()), "{kind:?}");
+            assert_eq!(
+                (found.as_str(), run.len(), tokens.ids.len()),
+                (expected, 0, tokens.loss_mask.len()),
+                "{kind:?}"
+            );
         }
     }
 
     #[test]
-    fn what_the_assistant_says_is_learned_and_its_end() {
+    fn the_loss_mask_has_the_assistant_messages_and_their_ends() {
         check(&[], "");
         check(&[("user", "What is a cat?"), ("assistant", "A cat is an animal.")], "A cat is an animal.|");
         check(&[("assistant", "")], "|");
@@ -258,27 +263,27 @@ mod tests {
     }
 
     #[test]
-    fn a_preference_is_two_conversations_of_which_the_answers_are_learned() {
+    fn a_preference_is_two_conversations_with_loss_on_the_answers() {
         let tokenizer = tokenizer(Kind::Bpe);
         let before = [message("user", "a"), message("assistant", "A cat"), message("user", "What is")];
         let with = |answer: &str| [&before[..], &[message("assistant", answer)]].concat();
-        let preference = [with("an animal").as_slice(), &[message(REJECTED, "a user")]].concat();
+        let preference = [with("an animal").as_slice(), &[message(REJECTED_ROLE, "a user")]].concat();
         let found = tokenizer.encoder().encode_preference(&preference).unwrap().unwrap();
         for (found, answer) in found.iter().zip(["an animal", "a user"]) {
             assert_eq!(found.ids, tokenizer.encode_chat(&with(answer)).unwrap().ids);
-            let learned = found.ids.iter().zip(&found.loss_mask).filter_map(|(id, learned)| learned.then_some(*id));
-            assert_eq!(tokenizer.decode(&learned.collect::<Vec<u32>>()).unwrap(), answer);
+            let targets = found.ids.iter().zip(&found.loss_mask).filter_map(|(id, is_target)| is_target.then_some(*id));
+            assert_eq!(tokenizer.decode(&targets.collect::<Vec<u32>>()).unwrap(), answer);
         }
         assert_eq!(tokenizer.encoder().encode_preference(&with("an animal")).unwrap(), None);
     }
 
     #[test]
-    fn a_token_that_reaches_from_the_header_into_the_content_is_not_learned() {
+    fn a_token_across_header_and_content_is_not_in_the_loss_mask() {
         let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
         let tokenizer = Tokenizer::train(&config, ["a\n\na\n\n"].iter()).unwrap();
         let tokens = tokenizer.encode_chat(&[message("assistant", "\n\ncat")]).unwrap();
-        let learned = tokens.ids.iter().zip(&tokens.loss_mask).filter_map(|(id, is_learned)| is_learned.then_some(*id));
-        assert_eq!(tokenizer.decode(&learned.collect::<Vec<u32>>()).unwrap(), "\ncat");
+        let targets = tokens.ids.iter().zip(&tokens.loss_mask).filter_map(|(id, is_target)| is_target.then_some(*id));
+        assert_eq!(tokenizer.decode(&targets.collect::<Vec<u32>>()).unwrap(), "\ncat");
     }
 
     #[test]
@@ -294,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tokenizer_without_the_special_tokens_says_what_to_add() {
+    fn a_tokenizer_without_the_special_tokens_is_an_error() {
         let json = r#"{"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}"#;
         let tokenizer = Tokenizer::from_bytes(json.as_bytes()).unwrap();
         let error = tokenizer.encode_chat(&[message("user", "a")]).unwrap_err().to_string();
@@ -305,18 +310,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_pieces_are_what_the_template_renders(
+        fn the_pieces_are_those_of_the_rendered_template(
             chat in prop::collection::vec(("[a-z]{0,9}|assistant|user", any::<String>()), 0..6),
         ) {
             let messages: Vec<Message> = chat.iter().map(|(role, content)| message(role, content)).collect();
             let tokenizer = tokenizer(Kind::Bpe);
             let rendered = tokenizer.apply_chat_template(&messages, false).unwrap();
-            prop_assert_eq!(written(&messages), rendered.clone());
+            prop_assert_eq!(joined_pieces(&messages), rendered.clone());
             let tokens = tokenizer.encode_chat(&messages).unwrap();
             let special = tokenizers::Tokenizer::from_bytes(tokenizer.to_json()).unwrap();
             prop_assert_eq!(special.decode(&tokens.ids, false).unwrap(), rendered);
-            let learned = tokens.loss_mask.iter().filter(|is_learned| **is_learned).count();
-            prop_assert_eq!(learned == 0, messages.iter().all(|message| message.role != "assistant"));
+            let targets = tokens.loss_mask.iter().filter(|is_target| **is_target).count();
+            prop_assert_eq!(targets == 0, messages.iter().all(|message| message.role != "assistant"));
         }
     }
 }

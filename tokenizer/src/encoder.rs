@@ -1,45 +1,56 @@
-//! Encoding many texts.
+//! Encoding of texts.
 
 use ahash::AHashMap;
 use tokenizers::Model;
 
-use crate::words::to_byte_level;
+use crate::pre_tokenizer::to_byte_level;
 use crate::{Error, Tokenizer};
 
-/// How many words an encoder remembers: most of what a corpus says, in some 20 MB.
-const REMEMBERED_WORDS: usize = 1 << 17;
+/// The number of words that an encoder caches: most words of a corpus, in about 20 MB.
+const MAX_CACHED_WORDS: usize = 1 << 17;
 
-/// The longest word worth remembering, in bytes: longer ones rarely come twice.
-const LONGEST_REMEMBERED_BYTES: usize = 64;
+/// The longest word that is cached, in bytes: longer ones are rarely repeated.
+const MAX_CACHED_WORD_BYTES: usize = 64;
 
-/// Encodes texts and remembers their words, since a few words make most of any text. One for each thread.
+/// Encodes texts with a cache of words, since few words make up most of any text. One per thread.
 ///
-/// The ids are those of Hugging Face's `encode`; where the tokenizer has no normalizer and does no more than cut text by
-/// one regular expression, the way there is shorter, since it leaves out their alignment with the text.
+/// The ids are those of Hugging Face's `encode`. Where the tokenizer has no normalizer and does no more than split text by
+/// one regular expression, this is faster, since it does not compute offsets.
 pub struct Encoder<'t> {
     tokenizer: &'t Tokenizer,
-    /// Where the tokens of each word lie in `tokens`.
+    /// The range in `tokens` of each cached word.
     words: AHashMap<Box<str>, (u32, u32)>,
     tokens: Vec<u32>,
 }
 
-impl<'t> Encoder<'t> {
-    pub(crate) fn new(tokenizer: &'t Tokenizer) -> Self {
-        Self { tokenizer, words: AHashMap::new(), tokens: Vec::new() }
-    }
-
-    /// Returns the tokens of `text`. Special tokens in it are text like any other, and none are added.
+impl Tokenizer {
+    /// Returns the tokens of `text`. Special tokens in it are ordinary text, and none are added.
     ///
     /// # Errors
-    /// When the library fails, which a byte-level tokenizer never does.
+    /// Returns an error if the library fails, which a byte-level tokenizer never does.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.encoder().encode(text)
+    }
+
+    /// Returns an encoder for many texts, one per thread.
+    pub fn encoder(&self) -> Encoder<'_> {
+        Encoder { tokenizer: self, words: AHashMap::new(), tokens: Vec::new() }
+    }
+}
+
+impl<'t> Encoder<'t> {
+    /// Returns the tokens of `text`. Special tokens in it are ordinary text, and none are added.
+    ///
+    /// # Errors
+    /// Returns an error if the library fails, which a byte-level tokenizer never does.
     pub fn encode(&mut self, text: &str) -> Result<Vec<u32>, Error> {
         let failed = |source| Error::Encode { bytes: text.len(), source };
-        let Some(words) = self.tokenizer.words() else {
+        let Some(splitter) = self.tokenizer.splitter() else {
             return Ok(self.tokenizer.inner().encode_fast(text, false).map_err(failed)?.get_ids().to_vec());
         };
-        // A third of the bytes is more than most texts have in tokens.
+        // Most texts have fewer tokens than a third of their bytes.
         let mut ids = Vec::with_capacity(text.len() / 3);
-        words.split(text, |word| self.encode_word(word, &mut ids)).map_err(failed)?;
+        splitter.split(text, |word| self.encode_word(word, &mut ids)).map_err(failed)?;
         Ok(ids)
     }
 
@@ -59,7 +70,7 @@ impl<'t> Encoder<'t> {
             model.tokenize(word)?
         };
         ids.extend(tokens.iter().map(|token| token.id));
-        if word.len() <= LONGEST_REMEMBERED_BYTES && self.words.len() < REMEMBERED_WORDS {
+        if word.len() <= MAX_CACHED_WORD_BYTES && self.words.len() < MAX_CACHED_WORDS {
             let start = self.tokens.len() as u32;
             self.tokens.extend(tokens.iter().map(|token| token.id));
             self.words.insert(word.into(), (start, self.tokens.len() as u32));

@@ -1,17 +1,19 @@
-//! The two files that transformers and everything built on it open.
+//! The tokenizer files of a Hugging Face folder.
 
 use std::path::Path;
 
 use artifact::file::write_atomically;
 use serde_json::json;
 
-use crate::{CHAT_TEMPLATE, Error, SPECIAL_TOKENS, Tokenizer};
+use crate::chat::TEMPLATE;
+use crate::special_tokens::SPECIAL_TOKENS;
+use crate::{Error, Tokenizer};
 
 impl Tokenizer {
-    /// Writes `tokenizer.json` and `tokenizer_config.json` for a model that reads `context_length` tokens.
+    /// Writes `tokenizer.json` and `tokenizer_config.json` for a model with a context of `context_length` tokens.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn write_hugging_face(&self, folder: &Path, context_length: usize) -> Result<(), Error> {
         let mut config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -28,7 +30,7 @@ impl Tokenizer {
             config["unk_token"] = unknown.into();
         }
         if SPECIAL_TOKENS[1..].iter().all(|name| self.id(name).is_some()) {
-            config["chat_template"] = CHAT_TEMPLATE.into();
+            config["chat_template"] = TEMPLATE.into();
         }
         write_atomically(&folder.join("tokenizer.json"), self.to_json().as_bytes())?;
         write_atomically(&folder.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())?;

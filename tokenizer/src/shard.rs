@@ -1,27 +1,27 @@
-//! Shards: the tokens of a split in safetensors files of bounded size.
+//! Token shards: the tokens of a split in safetensors files of bounded size.
 //!
-//! `train-00000.safetensors` has two tensors: `tokens` (u16 where the vocabulary fits, else u32), whole documents one
-//! after the other, each with the end-of-text token as its last; and `document_offsets` (u64), where each document
-//! begins, and one more for the end. Where documents are chats there is a third, `loss_mask` (u8, as long as `tokens`): 1
-//! where a model shall learn to write the token, else 0. Where documents are preferences, they come in twos, an answer that
-//! was chosen and one that was rejected, and the metadata has `pairs`. The metadata holds `split`, `vocab_size`, `tokenizer_digest` (SHA-256 of the
-//! `tokenizer.json` beside it) and `text_bytes`, the UTF-8 bytes of the text these tokens stand for, by which a loss
-//! per token becomes bits per byte.
+//! `train-00000.safetensors` has two tensors: `tokens` (u16 where the vocabulary fits, else u32), the documents one after
+//! the other, each with the end-of-text token as its last; and `document_offsets` (u64), the start of each document, and the
+//! end of the last. For chats there is a third, `loss_mask` (u8, as long as `tokens`): 1 where the token counts towards the
+//! loss, else 0. Preferences are pairs of documents, the chosen answer and the rejected one; then the metadata has `pairs`.
+//! The metadata has `split`, `vocab_size`, `tokenizer_digest` (SHA-256 of the `tokenizer.json` beside it) and `text_bytes`,
+//! the UTF-8 bytes of the text of these tokens, by which a loss per token is converted to bits per byte.
 
 mod mapped;
 mod reader;
+mod shard_file;
 mod writer;
 
 pub use reader::Split;
-pub use writer::{Writer, Written};
+pub use writer::{ShardTotals, Writer};
 
-/// The key of the metadata of shards whose documents come in twos.
+/// The key in the metadata of shards whose documents are pairs.
 const PAIRS: &str = "pairs";
 
 /// The largest vocabulary whose ids fit in 16 bits.
 const NARROW_VOCABULARY: usize = 1 << 16;
 
-/// Returns the file name of a split's shard.
+/// Returns the file name of a shard.
 fn file_name(split: &str, index: usize) -> String {
     format!("{split}-{index:05}.safetensors")
 }

@@ -1,4 +1,4 @@
-//! The tokenizer: loading, encoding, decoding.
+//! The tokenizer: loading, vocabulary, decoding.
 
 use std::fs;
 use std::path::Path;
@@ -7,21 +7,22 @@ use std::sync::Arc;
 use artifact::Digest;
 use tokenizers::{DecoderWrapper, Model, ModelWrapper};
 
-use crate::words::{Words, byte_of};
-use crate::{END_OF_TEXT, Encoder, Error, Stream};
+use crate::Error;
+use crate::pre_tokenizer::{WordSplitter, byte_of};
+use crate::special_tokens::END_OF_TEXT;
 
-/// Names that the end-of-document token goes by, ours first, then those of tokenizers in use elsewhere.
+/// Names of the end-of-document token, ours first, then those of other common tokenizers.
 const END_OF_TEXT_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
 
-/// Turns text into token ids and back.
+/// Encodes text as token ids, and decodes them.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// What each id stands for, where that does not depend on its neighbours; special tokens stand for nothing.
+    /// The bytes of each token, where they do not depend on its neighbours; special tokens have none.
     token_bytes: Option<Vec<Box<[u8]>>>,
-    /// How text is cut into words, each of which becomes tokens by itself, where the tokenizer does no more; and whether
-    /// the words' bytes are written as characters.
-    words: Option<Arc<(Words, bool)>>,
+    /// How text is split into words, each of which is encoded by itself, where the tokenizer does no more than that; and
+    /// whether the bytes of the words are mapped to characters.
+    splitter: Option<Arc<(WordSplitter, bool)>>,
     vocab_size: usize,
     end_of_text: Option<(String, u32)>,
     unknown: Option<(String, u32)>,
@@ -32,7 +33,7 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// When the file cannot be read or is no tokenizer.
+    /// Returns an error if the file cannot be read or is not a tokenizer.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let bytes = fs::read(path).map_err(|e| artifact::Error::io("read", path, e))?;
         Self::parse(&bytes, &path.display().to_string())
@@ -41,7 +42,7 @@ impl Tokenizer {
     /// Reads the content of a `tokenizer.json`.
     ///
     /// # Errors
-    /// When it is no tokenizer.
+    /// Returns an error if it is not a tokenizer.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::parse(bytes, "the given text")
     }
@@ -51,7 +52,7 @@ impl Tokenizer {
         Self::wrap(tokenizers::Tokenizer::from_bytes(bytes).map_err(failed)?, origin)
     }
 
-    /// Wraps the library's tokenizer so that a text is encoded whole, as it is.
+    /// Wraps the library's tokenizer, without padding, truncation or special tokens in the text.
     pub(crate) fn wrap(mut inner: tokenizers::Tokenizer, origin: &str) -> Result<Self, Error> {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|source| Error::Parse { origin: origin.to_owned(), source })?;
@@ -66,7 +67,7 @@ impl Tokenizer {
         Ok(Self {
             vocab_size: *largest as usize + 1,
             token_bytes: token_bytes(&inner, *largest),
-            words: words(&inner).map(Arc::new),
+            splitter: splitter(&inner).map(Arc::new),
             end_of_text,
             unknown: unknown(&inner),
             json,
@@ -84,7 +85,7 @@ impl Tokenizer {
         Digest::of(self.json.as_bytes())
     }
 
-    /// Returns how many ids a model must know: one more than the largest, special tokens included.
+    /// Returns the number of ids that a model must have: the largest plus one, special tokens included.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
@@ -99,20 +100,20 @@ impl Tokenizer {
         self.end_of_text.as_ref().map(|(name, _)| name.as_str())
     }
 
-    /// Returns the id of the token that stands for text that the vocabulary cannot write, if there is one.
+    /// Returns the id of the token for text that cannot be encoded, if there is one.
     pub fn unknown_token(&self) -> Option<u32> {
         self.unknown.as_ref().map(|(_, id)| *id)
     }
 
-    /// Returns the name of the token that stands for text that the vocabulary cannot write, if there is one.
+    /// Returns the name of the token for text that cannot be encoded, if there is one.
     pub fn unknown_token_name(&self) -> Option<&str> {
         self.unknown.as_ref().map(|(name, _)| name.as_str())
     }
 
-    /// Checks that a model with `model_vocab_size` ids knows every token. Models often have a few more, for speed.
+    /// Checks that a model with `model_vocab_size` ids has every token. Models often have a few more, for speed.
     ///
     /// # Errors
-    /// When it does not; the error names both sizes.
+    /// Returns an error that names both sizes if it does not.
     pub fn check_vocabulary(&self, model_vocab_size: usize) -> Result<(), Error> {
         let vocab_size = self.vocab_size;
         if vocab_size <= model_vocab_size {
@@ -126,24 +127,11 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// Returns the tokens of `text`. Special tokens in it are text like any other, and none are added.
+    /// Returns the text of `ids` without special tokens. Bytes that are not UTF-8, as at the end of a truncated sequence,
+    /// are replaced by U+FFFD.
     ///
     /// # Errors
-    /// When the library fails, which a byte-level tokenizer never does.
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        self.encoder().encode(text)
-    }
-
-    /// Returns an encoder for many texts, one for each thread.
-    pub fn encoder(&self) -> Encoder<'_> {
-        Encoder::new(self)
-    }
-
-    /// Returns the text of `ids` without special tokens. Where the bytes are not UTF-8, as at the end of a cut
-    /// sequence, U+FFFD stands for them.
-    ///
-    /// # Errors
-    /// When an id is not in the vocabulary.
+    /// Returns an error if an id is not in the vocabulary.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
         self.check_ids(ids)?;
         match &self.token_bytes {
@@ -155,23 +143,19 @@ impl Tokenizer {
         }
     }
 
-    /// Returns a decoder for tokens that arrive one by one.
-    pub fn stream(&self) -> Stream<'_> {
-        Stream::new(self)
-    }
-
-    /// Returns the bytes each id stands for; none where that depends on its neighbours.
+    /// Returns the bytes of each token; `None` where they depend on its neighbours.
     pub(crate) fn token_bytes(&self) -> Option<&[Box<[u8]>]> {
         self.token_bytes.as_deref()
     }
 
-    pub(crate) fn words(&self) -> Option<&Words> {
-        self.words.as_ref().map(|words| &words.0)
+    /// Returns how text is split into words, where the tokenizer does no more than that before it applies the model.
+    pub(crate) fn splitter(&self) -> Option<&WordSplitter> {
+        self.splitter.as_ref().map(|splitter| &splitter.0)
     }
 
-    /// Tells whether the model is handed words whose bytes are written as characters.
+    /// Returns whether the bytes of words are mapped to characters before the model is applied.
     pub(crate) fn is_byte_level(&self) -> bool {
-        self.words.as_ref().is_some_and(|words| words.1)
+        self.splitter.as_ref().is_some_and(|splitter| splitter.1)
     }
 
     pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
@@ -192,10 +176,10 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-fn words(inner: &tokenizers::Tokenizer) -> Option<(Words, bool)> {
+fn splitter(inner: &tokenizers::Tokenizer) -> Option<(WordSplitter, bool)> {
     let only_special = inner.get_added_tokens_decoder().values().all(|token| token.special);
-    let plain = inner.get_normalizer().is_none() && only_special;
-    plain.then(|| inner.get_pre_tokenizer().and_then(Words::of)).flatten()
+    let only_splits = inner.get_normalizer().is_none() && only_special;
+    only_splits.then(|| inner.get_pre_tokenizer().and_then(WordSplitter::of)).flatten()
 }
 
 fn unknown(inner: &tokenizers::Tokenizer) -> Option<(String, u32)> {
@@ -203,7 +187,7 @@ fn unknown(inner: &tokenizers::Tokenizer) -> Option<(String, u32)> {
         ModelWrapper::BPE(model) => model.unk_token.clone()?,
         ModelWrapper::WordPiece(model) => model.unk_token.clone(),
         ModelWrapper::WordLevel(model) => model.unk_token.clone(),
-        // The model keeps its `unk_id` to itself.
+        // The `unk_id` of the model is private.
         ModelWrapper::Unigram(model) => {
             let id = serde_json::to_value(model).ok()?.get("unk_id")?.as_u64()?;
             model.id_to_token(id as u32)?
@@ -213,23 +197,23 @@ fn unknown(inner: &tokenizers::Tokenizer) -> Option<(String, u32)> {
     Some((name, id))
 }
 
-/// How tokens are written in a vocabulary.
+/// The representation of bytes in a vocabulary.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Spelling {
-    /// Every byte as a character.
+enum ByteRepresentation {
+    /// Every byte is mapped to a character.
     ByteLevel,
-    /// As they are; `<0x41>` is the byte 0x41.
+    /// As text; `<0x41>` is the byte 0x41.
     ByteFallback,
-    /// As they are.
-    Plain,
+    /// As text.
+    Text,
 }
 
-impl Spelling {
-    /// Returns how a decoder reads tokens; none where it looks at more than one.
+impl ByteRepresentation {
+    /// Returns the representation that a decoder expects; `None` if it looks at more than one token.
     fn of(decoder: &DecoderWrapper) -> Option<Self> {
         match decoder {
             DecoderWrapper::ByteLevel(_) => Some(Self::ByteLevel),
-            DecoderWrapper::Fuse(_) => Some(Self::Plain),
+            DecoderWrapper::Fuse(_) => Some(Self::Text),
             DecoderWrapper::Sequence(sequence) => match sequence.get_decoders() {
                 [DecoderWrapper::ByteFallback(_), DecoderWrapper::Fuse(_)] => Some(Self::ByteFallback),
                 _ => None,
@@ -242,25 +226,25 @@ impl Spelling {
         let bytes: Option<Box<[u8]>> = match self {
             Self::ByteLevel => token.chars().map(byte_of).collect(),
             Self::ByteFallback => byte_token(token).map(|byte| Box::from([byte])),
-            Self::Plain => None,
+            Self::Text => None,
         };
         bytes.unwrap_or_else(|| token.as_bytes().into())
     }
 }
 
-/// Returns the byte that `<0x41>` stands for.
+/// Returns the byte of a token such as `<0x41>`.
 fn byte_token(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
     (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }
 
 fn token_bytes(inner: &tokenizers::Tokenizer, largest: u32) -> Option<Vec<Box<[u8]>>> {
-    let spelling = Spelling::of(inner.get_decoder()?)?;
+    let representation = ByteRepresentation::of(inner.get_decoder()?)?;
     let added = inner.get_added_tokens_decoder();
     let bytes_of = |id| match added.get(&id) {
         Some(token) if token.special => Box::default(),
         Some(token) => token.content.as_bytes().into(),
-        None => spelling.bytes_of(&inner.id_to_token(id).unwrap_or_default()),
+        None => representation.bytes_of(&inner.id_to_token(id).unwrap_or_default()),
     };
     Some((0..=largest).map(bytes_of).collect())
 }

@@ -2,13 +2,12 @@
 
 mod bpe;
 mod character;
-mod counts;
 mod merges;
 mod unigram;
+mod word_counts;
 mod word_piece;
 
 use std::collections::HashSet;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -18,82 +17,43 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::{AddedToken, PreTokenizerWrapper};
 
-use crate::words::{self, Words};
-use crate::{Error, SPECIAL_TOKENS, Tokenizer};
+use crate::pre_tokenizer::{self, WordSplitter};
+use crate::special_tokens::SPECIAL_TOKENS;
+use crate::{Error, Kind, Tokenizer};
 
-/// What a tokenizer is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Byte-level BPE (Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016, over bytes
-    /// as in GPT-2): the most frequent pair of neighbours becomes a token, again and again. Writes any text.
-    #[default]
-    Bpe,
-    /// Unigram (Kudo, "Subword Regularization", 2018): the vocabulary under which the text is most likely if its tokens
-    /// are independent. The text's characters and, for those outside the vocabulary, bytes: writes any text.
-    Unigram,
-    /// `WordPiece` as in BERT, with letter case: words and punctuation, cut into pieces. White space is not kept, and a
-    /// word with a character that is not in the vocabulary is unknown.
-    WordPiece,
-    /// Every character of the text is a token; others are unknown.
-    Character,
-}
-
-impl Kind {
-    /// Returns the token that stands for what cannot be written, where there is one.
-    fn unknown_token(self) -> Option<&'static str> {
-        match self {
-            Self::Bpe => None,
-            Self::WordPiece => Some("[UNK]"),
-            Self::Unigram | Self::Character => Some("<unk>"),
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bpe => "byte-level BPE",
-            Self::Unigram => "Unigram",
-            Self::WordPiece => "WordPiece",
-            Self::Character => "character",
-        })
-    }
-}
-
-/// Where text is cut before its words become tokens; no token crosses a cut. All are known by name to llama.cpp, so that
-/// a GGUF file with them needs no change there.
+/// How text is split into words before they are encoded; no token extends across a split. llama.cpp knows all of them by
+/// name, so that it can read a GGUF file with them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pattern {
-    /// Qwen 2's: digits one by one, line ends kept together with what precedes them.
+    /// That of Qwen 2: single digits, and line ends together with the text before them.
     #[default]
     Qwen2,
-    /// GPT-2's.
+    /// That of GPT-2.
     Gpt2,
-    /// `SmolLM`'s: GPT-2's between digits, which stand one by one.
+    /// That of `SmolLM`: single digits, and that of GPT-2 between them.
     SmolLm,
 }
 
 impl Pattern {
-    fn words(self) -> Words {
+    fn splitter(self) -> WordSplitter {
         match self {
-            Self::Qwen2 => Words::Qwen2,
-            Self::Gpt2 => Words::Gpt2,
-            Self::SmolLm => Words::SmolLm,
+            Self::Qwen2 => WordSplitter::Qwen2,
+            Self::Gpt2 => WordSplitter::Gpt2,
+            Self::SmolLm => WordSplitter::SmolLm,
         }
     }
 
-    /// Returns what cuts so in Hugging Face's tokenizers, and writes bytes as characters if `byte_level`.
+    /// Returns the equivalent pre-tokenizer of Hugging Face's tokenizers; with `byte_level`, it maps bytes to characters.
     fn pre_tokenizer(self, byte_level: bool) -> Result<PreTokenizerWrapper, tokenizers::Error> {
         let bytes = |use_regex| PreTokenizerWrapper::from(ByteLevel::new(false, false, use_regex));
         Ok(match (self, byte_level) {
-            (Self::Qwen2, true) => Sequence::new(vec![split(words::QWEN2)?, bytes(false)]).into(),
-            (Self::Qwen2, false) => split(words::QWEN2)?,
+            (Self::Qwen2, true) => Sequence::new(vec![split(pre_tokenizer::QWEN2)?, bytes(false)]).into(),
+            (Self::Qwen2, false) => split(pre_tokenizer::QWEN2)?,
             (Self::Gpt2, true) => bytes(true),
-            (Self::Gpt2, false) => split(words::GPT2)?,
+            (Self::Gpt2, false) => split(pre_tokenizer::GPT2)?,
             (Self::SmolLm, true) => Sequence::new(vec![Digits::new(true).into(), bytes(true)]).into(),
-            (Self::SmolLm, false) => Sequence::new(vec![Digits::new(true).into(), split(words::GPT2)?]).into(),
+            (Self::SmolLm, false) => Sequence::new(vec![Digits::new(true).into(), split(pre_tokenizer::GPT2)?]).into(),
         })
     }
 }
@@ -103,19 +63,19 @@ fn split(expression: &str) -> Result<PreTokenizerWrapper, tokenizers::Error> {
     Ok(Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?.into())
 }
 
-/// How a tokenizer is trained.
+/// Options of training a tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrainConfig {
-    /// What it shall be. Default: byte-level BPE.
+    /// The algorithm. Default: byte-level BPE.
     pub kind: Kind,
-    /// How many tokens to have, special ones included; fewer come out when the text does not give as many. Default 4096.
+    /// The number of tokens, special tokens included; fewer if the text does not have as many. Default: 4096.
     pub vocab_size: usize,
-    /// Where text is cut first, for BPE and Unigram; `WordPiece` cuts as BERT does, at white space and punctuation.
-    /// Default: Qwen 2's.
+    /// How text is split into words, for BPE and Unigram; `WordPiece` splits at white space and punctuation, as BERT does.
+    /// Default: that of Qwen 2.
     pub pattern: Pattern,
-    /// Special tokens beside [`SPECIAL_TOKENS`], each of two characters or more. Default: none.
+    /// Special tokens in addition to [`SPECIAL_TOKENS`], each of at least two characters. Default: none.
     pub special_tokens: Vec<String>,
-    /// How often a pair must occur to be merged, in BPE and `WordPiece`. Default 2.
+    /// The minimum count of a pair that is merged, for BPE and `WordPiece`. Default: 2.
     pub min_frequency: u64,
 }
 
@@ -132,18 +92,18 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Returns all special tokens in the order of their ids, less the one for what is unknown.
+    /// Returns all special tokens in the order of their ids, except the unknown token.
     fn all_special_tokens(&self) -> Result<Vec<String>, Error> {
         let mut all: Vec<String> = SPECIAL_TOKENS.map(str::to_owned).to_vec();
         all.extend(self.special_tokens.iter().cloned());
         let mut seen: HashSet<&str> = self.kind.unknown_token().into_iter().collect();
         for token in &all {
-            let wrong = |problem| Err(Error::SpecialToken { token: token.clone(), problem });
+            let invalid = |problem| Err(Error::SpecialToken { token: token.clone(), problem });
             if token.chars().count() < 2 {
-                return wrong("has fewer than two characters");
+                return invalid("has fewer than two characters");
             }
             if !seen.insert(token) {
-                return wrong("is there twice: once suffices, and this program adds its own");
+                return invalid("is a duplicate, or one that is added by default");
             }
         }
         Ok(all)
@@ -154,7 +114,7 @@ impl TrainConfig {
         if vocab_size < minimum { Err(Error::VocabularyTooSmall { kind, vocab_size, minimum }) } else { Ok(()) }
     }
 
-    /// Returns what makes an error of the library ours.
+    /// Returns a conversion of the library's errors.
     fn failed(&self) -> impl Fn(tokenizers::Error) -> Error {
         let (kind, vocab_size) = (self.kind, self.vocab_size);
         move |source| Error::Train { kind, vocab_size, source }
@@ -162,12 +122,11 @@ impl TrainConfig {
 }
 
 impl Tokenizer {
-    /// Trains a tokenizer on `documents`. The result depends on what the documents are, not on their order nor on the
-    /// number of threads.
+    /// Trains a tokenizer on `documents`. The result depends neither on their order nor on the number of threads.
     ///
     /// # Errors
-    /// When a special token is empty or there twice, or the vocabulary is too small for the bytes or characters that it
-    /// must have.
+    /// Returns an error if a special token is too short or a duplicate, or if the vocabulary is too small for the bytes or
+    /// characters that it must have.
     pub fn train<S>(config: &TrainConfig, documents: impl Iterator<Item = S> + Send) -> Result<Self, Error>
     where
         S: AsRef<str> + Send,
@@ -179,10 +138,10 @@ impl Tokenizer {
             Kind::WordPiece => word_piece::train(config, &special_tokens, documents)?,
             Kind::Character => character::train(config, &special_tokens, documents)?,
         };
-        // Those of BPE are in its vocabulary, which was made around them.
+        // BPE has the special tokens in its vocabulary from the beginning.
         let is_taken = |token: &&String| config.kind != Kind::Bpe && inner.token_to_id(token).is_some();
         if let Some(token) = special_tokens.iter().find(is_taken) {
-            let problem = "is a token of this kind of tokenizer already";
+            let problem = "is already a token of this kind of tokenizer";
             return Err(Error::SpecialToken { token: token.clone(), problem });
         }
         let added = config.kind.unknown_token().into_iter().chain(special_tokens.iter().map(String::as_str));

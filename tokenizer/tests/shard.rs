@@ -1,4 +1,4 @@
-//! Shards written and read, and every way in which one can be wrong.
+//! Writing and reading shards, and invalid shards.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,8 +47,8 @@ fn documents(vocab_size: usize) -> Vec<Vec<u32>> {
 }
 
 #[test]
-fn what_was_written_is_read_over_any_number_of_shards() {
-    // Two bytes a token in the small vocabulary, four in the large one.
+fn shards_are_read_as_they_were_written() {
+    // Two bytes per token for the small vocabulary, four for the large one.
     for (vocab_size, shard_bytes, shards) in [(300, 1 << 20, 1), (300, 20, 4), (300, 1, 7), (70_000, 40, 4)] {
         let folder = tempfile::tempdir().unwrap();
         let tokenizer = tokenizer(vocab_size);
@@ -59,7 +59,7 @@ fn what_was_written_is_read_over_any_number_of_shards() {
         assert_eq!(sealed.files("train-").len(), shards, "{vocab_size} {shard_bytes}");
         let split = Split::open(&sealed, "train").unwrap();
         let all = documents.concat();
-        assert_eq!((split.len(), split.n_documents(), split.bytes()), (all.len(), 7, 70));
+        assert_eq!((split.len(), split.n_documents(), split.text_bytes()), (all.len(), 7, 70));
         assert_eq!((split.vocab_size(), split.tokenizer_digest()), (vocab_size, tokenizer.digest()));
         for (i, document) in documents.iter().enumerate() {
             assert_eq!(split.document(i), *document);
@@ -90,7 +90,7 @@ fn any_reader_of_safetensors_reads_a_shard() {
     assert_eq!(offsets.data(), expected);
 }
 
-/// What a document's mask is in these tests: every third token is not learned.
+/// Returns a loss mask without every third token.
 fn mask(document: &[u32]) -> Vec<bool> {
     (0..document.len()).map(|at| at % 3 != 2).collect()
 }
@@ -151,18 +151,18 @@ fn the_rejected_answer_of_a_pair_is_not_scored() {
 }
 
 #[test]
-fn without_a_loss_mask_every_token_is_learned() {
+fn without_a_loss_mask_every_token_counts() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &tokenizer(300), &documents(300), 20);
     let split = Split::open(&seal(folder.path()), "train").unwrap();
     let mut found = vec![false; split.len()];
     split.copy_mask(0, &mut found);
-    assert!(!split.has_loss_mask() && found.iter().all(|is_learned| *is_learned));
+    assert!(!split.has_loss_mask() && found.iter().all(|is_target| *is_target));
 }
 
-/// The bytes of a shard before there were loss masks.
+/// The format of shards without a loss mask must not change.
 #[test]
-fn a_shard_without_a_loss_mask_has_the_bytes_it_always_had() {
+fn a_shard_without_a_loss_mask_has_fixed_bytes() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &tokenizer(70_000), &[vec![1, 2, 69_999]], 1 << 20);
     let bytes = fs::read(folder.path().join("train-00000.safetensors")).unwrap();
@@ -181,7 +181,7 @@ fn a_shard_without_a_loss_mask_has_the_bytes_it_always_had() {
 }
 
 #[test]
-fn one_flipped_bit_is_found_and_named() {
+fn a_flipped_bit_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &tokenizer(300), &documents(300), 20);
     let sealed = seal(folder.path());
@@ -196,7 +196,7 @@ fn one_flipped_bit_is_found_and_named() {
 }
 
 #[test]
-fn a_loss_mask_that_does_not_fit_is_refused_with_both_values() {
+fn an_invalid_loss_mask_is_an_error_with_both_values() {
     let at =
         |header: &serde_json::Value, end: bool| header["tokens"]["data_offsets"][usize::from(end)].as_u64().unwrap();
     let add = |header: &mut serde_json::Value, data: &mut Vec<u8>, dtype: &str, length: u64, value: u8| {
@@ -206,16 +206,16 @@ fn a_loss_mask_that_does_not_fit_is_refused_with_both_values() {
             serde_json::json!({ "dtype": dtype, "shape": [length], "data_offsets": [start, start + bytes] });
         data.resize(data.len() + bytes as usize, value);
     };
-    check_refused(|header, data| add(header, data, "U16", 63, 1), "tensor `loss_mask` has dtype U16, expected U8");
-    check_refused(
+    check_invalid(|header, data| add(header, data, "U16", 63, 1), "tensor `loss_mask` has dtype U16, expected U8");
+    check_invalid(
         |header, data| add(header, data, "U8", 62, 1),
         "tensor `loss_mask` has shape [62], expected [63] as `tokens`",
     );
-    check_refused(|header, data| add(header, data, "U8", 63, 7), "its loss mask is 7 at position 0, expected 0 or 1");
+    check_invalid(|header, data| add(header, data, "U8", 63, 7), "its loss mask is 7 at position 0, expected 0 or 1");
 }
 
-/// Seals a shard that says what `change` makes of a right one, and expects the error to end so.
-fn check_refused(change: impl FnOnce(&mut serde_json::Value, &mut Vec<u8>), expected: &str) {
+/// Seals a shard that `change` was applied to, and compares the error.
+fn check_invalid(change: impl FnOnce(&mut serde_json::Value, &mut Vec<u8>), expected: &str) {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &tokenizer(300), &documents(300), 1 << 20);
     let path = folder.path().join("train-00000.safetensors");
@@ -228,45 +228,45 @@ fn check_refused(change: impl FnOnce(&mut serde_json::Value, &mut Vec<u8>), expe
     let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat();
     fs::write(&path, bytes).unwrap();
     let error = Split::open(&seal(folder.path()), "train").unwrap_err().to_string();
-    assert_eq!(error, format!("{} is not a shard that can be used: {expected}", path.display()));
+    assert_eq!(error, format!("{} is not a valid shard: {expected}", path.display()));
 }
 
 #[test]
-fn a_shard_that_does_not_fit_is_refused_with_both_values() {
-    check_refused(
+fn an_invalid_shard_is_an_error_with_both_values() {
+    check_invalid(
         |header, _| header["tokens"]["dtype"] = "I16".into(),
         "tensor `tokens` has dtype I16, expected U16 or U32",
     );
-    check_refused(
+    check_invalid(
         |header, _| header["document_offsets"]["dtype"] = "I64".into(),
         "tensor `document_offsets` has dtype I64, expected U64",
     );
-    check_refused(
+    check_invalid(
         |header, _| header["tokens"]["shape"] = serde_json::json!([7, 9]),
         "tensor `tokens` has shape [7, 9], expected one dimension, not 0",
     );
-    check_refused(
+    check_invalid(
         |header, _| header["__metadata__"]["vocab_size"] = "200".into(),
         "token 201 at position 7 is not in its vocabulary of 200",
     );
-    check_refused(|header, _| header["__metadata__"]["split"] = "test".into(), "it is of split test, expected train");
-    check_refused(
+    check_invalid(|header, _| header["__metadata__"]["split"] = "test".into(), "it is of split test, expected train");
+    check_invalid(
         |header, _| {
             header["__metadata__"].as_object_mut().unwrap().remove("text_bytes");
         },
         "its metadata has no `text_bytes`",
     );
-    check_refused(
+    check_invalid(
         |header, _| header["__metadata__"]["text_bytes"] = "many".into(),
-        "its metadata says text_bytes = many, expected a number",
+        "its metadata has text_bytes = many, expected a number",
     );
-    check_refused(
+    check_invalid(
         |header, _| header["__metadata__"]["tokenizer_digest"] = "abc".into(),
         "`abc` is not a SHA-256 digest (64 hexadecimal digits)",
     );
-    check_refused(|_, data| data[8] = 20, "document 1 ends before it begins");
-    check_refused(|_, data| data[56] = 64, "its document offsets run from 0 to 64, its tokens from 0 to 63");
-    check_refused(
+    check_invalid(|_, data| data[8] = 20, "document 1 ends before it begins");
+    check_invalid(|_, data| data[56] = 64, "its document offsets run from 0 to 64, its tokens from 0 to 63");
+    check_invalid(
         |header, _| {
             let tokens = header["tokens"].take();
             header.as_object_mut().unwrap().remove("tokens");
@@ -285,7 +285,7 @@ fn shards_must_agree_with_each_other_and_with_the_tokenizer() {
     let path = folder.path().join("train-00001.safetensors");
     let error = Split::open(&seal(folder.path()), "train").unwrap_err().to_string();
     let expected = "its vocab_size is 300, the first shard's is 310";
-    assert_eq!(error, format!("{} is not a shard that can be used: {expected}", path.display()));
+    assert_eq!(error, format!("{} is not a valid shard: {expected}", path.display()));
 
     fs::write(folder.path().join("tokenizer.json"), tokenizer(300).to_json()).unwrap();
     let error = Split::open(&seal(folder.path()), "train").unwrap_err().to_string();
@@ -308,7 +308,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn documents_survive_any_division_into_shards(
+    fn documents_are_preserved_by_any_number_of_shards(
         documents in prop::collection::vec(prop::collection::vec(0_u32..259, 1..30), 1..20),
         shard_bytes in 1_u64..200,
         masked in prop::collection::vec(any::<bool>(), 20),

@@ -1,22 +1,24 @@
-//! The tokenizer against Hugging Face's own, and its laws.
+//! The tokenizer compared with Hugging Face's, and its properties.
 
 use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use tokenizer::{Error, Kind, MINIMUM_VOCAB_SIZE, Pattern, SPECIAL_TOKENS, Tokenizer, TrainConfig};
+use tokenizer::{Error, Kind, MIN_VOCAB_SIZE, Pattern, SPECIAL_TOKENS, Tokenizer, TrainConfig};
 
 /// Real text: this crate.
-const TEXTS: [&str; 6] = [
-    include_str!("../src/lib.rs"),
+const TEXTS: [&str; 8] = [
+    include_str!("../src/error.rs"),
+    include_str!("../src/training.rs"),
+    include_str!("../src/training/merges.rs"),
     include_str!("../src/tokenizer.rs"),
-    include_str!("../src/words.rs"),
+    include_str!("../src/pre_tokenizer.rs"),
     include_str!("../src/chat.rs"),
     include_str!("../src/shard/reader.rs"),
     include_str!("../src/shard/writer.rs"),
 ];
 
-/// Text that is hard to cut, to merge or to decode.
+/// Text that is hard to split, to merge or to decode.
 const HARD: [&str; 14] = [
     "",
     " ",
@@ -67,7 +69,7 @@ fn ids_are_those_of_hugging_face() {
 fn training_is_that_of_hugging_face() {
     for pattern in PATTERNS {
         let ours = trained(pattern);
-        // Without this, special tokens in the text would be cut out of it.
+        // Otherwise, special tokens in the text would be removed from it.
         let mut theirs = reference(&ours);
         let mut trainer: tokenizers::models::TrainerWrapper = tokenizers::models::bpe::BpeTrainer::builder()
             .vocab_size(600)
@@ -123,7 +125,7 @@ fn ids_of_every_kind_are_those_of_hugging_face() {
             if is_lossless || (kind == Kind::Character && unknown == 0) {
                 assert_eq!(decoded, *text, "{kind:?}");
             }
-            let mut stream = tokenizer.stream();
+            let mut stream = tokenizer.decode_stream();
             let streamed: String = ids.iter().map(|id| stream.push(*id).unwrap()).collect();
             assert_eq!(streamed + &stream.finish(), decoded, "{kind:?} {text:?}");
         }
@@ -136,7 +138,7 @@ fn a_character_tokenizer_has_the_characters_of_the_text() {
     let tokenizer = Tokenizer::train(&config, ["To be,\n", "or né"].iter()).unwrap();
     let vocabulary: Vec<u32> = "\n ,Tbenoré".chars().map(|c| tokenizer.id(&c.to_string()).unwrap()).collect();
     assert_eq!(vocabulary, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-    // The characters, the unknown one, and the special tokens.
+    // The characters, the unknown token and the special tokens.
     assert_eq!((tokenizer.vocab_size(), tokenizer.end_of_text(), tokenizer.unknown_token()), (14, Some(11), Some(0)));
     assert_eq!(tokenizer.encode("not T").unwrap(), [7, 8, 0, 2, 4]);
     assert_eq!(tokenizer.unknown_token_name(), Some("<unk>"));
@@ -157,12 +159,12 @@ fn unigram_prefers_likely_pieces() {
     assert_eq!(tokenizer.vocab_size(), 700);
     let tokens = |text| tokenizer.encode(text).unwrap().len();
     assert!(tokens(" tokenizer") <= 2 && tokens("    ") <= 2, "{} {}", tokens(" tokenizer"), tokens("    "));
-    // Three bytes for a character that the text lacks.
+    // Three bytes for a character outside the vocabulary.
     assert_eq!(tokens("日"), 3);
 }
 
 #[test]
-fn more_special_tokens_come_after_the_usual_ones() {
+fn additional_special_tokens_follow_the_default_ones() {
     for kind in KINDS {
         let special_tokens = vec!["<|tool|>".to_owned(), "token".to_owned()];
         let config = TrainConfig { kind, vocab_size: 700, special_tokens, ..TrainConfig::default() };
@@ -171,7 +173,7 @@ fn more_special_tokens_come_after_the_usual_ones() {
         let ids: Vec<Option<u32>> =
             SPECIAL_TOKENS.into_iter().chain(["<|tool|>", "token"]).map(|name| tokenizer.id(name)).collect();
         assert_eq!(ids, (first..first + 5).map(Some).collect::<Vec<_>>(), "{kind:?}");
-        // Not even a word of the text is one.
+        // A word of the text does not become a special token.
         for text in ["a token", "token", "<|tool|>token"] {
             let encoded = tokenizer.encode(text).unwrap();
             assert!(encoded.iter().all(|id| !(first..first + 5).contains(id)), "{kind:?} {text:?}");
@@ -183,36 +185,36 @@ fn more_special_tokens_come_after_the_usual_ones() {
 }
 
 #[test]
-fn configurations_that_cannot_be_trained_are_named() {
+fn invalid_training_options_are_errors() {
     let check = |kind, vocab_size, special_tokens: &[&str], expected: &str| {
         let special_tokens = special_tokens.iter().map(|token| (*token).to_owned()).collect();
         let config = TrainConfig { kind, vocab_size, special_tokens, ..TrainConfig::default() };
         let error = Tokenizer::train(&config, ["abc abc"].iter()).unwrap_err();
         assert_eq!(error.to_string(), expected);
     };
-    let twice = "is there twice: once suffices, and this program adds its own";
+    let twice = "is a duplicate, or one that is added by default";
     check(Kind::Bpe, 4096, &[""], "the special token `` has fewer than two characters");
     check(Kind::Bpe, 4096, &["<a>", "é"], "the special token `é` has fewer than two characters");
     check(Kind::Bpe, 4096, &["<a>", "<a>"], &format!("the special token `<a>` {twice}"));
     check(Kind::Bpe, 4096, &["<|im_end|>"], &format!("the special token `<|im_end|>` {twice}"));
     check(Kind::WordPiece, 4096, &["[UNK]"], &format!("the special token `[UNK]` {twice}"));
-    let taken = "is a token of this kind of tokenizer already";
+    let taken = "is already a token of this kind of tokenizer";
     check(Kind::Unigram, 4096, &["<0x41>"], &format!("the special token `<0x41>` {taken}"));
     check(Kind::WordPiece, 4096, &["##b"], &format!("the special token `##b` {taken}"));
     let small = |vocab_size, kind, minimum| {
         format!("a vocabulary of {vocab_size} is too small: {kind} needs at least {minimum} for this text")
     };
     check(Kind::Bpe, 260, &["<a>", "<b>"], &small(260, "byte-level BPE", 261));
-    // The bytes, four special tokens, four characters, and a piece more.
+    // The bytes, four special tokens, four characters, and one piece more.
     check(Kind::Unigram, 264, &[], &small(264, "Unigram", 265));
-    // Three characters, each at the beginning of a word and within.
+    // Three characters, each at the beginning of a word and inside.
     check(Kind::WordPiece, 9, &[], &small(9, "WordPiece", 10));
     check(Kind::Character, 7, &[], &small(7, "character", 8));
 }
 
-/// Its scores were infinite, and looking for the lowest took all memory.
+/// The scores were infinite, and the search for the lowest one ran out of memory.
 #[test]
-fn a_text_of_nul_characters_trains() {
+fn training_on_nul_characters_terminates() {
     for kind in KINDS {
         let config = TrainConfig { kind, vocab_size: 900, ..TrainConfig::default() };
         let tokenizer = Tokenizer::train(&config, ["\0", "\0\0"].iter()).unwrap();
@@ -225,7 +227,7 @@ fn a_text_of_nul_characters_trains() {
 }
 
 #[test]
-fn the_smallest_vocabularies_and_no_text_at_all_train() {
+fn the_smallest_vocabulary_and_an_empty_text_can_be_trained() {
     for (kind, smallest) in KINDS.into_iter().zip([259, 265, 10, 8]) {
         let config = TrainConfig { kind, vocab_size: smallest, ..TrainConfig::default() };
         let tokenizer = Tokenizer::train(&config, ["abc abc"].iter()).unwrap();
@@ -240,15 +242,15 @@ fn the_smallest_vocabularies_and_no_text_at_all_train() {
 }
 
 #[test]
-fn a_model_must_know_every_token() {
+fn a_model_must_have_every_token() {
     let tokenizer = trained(Pattern::Qwen2);
     assert!(tokenizer.check_vocabulary(600).is_ok() && tokenizer.check_vocabulary(640).is_ok());
     let error = tokenizer.check_vocabulary(599).unwrap_err().to_string();
-    assert_eq!(error, "the tokenizer has a vocabulary of 600, the model knows 599");
+    assert_eq!(error, "the tokenizer has a vocabulary of 600, the model one of 599");
 }
 
 #[test]
-fn special_tokens_are_only_what_this_program_places() {
+fn special_tokens_in_text_are_ordinary_text() {
     let tokenizer = trained(Pattern::Qwen2);
     let ids = SPECIAL_TOKENS.map(|name| tokenizer.id(name).unwrap());
     assert_eq!((ids, tokenizer.end_of_text()), ([0, 1, 2], Some(0)));
@@ -262,7 +264,7 @@ fn special_tokens_are_only_what_this_program_places() {
 }
 
 #[test]
-fn a_tokenizer_read_again_is_the_same() {
+fn a_tokenizer_survives_a_round_trip() {
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = trained(Pattern::Qwen2);
     let path = folder.path().join("tokenizer.json");
@@ -274,7 +276,7 @@ fn a_tokenizer_read_again_is_the_same() {
 }
 
 #[test]
-fn truncation_and_padding_of_a_given_tokenizer_do_not_apply() {
+fn truncation_and_padding_of_a_loaded_tokenizer_are_ignored() {
     let mut given = reference(&trained(Pattern::Qwen2));
     let truncation = tokenizers::TruncationParams { max_length: 2, ..tokenizers::TruncationParams::default() };
     given.with_truncation(Some(truncation)).unwrap().with_padding(Some(tokenizers::PaddingParams::default()));
@@ -283,7 +285,7 @@ fn truncation_and_padding_of_a_given_tokenizer_do_not_apply() {
 }
 
 #[test]
-fn a_tokenizer_that_does_not_work_on_bytes_is_understood() {
+fn a_tokenizer_that_does_not_work_on_bytes_is_supported() {
     let json = r#"{"version": "1.0", "added_tokens": [
         {"id": 3, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
          "special": true}],
@@ -294,37 +296,37 @@ fn a_tokenizer_that_does_not_work_on_bytes_is_understood() {
     assert_eq!((tokenizer.vocab_size(), tokenizer.end_of_text()), (4, Some(3)));
     assert_eq!(tokenizer.encode("one two three").unwrap(), [0, 1, 2]);
     assert_eq!(tokenizer.decode(&[0, 1, 3]).unwrap(), "one two");
-    let mut stream = tokenizer.stream();
+    let mut stream = tokenizer.decode_stream();
     let pieces: Vec<String> = [0, 1, 3, 1].map(|id| stream.push(id).unwrap()).to_vec();
     assert_eq!(pieces.concat() + &stream.finish(), "one two two");
 }
 
 #[test]
-fn what_cannot_be_used_is_named() {
+fn invalid_files_and_ids_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokenizer.json");
     let missing = Tokenizer::from_file(&path).unwrap_err().to_string();
     assert_eq!(missing, format!("cannot read {}", path.display()));
     fs::write(&path, "{\"model\": 3}").unwrap();
     let broken = Tokenizer::from_file(&path).unwrap_err().to_string();
-    assert_eq!(broken, format!("{} is not a tokenizer.json that this version of tokenizers reads", path.display()));
-    let config = TrainConfig { vocab_size: MINIMUM_VOCAB_SIZE - 1, ..TrainConfig::default() };
+    assert_eq!(broken, format!("{} is not a tokenizer.json that this version of tokenizers can read", path.display()));
+    let config = TrainConfig { vocab_size: MIN_VOCAB_SIZE - 1, ..TrainConfig::default() };
     let small = Tokenizer::train(&config, TEXTS.iter()).unwrap_err().to_string();
     assert_eq!(small, "a vocabulary of 258 is too small: byte-level BPE needs at least 259 for this text");
     let tokenizer = trained(Pattern::Qwen2);
     assert!(matches!(tokenizer.decode(&[600]), Err(Error::UnknownToken { id: 600, vocab_size: 600 })));
-    assert!(matches!(tokenizer.stream().push(600), Err(Error::UnknownToken { .. })));
+    assert!(matches!(tokenizer.decode_stream().push(600), Err(Error::UnknownToken { .. })));
 }
 
 #[test]
-fn a_text_without_pairs_trains_a_tokenizer_of_bytes() {
+fn training_without_text_gives_a_byte_tokenizer() {
     let tokenizer = Tokenizer::train(&TrainConfig::default(), std::iter::empty::<&str>()).unwrap();
-    assert_eq!(tokenizer.vocab_size(), MINIMUM_VOCAB_SIZE);
+    assert_eq!(tokenizer.vocab_size(), MIN_VOCAB_SIZE);
     assert_eq!(tokenizer.encode("né").unwrap().len(), 3);
 }
 
 #[test]
-fn hugging_face_files_say_what_transformers_needs() {
+fn hugging_face_files_have_what_transformers_needs() {
     let folder = tempfile::tempdir().unwrap();
     trained(Pattern::Qwen2).write_hugging_face(folder.path(), 512).unwrap();
     let read = |name: &str| -> serde_json::Value {
@@ -375,7 +377,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stream_says_what_decoding_says_in_whole_characters(
+    fn incremental_decoding_is_equivalent_to_decoding(
         text in any::<String>(),
         cut in any::<prop::sample::Index>(),
         noise in prop::collection::vec(0_u32..600, 0..20),
@@ -384,7 +386,7 @@ proptest! {
         let mut ids = tokenizer.encode(&text).unwrap();
         ids.truncate(cut.index(ids.len() + 1));
         for ids in [ids, noise] {
-            let mut stream = tokenizer.stream();
+            let mut stream = tokenizer.decode_stream();
             let mut streamed = String::new();
             for id in &ids {
                 streamed += &stream.push(*id).unwrap();
@@ -396,14 +398,14 @@ proptest! {
 }
 
 #[test]
-fn a_stream_holds_back_half_a_character() {
+fn incremental_decoding_holds_back_an_incomplete_character() {
     let tokenizer = Tokenizer::train(&TrainConfig::default(), std::iter::empty::<&str>()).unwrap();
     let ids = tokenizer.encode("a€").unwrap();
-    let mut stream = tokenizer.stream();
+    let mut stream = tokenizer.decode_stream();
     let pieces: Vec<String> = ids.iter().map(|id| stream.push(*id).unwrap()).collect();
     assert_eq!(pieces, ["a", "", "", "€"]);
     assert_eq!(stream.finish(), "");
-    let mut stream = tokenizer.stream();
+    let mut stream = tokenizer.decode_stream();
     assert_eq!(ids[..2].iter().map(|id| stream.push(*id).unwrap()).collect::<String>(), "a");
     assert_eq!(stream.finish(), "\u{fffd}");
 }

@@ -141,7 +141,7 @@ impl<'a> Objective<'a> {
                 let walk = SlidingWindow::disjoint(&plain, Some(config.validation_tokens));
                 let loss = scoring::score(&plain, validation, &walk, |_| true)?.loss_nats;
                 // What a token of chats stands for that the assistant says, is not known here.
-                let bytes_per_token = validation.bytes() as f64 / validation.len() as f64;
+                let bytes_per_token = validation.text_bytes() as f64 / validation.len() as f64;
                 let bits_per_byte =
                     (!validation.has_loss_mask()).then_some(loss / std::f64::consts::LN_2 / bytes_per_token);
                 Ok(Measurement { loss, bits_per_byte, accuracy: None, margin: None })

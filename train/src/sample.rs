@@ -23,7 +23,7 @@ pub fn sample(model: &Transformer, tokenizer: &Tokenizer, prompt: &str, seed: u6
     let context = model.config().context_length;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut text = prompt.to_owned();
-    let mut stream = tokenizer.stream();
+    let mut stream = tokenizer.decode_stream();
     let mut cache = KvCache::new(model.config());
     let mut input = tokenizer.encode(prompt)?;
     input.truncate(context.saturating_sub(1));

@@ -10,8 +10,8 @@ use serde_json::json;
 use super::{NARROW_VOCABULARY, PAIRS, file_name};
 use crate::{Error, Tokenizer};
 
-/// Writes the documents of one split, in the order they come, to as many shards as their size asks for. The bytes of
-/// the files depend on the documents and the tokenizer alone.
+/// Writes the documents of one split, in the order given, to shards of bounded size. The bytes of the files depend only on
+/// the documents and the tokenizer.
 pub struct Writer {
     folder: PathBuf,
     split: String,
@@ -20,33 +20,33 @@ pub struct Writer {
     tokenizer_digest: Digest,
     unknown_token: Option<u32>,
     tokens: Vec<u8>,
-    /// As long as there are tokens, or empty.
+    /// One value per token, or empty.
     loss_mask: Vec<u8>,
     document_offsets: Vec<u64>,
     text_bytes: u64,
-    /// Whether documents come in twos.
-    pairs: bool,
-    written: Written,
+    /// Whether documents are pairs.
+    is_paired: bool,
+    totals: ShardTotals,
 }
 
-/// What a [`Writer`] wrote.
+/// The totals of what a [`Writer`] wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Files.
+pub struct ShardTotals {
+    /// Number of files.
     pub shards: usize,
-    /// Documents in them.
+    /// Number of documents.
     pub documents: u64,
-    /// Tokens, end-of-text tokens included.
+    /// Number of tokens, end-of-text tokens included.
     pub tokens: u64,
-    /// Of the tokens, those that stand for text that the vocabulary cannot write.
+    /// Number of unknown tokens, for text that cannot be encoded.
     pub unknown_tokens: u64,
-    /// UTF-8 bytes of the documents' text.
+    /// Number of UTF-8 bytes of the documents' text.
     pub text_bytes: u64,
 }
 
 impl Writer {
-    /// Returns a writer of `split` into `folder`. A shard is closed once its tokens take `shard_bytes`; documents are
-    /// never divided between shards, so one may be longer by a document.
+    /// Returns a writer of `split` into `folder`. A shard is closed once its tokens have `shard_bytes`; documents are never
+    /// split between shards, so a shard may be larger by one document.
     pub fn new(folder: impl Into<PathBuf>, split: &str, tokenizer: &Tokenizer, shard_bytes: u64) -> Self {
         Self {
             folder: folder.into(),
@@ -59,19 +59,19 @@ impl Writer {
             loss_mask: Vec::new(),
             document_offsets: vec![0],
             text_bytes: 0,
-            pairs: false,
-            written: Written::default(),
+            is_paired: false,
+            totals: ShardTotals::default(),
         }
     }
 
-    /// Adds a document: its tokens, the end-of-text token included, and the length of its text. A model shall learn to
-    /// write all of them.
+    /// Adds a document: its tokens, the end-of-text token included, and the length of its text. All tokens count towards the
+    /// loss.
     ///
     /// # Errors
-    /// When a shard is full and the disk refuses it.
+    /// On I/O errors, when a full shard is written.
     ///
     /// # Panics
-    /// When a token is not in the vocabulary.
+    /// If a token is not in the vocabulary.
     pub fn push(&mut self, document: &[u32], text_bytes: u64) -> Result<(), Error> {
         self.add(document, text_bytes);
         if !self.loss_mask.is_empty() {
@@ -80,39 +80,39 @@ impl Writer {
         self.close_full_shard()
     }
 
-    /// Adds a document of whose tokens a model shall learn to write only those where `loss_mask` is true.
+    /// Adds a document of which only the tokens where `loss_mask` is true count towards the loss.
     ///
     /// # Errors
-    /// When a shard is full and the disk refuses it.
+    /// On I/O errors, when a full shard is written.
     ///
     /// # Panics
-    /// When a token is not in the vocabulary, or the mask has another length than the document.
+    /// If a token is not in the vocabulary, or the mask does not have the length of the document.
     pub fn push_masked(&mut self, document: &[u32], loss_mask: &[bool], text_bytes: u64) -> Result<(), Error> {
         let (found, expected) = (loss_mask.len(), document.len());
         assert!(found == expected, "a loss mask of {found} for a document of {expected} tokens");
-        // The documents before it in this shard have none.
+        // Earlier documents of this shard may have none.
         self.loss_mask.resize(self.n_tokens(), 1);
-        self.loss_mask.extend(loss_mask.iter().map(|is_learned| u8::from(*is_learned)));
+        self.loss_mask.extend(loss_mask.iter().map(|is_target| u8::from(*is_target)));
         self.add(document, text_bytes);
         self.close_full_shard()
     }
 
-    /// Adds an answer that was chosen and one that was rejected, each a whole document with its loss mask; they stay
-    /// together. All documents of a split are pairs, or none is.
+    /// Adds a chosen and a rejected answer, each a whole document with its loss mask, to one shard. Either all documents of a
+    /// split are pairs, or none are.
     ///
     /// # Errors
-    /// When a shard is full and the disk refuses it.
+    /// On I/O errors, when a full shard is written.
     ///
     /// # Panics
-    /// When a token is not in the vocabulary, a mask has another length than its document, or there are documents that
-    /// are no pairs.
+    /// If a token is not in the vocabulary, if a mask does not have the length of its document, or if there are documents
+    /// that are not pairs.
     pub fn push_pair(&mut self, pair: [(&[u32], &[bool]); 2], text_bytes: u64) -> Result<(), Error> {
-        let alone = self.written.documents > 0 || self.document_offsets.len() > 1;
-        assert!(self.pairs || !alone, "a pair beside documents that are none");
-        self.pairs = true;
+        let has_others = self.totals.documents > 0 || self.document_offsets.len() > 1;
+        assert!(self.is_paired || !has_others, "a pair after documents that are not pairs");
+        self.is_paired = true;
         for ((document, loss_mask), text_bytes) in pair.into_iter().zip([text_bytes, 0]) {
-            assert_eq!(loss_mask.len(), document.len(), "a loss mask for each token");
-            self.loss_mask.extend(loss_mask.iter().map(|is_learned| u8::from(*is_learned)));
+            assert_eq!(loss_mask.len(), document.len(), "the loss mask must have one value per token");
+            self.loss_mask.extend(loss_mask.iter().map(|is_target| u8::from(*is_target)));
             self.add(document, text_bytes);
         }
         self.close_full_shard()
@@ -127,7 +127,7 @@ impl Writer {
             self.tokens.extend(document.iter().flat_map(|id| id.to_le_bytes()));
         }
         if let Some(unknown) = self.unknown_token {
-            self.written.unknown_tokens += document.iter().filter(|id| **id == unknown).count() as u64;
+            self.totals.unknown_tokens += document.iter().filter(|id| **id == unknown).count() as u64;
         }
         self.document_offsets.push(self.n_tokens() as u64);
         self.text_bytes += text_bytes;
@@ -137,15 +137,15 @@ impl Writer {
         if self.tokens.len() as u64 >= self.shard_bytes { self.close_shard() } else { Ok(()) }
     }
 
-    /// Writes what is left and returns the totals. A split without documents has no shards.
+    /// Writes the last shard and returns the totals. A split without documents has no shards.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub fn finish(mut self) -> Result<Written, Error> {
+    /// On I/O errors.
+    pub fn finish(mut self) -> Result<ShardTotals, Error> {
         if self.document_offsets.len() > 1 {
             self.close_shard()?;
         }
-        Ok(self.written)
+        Ok(self.totals)
     }
 
     fn is_narrow(&self) -> bool {
@@ -160,8 +160,7 @@ impl Writer {
         if self.is_narrow() { 2 } else { 4 }
     }
 
-    // The format is written here and not by the safetensors crate, which keeps metadata in a hash map and so writes it
-    // in another order each time.
+    // Not written by the safetensors crate, which keeps metadata in a hash map and so writes it in another order each time.
     fn close_shard(&mut self) -> Result<(), Error> {
         let documents = self.document_offsets.len() - 1;
         let tokens = self.n_tokens();
@@ -185,7 +184,7 @@ impl Writer {
                 "data_offsets": [offsets_end, tokens_end],
             },
         });
-        if self.pairs {
+        if self.is_paired {
             header["__metadata__"][PAIRS] = "true".into();
         }
         if !self.loss_mask.is_empty() {
@@ -195,7 +194,7 @@ impl Writer {
         let mut header = header.to_string().into_bytes();
         // The data begins at a multiple of 8, so that a reader may map u64 in place.
         header.resize(header.len().next_multiple_of(8), b' ');
-        let path = self.folder.join(file_name(&self.split, self.written.shards));
+        let path = self.folder.join(file_name(&self.split, self.totals.shards));
         let write = || {
             let mut file = BufWriter::new(File::create(&path)?);
             file.write_all(&(header.len() as u64).to_le_bytes())?;
@@ -208,10 +207,10 @@ impl Writer {
             file.flush()
         };
         write().map_err(|e| artifact::Error::io("write", &path, e))?;
-        self.written.shards += 1;
-        self.written.documents += documents as u64;
-        self.written.tokens += tokens as u64;
-        self.written.text_bytes += self.text_bytes;
+        self.totals.shards += 1;
+        self.totals.documents += documents as u64;
+        self.totals.tokens += tokens as u64;
+        self.totals.text_bytes += self.text_bytes;
         self.tokens.clear();
         self.loss_mask.clear();
         self.document_offsets.truncate(1);

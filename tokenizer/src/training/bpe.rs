@@ -6,9 +6,9 @@ use ahash::AHashMap;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::{TrainConfig, counts, merges};
+use super::{TrainConfig, merges, word_counts};
 use crate::Error;
-use crate::words::ALPHABET;
+use crate::pre_tokenizer::ALPHABET;
 
 pub(super) fn train<S: AsRef<str> + Send>(
     config: &TrainConfig,
@@ -16,15 +16,15 @@ pub(super) fn train<S: AsRef<str> + Send>(
     documents: impl Iterator<Item = S> + Send,
 ) -> Result<tokenizers::Tokenizer, Error> {
     config.check_size(ALPHABET.len() + special_tokens.len())?;
-    let cutter = config.pattern.words();
-    let Ok(counted) = counts::count_words(documents, |text, counter| {
-        cutter.split(text, |word| {
+    let splitter = config.pattern.splitter();
+    let Ok(counted) = word_counts::count_words(documents, |text, counter| {
+        splitter.split(text, |word| {
             counter.add(word);
             Ok::<_, Infallible>(())
         })
     });
 
-    // The special tokens come first, then the bytes in the order of their characters.
+    // Special tokens first, then the bytes in the order of their characters.
     let mut alphabet = ALPHABET;
     alphabet.sort_unstable();
     let mut vocabulary = special_tokens.to_vec();
@@ -32,7 +32,7 @@ pub(super) fn train<S: AsRef<str> + Send>(
     let rank = |character| alphabet.binary_search(&character).expect("a character of the alphabet");
     let ids = ALPHABET.map(|character| (special_tokens.len() + rank(character)) as u32);
 
-    let mut words = merges::Words::default();
+    let mut words = merges::WordTokens::default();
     for (word, count) in counted {
         words.push(word.bytes().map(|byte| ids[usize::from(byte)]), count);
     }

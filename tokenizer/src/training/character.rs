@@ -1,4 +1,4 @@
-//! Characters.
+//! Character tokenizers.
 
 use std::convert::Infallible;
 
@@ -6,17 +6,17 @@ use ahash::AHashMap;
 use tokenizers::decoders::fuse::Fuse;
 use tokenizers::models::wordlevel::WordLevel;
 
-use super::{Kind, TrainConfig, counts, split};
-use crate::Error;
-use crate::words::{CHARACTER, Words};
+use super::{TrainConfig, split, word_counts};
+use crate::pre_tokenizer::{CHARACTER, WordSplitter};
+use crate::{Error, Kind};
 
 pub(super) fn train<S: AsRef<str> + Send>(
     config: &TrainConfig,
     special_tokens: &[String],
     documents: impl Iterator<Item = S> + Send,
 ) -> Result<tokenizers::Tokenizer, Error> {
-    let Ok(counted) = counts::count_words(documents, |text, counter| {
-        Words::Character.split(text, |character| {
+    let Ok(counted) = word_counts::count_words(documents, |text, counter| {
+        WordSplitter::Character.split(text, |character| {
             counter.add(character);
             Ok::<_, Infallible>(())
         })

@@ -1,4 +1,4 @@
-//! Unigram, with bytes for the characters that the vocabulary lacks.
+//! Unigram, with bytes for characters outside the vocabulary.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -9,13 +9,13 @@ use tokenizers::decoders::fuse::Fuse;
 use tokenizers::decoders::sequence::Sequence;
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 
-use super::{Kind, TrainConfig, counts};
-use crate::Error;
+use super::{TrainConfig, word_counts};
+use crate::{Error, Kind};
 
-/// Longer words, in bytes, do not train: the default of `SentencePiece` for what it calls a sentence.
-const LONGEST_WORD_BYTES: usize = 4192;
+/// The longest word that is trained on, in bytes: the default of `SentencePiece` for a sentence.
+const MAX_WORD_BYTES: usize = 4192;
 
-/// The bytes, each a token of its own.
+/// The number of byte tokens.
 const BYTES: usize = 256;
 
 pub(super) fn train<S: AsRef<str> + Send>(
@@ -23,20 +23,20 @@ pub(super) fn train<S: AsRef<str> + Send>(
     special_tokens: &[String],
     documents: impl Iterator<Item = S> + Send,
 ) -> Result<tokenizers::Tokenizer, Error> {
-    let cutter = config.pattern.words();
-    let Ok(counted) = counts::count_words(documents, |text, counter| {
-        cutter.split(text, |word| {
-            if word.len() <= LONGEST_WORD_BYTES {
+    let splitter = config.pattern.splitter();
+    let Ok(counted) = word_counts::count_words(documents, |text, counter| {
+        splitter.split(text, |word| {
+            if word.len() <= MAX_WORD_BYTES {
                 counter.add(word);
             }
             Ok::<_, Infallible>(())
         })
     });
-    let mut alphabet = counts::covering_characters(&counted);
-    // The trainer puts it between sentences: it learns nothing of it and, of a text with nothing else, infinite scores. A byte
-    // stands for it.
+    let mut alphabet = word_counts::covering_characters(&counted);
+    // The trainer uses it as a separator of sentences: it learns nothing about it and, from a text with nothing else,
+    // infinite scores. It is encoded as a byte.
     alphabet.retain(|character| *character != '\0');
-    // The trainer needs room for one piece that is no character.
+    // The trainer needs one piece more than the characters.
     let fixed = 1 + BYTES + special_tokens.len();
     config.check_size(fixed + alphabet.len() + 1)?;
     let mut words: BTreeMap<&str, u64> = BTreeMap::new();
@@ -50,7 +50,7 @@ pub(super) fn train<S: AsRef<str> + Send>(
     let unknown = Kind::Unigram.unknown_token().expect("Unigram has one");
     let mut vocabulary = vec![(unknown.to_owned(), 0.0)];
     vocabulary.extend((0..BYTES).map(|byte| (format!("<0x{byte:02X}>"), 0.0)));
-    // A word of the text is never a special token.
+    // A word of the text must not become a special token.
     vocabulary.extend(pieces.into_iter().filter(|(piece, _)| !special_tokens.contains(piece)));
     let model = Unigram::from(vocabulary, Some(0), true).map_err(config.failed())?;
     let mut inner = tokenizers::Tokenizer::new(model);
@@ -66,39 +66,39 @@ fn pieces(vocab_size: usize, words: Vec<(String, u32)>) -> Result<Vec<(String, f
     }
     let trainer = UnigramTrainer::builder().show_progress(false).vocab_size(vocab_size as u32).build()?;
     let mut model = Unigram::default();
-    // The trainer adds up its threads' sums in the order they come: only one thread gives the same bits each time.
+    // The trainer adds the sums of its threads in any order: only one thread gives the same bits each time.
     let one_thread = ThreadPoolBuilder::new().num_threads(1).build()?;
     one_thread.install(|| trainer.do_train(words, &mut model))?;
     let mut pieces: Vec<(String, f64)> = model.iter().cloned().collect();
-    settle_characters(&mut pieces);
+    make_characters_deterministic(&mut pieces);
     pieces.sort_by(|(a, x), (b, y)| y.total_cmp(x).then_with(|| a.cmp(b)));
     Ok(pieces)
 }
 
-/// Gives characters their probabilities in an order that does not change from run to run. Those that training dropped
-/// come back with the lowest probability, a little more for each next one, in the order of a hash map.
-fn settle_characters(pieces: &mut [(String, f64)]) {
-    // As the trainer has it.
+/// Assigns the probabilities of dropped characters in a deterministic order. The trainer adds the characters that it dropped
+/// again with the lowest probability, slightly more for each next one, in the order of a hash map.
+fn make_characters_deterministic(pieces: &mut [(String, f64)]) {
+    // The trainer's constant.
     const STEP: f64 = 0.0001;
     let lowest = pieces.iter().map(|(_, score)| *score).fold(f64::INFINITY, f64::min);
-    let mut places = Vec::new();
+    let mut indices = Vec::new();
     let mut above = 0.0;
     loop {
         let score = lowest + above;
-        let has_it =
+        let has_score =
             |(piece, other): &(String, f64)| other.to_bits() == score.to_bits() && piece.chars().nth(1).is_none();
-        let before = places.len();
-        places.extend((0..pieces.len()).filter(|place| has_it(&pieces[*place])));
-        if places.len() == before {
+        let before = indices.len();
+        indices.extend((0..pieces.len()).filter(|index| has_score(&pieces[*index])));
+        if indices.len() == before {
             break;
         }
         above += STEP;
     }
-    let mut characters: Vec<String> = places.iter().map(|place| pieces[*place].0.clone()).collect();
+    let mut characters: Vec<String> = indices.iter().map(|index| pieces[*index].0.clone()).collect();
     characters.sort_unstable();
-    let mut scores: Vec<f64> = places.iter().map(|place| pieces[*place].1).collect();
+    let mut scores: Vec<f64> = indices.iter().map(|index| pieces[*index].1).collect();
     scores.sort_unstable_by(f64::total_cmp);
-    for ((place, character), score) in places.into_iter().zip(characters).zip(scores) {
-        pieces[place] = (character, score);
+    for ((index, character), score) in indices.into_iter().zip(characters).zip(scores) {
+        pieces[index] = (character, score);
     }
 }

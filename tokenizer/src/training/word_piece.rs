@@ -1,4 +1,4 @@
-//! `WordPiece`, as BERT has it: the vocabulary of BPE, but a word becomes the longest pieces from its beginning on.
+//! `WordPiece` as in BERT: the vocabulary is trained as in BPE, and words are encoded by greedy longest match.
 
 use ahash::AHashMap;
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
@@ -7,10 +7,10 @@ use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
-use super::{Kind, TrainConfig, counts, merges};
-use crate::Error;
+use super::{TrainConfig, merges, word_counts};
+use crate::{Error, Kind};
 
-/// What a piece begins with that does not begin a word.
+/// The prefix of pieces that do not begin a word.
 const CONTINUING_PREFIX: &str = "##";
 
 pub(super) fn train<S: AsRef<str> + Send>(
@@ -18,9 +18,9 @@ pub(super) fn train<S: AsRef<str> + Send>(
     special_tokens: &[String],
     documents: impl Iterator<Item = S> + Send,
 ) -> Result<tokenizers::Tokenizer, Error> {
-    // Control characters go, Chinese characters stand alone; accents and letter case stay.
+    // Removes control characters and splits Chinese characters; keeps accents and case.
     let normalizer = BertNormalizer::new(true, true, Some(false), false);
-    let counted = counts::count_words(documents, |text, counter| {
+    let counted = word_counts::count_words(documents, |text, counter| {
         let mut normalized = NormalizedString::from(text);
         normalizer.normalize(&mut normalized)?;
         let mut words = PreTokenizedString::from(normalized);
@@ -32,14 +32,14 @@ pub(super) fn train<S: AsRef<str> + Send>(
     });
     let counted = counted.map_err(config.failed())?;
 
-    let alphabet = counts::covering_characters(&counted);
+    let alphabet = word_counts::covering_characters(&counted);
     let unknown = Kind::WordPiece.unknown_token().expect("WordPiece has one");
     let mut vocabulary = vec![unknown.to_owned()];
     vocabulary.extend(alphabet.iter().map(char::to_string));
     vocabulary.extend(alphabet.iter().map(|character| format!("{CONTINUING_PREFIX}{character}")));
     config.check_size(vocabulary.len() + special_tokens.len())?;
 
-    let mut words = merges::Words::default();
+    let mut words = merges::WordTokens::default();
     for (word, count) in &counted {
         let tokens: Option<Vec<u32>> = word
             .chars()
@@ -49,7 +49,7 @@ pub(super) fn train<S: AsRef<str> + Send>(
                 Some((1 + index + if at == 0 { 0 } else { alphabet.len() }) as u32)
             })
             .collect();
-        // A word with another character is unknown as a whole.
+        // A word with a character outside the alphabet is unknown as a whole.
         if let Some(tokens) = tokens {
             words.push(tokens, *count);
         }

@@ -1,10 +1,10 @@
-//! Character classes as the regular expressions of pre-tokenizers mean them.
+//! Character classes, as in the regular expressions of pre-tokenizers.
 
 use std::sync::LazyLock;
 
 use tokenizers::utils::SysRegex;
 
-/// What a character is to a pre-tokenizer.
+/// The class of a character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Class {
@@ -27,7 +27,7 @@ const fn ascii() -> [Class; 128] {
         classes[byte as usize] = match byte {
             b'a'..=b'z' | b'A'..=b'Z' => Class::Letter,
             b'0'..=b'9' => Class::Number,
-            // `char::is_whitespace`: line tabulation is white space too.
+            // As `char::is_whitespace`: vertical tab is white space too.
             b'\t'..=b'\r' | b' ' => Class::Space,
             _ => Class::Other,
         };
@@ -36,8 +36,8 @@ const fn ascii() -> [Class; 128] {
     classes
 }
 
-/// The classes of all code points that are assigned or may be soon: planes 0 to 3, and 14. They are asked of the
-/// regular expression engine itself, so that both always know the same version of Unicode.
+/// The classes of all code points below [`END`]. They are computed by the regular expression engine, so that both always
+/// have the same version of Unicode.
 static CLASSES: LazyLock<Vec<Class>> = LazyLock::new(|| {
     let mut classes = vec![Class::Other; END as usize];
     for (expression, class) in [(r"\p{L}+", Class::Letter), (r"\p{N}+", Class::Number), (r"\s+", Class::Space)] {
@@ -52,13 +52,13 @@ static CLASSES: LazyLock<Vec<Class>> = LazyLock::new(|| {
     classes
 });
 
-/// The first code point whose class is not asked for: planes 4 to 13 are empty, 14 has tags, 15 and 16 are private.
+/// The end of the table: planes 4 to 13 are empty, 14 has tags, 15 and 16 are private.
 const END: u32 = 0x4_0000;
 
-/// How many code points are looked at together.
+/// The number of code points that are classified at a time.
 const BLOCK: u32 = 0x1000;
 
-/// Returns the class of the character that begins at `at`, and its length in bytes; none at the end of `text`.
+/// Returns the class and the length in bytes of the character at byte `at`; `None` at the end of `text`.
 #[inline]
 pub(super) fn class_at(text: &str, at: usize) -> Option<(Class, usize)> {
     let byte = *text.as_bytes().get(at)?;
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_point_has_the_class_that_the_regular_expressions_give_it() {
+    fn classes_are_those_of_the_regular_expressions() {
         let patterns = [(r"\p{L}", Class::Letter), (r"\p{N}", Class::Number), (r"\s", Class::Space)];
         let patterns = patterns.map(|(expression, class)| (SysRegex::new(expression).unwrap(), class));
         for character in '\0'..=char::MAX {

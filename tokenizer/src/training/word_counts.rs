@@ -1,18 +1,18 @@
-//! How often words and characters occur.
+//! Counts of words and characters.
 
 use ahash::AHashMap;
 use rayon::iter::{ParallelBridge, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 
-/// How much of the text the characters in a vocabulary make, where bytes or an unknown token stand for the others: the
+/// The fraction of the text's characters that are in the vocabulary; bytes or an unknown token replace the others. The
 /// default of `SentencePiece` (Kudo and Richardson, 2018).
 const CHARACTER_COVERAGE: f64 = 0.9995;
 
-/// Counts of the words of one thread.
+/// The word counts of one thread.
 pub(super) struct Counter(AHashMap<Box<str>, u64>);
 
 impl Counter {
-    /// Counts one more of `word`.
+    /// Counts an occurrence of `word`.
     pub(super) fn add(&mut self, word: &str) {
         if let Some(count) = self.0.get_mut(word) {
             *count += 1;
@@ -22,17 +22,17 @@ impl Counter {
     }
 }
 
-/// Returns how often each word occurs in `documents`, in the order of the words; `cut` adds those of one document.
+/// Returns the count of each word in `documents`, sorted by word; `split` adds the words of one document.
 pub(super) fn count_words<S: AsRef<str> + Send, E: Send>(
     documents: impl Iterator<Item = S> + Send,
-    cut: impl Fn(&str, &mut Counter) -> Result<(), E> + Sync,
+    split: impl Fn(&str, &mut Counter) -> Result<(), E> + Sync,
 ) -> Result<Vec<(Box<str>, u64)>, E> {
     let counts = documents
         .par_bridge()
         .try_fold(
             || Counter(AHashMap::new()),
             |mut counter, document| {
-                cut(document.as_ref(), &mut counter)?;
+                split(document.as_ref(), &mut counter)?;
                 Ok(counter)
             },
         )
@@ -51,7 +51,7 @@ pub(super) fn count_words<S: AsRef<str> + Send, E: Send>(
     Ok(counts)
 }
 
-/// Returns how often each character occurs, the most frequent first.
+/// Returns the count of each character, the most frequent first.
 pub(super) fn count_characters(words: &[(Box<str>, u64)]) -> Vec<(char, u64)> {
     let mut counts: AHashMap<char, u64> = AHashMap::new();
     for (word, count) in words {
@@ -62,13 +62,13 @@ pub(super) fn count_characters(words: &[(Box<str>, u64)]) -> Vec<(char, u64)> {
     counts
 }
 
-/// Returns the characters that a vocabulary should have: the most frequent ones, which make nearly all of the text.
+/// Returns the most frequent characters, up to [`CHARACTER_COVERAGE`] of the text.
 pub(super) fn covering_characters(words: &[(Box<str>, u64)]) -> Vec<char> {
     let counts = count_characters(words);
-    let enough = counts.iter().map(|(_, count)| *count as f64).sum::<f64>() * CHARACTER_COVERAGE;
+    let target = counts.iter().map(|(_, count)| *count as f64).sum::<f64>() * CHARACTER_COVERAGE;
     let mut covered = 0.0;
     let is_needed = |(_, count): &&(char, u64)| {
-        let is_needed = covered < enough;
+        let is_needed = covered < target;
         covered += *count as f64;
         is_needed
     };

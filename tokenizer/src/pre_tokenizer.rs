@@ -1,7 +1,7 @@
-//! Cutting text into words, and writing bytes as characters: what happens to a text before its words become tokens.
+//! Pre-tokenization: splitting text into words, and mapping bytes to characters.
 
-mod class;
-mod split;
+mod char_class;
+mod scan;
 
 use tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -10,20 +10,20 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::utils::SysRegex;
 
 /// The regular expression of GPT-2 (Radford et al., "Language Models are Unsupervised Multitask Learners", 2019, in its
-/// `encoder.py`), which `tokenizers` has built in.
+/// `encoder.py`), which is built into `tokenizers`.
 pub(crate) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-/// The regular expression of Qwen 2, letter for letter as in its own `tokenizer.json`, from which llama.cpp knows it.
+/// The regular expression of Qwen 2, character by character as in its `tokenizer.json`, by which llama.cpp recognises it.
 pub(crate) const QWEN2: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
 
-/// Every character for itself.
+/// Every character by itself.
 pub(crate) const CHARACTER: &str = r"[\s\S]";
 
-/// The character that stands for each byte in a byte-level vocabulary (GPT-2's `bytes_to_unicode`): printable Latin-1
-/// stands for itself, the other bytes for the characters from U+0100 on.
+/// The character of each byte in a byte-level vocabulary (GPT-2's `bytes_to_unicode`): printable Latin-1 characters are
+/// themselves, the other bytes are the characters from U+0100 on.
 pub(crate) const ALPHABET: [char; 256] = alphabet();
 
 const fn alphabet() -> [char; 256] {
@@ -39,33 +39,33 @@ const fn alphabet() -> [char; 256] {
     characters
 }
 
-/// Returns the byte that a character of a byte-level vocabulary stands for.
+/// Returns the byte of a character of a byte-level vocabulary.
 pub(crate) fn byte_of(character: char) -> Option<u8> {
     ALPHABET.iter().position(|known| *known == character).map(|byte| byte as u8)
 }
 
-/// Returns the characters that stand for the bytes of `word`.
+/// Returns the characters of the bytes of `word`.
 pub(crate) fn to_byte_level(word: &str) -> String {
     word.bytes().map(|byte| ALPHABET[usize::from(byte)]).collect()
 }
 
-/// Cuts text into words; together they are the text.
+/// Splits text into words, which concatenated are the text.
 #[derive(Debug)]
-pub(crate) enum Words {
+pub(crate) enum WordSplitter {
     /// By [`GPT2`].
     Gpt2,
     /// By [`QWEN2`].
     Qwen2,
-    /// Numbers one by one, and what lies between two of them by [`GPT2`].
+    /// Single digits, and the text between them by [`GPT2`].
     SmolLm,
     /// Every character is a word.
     Character,
-    /// By another regular expression: every match is a word, and so is what lies between two matches.
+    /// By another regular expression: every match is a word, and so is the text between two matches.
     Regex(SysRegex),
 }
 
-impl Words {
-    /// Returns the cutter for a regular expression; none where it is not one.
+impl WordSplitter {
+    /// Returns the splitter of a regular expression; `None` if the expression is invalid.
     fn by_expression(expression: &str) -> Option<Self> {
         match expression {
             GPT2 => Some(Self::Gpt2),
@@ -75,15 +75,15 @@ impl Words {
         }
     }
 
-    /// Returns the cutter that does what `pre_tokenizer` does, and whether the bytes of the words are written as
-    /// characters afterwards; none where the pre-tokenizer does anything else.
+    /// Returns the splitter that is equivalent to `pre_tokenizer`, and whether the bytes of the words are mapped to
+    /// characters afterwards; `None` if the pre-tokenizer does anything else.
     pub(crate) fn of(pre_tokenizer: &PreTokenizerWrapper) -> Option<(Self, bool)> {
-        use PreTokenizerWrapper::{ByteLevel as Bytes, Digits, Sequence, Split as Cut};
+        use PreTokenizerWrapper::{ByteLevel as Bytes, Digits, Sequence, Split as SplitBy};
         match pre_tokenizer {
             Bytes(ByteLevel { add_prefix_space: false, use_regex: true, .. }) => Some((Self::Gpt2, true)),
-            Cut(split) => Some((Self::by_split(split)?, false)),
+            SplitBy(split) => Some((Self::by_split(split)?, false)),
             Sequence(sequence) => match sequence.as_ref() {
-                [Cut(split), Bytes(ByteLevel { add_prefix_space: false, use_regex: false, .. })] => {
+                [SplitBy(split), Bytes(ByteLevel { add_prefix_space: false, use_regex: false, .. })] => {
                     Some((Self::by_split(split)?, true))
                 }
                 [Digits(digits), Bytes(ByteLevel { add_prefix_space: false, use_regex: true, .. })]
@@ -91,7 +91,7 @@ impl Words {
                 {
                     Some((Self::SmolLm, true))
                 }
-                [Digits(digits), Cut(split)] if digits.individual_digits => {
+                [Digits(digits), SplitBy(split)] if digits.individual_digits => {
                     matches!(Self::by_split(split)?, Self::Gpt2).then_some((Self::SmolLm, false))
                 }
                 _ => None,
@@ -112,22 +112,22 @@ impl Words {
         }
     }
 
-    /// Hands the words of `text` to `each`, in their order; together they are the text.
+    /// Calls `each` with the words of `text` in their order.
     ///
     /// # Errors
-    /// The first that `each` returns.
+    /// Returns the first error of `each`.
     pub(crate) fn split<'a, E>(&self, text: &'a str, each: impl FnMut(&'a str) -> Result<(), E>) -> Result<(), E> {
         match self {
-            Self::Gpt2 => cut(text, split::gpt2, each),
-            Self::Qwen2 => cut(text, split::qwen2, each),
-            Self::SmolLm => cut_between_numbers(text, each),
-            Self::Character => cut(text, |text, at| at + text[at..].chars().next().map_or(1, char::len_utf8), each),
-            Self::Regex(regex) => cut_by_regex(regex, text, each),
+            Self::Gpt2 => scan(text, scan::gpt2, each),
+            Self::Qwen2 => scan(text, scan::qwen2, each),
+            Self::SmolLm => scan_between_digits(text, each),
+            Self::Character => scan(text, |text, at| at + text[at..].chars().next().map_or(1, char::len_utf8), each),
+            Self::Regex(regex) => split_by_regex(regex, text, each),
         }
     }
 }
 
-fn cut<'a, E>(
+fn scan<'a, E>(
     text: &'a str,
     end_of_word: impl Fn(&str, usize) -> usize,
     mut each: impl FnMut(&'a str) -> Result<(), E>,
@@ -141,17 +141,17 @@ fn cut<'a, E>(
     Ok(())
 }
 
-fn cut_between_numbers<'a, E>(text: &'a str, mut each: impl FnMut(&'a str) -> Result<(), E>) -> Result<(), E> {
+fn scan_between_digits<'a, E>(text: &'a str, mut each: impl FnMut(&'a str) -> Result<(), E>) -> Result<(), E> {
     let mut at = 0;
     for (number, character) in text.char_indices().filter(|(_, character)| character.is_numeric()) {
-        cut(&text[at..number], split::gpt2, &mut each)?;
+        scan(&text[at..number], scan::gpt2, &mut each)?;
         at = number + character.len_utf8();
         each(&text[number..at])?;
     }
-    cut(&text[at..], split::gpt2, each)
+    scan(&text[at..], scan::gpt2, each)
 }
 
-fn cut_by_regex<'a, E>(
+fn split_by_regex<'a, E>(
     regex: &SysRegex,
     text: &'a str,
     mut each: impl FnMut(&'a str) -> Result<(), E>,
@@ -178,21 +178,21 @@ mod tests {
 
     use super::*;
 
-    static REFERENCES: LazyLock<[(Words, Words); 3]> = LazyLock::new(|| {
-        let known = [(Words::Gpt2, GPT2), (Words::Qwen2, QWEN2), (Words::Character, CHARACTER)];
-        known.map(|(ours, expression)| (ours, Words::Regex(SysRegex::new(expression).unwrap())))
+    static REFERENCES: LazyLock<[(WordSplitter, WordSplitter); 3]> = LazyLock::new(|| {
+        let known = [(WordSplitter::Gpt2, GPT2), (WordSplitter::Qwen2, QWEN2), (WordSplitter::Character, CHARACTER)];
+        known.map(|(ours, expression)| (ours, WordSplitter::Regex(SysRegex::new(expression).unwrap())))
     });
 
-    fn words<'a>(words: &Words, text: &'a str) -> Vec<&'a str> {
+    fn words<'a>(splitter: &WordSplitter, text: &'a str) -> Vec<&'a str> {
         let mut found = Vec::new();
-        let Ok(()) = words.split(text, |word| {
+        let Ok(()) = splitter.split(text, |word| {
             found.push(word);
             Ok::<_, Infallible>(())
         });
         found
     }
 
-    /// What `tokenizers` does for `SmolLM`: `Digits`, then GPT-2's expression in each piece.
+    /// Splits as `tokenizers` does for `SmolLM`: `Digits`, then GPT-2's expression in each piece.
     fn smollm_by_regex(text: &str) -> Vec<&str> {
         let gpt2 = &REFERENCES[0].1;
         let mut found = Vec::new();
@@ -209,15 +209,15 @@ mod tests {
         for (ours, theirs) in &*REFERENCES {
             assert_eq!(words(ours, text), words(theirs, text), "{ours:?} {text:?}");
         }
-        assert_eq!(words(&Words::SmolLm, text), smollm_by_regex(text), "{text:?}");
+        assert_eq!(words(&WordSplitter::SmolLm, text), smollm_by_regex(text), "{text:?}");
     }
 
     #[test]
-    fn every_character_is_cut_as_by_the_regular_expressions() {
-        // Beyond these planes, and but for some tags, nothing is assigned.
+    fn every_character_is_split_as_by_the_regular_expressions() {
+        // No other code points are assigned, except some tags.
         for first in (0..0x3_4000).chain(0xe_0000..0xe_0400).step_by(0x400) {
             let characters = (first..first + 0x400).filter_map(char::from_u32);
-            // Each between what it may join, and after an apostrophe, where case may be folded.
+            // Each next to characters that it may join, and after an apostrophe, where case may be folded.
             let among = |c| format!("a{c}b1{c}2 {c} '{c}e'l{c}\n{c}\n-{c}-\t{c} ");
             let text = characters.map(among).collect::<Vec<String>>().concat();
             check(&text);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn all_short_texts_of_what_matters_are_cut_as_by_the_regular_expressions() {
+    fn all_short_texts_of_special_cases_are_split_as_by_the_regular_expressions() {
         const PARTS: [&str; 12] = ["a", "7", " ", "\n", "\r", "\t", "'", "s", "L", "-", "\u{a0}", "é"];
         for code in 0..PARTS.len().pow(4) {
             let text: String = (0..4).map(|place| PARTS[code / PARTS.len().pow(place) % PARTS.len()]).collect();
@@ -237,7 +237,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(1000))]
 
         #[test]
-        fn texts_are_cut_as_by_the_regular_expressions(
+        fn texts_are_split_as_by_the_regular_expressions(
             any in any::<String>(),
             parts in prop::collection::vec(prop_oneof![
                 "[ -~]{1,6}", "[ \\t\\r\\n]{1,4}", "'(s|S|t|re|VE|ll|Ll|d|m|\u{17f})", "\\p{L}{1,4}", "\\p{N}{1,3}", "\\p{M}{1,2}",

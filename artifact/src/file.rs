@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use crate::Error;
 
@@ -78,4 +78,9 @@ fn make_readable(file: &File) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn make_readable(_: &File) -> std::io::Result<()> {
     Ok(())
+}
+/// Returns `path` without its `.` components, for people to read and copy.
+pub fn tidy(path: &Path) -> PathBuf {
+    let tidied: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+    if tidied.as_os_str().is_empty() { PathBuf::from(".") } else { tidied }
 }

@@ -8,15 +8,17 @@
 
 pub mod context;
 pub mod digest;
-pub mod figures;
 pub mod file;
 pub mod fingerprint;
+pub mod format;
+pub mod layout;
 pub mod manifest;
 pub mod store;
 
 pub use context::{Cancel, Context, Event, Progress};
 pub use digest::Digest;
 pub use fingerprint::{Change, Recipe};
+pub use layout::StoreLayout;
 pub use manifest::{FileEntry, Host, Manifest};
 pub use store::{Outcome, Sealed, Store, StoreLock, Unsealed};
 

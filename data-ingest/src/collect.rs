@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use artifact::figures::grouped;
+use artifact::format::grouped;
 use artifact::{Context, Outcome, Unsealed, file};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use artifact::figures::grouped;
+use artifact::format::grouped;
 use artifact::{Context, Digest, Outcome, Sealed, Unsealed, file};
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config;
-use crate::host::VERSION;
-use crate::plan::Selection;
+use crate::platform::host::VERSION;
+use crate::run::plan::Selection;
 
 /// Takes raw text to a served language model, reproducibly.
 #[derive(Debug, Parser)]

@@ -1,4 +1,4 @@
-//! The commands, one a file: each reads its arguments, calls the rest, and prints.
+//! The commands, one per file: each reads its arguments, calls the rest, and prints.
 
 pub mod data;
 pub mod doctor;
@@ -17,16 +17,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use artifact::Sealed;
+use artifact::{Cancel, Sealed, StoreLayout};
 
 use crate::cli::{ConfigArgs, StoreArgs};
 use crate::config::{self, Config, Loaded};
-use crate::console::Console;
 use crate::import::names;
-use crate::runs::{self, Run};
-use crate::stage::Stage;
+use crate::run::record::{self, Run};
+use crate::run::session::{self, Session};
+use crate::run::stage::Stage;
+use crate::ui::console::Console;
 
-/// Prints to stdout; a reader that went away is an error that [`crate::main`] knows.
+/// Prints to stdout; [`crate::main`] handles the error of a closed pipe.
 macro_rules! print_out {
     ($($argument:tt)*) => {
         std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($argument)*)))
@@ -34,21 +35,37 @@ macro_rules! print_out {
 }
 pub(crate) use print_out;
 
-/// Reads the configuration that `arguments` name, with what they say beside it.
+/// What a first Ctrl-C prints while stages run.
+const STOPPING: &str = "Stopping at the next safe point; press Ctrl-C again to abort.";
+
+/// Opens the configuration that `arguments` name: what every command that plans or runs stages begins with. With
+/// `listen`, signals request a safe stop.
+fn open(arguments: &ConfigArgs, listen: bool) -> anyhow::Result<Session> {
+    let loaded = load(arguments)?;
+    let console = Console::new();
+    log_to(&console, "");
+    for notice in &loaded.notices {
+        console.line(notice);
+    }
+    let cancel = if listen { session::listen(&console, STOPPING)? } else { Cancel::default() };
+    Session::open(loaded, console, cancel, arguments.offline)
+}
+
+/// Loads the configuration that `arguments` name, with their other options.
 fn load(arguments: &ConfigArgs) -> Result<Loaded, config::ConfigError> {
     let mut loaded = config::load(&arguments.config, &arguments.overrides)?;
     loaded.config.collect.locked = arguments.locked;
     Ok(loaded)
 }
 
-/// Returns the folder of artifacts and runs that a command without a configuration looks into.
-fn store(arguments: &StoreArgs) -> anyhow::Result<PathBuf> {
+/// Returns the store of a command that has no configuration.
+fn layout(arguments: &StoreArgs) -> anyhow::Result<StoreLayout> {
     if let Some(store) = &arguments.store {
-        return Ok(store.clone());
+        return Ok(StoreLayout::new(store.clone()));
     }
     Ok(match here()? {
-        Some(loaded) => loaded.store(),
-        None => Config::default().store,
+        Some(loaded) => loaded.layout(),
+        None => StoreLayout::new(Config::default().store),
     })
 }
 
@@ -62,7 +79,7 @@ fn here() -> anyhow::Result<Option<Loaded>> {
 struct Model {
     /// The folder in the Hugging Face layout.
     folder: PathBuf,
-    /// The configuration of the run that made it, where a run did.
+    /// The configuration of the run that trained it, if one did.
     config: Option<Config>,
 }
 
@@ -72,14 +89,14 @@ fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
     if folder.join("config.json").is_file() {
         return Ok(Model { folder: folder.to_owned(), config: None });
     }
-    if folder.is_dir() && !folder.join(runs::RECORD).is_file() {
-        bail!("{name} has neither config.json (a model) nor {} (a run)", runs::RECORD);
+    if folder.is_dir() && !folder.join(record::RECORD).is_file() {
+        bail!("{name} has neither config.json (a model) nor {} (a run)", record::RECORD);
     }
-    let store = store(arguments)?;
-    if let Some((sealed, _)) = names::find(&store, name)? {
+    let layout = layout(arguments)?;
+    if let Some((sealed, _)) = names::find(&layout, name)? {
         return Ok(Model { folder: verified(&sealed)?, config: None });
     }
-    let run = runs::find_with(&store, name, Stage::Train)?;
+    let run = record::find_with(&layout, name, Stage::Train)?;
     let stage = if run.stage(Stage::Optimize).is_some() { Stage::Optimize } else { Stage::Train };
     let sealed = run.artifact(stage)?;
     let config = config::load(&run.folder.join(config::FILE_NAME), &[])?.config;
@@ -101,7 +118,7 @@ fn verified(sealed: &Sealed) -> anyhow::Result<PathBuf> {
 
 /// Returns how to name `run` on a command line typed here.
 fn name_of(run: &Run) -> String {
-    let by_name = store(&StoreArgs { store: None }).and_then(|store| runs::find(&store, &run.record.name));
+    let by_name = layout(&StoreArgs { store: None }).and_then(|layout| record::find(&layout, &run.record.name));
     match by_name {
         Ok(found) if found.folder == run.folder => run.record.name.clone(),
         _ => run.folder.display().to_string(),
@@ -113,10 +130,10 @@ fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "pipeline".to_owned())
 }
 
-/// Shows the warnings of libraries on the console and what `more` names, or else what `PIPELINE_LOG` asks for
+/// Shows warnings of libraries on the console, and what the filter `more` adds; `PIPELINE_LOG` overrides both
 /// (`PIPELINE_LOG=debug`).
 fn log_to(console: &Console, more: &str) {
-    // GPU drivers warn of much that is no concern of the user's.
+    // GPU drivers warn about much that does not concern the user.
     let default = format!("warn,wgpu_core=error,wgpu_hal=error,naga=error,cubecl_wgpu=error,{more}");
     let filter = tracing_subscriber::EnvFilter::try_from_env("PIPELINE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
@@ -129,7 +146,7 @@ fn log_to(console: &Console, more: &str) {
         .try_init();
 }
 
-/// Prints a piece of text at once.
+/// Prints text and flushes.
 fn print_now(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout();
     out.write_all(text.as_bytes())?;

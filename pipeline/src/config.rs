@@ -1,21 +1,22 @@
-//! The configuration: one file, one table a stage, each key known by name.
+//! The configuration: one file with one table per stage.
 
-mod explain;
-mod given;
-mod set;
+mod constraints;
 
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 
+use artifact::StoreLayout;
+use artifact::file::tidy;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use settings::{ConfigSource, Parsed};
 
-pub use explain::nearest;
-pub use given::strip;
+pub use constraints::strip;
 
-/// The configuration's file name where none is given.
+/// The default file name of the configuration.
 pub const FILE_NAME: &str = "pipeline.toml";
 
-/// Everything a run is made from.
+/// The configuration of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -69,7 +70,7 @@ impl Default for Config {
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// There is no such file.
+    /// The file does not exist.
     #[error(
         "there is no {}: `pipeline init` writes one for your own files, or name another: pipeline run <CONFIG>",
         path.display()
@@ -78,32 +79,27 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
     },
-    /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A line of the file, or an override, is not understood.
-    #[error("{place}: {message}")]
-    NotUnderstood {
-        /// `pipeline.toml:12`, or `--set train.steps=many`.
-        place: String,
-        /// What is wrong, with the nearest right name where there is one.
-        message: String,
-    },
-    /// A value is of the right type and cannot be used.
-    #[error("{place}: a value that cannot be used")]
+    /// The file cannot be read, or a line or an override is not valid.
+    #[error(transparent)]
+    Settings(settings::Error),
+    /// A value has the right type and is invalid.
+    #[error("{place}: invalid value")]
     Invalid {
-        /// `pipeline.toml:12`, `--set train.steps=0`, or the file alone where the key is not in it.
+        /// `pipeline.toml:12`, `--set train.steps=0`, or the file alone if the key is not in it.
         place: String,
         /// What the stage says about it.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
+}
+
+impl From<settings::Error> for ConfigError {
+    fn from(error: settings::Error) -> Self {
+        match error {
+            settings::Error::Missing { path } => Self::Missing { path },
+            other => Self::Settings(other),
+        }
+    }
 }
 
 /// A configuration, and where it came from.
@@ -115,28 +111,26 @@ pub struct Loaded {
     pub path: PathBuf,
     /// The folder that relative paths start from.
     pub base: PathBuf,
+    /// Lines to show: keys that were renamed.
+    pub notices: Vec<String>,
 }
 
 impl Loaded {
-    /// Returns the folder of artifacts and runs.
-    pub fn store(&self) -> PathBuf {
-        tidy(&self.base.join(&self.config.store))
+    /// Returns the paths of the store.
+    pub fn layout(&self) -> StoreLayout {
+        StoreLayout::new(tidy(&self.base.join(&self.config.store)))
     }
 }
 
 /// Reads the configuration in `path` and applies `overrides` (`key=value`) in their order.
 ///
 /// # Errors
-/// [`ConfigError`] that names the file and the line, or the override.
+/// Returns a [`ConfigError`] that names the file and the line, or the override.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => ConfigError::Missing { path: path.to_owned() },
-        _ => ConfigError::Read { path: path.to_owned(), source },
-    })?;
-    // A byte order mark is invisible in every editor, and TOML does not know it.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let (mut config, document) = set::apply(parse(path, text)?, path, text, overrides)?;
-    given::complete(&mut config, &document, path, text, overrides)?;
+    let source = ConfigSource::read(path, overrides)?;
+    let parsed = source.parse(&known_keys(), &renamed_keys())?;
+    let Parsed { value: mut config, document, notices } = parsed;
+    constraints::complete(&mut config, &document, &source)?;
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -145,19 +139,30 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
         Some(base) => folder.join(base),
         None => folder.to_owned(),
     };
-    let loaded = Loaded { config, path: path.to_owned(), base };
-    validate(&loaded.config).map_err(|source| ConfigError::Invalid {
-        place: explain::place_of_value(path, text, overrides, &source.to_string()),
-        source,
-    })?;
-    Ok(loaded)
+    validate(&config)
+        .map_err(|error| ConfigError::Invalid { place: source.place(&error.to_string()), source: error })?;
+    Ok(Loaded { config, path: path.to_owned(), base, notices })
 }
 
-fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-    toml::from_str(text).map_err(|error| ConfigError::NotUnderstood {
-        place: explain::place(path, text, error.span()),
-        message: explain::message(text, &error),
-    })
+/// Returns the dotted path of every key that the default configuration writes.
+fn known_keys() -> Vec<String> {
+    fn walk(prefix: &str, value: &Value, keys: &mut Vec<String>) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            let key = format!("{prefix}{name}");
+            walk(&format!("{key}."), value, keys);
+            keys.push(key);
+        }
+    }
+    let mut keys = Vec::new();
+    walk("", &serde_json::to_value(Config::default()).unwrap_or_default(), &mut keys);
+    keys
+}
+
+/// Returns the renamed keys of all stages: the old dotted path and the new one.
+fn renamed_keys() -> Vec<(String, String)> {
+    let tables: [(&str, &[(&str, &str)]); 0] = [];
+    let dotted = |table: &str, (old, new): &(&str, &str)| (format!("{table}.{old}"), format!("{table}.{new}"));
+    tables.iter().flat_map(|(table, keys)| keys.iter().map(move |pair| dotted(table, pair))).collect()
 }
 
 fn validate(config: &Config) -> Result<(), Box<dyn StdError + Send + Sync>> {
@@ -175,12 +180,6 @@ fn validate(config: &Config) -> Result<(), Box<dyn StdError + Send + Sync>> {
     config.generate.validate()?;
     config.serve.validate()?;
     Ok(())
-}
-
-/// Returns `path` without its `.` parts, for people to read and copy.
-pub fn tidy(path: &Path) -> PathBuf {
-    let tidied: PathBuf = path.components().filter(|part| *part != std::path::Component::CurDir).collect();
-    if tidied.as_os_str().is_empty() { PathBuf::from(".") } else { tidied }
 }
 
 #[cfg(test)]
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_overrides_are_taken() {
+    fn values_and_overrides_are_read() {
         check("", &[], "name pipeline, seed 1337, store experiments");
         check("name = \"a\"\nseed = 7", &[], "name a, seed 7, store experiments");
         check("seed = 7", &["seed=8", "name=b", "store=s"], "name b, seed 8, store s");
@@ -219,18 +218,14 @@ mod tests {
     fn errors_name_the_line_and_the_nearest_key() {
         check("name = \"a\"\n\nsede = 7", &[], "DIR/pipeline.toml:3: unknown key `sede`; did you mean `seed`?");
         check("seed = 1\n[trian]\n", &[], "DIR/pipeline.toml:2: unknown key `trian`; did you mean `train`?");
-        check(
-            "seed = \"many\"",
-            &[],
-            "DIR/pipeline.toml:1: `seed` is the string \"many\"; expected a whole number, 0 or more",
-        );
-        check("seed = -1", &[], "DIR/pipeline.toml:1: `seed` is the number -1; expected a whole number, 0 or more");
+        check("seed = \"many\"", &[], "DIR/pipeline.toml:1: `seed`: invalid type: string \"many\", expected u64");
+        check("seed = -1", &[], "DIR/pipeline.toml:1: `seed`: invalid value: integer `-1`, expected u64");
         check("seed = 1\nseed = 2", &[], "DIR/pipeline.toml:2: duplicate key");
         check("name = ", &[], "DIR/pipeline.toml:1: string values must be quoted, expected literal string");
         check(
             "name = \"a/b\"",
             &[],
-            "DIR/pipeline.toml:1: a value that cannot be used: name is \"a/b\"; it names folders: use letters, digits, `.`, `_` and `-`",
+            "DIR/pipeline.toml:1: invalid value: name is \"a/b\"; it names folders: use letters, digits, `.`, `_` and `-`",
         );
     }
 
@@ -238,18 +233,18 @@ mod tests {
     fn errors_name_the_override() {
         check("", &["sede=8"], "--set sede=8: unknown key `sede`; did you mean `seed`?");
         check("", &["seed"], "--set seed: expected key=value");
-        check("", &["seed.x=1"], "--set seed.x=1: `seed` is a table; expected a whole number, 0 or more");
+        check("", &["seed.x=1"], "--set seed.x=1: `seed`: invalid type: map, expected u64");
         check(
             "",
             &["name=a/b"],
-            "--set name=a/b: a value that cannot be used: name is \"a/b\"; it names folders: use letters, digits, `.`, `_` and `-`",
+            "--set name=a/b: invalid value: name is \"a/b\"; it names folders: use letters, digits, `.`, `_` and `-`",
         );
-        check("seed = 1", &["seed.x=1"], "--set seed.x=1: `seed` is no table");
-        check("", &["seed=x"], "--set seed=x: `seed` is the string \"x\"; expected a whole number, 0 or more");
+        check("seed = 1", &["seed.x=1"], "--set seed.x=1: `seed` is not a table");
+        check("", &["seed=x"], "--set seed=x: `seed`: invalid type: string \"x\", expected u64");
     }
 
     #[test]
-    fn every_recipe_is_understood() {
+    fn every_recipe_is_valid() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let entries = std::fs::read_dir(root.join("experiments")).unwrap();
         let recipes =

@@ -4,7 +4,6 @@
 //! the name of an earlier import. Wherever it is, its files become an artifact of their own, in the Hugging Face layout,
 //! whose digest says what is in them and not where they were.
 
-pub mod init;
 pub mod names;
 pub mod origin;
 pub mod parity;
@@ -23,12 +22,11 @@ use model::{ModelConfig, checkpoint, hub_layout};
 use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 
-use crate::config::tidy;
-use crate::figures;
-use crate::host::host;
-use crate::interrupt::Interrupted;
+use crate::platform::host::host;
+use crate::platform::interrupt::Interrupted;
+use artifact::file::tidy;
+use artifact::format;
 
-pub use self::init::Init;
 pub use self::origin::Origin;
 
 /// The folder of imported models in the store.
@@ -262,7 +260,7 @@ fn checked(folder: &Path) -> anyhow::Result<Outcome> {
 
 /// Returns a model's family and size in words.
 pub fn headline(config: &ModelConfig) -> String {
-    format!("{}, {} parameters", config.family.model_type(), figures::count(config.parameters() as f64))
+    format!("{}, {} parameters", config.family.model_type(), format::count(config.parameters() as f64))
 }
 
 /// Returns the error to show for one of this module.

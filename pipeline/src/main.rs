@@ -4,22 +4,13 @@
 //! [`engine`] does it, [`runs`] remembers it, [`console`] and [`summary`] show it. The stages themselves are other crates,
 //! and only [`stage`] calls them.
 
-mod allocator;
 mod cli;
 mod commands;
 mod config;
-mod console;
-mod engine;
-mod environment;
-mod estimate;
-mod figures;
-mod host;
 mod import;
-mod interrupt;
-mod plan;
-mod runs;
-mod stage;
-mod summary;
+mod platform;
+mod run;
+mod ui;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -28,7 +19,8 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::config::ConfigError;
-use crate::interrupt::Interrupted;
+use crate::platform::interrupt::Interrupted;
+use crate::platform::{allocator, environment, interrupt};
 
 // A quarter off the training step on burn-flex, measured.
 #[global_allocator]

@@ -2,7 +2,7 @@
 
 mod add;
 mod card;
-mod corpus;
+pub mod corpus;
 mod dropped;
 mod lock;
 mod ls;

@@ -4,14 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use artifact::Cancel;
+use artifact::file::tidy;
 use sysinfo::{Disks, System};
 
 use crate::cli::DoctorArgs;
 use crate::config::{self, Config, Loaded};
-use crate::console::Console;
-use crate::stage::Stage;
-use crate::{engine, figures, host};
+use crate::platform::host;
+use crate::run::engine;
+use crate::run::stage::Stage;
+use crate::ui::console::Console;
+use artifact::format;
 
+use super::data::corpus::session;
 use super::print_out;
 
 /// Memory that the default run stays below, in bytes.
@@ -20,7 +24,7 @@ const DEFAULT_RUN_MEMORY_BYTES: u64 = 2_000_000_000;
 /// Disk that the default run needs, in bytes: its artifacts take less, a second run beside it included.
 const DEFAULT_RUN_DISK_BYTES: u64 = 1_000_000_000;
 
-/// Runs the command. What is missing is said and is no failure: this command is asked when something is.
+/// Runs the command. Missing things are printed and are not an error: people run it when something is missing.
 pub fn run(arguments: &DoctorArgs) -> anyhow::Result<()> {
     super::log_to(&Console::new(), "");
     say("program", &format!("pipeline {}", host::VERSION))?;
@@ -45,11 +49,11 @@ pub fn run(arguments: &DoctorArgs) -> anyhow::Result<()> {
             None
         }
         Some(Ok(loaded)) => {
-            say("configuration", &format!("{} is understood", loaded.path.display()))?;
+            say("configuration", &format!("{} is valid", loaded.path.display()))?;
             Some(loaded)
         }
     };
-    let store = loaded.as_ref().map_or_else(|| Config::default().store, Loaded::store);
+    let store = loaded.as_ref().map_or_else(|| Config::default().store, |loaded| loaded.layout().root().to_owned());
     disk(&store)?;
     say("store", &folder_size(&store))?;
     crate_sources()?;
@@ -66,13 +70,13 @@ fn say(name: &str, what: &str) -> std::io::Result<()> {
 
 fn memory() -> anyhow::Result<()> {
     let Ok(mut system) = System::new() else {
-        return Ok(say("memory", "the system does not tell")?);
+        return Ok(say("memory", "unknown")?);
     };
     system.refresh_memory();
     let limit = system.cgroup_limits().map(|limits| limits.free_memory);
     let free = limit.map_or(system.available_memory(), |limit| limit.min(system.available_memory()));
     let note = if free < DEFAULT_RUN_MEMORY_BYTES { "; the default run may need more" } else { "" };
-    let (free, total) = (figures::bytes(free), figures::bytes(system.total_memory()));
+    let (free, total) = (format::bytes(free), format::bytes(system.total_memory()));
     Ok(say("memory", &format!("{free} free of {total}{note}"))?)
 }
 
@@ -85,11 +89,11 @@ fn disk(store: &Path) -> anyhow::Result<()> {
         .filter(|disk| absolute.starts_with(disk.mount_point()))
         .max_by_key(|disk| disk.mount_point().components().count());
     let text = match holding {
-        None => "the system does not tell".to_owned(),
+        None => "unknown".to_owned(),
         Some(disk) => {
             let free = disk.available_space();
             let note = if free < DEFAULT_RUN_DISK_BYTES { "; the default run may need more" } else { "" };
-            format!("{} free for {}{note}", figures::bytes(free), store.display())
+            format!("{} free for {}{note}", format::bytes(free), store.display())
         }
     };
     Ok(say("disk", &text)?)
@@ -97,9 +101,9 @@ fn disk(store: &Path) -> anyhow::Result<()> {
 
 fn folder_size(folder: &Path) -> String {
     if !folder.is_dir() {
-        return format!("{} is not there yet", config::tidy(folder).display());
+        return format!("{} does not exist yet", tidy(folder).display());
     }
-    format!("{} in {}", figures::bytes(size(folder)), config::tidy(folder).display())
+    format!("{} in {}", format::bytes(size(folder)), tidy(folder).display())
 }
 
 fn size(folder: &Path) -> u64 {
@@ -112,7 +116,7 @@ fn size(folder: &Path) -> u64 {
     entries.map(of).sum()
 }
 
-/// Says where cargo keeps the sources of crates, which the default dataset is made of.
+/// Says where Cargo keeps the sources of crates, of which the default dataset consists.
 fn crate_sources() -> anyhow::Result<()> {
     let home =
         std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| std::env::home_dir().map(|h| h.join(".cargo")));
@@ -120,20 +124,19 @@ fn crate_sources() -> anyhow::Result<()> {
     let registries = fs::read_dir(&folder).into_iter().flatten().flatten();
     let crates: usize = registries.map(|registry| fs::read_dir(registry.path()).map_or(0, Iterator::count)).sum();
     let text = match crates {
-        0 => format!("none in {}; `cargo fetch` brings them", folder.display()),
+        0 => format!("none in {}; `cargo fetch` downloads them", folder.display()),
         n => format!("{n} crates in {}", folder.display()),
     };
     Ok(say("crate sources", &text)?)
 }
 
-/// Says whether the configured data is there.
+/// Says whether the configured data is available.
 fn data(loaded: &Loaded) -> anyhow::Result<()> {
-    let console = Console::quiet();
-    let context = engine::context(loaded, "cpu", true, &console, &Cancel::default());
-    let text = match engine::raw_data(loaded, Stage::Collect, &context, &console) {
+    let session = session(loaded.clone(), true, &Console::quiet(), &Cancel::default())?;
+    let text = match engine::raw_data(&session, Stage::Collect) {
         Ok(raw_data) => match raw_data.sources() {
-            1 => "the one source is there".to_owned(),
-            n => format!("all {n} sources are there"),
+            1 => "the one source is available".to_owned(),
+            n => format!("all {n} sources are available"),
         },
         Err(error) => format!("{error:#}"),
     };

@@ -4,18 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use artifact::file;
+use artifact::{StoreLayout, file};
 use burn::tensor::Device;
 use model::{Dtype, checkpoint, hub_layout};
 use serde_json::Value;
 
 use crate::cli::{ExportArgs, ExportFormat};
-use crate::console::Console;
-use crate::figures;
 use crate::import::Origin;
 use crate::import::parity::Behaviour;
-use crate::runs;
-use crate::stage::Stage;
+use crate::run::record;
+use crate::run::stage::Stage;
+use crate::ui::console::Console;
+use artifact::format;
 
 use super::print_out;
 
@@ -26,8 +26,8 @@ const EXPORTS: &str = "exports";
 pub fn run(arguments: &ExportArgs) -> anyhow::Result<()> {
     super::log_to(&Console::new(), "");
     let ExportFormat::Hf = arguments.format;
-    let root = super::store(&arguments.store)?;
-    let (source, name) = source(&arguments.model, &root)?;
+    let layout = super::layout(&arguments.store)?;
+    let (source, name) = source(&arguments.model, &layout)?;
     let output = arguments.output.clone().unwrap_or_else(|| Path::new(EXPORTS).join(&name));
     if !arguments.force && fs::read_dir(&output).is_ok_and(|mut entries| entries.next().is_some()) {
         bail!(
@@ -50,18 +50,18 @@ pub fn run(arguments: &ExportArgs) -> anyhow::Result<()> {
     pass_on(&source, &unfinished)?;
     let after = Behaviour::of(&checkpoint::load(&unfinished, &device)?)?;
     let bytes = replace(&unfinished, &output)?;
-    print_out!("wrote {} in {} to {}", figures::bytes(bytes), dtype.name(), output.display())?;
+    print_out!("wrote {} in {} to {}", format::bytes(bytes), dtype.name(), output.display())?;
     print_out!("  read back   {}", before.parity(&after))?;
     Ok(())
 }
 
 /// Returns the folder of the model that `written` means, and a name for it.
-fn source(written: &str, root: &Path) -> anyhow::Result<(PathBuf, String)> {
+fn source(written: &str, layout: &StoreLayout) -> anyhow::Result<(PathBuf, String)> {
     if written == "latest" {
-        let run = runs::find_with(root, written, Stage::Train)?;
+        let run = record::find_with(layout, written, Stage::Train)?;
         return Ok((super::verified(&run.artifact(Stage::Train)?)?, run.record.name));
     }
-    let origin = Origin::of(written, Path::new("."), root)?;
+    let origin = Origin::of(written, Path::new("."), layout)?;
     let name = origin.name(written);
     match origin {
         Origin::Folder(folder) => {

@@ -9,14 +9,14 @@ use artifact::file;
 use generate::{Completion, CompletionOptions, Generator, Sampling};
 
 use crate::cli::{GenerateArgs, SamplingArgs};
-use crate::console::printable;
-use crate::interrupt::{self, Interrupted};
+use crate::platform::interrupt::{self, Interrupted};
+use crate::ui::console::printable;
 
 use super::{print_now, print_out};
 
 /// Runs the command.
 pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
-    super::log_to(&crate::console::Console::new(), "");
+    super::log_to(&crate::ui::console::Console::new(), "");
     let model = super::model(&arguments.model, &arguments.store)?;
     let prompts = prompts(arguments)?;
     let config = model.config.unwrap_or_default();

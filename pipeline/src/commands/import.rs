@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use artifact::figures::grouped;
+use artifact::format::grouped;
 use artifact::{Context, Sealed};
 use burn::tensor::Device;
 use model::{Dtype, checkpoint};
@@ -11,11 +11,12 @@ use serde_json::Value;
 
 use crate::cli::ImportArgs;
 use crate::config::Config;
-use crate::console::Console;
 use crate::import::parity::{Behaviour, Parity};
 use crate::import::{self, Model, Origin, names};
-use crate::stage::Stage;
-use crate::{engine, figures, interrupt};
+use crate::run::session;
+use crate::run::stage::Stage;
+use crate::ui::console::Console;
+use artifact::format;
 
 use super::print_out;
 
@@ -23,8 +24,7 @@ use super::print_out;
 pub fn run(arguments: &ImportArgs) -> anyhow::Result<()> {
     let console = Console::new();
     super::log_to(&console, "");
-    let notice = console.clone();
-    let cancel = interrupt::listen(move || notice.line("stopping; once more to stop at once"))?;
+    let cancel = session::listen(&console, super::STOPPING)?;
     let here = super::here()?;
     let base = here.as_ref().map_or_else(|| PathBuf::from("."), |loaded| loaded.base.clone());
     let collect = here.map_or_else(Config::default, |loaded| loaded.config).collect;
@@ -36,18 +36,18 @@ pub fn run(arguments: &ImportArgs) -> anyhow::Result<()> {
         progress: console.progress(Stage::Collect),
         cancel,
     };
-    let root = super::store(&arguments.store)?;
+    let layout = super::layout(&arguments.store)?;
     // What is typed on a command line starts from the current folder.
-    let origin = Origin::of(&arguments.model, Path::new("."), &root)?;
+    let origin = Origin::of(&arguments.model, Path::new("."), &layout)?;
     let model = Model::find(&origin, arguments.update, &collect, &context);
     console.clear();
     let model = model.map_err(import::failure)?;
-    let store = engine::artifacts(&root);
+    let store = layout.artifacts();
     let _lock = store.lock()?;
     let sealed = model.seal(&store)?;
     let parity = round_trip(&sealed, store.root())?;
     let name = arguments.name.clone().unwrap_or_else(|| origin.name(&arguments.model));
-    names::give(&root, &name, &model.place, &sealed)?;
+    names::give(&layout, &name, &model.place, &sealed)?;
     print(&name, &model, &sealed, &parity)
 }
 
@@ -75,7 +75,7 @@ fn print(name: &str, model: &Model, sealed: &Sealed, parity: &Parity) -> anyhow:
     print_out!("  model       {}", manifest.headline)?;
     print_out!("  context     {} tokens", count("context_length"))?;
     print_out!("  vocabulary  {} rows, {} tokens in tokenizer.json", count("vocab_size"), count("tokens"))?;
-    print_out!("  files       {}, digest {}", figures::bytes(model.bytes()), sealed.digest().short())?;
+    print_out!("  files       {}, digest {}", format::bytes(model.bytes()), sealed.digest().short())?;
     print_out!("  round trip  read, written and read again: {parity}")?;
     print_out!("\nfrom here:  {} generate {name} \"…\"", super::program())?;
     print_out!("            init = \"{name}\" in [train] of pipeline.toml")?;

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::Write;
 
 use anyhow::bail;
+use artifact::file::tidy;
 
 use crate::cli::InitArgs;
-use crate::config::{self, tidy};
+use crate::config;
 
 use super::print_out;
 

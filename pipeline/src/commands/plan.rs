@@ -1,38 +1,23 @@
-//! `plan`: what a run would do, and what it would cost.
-
-use artifact::Cancel;
+//! `plan`: what a run would do, and what training would cost.
 
 use crate::cli::PlanArgs;
-use crate::console::Console;
-use crate::plan::{Decision, Planner, earlier_recipes};
-use crate::stage::{Made, Stage};
-use crate::{engine, estimate, runs};
+use crate::run::engine;
+use crate::run::estimate;
+use crate::run::plan::{Decision, earlier_recipes};
+use crate::run::stage::{Artifacts, Stage};
 
 use super::print_out;
 
 /// Runs the command.
 pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
-    let loaded = super::load(&arguments.config)?;
-    let console = Console::new();
-    super::log_to(&console, "");
-    let root = loaded.store();
-    let store = engine::artifacts(&root);
-    let device_class = model::device::backend(&loaded.config.device)?.name();
-    let context = engine::context(&loaded, device_class, arguments.config.offline, &console, &Cancel::default());
-    let raw_data = engine::raw_data(&loaded, arguments.selection.last(), &context, &console)?;
-    let runs = runs::list(&root)?;
-    let planner = Planner {
-        config: &loaded.config,
-        store: &store,
-        raw_data: &raw_data,
-        device_class,
-        earlier: &earlier_recipes(&runs),
-        selection: &arguments.selection,
-    };
+    let session = super::open(&arguments.config, false)?;
+    let raw_data = engine::raw_data(&session, arguments.selection.last())?;
+    let earlier = earlier_recipes(&session.runs()?);
+    let planner = session.planner(&raw_data, &earlier, &arguments.selection);
     if let Some(init) = &raw_data.init {
         print_out!("{:>10}  {}", "init", init.about)?;
     }
-    let mut made = Made::new();
+    let mut made = Artifacts::new();
     for stage in planner.selection.stages() {
         match planner.decide(stage, &made)? {
             Decision::Skip(sealed) => {
@@ -47,7 +32,7 @@ pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
             }
             Decision::Wait(upstream) if planner.earlier.contains_key(&stage) => {
                 let artifacts: Vec<&str> = upstream.iter().map(|stage| stage.artifact()).collect();
-                print_out!("{stage:>10}  run   unless these come out as before: {}", artifacts.join(", "))?;
+                print_out!("{stage:>10}  maybe (depends on: {})", artifacts.join(", "))?;
             }
             Decision::Wait(_) => print_out!("{stage:>10}  run   never run before")?,
         }

@@ -4,55 +4,44 @@ use std::path::{Component, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use artifact::{Cancel, file};
+use artifact::{file, format};
 
 use crate::cli::RunArgs;
 use crate::config::{self, Loaded};
-use crate::console::Console;
-use crate::interrupt::{self, Interrupted};
-use crate::plan::{Planner, earlier_recipes};
-use crate::runs::{self, Run, StageRecord, Status};
-use crate::stage::{Made, Stage};
-use crate::{engine, figures, summary};
+use crate::platform::interrupt::Interrupted;
+use crate::run::engine;
+use crate::run::plan::earlier_recipes;
+use crate::run::record::{Run, StageRecord, Status};
+use crate::run::session::Session;
+use crate::run::stage::{Artifacts, Stage};
+use crate::ui::console::Console;
+use crate::ui::summary;
 
 use super::print_out;
 
 /// Runs the command.
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
-    let loaded = super::load(&arguments.config)?;
-    let console = Console::new();
-    super::log_to(&console, "");
-    let notice = console.clone();
-    let cancel = interrupt::listen(move || {
-        notice.line("stopping where nothing is lost; once more to stop at once");
-    })?;
-    let made = bring_up_to_date(arguments, &loaded, &console, &cancel)?;
+    let session = super::open(&arguments.config, true)?;
+    let made = bring_up_to_date(arguments, &session)?;
     if arguments.serve {
-        let bundle = made.get(&Stage::Optimize).context("--serve needs a bundle, and --until ends before it")?;
-        super::serve::until_stopped(bundle.folder(), &loaded.config.serve, &loaded.config.device, &cancel)?;
+        let bundle =
+            made.get(&Stage::Optimize).context("--serve needs a bundle, but --until ends before stage optimize")?;
+        let config = &session.loaded.config;
+        super::serve::until_stopped(bundle.folder(), &config.serve, &config.device, &session.cancel)?;
     }
     Ok(())
 }
 
-fn bring_up_to_date(arguments: &RunArgs, loaded: &Loaded, console: &Console, cancel: &Cancel) -> anyhow::Result<Made> {
+fn bring_up_to_date(arguments: &RunArgs, session: &Session) -> anyhow::Result<Artifacts> {
     let started = Instant::now();
-    let root = loaded.store();
-    let store = engine::artifacts(&root);
+    let Session { loaded, console, layout, store, device_class, .. } = session;
     let _lock = store.lock()?;
-    let device_class = model::device::backend(&loaded.config.device)?.name();
-    let context = engine::context(loaded, device_class, arguments.config.offline, console, cancel);
-    let raw_data = engine::locked_raw_data(loaded, arguments.selection.last(), &context, console)?;
-    let runs = runs::list(&root)?;
+    let raw_data = engine::locked_raw_data(session, arguments.selection.last())?;
+    let runs = session.runs()?;
     let prompts = &loaded.config.generate.inline_prompts();
-    let planner = Planner {
-        config: &loaded.config,
-        store: &store,
-        raw_data: &raw_data,
-        device_class,
-        earlier: &earlier_recipes(&runs),
-        selection: &arguments.selection,
-    };
-    let made = engine::all_made(&planner)?;
+    let earlier = earlier_recipes(&runs);
+    let planner = session.planner(&raw_data, &earlier, &arguments.selection);
+    let made = engine::up_to_date(&planner)?;
     if let (Some(made), Some(latest)) = (&made, runs.into_iter().next_back())
         && latest.has_all_of(made)
     {
@@ -62,22 +51,22 @@ fn bring_up_to_date(arguments: &RunArgs, loaded: &Loaded, console: &Console, can
             if one { "the one stage is".to_owned() } else { format!("all {} stages are", made.len()) },
             latest.record.name,
             if one { "it" } else { "them" },
-            figures::seconds(started.elapsed().as_secs_f64())
+            format::seconds(started.elapsed().as_secs_f64())
         )?;
         print_out!("{}", summary::what_next(&latest, &super::program(), &super::name_of(&latest), prompts))?;
         return Ok(made.clone());
     }
     if made.is_none() && arguments.selection.stages().any(Stage::computes) {
-        // Before minutes of collecting, rather than after.
+        // Fail before minutes of collecting, rather than after.
         let device = model::device::resolve(device_class)?;
         loaded.config.train.precision.check(&device, device_class)?;
     }
-    let mut run = Run::create(&root, &loaded.config.name)?;
-    device_class.clone_into(&mut run.record.host.device);
+    let mut run = Run::create(layout, &loaded.config.name)?;
+    run.record.host.device = (*device_class).to_owned();
     console.log_to(&run.folder.join("log.txt"))?;
     keep_config(&run, loaded)?;
     console.line(&format!("run {} on {} cores, device {device_class}", run.record.name, run.record.host.cores));
-    let result = engine::work(&planner, &context, console, |done| {
+    let result = engine::work(session, &planner, |done| {
         run.record.stages.push(StageRecord::new(done.stage, done.ran, done.reason.clone(), done.sealed));
         run.record.wall_seconds = started.elapsed().as_secs_f64();
         if done.stage == Stage::Evaluate {
@@ -107,16 +96,18 @@ fn end_early(mut run: Run, error: anyhow::Error, console: &Console) -> anyhow::E
     run.record.status = if interrupted.is_some() { Status::Interrupted } else { Status::Failed };
     run.record.error = interrupted.is_none().then(|| format!("{error:#}"));
     if let Err(unsaved) = run.save() {
-        console.line(&format!("the run's record cannot be kept: {unsaved:#}"));
+        console.line(&format!("cannot write the run's record: {unsaved:#}"));
     }
     match interrupted {
         Some(text) if text.contains("again") => error,
-        Some(text) => Interrupted(format!("{text}; what is done is kept: run the same command again to go on")).into(),
+        Some(text) => {
+            Interrupted(format!("{text}; finished work is kept: run the same command again to continue")).into()
+        }
         None => {
             let log = run.folder.join("log.txt");
             console.log(&format!("error: {error:#}"));
             console.line(&format!(
-                "run {} failed; its finished stages are kept, its log is {}",
+                "run {} failed; finished stages are kept, the log is {}",
                 run.record.name,
                 log.display()
             ));
@@ -125,7 +116,7 @@ fn end_early(mut run: Run, error: anyhow::Error, console: &Console) -> anyhow::E
     }
 }
 
-/// Writes the resolved configuration into the run's folder, such that `run` works from there.
+/// Writes the resolved configuration into the run's folder, so that `run` works from there.
 fn keep_config(run: &Run, loaded: &Loaded) -> anyhow::Result<()> {
     let mut config = loaded.config.clone();
     config.base = Some(base_from(run, loaded)?);
@@ -141,7 +132,7 @@ fn keep_config(run: &Run, loaded: &Loaded) -> anyhow::Result<()> {
     Ok(file::write_atomically(&run.folder.join(config::FILE_NAME), text.as_bytes())?)
 }
 
-/// Returns the way from the run's folder to the folder that relative paths start from: relative where the store lies in
+/// Returns the path from the run's folder to the folder that relative paths start from: a relative one if the store is in
 /// that folder, so that both can be moved together.
 fn base_from(run: &Run, loaded: &Loaded) -> anyhow::Result<PathBuf> {
     let store = &loaded.config.store;
@@ -154,7 +145,7 @@ fn base_from(run: &Run, loaded: &Loaded) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("cannot find {} for run {}", loaded.base.display(), run.record.name))
 }
 
-/// Copies the report to where people look for it.
+/// Copies the report into the run's folder.
 fn keep_report(run: &Run, sealed: &artifact::Sealed) -> anyhow::Result<()> {
     let name = "report.html";
     let path = sealed.folder().join(name);

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use artifact::Cancel;
 
 use crate::cli::ServeArgs;
-use crate::console::Console;
-use crate::interrupt;
+use crate::platform::interrupt;
+use crate::ui::console::Console;
 
 use super::print_out;
 

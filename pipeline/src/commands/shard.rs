@@ -1,18 +1,17 @@
-//! `run --shard`: a part of preprocess on this machine, for a run to go on from.
+//! `run --shard`: one part of preprocess on this machine; a later run merges the parts.
 
 use anyhow::{Context as _, bail};
-use artifact::{Context, Store};
+use artifact::{Context, Recipe};
 
 use crate::cli::RunArgs;
-use crate::config;
-use crate::console::Console;
-use crate::engine;
-use crate::interrupt::{self, Interrupted};
-use crate::stage::{Made, Stage, StageError};
+use crate::platform::interrupt::Interrupted;
+use crate::run::engine;
+use crate::run::session::Session;
+use crate::run::stage::{Artifacts, Stage, StageError};
 
 use super::print_out;
 
-/// A part of the work: number `part`, from 1, of `parts`.
+/// Part number `part`, from 1, of `parts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     /// Its number, from 1.
@@ -22,24 +21,27 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Reads `2/8`, or `auto/8` and `auto`, which take the rest from what a batch scheduler sets: Slurm's
+    /// Parses `2/8`, or `auto/8` and `auto`, which use the variables of a batch scheduler: Slurm's
     /// `SLURM_ARRAY_TASK_ID`, counted from `SLURM_ARRAY_TASK_MIN`, and `SLURM_ARRAY_TASK_COUNT`; or the
     /// `JOB_COMPLETION_INDEX`, from 0, of an indexed Kubernetes job.
     fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let number = |name: &str| -> anyhow::Result<Option<usize>> {
             let Some(value) = variable(name) else { return Ok(None) };
-            Ok(Some(value.trim().parse().with_context(|| format!("{name} is \"{value}\", which is no whole number"))?))
+            Ok(Some(
+                value.trim().parse().with_context(|| format!("{name} is \"{value}\", which is not a whole number"))?,
+            ))
         };
         let (part, parts) = match text.split_once('/') {
             Some((part, parts)) => (part, Some(parts)),
             None if text == "auto" => (text, None),
             None => bail!("--shard {text}: expected I/N such as 2/8, or auto/N"),
         };
-        let parse = |text: &str| text.parse::<usize>().with_context(|| format!("--shard: {text} is no whole number"));
+        let parse =
+            |text: &str| text.parse::<usize>().with_context(|| format!("--shard: {text} is not a whole number"));
         let parts = match parts {
             Some(parts) => parse(parts)?,
             None => number("SLURM_ARRAY_TASK_COUNT")?
-                .context("--shard auto: SLURM_ARRAY_TASK_COUNT is not set; say how many parts there are: auto/N")?,
+                .context("--shard auto: SLURM_ARRAY_TASK_COUNT is not set; give the number of parts: auto/N")?,
         };
         let part = if part == "auto" {
             match (number("SLURM_ARRAY_TASK_ID")?, number("JOB_COMPLETION_INDEX")?) {
@@ -49,14 +51,16 @@ impl Shard {
                 }
                 (None, Some(index)) => index + 1,
                 (None, None) => {
-                    bail!("--shard auto: neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set; say which: I/N")
+                    bail!(
+                        "--shard auto: neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set; give the part: I/N"
+                    )
                 }
             }
         } else {
             parse(part)?
         };
         if part == 0 || part > parts {
-            bail!("--shard: part {part} of {parts} does not exist; parts are counted from 1");
+            bail!("--shard: part {part} of {parts} does not exist; parts are numbered from 1");
         }
         Ok(Self { part, parts })
     }
@@ -65,50 +69,38 @@ impl Shard {
 /// Runs the command.
 pub fn run(arguments: &RunArgs, shard: &str) -> anyhow::Result<()> {
     let shard = Shard::parse(shard, |name| std::env::var(name).ok())?;
-    let loaded = super::load(&arguments.config)?;
-    let console = Console::new();
-    super::log_to(&console, "");
-    let notice = console.clone();
-    let cancel = interrupt::listen(move || notice.line("stopping where nothing is lost; once more to stop at once"))?;
-    let store = engine::artifacts(&loaded.store());
-    let device_class = model::device::backend(&loaded.config.device)?.name();
-    let context = engine::context(&loaded, device_class, arguments.config.offline, &console, &cancel);
-    let raw_data = engine::locked_raw_data(&loaded, Stage::Preprocess, &context, &console)?;
-    let recipe = |stage: Stage, made: &Made| {
-        let recipe = stage.recipe(&loaded.config, &raw_data, made, device_class);
-        recipe.map_err(|_| anyhow::anyhow!("stage {stage} waits for others"))
+    let session = super::open(&arguments.config, true)?;
+    let store = &session.store;
+    let raw_data = engine::locked_raw_data(&session, Stage::Preprocess)?;
+    let recipe = |stage: Stage, made: &Artifacts| {
+        let recipe = stage.recipe(&session.loaded.config, &raw_data, made, session.device_class);
+        recipe.map_err(|_| anyhow::anyhow!("stage {stage} depends on stages that have not run"))
     };
-    let mut made = Made::new();
+    let mut made = Artifacts::new();
     let corpus = store.find(&recipe(Stage::Collect, &made)?)?;
-    let corpus = corpus.context("the corpus is not collected yet; do that once, first: run --until collect")?;
+    let corpus =
+        corpus.context("the corpus is not collected yet; collect it once, first: pipeline run --until collect")?;
     made.insert(Stage::Collect, corpus);
     let recipe = recipe(Stage::Preprocess, &made)?;
     if store.find(&recipe)?.is_some() {
         print_out!("Nothing to do: stage preprocess is finished.")?;
         return Ok(());
     }
-    part(&store, recipe, &loaded.config, &made, shard, &context, &console)?;
+    part(&session, recipe, &made, shard)?;
     print_out!(
-        "Part {} of {} is done. When all are, `pipeline run` with the same configuration goes on from them.",
+        "Part {} of {} is done. When all are, `pipeline run` with the same configuration merges them and continues.",
         shard.part,
         shard.parts
     )?;
     Ok(())
 }
 
-fn part(
-    store: &Store,
-    recipe: artifact::Recipe,
-    config: &config::Config,
-    made: &Made,
-    shard: Shard,
-    context: &Context,
-    console: &Console,
-) -> anyhow::Result<()> {
-    // Without the store's lock: parts write into folders of their own, and many may work at once.
+fn part(session: &Session, recipe: Recipe, made: &Artifacts, shard: Shard) -> anyhow::Result<()> {
+    let Session { loaded, store, console, .. } = session;
+    // Without the store's lock: parts write to folders of their own, and several may run at once.
     let out = store.begin(recipe)?;
-    let context = Context { progress: console.progress(Stage::Preprocess), ..context.clone() };
-    let done = Stage::preprocess_part(config, made, &out, (shard.part, shard.parts), &context);
+    let context = Context { progress: console.progress(Stage::Preprocess), ..session.context() };
+    let done = Stage::preprocess_part(&loaded.config, made, &out, (shard.part, shard.parts), &context);
     console.clear();
     done.map_err(|error| match error {
         StageError::Interrupted(text) => Interrupted(text).into(),
@@ -127,27 +119,31 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_named_or_taken_from_the_scheduler() {
+    fn a_part_is_given_or_read_from_the_scheduler() {
         check("2/8", &[], Ok((2, 8)));
         check("1/1", &[], Ok((1, 1)));
         check("auto/8", &[("JOB_COMPLETION_INDEX", "0")], Ok((1, 8)));
         check("auto/8", &[("SLURM_ARRAY_TASK_ID", "7")], Ok((8, 8)));
         let slurm = [("SLURM_ARRAY_TASK_ID", "5"), ("SLURM_ARRAY_TASK_MIN", "1"), ("SLURM_ARRAY_TASK_COUNT", "9")];
         check("auto", &slurm, Ok((5, 9)));
-        check("0/8", &[], Err("--shard: part 0 of 8 does not exist; parts are counted from 1"));
-        check("9/8", &[], Err("--shard: part 9 of 8 does not exist; parts are counted from 1"));
+        check("0/8", &[], Err("--shard: part 0 of 8 does not exist; parts are numbered from 1"));
+        check("9/8", &[], Err("--shard: part 9 of 8 does not exist; parts are numbered from 1"));
         check("2", &[], Err("--shard 2: expected I/N such as 2/8, or auto/N"));
-        check("two/8", &[], Err("--shard: two is no whole number"));
+        check("two/8", &[], Err("--shard: two is not a whole number"));
         check(
             "auto/8",
             &[],
-            Err("--shard auto: neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set; say which: I/N"),
+            Err("--shard auto: neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set; give the part: I/N"),
         );
         check(
             "auto",
             &slurm[..2],
-            Err("--shard auto: SLURM_ARRAY_TASK_COUNT is not set; say how many parts there are: auto/N"),
+            Err("--shard auto: SLURM_ARRAY_TASK_COUNT is not set; give the number of parts: auto/N"),
         );
-        check("auto/8", &[("SLURM_ARRAY_TASK_ID", "x")], Err("SLURM_ARRAY_TASK_ID is \"x\", which is no whole number"));
+        check(
+            "auto/8",
+            &[("SLURM_ARRAY_TASK_ID", "x")],
+            Err("SLURM_ARRAY_TASK_ID is \"x\", which is not a whole number"),
+        );
     }
 }

@@ -1,21 +1,23 @@
-//! `runs` and `show`: what there is.
+//! `runs` and `show`: the runs of a store, and one of them.
 
+use artifact::file::tidy;
 use comfy_table::Table;
 
 use crate::cli::{ShowArgs, StoreArgs};
-use crate::config::{self, tidy};
-use crate::runs::{self, Status};
-use crate::stage::Stage;
-use crate::{figures, summary};
+use crate::config;
+use crate::run::record::{self, Status};
+use crate::run::stage::Stage;
+use crate::ui::summary;
+use artifact::format;
 
 use super::print_out;
 
 /// Lists the runs, earliest first.
 pub fn list(arguments: &StoreArgs) -> anyhow::Result<()> {
-    let store = super::store(arguments)?;
-    let runs = runs::list(&store)?;
+    let layout = super::layout(arguments)?;
+    let runs = record::list(&layout)?;
     if runs.is_empty() {
-        return Ok(print_out!("no runs in {} yet; `pipeline run` makes one", tidy(&store.join("runs")).display())?);
+        return Ok(print_out!("no runs in {} yet; `pipeline run` makes one", tidy(&layout.runs()).display())?);
     }
     let mut table: Table = summary::new_table();
     table.set_header(["run", "began (UTC)", "status", "time", "stages run", "figure"]);
@@ -30,7 +32,7 @@ pub fn list(arguments: &StoreArgs) -> anyhow::Result<()> {
             record.name.clone(),
             record.started.clone(),
             status(record.status).to_owned(),
-            figures::seconds(record.wall_seconds),
+            format::seconds(record.wall_seconds),
             format!("{ran} of {}", record.stages.len()),
             figure,
         ]);
@@ -40,10 +42,10 @@ pub fn list(arguments: &StoreArgs) -> anyhow::Result<()> {
 
 /// Shows one run.
 pub fn run(arguments: &ShowArgs) -> anyhow::Result<()> {
-    let run = runs::find(&super::store(&arguments.store)?, &arguments.run)?;
+    let run = record::find(&super::layout(&arguments.store)?, &arguments.run)?;
     let record = &run.record;
     print_out!("run {}: {}, began {}, {}", record.name, status(record.status), record.started, {
-        figures::seconds(record.wall_seconds)
+        format::seconds(record.wall_seconds)
     })?;
     if let Some(error) = &record.error {
         print_out!("error: {error}")?;

@@ -1,4 +1,4 @@
-//! `verify`: are a run's files what they were, and would the same run make them again?
+//! `verify`: rehashes the artifacts of a run, or repeats the run and compares.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,18 +8,19 @@ use artifact::{Digest, Sealed, Store};
 
 use crate::cli::VerifyArgs;
 use crate::config;
-use crate::console::Console;
-use crate::interrupt;
-use crate::plan::{Planner, Selection};
-use crate::runs::{self, Run, StageRecord};
-use crate::stage::Stage;
-use crate::{engine, figures};
+use crate::run::engine;
+use crate::run::plan::Selection;
+use crate::run::record::{self, Run, StageRecord};
+use crate::run::session::{self, Session};
+use crate::run::stage::Stage;
+use crate::ui::console::Console;
+use artifact::format;
 
 use super::print_out;
 
 /// Runs the command.
 pub fn run(arguments: &VerifyArgs) -> anyhow::Result<()> {
-    let run = runs::find_with(&super::store(&arguments.store)?, &arguments.run, Stage::Collect)?;
+    let run = record::find_with(&super::layout(&arguments.store)?, &arguments.run, Stage::Collect)?;
     if run.record.stages.is_empty() {
         bail!("run {} has no finished stage to verify", run.record.name);
     }
@@ -47,7 +48,7 @@ fn rehash(run: &Run) -> anyhow::Result<usize> {
         };
         digests.insert(record.stage.artifact(), record.digest);
         if wrong.is_empty() {
-            let size = figures::bytes(record.bytes);
+            let size = format::bytes(record.bytes);
             print_out!("{:>10}  ok    {size}, digest {}", record.stage, record.digest.short())?;
         } else {
             bad += 1;
@@ -88,32 +89,22 @@ fn complaints(record: &StageRecord, sealed: &Sealed, digests: &BTreeMap<&str, Di
 /// Repeats the run in a fresh store and compares; returns how many stages differ.
 fn repeat(run: &Run, console: &Console) -> anyhow::Result<usize> {
     let loaded = config::load(&run.folder.join(config::FILE_NAME), &[])?;
-    let cancel = interrupt::listen({
-        let console = console.clone();
-        move || console.line("stopping; once more to stop at once")
-    })?;
+    let cancel = session::listen(console, super::STOPPING)?;
     // Beside the artifacts: there is room for one run, and on the same disk.
-    let parent = run.store().root().parent().map_or_else(std::env::temp_dir, std::path::Path::to_owned);
+    let parent = run.layout().root().to_owned();
     let folder = tempfile::Builder::new()
         .prefix(".verify-")
         .tempdir_in(&parent)
         .with_context(|| format!("cannot make a folder in {}", parent.display()))?;
     let store = Store::new(folder.path());
-    let device_class = model::device::backend(&loaded.config.device)?.name();
-    let context = engine::context(&loaded, device_class, false, console, &cancel);
-    let raw_data = engine::locked_raw_data(&loaded, last_stage(run).unwrap_or(Stage::Serve), &context, console)?;
-    let planner = Planner {
-        config: &loaded.config,
-        store: &store,
-        raw_data: &raw_data,
-        device_class,
-        earlier: &BTreeMap::new(),
-        selection: &Selection { until: last_stage(run), ..Selection::default() },
-    };
-    keep_choices(run, &store)?;
+    let session = Session::open(loaded, console.clone(), cancel, false)?.with_store(store);
+    let raw_data = engine::locked_raw_data(&session, last_stage(run).unwrap_or(Stage::Serve))?;
+    let (earlier, selection) = (BTreeMap::new(), Selection { until: last_stage(run), ..Selection::default() });
+    let planner = session.planner(&raw_data, &earlier, &selection);
+    keep_choices(run, &session.store)?;
     print_out!("\nrepeating run {}", run.record.name)?;
     let mut bad = 0;
-    engine::work(&planner, &context, console, |done| {
+    engine::work(&session, &planner, |done| {
         let Some(record) = run.stage(done.stage) else { return Ok(()) };
         let (then, now) = (record.digest, done.sealed.digest());
         if then == now {
@@ -130,7 +121,7 @@ fn repeat(run: &Run, console: &Console) -> anyhow::Result<usize> {
     Ok(bad)
 }
 
-/// Puts what `train.budget` came to where the repeated training finds it, as a resumed one would: measured again, this
+/// Copies the choice of `train.budget` to where the repeated training finds it, as a resumed one would: measured again, the
 /// machine may be faster or slower than it was.
 fn keep_choices(run: &Run, store: &Store) -> anyhow::Result<()> {
     let Some(record) = run.stage(Stage::Train) else { return Ok(()) };
@@ -146,7 +137,7 @@ fn last_stage(run: &Run) -> Option<Stage> {
     run.record.stages.iter().map(|record| record.stage).max()
 }
 
-/// Returns what was different about the making, else which files differ.
+/// Returns which inputs of the recipe differ, else which files.
 fn differences(then: &StageRecord, now: &Sealed, run: &Run) -> Vec<String> {
     let changes = now.manifest().recipe.changes_since(&then.recipe);
     if !changes.is_empty() {

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
-use artifact::Sealed;
+use artifact::{Sealed, StoreLayout};
 use fetch::HubModel;
 
-use crate::config::tidy;
-use crate::runs::{self, Run};
-use crate::stage::Stage;
+use crate::run::record::{self, Run};
+use crate::run::stage::Stage;
+use artifact::file::tidy;
 
 use super::names;
 
@@ -37,12 +37,12 @@ impl Origin {
     ///
     /// # Errors
     /// When it is none of them, with what was tried.
-    pub fn of(written: &str, base: &Path, store: &Path) -> anyhow::Result<Self> {
+    pub fn of(written: &str, base: &Path, layout: &StoreLayout) -> anyhow::Result<Self> {
         if let Some(id) = written.strip_prefix(HUB) {
             return HubModel::parse(id).map(Self::Hub).map_err(|problem| anyhow!("{written}: {problem}"));
         }
         let folder = tidy(&base.join(written));
-        if folder.join(runs::RECORD).is_file() {
+        if folder.join(record::RECORD).is_file() {
             return Self::of_run(&Run::open(&folder)?);
         }
         if folder.is_dir() {
@@ -51,10 +51,10 @@ impl Origin {
         if folder.is_file() {
             bail!("{} is a file; name the folder that it lies in", folder.display());
         }
-        if store.join("runs").join(written).join(runs::RECORD).is_file() {
-            return Self::of_run(&runs::find(store, written)?);
+        if layout.runs().join(written).join(record::RECORD).is_file() {
+            return Self::of_run(&record::find(layout, written)?);
         }
-        if let Some((sealed, place)) = names::find(store, written)? {
+        if let Some((sealed, place)) = names::find(layout, written)? {
             return Ok(Self::Sealed { sealed: Box::new(sealed), place: format!("{written} ({place})") });
         }
         let is_id = written.matches('/').count() == 1 && !written.starts_with(['.', '/', '~']);
@@ -64,7 +64,7 @@ impl Origin {
                 "there is no model `{written}`: no folder {}, no run and no imported model of that name in {}; one of the \
                  hub is written owner/name",
                 folder.display(),
-                tidy(store).display()
+                tidy(layout.root()).display()
             ),
         }
     }

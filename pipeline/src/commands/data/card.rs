@@ -6,12 +6,11 @@ use anyhow::bail;
 use artifact::{Cancel, Sealed, file};
 use serde_json::Value;
 
-use super::corpus::{configuration, corpus, dataset_folder};
+use super::corpus::{configuration, corpus, dataset_folder, session};
 use crate::cli::{CardArgs, CorpusArgs, StoreArgs};
 use crate::commands::print_out;
-use crate::console::Console;
-use crate::engine;
-use crate::stage::Stage;
+use crate::run::stage::Stage;
+use crate::ui::console::Console;
 
 /// Runs the command.
 pub fn run(arguments: &CardArgs) -> anyhow::Result<()> {
@@ -21,9 +20,10 @@ pub fn run(arguments: &CardArgs) -> anyhow::Result<()> {
     let store = StoreArgs { store: None };
     let (corpus, _) = corpus(&CorpusArgs { name: arguments.name.clone(), offline: arguments.offline, store })?;
     let loaded = configuration(&folder)?;
-    let context = engine::context(&loaded, "cpu", arguments.offline, &Console::new(), &Cancel::default());
+    let session = session(loaded, arguments.offline, &Console::new(), &Cancel::default())?;
+    let (loaded, context) = (&session.loaded, session.context());
     let inventory = data_ingest::inventory(&data_ingest::resolve(&loaded.config.collect, &context)?, &context)?;
-    let tokens = tokens_by_licence(&engine::artifacts(&loaded.store()).list(Stage::Preprocess.name())?, &corpus)?;
+    let tokens = tokens_by_licence(&session.store.list(Stage::Preprocess.name())?, &corpus)?;
     let path = arguments.out.clone().unwrap_or_else(|| folder.join("CARD.md"));
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         file::create_folder(parent)?;

@@ -1,5 +1,6 @@
 //! The corpus of a dataset or a run, collected where it is not there yet.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -7,11 +8,12 @@ use artifact::{Cancel, Context, Sealed};
 
 use crate::cli::CorpusArgs;
 use crate::config::{self, Config, Loaded};
-use crate::console::Console;
-use crate::plan::{Planner, Selection};
-use crate::runs;
-use crate::stage::Stage;
-use crate::{engine, interrupt};
+use crate::run::engine;
+use crate::run::plan::Selection;
+use crate::run::record;
+use crate::run::session::{Session, listen};
+use crate::run::stage::Stage;
+use crate::ui::console::Console;
 
 /// The folder of datasets, from the current one.
 pub const DATASETS: &str = "datasets";
@@ -22,12 +24,11 @@ pub fn corpus(arguments: &CorpusArgs) -> anyhow::Result<(Sealed, Context)> {
     if let Some(dataset) = dataset_folder(&arguments.name) {
         return of_dataset(&dataset, arguments.offline, &console, &cancel);
     }
-    let store = crate::commands::store(&arguments.store)?;
-    match runs::find_with(&store, &arguments.name, Stage::Collect) {
+    let layout = crate::commands::layout(&arguments.store)?;
+    match record::find_with(&layout, &arguments.name, Stage::Collect) {
         Ok(run) => {
             let loaded = config::load(&run.folder.join(config::FILE_NAME), &[])?;
-            let context = engine::context(&loaded, "cpu", arguments.offline, &console, &cancel);
-            Ok((run.artifact(Stage::Collect)?, context))
+            Ok((run.artifact(Stage::Collect)?, session(loaded, arguments.offline, &console, &cancel)?.context()))
         }
         Err(error) => {
             let known = names(Path::new(DATASETS));
@@ -43,9 +44,14 @@ pub fn corpus(arguments: &CorpusArgs) -> anyhow::Result<(Sealed, Context)> {
 pub fn watched() -> anyhow::Result<(Console, Cancel)> {
     let console = Console::new();
     crate::commands::log_to(&console, "");
-    let notice = console.clone();
-    let cancel = interrupt::listen(move || notice.line("stopping; once more to stop at once"))?;
+    let cancel = listen(&console, crate::commands::STOPPING)?;
     Ok((console, cancel))
+}
+
+/// Opens a configuration whose device does not matter: stage collect does not compute.
+pub fn session(mut loaded: Loaded, offline: bool, console: &Console, cancel: &Cancel) -> anyhow::Result<Session> {
+    "cpu".clone_into(&mut loaded.config.device);
+    Session::open(loaded, console.clone(), cancel.clone(), offline)
 }
 
 /// Returns the folder of the dataset that `name` means: a folder with a `dataset.toml`, here or in [`DATASETS`].
@@ -75,7 +81,7 @@ pub fn configuration(dataset: &Path) -> anyhow::Result<Loaded> {
         ..config.collect
     };
     let config = Config { collect, store: config.store, seed: config.seed, name: config.name, ..Config::default() };
-    Ok(Loaded { config, path: PathBuf::from(config::FILE_NAME), base })
+    Ok(Loaded { config, path: PathBuf::from(config::FILE_NAME), base, notices: Vec::new() })
 }
 
 /// Returns the corpus of the dataset in a folder.
@@ -86,19 +92,12 @@ pub fn of_dataset(
     cancel: &Cancel,
 ) -> anyhow::Result<(Sealed, Context)> {
     let loaded = configuration(dataset)?;
-    let store = engine::artifacts(&loaded.store());
-    let _lock = store.lock()?;
-    let context = engine::context(&loaded, "cpu", offline, console, cancel);
-    let raw_data = engine::locked_raw_data(&loaded, Stage::Collect, &context, console)?;
-    let planner = Planner {
-        config: &loaded.config,
-        store: &store,
-        raw_data: &raw_data,
-        device_class: "cpu",
-        earlier: &std::collections::BTreeMap::new(),
-        selection: &Selection { until: Some(Stage::Collect), ..Selection::default() },
-    };
-    let made = engine::work(&planner, &context, console, |_| Ok(()))?;
+    let session = session(loaded, offline, console, cancel)?;
+    let _lock = session.store.lock()?;
+    let raw_data = engine::locked_raw_data(&session, Stage::Collect)?;
+    let selection = Selection { until: Some(Stage::Collect), ..Selection::default() };
+    let earlier = BTreeMap::new();
+    let made = engine::work(&session, &session.planner(&raw_data, &earlier, &selection), |_| Ok(()))?;
     let corpus = made.into_values().next().context("stage collect made nothing")?;
-    Ok((corpus, Context { progress: console.progress(Stage::Collect), ..context }))
+    Ok((corpus, session.context()))
 }

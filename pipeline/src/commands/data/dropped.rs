@@ -1,20 +1,20 @@
 //! `data dropped`: pages through what was dropped, with the reason and the figure.
 
 use anyhow::bail;
-use artifact::figures::grouped;
+use artifact::format::grouped;
 use preprocess::inspect::{self, Dropped};
 
 use crate::cli::DroppedArgs;
 use crate::commands::print_out;
-use crate::runs;
-use crate::stage::Stage;
+use crate::run::record;
+use crate::run::stage::Stage;
 
 /// Characters of a text that a page shows.
 const SHOWN_CHARACTERS: usize = 400;
 
 /// Runs the command.
 pub fn run(arguments: &DroppedArgs) -> anyhow::Result<()> {
-    let run = runs::find_with(&crate::commands::store(&arguments.store)?, &arguments.run, Stage::Preprocess)?;
+    let run = record::find_with(&crate::commands::layout(&arguments.store)?, &arguments.run, Stage::Preprocess)?;
     let (tokens, corpus) = (run.artifact(Stage::Preprocess)?, run.artifact(Stage::Collect)?);
     let skip = (arguments.page.max(1) - 1) * arguments.count;
     let by = arguments.by.as_deref().map(step).transpose()?;
@@ -42,7 +42,7 @@ pub fn step(name: &str) -> anyhow::Result<preprocess::Step> {
     let known: Vec<&str> = preprocess::Step::ALL.iter().map(|step| step.name()).collect();
     match preprocess::Step::ALL.into_iter().find(|step| step.name() == name) {
         Some(step) => Ok(step),
-        None => match crate::config::nearest(name, &known) {
+        None => match settings::suggest(name, known.iter().copied()) {
             Some(near) => bail!("there is no step `{name}`; did you mean `{near}`?"),
             None => bail!("there is no step `{name}`; the steps are {}", known.join(", ")),
         },

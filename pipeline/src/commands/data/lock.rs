@@ -3,10 +3,9 @@
 use anyhow::bail;
 use artifact::Digest;
 
-use super::corpus::{configuration, dataset_folder, watched};
+use super::corpus::{configuration, dataset_folder, session, watched};
 use crate::cli::LockArgs;
 use crate::commands::print_out;
-use crate::engine;
 
 /// Runs the command.
 pub fn run(arguments: &LockArgs) -> anyhow::Result<()> {
@@ -15,8 +14,9 @@ pub fn run(arguments: &LockArgs) -> anyhow::Result<()> {
     };
     let loaded = configuration(&folder)?;
     let (console, cancel) = watched()?;
-    let context = engine::context(&loaded, "cpu", false, &console, &cancel);
-    let mut dataset = data_ingest::resolve(&loaded.config.collect, &context)?;
+    let session = session(loaded, false, &console, &cancel)?;
+    let context = session.context();
+    let mut dataset = data_ingest::resolve(&session.loaded.config.collect, &context)?;
     let changes = match &arguments.update {
         Some(sources) => data_ingest::update_lock(&mut dataset, &context, sources),
         None => data_ingest::lock(&mut dataset, &context),

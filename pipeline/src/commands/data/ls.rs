@@ -6,10 +6,10 @@ use artifact::Cancel;
 use data_ingest::Source;
 use data_ingest::dataset;
 
-use super::corpus::{DATASETS, configuration, names};
+use super::corpus::{DATASETS, configuration, names, session};
 use crate::commands::print_out;
-use crate::console::Console;
-use crate::{engine, summary};
+use crate::ui::console::Console;
+use crate::ui::summary;
 
 /// Runs the command.
 pub fn run() -> anyhow::Result<()> {
@@ -22,7 +22,8 @@ pub fn run() -> anyhow::Result<()> {
     table.set_header(["dataset", "sources", "licences", "lock", "what"]);
     for name in names {
         let loaded = configuration(&Path::new(DATASETS).join(&name))?;
-        let context = engine::context(&loaded, "cpu", true, &Console::new(), &Cancel::default());
+        let session = session(loaded, true, &Console::new(), &Cancel::default())?;
+        let (loaded, context) = (&session.loaded, session.context());
         match dataset::summary(&loaded.config.collect, &context) {
             Ok(found) => {
                 let lock = match (found.sources.iter().any(is_remote), found.has_lock) {

@@ -1,14 +1,14 @@
 //! `data peek`: pages through the documents of a dataset.
 
 use anyhow::bail;
-use artifact::figures::grouped;
+use artifact::format::grouped;
 use preprocess::inspect;
 
 use super::corpus::corpus;
 use super::dropped::printable;
 use crate::cli::PeekArgs;
 use crate::commands::print_out;
-use crate::figures;
+use artifact::format;
 
 /// Characters of a document that a page shows.
 const SHOWN_CHARACTERS: usize = 600;
@@ -28,7 +28,7 @@ pub fn run(arguments: &PeekArgs) -> anyhow::Result<()> {
             printable(&document.id),
             printable(&document.source),
             printable(&document.licence),
-            figures::bytes(document.bytes)
+            format::bytes(document.bytes)
         )?;
         let most = if arguments.full { usize::MAX } else { SHOWN_CHARACTERS };
         let shown: String = document.text.chars().take(most).collect();

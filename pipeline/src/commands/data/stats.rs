@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use artifact::figures::grouped;
+use artifact::format::grouped;
 use preprocess::inspect::{self, SHARES, Stats};
 
 use super::corpus::corpus;
 use crate::cli::StatsArgs;
 use crate::commands::print_out;
-use crate::figures::bytes;
-use crate::summary;
+use crate::ui::summary;
+use artifact::format::bytes;
 
 /// Rows of a table of names.
 const SHOWN_ROWS: usize = 12;

@@ -1,18 +1,19 @@
 //! `data what-if`: what other thresholds would keep.
 
 use anyhow::bail;
-use artifact::figures::grouped;
+use artifact::format::grouped;
 use preprocess::inspect::{self, Amount};
 use serde_json::Value;
 
 use crate::cli::WhatIfArgs;
 use crate::commands::print_out;
-use crate::stage::Stage;
-use crate::{runs, summary};
+use crate::run::record;
+use crate::run::stage::Stage;
+use crate::ui::summary;
 
 /// Runs the command.
 pub fn run(arguments: &WhatIfArgs) -> anyhow::Result<()> {
-    let run = runs::find_with(&crate::commands::store(&arguments.store)?, &arguments.run, Stage::Preprocess)?;
+    let run = record::find_with(&crate::commands::layout(&arguments.store)?, &arguments.run, Stage::Preprocess)?;
     let tokens = run.artifact(Stage::Preprocess)?;
     let overrides = arguments.overrides.iter().map(|text| assignment(text)).collect::<anyhow::Result<Vec<_>>>()?;
     let answer = inspect::what_if(&tokens, &overrides)?;

@@ -1,4 +1,4 @@
-//! The stages in their order: what each reads, what decides its output, and the call into its crate.
+//! The stages in their order, as one table, and the calls into their crates.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::import::Init;
+use crate::run::init::Init;
 
 /// A stage of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
@@ -33,22 +33,22 @@ pub enum Stage {
     Serve,
 }
 
-/// Why a stage did not end well.
+/// Why a stage did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// Somebody asked to stop.
+    /// It was interrupted.
     #[error("{0}")]
     Interrupted(String),
-    /// The stage says what is wrong.
+    /// It failed.
     #[error(transparent)]
     Failed(Box<dyn StdError + Send + Sync>),
 }
 
 // Every stage crate has its own error with an `Interrupted` in it; a trait for that alone would have to live in a crate
 // below them all.
-macro_rules! told_apart {
+macro_rules! stage_result {
     ($stage:ident, $result:expr) => {
-        told_apart!($stage, $result, $stage::Error::Interrupted)
+        stage_result!($stage, $result, $stage::Error::Interrupted)
     };
     ($stage:ident, $result:expr, $interrupted:pat) => {
         $result.map_err(|error| match error {
@@ -61,32 +61,32 @@ macro_rules! told_apart {
 /// What a run reads from outside the store, listed and hashed.
 #[derive(Debug)]
 pub struct RawData {
-    /// The model to start from, where there is one and it was looked for.
+    /// The model to start from, if there is one and a selected stage reads it.
     pub init: Option<Init>,
     inventory: Inventory,
     digests: BTreeMap<Stage, BTreeMap<String, Digest>>,
 }
 
 impl RawData {
-    /// Returns how many sources the corpus is collected from.
+    /// Returns the number of sources that the corpus is collected from.
     pub fn sources(&self) -> usize {
         self.digests.get(&Stage::Collect).map_or(0, BTreeMap::len)
     }
 }
 
-/// Lists and hashes everything that a run reads from outside the store, beside the model to start from.
+/// Lists and hashes everything that a run reads from outside the store, except the model to start from.
 ///
 /// # Errors
-/// When something is missing or unreadable, or somebody asked to stop.
+/// Returns an error if something is missing or cannot be read, or on interruption.
 pub fn raw_data(
     config: &Config,
     init: Option<Init>,
     dataset: &Resolved,
     context: &Context,
 ) -> Result<RawData, StageError> {
-    let inventory = told_apart!(data_ingest, data_ingest::inventory(dataset, context))?;
-    let prompts = told_apart!(generate, generate::inputs(&config.generate, context))?;
-    let tokenizer = told_apart!(preprocess, preprocess::inputs(&config.preprocess, context))?;
+    let inventory = stage_result!(data_ingest, data_ingest::inventory(dataset, context))?;
+    let prompts = stage_result!(generate, generate::inputs(&config.generate, context))?;
+    let tokenizer = stage_result!(preprocess, preprocess::inputs(&config.preprocess, context))?;
     let digests = BTreeMap::from([
         (Stage::Collect, inventory.inputs()),
         (Stage::Preprocess, tokenizer),
@@ -100,77 +100,135 @@ pub fn raw_data(
 /// # Errors
 /// Returns an error if one of them cannot be read or parsed.
 pub fn resolve(config: &Config, context: &Context) -> Result<Resolved, StageError> {
-    told_apart!(data_ingest, data_ingest::resolve(&config.collect, context))
+    stage_result!(data_ingest, data_ingest::resolve(&config.collect, context))
 }
 
-/// Fetches what is on other machines and in no lock yet, and returns what was added to the lock.
+/// Fetches remote sources that are in no lock yet, and returns what was added to the lock.
 ///
 /// # Errors
-/// When something cannot be fetched, differs from the lock, or somebody asked to stop.
+/// Returns an error if a source cannot be fetched or differs from the lock, or on interruption.
 pub fn lock(dataset: &mut Resolved, context: &Context) -> Result<Vec<LockChange>, StageError> {
-    told_apart!(data_ingest, data_ingest::lock(dataset, context))
+    stage_result!(data_ingest, data_ingest::lock(dataset, context))
 }
 
 /// The sealed artifacts of a run so far.
-pub type Made = BTreeMap<Stage, Sealed>;
+pub type Artifacts = BTreeMap<Stage, Sealed>;
+
+/// What the runner knows of a stage.
+struct StageSpec {
+    /// The stage's name, also of its configuration table and its folder of artifacts.
+    name: &'static str,
+    /// Raised when the output changes.
+    version: u32,
+    /// The name of its artifact.
+    artifact: &'static str,
+    /// The stages whose artifacts it reads.
+    inputs: &'static [Stage],
+    /// Whether it computes on the device.
+    computes: bool,
+    /// Its table, without the keys that cannot change the output.
+    fingerprint_value: fn(&Config) -> Value,
+}
+
+/// The stages, in the order of [`Stage`]. A new stage is a variant, a row here, and its call in [`Stage::run`].
+static SPECS: [StageSpec; 7] = [
+    StageSpec {
+        name: data_ingest::NAME,
+        version: data_ingest::VERSION,
+        artifact: "corpus",
+        inputs: &[],
+        computes: false,
+        fingerprint_value: |config| config.collect.fingerprint_value(),
+    },
+    StageSpec {
+        name: preprocess::NAME,
+        version: preprocess::VERSION,
+        artifact: "tokens",
+        inputs: &[Stage::Collect],
+        computes: false,
+        fingerprint_value: |config| config.preprocess.fingerprint_value(),
+    },
+    StageSpec {
+        name: train::NAME,
+        version: train::VERSION,
+        artifact: "checkpoint",
+        inputs: &[Stage::Preprocess],
+        computes: true,
+        fingerprint_value: |config| config.train.fingerprint_value(),
+    },
+    StageSpec {
+        name: optimize::NAME,
+        version: optimize::VERSION,
+        artifact: "bundle",
+        inputs: &[Stage::Train, Stage::Preprocess],
+        computes: true,
+        fingerprint_value: |config| config.optimize.fingerprint_value(),
+    },
+    StageSpec {
+        name: evaluate::NAME,
+        version: evaluate::VERSION,
+        artifact: "report",
+        inputs: &[Stage::Collect, Stage::Preprocess, Stage::Train, Stage::Optimize],
+        computes: true,
+        fingerprint_value: |config| config.evaluate.fingerprint_value(),
+    },
+    StageSpec {
+        name: generate::NAME,
+        version: generate::VERSION,
+        artifact: "samples",
+        inputs: &[Stage::Optimize],
+        computes: true,
+        fingerprint_value: |config| config.generate.fingerprint_value(),
+    },
+    StageSpec {
+        name: serve::NAME,
+        version: serve::VERSION,
+        artifact: "service",
+        inputs: &[Stage::Optimize],
+        computes: true,
+        fingerprint_value: |config| config.serve.fingerprint_value(),
+    },
+];
 
 impl Stage {
     /// Every stage, in the order of a run.
     pub const ALL: [Self; 7] =
         [Self::Collect, Self::Preprocess, Self::Train, Self::Optimize, Self::Evaluate, Self::Generate, Self::Serve];
 
-    /// Returns the stage's name, which its table and its folder of artifacts have too.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Collect => data_ingest::NAME,
-            Self::Preprocess => preprocess::NAME,
-            Self::Train => train::NAME,
-            Self::Optimize => optimize::NAME,
-            Self::Evaluate => evaluate::NAME,
-            Self::Generate => generate::NAME,
-            Self::Serve => serve::NAME,
-        }
+    /// Returns the stage's row of the table.
+    fn spec(self) -> &'static StageSpec {
+        &SPECS[self as usize]
     }
 
-    /// Returns what the stage makes.
+    /// Returns the stage's name, which its configuration table and its folder of artifacts have too.
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// Returns the name of the stage's artifact.
     pub fn artifact(self) -> &'static str {
-        match self {
-            Self::Collect => "corpus",
-            Self::Preprocess => "tokens",
-            Self::Train => "checkpoint",
-            Self::Optimize => "bundle",
-            Self::Evaluate => "report",
-            Self::Generate => "samples",
-            Self::Serve => "service",
-        }
+        self.spec().artifact
     }
 
     /// Returns the stages whose artifacts this one reads.
     pub fn inputs(self) -> &'static [Self] {
-        match self {
-            Self::Collect => &[],
-            Self::Preprocess => &[Self::Collect],
-            Self::Train => &[Self::Preprocess],
-            Self::Optimize => &[Self::Train, Self::Preprocess],
-            Self::Evaluate => &[Self::Collect, Self::Preprocess, Self::Train, Self::Optimize],
-            Self::Generate | Self::Serve => &[Self::Optimize],
-        }
+        self.spec().inputs
     }
 
-    /// Tells whether the stage uses the device, so that another class of device may give another output.
+    /// Returns true if the stage computes on the device, so that another class of device may give another output.
     pub fn computes(self) -> bool {
-        !matches!(self, Self::Collect | Self::Preprocess)
+        self.spec().computes
     }
 
-    /// Returns everything that decides the stage's output, where all its inputs are made.
+    /// Returns everything that decides the stage's output.
     ///
     /// # Errors
-    /// The stages whose artifacts are missing.
+    /// Returns the stages whose artifacts are missing in `made`.
     pub fn recipe(
         self,
         config: &Config,
         raw_data: &RawData,
-        made: &Made,
+        made: &Artifacts,
         device_class: &str,
     ) -> Result<Recipe, Vec<Self>> {
         let missing: Vec<Self> = self.inputs().iter().copied().filter(|input| !made.contains_key(input)).collect();
@@ -188,71 +246,59 @@ impl Stage {
             }
             _ => {}
         }
-        let (stage_version, config_value) = self.version_and_config(config);
+        let spec = self.spec();
         Ok(Recipe {
-            stage: self.name().to_owned(),
-            stage_version,
-            config: config_value,
+            stage: spec.name.to_owned(),
+            stage_version: spec.version,
+            config: (spec.fingerprint_value)(config),
             inputs,
             seed: config.seed,
             device_class: self.computes().then(|| device_class.to_owned()),
         })
     }
 
-    /// Does part of stage preprocess in `out`, for [`Stage::run`] to go on from; the corpus is in `made`.
+    /// Does one part of stage preprocess in `out`, which [`Stage::run`] continues; the corpus is in `made`.
     ///
     /// # Errors
-    /// What the stage says.
+    /// Returns the stage's error.
     pub fn preprocess_part(
         config: &Config,
-        made: &Made,
+        made: &Artifacts,
         out: &Unsealed,
         part: (usize, usize),
         context: &Context,
     ) -> Result<(), StageError> {
-        told_apart!(preprocess, preprocess::part(&config.preprocess, &made[&Self::Collect], out, part, context))
+        stage_result!(preprocess, preprocess::part(&config.preprocess, &made[&Self::Collect], out, part, context))
     }
 
-    fn version_and_config(self, config: &Config) -> (u32, Value) {
-        match self {
-            Self::Collect => (data_ingest::VERSION, config.collect.fingerprint_value()),
-            Self::Preprocess => (preprocess::VERSION, config.preprocess.fingerprint_value()),
-            Self::Train => (train::VERSION, config.train.fingerprint_value()),
-            Self::Optimize => (optimize::VERSION, config.optimize.fingerprint_value()),
-            Self::Evaluate => (evaluate::VERSION, config.evaluate.fingerprint_value()),
-            Self::Generate => (generate::VERSION, config.generate.fingerprint_value()),
-            Self::Serve => (serve::VERSION, config.serve.fingerprint_value()),
-        }
-    }
-
-    /// Does the stage's work in `out`. All its inputs are in `made`.
+    /// Runs the stage in `out`. All its inputs are in `made`.
     ///
     /// # Errors
-    /// What the stage says.
+    /// Returns the stage's error.
     pub fn run(
         self,
         config: &Config,
         raw_data: &RawData,
-        made: &Made,
+        made: &Artifacts,
         out: &Unsealed,
         context: &Context,
     ) -> Result<Outcome, StageError> {
         let init = raw_data.init.as_ref().and_then(|init| init.sealed.as_ref());
         let outcome = match self {
             Self::Collect => {
-                told_apart!(data_ingest, data_ingest::run(&config.collect, &raw_data.inventory, out, context))
+                stage_result!(data_ingest, data_ingest::run(&config.collect, &raw_data.inventory, out, context))
             }
             Self::Preprocess => {
                 let mut config = config.preprocess.clone();
                 config.tokenizer.init_file = init.map(|init| init.folder().join("tokenizer.json"));
-                told_apart!(preprocess, preprocess::run(&config, &made[&Self::Collect], out, context))
+                stage_result!(preprocess, preprocess::run(&config, &made[&Self::Collect], out, context))
             }
-            Self::Train => told_apart!(
+            Self::Train => stage_result!(
                 train,
                 train::run(&config.train, init, &made[&Self::Preprocess], out, context),
                 train::Error::Interrupted | train::Error::InterruptedAt { .. }
             ),
-            Self::Optimize => told_apart!(
+            Self::Optimize => stage_result!(
                 optimize,
                 optimize::run(&config.optimize, &made[&Self::Train], &made[&Self::Preprocess], out, context)
             ),
@@ -263,23 +309,23 @@ impl Stage {
                     checkpoint: &made[&Self::Train],
                     bundle: &made[&Self::Optimize],
                 };
-                told_apart!(evaluate, evaluate::run(&config.evaluate, &inputs, out, context))
+                stage_result!(evaluate, evaluate::run(&config.evaluate, &inputs, out, context))
             }
             Self::Generate => {
-                told_apart!(generate, generate::run(&config.generate, &made[&Self::Optimize], out, context))
+                stage_result!(generate, generate::run(&config.generate, &made[&Self::Optimize], out, context))
             }
-            Self::Serve => told_apart!(serve, serve::run(&config.serve, &made[&Self::Optimize], out, context)),
+            Self::Serve => stage_result!(serve, serve::run(&config.serve, &made[&Self::Optimize], out, context)),
         }?;
         // Collect compares each file itself; the others read their file long after it was hashed.
         let now = match self {
-            Self::Preprocess => told_apart!(preprocess, preprocess::inputs(&config.preprocess, context))?,
-            Self::Generate => told_apart!(generate, generate::inputs(&config.generate, context))?,
+            Self::Preprocess => stage_result!(preprocess, preprocess::inputs(&config.preprocess, context))?,
+            Self::Generate => stage_result!(generate, generate::inputs(&config.generate, context))?,
             _ => return Ok(outcome),
         };
         let then = raw_data.digests.get(&self);
         match now.into_iter().find(|(name, digest)| then.and_then(|then| then.get(name)) != Some(digest)) {
             Some((name, _)) => {
-                let text = format!("{name} changed while the run was under way; run the same command again");
+                let text = format!("{name} changed during the run; run the same command again");
                 Err(StageError::Failed(text.into()))
             }
             None => Ok(outcome),

@@ -1,14 +1,18 @@
-//! The folder of runs: `<store>/runs/<name>-<number>/`, one record a run.
+//! Records of runs: `<store>/runs/<name>-<number>/run.json`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use artifact::{Digest, Host, Recipe, Sealed, Store, file};
+use artifact::file::tidy;
+use artifact::{Digest, Host, Recipe, Sealed, StoreLayout, file};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{nearest, tidy};
-use crate::stage::{Made, Stage};
+use settings::suggest;
+
+use crate::platform::clock;
+use crate::platform::host::host;
+use crate::run::stage::{Artifacts, Stage};
 
 /// The record's file name.
 pub const RECORD: &str = "run.json";
@@ -23,14 +27,14 @@ pub struct Record {
     pub schema_version: u32,
     /// The run's name, which its folder has too.
     pub name: String,
-    /// How it ended, or that it did not.
+    /// How it ended, or that it has not ended.
     pub status: Status,
-    /// What went wrong, where something did.
+    /// The error, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// When it began: UTC, RFC 3339.
+    /// The start, UTC, RFC 3339.
     pub started: String,
-    /// Wall-clock seconds, all stages together.
+    /// Wall-clock seconds of all stages.
     pub wall_seconds: f64,
     /// The machine and the program.
     pub host: Host,
@@ -42,11 +46,11 @@ pub struct Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It has not, or its process was killed.
+    /// It has not ended, or its process was killed.
     Running,
-    /// Every stage asked for is done.
+    /// Every selected stage is done.
     Finished,
-    /// Somebody stopped it.
+    /// It was interrupted.
     Interrupted,
     /// A stage failed.
     Failed,
@@ -57,21 +61,21 @@ pub enum Status {
 pub struct StageRecord {
     /// The stage.
     pub stage: Stage,
-    /// Whether this run did the work, or found it done.
+    /// Whether the stage ran in this run.
     pub ran: bool,
     /// Why.
     pub reason: String,
-    /// Wall-clock seconds that the work took, in this run or the one that did it.
+    /// Wall-clock seconds of the stage, in the run in which it ran.
     pub wall_seconds: f64,
     /// The artifact's size.
     pub bytes: u64,
     /// The artifact's main figure.
     pub headline: String,
-    /// What the artifact was made from, digested; its folder is `artifacts/<stage>/<fingerprint>` of the store.
+    /// The digest of what decides the artifact; its folder is `artifacts/<stage>/<fingerprint>` of the store.
     pub fingerprint: Digest,
     /// The digest of the artifact's content.
     pub digest: Digest,
-    /// What the artifact was made from, so that a later run can say what changed even when the artifact is gone.
+    /// What decides the artifact, so that a later run can say what changed even if the artifact is gone.
     pub recipe: Recipe,
 }
 
@@ -103,12 +107,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// Creates the next run of `name` in `store`, a folder that no other run has.
+    /// Creates the next run of `name` in a folder of its own.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub fn create(store: &Path, name: &str) -> anyhow::Result<Self> {
-        let runs = store.join("runs");
+    /// On I/O errors.
+    pub fn create(layout: &StoreLayout, name: &str) -> anyhow::Result<Self> {
+        let runs = layout.runs();
         file::create_folder(&runs)?;
         let taken = names(&runs)?.iter().filter_map(|found| number(found, name)).max().unwrap_or(0);
         for next in taken + 1.. {
@@ -123,9 +127,9 @@ impl Run {
                         name,
                         status: Status::Running,
                         error: None,
-                        started: crate::figures::now(),
+                        started: clock::now(),
                         wall_seconds: 0.0,
-                        host: crate::host::host(),
+                        host: host(),
                         stages: Vec::new(),
                     };
                     let run = Self { folder, record };
@@ -140,33 +144,32 @@ impl Run {
     /// Opens the run in `folder`.
     ///
     /// # Errors
-    /// When it has no record, or one that cannot be understood.
+    /// Returns an error if it has no record, or not one of this version.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join(RECORD);
         let text = fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
         let record: Record = serde_json::from_slice(&text)
-            .with_context(|| format!("{} is not a record of a run that this version understands", path.display()))?;
+            .with_context(|| format!("{} is not the record of a run of this version", path.display()))?;
         Ok(Self { folder: folder.to_owned(), record })
     }
 
     /// Writes the record.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn save(&self) -> anyhow::Result<()> {
         let text = serde_json::to_vec_pretty(&self.record)?;
         Ok(file::write_atomically(&self.folder.join(RECORD), &text)?)
     }
 
-    /// Returns the store of the run's artifacts.
-    pub fn store(&self) -> Store {
-        let root = self.folder.parent().and_then(Path::parent).unwrap_or(Path::new("."));
-        Store::new(tidy(&root.join("artifacts")))
+    /// Returns the paths of the store that the run is in.
+    pub fn layout(&self) -> StoreLayout {
+        StoreLayout::of_run(&self.folder)
     }
 
     /// Returns the folder of a stage's artifact.
     pub fn artifact_folder(&self, stage: &StageRecord) -> PathBuf {
-        self.store().folder(&stage.recipe)
+        self.layout().artifacts().folder(&stage.recipe)
     }
 
     /// Returns the record of a stage, if the run has it.
@@ -177,11 +180,11 @@ impl Run {
     /// Opens the artifact of a stage.
     ///
     /// # Errors
-    /// When the run has none, or it is gone.
+    /// Returns an error if the run has none, or its folder is gone.
     pub fn artifact(&self, stage: Stage) -> anyhow::Result<Sealed> {
         let record = self.stage(stage).with_context(|| {
             format!(
-                "run {} has no {} (stage {stage} is not done); `pipeline run` goes on",
+                "run {} has no {} (stage {stage} is not done); `pipeline run` continues it",
                 self.record.name,
                 stage.artifact()
             )
@@ -189,8 +192,8 @@ impl Run {
         Ok(Sealed::open(&self.artifact_folder(record))?)
     }
 
-    /// Tells whether the run is finished and its artifacts are exactly those in `made`, at least for the stages there.
-    pub fn has_all_of(&self, made: &Made) -> bool {
+    /// Returns true if the run is finished and has exactly the artifacts in `made`, for the stages in it.
+    pub fn has_all_of(&self, made: &Artifacts) -> bool {
         self.record.status == Status::Finished
             && made.iter().all(|(stage, sealed)| {
                 self.stage(*stage).is_some_and(|record| {
@@ -200,62 +203,62 @@ impl Run {
     }
 }
 
-/// Returns every run of `store` whose record can be read, earliest first.
+/// Returns every run of a store whose record can be read, earliest first.
 ///
 /// # Errors
-/// When the folder cannot be listed.
-pub fn list(store: &Path) -> anyhow::Result<Vec<Run>> {
-    let folder = store.join("runs");
+/// On I/O errors.
+pub fn list(layout: &StoreLayout) -> anyhow::Result<Vec<Run>> {
+    let folder = layout.runs();
     let mut runs: Vec<Run> = names(&folder)?.iter().filter_map(|name| Run::open(&folder.join(name)).ok()).collect();
     runs.sort_by(|a, b| order(a).cmp(&order(b)));
     Ok(runs)
 }
 
-/// Runs of the same second are told apart by their number.
+/// Runs of the same second are ordered by their number.
 fn order(run: &Run) -> (&str, u64, &str) {
     let name = &run.record.name;
     let number = name.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or(0);
     (&run.record.started, number, name)
 }
 
-/// Returns the run that `name` means: a folder, the name of a run in `store`, or `latest`.
+/// Returns the run that `name` means: a folder, the name of a run in the store, or `latest`.
 ///
 /// # Errors
-/// When there is none, with the nearest name.
-pub fn find(store: &Path, name: &str) -> anyhow::Result<Run> {
+/// Returns an error if there is none, with the nearest name.
+pub fn find(layout: &StoreLayout, name: &str) -> anyhow::Result<Run> {
     let path = Path::new(name);
     if path.join(RECORD).is_file() {
         return Run::open(path);
     }
-    let folder = store.join("runs").join(name);
+    let folder = layout.runs().join(name);
     if folder.join(RECORD).is_file() {
         return Run::open(&folder);
     }
-    let runs = list(store)?;
+    let runs = list(layout)?;
     let nothing = runs.is_empty();
     if name == "latest" && !nothing {
         return runs.into_iter().next_back().context("no run");
     }
     if nothing {
-        bail!("there is no run in {} yet; `pipeline run` makes one", tidy(&store.join("runs")).display());
+        bail!("there is no run in {} yet; `pipeline run` makes one", tidy(&layout.runs()).display());
     }
     let names: Vec<&str> = runs.iter().map(|run| run.record.name.as_str()).collect();
-    match nearest(name, &names) {
+    match suggest(name, names.iter().copied()) {
         Some(near) => bail!("there is no run {name}; did you mean {near}?"),
         None => bail!("there is no run {name}; `pipeline runs` lists them, and `latest` is {}", names[names.len() - 1]),
     }
 }
 
-/// Returns the run that `name` means; of those that have the artifact of a stage, `latest` is the newest.
+/// Returns the run that `name` means; `latest` is the newest that has the artifact of `stage`.
 ///
 /// # Errors
-/// As [`find`].
-pub fn find_with(store: &Path, name: &str, stage: Stage) -> anyhow::Result<Run> {
-    let run = find(store, name)?;
+/// Returns an error as [`find`] does.
+pub fn find_with(layout: &StoreLayout, name: &str, stage: Stage) -> anyhow::Result<Run> {
+    let run = find(layout, name)?;
     if name != "latest" || run.stage(stage).is_some() {
         return Ok(run);
     }
-    Ok(list(store)?.into_iter().rev().find(|run| run.stage(stage).is_some()).unwrap_or(run))
+    Ok(list(layout)?.into_iter().rev().find(|run| run.stage(stage).is_some()).unwrap_or(run))
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, artifact::Error> {
@@ -276,20 +279,21 @@ mod tests {
 
     #[test]
     fn runs_are_numbered_and_found() {
-        let store = tempfile::tempdir().unwrap();
-        let found = |name: &str| find(store.path(), name).map(|run| run.record.name).map_err(|e| e.to_string());
+        let folder = tempfile::tempdir().unwrap();
+        let layout = &StoreLayout::new(folder.path());
+        let found = |name: &str| find(layout, name).map(|run| run.record.name).map_err(|e| e.to_string());
         assert!(found("latest").unwrap_err().contains("no run in"));
         for expected in ["code-001", "code-002"] {
-            assert_eq!(Run::create(store.path(), "code").unwrap().record.name, expected);
+            assert_eq!(Run::create(layout, "code").unwrap().record.name, expected);
         }
-        assert_eq!(Run::create(store.path(), "code-b").unwrap().record.name, "code-b-001");
-        fs::create_dir(store.path().join("runs/code-1000")).unwrap();
-        assert_eq!(Run::create(store.path(), "code").unwrap().record.name, "code-1001");
-        let all: Vec<String> = list(store.path()).unwrap().into_iter().map(|run| run.record.name).collect();
-        assert_eq!(all.len(), 4, "a folder without a record is no run: {all:?}");
+        assert_eq!(Run::create(layout, "code-b").unwrap().record.name, "code-b-001");
+        fs::create_dir(folder.path().join("runs/code-1000")).unwrap();
+        assert_eq!(Run::create(layout, "code").unwrap().record.name, "code-1001");
+        let all: Vec<String> = list(layout).unwrap().into_iter().map(|run| run.record.name).collect();
+        assert_eq!(all.len(), 4, "a folder without a record is not a run: {all:?}");
         assert_eq!(found("latest").unwrap(), "code-1001");
         assert_eq!(found("code-002").unwrap(), "code-002");
-        assert_eq!(found(&store.path().join("runs/code-001").display().to_string()).unwrap(), "code-001");
+        assert_eq!(found(&folder.path().join("runs/code-001").display().to_string()).unwrap(), "code-001");
         assert_eq!(found("cod-002").unwrap_err(), "there is no run cod-002; did you mean code-002?");
         assert_eq!(
             found("other").unwrap_err(),

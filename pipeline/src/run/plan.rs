@@ -1,4 +1,4 @@
-//! What a run would do, stage by stage, and exactly why. `plan` prints it and `run` does it.
+//! Which stages must run, and why. `plan` prints it and `run` does it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,32 +7,32 @@ use artifact::{Recipe, Sealed, Store};
 use clap::Args;
 
 use crate::config::Config;
-use crate::runs::Run;
-use crate::stage::{Made, RawData, Stage};
+use crate::run::record::Run;
+use crate::run::stage::{Artifacts, RawData, Stage};
 
 /// Which stages are asked for.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Selection {
-    /// Begin at this stage (collect, preprocess, train, optimize, evaluate, generate or serve); those before it must be
-    /// done already
+    /// Begin at this stage (collect, preprocess, train, optimize, evaluate, generate or serve); the stages before it
+    /// must be done
     #[arg(long, value_name = "STAGE", value_enum, hide_possible_values = true)]
     pub from: Option<Stage>,
     /// End with this stage
     #[arg(long, value_name = "STAGE", value_enum, hide_possible_values = true)]
     pub until: Option<Stage>,
-    /// Run the selected stages even where nothing changed
+    /// Run the selected stages even if nothing changed
     #[arg(long)]
     pub force: bool,
 }
 
 impl Selection {
-    /// Returns the stages up to the last one asked for: those to take as they are, and those to decide about.
+    /// Returns the stages up to the last selected one, including those before the first.
     pub fn stages(&self) -> impl Iterator<Item = Stage> {
         let last = self.last();
         Stage::ALL.into_iter().filter(move |stage| *stage <= last)
     }
 
-    /// Returns the last stage asked for.
+    /// Returns the last selected stage.
     pub fn last(&self) -> Stage {
         self.until.unwrap_or(Stage::Serve)
     }
@@ -42,45 +42,45 @@ impl Selection {
     }
 }
 
-/// What is to be done about a stage.
+/// What to do about a stage.
 #[derive(Debug)]
 pub enum Decision {
-    /// Nothing: its artifact is there.
+    /// Nothing: its artifact is up to date.
     Skip(Box<Sealed>),
-    /// The work, for these reasons.
+    /// Run it, for these reasons.
     Run {
         /// What decides the output.
         recipe: Box<Recipe>,
-        /// Why, most telling first; never empty.
+        /// Why, the most important first; never empty.
         reasons: Vec<String>,
     },
-    /// It depends on what these earlier stages will make.
+    /// It depends on the output of these earlier stages, which must run first.
     Wait(Vec<Stage>),
 }
 
-/// What decisions are made from.
+/// What the decisions depend on.
 #[derive(Debug)]
 pub struct Planner<'a> {
     /// The configuration.
     pub config: &'a Config,
-    /// The artifacts there are.
+    /// The artifacts.
     pub store: &'a Store,
     /// The raw data as it is now.
     pub raw_data: &'a RawData,
     /// The class of the device.
     pub device_class: &'a str,
-    /// What each stage was last made from.
+    /// The recipe of each stage's last artifact.
     pub earlier: &'a BTreeMap<Stage, Recipe>,
-    /// The stages asked for.
+    /// The selected stages.
     pub selection: &'a Selection,
 }
 
 impl Planner<'_> {
-    /// Decides about `stage`, given the artifacts made so far.
+    /// Decides about `stage`, given the artifacts so far.
     ///
     /// # Errors
-    /// When the store has an artifact that it cannot read, or a stage before `--from` is not done.
-    pub fn decide(&self, stage: Stage, made: &Made) -> anyhow::Result<Decision> {
+    /// Returns an error if an artifact cannot be read, or a stage before `--from` is not done.
+    pub fn decide(&self, stage: Stage, made: &Artifacts) -> anyhow::Result<Decision> {
         let recipe = match stage.recipe(self.config, self.raw_data, made, self.device_class) {
             Ok(recipe) => recipe,
             Err(upstream) => return Ok(Decision::Wait(upstream)),
@@ -92,7 +92,7 @@ impl Planner<'_> {
         let reasons = if force { vec!["--force".to_owned()] } else { self.reasons(stage, &recipe) };
         if self.selection.before(stage) {
             anyhow::bail!(
-                "--from {} needs {stage} done for this configuration, and it is not: {}; run without --from",
+                "--from {} needs stage {stage} to be done for this configuration, but it is not: {}; run without --from",
                 self.selection.from.unwrap_or(stage),
                 reasons.join("; ")
             );
@@ -111,11 +111,11 @@ impl Planner<'_> {
         }
         let has = |name: &str| folder.join(name).exists();
         let reason = if has(artifact::manifest::FILE_NAME) {
-            "files of its artifact are missing or cut short"
+            "files of its artifact are missing or truncated"
         } else if folder.is_dir() && fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some()) {
-            "an earlier attempt was cut off"
+            "an earlier attempt was interrupted"
         } else if self.earlier.contains_key(&stage) {
-            "its artifact is gone"
+            "its artifact was deleted"
         } else {
             "never run before"
         };
@@ -123,16 +123,16 @@ impl Planner<'_> {
     }
 }
 
-/// Returns what each stage was made from in the latest of `runs` that has it.
+/// Returns the recipe of each stage in the latest of `runs` that has it.
 pub fn earlier_recipes(runs: &[Run]) -> BTreeMap<Stage, Recipe> {
     let stages = runs.iter().flat_map(|run| &run.record.stages);
     stages.map(|stage| (stage.stage, stage.recipe.clone())).collect()
 }
 
-/// Returns the first `most` reasons in one line, and how many are left out.
-pub fn in_short(reasons: &[String], most: usize) -> String {
-    let shown = reasons.iter().take(most).cloned().collect::<Vec<_>>().join("; ");
-    match reasons.len().saturating_sub(most) {
+/// Returns the first `max` reasons in one line, and how many more there are.
+pub fn in_short(reasons: &[String], max: usize) -> String {
+    let shown = reasons.iter().take(max).cloned().collect::<Vec<_>>().join("; ");
+    match reasons.len().saturating_sub(max) {
         0 => shown,
         more => format!("{shown}; and {more} more"),
     }

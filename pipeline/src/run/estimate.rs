@@ -1,4 +1,4 @@
-//! What training would cost: parameters, tokens, operations, memory, time.
+//! What training would cost: parameters, tokens, FLOP, memory, time.
 
 use artifact::{Sealed, Store};
 use model::Precision;
@@ -6,28 +6,28 @@ use serde_json::Value;
 use train::budget::{self, Data};
 
 use crate::config::Config;
-use crate::figures;
-use crate::import::Init;
-use crate::plan::Planner;
-use crate::stage::{Made, Stage};
+use crate::run::init::Init;
+use crate::run::plan::Planner;
+use crate::run::stage::{Artifacts, Stage};
+use artifact::format;
 
-/// The share of the matrix product's speed that training a small model reaches: measured once with the default
-/// configuration on two cores; used only where nothing was trained here before.
-const TRAINING_SHARE: f64 = 0.45;
+/// The fraction of a matrix product's speed that training a small model reaches: measured once with the default
+/// configuration on two cores; used only if nothing was trained here before.
+const TRAINING_FRACTION: f64 = 0.45;
 
 /// Returns what training would cost, in words.
 ///
 /// # Errors
-/// When the model's numbers do not fit together, or the device is not there.
-pub fn training(planner: &Planner<'_>, made: &Made) -> anyhow::Result<String> {
+/// Returns an error if the model's shape is invalid, or the device is not available.
+pub fn training(planner: &Planner<'_>, made: &Artifacts) -> anyhow::Result<String> {
     let Planner { config, store, device_class, raw_data, .. } = planner;
     let train = &config.train;
     if let Some(budget) = &train.budget {
-        return spent(planner, made, budget);
+        return budgeted(planner, made, budget);
     }
     let model = match &raw_data.init {
         Some(Init { shape: Some(shape), .. }) => shape.clone(),
-        Some(_) => return Ok("training: what it costs can be told once the model of train.init is here".to_owned()),
+        Some(_) => return Ok("training: its cost is known once the model of train.init is fetched".to_owned()),
         None => {
             let made = made.get(&Stage::Preprocess).and_then(vocab_size);
             train.model_config(made.unwrap_or_else(|| configured_vocab_size(config)), None)?
@@ -42,32 +42,32 @@ pub fn training(planner: &Planner<'_>, made: &Made) -> anyhow::Result<String> {
         (flops / speed, format!("from train {fingerprint}"))
     } else {
         let speed = product_speed(device_class, train.precision)?;
-        (flops / (TRAINING_SHARE * speed), "roughly, from a matrix product".to_owned())
+        (flops / (TRAINING_FRACTION * speed), "roughly, from a matrix product".to_owned())
     };
     let parameters = model.parameters();
     let text = format!(
         "training: {} parameters, {} tokens ({:.1} a parameter), {}FLOP, about {} of memory, about {} ({source})",
-        figures::count(parameters as f64),
-        figures::count(tokens),
+        format::count(parameters as f64),
+        format::count(tokens),
         tokens / parameters as f64,
         spaced(flops),
-        figures::bytes(memory),
-        figures::seconds(seconds),
+        format::bytes(memory),
+        format::seconds(seconds),
     );
     Ok(match made.get(&Stage::Preprocess).and_then(|tokens| count(tokens, "tokens_train")) {
         None => text,
         Some(there) => {
-            format!("{text}\nthe training split has {} tokens: {:.2} epochs", figures::count(there), tokens / there)
+            format!("{text}\nthe training split has {} tokens: {:.2} epochs", format::count(there), tokens / there)
         }
     })
 }
 
-/// Returns what a training for a given time would choose now, in words.
-fn spent(planner: &Planner<'_>, made: &Made, budget: &str) -> anyhow::Result<String> {
+/// Returns what a training with a time budget would choose now, in words.
+fn budgeted(planner: &Planner<'_>, made: &Artifacts, budget: &str) -> anyhow::Result<String> {
     let Planner { config, device_class, raw_data, .. } = planner;
     let shape = raw_data.init.as_ref().map(|init| init.shape.as_ref());
     let (Some(tokens), None | Some(Some(_))) = (made.get(&Stage::Preprocess), shape) else {
-        return Ok(format!("training: for {budget}; what that comes to can be told once its tokens are made"));
+        return Ok(format!("training for {budget}: the choice is known once the tokens are made"));
     };
     let data = Data {
         tokens: count(tokens, "tokens_train").unwrap_or(0.0) as u64,
@@ -82,7 +82,7 @@ fn spent(planner: &Planner<'_>, made: &Made, budget: &str) -> anyhow::Result<Str
 
 /// `1.24 P` becomes `1.24 PFLOP`, and `900` becomes `900 FLOP`.
 fn spaced(flops: f64) -> String {
-    let text = figures::count(flops);
+    let text = format::count(flops);
     if text.contains(' ') { text } else { format!("{text} ") }
 }
 
@@ -98,7 +98,7 @@ fn configured_vocab_size(config: &Config) -> usize {
     config.preprocess.tokenizer.vocab_size
 }
 
-/// Returns the operations a second that the latest training on this class of device reached, and its fingerprint.
+/// Returns the FLOP/s of the latest training on this class of device, and its fingerprint.
 fn earlier_speed(store: &Store, device_class: &str) -> Option<(f64, String)> {
     let sealed = store.list(Stage::Train.name()).ok()?;
     let speeds = sealed.iter().filter(|train| train.manifest().recipe.device_class.as_deref() == Some(device_class));

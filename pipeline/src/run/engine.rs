@@ -1,22 +1,20 @@
-//! Does what the planner decides, one stage after the other, and seals what they make.
+//! Runs the stages that the planner selects, one after the other, and seals their artifacts.
 
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use artifact::{Cancel, Context, Sealed, Store};
+use artifact::{Context, Sealed, format};
 use data_ingest::Resolved;
 
-use crate::config::Loaded;
-use crate::console::Console;
-use crate::figures;
-use crate::host::host;
-use crate::import::{self, Init};
-use crate::interrupt::Interrupted;
-use crate::plan::{Decision, Planner, in_short};
-use crate::stage::{self, Made, RawData, Stage, StageError};
+use crate::import;
+use crate::platform::host::host;
+use crate::platform::interrupt::Interrupted;
+use crate::run::init::Init;
+use crate::run::plan::{Decision, Planner, in_short};
+use crate::run::session::Session;
+use crate::run::stage::{self, Artifacts, RawData, Stage, StageError};
 
-/// How many reasons a line shows; `plan` shows all.
+/// Reasons in a line of the terminal; `plan` prints all.
 const REASONS_SHOWN: usize = 3;
 
 /// A stage that is done.
@@ -24,7 +22,7 @@ const REASONS_SHOWN: usize = 3;
 pub struct Done<'a> {
     /// The stage.
     pub stage: Stage,
-    /// Whether the work was done now.
+    /// Whether it ran now.
     pub ran: bool,
     /// Why, or why not.
     pub reason: String,
@@ -32,25 +30,14 @@ pub struct Done<'a> {
     pub sealed: &'a Sealed,
 }
 
-/// Returns what the stages of `loaded` are handed. `device_class` is a device's name too, and stands for `auto` here: the
-/// devices are listed once a run, not once a stage.
-pub fn context(loaded: &Loaded, device_class: &str, offline: bool, console: &Console, cancel: &Cancel) -> Context {
-    Context {
-        base: loaded.base.clone(),
-        seed: loaded.config.seed,
-        device: device_class.to_owned(),
-        offline,
-        progress: console.progress(Stage::Collect),
-        cancel: cancel.clone(),
-    }
-}
-
-/// Fetches what is on other machines and in no lock yet, then lists and hashes the raw data; the model to start from is put
-/// into the store, if a stage up to `last` reads it.
+/// Fetches remote sources that are in no lock yet, then lists and hashes the raw data. The model to start from is put into the
+/// store if a stage up to `last` reads it.
 ///
 /// # Errors
-/// As [`raw_data`], and when something cannot be fetched or differs from the lock.
-pub fn locked_raw_data(loaded: &Loaded, last: Stage, context: &Context, console: &Console) -> anyhow::Result<RawData> {
+/// Returns an error as [`raw_data`] does, or if a source cannot be fetched or differs from the lock.
+pub fn locked_raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData> {
+    let Session { loaded, console, .. } = session;
+    let context = &session.context();
     let mut dataset = stage::resolve(&loaded.config, context).map_err(failure)?;
     let changes = stage::lock(&mut dataset, context);
     console.clear();
@@ -59,35 +46,31 @@ pub fn locked_raw_data(loaded: &Loaded, last: Stage, context: &Context, console:
         console.line(&format!("{added} files are new in dataset.lock"));
     }
     let init =
-        if last < Stage::Preprocess { Ok(None) } else { Init::bring(loaded, &artifacts(&loaded.store()), context) };
+        if last < Stage::Preprocess { Ok(None) } else { Init::import(loaded, &loaded.layout().artifacts(), context) };
     console.clear();
     let init = init.map_err(import::failure)?;
-    if init.as_ref().is_some_and(|init| init.reads_other_tokens) {
-        console
-            .line("the model of train.init reads tokens of another tokenizer than its own: to it, each is a new word");
+    if init.as_ref().is_some_and(|init| init.has_other_tokenizer) {
+        console.line(
+            "warning: the tokenizer differs from the one train.init was trained with; its embeddings will not match",
+        );
     }
-    listed(loaded, init, &dataset, context, console)
+    listed(session, init, &dataset, context)
 }
 
-/// Lists and hashes the raw data, and the model to start from, if a stage up to `last` reads it.
+/// Lists and hashes the raw data, and the model to start from if a stage up to `last` reads it. Fetches nothing.
 ///
 /// # Errors
-/// When a source or the model is missing or unreadable, or somebody asked to stop.
-pub fn raw_data(loaded: &Loaded, last: Stage, context: &Context, console: &Console) -> anyhow::Result<RawData> {
-    let init = if last < Stage::Preprocess { None } else { Init::plan(loaded, context)? };
-    let dataset = stage::resolve(&loaded.config, context).map_err(failure)?;
-    listed(loaded, init, &dataset, context, console)
+/// Returns an error if a source or the model is missing or cannot be read, or on interruption.
+pub fn raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData> {
+    let context = session.context();
+    let init = if last < Stage::Preprocess { None } else { Init::plan(&session.loaded, &context)? };
+    let dataset = stage::resolve(&session.loaded.config, &context).map_err(failure)?;
+    listed(session, init, &dataset, &context)
 }
 
-fn listed(
-    loaded: &Loaded,
-    init: Option<Init>,
-    dataset: &Resolved,
-    context: &Context,
-    console: &Console,
-) -> anyhow::Result<RawData> {
-    let raw_data = stage::raw_data(&loaded.config, init, dataset, context);
-    console.clear();
+fn listed(session: &Session, init: Option<Init>, dataset: &Resolved, context: &Context) -> anyhow::Result<RawData> {
+    let raw_data = stage::raw_data(&session.loaded.config, init, dataset, context);
+    session.console.clear();
     raw_data.map_err(failure)
 }
 
@@ -98,12 +81,12 @@ fn failure(error: StageError) -> anyhow::Error {
     }
 }
 
-/// Returns the selected stages' artifacts when every one is there already.
+/// Returns the artifacts of the selected stages if all of them are up to date.
 ///
 /// # Errors
-/// As [`Planner::decide`].
-pub fn all_made(planner: &Planner<'_>) -> anyhow::Result<Option<Made>> {
-    let mut made = Made::new();
+/// Returns an error as [`Planner::decide`] does.
+pub fn up_to_date(planner: &Planner<'_>) -> anyhow::Result<Option<Artifacts>> {
+    let mut made = Artifacts::new();
     for stage in planner.selection.stages() {
         match planner.decide(stage, &made)? {
             Decision::Skip(sealed) => made.insert(stage, *sealed),
@@ -113,17 +96,17 @@ pub fn all_made(planner: &Planner<'_>) -> anyhow::Result<Option<Made>> {
     Ok(Some(made))
 }
 
-/// Brings every selected stage up to date, calling `done` after each, and returns their artifacts.
+/// Brings every selected stage up to date, calls `done` after each, and returns their artifacts.
 ///
 /// # Errors
-/// [`Interrupted`] when somebody asked to stop; else what the stage, the store or `done` says.
+/// Returns [`Interrupted`] on interruption, else the error of the stage, the store or `done`.
 pub fn work(
+    session: &Session,
     planner: &Planner<'_>,
-    context: &Context,
-    console: &Console,
     mut done: impl FnMut(&Done<'_>) -> anyhow::Result<()>,
-) -> anyhow::Result<Made> {
-    let mut made = Made::new();
+) -> anyhow::Result<Artifacts> {
+    let (context, console) = (session.context(), &session.console);
+    let mut made = Artifacts::new();
     for stage in planner.selection.stages() {
         let (ran, reason, sealed) = match planner.decide(stage, &made)? {
             Decision::Skip(sealed) => (false, "nothing changed".to_owned(), *sealed),
@@ -137,7 +120,7 @@ pub fn work(
                 let started = Instant::now();
                 let out = planner.store.begin(*recipe)?;
                 if planner.selection.force {
-                    // From nothing, whatever an interrupted attempt left to go on from.
+                    // From scratch, even if an interrupted attempt could be resumed.
                     out.clear()?;
                 }
                 let outcome = stage.run(planner.config, planner.raw_data, &made, &out, &context);
@@ -159,7 +142,7 @@ pub fn work(
         };
         let manifest = sealed.manifest();
         let what = if ran {
-            format!("done in {}", figures::seconds(manifest.wall_seconds))
+            format!("done in {}", format::seconds(manifest.wall_seconds))
         } else {
             format!("skipped, {reason}")
         };
@@ -168,9 +151,4 @@ pub fn work(
         made.insert(stage, sealed);
     }
     Ok(made)
-}
-
-/// Returns the store of artifacts in the folder `root` of artifacts and runs.
-pub fn artifacts(root: &Path) -> Store {
-    Store::new(root.join("artifacts"))
 }

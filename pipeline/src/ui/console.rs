@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use artifact::{Event, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::figures;
-use crate::stage::Stage;
+use crate::run::stage::Stage;
+use artifact::format;
 
 /// How often a plain line is printed while a stage works: often enough to see it is alive, seldom enough for a CI log.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
@@ -206,7 +206,7 @@ impl Work {
             0 => amount(self.done, &self.unit),
             total => {
                 let percent = 100.0 * self.done as f64 / total as f64;
-                let done = if self.unit == "bytes" { figures::bytes(self.done) } else { self.done.to_string() };
+                let done = if self.unit == "bytes" { format::bytes(self.done) } else { self.done.to_string() };
                 format!("{done} of {} ({percent:.0} %)", amount(total, &self.unit))
             }
         };
@@ -216,12 +216,12 @@ impl Work {
             let rate = self.done.saturating_sub(done) as f64 / seconds.max(1e-9);
             if rate > 0.0 {
                 parts.push(match self.unit.as_str() {
-                    "bytes" => format!("{}/s", figures::bytes(rate as u64)),
+                    "bytes" => format!("{}/s", format::bytes(rate as u64)),
                     _ if rate < 10.0 => format!("{rate:.2}/s"),
-                    _ => format!("{}/s", figures::count(rate)),
+                    _ => format!("{}/s", format::count(rate)),
                 });
                 if self.total > self.done {
-                    parts.push(format!("{} left", figures::seconds((self.total - self.done) as f64 / rate)));
+                    parts.push(format!("{} left", format::seconds((self.total - self.done) as f64 / rate)));
                 }
             }
         }
@@ -241,7 +241,7 @@ pub fn printable(text: &str) -> String {
 
 fn amount(number: u64, unit: &str) -> String {
     match unit {
-        "bytes" => figures::bytes(number),
+        "bytes" => format::bytes(number),
         _ => format!("{number} {unit}"),
     }
 }

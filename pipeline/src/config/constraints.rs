@@ -1,27 +1,17 @@
-//! What `train.init` brings, and what `train.budget` chooses, need not, and partly may not, be given.
+//! Keys that `train.init` and `train.budget` decide, so that they need not be given, or must not be.
 
-use std::path::Path;
-
+use settings::ConfigSource;
 use toml_edit::{DocumentMut, TableLike};
 
-use super::{Config, ConfigError, explain};
+use super::{Config, ConfigError};
 
-/// Takes the tokenizer of `train.init` where no other is given in `document`, the file with its overrides.
+/// Uses the tokenizer of `train.init` if no other is given in `document`, the file with its overrides.
 ///
 /// # Errors
-/// When the file, or an override, gives what `train.budget` chooses or a part of the model's shape that `train.init` brings,
-/// or takes the tokenizer of a `train.init` that is not there.
-pub fn complete(
-    config: &mut Config,
-    document: &DocumentMut,
-    path: &Path,
-    text: &str,
-    overrides: &[String],
-) -> Result<(), ConfigError> {
-    let refused = |key: &str, message: String| {
-        let place = explain::place_of_value(path, text, overrides, key);
-        Err(ConfigError::NotUnderstood { place, message })
-    };
+/// Returns an error if the file, or an override, gives a key that `train.budget` chooses or a part of the shape that the model of
+/// `train.init` has, or asks for the tokenizer of a `train.init` that is not given.
+pub fn complete(config: &mut Config, document: &DocumentMut, source: &ConfigSource) -> Result<(), ConfigError> {
+    let refused = |key: &str, message: String| Err(source.error_at(key, message).into());
     if let Some(budget) = &config.train.budget {
         let chosen = [(&["train"][..], &train::budget::KEYS[..]), (&["train", "model"], &train::budget::SHAPE_KEYS)];
         for (path, keys) in chosen {
@@ -36,7 +26,7 @@ pub fn complete(
     let Some(init) = &config.train.init else {
         if config.preprocess.tokenizer.from_init {
             let key = "preprocess.tokenizer.from_init";
-            return refused(key, format!("`{key}` is true, and there is no train.init to take a tokenizer from"));
+            return refused(key, format!("`{key}` is true, but train.init is not given, whose tokenizer it would be"));
         }
         return Ok(());
     };
@@ -48,8 +38,8 @@ pub fn complete(
     if let Some(key) = extra {
         let key = format!("train.model.{key}");
         let message = format!(
-            "`{key}` cannot be given with train.init = \"{init}\": the model brings its shape; of [train.model], only \
-             context_length can be"
+            "`{key}` cannot be given with train.init = \"{init}\", whose model has its own shape; of [train.model], only \
+             context_length may be given"
         );
         return refused(&key, message);
     }
@@ -59,7 +49,7 @@ pub fn complete(
     Ok(())
 }
 
-/// Removes from a resolved configuration what `train.init` brings and `train.budget` chooses, so that it can be read again.
+/// Removes the keys that `train.init` and `train.budget` decide from a resolved configuration, so that it can be loaded again.
 pub fn strip(config: &mut toml::Table) {
     let Some(toml::Value::Table(train)) = config.get_mut("train") else { return };
     if train.contains_key("budget") {

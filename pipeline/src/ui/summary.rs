@@ -3,9 +3,9 @@
 use artifact::Sealed;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
-use crate::figures;
-use crate::runs::Run;
-use crate::stage::Stage;
+use crate::run::record::Run;
+use crate::run::stage::Stage;
+use artifact::format;
 
 /// The narrowest terminal that tables are wrapped to, in columns.
 const MINIMUM_WIDTH: u16 = 60;
@@ -33,11 +33,11 @@ pub fn table(run: &Run) -> String {
     let mut table = new_table();
     table.set_header(["stage", "time", "size", "figure", "artifact"]);
     for stage in &run.record.stages {
-        let time = if stage.ran { figures::seconds(stage.wall_seconds) } else { "skipped".to_owned() };
+        let time = if stage.ran { format::seconds(stage.wall_seconds) } else { "skipped".to_owned() };
         table.add_row([
             stage.stage.name().to_owned(),
             time,
-            figures::bytes(stage.bytes),
+            format::bytes(stage.bytes),
             stage.headline.clone(),
             format!("{} {}", stage.stage.artifact(), stage.fingerprint.short()),
         ]);

@@ -8,34 +8,34 @@ use tokenizer::Tokenizer;
 
 use crate::config::{Config, Loaded};
 
-use super::{Model, Origin, headline};
+use crate::import::{Model, Origin, headline};
 
 /// The model to start from.
 #[derive(Debug)]
 pub struct Init {
-    /// Where it is and what it is, in words.
+    /// Its place and size, in words.
     pub about: String,
-    /// The digest of its files: what the checkpoint depends on.
+    /// The digest of its files, on which the checkpoint depends.
     pub digest: Digest,
-    /// The digest of its tokenizer: what the tokens depend on.
+    /// The digest of its tokenizer, on which the tokens depend.
     pub tokenizer: Digest,
-    /// Its shape; none where that is not on this machine yet.
+    /// Its shape, if it is on this machine.
     pub shape: Option<ModelConfig>,
-    /// Its artifact; none while it is only planned with.
+    /// Its artifact; none while planning.
     pub sealed: Option<Sealed>,
-    /// Whether it will read the tokens of another tokenizer than its own; false while it is only planned with.
-    pub reads_other_tokens: bool,
+    /// Whether the tokens come from another tokenizer than its own; false while planning.
+    pub has_other_tokenizer: bool,
 }
 
 impl Init {
-    /// Returns the model that `loaded` starts from, if any, with its artifact in `store`, fetching what must be.
+    /// Imports the model that `loaded` starts from, if any, into `store`, fetching what is missing.
     ///
     /// # Errors
-    /// When it is not there, cannot be used, or does not fit the rest of the configuration.
-    pub fn bring(loaded: &Loaded, store: &Store, context: &Context) -> anyhow::Result<Option<Self>> {
+    /// Returns an error if it does not exist, is invalid, or does not fit the rest of the configuration.
+    pub fn import(loaded: &Loaded, store: &Store, context: &Context) -> anyhow::Result<Option<Self>> {
         let Some(origin) = origin(loaded)? else { return Ok(None) };
         let collect = &loaded.config.collect;
-        // What is in the store needs no cache any more.
+        // A model in the store does not need the cache.
         let in_store = Model::known(&origin, collect, context)?.filter(|known| known.is_in(store));
         let model = in_store.map_or_else(|| Model::find(&origin, false, collect, context), Ok)?;
         let sealed = model.seal(store)?;
@@ -44,7 +44,7 @@ impl Init {
         let mut init = Self { sealed: Some(sealed), shape, ..Self::of(&model)? };
         init.check(&loaded.config, context)?;
         let given = &loaded.config.preprocess.tokenizer;
-        init.reads_other_tokens = !given.from_init
+        init.has_other_tokenizer = !given.from_init
             && match &given.file {
                 Some(file) => Tokenizer::from_file(&context.base.join(file))?.digest() != own.digest(),
                 None => true,
@@ -55,7 +55,7 @@ impl Init {
     /// Returns the model that `loaded` starts from, if any, without fetching or writing anything.
     ///
     /// # Errors
-    /// As [`Init::bring`].
+    /// Returns an error as [`Init::import`] does.
     pub fn plan(loaded: &Loaded, context: &Context) -> anyhow::Result<Option<Self>> {
         let Some(origin) = origin(loaded)? else { return Ok(None) };
         let Some(model) = Model::known(&origin, &loaded.config.collect, context)? else {
@@ -68,7 +68,7 @@ impl Init {
                 tokenizer: digest,
                 shape: None,
                 sealed: None,
-                reads_other_tokens: false,
+                has_other_tokenizer: false,
             }));
         };
         let init = Self::of(&model)?;
@@ -88,11 +88,11 @@ impl Init {
             tokenizer: model.tokenizer_digest().unwrap_or(digest),
             shape,
             sealed: None,
-            reads_other_tokens: false,
+            has_other_tokenizer: false,
         })
     }
 
-    /// Checks that the model knows every token that it will read, and reads as many at a time as it shall.
+    /// Checks that the model's vocabulary has every token of the tokenizer, and that its context is long enough.
     fn check(&self, config: &Config, context: &Context) -> anyhow::Result<()> {
         let Some(shape) = &self.shape else { return Ok(()) };
         config.train.check_init(shape)?;
@@ -103,12 +103,12 @@ impl Init {
                 let tokenizer = Tokenizer::from_file(&context.base.join(file))?;
                 (format!("preprocess.tokenizer.file = \"{}\"", file.display()), tokenizer.vocab_size())
             }
-            None => ("the tokenizer to train by [preprocess.tokenizer]".to_owned(), given.vocab_size),
+            None => ("the tokenizer of [preprocess.tokenizer]".to_owned(), given.vocab_size),
         };
         ensure!(
             tokens <= known,
-            "{what} has {tokens} tokens, and the model of train.init ({}) knows {known}: take the model's own tokenizer, \
-             which is the default where [preprocess.tokenizer] says nothing",
+            "{what} has {tokens} tokens, but the vocabulary of train.init ({}) has {known}: use the model's own tokenizer, \
+             the default if [preprocess.tokenizer] is not given",
             self.about
         );
         Ok(())
@@ -119,7 +119,7 @@ fn origin(loaded: &Loaded) -> anyhow::Result<Option<Origin>> {
     let Some(written) = &loaded.config.train.init else { return Ok(None) };
     ensure!(
         written != "latest",
-        "train.init = \"latest\" would be another model after every run; name the run (`pipeline runs` lists them)"
+        "train.init = \"latest\" would be another model after every run; name a run (`pipeline runs` lists them)"
     );
-    Origin::of(written, &loaded.base, &loaded.store()).map(Some)
+    Origin::of(written, &loaded.base, &loaded.layout()).map(Some)
 }

@@ -1,0 +1,44 @@
+//! Where things are in a store.
+
+use std::path::{Path, PathBuf};
+
+use crate::Store;
+use crate::file::tidy;
+
+/// The paths of a store: a folder of artifacts, runs and names of imported models.
+#[derive(Debug, Clone)]
+pub struct StoreLayout {
+    root: PathBuf,
+}
+
+impl StoreLayout {
+    /// Returns the layout of the store in the folder `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Returns the layout of the store that the folder of a run is in.
+    pub fn of_run(folder: &Path) -> Self {
+        Self::new(tidy(folder.parent().and_then(Path::parent).unwrap_or(Path::new("."))))
+    }
+
+    /// Returns the store's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the artifacts.
+    pub fn artifacts(&self) -> Store {
+        Store::new(self.root.join("artifacts"))
+    }
+
+    /// Returns the folder of runs.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    /// Returns the folder of the names of imported models.
+    pub fn models(&self) -> PathBuf {
+        self.root.join("models")
+    }
+}

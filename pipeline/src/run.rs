@@ -1,0 +1,9 @@
+//! A run: which stages there are, which of them must run and why, how they run, and what is recorded.
+
+pub mod engine;
+pub mod estimate;
+pub mod init;
+pub mod plan;
+pub mod record;
+pub mod session;
+pub mod stage;

@@ -55,6 +55,10 @@ fn documents() -> Vec<String> {
 }
 
 fn inputs() -> Run {
+    sharded_inputs(checkpoint::MAX_SHARD_BYTES)
+}
+
+fn sharded_inputs(max_shard_bytes: u64) -> Run {
     let root = tempfile::tempdir().unwrap();
     let corpus = unsealed(root.path(), "collect");
     fs::write(corpus.path("sources.json"), "{}").unwrap();
@@ -96,7 +100,7 @@ fn inputs() -> Run {
     let model = Transformer::init(&shape, 7, &Device::flex());
     let hugging_face = |name: &str, dtype: Dtype| {
         let out = unsealed(root.path(), name);
-        checkpoint::save(&model, out.folder(), dtype).unwrap();
+        checkpoint::save_sharded(&model, out.folder(), dtype, max_shard_bytes).unwrap();
         tokenizer.write_hugging_face(out.folder(), shape.context_length).unwrap();
         out
     };
@@ -129,6 +133,24 @@ fn text(sealed: &Sealed, name: &str) -> String {
 
 fn config() -> Config {
     Config { samples: 8, sample_tokens: 20, language: Language::Rust, ..Config::default() }
+}
+
+#[test]
+fn sharded_models_give_the_same_figures() {
+    let figures = |run: &Run| {
+        let sealed = run.evaluate("evaluate", &config(), &Context::quiet(3)).unwrap();
+        serde_json::from_str::<Value>(&text(&sealed, "report.json")).unwrap()
+    };
+    let (one, several) = (inputs(), sharded_inputs(20_000));
+    assert!(several.bundle.folder().join(model::hub_layout::INDEX).exists());
+    let (expected, found) = (figures(&one), figures(&several));
+    for key in ["validation", "test", "samples"] {
+        assert_eq!(found[key], expected[key], "{key}");
+    }
+    for (key, number_bytes) in [("checkpoint_bytes", 4), ("bundle_bytes", 2)] {
+        let weights_bytes = number_bytes * found["model"]["parameters"].as_u64().unwrap();
+        assert!(found["model"][key].as_u64().unwrap() > weights_bytes, "{key}");
+    }
 }
 
 #[test]

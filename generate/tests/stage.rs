@@ -23,9 +23,14 @@ fn recipe(stage: &str) -> Recipe {
 }
 
 fn bundle(root: &Path) -> Sealed {
+    sharded_bundle(root, model::checkpoint::MAX_SHARD_BYTES)
+}
+
+fn sharded_bundle(root: &Path, max_shard_bytes: u64) -> Sealed {
     let out = Store::new(root).begin(recipe("optimize")).unwrap();
     let tokenizer = tiny::tokenizer();
-    model::checkpoint::save(&tiny::model(Family::Qwen3, 32, &tokenizer), out.folder(), Dtype::Bf16).unwrap();
+    let model = tiny::model(Family::Qwen3, 32, &tokenizer);
+    model::checkpoint::save_sharded(&model, out.folder(), Dtype::Bf16, max_shard_bytes).unwrap();
     tokenizer.write_hugging_face(out.folder(), 32).unwrap();
     out.seal(Outcome::default(), 0.0, Host::default()).unwrap()
 }
@@ -61,6 +66,23 @@ fn samples_are_reproducible() {
     assert_eq!(again, (outcome, samples.clone()));
     let other = run(&config, &bundle, root.path(), &Context::quiet(6)).unwrap();
     assert_ne!(other.1, samples);
+}
+
+#[test]
+fn a_sharded_bundle_gives_the_same_samples() {
+    let [one, several] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let config = Config { max_tokens: 8, ..Config::default() };
+    let expected = run(&config, &bundle(one.path()), one.path(), &Context::quiet(5)).unwrap();
+    let sharded = sharded_bundle(several.path(), 8_000);
+    assert!(sharded.folder().join(model::hub_layout::INDEX).exists());
+    assert_eq!(run(&config, &sharded, several.path(), &Context::quiet(5)).unwrap(), expected);
+
+    let shard = sharded.folder().join(model::hub_layout::shard_name(1, sharded.files("model-").len()));
+    let mut bytes = fs::read(&shard).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    let error = run(&config, &sharded, several.path(), &Context::quiet(5)).unwrap_err();
+    assert!(error.to_string().contains("is corrupt"), "{error}");
 }
 
 #[test]

@@ -2,8 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::ELEMENTS_PER_TASK;
-use crate::dispatch::vectorized;
+use crate::dispatch::{ELEMENTS_PER_TASK, vectorized};
 use crate::simd::sigmoid;
 
 /// Returns gate × σ(gate) × up.

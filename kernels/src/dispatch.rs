@@ -1,5 +1,11 @@
-//! Runtime dispatch to the instruction set of this processor.
+//! Division of loops into tasks, and runtime dispatch to the instruction set of this processor.
 #![allow(unsafe_code, reason = "calling a function compiled for more instructions than the rest of the program")]
+
+/// Rows that one task computes; fixed, so that sums over rows do not depend on the number of threads.
+pub const ROWS_PER_TASK: usize = 64;
+
+/// Elements that one task computes if there are no rows.
+pub const ELEMENTS_PER_TASK: usize = 1 << 14;
 
 /// Runs `work`, compiled for the widest vector instructions of this processor, together with everything inlined into
 /// it.

@@ -5,8 +5,7 @@
 
 use rayon::prelude::*;
 
-use crate::ELEMENTS_PER_TASK;
-use crate::dispatch::vectorized;
+use crate::dispatch::{ELEMENTS_PER_TASK, vectorized};
 
 /// Dropout (Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014). The mask is a function of seed
 /// and stream, the same on every device and in every run.
@@ -42,7 +41,7 @@ impl Dropout {
     /// Returns the mask.
     ///
     /// # Panics
-    /// When the rate is not at least 0 and below 1.
+    /// Panics if the rate is not at least 0 and below 1.
     pub(crate) fn mask(self) -> Mask {
         assert!((0.0..1.0).contains(&self.rate), "a dropout probability of {}", self.rate);
         let first = mixed(self.seed ^ mixed(self.stream.wrapping_add(1)));

@@ -37,12 +37,6 @@ pub use optimizers::{AdamW, Muon};
 
 use autodiff::{ElementwiseOps, MatrixOps, ReduceOps};
 
-/// Rows that one task computes; fixed, so that sums over rows do not depend on the number of threads.
-const ROWS_PER_TASK: usize = 64;
-
-/// Elements that one task computes, where there are no rows.
-const ELEMENTS_PER_TASK: usize = 1 << 14;
-
 /// Returns `x weightᵀ`, plus a bias and a residual if given.
 ///
 /// # Shapes

@@ -4,8 +4,7 @@
 
 use rayon::prelude::*;
 
-use crate::ROWS_PER_TASK;
-use crate::dispatch::vectorized;
+use crate::dispatch::{ROWS_PER_TASK, vectorized};
 use crate::simd::{exp, max, sum};
 
 /// Turns logits `[N, V]` into the gradient of the loss, and returns the loss: see [`crate::cross_entropy`].

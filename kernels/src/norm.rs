@@ -4,8 +4,7 @@
 
 use rayon::prelude::*;
 
-use crate::ROWS_PER_TASK;
-use crate::dispatch::vectorized;
+use crate::dispatch::{ROWS_PER_TASK, vectorized};
 use crate::reduce::sum_of_parts;
 use crate::simd::{sum, sum_of_three, sum_of_two};
 

@@ -2,9 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::dispatch::vectorized;
+use crate::dispatch::{ELEMENTS_PER_TASK, ROWS_PER_TASK, vectorized};
 use crate::simd::sum;
-use crate::{ELEMENTS_PER_TASK, ROWS_PER_TASK};
 
 /// Adds `bias` to each row of x.
 pub fn add_to_rows(x: &mut [f32], bias: &[f32]) {

@@ -5,8 +5,8 @@
 use burn::tensor::activation::{gelu_approximate, sigmoid, softmax};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
-use crate::dropout::MULTIPLIER;
-use crate::{AdamW, Dropout, Muon};
+use crate::dropout::{Dropout, MULTIPLIER};
+use crate::optimizers::{AdamW, Muon};
 
 /// As [`crate::cross_entropy`].
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, loss_scale: f64, z_loss: f64) -> Tensor<1> {

@@ -4,8 +4,7 @@
 
 use rayon::prelude::*;
 
-use crate::ROWS_PER_TASK;
-use crate::dispatch::vectorized;
+use crate::dispatch::{ROWS_PER_TASK, vectorized};
 
 /// Rotates the pairs of x `[B, T, H, C]` by their angles, `half` being C / 2; by the opposite angles if `inverse`.
 pub fn rope(x: &mut [f32], heads: usize, cos: &[f32], sin: &[f32], half: usize, inverse: bool) {

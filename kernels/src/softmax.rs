@@ -4,8 +4,7 @@
 
 use rayon::prelude::*;
 
-use crate::ROWS_PER_TASK;
-use crate::dispatch::vectorized;
+use crate::dispatch::{ROWS_PER_TASK, vectorized};
 use crate::simd::{exp, max, sum, sum_of_two};
 
 /// Turns scores `[.., T, S]` into probabilities: see [`crate::causal_softmax`].

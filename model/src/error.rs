@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::device;
+use crate::Backend;
 
 /// An error of a model, of its files, or of its device.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,7 @@ pub enum Error {
         found: artifact::Digest,
     },
     /// No device has that name.
-    #[error("unknown device `{name}`; one of {}", device::NAMES.join(", "))]
+    #[error("unknown device `{name}`; one of auto, {}", Backend::ALL.map(Backend::name).join(", "))]
     UnknownDevice {
         /// The requested name.
         name: String,

@@ -30,15 +30,15 @@ pub struct SlidingWindow {
     /// T, the tokens in a window, at most the model's context length.
     pub window: usize,
     /// The tokens from the start of one window to the start of the next. Below `window`, windows overlap: the first
-    /// `window − stride` tokens of all windows but the first are context only, so that every token is predicted once, from
-    /// at least that much context.
+    /// `window − stride` tokens of all windows but the first are context only, so that every token is predicted once,
+    /// from at least that much context.
     pub stride: usize,
     /// B, the number of windows computed at a time.
     pub batch: usize,
 }
 
-/// The maximum number of logits computed at a time on a CPU: 8 MiB, about the size of its caches. Sixteen windows of 256
-/// tokens at a time (64 MiB) took twice as long as two, on two cores with a vocabulary of 4096.
+/// The maximum number of logits computed at a time on a CPU: 8 MiB, about the size of its caches. Sixteen windows of
+/// 256 tokens at a time (64 MiB) took twice as long as two, on two cores with a vocabulary of 4096.
 const MAX_CPU_LOGITS: usize = 1 << 21;
 
 /// The longest window by default. Heuristic, not measured: attention over the whole context of a model that reads

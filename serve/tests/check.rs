@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use artifact::{Context, Host, Outcome, Recipe, Sealed, Store};
+use artifact::{Context, Host, Outcome, Recipe, Sealed, Store, Unsealed};
 use model::{Dtype, Family, ModelConfig, Transformer};
 use serde_json::Value;
 use serve::{Config, Error};
@@ -21,8 +21,17 @@ fn recipe(stage: &str) -> Recipe {
     }
 }
 
-/// Seals a random model; `weight` changes its weights.
+/// Seals a random model in one file; `weight` changes its weights.
 fn bundle(root: &Path, weight: impl Fn(&mut Vec<u8>)) -> Sealed {
+    let out = unsealed_bundle(root, model::checkpoint::MAX_SHARD_BYTES);
+    let path = out.path("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    weight(&mut bytes);
+    fs::write(path, bytes).unwrap();
+    out.seal(Outcome::default(), 0.0, Host::default()).unwrap()
+}
+
+fn unsealed_bundle(root: &Path, max_shard_bytes: u64) -> Unsealed {
     let out = Store::new(root).begin(recipe("optimize")).unwrap();
     let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
     let tokenizer = Tokenizer::train(&config, std::iter::repeat_n("fn main() { let total = 0; }\n", 4)).unwrap();
@@ -41,12 +50,18 @@ fn bundle(root: &Path, weight: impl Fn(&mut Vec<u8>)) -> Sealed {
         ..ModelConfig::of(Family::Gpt2)
     };
     let model = Transformer::init(&config, 7, &model::device::resolve("cpu").unwrap());
-    model::checkpoint::save(&model, out.folder(), Dtype::F32).unwrap();
-    let path = out.path("model.safetensors");
-    let mut bytes = fs::read(&path).unwrap();
-    weight(&mut bytes);
-    fs::write(path, bytes).unwrap();
-    out.seal(Outcome::default(), 0.0, Host::default()).unwrap()
+    model::checkpoint::save_sharded(&model, out.folder(), Dtype::F32, max_shard_bytes).unwrap();
+    out
+}
+
+#[test]
+fn a_sharded_bundle_is_served() {
+    let root = tempfile::tempdir().unwrap();
+    let bundle = unsealed_bundle(root.path(), 4_000).seal(Outcome::default(), 0.0, Host::default()).unwrap();
+    assert!(bundle.folder().join(model::hub_layout::INDEX).exists());
+    let out = Store::new(root.path()).begin(recipe("serve")).unwrap();
+    let outcome = serve::run(&Config::default(), &bundle, &out, &Context::quiet(3)).unwrap();
+    assert_eq!(outcome.counts["requests"], 8);
 }
 
 #[test]

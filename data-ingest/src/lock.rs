@@ -1,7 +1,8 @@
-//! `dataset.lock`: the files of sources on other machines, so that the same are fetched again or the difference is reported.
+//! `dataset.lock`: the files of sources on other machines, so that the same are fetched again or the difference is
+//! reported.
 //!
-//! Files on this machine are not locked, since editing them is how a dataset is developed. Neither is what a digest or a
-//! version pins already: a `url` with `sha256`, and a `crate`.
+//! Files on this machine are not locked, since editing them is how a dataset is developed. Neither is what a digest or
+//! a version pins already: a `url` with `sha256`, and a `crate`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,24 +25,24 @@ pub(crate) const UPDATE_COMMAND: &str = "pipeline data lock --update";
 /// Fetches every source on another machine that has no entry in `dataset.lock`, and adds the entries to the file and to
 /// `resolved`.
 ///
-/// Returns what was added, sorted by source and file. If nothing is missing, neither the network nor the disk is touched.
-/// What was fetched before a failure is kept.
+/// Returns what was added, sorted by source and file. If nothing is missing, neither the network nor the disk is
+/// touched. What was fetched before a failure is kept.
 ///
 /// # Errors
-/// Returns an error if something is missing and `config.locked` or `context.offline` forbids to fetch it, if an entry was
-/// written for another address or revision than the source has now, and if a source cannot be fetched.
+/// Returns an error if something is missing and `config.locked` or `context.offline` forbids to fetch it, if an entry
+/// was written for another address or revision than the source has now, and if a source cannot be fetched.
 pub fn lock(resolved: &mut Resolved, context: &Context) -> Result<Vec<LockChange>, Error> {
     refresh(resolved, context, Refresh::None)
 }
 
-/// Fetches sources on other machines again, whatever the lock has, and replaces their entries: those of `sources`, or of all
-/// if it is empty; then entries without a source in the dataset are removed, too.
+/// Fetches sources on other machines again, whatever the lock has, and replaces their entries: those of `sources`, or
+/// of all if it is empty; then entries without a source in the dataset are removed, too.
 ///
 /// Returns what changed, sorted by source and file.
 ///
 /// # Errors
-/// Returns an error if a name is not that of a source on another machine, if network access is disabled, and if a source
-/// cannot be fetched.
+/// Returns an error if a name is not that of a source on another machine, if network access is disabled, and if a
+/// source cannot be fetched.
 pub fn update_lock(resolved: &mut Resolved, context: &Context, sources: &[String]) -> Result<Vec<LockChange>, Error> {
     for name in sources {
         let source = resolved.declarations.sources.iter().find(|declared| declared.source.display_name() == *name);
@@ -295,8 +296,8 @@ mod tests {
             let entry = |(key, content): &(&str, &[u8])| {
                 let bytes = content.len();
                 format!(
-                    "<Contents><Key>{key}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified><ETag>\"{bytes}\"</ETag>\
-                     <Size>{bytes}</Size></Contents>"
+                    "<Contents><Key>{key}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified>\
+                     <ETag>\"{bytes}\"</ETag><Size>{bytes}</Size></Contents>"
                 )
             };
             let prefix = request.parameter("prefix").unwrap_or("").replace("%2F", "/");

@@ -54,8 +54,8 @@ fn the_first_use_is_written_down_and_holds() {
     let first = Digest::of(b"first");
     let expected = format!(
         "# What was fetched from other machines. Written by `pipeline`; keep it under version control, and do not \
-         edit it.\n\nversion = 1\n\n[[source]]\nname = \"fox\"\naddress = \"<url>/fox.txt\"\nselection = \"<digest>\"\n\n\
-         [[source.file]]\npath = \"fox.txt\"\nbytes = 5\nsha256 = \"{first}\"\netag = '\"{}\"'\n",
+         edit it.\n\nversion = 1\n\n[[source]]\nname = \"fox\"\naddress = \"<url>/fox.txt\"\nselection = \
+         \"<digest>\"\n\n[[source.file]]\npath = \"fox.txt\"\nbytes = 5\nsha256 = \"{first}\"\netag = '\"{}\"'\n",
         first.short()
     );
     let found = read_lock(base.path()).replace(&server.url, "<url>");
@@ -81,8 +81,8 @@ fn the_first_use_is_written_down_and_holds() {
     for config in [&config, &locked] {
         let told = collect(config, &online(base.path())).unwrap_err().to_string();
         let expected = format!(
-            "source fox: fox.txt has SHA-256 {}, but {} has {first}; if the new content is wanted, run `pipeline data lock \
-             --update fox`",
+            "source fox: fox.txt has SHA-256 {}, but {} has {first}; if the new content is wanted, run `pipeline data \
+             lock --update fox`",
             Digest::of(b"second"),
             base.path().join("dataset.lock").display()
         );
@@ -104,7 +104,8 @@ fn what_is_not_locked_is_refused_where_nothing_may_be_added() {
     let locked = Config { locked: true, ..config.clone() };
     let lock_path = base.path().join("dataset.lock");
     let expected = format!(
-        "source a: {} has no entry for {}/a.txt; run `pipeline data lock` where the network may be used, without --locked",
+        "source a: {} has no entry for {}/a.txt; run `pipeline data lock` where the network may be used, without \
+         --locked",
         lock_path.display(),
         server.url
     );
@@ -279,8 +280,8 @@ fn a_card_tells_sources_and_licences() {
     let base = tempfile::tempdir().unwrap();
     let server = changing(&Arc::new(Mutex::new("hello")));
     let toml = format!(
-        "name = \"demo\"\ndescription = \"Two texts.\"\n[[source]]\nname = \"a|b\"\nurl = \"{}/a.txt\"\nlicence = \"MIT\"\n\
-         [[source]]\npath = \"notes\"\n",
+        "name = \"demo\"\ndescription = \"Two texts.\"\n[[source]]\nname = \"a|b\"\nurl = \"{}/a.txt\"\nlicence = \
+         \"MIT\"\n[[source]]\npath = \"notes\"\n",
         server.url
     );
     write(base.path(), &[("d/dataset.toml", toml.as_bytes()), ("d/notes/n.md", b"note")]);
@@ -297,9 +298,12 @@ fn a_card_tells_sources_and_licences() {
         "# demo\n\nTwo texts.\n\n## Licences\n\n| licence | documents | bytes | tokens |\n|---|---:|---:|---:|\n\
          | MIT | 1 | 5 | 7 |\n| unknown | 1 | 4 | – |\n\n\
          Documents of unknown licence may not be free to use; say what it is by the key `licence` of their source.\n\n\
-         ## Sources\n\n| source | from | licence | files | documents | bytes | SHA-256 |\n|---|---|---|---:|---:|---:|---|\n\
-         | a\\|b | <url>/a.txt | MIT | 1 | 1 | 5 | `{remote}` |\n| notes | files, notes | unknown | 1 | 1 | 4 | `{note}` |\n\n\
-         The digest of a source is that of its one downloaded file, or of the lines that `sha256sum` prints for its files.\n"
+         ## Sources\n\n| source | from | licence | files | documents | bytes | SHA-256 |\n\
+         |---|---|---|---:|---:|---:|---|\n\
+         | a\\|b | <url>/a.txt | MIT | 1 | 1 | 5 | `{remote}` |\n\
+         | notes | files, notes | unknown | 1 | 1 | 4 | `{note}` |\n\n\
+         The digest of a source is that of its one downloaded file, or of the lines that `sha256sum` prints for its \
+         files.\n"
     );
     assert_eq!(fs::read_to_string(path).unwrap().replace(&server.url, "<url>"), expected);
 }

@@ -64,7 +64,8 @@ pub enum Error {
     },
     /// A download does not have the digest in the lock.
     #[error(
-        "source {name}: {file} has SHA-256 {found}, but {} has {expected}; if the new content is wanted, run `{update_command} {name}`",
+        "source {name}: {file} has SHA-256 {found}, but {} has {expected}; if the new content is wanted, run \
+         `{update_command} {name}`",
         lock.display()
     )]
     LockMismatch {
@@ -167,8 +168,8 @@ pub enum Error {
     },
     /// A lock file cannot be parsed.
     #[error(
-        "{} is not a lock file that this version can read ({message}); restore it from version control, or delete it to \
-         have it written again",
+        "{} is not a lock file that this version can read ({message}); restore it from version control, or delete it \
+         to have it written again",
         path.display()
     )]
     InvalidLock {

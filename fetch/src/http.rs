@@ -13,8 +13,8 @@ use crate::retry::Failure;
 
 /// The maximum number of redirects. Heuristic, not measured: the hub and the release pages of forges redirect twice.
 const MAX_REDIRECTS: usize = 8;
-/// The timeout of connecting, of the response and of each read. Heuristic, not measured: slow mirrors answer within a few
-/// seconds.
+/// The timeout of connecting, of the response and of each read. Heuristic, not measured: slow mirrors answer within a
+/// few seconds.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A token, and the only origin that it is sent to.

@@ -90,12 +90,13 @@ impl HubModel {
         }
     }
 
-    /// Fetches the files into the cache: those in the lock at `lock_path`, else those that `choose` selects from the current
-    /// revision, which are added to the lock. With `refresh`, the revision is resolved again whatever is in the lock.
+    /// Fetches the files into the cache: those in the lock at `lock_path`, else those that `choose` selects from the
+    /// current revision, which are added to the lock. With `refresh`, the revision is resolved again whatever is in the
+    /// lock.
     ///
     /// # Errors
-    /// Returns an error if a file is missing and [`crate::Options::locked`] or `--offline` forbids to fetch it, if the hub
-    /// rejects the request, and if `choose` fails.
+    /// Returns an error if a file is missing and [`crate::Options::locked`] or `--offline` forbids to fetch it, if the
+    /// hub rejects the request, and if `choose` fails.
     pub fn fetch(
         &self,
         lock_path: &Path,

@@ -1,12 +1,12 @@
 //! Files from other machines: HTTP, the Hugging Face Hub, object stores and git.
 //!
-//! In: where files are ([`Remote`]) and which of them are wanted ([`FetchBatch`]), with their digests where they are known.
-//! Out: the files in a cache that is keyed by SHA-256, and their digests. Interrupted downloads are resumed, failed ones
-//! retried, and every file is verified before it is used. A [`Lock`] records what was fetched, so that the same is fetched
-//! again or the difference is reported.
+//! In: where files are ([`Remote`]) and which of them are wanted ([`FetchBatch`]), with their digests where they are
+//! known. Out: the files in a cache that is keyed by SHA-256, and their digests. Interrupted downloads are resumed,
+//! failed ones retried, and every file is verified before it is used. A [`Lock`] records what was fetched, so that the
+//! same is fetched again or the difference is reported.
 //!
-//! What a file is for is up to the caller: this crate must not depend on datasets, documents, formats or models. It connects
-//! to loopback, private and link-local addresses only where [`Options::allow_private`] says so.
+//! What a file is for is up to the caller: this crate must not depend on datasets, documents, formats or models. It
+//! connects to loopback, private and link-local addresses only where [`Options::allow_private`] says so.
 
 mod error;
 

@@ -44,8 +44,8 @@ impl From<Error> for Failure {
     }
 }
 
-/// Calls `attempt` until it succeeds, fails fatally or has been called `max_attempts` times; then `give_up` makes the error of
-/// the number of attempts and the last failure.
+/// Calls `attempt` until it succeeds, fails fatally or has been called `max_attempts` times; then `give_up` makes the
+/// error of the number of attempts and the last failure.
 ///
 /// Delays are exponential with jitter, so that runs that failed together do not retry together.
 pub(crate) fn retry<T>(

@@ -19,8 +19,8 @@ use crate::retry::Failure;
 use crate::sources::{Remote, git, http_file, hub, object_store};
 use crate::{Error, RemoteFile};
 
-/// The number of concurrent downloads. Heuristic, not measured: enough to hide the latency of small files, few enough to
-/// stay below the rate limits of servers.
+/// The number of concurrent downloads. Heuristic, not measured: enough to hide the latency of small files, few enough
+/// to stay below the rate limits of servers.
 const CONCURRENT_DOWNLOADS: usize = 4;
 
 /// Files to fetch from one source.

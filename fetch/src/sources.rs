@@ -42,7 +42,8 @@ impl Remote {
     /// Lists the files; of a git repository, this fetches the commit. `name` is the source's, for errors.
     ///
     /// # Errors
-    /// Returns an error if the server cannot be reached, refuses, or has no such repository or revision, and on cancellation.
+    /// Returns an error if the server cannot be reached, refuses, or has no such repository or revision, and on
+    /// cancellation.
     pub fn list(&self, name: &str, remote: &RemoteContext<'_>) -> Result<Listing, Error> {
         match self {
             Self::Url(url) => {

@@ -3,7 +3,8 @@
 //! `cargo run --release -p tokenizer --example measure -- train TOKENIZER.json KIND VOCAB_SIZE PATTERN FILE...`
 //! `cargo run --release -p tokenizer --example measure -- encode TOKENIZER.json FILE...`
 //!
-//! `RAYON_NUM_THREADS` sets the number of threads. Prints seconds, MB/s, and the SHA-256 of all ids as little-endian u32.
+//! `RAYON_NUM_THREADS` sets the number of threads. Prints seconds, MB/s, and the SHA-256 of all ids as little-endian
+//! u32.
 
 use std::error::Error;
 use std::path::Path;

@@ -83,8 +83,8 @@ fn pieces(message: &Message) -> [Piece; 4] {
 
 impl Encoder<'_> {
     /// Returns the tokens of a chat as the chat template renders it; a special token in a message is ordinary text.
-    /// Otherwise the ids are those of `apply_chat_template` in transformers, unless the tokenizer adds a space before every
-    /// text, or strips white space around special tokens.
+    /// Otherwise the ids are those of `apply_chat_template` in transformers, unless the tokenizer adds a space before
+    /// every text, or strips white space around special tokens.
     ///
     /// The template has no end-of-text token; the caller adds it at the end of a document.
     ///
@@ -114,8 +114,9 @@ impl Encoder<'_> {
         Ok(tokens)
     }
 
-    /// Returns the tokens of the two conversations of a preference, with the chosen and with the rejected answer; `None` if
-    /// the last message does not have the role [`REJECTED_ROLE`]. Only these two answers count towards the loss.
+    /// Returns the tokens of the two conversations of a preference, with the chosen and with the rejected answer;
+    /// `None` if the last message does not have the role [`REJECTED_ROLE`]. Only these two answers count towards the
+    /// loss.
     ///
     /// # Errors
     /// As [`Encoder::encode_chat`].
@@ -300,11 +301,12 @@ mod tests {
 
     #[test]
     fn a_tokenizer_without_the_special_tokens_is_an_error() {
-        let json = r#"{"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}"#;
+        let json = r#"{"version": "1.0", "added_tokens": [],
+            "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}"#;
         let tokenizer = Tokenizer::from_bytes(json.as_bytes()).unwrap();
         let error = tokenizer.encode_chat(&[message("user", "a")]).unwrap_err().to_string();
-        let expected = "the tokenizer has no `<|im_start|>`, which the chat template needs: add it to tokenizer.json as a \
-            special token, and a row for it to the model";
+        let expected = "the tokenizer has no `<|im_start|>`, which the chat template needs: add it to tokenizer.json \
+            as a special token, and a row for it to the model";
         assert_eq!(error, expected);
     }
 

@@ -7,7 +7,8 @@ pub struct DecodeStream<'t> {
     tokenizer: &'t Tokenizer,
     /// The bytes of an incomplete character.
     pending: Vec<u8>,
-    /// For tokenizers that do not work on bytes: ids that are not returned yet, and those before them that decide spacing.
+    /// For tokenizers that do not work on bytes: ids that are not returned yet, and those before them that decide
+    /// spacing.
     ids: Vec<u32>,
     returned: String,
     returned_ids: usize,

@@ -14,8 +14,8 @@ const MAX_CACHED_WORD_BYTES: usize = 64;
 
 /// Encodes texts with a cache of words, since few words make up most of any text. One per thread.
 ///
-/// The ids are those of Hugging Face's `encode`. Where the tokenizer has no normalizer and does no more than split text by
-/// one regular expression, this is faster, since it does not compute offsets.
+/// The ids are those of Hugging Face's `encode`. Where the tokenizer has no normalizer and does no more than split text
+/// by one regular expression, this is faster, since it does not compute offsets.
 pub struct Encoder<'t> {
     tokenizer: &'t Tokenizer,
     /// The range in `tokens` of each cached word.

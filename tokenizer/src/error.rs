@@ -112,7 +112,10 @@ pub enum Error {
         problem: String,
     },
     /// An artifact has no shards of a split.
-    #[error("{} has no {split} shards ({split}-*.safetensors): is it the artifact of stage preprocess?", path.display())]
+    #[error(
+        "{} has no {split} shards ({split}-*.safetensors): is it the artifact of stage preprocess?",
+        path.display()
+    )]
     NoShards {
         /// The artifact's folder.
         path: PathBuf,

@@ -15,8 +15,8 @@ pub enum Kind {
     /// Unigram (Kudo, "Subword Regularization", 2018): the vocabulary under which the text is most likely if its tokens
     /// are independent. Characters, and bytes for those outside the vocabulary: encodes any text.
     Unigram,
-    /// `WordPiece` as in BERT, case-sensitive: words and punctuation, split into pieces. White space is lost, and a word
-    /// with a character outside the vocabulary is unknown.
+    /// `WordPiece` as in BERT, case-sensitive: words and punctuation, split into pieces. White space is lost, and a
+    /// word with a character outside the vocabulary is unknown.
     WordPiece,
     /// Every character of the training text is a token; others are unknown.
     Character,

@@ -3,8 +3,8 @@
 //! In: text, or any `tokenizer.json`. Out: the token ids that Hugging Face's tokenizers, transformers and llama.cpp
 //! produce too, lossless decoding, and shards, which the stages read through [`shard::Split`].
 //!
-//! Text from a user never becomes a special token: `<|endoftext|>` in a document is a dozen ordinary tokens and does not
-//! end that document. Only this program places special tokens. This crate must not depend on models or the network.
+//! Text from a user never becomes a special token: `<|endoftext|>` in a document is a dozen ordinary tokens and does
+//! not end that document. Only this program places special tokens. This crate must not depend on models or the network.
 
 mod kind;
 mod special_tokens;

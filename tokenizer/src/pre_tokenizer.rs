@@ -13,7 +13,8 @@ use tokenizers::utils::SysRegex;
 /// `encoder.py`), which is built into `tokenizers`.
 pub(crate) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-/// The regular expression of Qwen 2, character by character as in its `tokenizer.json`, by which llama.cpp recognises it.
+/// The regular expression of Qwen 2, character by character as in its `tokenizer.json`, by which llama.cpp recognises
+/// it.
 pub(crate) const QWEN2: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -240,8 +241,9 @@ mod tests {
         fn texts_are_split_as_by_the_regular_expressions(
             any in any::<String>(),
             parts in prop::collection::vec(prop_oneof![
-                "[ -~]{1,6}", "[ \\t\\r\\n]{1,4}", "'(s|S|t|re|VE|ll|Ll|d|m|\u{17f})", "\\p{L}{1,4}", "\\p{N}{1,3}", "\\p{M}{1,2}",
-                "\\p{P}{1,3}", "\\p{S}{1,3}", "\\p{Z}{1,3}", "\\p{C}{1,2}", "\\p{Han}{1,3}", "\\p{Arabic}{1,3}",
+                "[ -~]{1,6}", "[ \\t\\r\\n]{1,4}", "'(s|S|t|re|VE|ll|Ll|d|m|\u{17f})", "\\p{L}{1,4}", "\\p{N}{1,3}",
+                "\\p{M}{1,2}", "\\p{P}{1,3}", "\\p{S}{1,3}", "\\p{Z}{1,3}", "\\p{C}{1,2}", "\\p{Han}{1,3}",
+                "\\p{Arabic}{1,3}",
             ], 0..20),
         ) {
             check(&any);

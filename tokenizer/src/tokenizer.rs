@@ -20,8 +20,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// The bytes of each token, where they do not depend on its neighbours; special tokens have none.
     token_bytes: Option<Vec<Box<[u8]>>>,
-    /// How text is split into words, each of which is encoded by itself, where the tokenizer does no more than that; and
-    /// whether the bytes of the words are mapped to characters.
+    /// How text is split into words, each of which is encoded by itself, where the tokenizer does no more than that;
+    /// and whether the bytes of the words are mapped to characters.
     splitter: Option<Arc<(WordSplitter, bool)>>,
     vocab_size: usize,
     end_of_text: Option<(String, u32)>,
@@ -127,8 +127,8 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// Returns the text of `ids` without special tokens. Bytes that are not UTF-8, as at the end of a truncated sequence,
-    /// are replaced by U+FFFD.
+    /// Returns the text of `ids` without special tokens. Bytes that are not UTF-8, as at the end of a truncated
+    /// sequence, are replaced by U+FFFD.
     ///
     /// # Errors
     /// Returns an error if an id is not in the vocabulary.

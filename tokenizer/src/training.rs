@@ -21,8 +21,8 @@ use crate::pre_tokenizer::{self, WordSplitter};
 use crate::special_tokens::SPECIAL_TOKENS;
 use crate::{Error, Kind, Tokenizer};
 
-/// How text is split into words before they are encoded; no token extends across a split. llama.cpp knows all of them by
-/// name, so that it can read a GGUF file with them.
+/// How text is split into words before they are encoded; no token extends across a split. llama.cpp knows all of them
+/// by name, so that it can read a GGUF file with them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pattern {
@@ -44,7 +44,8 @@ impl Pattern {
         }
     }
 
-    /// Returns the equivalent pre-tokenizer of Hugging Face's tokenizers; with `byte_level`, it maps bytes to characters.
+    /// Returns the equivalent pre-tokenizer of Hugging Face's tokenizers; with `byte_level`, it maps bytes to
+    /// characters.
     fn pre_tokenizer(self, byte_level: bool) -> Result<PreTokenizerWrapper, tokenizers::Error> {
         let bytes = |use_regex| PreTokenizerWrapper::from(ByteLevel::new(false, false, use_regex));
         Ok(match (self, byte_level) {
@@ -70,8 +71,8 @@ pub struct TrainConfig {
     pub kind: Kind,
     /// The number of tokens, special tokens included; fewer if the text does not have as many. Default: 4096.
     pub vocab_size: usize,
-    /// How text is split into words, for BPE and Unigram; `WordPiece` splits at white space and punctuation, as BERT does.
-    /// Default: that of Qwen 2.
+    /// How text is split into words, for BPE and Unigram; `WordPiece` splits at white space and punctuation, as BERT
+    /// does. Default: that of Qwen 2.
     pub pattern: Pattern,
     /// Special tokens in addition to [`SPECIAL_TOKENS`], each of at least two characters. Default: none.
     pub special_tokens: Vec<String>,
@@ -125,8 +126,8 @@ impl Tokenizer {
     /// Trains a tokenizer on `documents`. The result depends neither on their order nor on the number of threads.
     ///
     /// # Errors
-    /// Returns an error if a special token is too short or a duplicate, or if the vocabulary is too small for the bytes or
-    /// characters that it must have.
+    /// Returns an error if a special token is too short or a duplicate, or if the vocabulary is too small for the bytes
+    /// or characters that it must have.
     pub fn train<S>(config: &TrainConfig, documents: impl Iterator<Item = S> + Send) -> Result<Self, Error>
     where
         S: AsRef<str> + Send,

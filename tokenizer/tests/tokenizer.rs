@@ -363,16 +363,20 @@ proptest! {
 
     #[test]
     fn every_kind_trains_on_any_text(
-        documents in prop::collection::vec(prop_oneof![any::<String>(), "([a-c]{1,3} ?){0,30}", "[\u{0}-\u{5}]{0,9}"], 0..6),
+        documents in prop::collection::vec(
+            prop_oneof![any::<String>(), "([a-c]{1,3} ?){0,30}", "[\u{0}-\u{5}]{0,9}"],
+            0..6,
+        ),
         kind in 0..4_usize,
         pattern in 0..3_usize,
     ) {
-        let config = TrainConfig { kind: KINDS[kind], pattern: PATTERNS[pattern], vocab_size: 900, ..TrainConfig::default() };
+        let (kind, pattern) = (KINDS[kind], PATTERNS[pattern]);
+        let config = TrainConfig { kind, pattern, vocab_size: 900, ..TrainConfig::default() };
         let tokenizer = Tokenizer::train(&config, documents.iter()).unwrap();
         prop_assert!(tokenizer.vocab_size() <= 900);
         for text in &documents {
             let ids = tokenizer.encode(text).unwrap();
-            prop_assert!(KINDS[kind] == Kind::WordPiece || tokenizer.decode(&ids).unwrap() == *text, "{text:?}");
+            prop_assert!(kind == Kind::WordPiece || tokenizer.decode(&ids).unwrap() == *text, "{text:?}");
         }
     }
 

@@ -1,10 +1,10 @@
 //! Which addresses may be connected to, whatever a name resolves to and wherever a server redirects.
 //!
-//! The list of files to fetch often comes from somebody else. If it names the metadata service of a cloud machine, a router
-//! or another service of this machine, fetching would copy their answers into the output (server-side request forgery). So
-//! such addresses are refused after name resolution, and the connection is made to the very address that was checked: a
-//! name that resolves differently the second time (DNS rebinding) gains nothing. Behind an HTTP proxy the proxy resolves
-//! names, and only addresses written as numbers can be refused here.
+//! The list of files to fetch often comes from another person. If it names the metadata service of a cloud machine, a
+//! router or another service of this machine, fetching would copy their answers into the output (server-side request
+//! forgery). So such addresses are refused after name resolution, and the connection is made to the very address that
+//! was checked: a name that resolves differently the second time (DNS rebinding) gains nothing. Behind an HTTP proxy
+//! the proxy resolves names, and only addresses written as numbers can be refused here.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
@@ -219,9 +219,11 @@ mod tests {
             let ip = Ipv4Addr::from(bits);
             let [a, b, c, d] = ip.octets().map(u16::from);
             let (high, low) = (a << 8 | b, c << 8 | d);
-            prop_assert_eq!(special_purpose_v6(ip.to_ipv6_mapped()), special_purpose_v4(ip));
-            prop_assert_eq!(special_purpose_v6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low)), special_purpose_v4(ip));
-            prop_assert_eq!(special_purpose_v6(Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1)), special_purpose_v4(ip));
+            let nat64 = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low);
+            let six_to_four = Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1);
+            for embedding in [ip.to_ipv6_mapped(), nat64, six_to_four] {
+                prop_assert_eq!(special_purpose_v6(embedding), special_purpose_v4(ip));
+            }
         }
     }
 }

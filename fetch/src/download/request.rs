@@ -75,7 +75,8 @@ pub(crate) struct DownloadRequest<'a> {
     pub local_copy: Option<&'a Path>,
 }
 
-/// Requests a file from a byte on. `validator` is that of the partial file: a server that continues it must have the same.
+/// Requests a file from a byte on. `validator` is that of the partial file: a server that continues it must have the
+/// same.
 pub(crate) type Open<'a> = dyn Fn(u64, Option<&str>) -> Result<Response, Failure> + Sync + 'a;
 
 /// The response to a request for a file.

@@ -15,11 +15,11 @@ use crate::retry::{Failure, retry};
 
 /// Downloads a file into the cache, or copies the local copy there if it has the expected digest.
 ///
-/// Received bytes go to a partial file that is named by the file's identity, so that the next attempt, or the next run, can
-/// resume. Where the file may change and its digest is not known beforehand, a download is resumed only if the server
-/// confirms by the validator that both parts are of one version. The complete file is named by its digest and compared with
-/// it whenever it is used, so it need not be flushed to the disk. For content that never changes the digest is recorded, so
-/// that it is not downloaded again if the run ends before the lock is written.
+/// Received bytes go to a partial file that is named by the file's identity, so that the next attempt, or the next run,
+/// can resume. Where the file may change and its digest is not known beforehand, a download is resumed only if the
+/// server confirms by the validator that both parts are of one version. The complete file is named by its digest and
+/// compared with it whenever it is used, so it need not be flushed to the disk. For content that never changes the
+/// digest is recorded, so that it is not downloaded again if the run ends before the lock is written.
 pub(crate) fn download(
     request: DownloadRequest<'_>,
     open: &Open<'_>,

@@ -1,7 +1,7 @@
 //! Git repositories, through the program `git`, so that the user's credentials, proxies and keys apply.
 //!
-//! One commit is fetched without its history into a folder of the cache. Nothing is checked out, so that no hook, filter or
-//! attribute of the repository is executed. Submodules and files in Git LFS are skipped.
+//! One commit is fetched without its history into a folder of the cache. Nothing is checked out, so that no hook,
+//! filter or attribute of the repository is executed. Submodules and files in Git LFS are skipped.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -210,8 +210,8 @@ fn copy_to_cache(git: &Git<'_>, responses: &mut impl BufRead, path: &str) -> Res
     Ok(CachedFile { sha256, bytes, validator: None })
 }
 
-/// Refuses a host on this machine or in a private network. Git resolves the name again, so this guards against mistakes and
-/// not against DNS rebinding.
+/// Refuses a host on this machine or in a private network. Git resolves the name again, so this guards against mistakes
+/// and not against DNS rebinding.
 fn check_host(git: &Git<'_>) -> Result<(), Error> {
     let Some((host, port)) = &git.repository.host else { return Ok(()) };
     let policy = git.remote.options.address_policy();

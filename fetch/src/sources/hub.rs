@@ -1,9 +1,9 @@
 //! Datasets and models of the Hugging Face Hub, or of a mirror with the same API.
 //!
-//! The API is asked for the commit of a revision and for the files of that commit. The files are downloaded by this crate's
-//! own client, which resumes, counts bytes, and sends the token to the endpoint's host only. The crate `hf-hub` knows where
-//! the hub's other programs (`huggingface_hub`, transformers, …) keep the user's token and their downloads: a file of the
-//! same commit is copied from there.
+//! The API is asked for the commit of a revision and for the files of that commit. The files are downloaded by this
+//! crate's own client, which resumes, counts bytes, and sends the token to the endpoint's host only. The crate `hf-hub`
+//! knows where the hub's other programs (`huggingface_hub`, transformers, …) keep the user's token and their downloads:
+//! a file of the same commit is copied from there.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -202,8 +202,8 @@ impl<'a> Connection<'a> {
                 format!("the hub rejects the token; create another one at {settings}, and set HF_TOKEN")
             }
             (401, _) => format!(
-                "the hub requires authentication: the {kind} is gated, private or does not exist; set HF_TOKEN, and accept \
-                 the terms at {page}"
+                "the hub requires authentication: the {kind} is gated, private or does not exist; set HF_TOKEN, and \
+                 accept the terms at {page}"
             ),
             _ if has_token => {
                 format!("the token has no access to it; accept the terms at {page} with the account of the token")
@@ -254,8 +254,8 @@ fn endpoint(options: &Options, environment: &Environment) -> Result<Url, Error> 
     Ok(url)
 }
 
-/// Returns the user's token, from where the hub's own programs look for it: `$HF_TOKEN`, else the file `$HF_TOKEN_PATH`, else
-/// the file that logging in writes.
+/// Returns the user's token, from where the hub's own programs look for it: `$HF_TOKEN`, else the file
+/// `$HF_TOKEN_PATH`, else the file that logging in writes.
 fn token(environment: &Environment) -> Option<String> {
     if environment.variable("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some() {
         return None;

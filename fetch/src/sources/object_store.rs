@@ -1,8 +1,8 @@
 //! Object stores: Amazon S3 and compatible stores, Google Cloud Storage, Azure Blob Storage.
 //!
 //! Credentials, region and endpoint come from the environment variables that each provider's own tools read
-//! (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_ACCOUNT_NAME`, …). The client
-//! is asynchronous; the runtime that drives it is private to this module.
+//! (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_ACCOUNT_NAME`, …). The
+//! client is asynchronous; the runtime that drives it is private to this module.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -178,7 +178,8 @@ fn error(name: &str, address: &str, source: &object_store::Error) -> Error {
         object_store::Error::NotFound { .. } => "there is no such bucket or object; check its `url`",
         object_store::Error::Precondition { .. } => "the object changed after it was listed; run again",
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-            "access denied; set the provider's credentials in the environment, or `anonymous = true` for a public bucket"
+            "access denied; set the provider's credentials in the environment, or `anonymous = true` for a public \
+             bucket"
         }
         _ => "the store cannot be used as configured; check the provider's variables in the environment",
     };
@@ -254,8 +255,8 @@ fn store(objects: &ObjectPattern, name: &str, remote: &RemoteContext<'_>) -> Res
     })
 }
 
-/// Refuses an endpoint on this machine or in a private network. The client resolves the name again, so this guards against
-/// mistakes, as for git, and not against DNS rebinding.
+/// Refuses an endpoint on this machine or in a private network. The client resolves the name again, so this guards
+/// against mistakes, as for git, and not against DNS rebinding.
 fn check_endpoint(endpoint: Option<String>, name: &str, remote: &RemoteContext<'_>) -> Result<(), Error> {
     // The client reports an endpoint that is not a URL.
     let Some(url) = endpoint.and_then(|endpoint| Url::parse(&endpoint).ok()) else { return Ok(()) };

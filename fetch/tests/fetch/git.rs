@@ -140,8 +140,8 @@ fn an_error_has_the_message_of_git() {
     assert!(error.ends_with(&format!("not our ref {nowhere}")), "{error}");
     assert_eq!(
         error_of(&remote(base.path(), "unknown")),
-        "source s: <base>/repo: `git ls-remote` failed: it has no branch or tag `unknown`; a commit must be written with \
-         all its digits"
+        "source s: <base>/repo: `git ls-remote` failed: it has no branch or tag `unknown`; a commit must be written \
+         with all its digits"
     );
     let error = error_of(&remote(&base.path().join("missing"), &nowhere));
     assert!(error.starts_with("source s: ") && error.contains("`git fetch` failed: "), "{error}");

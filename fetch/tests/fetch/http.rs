@@ -1,9 +1,7 @@
 //! Downloads over HTTP: resuming, retries, digests and limits.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -13,85 +11,52 @@ use fetch::{Environment, Error, FetchBatch, FetchItem, Options, Remote, RemoteCo
 use crate::server::{Reply, Request, Server};
 use crate::support::{chain, fetch_url, offline, online, options};
 
+const PATH: &str = "/data/fox.txt";
 const CONTENT: &[u8] = b"0123456789 the quick brown fox jumps over the lazy dog";
 
-/// What the server does with one request.
-#[derive(Debug, Clone)]
+/// The reply to one request.
+#[derive(Debug, Clone, Copy)]
 enum Answer {
-    /// Sends everything requested.
+    /// The requested range.
     Whole,
-    /// Announces everything requested and closes the connection after so many bytes.
+    /// The requested range, of which so many bytes are sent before the connection is closed.
     Cut(usize),
-    /// Sends everything from the beginning, whatever was requested.
+    /// The whole file, whatever range was requested.
     IgnoringRange,
-    /// Sends these bytes instead.
+    /// The requested range of another file.
     Other(&'static [u8]),
-    /// Sends a status and a header line.
-    Status(u16, &'static str),
-    /// Closes the connection.
+    /// A status without a body, and no wait before the next attempt.
+    Status(u16),
+    /// Nothing; the connection is closed.
     Nothing,
 }
 
-struct ScriptedServer {
-    url: String,
-    ranges: Arc<Mutex<Vec<Option<String>>>>,
-}
-
-impl ScriptedServer {
-    /// Starts a server that answers one request after the other, then no more.
-    fn start(answers: &[Answer]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/data/fox.txt?version=1", listener.local_addr().unwrap());
-        let ranges = Arc::new(Mutex::new(Vec::new()));
-        let (seen, answers) = (Arc::clone(&ranges), answers.to_vec());
-        thread::spawn(move || {
-            for answer in answers {
-                let (stream, _) = listener.accept().unwrap();
-                seen.lock().unwrap().push(serve(&stream, &answer));
-            }
-        });
-        Self { url, ranges }
-    }
-
-    /// Returns the `Range` header of each request so far.
-    fn ranges(&self) -> Vec<Option<String>> {
-        self.ranges.lock().unwrap().clone()
+impl Answer {
+    fn reply(self, request: &Request) -> Reply {
+        match self {
+            Self::Whole => Reply::file(request, CONTENT, ""),
+            Self::Cut(bytes) => Reply::file(request, CONTENT, "").cut(bytes),
+            Self::IgnoringRange => Reply::body(CONTENT),
+            Self::Other(content) => Reply::file(request, content, ""),
+            Self::Status(status) => Reply::status(status).with("Retry-After", "0"),
+            Self::Nothing => Reply::nothing(),
+        }
     }
 }
 
-fn serve(mut stream: &TcpStream, answer: &Answer) -> Option<String> {
-    let mut range = None;
-    for line in BufReader::new(stream).lines() {
-        let line = line.unwrap();
-        if let Some((name, value)) = line.split_once(": ") {
-            if name.eq_ignore_ascii_case("range") {
-                range = Some(value.to_owned());
-            }
-        } else if line.is_empty() {
-            break;
-        }
-    }
-    let from = range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-    let (from, body, sent) = match answer {
-        Answer::Whole => (from, CONTENT, usize::MAX),
-        Answer::Cut(bytes) => (from, CONTENT, *bytes),
-        Answer::IgnoringRange => (None, CONTENT, usize::MAX),
-        Answer::Other(body) => (from, *body, usize::MAX),
-        Answer::Status(status, header) => {
-            write!(stream, "HTTP/1.1 {status} X\r\n{header}Content-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
-            return range;
-        }
-        Answer::Nothing => return range,
-    };
-    let (status, start) = match from {
-        Some(from) if from >= body.len() => ("416 X".to_owned(), body.len()),
-        Some(from) => (format!("206 X\r\nContent-Range: bytes {from}-{}/{}", body.len() - 1, body.len()), from),
-        None => ("200 OK".to_owned(), 0),
-    };
-    let rest = &body[start..];
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", rest.len()).unwrap();
-    stream.write_all(&rest[..rest.len().min(sent)]).unwrap();
-    range
+/// Starts a server that gives one answer after the other, then nothing; returns it with the URL of a file.
+fn scripted(answers: &[Answer]) -> (Server, String) {
+    let (answers, next) = (answers.to_vec(), AtomicUsize::new(0));
+    let server = Server::start(move |request| {
+        answers.get(next.fetch_add(1, Ordering::SeqCst)).copied().unwrap_or(Answer::Nothing).reply(request)
+    });
+    let url = format!("{}{PATH}?version=1", server.url);
+    (server, url)
+}
+
+/// Returns the `Range` header of each request so far.
+fn requested_ranges(server: &Server) -> Vec<Option<String>> {
+    server.headers_of(PATH, "range")
 }
 
 /// Fetches from a server that gives `answers`; compares the requested ranges, and the error if one is expected.
@@ -101,8 +66,8 @@ fn check(answers: &[Answer], ranges: &[Option<&str>], expected: Result<(), &str>
 
 fn check_with(options: &Options, answers: &[Answer], ranges: &[Option<&str>], expected: Result<(), &str>) {
     let base = tempfile::tempdir().unwrap();
-    let server = ScriptedServer::start(answers);
-    let fetch = |context| fetch_url(&server.url, Some(Digest::of(CONTENT)), options, &context);
+    let (server, url) = scripted(answers);
+    let fetch = |context| fetch_url(&url, Some(Digest::of(CONTENT)), options, &context);
     match (fetch(online(base.path())), expected) {
         (Ok(content), Ok(())) => {
             assert_eq!(content, CONTENT);
@@ -111,12 +76,12 @@ fn check_with(options: &Options, answers: &[Answer], ranges: &[Option<&str>], ex
         }
         (Err(error), Err(expected)) => {
             // The query may contain a secret, so it is not printed.
-            let printed = server.url.split('?').next().unwrap();
+            let printed = url.split('?').next().unwrap();
             assert_eq!(chain(&error).replace(printed, "<url>"), expected);
         }
         (found, expected) => panic!("{found:?}\n{expected:?}"),
     }
-    let requested = server.ranges();
+    let requested = requested_ranges(&server);
     assert_eq!(requested.iter().map(Option::as_deref).collect::<Vec<_>>(), ranges);
 }
 
@@ -143,15 +108,15 @@ fn a_resumed_download_of_another_version_restarts() {
 
 #[test]
 fn a_failing_server_is_retried_up_to_the_maximum() {
-    let busy = Answer::Status(503, "Retry-After: 0\r\n");
-    check(&[busy.clone(), busy.clone(), Answer::Whole], &[None, None, None], Ok(()));
+    let busy = Answer::Status(503);
+    check(&[busy, busy, Answer::Whole], &[None, None, None], Ok(()));
     check_with(
         &Options { download_attempts: 2, ..options() },
-        &[busy.clone(), busy],
+        &[busy, busy],
         &[None, None],
         Err("source s: cannot download <url> (2 attempts; the partial file is kept for the next run): HTTP status 503"),
     );
-    check(&[Answer::Status(404, "")], &[None], Err("source s: <url> returned HTTP status 404"));
+    check(&[Answer::Status(404)], &[None], Err("source s: <url> returned HTTP status 404"));
 }
 
 #[test]
@@ -185,29 +150,30 @@ fn offline_fails_for_a_file_that_is_not_cached() {
 #[test]
 fn the_next_run_resumes_an_interrupted_download() {
     let base = tempfile::tempdir().unwrap();
-    let server = ScriptedServer::start(&[Answer::Cut(20), Answer::Whole]);
+    let (server, url) = scripted(&[Answer::Cut(20), Answer::Whole]);
     let options = Options { download_attempts: 1, ..options() };
-    let fetch = || fetch_url(&server.url, Some(Digest::of(CONTENT)), &options, &online(base.path()));
+    let fetch = || fetch_url(&url, Some(Digest::of(CONTENT)), &options, &online(base.path()));
     assert!(matches!(fetch(), Err(Error::Download { attempts: 1, .. })));
     assert_eq!(fetch().unwrap(), CONTENT);
-    assert_eq!(server.ranges(), [None, Some("bytes=20-".to_owned())]);
+    assert_eq!(requested_ranges(&server), [None, Some("bytes=20-".to_owned())]);
 }
 
 #[test]
 fn a_corrupt_file_in_the_cache_is_downloaded_again() {
     let base = tempfile::tempdir().unwrap();
-    let server = ScriptedServer::start(&[Answer::Whole, Answer::Whole]);
-    let fetch = || fetch_url(&server.url, Some(Digest::of(CONTENT)), &options(), &online(base.path())).unwrap();
+    let (server, url) = scripted(&[Answer::Whole, Answer::Whole]);
+    let fetch = || fetch_url(&url, Some(Digest::of(CONTENT)), &options(), &online(base.path())).unwrap();
     fetch();
     let cached = base.path().join("cache").join(Digest::of(CONTENT).to_string());
     let mut bytes = std::fs::read(&cached).unwrap();
     bytes[3] ^= 1;
     std::fs::write(&cached, bytes).unwrap();
     assert_eq!(fetch(), CONTENT);
-    assert_eq!(server.ranges().len(), 2);
+    assert_eq!(requested_ranges(&server).len(), 2);
 }
 
-/// Fetches one file of unknown digest from a server that answers as `answer` says, given the number of earlier requests.
+/// Fetches one file of unknown digest from a server that answers as `answer` says, given the number of earlier
+/// requests.
 fn check_unpinned(
     answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
     expected: &str,

@@ -161,8 +161,8 @@ fn a_rejection_says_what_to_do() {
         Reply::status(401).with("X-Error-Code", "GatedRepo"),
         &[],
         &format!(
-            "{start}the hub requires authentication: the dataset is gated, private or does not exist; set HF_TOKEN, and \
-             accept the terms at {page}"
+            "{start}the hub requires authentication: the dataset is gated, private or does not exist; set HF_TOKEN, \
+             and accept the terms at {page}"
         ),
     );
     check_rejection(
@@ -190,8 +190,8 @@ fn a_rejection_says_what_to_do() {
     check_rejection(
         Reply::status(503).with("Retry-After", "0"),
         &[],
-        "source s: cannot list <hub>/api/datasets/owner/name/revision/main (2 attempts); try again later, or check that \
-         this machine can reach it",
+        "source s: cannot list <hub>/api/datasets/owner/name/revision/main (2 attempts); try again later, or check \
+         that this machine can reach it",
     );
 }
 

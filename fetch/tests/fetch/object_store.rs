@@ -128,9 +128,9 @@ fn azure(request: &Request) -> Reply {
     let date = "Mon, 01 Jan 2024 00:00:00 GMT";
     match (request.path(), request.parameter("comp")) {
         ("/container", Some("list")) => Reply::body(format!(
-            "<EnumerationResults><Blobs><Blob><Name>data/a.jsonl</Name><Properties><Last-Modified>{date}</Last-Modified>\
-             <Etag>0x1</Etag><Content-Length>{}</Content-Length><Content-Type>x</Content-Type></Properties></Blob></Blobs>\
-             <NextMarker/></EnumerationResults>",
+            "<EnumerationResults><Blobs><Blob><Name>data/a.jsonl</Name><Properties>\
+             <Last-Modified>{date}</Last-Modified><Etag>0x1</Etag><Content-Length>{}</Content-Length>\
+             <Content-Type>x</Content-Type></Properties></Blob></Blobs><NextMarker/></EnumerationResults>",
             content.len()
         )),
         ("/container/data/a.jsonl", None) => Reply::file(request, content, "0x1").with("Last-Modified", date),
@@ -209,8 +209,8 @@ fn a_rejection_says_what_to_do() {
         move |_, _| Reply { status: 404, ..Reply::body(body) },
         &format!("{address}there is no such bucket or object; check its `url` (NoSuchKey: The key is gone.)"),
     );
-    let failed = "source s: cannot download s3://bucket/data/2024/b.jsonl (3 attempts; the partial file is kept for the \
-                  next run)";
+    let failed = "source s: cannot download s3://bucket/data/2024/b.jsonl (3 attempts; the partial file is kept for \
+                  the next run)";
     check_object(|_, _| Reply::status(500), failed);
 }
 
@@ -248,8 +248,8 @@ fn an_endpoint_in_a_private_network_is_refused() {
         let error = list(&remote(url, false), &options, &online(base.path()), &environment(&variables)).unwrap_err();
         let Error::Refused { reason, .. } = &error else { panic!("{variable}: {error}") };
         let expected = format!(
-            "it is the endpoint set in the environment, and {expected}; if that is intended, set `allow_private = true` in \
-             [collect]"
+            "it is the endpoint set in the environment, and {expected}; if that is intended, set `allow_private = \
+             true` in [collect]"
         );
         assert_eq!(*reason, expected, "{variable}");
     }

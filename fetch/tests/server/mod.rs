@@ -1,6 +1,6 @@
-//! A server of this process, which answers as the test says and remembers what it was asked.
+//! An HTTP server in this process: it replies as a test specifies, and records the requests.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, reason = "each test crate uses a part")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -36,35 +36,41 @@ impl Request {
     }
 }
 
-/// An answer.
+/// A reply.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
+    /// The status; 0 for no reply.
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// After how many bytes of the body the connection breaks.
+    /// The number of bytes of the body after which the connection is closed.
     pub cut: Option<usize>,
-    /// Whether the length is not told, so that the end of the connection is the end of the body.
+    /// Whether the length is not sent, so that the end of the connection is the end of the body.
     pub endless: bool,
 }
 
 impl Reply {
-    /// Returns an answer of this status, without a body.
+    /// Returns a reply with this status and no body.
     pub fn status(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
-    /// Returns an answer that sends its caller elsewhere.
+    /// Returns no reply: the connection is closed.
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// Returns a redirect.
     pub fn redirect(location: &str) -> Self {
         Self::status(302).with("Location", location)
     }
 
-    /// Returns a body, whatever range was asked for.
+    /// Returns a reply with this body, whatever range was requested.
     pub fn body(body: impl Into<Vec<u8>>) -> Self {
         Self { body: body.into(), ..Self::status(200) }
     }
 
-    /// Returns the part of a file that was asked for, as RFC 9110 wants it.
+    /// Returns the requested range of a file, by RFC 9110.
     pub fn file(request: &Request, content: &[u8], etag: &str) -> Self {
         if request.header("if-match").is_some_and(|wanted| wanted != etag) {
             return Self::status(412);
@@ -83,13 +89,13 @@ impl Reply {
         if etag.is_empty() { reply } else { reply.with("ETag", etag) }
     }
 
-    /// Returns the answer with a header more.
+    /// Adds a header.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Returns the answer, broken off after so many bytes of its body.
+    /// Closes the connection after so many bytes of the body.
     pub fn cut(self, bytes: usize) -> Self {
         Self { cut: Some(bytes), ..self }
     }
@@ -108,7 +114,7 @@ impl Server {
         Self::listen(answer, false)
     }
 
-    /// Starts a proxy that says it is connected to whatever it is asked for, and answers in its place.
+    /// Starts a proxy that accepts every CONNECT request and replies in place of the destination.
     pub fn proxy(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         Self::listen(answer, true)
     }
@@ -134,7 +140,7 @@ impl Server {
         Self { url, requests }
     }
 
-    /// Returns what was asked so far.
+    /// Returns the requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
@@ -148,7 +154,7 @@ impl Server {
 }
 
 fn read(stream: &TcpStream) -> Option<Request> {
-    // One byte more than the head must not be taken: a proxy's caller goes on with another head.
+    // No byte after the head may be read: a proxy's client sends another head.
     let mut lines = BufReader::with_capacity(1, stream).lines();
     let first = lines.next()?.ok()?;
     let mut words = first.split(' ');
@@ -163,6 +169,9 @@ fn read(stream: &TcpStream) -> Option<Request> {
 }
 
 fn send(mut stream: &TcpStream, reply: &Reply, head_only: bool) {
+    if reply.status == 0 {
+        return;
+    }
     let mut head = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", reply.status);
     for (name, value) in &reply.headers {
         head.extend([name, ": ", value, "\r\n"]);
@@ -171,6 +180,6 @@ fn send(mut stream: &TcpStream, reply: &Reply, head_only: bool) {
         head.extend(["Content-Length: ", &reply.body.len().to_string(), "\r\n"]);
     }
     let body = if head_only { &[] } else { &reply.body[..reply.cut.unwrap_or(reply.body.len())] };
-    // A caller that has seen enough hangs up.
+    // The client may close the connection early.
     let _ = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
 }

@@ -62,7 +62,7 @@ fn bring_up_to_date(arguments: &RunArgs, session: &Session) -> anyhow::Result<Ar
         loaded.config.train.precision.check(&device, device_class)?;
     }
     let mut run = Run::create(layout, &loaded.config.name)?;
-    run.record.host.device = (*device_class).to_owned();
+    (*device_class).clone_into(&mut run.record.host.device);
     console.log_to(&run.folder.join("log.txt"))?;
     keep_config(&run, loaded)?;
     console.line(&format!("run {} on {} cores, device {device_class}", run.record.name, run.record.host.cores));

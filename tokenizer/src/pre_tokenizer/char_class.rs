@@ -36,8 +36,8 @@ const fn ascii() -> [Class; 128] {
     classes
 }
 
-/// The classes of all code points below [`END`]. They are computed by the regular expression engine, so that both always
-/// have the same version of Unicode.
+/// The classes of all code points below [`END`]. They are computed by the regular expression engine, so that both
+/// always have the same version of Unicode.
 static CLASSES: LazyLock<Vec<Class>> = LazyLock::new(|| {
     let mut classes = vec![Class::Other; END as usize];
     for (expression, class) in [(r"\p{L}+", Class::Letter), (r"\p{N}+", Class::Number), (r"\s+", Class::Space)] {

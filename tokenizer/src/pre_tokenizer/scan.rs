@@ -100,8 +100,8 @@ fn spaces(text: &str, at: usize) -> Spaces {
 }
 
 impl Spaces {
-    /// Returns the end of the match of `\s+(?!\S)|\s+`: before the last character, which belongs to the next word, unless
-    /// there is no next word or no other character.
+    /// Returns the end of the match of `\s+(?!\S)|\s+`: before the last character, which belongs to the next word,
+    /// unless there is no next word or no other character.
     fn end(&self, text: &str) -> usize {
         if self.end == text.len() || self.last == self.start { self.end } else { self.last }
     }

@@ -21,8 +21,8 @@ pub struct Split {
 }
 
 impl Split {
-    /// Opens `train`, `validation` or `test` of a tokens artifact after validating every shard: its digest, the types and
-    /// shapes of its tensors, that all tokens are in the vocabulary, and that all shards match each other and the
+    /// Opens `train`, `validation` or `test` of a tokens artifact after validating every shard: its digest, the types
+    /// and shapes of its tensors, that all tokens are in the vocabulary, and that all shards match each other and the
     /// `tokenizer.json` beside them.
     ///
     /// # Errors
@@ -118,8 +118,8 @@ impl Split {
         self.shards.iter().any(Shard::has_loss_mask)
     }
 
-    /// Copies the loss mask from index `start` on until `into` is full: true where a token counts towards the loss, which is
-    /// everywhere without a mask.
+    /// Copies the loss mask from index `start` on until `into` is full: true where a token counts towards the loss,
+    /// which is everywhere without a mask.
     ///
     /// # Panics
     /// If there are not that many tokens.
@@ -178,8 +178,8 @@ impl Split {
         }
     }
 
-    /// Returns the number of pairs of a chosen and a rejected answer: documents `2 i` and `2 i + 1`. `None` if documents are
-    /// not pairs.
+    /// Returns the number of pairs of a chosen and a rejected answer: documents `2 i` and `2 i + 1`. `None` if
+    /// documents are not pairs.
     pub fn n_pairs(&self) -> Option<usize> {
         self.is_paired.then_some(self.n_documents / 2)
     }

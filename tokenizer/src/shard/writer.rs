@@ -10,8 +10,8 @@ use serde_json::json;
 use super::{NARROW_VOCABULARY, PAIRS, file_name};
 use crate::{Error, Tokenizer};
 
-/// Writes the documents of one split, in the order given, to shards of bounded size. The bytes of the files depend only on
-/// the documents and the tokenizer.
+/// Writes the documents of one split, in the order given, to shards of bounded size. The bytes of the files depend only
+/// on the documents and the tokenizer.
 pub struct Writer {
     folder: PathBuf,
     split: String,
@@ -45,8 +45,8 @@ pub struct ShardTotals {
 }
 
 impl Writer {
-    /// Returns a writer of `split` into `folder`. A shard is closed once its tokens have `shard_bytes`; documents are never
-    /// split between shards, so a shard may be larger by one document.
+    /// Returns a writer of `split` into `folder`. A shard is closed once its tokens have `shard_bytes`; documents are
+    /// never split between shards, so a shard may be larger by one document.
     pub fn new(folder: impl Into<PathBuf>, split: &str, tokenizer: &Tokenizer, shard_bytes: u64) -> Self {
         Self {
             folder: folder.into(),
@@ -64,8 +64,8 @@ impl Writer {
         }
     }
 
-    /// Adds a document: its tokens, the end-of-text token included, and the length of its text. All tokens count towards the
-    /// loss.
+    /// Adds a document: its tokens, the end-of-text token included, and the length of its text. All tokens count
+    /// towards the loss.
     ///
     /// # Errors
     /// On I/O errors, when a full shard is written.
@@ -97,15 +97,15 @@ impl Writer {
         self.close_full_shard()
     }
 
-    /// Adds a chosen and a rejected answer, each a whole document with its loss mask, to one shard. Either all documents of a
-    /// split are pairs, or none are.
+    /// Adds a chosen and a rejected answer, each a whole document with its loss mask, to one shard. Either all
+    /// documents of a split are pairs, or none are.
     ///
     /// # Errors
     /// On I/O errors, when a full shard is written.
     ///
     /// # Panics
-    /// If a token is not in the vocabulary, if a mask does not have the length of its document, or if there are documents
-    /// that are not pairs.
+    /// If a token is not in the vocabulary, if a mask does not have the length of its document, or if there are
+    /// documents that are not pairs.
     pub fn push_pair(&mut self, pair: [(&[u32], &[bool]); 2], text_bytes: u64) -> Result<(), Error> {
         let has_others = self.totals.documents > 0 || self.document_offsets.len() > 1;
         assert!(self.is_paired || !has_others, "a pair after documents that are not pairs");
@@ -160,7 +160,8 @@ impl Writer {
         if self.is_narrow() { 2 } else { 4 }
     }
 
-    // Not written by the safetensors crate, which keeps metadata in a hash map and so writes it in another order each time.
+    // Not written by the safetensors crate, which keeps metadata in a hash map and so writes it in another order each
+    // time.
     fn close_shard(&mut self) -> Result<(), Error> {
         let documents = self.document_offsets.len() - 1;
         let tokens = self.n_tokens();

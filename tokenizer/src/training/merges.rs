@@ -53,13 +53,13 @@ struct Merger {
     round: usize,
 }
 
-/// Merges the most frequent pair of neighbours repeatedly (Sennrich et al., "Neural Machine Translation of Rare Words with
-/// Subword Units", 2016); of equally frequent pairs, the one with the smallest ids. Adds the merged tokens to `vocabulary`
-/// and returns the pairs in the order of their merges; if a pair occurs twice, its last position counts.
+/// Merges the most frequent pair of neighbours repeatedly (Sennrich et al., "Neural Machine Translation of Rare Words
+/// with Subword Units", 2016); of equally frequent pairs, the one with the smallest ids. Adds the merged tokens to
+/// `vocabulary` and returns the pairs in the order of their merges; if a pair occurs twice, its last position counts.
 ///
 /// The result depends on the counts of the words only. It is that of Hugging Face's `BpeTrainer`, including its
-/// bookkeeping: a merged pair keeps its count, which matters where two pairs make the same token, as `a` `bc` and `ab` `c`,
-/// and the pair is queued again.
+/// bookkeeping: a merged pair keeps its count, which matters where two pairs make the same token, as `a` `bc` and `ab`
+/// `c`, and the pair is queued again.
 pub(super) fn merge(vocabulary: &mut Vec<String>, mut words: WordTokens, limits: &Limits<'_>) -> Vec<Pair> {
     let mut ids: AHashMap<String, u32> = AHashMap::new();
     ids.extend(vocabulary.iter().enumerate().map(|(id, token)| (token.clone(), id as u32)));
@@ -154,8 +154,8 @@ impl WordTokens {
         self.counts.push(count);
     }
 
-    /// Replaces `pair` by `merged` in one word, and calls `change` for each other pair of neighbours that is removed (false)
-    /// or added (true).
+    /// Replaces `pair` by `merged` in one word, and calls `change` for each other pair of neighbours that is removed
+    /// (false) or added (true).
     fn merge_in(&mut self, word: usize, pair: Pair, merged: u32, mut change: impl FnMut(Pair, bool)) {
         let (start, length) = self.spans[word];
         let tokens = &mut self.tokens[start..start + length];

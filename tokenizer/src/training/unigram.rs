@@ -75,8 +75,8 @@ fn pieces(vocab_size: usize, words: Vec<(String, u32)>) -> Result<Vec<(String, f
     Ok(pieces)
 }
 
-/// Assigns the probabilities of dropped characters in a deterministic order. The trainer adds the characters that it dropped
-/// again with the lowest probability, slightly more for each next one, in the order of a hash map.
+/// Assigns the probabilities of dropped characters in a deterministic order. The trainer adds the characters that it
+/// dropped again with the lowest probability, slightly more for each next one, in the order of a hash map.
 fn make_characters_deterministic(pieces: &mut [(String, f64)]) {
     // The trainer's constant.
     const STEP: f64 = 0.0001;

@@ -88,7 +88,8 @@ impl Git<'_> {
         stdout: Stdio,
     ) -> Result<Child, Error> {
         let mut git = Command::new("git");
-        // Where git itself started this process (in a hook), its variables would redirect the command to that repository.
+        // Where git itself started this process (in a hook), its variables would redirect the command to that
+        // repository.
         for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
             git.env_remove(variable);
         }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes certificate.pem and key.pem beside it: a certificate of this machine that nobody but itself has signed. It lasts a
+# Makes certificate.pem and key.pem beside it: a self-signed certificate of this machine. It is valid for a
 # hundred years, so that its age is never what it is refused for.
 set -eu
 cd "$(dirname "$0")"

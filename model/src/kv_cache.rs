@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 
 use crate::ModelConfig;
 
-/// The keys and values of every layer, for the tokens that [`crate::Transformer::forward_cached`] has read.
+/// The keys and values of every layer, for the tokens that `Transformer::forward_cached` has read.
 ///
 /// Capacity doubles as it grows, so that a token costs only its own keys and values, not a copy of all before it.
 #[derive(Debug, Clone)]

@@ -25,9 +25,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = TrainConfig { kind: Kind::Character, vocab_size: 256, ..TrainConfig::default() };
     let tokenizer = Tokenizer::train(&config, [BASE, NEW].iter())?;
 
-    let base = train(&store, "base", None, &tokenizer, BASE, json!({ "learning_rate": 0.01 }))?;
+    let base = train(&store, "base", None, &tokenizer, BASE, &json!({ "learning_rate": 0.01 }))?;
     let lora = json!({ "learning_rate": 0.01, "optimizer": "adamw", "lora": { "rank": 8, "alpha": 16.0 } });
-    let tuned = train(&store, "tuned", Some(&base), &tokenizer, NEW, lora)?;
+    let tuned = train(&store, "tuned", Some(&base), &tokenizer, NEW, &lora)?;
 
     // The weights with the adapters merged in, and the adapters alone in PEFT's layout.
     println!("{}", tuned.files("").join(", "));
@@ -41,7 +41,7 @@ fn train(
     init: Option<&Sealed>,
     tokenizer: &Tokenizer,
     text: &str,
-    table: Value,
+    table: &Value,
 ) -> Result<Sealed, Box<dyn Error>> {
     let text = text.repeat(40);
     let (train, validation) = text.split_at(text.len() * 9 / 10);

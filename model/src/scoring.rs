@@ -166,7 +166,7 @@ fn predict(model: &Transformer, windows: &[Window], device: &Device) -> Result<S
     let own: Vec<f32> = read(own)?;
     let ranks: Vec<i64> = read(ranks)?;
     for (i, window) in windows.iter().enumerate() {
-        for at in (0..t).filter(|t| window.scored[*t]).map(|j| i * t + j) {
+        for at in (0..t).filter(|j| window.scored[*j]).map(|j| i * t + j) {
             sums.loss_nats -= f64::from(own[at]);
             sums.top1 += u64::from(ranks[at] < 1);
             sums.top5 += u64::from(ranks[at] < 5);

@@ -17,11 +17,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use artifact::{Cancel, Sealed, StoreLayout};
+use artifact::{Cancel, StoreLayout};
 
 use crate::cli::{ConfigArgs, StoreArgs};
 use crate::config::{self, Config, Loaded};
-use crate::import::names;
 use crate::run::record::{self, Run};
 use crate::run::session::{self, Session};
 use crate::run::stage::Stage;
@@ -93,30 +92,17 @@ fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
         bail!("{name} has neither config.json (a model) nor {} (a run)", record::RECORD);
     }
     let layout = layout(arguments)?;
-    if let Some((sealed, _)) = names::find(&layout, name)? {
-        return Ok(Model { folder: verified(&sealed)?, config: None });
+    if let Some((sealed, _)) = registry::names::find(&layout, name)? {
+        return Ok(Model { folder: registry::verified(&sealed)?, config: None });
     }
     let run = record::find_with(&layout, name, Stage::Train)?;
     let stage = if run.stage(Stage::Optimize).is_some() { Stage::Optimize } else { Stage::Train };
     let sealed = run.artifact(stage)?;
     let config = config::load(&run.folder.join(config::FILE_NAME), &[])?.config;
-    Ok(Model { folder: verified(&sealed)?, config: Some(config) })
+    Ok(Model { folder: registry::verified(&sealed)?, config: Some(config) })
 }
 
-/// Returns the folder of the model in an artifact, after comparing its files with their digests.
-fn verified(sealed: &Sealed) -> anyhow::Result<PathBuf> {
-    let folder = sealed.folder().to_owned();
-    let files = sealed.files("");
-    let names: Vec<&str> = files.iter().map(String::as_str).collect();
-    for file in
-        model::hub_layout::select(&names).map_err(|problem| anyhow::anyhow!("{} {problem}", folder.display()))?
-    {
-        sealed.verified(&file)?;
-    }
-    Ok(folder)
-}
-
-/// Returns how to name `run` on a command line typed here.
+/// Returns the name of `run` on a command line in the current folder.
 fn name_of(run: &Run) -> String {
     let by_name = layout(&StoreArgs { store: None }).and_then(|layout| record::find(&layout, &run.record.name));
     match by_name {
@@ -125,7 +111,7 @@ fn name_of(run: &Run) -> String {
     }
 }
 
-/// Returns how this program was called, so that the commands it proposes can be copied.
+/// Returns how this program was called, so that the commands that it suggests can be copied.
 fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "pipeline".to_owned())
 }

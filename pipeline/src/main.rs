@@ -1,13 +1,12 @@
 //! The binary: command line, configuration, plan, run, progress.
 //!
-//! Flags are parsed low ([`cli`]) and resolved high ([`config`]); [`plan`] decides what to do about each stage,
-//! [`engine`] does it, [`runs`] remembers it, [`console`] and [`summary`] show it. The stages themselves are other crates,
-//! and only [`stage`] calls them.
+//! [`cli`] parses the command line and [`commands`] has a file per command; [`config`] loads the configuration; [`run`] plans, runs and
+//! records stages; [`ui`] is what the terminal shows; [`platform`] is the process and its machine. The stages are other crates, and only
+//! `run/stage.rs` calls them.
 
 mod cli;
 mod commands;
 mod config;
-mod import;
 mod platform;
 mod run;
 mod ui;
@@ -22,7 +21,7 @@ use crate::config::ConfigError;
 use crate::platform::interrupt::Interrupted;
 use crate::platform::{allocator, environment, interrupt};
 
-// A quarter off the training step on burn-flex, measured.
+// A quarter less time per training step on burn-flex, measured.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -50,18 +49,18 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // A closed stderr leaves nobody to tell.
+            // With a closed stderr there is nowhere to print it.
             let _ = std::io::stderr().write_all(text(&error).as_bytes());
             ExitCode::from(exit_code(&error))
         }
     }
 }
 
-/// Returns the whole chain of causes, one a line.
+/// Returns the error and its causes, one per line.
 fn text(error: &anyhow::Error) -> String {
     let prefix = if error.is::<Interrupted>() { "" } else { "error: " };
     let mut lines = vec![format!("{prefix}{error}")];
-    lines.extend(error.chain().skip(1).map(|cause| format!("  because: {cause}")));
+    lines.extend(error.chain().skip(1).map(|cause| format!("  caused by: {cause}")));
     lines.join("\n") + "\n"
 }
 
@@ -80,8 +79,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Tells whether whoever read our output went away (`pipeline show | head`), which is no error of ours. A pipe that
-/// broke inside a stage has the stage's own error around it.
+/// Returns true if the reader of our output has closed the pipe (`pipeline show | head`), which is not an error. A broken pipe
+/// inside a stage has the stage's own error around it.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -3,6 +3,7 @@
 pub mod engine;
 pub mod estimate;
 pub mod init;
+pub mod model_ref;
 pub mod plan;
 pub mod record;
 pub mod session;

@@ -1,1 +1,23 @@
-//! Importing and exporting models: from the Hub, a folder or a run, with a parity check.
+//! Importing and exporting models.
+//!
+//! In: what people write for a model (a folder, a model of the Hub, the name of an earlier import), and a store. Out: an artifact with the
+//! model's files in Hugging Face layout, whose digest depends on their content and not on their place; or a folder for other programs,
+//! compared with its source. Must not depend on any stage.
+//!
+//! - [`Origin`] is where a model is, [`Model`] what it consists of, before its files are in the store.
+//! - [`names`] are the short names of imported models.
+//! - [`Behaviour`] and [`Parity`] tell whether two models are the same.
+//! - [`round_trip`] checks an import, [`export`] writes a model for others.
+
+mod error;
+mod export;
+mod model;
+pub mod names;
+mod origin;
+mod parity;
+
+pub use error::{Cause, Error};
+pub use export::{Export, export, round_trip, verified};
+pub use model::{Model, headline};
+pub use origin::Origin;
+pub use parity::{Behaviour, Parity};

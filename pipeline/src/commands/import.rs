@@ -1,22 +1,18 @@
-//! `import`: a model from elsewhere into the store, checked.
+//! `import`: brings a model into the store, and checks a round trip.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-use artifact::format::grouped;
+use artifact::format::{self, grouped};
 use artifact::{Context, Sealed};
-use burn::tensor::Device;
-use model::{Dtype, checkpoint};
+use registry::{Model, Parity, names};
 use serde_json::Value;
 
 use crate::cli::ImportArgs;
 use crate::config::Config;
-use crate::import::parity::{Behaviour, Parity};
-use crate::import::{self, Model, Origin, names};
-use crate::run::session;
+use crate::platform::host::host;
 use crate::run::stage::Stage;
+use crate::run::{engine, model_ref, session};
 use crate::ui::console::Console;
-use artifact::format;
 
 use super::print_out;
 
@@ -37,35 +33,18 @@ pub fn run(arguments: &ImportArgs) -> anyhow::Result<()> {
         cancel,
     };
     let layout = super::layout(&arguments.store)?;
-    // What is typed on a command line starts from the current folder.
-    let origin = Origin::of(&arguments.model, Path::new("."), &layout)?;
-    let model = Model::find(&origin, arguments.update, &collect, &context);
+    // A path on the command line is relative to the current folder.
+    let origin = model_ref::origin(&arguments.model, Path::new("."), &layout)?;
+    let model = Model::find(&origin, arguments.update, &collect.fetch_options(), &context);
     console.clear();
-    let model = model.map_err(import::failure)?;
+    let model = model.map_err(|error| engine::init_failure(error.into()))?;
     let store = layout.artifacts();
     let _lock = store.lock()?;
-    let sealed = model.seal(&store)?;
-    let parity = round_trip(&sealed, store.root())?;
+    let sealed = model.seal(&store, host())?;
+    let parity = registry::round_trip(&sealed, store.root())?;
     let name = arguments.name.clone().unwrap_or_else(|| origin.name(&arguments.model));
     names::give(&layout, &name, &model.place, &sealed)?;
     print(&name, &model, &sealed, &parity)
-}
-
-/// Reads the model, writes it, reads what was written, and compares the two.
-fn round_trip(sealed: &Sealed, root: &Path) -> anyhow::Result<Parity> {
-    let device = Device::flex();
-    // Beside the artifacts: there is room for one model, and on the same disk.
-    let folder = tempfile::Builder::new()
-        .prefix(".import-")
-        .tempdir_in(root)
-        .with_context(|| format!("cannot make a folder in {}", root.display()))?;
-    let before = {
-        let model = checkpoint::load(sealed.folder(), &device)?;
-        checkpoint::save(&model, folder.path(), Dtype::F32)?;
-        Behaviour::of(&model)?
-    };
-    let after = Behaviour::of(&checkpoint::load(folder.path(), &device)?)?;
-    Ok(before.parity(&after))
 }
 
 fn print(name: &str, model: &Model, sealed: &Sealed, parity: &Parity) -> anyhow::Result<()> {

@@ -1,9 +1,9 @@
-//! The one thing that this program changes about its environment.
+//! The one environment variable that this program sets.
 
 #![allow(unsafe_code)]
 
-/// Keeps graphics drivers from complaining on stderr about a desktop that is not there: on a server, Mesa's Wayland client
-/// prints an error without `XDG_RUNTIME_DIR` each time that adapters are listed, though none of them needs a display.
+/// Prevents messages of graphics drivers about a missing desktop: on a server without `XDG_RUNTIME_DIR`, Mesa's Wayland client
+/// prints an error each time that adapters are listed, although none of them needs a display.
 ///
 /// Must be called before any thread is started.
 pub fn quiet_drivers() {

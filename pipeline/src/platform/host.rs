@@ -5,7 +5,7 @@ use artifact::Host;
 /// The program's version and the git revision it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PIPELINE_GIT_REVISION"), ")");
 
-/// Returns this machine and this program; the device is the stage's to say.
+/// Returns this machine and this program; the device is filled in by the stage.
 pub fn host() -> Host {
     Host {
         device: String::new(),
@@ -16,7 +16,7 @@ pub fn host() -> Host {
     }
 }
 
-/// Returns the cores that this process may use.
+/// Returns the number of cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

@@ -1,11 +1,11 @@
-//! Ctrl-C and the polite signals: once to stop where nothing is lost, twice to stop at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first stops at the next safe point, the second aborts.
 
 use artifact::Cancel;
 
-/// The exit code of a process that was interrupted: 128 and the number of SIGINT, as shells have it.
+/// The exit code of an interrupted process: 128 plus the number of SIGINT, as in shells.
 pub const EXIT_CODE: u8 = 130;
 
-/// What a command returns when it stopped because somebody asked; its text says how to go on.
+/// The error of an interrupted command; its text says how to continue.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Interrupted(pub String);
@@ -16,11 +16,10 @@ impl Default for Interrupted {
     }
 }
 
-/// Returns a cancel that Ctrl-C, SIGTERM and SIGHUP request. `notice` is called the first time; the second time ends the
-/// process.
+/// Returns a cancel that signals request. The first one calls `notice`; the second one exits.
 ///
 /// # Errors
-/// When the system refuses a handler.
+/// Returns an error if the system refuses a signal handler.
 pub fn listen(notice: impl Fn() + Send + 'static) -> anyhow::Result<Cancel> {
     let cancel = Cancel::default();
     let asked = cancel.clone();

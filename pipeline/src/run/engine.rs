@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use artifact::{Context, Sealed, format};
 use data_ingest::Resolved;
 
-use crate::import;
 use crate::platform::host::host;
 use crate::platform::interrupt::Interrupted;
 use crate::run::init::Init;
@@ -48,7 +47,7 @@ pub fn locked_raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData
     let init =
         if last < Stage::Preprocess { Ok(None) } else { Init::import(loaded, &loaded.layout().artifacts(), context) };
     console.clear();
-    let init = init.map_err(import::failure)?;
+    let init = init.map_err(init_failure)?;
     if init.as_ref().is_some_and(|init| init.has_other_tokenizer) {
         console.line(
             "warning: the tokenizer differs from the one train.init was trained with; its embeddings will not match",
@@ -72,6 +71,14 @@ fn listed(session: &Session, init: Option<Init>, dataset: &Resolved, context: &C
     let raw_data = stage::raw_data(&session.loaded.config, init, dataset, context);
     session.console.clear();
     raw_data.map_err(failure)
+}
+
+/// Returns the error to show for one of [`Init::import`].
+pub fn init_failure(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(registry::Error::Fetch(fetch::Error::Interrupted)) => Interrupted::default().into(),
+        _ => error,
+    }
 }
 
 fn failure(error: StageError) -> anyhow::Error {

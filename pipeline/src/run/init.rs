@@ -3,12 +3,14 @@
 use anyhow::ensure;
 use artifact::{Context, Digest, Sealed, Store};
 use model::{ModelConfig, checkpoint};
+use registry::{Model, Origin, headline};
 use serde_json::json;
 use tokenizer::Tokenizer;
 
 use crate::config::{Config, Loaded};
+use crate::platform::host::host;
 
-use crate::import::{Model, Origin, headline};
+use super::model_ref;
 
 /// The model to start from.
 #[derive(Debug)]
@@ -34,11 +36,14 @@ impl Init {
     /// Returns an error if it does not exist, is invalid, or does not fit the rest of the configuration.
     pub fn import(loaded: &Loaded, store: &Store, context: &Context) -> anyhow::Result<Option<Self>> {
         let Some(origin) = origin(loaded)? else { return Ok(None) };
-        let collect = &loaded.config.collect;
+        let options = &loaded.config.collect.fetch_options();
         // A model in the store does not need the cache.
-        let in_store = Model::known(&origin, collect, context)?.filter(|known| known.is_in(store));
-        let model = in_store.map_or_else(|| Model::find(&origin, false, collect, context), Ok)?;
-        let sealed = model.seal(store)?;
+        let in_store = Model::known(&origin, options, context)?.filter(|known| known.is_in(store));
+        let model = match in_store {
+            Some(known) => known,
+            None => Model::find(&origin, false, options, context)?,
+        };
+        let sealed = model.seal(store, host())?;
         let shape = Some(checkpoint::load_config(sealed.folder())?);
         let own = Tokenizer::from_file(&sealed.folder().join("tokenizer.json"))?;
         let mut init = Self { sealed: Some(sealed), shape, ..Self::of(&model)? };
@@ -58,7 +63,7 @@ impl Init {
     /// Returns an error as [`Init::import`] does.
     pub fn plan(loaded: &Loaded, context: &Context) -> anyhow::Result<Option<Self>> {
         let Some(origin) = origin(loaded)? else { return Ok(None) };
-        let Some(model) = Model::known(&origin, &loaded.config.collect, context)? else {
+        let Some(model) = Model::known(&origin, &loaded.config.collect.fetch_options(), context)? else {
             let written = loaded.config.train.init.as_deref().unwrap_or_default();
             let digest = Digest::of_json(&json!({ "not fetched yet": written }));
             let about = format!("{written}, not fetched yet");
@@ -121,5 +126,5 @@ fn origin(loaded: &Loaded) -> anyhow::Result<Option<Origin>> {
         written != "latest",
         "train.init = \"latest\" would be another model after every run; name a run (`pipeline runs` lists them)"
     );
-    Origin::of(written, &loaded.base, &loaded.layout()).map(Some)
+    model_ref::origin(written, &loaded.base, &loaded.layout()).map(Some)
 }

@@ -1,44 +1,28 @@
-//! Models that are not made here: where one is, what it consists of, and its way into the store.
-//!
-//! `train.init`, `pipeline import` and `pipeline export` name a model as people do: a folder, a model of the hub, a run, or
-//! the name of an earlier import. Wherever it is, its files become an artifact of their own, in the Hugging Face layout,
-//! whose digest says what is in them and not where they were.
-
-pub mod names;
-pub mod origin;
-pub mod parity;
+//! A model that is not trained here: its files, and its way into the store.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context as _;
+use artifact::file::tidy;
 use artifact::manifest::digest_of;
-use artifact::{Context, Digest, FileEntry, Outcome, Recipe, Sealed, Store, Unsealed};
+use artifact::{Context, Digest, FileEntry, Host, Outcome, Recipe, Sealed, Store, Unsealed, format};
 use burn::tensor::Device;
 use fetch::{Environment, RemoteContext};
 use model::{ModelConfig, checkpoint, hub_layout};
 use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 
-use crate::platform::host::host;
-use crate::platform::interrupt::Interrupted;
-use artifact::file::tidy;
-use artifact::format;
-
-pub use self::origin::Origin;
+use crate::{Cause, Error, Origin};
 
 /// The folder of imported models in the store.
 const NAME: &str = "import";
 
-/// Raised when an import would be laid out in another way.
+/// Raised when the layout of an import changes.
 const VERSION: u32 = 1;
 
-/// The file whose digest decides what preprocess does with a model's tokenizer.
-const TOKENIZER: &str = "tokenizer.json";
-
-/// The lock of models of the hub, beside the configuration that names them.
+/// The lock of models of the Hub, beside the configuration that names them.
 const LOCK: &str = "model.lock";
 
 /// A model, before its files are in the store.
@@ -53,39 +37,39 @@ pub struct Model {
 struct File {
     entry: FileEntry,
     place: PathBuf,
-    /// Whether nobody but this program writes to it, so that a second name for it does instead of a copy.
+    /// Whether only this program writes to it, so that a hard link serves instead of a copy.
     is_ours: bool,
 }
 
 impl Model {
-    /// Finds the files of the model at `origin`, fetching them where they are on the hub. With `anew`, the hub is asked what
-    /// the revision is now, whatever the lock has.
+    /// Finds the files of the model at `origin`, and fetches them if they are on the Hub. With `refresh`, the revision is
+    /// resolved again, whatever the lock has.
     ///
     /// # Errors
-    /// When the model is not there, is not laid out as one, or cannot be fetched.
-    pub fn find(origin: &Origin, anew: bool, collect: &data_ingest::Config, context: &Context) -> anyhow::Result<Self> {
+    /// Returns an error if the model does not exist, is not in Hugging Face layout, or cannot be fetched.
+    pub fn find(origin: &Origin, refresh: bool, options: &fetch::Options, context: &Context) -> Result<Self, Error> {
         match origin {
             Origin::Hub(hub) => {
                 let choose =
                     |names: &[&str]| hub_layout::select(names).map_err(|problem| format!("the model {problem}"));
-                let (options, environment) = (collect.fetch_options(), Environment::of_process());
-                let remote = RemoteContext::new(&options, context, &environment)?;
-                let snapshot = hub.fetch(&lock(context), anew, &choose, &remote)?;
+                let environment = Environment::of_process();
+                let remote = RemoteContext::new(options, context, &environment)?;
+                let snapshot = hub.fetch(&lock(context), refresh, &choose, &remote)?;
                 Ok(Self::of_snapshot(hub.written(), snapshot))
             }
             _ => Self::here(origin),
         }
     }
 
-    /// Finds the model at `origin` as [`Model::find`] does, but fetches nothing: of a model of the hub, what the lock has.
+    /// Finds the model at `origin` as [`Model::find`] does, but fetches nothing: of a model of the Hub, what the lock has.
     ///
     /// # Errors
-    /// As [`Model::find`].
-    pub fn known(origin: &Origin, collect: &data_ingest::Config, context: &Context) -> anyhow::Result<Option<Self>> {
+    /// Returns an error as [`Model::find`] does.
+    pub fn known(origin: &Origin, options: &fetch::Options, context: &Context) -> Result<Option<Self>, Error> {
         match origin {
             Origin::Hub(hub) => {
-                let (options, environment) = (collect.fetch_options(), Environment::of_process());
-                let remote = RemoteContext::new(&options, context, &environment)?;
+                let environment = Environment::of_process();
+                let remote = RemoteContext::new(options, context, &environment)?;
                 let snapshot = hub.locked(&lock(context), &remote)?;
                 Ok(snapshot.map(|snapshot| Self::of_snapshot(hub.written(), snapshot)))
             }
@@ -100,20 +84,16 @@ impl Model {
             let entry = FileEntry { bytes: file.bytes, sha256: file.sha256, volatile: false };
             (file.path, File { entry, place: file.place, is_ours: true })
         };
-        Self { place: format!("{written} of the hub, commit {short}"), files: files.into_iter().map(file).collect() }
+        Self { place: format!("{written} of the Hub, commit {short}"), files: files.into_iter().map(file).collect() }
     }
 
-    fn here(origin: &Origin) -> anyhow::Result<Self> {
+    fn here(origin: &Origin) -> Result<Self, Error> {
         let (folder, place) = match origin {
             Origin::Folder(folder) => (folder.clone(), format!("folder {}", folder.display())),
             Origin::Sealed { sealed, place } => return Ok(Self::of_sealed(sealed, place.clone())),
-            Origin::Hub(hub) => anyhow::bail!("{} is not on this machine", hub.written()),
+            Origin::Hub(hub) => return Err(Error::OnHub { written: hub.written().to_owned() }),
         };
-        let listed = fs::read_dir(&folder).map_err(|e| artifact::Error::io("list", &folder, e))?;
-        let names: Vec<String> =
-            listed.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let chosen = hub_layout::select(&names).map_err(|problem| anyhow::anyhow!("{} {problem}", folder.display()))?;
+        let chosen = files_of(&folder)?;
         let file = |name: String| {
             let path = folder.join(&name);
             let (sha256, bytes) = Digest::of_file(&path)?;
@@ -142,7 +122,7 @@ impl Model {
 
     /// Returns the digest of the tokenizer.
     pub fn tokenizer_digest(&self) -> Option<Digest> {
-        self.files.get(TOKENIZER).map(|file| file.entry.sha256)
+        self.files.get(hub_layout::TOKENIZER).map(|file| file.entry.sha256)
     }
 
     /// Returns the length of all files together.
@@ -154,12 +134,14 @@ impl Model {
     ///
     /// # Errors
     /// Names the key that is wrong or not supported.
-    pub fn config(&self) -> anyhow::Result<Option<ModelConfig>> {
+    pub fn config(&self) -> Result<Option<ModelConfig>, Error> {
         let Some(file) = self.files.get("config.json") else { return Ok(None) };
         let Ok(text) = fs::read(&file.place) else { return Ok(None) };
-        let unusable = || format!("cannot use config.json of {}", self.place);
-        let value: Value = serde_json::from_slice(&text).with_context(unusable)?;
-        ModelConfig::from_hugging_face(&value).map(Some).with_context(unusable)
+        let file = || format!("config.json of {}", self.place);
+        let value: Value =
+            serde_json::from_slice(&text).map_err(|error| Error::File { file: file(), source: Box::new(error) })?;
+        let config = ModelConfig::from_hugging_face(&value);
+        config.map(Some).map_err(|error| Error::File { file: file(), source: Box::new(error) })
     }
 
     fn recipe(&self) -> Recipe {
@@ -173,7 +155,7 @@ impl Model {
         }
     }
 
-    /// Tells whether the model's artifact is in `store`.
+    /// Returns true if the model's artifact is in `store`.
     pub fn is_in(&self, store: &Store) -> bool {
         store.find(&self.recipe()).is_ok_and(|found| found.is_some())
     }
@@ -183,7 +165,7 @@ impl Model {
     ///
     /// # Errors
     /// Names the file, and the tensor, key or size that is wrong.
-    pub fn seal(&self, store: &Store) -> anyhow::Result<Sealed> {
+    pub fn seal(&self, store: &Store, host: Host) -> Result<Sealed, Error> {
         let recipe = self.recipe();
         if let Some(sealed) = store.find(&recipe)? {
             return Ok(sealed);
@@ -191,21 +173,23 @@ impl Model {
         let started = Instant::now();
         let out = store.begin(recipe)?;
         out.clear()?;
-        let outcome = self.bring(&out).and_then(|()| checked(out.folder()));
+        let outcome = self.copy_to(&out).and_then(|()| checked(out.folder()));
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
-                // What cannot be used would only take room; why it cannot is what matters.
+                // An invalid model would only take space.
                 let _ = out.clear();
-                let error = without_folder(&error, out.folder());
-                return Err(error.context(format!("cannot use the model {}", self.place)));
+                let prefix = format!("{}{}", out.folder().display(), std::path::MAIN_SEPARATOR);
+                // The folder is empty again, so the files are named as in their original place.
+                let source = Cause::of(&error, &|text| text.replace(&prefix, ""));
+                return Err(Error::Unusable { place: self.place.clone(), source });
             }
         };
-        Ok(out.seal(outcome, started.elapsed().as_secs_f64(), host())?)
+        Ok(out.seal(outcome, started.elapsed().as_secs_f64(), host)?)
     }
 
-    /// Brings every file into the folder of an artifact, and compares it with its digest on the way.
-    fn bring(&self, out: &Unsealed) -> anyhow::Result<()> {
+    /// Links or copies every file into the folder of an artifact, and compares it with its digest.
+    fn copy_to(&self, out: &Unsealed) -> Result<(), Error> {
         for (name, file) in &self.files {
             let to = out.path(name);
             if !file.is_ours || fs::hard_link(&file.place, &to).is_err() {
@@ -213,23 +197,21 @@ impl Model {
             }
             let found = Digest::of_file(&to)?.0;
             let expected = file.entry.sha256;
-            anyhow::ensure!(
-                found == expected,
-                "{} changed while it was being read (its SHA-256 was {expected}, is {found}); run the same command again",
-                file.place.display()
-            );
+            if found != expected {
+                return Err(Error::Changed { path: file.place.clone(), expected, found });
+            }
         }
         Ok(())
     }
 }
 
-/// Returns an error whose texts name the files in `folder`, which is no more, as they were called where they came from.
-fn without_folder(error: &anyhow::Error, folder: &Path) -> anyhow::Error {
-    let prefix = format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR);
-    let texts: Vec<String> = error.chain().map(|cause| cause.to_string().replace(&prefix, "")).collect();
-    let mut texts = texts.into_iter().rev();
-    let root = anyhow::Error::msg(texts.next().unwrap_or_default());
-    texts.fold(root, anyhow::Error::context)
+/// Returns the names of the files that a model in `folder` consists of.
+pub(crate) fn files_of(folder: &Path) -> Result<Vec<String>, Error> {
+    let listed = fs::read_dir(folder).map_err(|e| artifact::Error::io("list", folder, e))?;
+    let names: Vec<String> = listed.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    hub_layout::select(&names)
+        .map_err(|problem| Error::NotAModel { place: folder.display().to_string(), problem: problem.to_string() })
 }
 
 /// Returns the lock of the models that the configuration in the context's folder names.
@@ -238,12 +220,13 @@ fn lock(context: &Context) -> PathBuf {
 }
 
 /// Reads the model in `folder` whole, and returns what there is to say of it.
-fn checked(folder: &Path) -> anyhow::Result<Outcome> {
+fn checked(folder: &Path) -> Result<Outcome, Error> {
     let config = checkpoint::load_config(folder)?;
-    let tokenizer = Tokenizer::from_file(&folder.join(TOKENIZER))?;
-    tokenizer
-        .check_vocabulary(config.vocab_size)
-        .context("tokenizer.json is that of another model than config.json describes")?;
+    let tokenizer = Tokenizer::from_file(&folder.join(hub_layout::TOKENIZER))?;
+    tokenizer.check_vocabulary(config.vocab_size).map_err(|error| Error::File {
+        file: "tokenizer.json, which belongs to another model than config.json".to_owned(),
+        source: Box::new(error),
+    })?;
     checkpoint::load(folder, &Device::flex())?;
     let figures = json!({
         "parameters": config.parameters(),
@@ -261,12 +244,4 @@ fn checked(folder: &Path) -> anyhow::Result<Outcome> {
 /// Returns a model's family and size in words.
 pub fn headline(config: &ModelConfig) -> String {
     format!("{}, {} parameters", config.family.model_type(), format::count(config.parameters() as f64))
-}
-
-/// Returns the error to show for one of this module.
-pub fn failure(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref() {
-        Some(fetch::Error::Interrupted) => Interrupted::default().into(),
-        _ => error,
-    }
 }

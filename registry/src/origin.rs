@@ -1,24 +1,20 @@
-//! What people write for a model: a folder, a run, an imported model, or one of the hub.
+//! What people write for a model: a folder, an imported model, or one of the Hub.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, bail};
+use artifact::file::tidy;
 use artifact::{Sealed, StoreLayout};
 use fetch::HubModel;
 
-use crate::run::record::{self, Run};
-use crate::run::stage::Stage;
-use artifact::file::tidy;
+use crate::{Error, names};
 
-use super::names;
-
-/// What a model's name must begin with to be looked for on the hub alone.
+/// The prefix of a name that is looked for on the Hub only.
 const HUB: &str = "hub:";
 
 /// Where a model is.
 #[derive(Debug)]
 pub enum Origin {
-    /// A folder in the Hugging Face layout.
+    /// A folder in Hugging Face layout.
     Folder(PathBuf),
     /// An artifact of a store: a run's checkpoint, or an imported model.
     Sealed {
@@ -27,32 +23,27 @@ pub enum Origin {
         /// Where it is, in words.
         place: String,
     },
-    /// The hub.
+    /// The Hub.
     Hub(HubModel),
 }
 
 impl Origin {
-    /// Returns what `written` means: a folder, from `base`; else a run or an imported model of the store in the folder
-    /// `store`; else a model of the hub.
+    /// Returns what `written` means: a folder, relative to `base`; else an imported model of the store; else a model of the Hub.
+    /// A run is looked up by the caller, who knows of runs.
     ///
     /// # Errors
-    /// When it is none of them, with what was tried.
-    pub fn of(written: &str, base: &Path, layout: &StoreLayout) -> anyhow::Result<Self> {
+    /// Returns an error with the places that were tried if it is none of them.
+    pub fn of(written: &str, base: &Path, layout: &StoreLayout) -> Result<Self, Error> {
         if let Some(id) = written.strip_prefix(HUB) {
-            return HubModel::parse(id).map(Self::Hub).map_err(|problem| anyhow!("{written}: {problem}"));
+            let wrong = |problem: String| Error::HubName { written: written.to_owned(), problem };
+            return HubModel::parse(id).map(Self::Hub).map_err(|problem| wrong(problem.to_string()));
         }
         let folder = tidy(&base.join(written));
-        if folder.join(record::RECORD).is_file() {
-            return Self::of_run(&Run::open(&folder)?);
-        }
         if folder.is_dir() {
             return Ok(Self::Folder(folder));
         }
         if folder.is_file() {
-            bail!("{} is a file; name the folder that it lies in", folder.display());
-        }
-        if layout.runs().join(written).join(record::RECORD).is_file() {
-            return Self::of_run(&record::find(layout, written)?);
+            return Err(Error::NotAFolder { path: folder });
         }
         if let Some((sealed, place)) = names::find(layout, written)? {
             return Ok(Self::Sealed { sealed: Box::new(sealed), place: format!("{written} ({place})") });
@@ -60,21 +51,23 @@ impl Origin {
         let is_id = written.matches('/').count() == 1 && !written.starts_with(['.', '/', '~']);
         match HubModel::parse(written) {
             Ok(hub) if is_id => Ok(Self::Hub(hub)),
-            _ => bail!(
-                "there is no model `{written}`: no folder {}, no run and no imported model of that name in {}; one of the \
-                 hub is written owner/name",
-                folder.display(),
-                tidy(layout.root()).display()
-            ),
+            _ => Err(Error::Unknown {
+                written: written.to_owned(),
+                tried: format!(
+                    "no folder {}, no run and no imported model of that name in {}",
+                    folder.display(),
+                    tidy(layout.root()).display()
+                ),
+            }),
         }
     }
 
-    fn of_run(run: &Run) -> anyhow::Result<Self> {
-        let sealed = Box::new(run.artifact(Stage::Train)?);
-        Ok(Self::Sealed { sealed, place: format!("run {}", run.record.name) })
+    /// Returns true if `written` is looked for on the Hub only.
+    pub fn is_hub_only(written: &str) -> bool {
+        written.starts_with(HUB)
     }
 
-    /// Returns the name that the model is given where no other is said.
+    /// Returns the default name of the model.
     pub fn name(&self, written: &str) -> String {
         let id = written.strip_prefix(HUB).unwrap_or(written).trim_end_matches('/');
         let id = if matches!(self, Self::Hub(_)) { id.split('@').next().unwrap_or(id) } else { id };

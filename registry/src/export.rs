@@ -1,0 +1,142 @@
+//! Writing a model for other programs, and checking that it reads back as it was.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use artifact::{Sealed, file};
+use burn::tensor::Device;
+use model::{Dtype, checkpoint, hub_layout};
+use serde_json::Value;
+
+use crate::model::files_of;
+use crate::{Behaviour, Error, Parity};
+
+/// What was exported.
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// The number type of the weights.
+    pub dtype: Dtype,
+    /// The size of all files.
+    pub bytes: u64,
+    /// What was written, read back and compared with its source.
+    pub parity: Parity,
+}
+
+/// Writes the model in the folder `source` to the folder `output`, with its tokenizer and side files, and compares the two. Without a
+/// `dtype`, the weights keep theirs; with `force`, the model in `output` is replaced.
+///
+/// # Errors
+/// Returns an error if `output` is not empty or is the model itself, the model is invalid, or on I/O errors. Then `output` is unchanged.
+pub fn export(source: &Path, output: &Path, dtype: Option<Dtype>, force: bool) -> Result<Export, Error> {
+    files_of(source)?;
+    if !force && fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Error::NotEmpty { folder: output.to_owned() });
+    }
+    if output.exists() && output.canonicalize().ok() == source.canonicalize().ok() {
+        return Err(Error::Itself { folder: output.to_owned() });
+    }
+    let dtype = dtype.map_or_else(|| stored_dtype(source), Ok)?;
+    let device = Device::flex();
+    let unfinished = unfinished(output)?;
+    file::create_folder(&unfinished)?;
+    let before = {
+        let model = checkpoint::load(source, &device)?;
+        checkpoint::save(&model, &unfinished, dtype)?;
+        Behaviour::of(&model)?
+    };
+    copy_side_files(source, &unfinished)?;
+    let after = Behaviour::of(&checkpoint::load(&unfinished, &device)?)?;
+    let bytes = replace(&unfinished, output)?;
+    Ok(Export { dtype, bytes, parity: before.parity(&after) })
+}
+
+/// Reads the model in an artifact, writes it to a temporary folder in `root`, reads that, and compares the two.
+///
+/// # Errors
+/// Returns an error if the model is invalid, or on I/O errors.
+pub fn round_trip(sealed: &Sealed, root: &Path) -> Result<Parity, Error> {
+    let device = Device::flex();
+    // Beside the artifacts: on the same disk, which has space for one more model.
+    let folder = tempfile::Builder::new()
+        .prefix(".import-")
+        .tempdir_in(root)
+        .map_err(|e| artifact::Error::io("create a folder in", root, e))?;
+    let before = {
+        let model = checkpoint::load(sealed.folder(), &device)?;
+        checkpoint::save(&model, folder.path(), Dtype::F32)?;
+        Behaviour::of(&model)?
+    };
+    let after = Behaviour::of(&checkpoint::load(folder.path(), &device)?)?;
+    Ok(before.parity(&after))
+}
+
+/// Returns the folder of the model in an artifact, after comparing its files with their digests.
+///
+/// # Errors
+/// Returns an error if it is not a model, or a file does not have its digest.
+pub fn verified(sealed: &Sealed) -> Result<PathBuf, Error> {
+    let folder = sealed.folder().to_owned();
+    let files = sealed.files("");
+    let names: Vec<&str> = files.iter().map(String::as_str).collect();
+    let chosen = hub_layout::select(&names)
+        .map_err(|problem| Error::NotAModel { place: folder.display().to_string(), problem: problem.to_string() })?;
+    for file in chosen {
+        sealed.verified(&file)?;
+    }
+    Ok(folder)
+}
+
+/// Returns the number type that the model's `config.json` gives its weights.
+fn stored_dtype(folder: &Path) -> Result<Dtype, Error> {
+    let path = folder.join("config.json");
+    let text = fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
+    let config: Value = serde_json::from_slice(&text)
+        .map_err(|error| Error::File { file: path.display().to_string(), source: Box::new(error) })?;
+    let named = config.get("dtype").or_else(|| config.get("torch_dtype")).and_then(Value::as_str);
+    Ok(Dtype::ALL.into_iter().find(|dtype| Some(dtype.torch_name()) == named).unwrap_or(Dtype::F32))
+}
+
+/// Returns an empty folder beside `output` to write to, so that a reader never sees half a model.
+fn unfinished(output: &Path) -> Result<PathBuf, Error> {
+    let name = output.file_name().ok_or_else(|| Error::NotAFolder { path: output.to_owned() })?;
+    let path = output.with_file_name(format!(".{}.unfinished", name.to_string_lossy()));
+    if path.exists() {
+        fs::remove_dir_all(&path).map_err(|e| artifact::Error::io("remove", &path, e))?;
+    }
+    Ok(path)
+}
+
+/// Copies the tokenizer and the side files.
+fn copy_side_files(source: &Path, to: &Path) -> Result<(), Error> {
+    for name in
+        [hub_layout::TOKENIZER].into_iter().chain(hub_layout::SIDE_FILES).filter(|name| source.join(name).is_file())
+    {
+        let path = source.join(name);
+        let bytes = fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
+        file::write_atomically(&to.join(name), &bytes)?;
+    }
+    Ok(())
+}
+
+/// Moves the files of `from` into `to`, in place of the model there; returns their length.
+fn replace(from: &Path, to: &Path) -> Result<u64, Error> {
+    file::create_folder(to)?;
+    let list = |folder: &Path| -> Result<Vec<PathBuf>, Error> {
+        let entries = fs::read_dir(folder).map_err(|e| artifact::Error::io("list", folder, e))?;
+        Ok(entries.flatten().map(|entry| entry.path()).collect())
+    };
+    // Weight files of a model with other shards would be read along with the new ones.
+    let is_weights = |path: &Path| path.file_name().is_some_and(|name| hub_layout::is_weights(&name.to_string_lossy()));
+    for old in list(to)?.into_iter().filter(|path| is_weights(path)) {
+        fs::remove_file(&old).map_err(|e| artifact::Error::io("remove", &old, e))?;
+    }
+    let mut bytes = 0;
+    for path in list(from)? {
+        bytes += fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let target = to.join(path.file_name().unwrap_or_default());
+        fs::rename(&path, &target).map_err(|e| artifact::Error::io("write", &target, e))?;
+    }
+    fs::remove_dir(from).map_err(|e| artifact::Error::io("remove", from, e))?;
+    file::sync_folder(to)?;
+    Ok(bytes)
+}

@@ -8,6 +8,7 @@ use std::thread;
 
 use url::Url;
 
+use crate::Error;
 use crate::address::git::GitRepository;
 use crate::address::{Refused, parse_url, printable};
 use crate::context::RemoteContext;
@@ -16,8 +17,8 @@ use crate::download::meter::Meter;
 use crate::download::request::{DownloadRequest, ExpectedDigest, Response};
 use crate::download::transfer::download;
 use crate::retry::Failure;
+use crate::sources::listing::RemoteFile;
 use crate::sources::{Remote, git, http_file, hub, object_store};
-use crate::{Error, RemoteFile};
 
 /// The number of concurrent downloads. Heuristic, not measured: enough to hide the latency of small files, few enough
 /// to stay below the rate limits of servers.

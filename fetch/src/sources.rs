@@ -6,11 +6,12 @@ pub(crate) mod hub;
 pub mod listing;
 pub(crate) mod object_store;
 
+use crate::Error;
 use crate::address::git::GitRepository;
 use crate::address::hub::HubRepository;
 use crate::address::object_store::ObjectPattern;
 use crate::context::RemoteContext;
-use crate::{Error, Listing, RemoteFile};
+use crate::sources::listing::{Listing, RemoteFile};
 
 /// Where files on another machine are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 //! `tokenizer.json` beside it) and `text_bytes`, the UTF-8 bytes of the text of these tokens, by which a loss per token
 //! is converted to bits per byte.
 
+mod format;
 mod mapped;
 mod reader;
 mod shard_file;
@@ -15,14 +16,3 @@ mod writer;
 
 pub use reader::Split;
 pub use writer::{ShardTotals, Writer};
-
-/// The key in the metadata of shards whose documents are pairs.
-const PAIRS: &str = "pairs";
-
-/// The largest vocabulary whose ids fit in 16 bits.
-const NARROW_VOCABULARY: usize = 1 << 16;
-
-/// Returns the file name of a shard.
-fn file_name(split: &str, index: usize) -> String {
-    format!("{split}-{index:05}.safetensors")
-}

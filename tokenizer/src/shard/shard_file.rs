@@ -9,7 +9,8 @@ use memmap2::Mmap;
 use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensors};
 
-use super::{PAIRS, mapped};
+use super::format::PAIRS;
+use super::mapped;
 use crate::Error;
 
 /// A shard.

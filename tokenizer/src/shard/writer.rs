@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use artifact::Digest;
 use serde_json::json;
 
-use super::{NARROW_VOCABULARY, PAIRS, file_name};
+use super::format::{NARROW_VOCABULARY, PAIRS, file_name};
 use crate::{Error, Tokenizer};
 
 /// Writes the documents of one split, in the order given, to shards of bounded size. The bytes of the files depend only

@@ -6,7 +6,8 @@ use ahash::AHashMap;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::{TrainConfig, merges, word_counts};
+use super::config::TrainConfig;
+use super::{merges, word_counts};
 use crate::Error;
 use crate::pre_tokenizer::ALPHABET;
 

@@ -6,7 +6,8 @@ use ahash::AHashMap;
 use tokenizers::decoders::fuse::Fuse;
 use tokenizers::models::wordlevel::WordLevel;
 
-use super::{TrainConfig, split, word_counts};
+use super::config::{TrainConfig, split};
+use super::word_counts;
 use crate::pre_tokenizer::{CHARACTER, WordSplitter};
 use crate::{Error, Kind};
 

@@ -9,7 +9,8 @@ use tokenizers::decoders::fuse::Fuse;
 use tokenizers::decoders::sequence::Sequence;
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 
-use super::{TrainConfig, word_counts};
+use super::config::TrainConfig;
+use super::word_counts;
 use crate::{Error, Kind};
 
 /// The longest word that is trained on, in bytes: the default of `SentencePiece` for a sentence.

@@ -7,7 +7,8 @@ use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
-use super::{TrainConfig, merges, word_counts};
+use super::config::TrainConfig;
+use super::{merges, word_counts};
 use crate::{Error, Kind};
 
 /// The prefix of pieces that do not begin a word.

@@ -1,4 +1,4 @@
-//! The command line: what can be typed, and its help.
+//! The command line and its help.
 
 use std::path::PathBuf;
 
@@ -8,18 +8,18 @@ use crate::config;
 use crate::platform::host::VERSION;
 use crate::run::plan::Selection;
 
-/// Takes raw text to a served language model, reproducibly.
+/// From raw data to a served generative model, reproducibly.
 #[derive(Debug, Parser)]
 #[command(name = "pipeline", version = VERSION, max_term_width = 100, after_help = "\
 Examples:
-  pipeline run pipeline.toml                        from nothing to a served model
+  pipeline run pipeline.toml                        from raw data to a served model
   pipeline run --set train.learning_rate=3e-4       again, with another learning rate
   pipeline generate latest \"fn main() {\"            complete a prompt with the newest model
   pipeline serve latest                             serve it at http://127.0.0.1:8080
 
-`pipeline help <COMMAND>` says more about each.")]
+`pipeline help <COMMAND>` has details and examples.")]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -35,10 +35,10 @@ Examples:
   pipeline run --from train --force                 train again although nothing changed
   pipeline run experiments/runs/code-001/pipeline.toml    repeat a run from its own folder
 
-Stages whose inputs did not change are skipped. Ctrl-C stops where nothing is lost, and the same command goes on from \
-there; a second Ctrl-C stops at once.")]
+Stages whose inputs did not change are skipped. Ctrl-C stops at the next safe point, and the same command resumes; a \
+second Ctrl-C aborts.")]
     Run(RunArgs),
-    /// Say what `run` would do, why, and what training would cost; changes nothing
+    /// Print what `run` would do, why, and what training would cost; changes nothing
     #[command(after_help = "\
 Examples:
   pipeline plan
@@ -49,20 +49,20 @@ Examples:
     /// Show a run: its stages, figures and files
     #[command(after_help = "Example:\n  pipeline show latest")]
     Show(ShowArgs),
-    /// Prove a run: hash every artifact again, or repeat it and compare
+    /// Verify a run: rehash every artifact, or repeat the run and compare
     #[command(after_help = "\
 Examples:
-  pipeline verify latest                            are the files what they were?
-  pipeline verify latest --rerun                    does the same run give the same bytes?")]
+  pipeline verify latest                            do the files still have their digests?
+  pipeline verify latest --rerun                    does a repeated run give the same bytes?")]
     Verify(VerifyArgs),
-    /// Complete prompts with a model, on the terminal
+    /// Complete prompts with a model, in the terminal
     #[command(after_help = "\
 Examples:
   pipeline generate latest \"fn main() {\"
   pipeline generate latest --temperature 0 --max-tokens 50 < prompt.txt
   pipeline generate latest --prompts prompts.txt --out samples.jsonl")]
     Generate(GenerateArgs),
-    /// Serve a model over HTTP, with OpenAI's completions interface and a page to try it
+    /// Serve a model over HTTP, with OpenAI's completions API and a web page
     #[command(after_help = "\
 Examples:
   pipeline serve latest
@@ -70,29 +70,29 @@ Examples:
   curl http://127.0.0.1:8080/v1/completions -H 'Content-Type: application/json' \\
     -d '{\"prompt\": \"fn main() {\", \"max_tokens\": 50}'")]
     Serve(ServeArgs),
-    /// Take a model of the hub, a folder or a run into the store, and check that it is read and written without loss
+    /// Import a model from the Hub, a folder or a run; checks a lossless round trip
     #[command(after_help = "\
 Examples:
   pipeline import HuggingFaceTB/SmolLM2-135M
   pipeline import openai-community/gpt2@main --name small
   pipeline import ~/models/mine
 
-Then: pipeline generate small \"…\", pipeline serve small, or init = \"small\" in [train]. The commit that a revision was \
-is kept in model.lock.")]
+Then: pipeline generate small \"…\", pipeline serve small, or init = \"small\" in [train]. The commit of the revision is \
+recorded in model.lock.")]
     Import(ImportArgs),
-    /// Write a model as a folder that transformers and everything built on it can read, and compare the two
+    /// Export a model as a folder for transformers and what builds on it, and compare the two
     #[command(after_help = "\
 Examples:
   pipeline export latest --format hf
   pipeline export code-001 --format hf --output mine --dtype bf16")]
     Export(ExportArgs),
-    /// Look at datasets, and at what became of their documents
+    /// Inspect datasets and filtering decisions
     #[command(subcommand)]
     Data(DataCommand),
     /// Write a commented pipeline.toml for your own files into the current folder
     #[command(after_help = "Example:\n  cd ~/my-project && pipeline init && pipeline run")]
     Init(InitArgs),
-    /// Show what this machine has: devices, cores, memory, disk, caches, and whether the data is there
+    /// Show what this machine has: devices, cores, memory, disk, caches, and whether the data is available
     Doctor(DoctorArgs),
 }
 
@@ -102,13 +102,13 @@ pub struct ConfigArgs {
     /// The configuration
     #[arg(value_name = "CONFIG", default_value = config::FILE_NAME)]
     pub config: PathBuf,
-    /// Override a key: train.learning_rate=3e-4 (may be given many times)
+    /// Override a key: train.learning_rate=3e-4 (may be repeated)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
-    /// Never use the network: downloads must be in the cache already
+    /// Never use the network: downloads must be in the cache
     #[arg(long)]
     pub offline: bool,
-    /// Fail where a source on another machine is not what dataset.lock says, or is not in it
+    /// Fail if a remote source differs from dataset.lock, or is not in it
     #[arg(long)]
     pub locked: bool,
 }
@@ -120,11 +120,11 @@ pub struct RunArgs {
     pub config: ConfigArgs,
     #[command(flatten)]
     pub selection: Selection,
-    /// Serve the model when all is done, until Ctrl-C
+    /// Serve the model when all stages are done, until Ctrl-C
     #[arg(long)]
     pub serve: bool,
-    /// Do only part I of N of what preprocess can do document by document, for a run to go on from: several machines
-    /// that see one store share the work. auto/N takes I from a Slurm array or an indexed Kubernetes job
+    /// Process shard I of N of the per-document steps of preprocess. Run on several machines with a shared store; a
+    /// later run merges the shards. auto/N takes I from a Slurm array or an indexed Kubernetes job
     #[arg(long, value_name = "I/N", conflicts_with_all = ["serve", "from", "until", "force"])]
     pub shard: Option<String>,
 }
@@ -138,7 +138,7 @@ pub struct PlanArgs {
     pub selection: Selection,
 }
 
-/// Which folder of runs.
+/// Which store.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
     /// The folder of artifacts and runs [default: that of ./pipeline.toml, else ./experiments]
@@ -162,7 +162,7 @@ pub struct VerifyArgs {
     /// A run's name, its folder, or `latest`
     #[arg(default_value = "latest")]
     pub run: String,
-    /// Repeat the run in a fresh temporary store and compare the digest of each artifact
+    /// Repeat the run in a temporary store and compare the digest of each artifact
     #[arg(long)]
     pub rerun: bool,
     #[command(flatten)]
@@ -172,14 +172,14 @@ pub struct VerifyArgs {
 /// Arguments of `generate`.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// A run's name, its folder, `latest`, or a folder with a model in the Hugging Face layout
+    /// A run's name, its folder, `latest`, or a folder with a model in Hugging Face layout
     pub model: String,
-    /// The prompt; taken from standard input when neither it nor --prompts is given
+    /// The prompt; read from standard input if neither it nor --prompts is given
     pub prompt: Option<String>,
-    /// A file with one prompt a line
+    /// A file with one prompt per line
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub prompts: Option<PathBuf>,
-    /// Write the samples to this file as JSON lines instead of to the terminal
+    /// Write the samples to this file as JSON lines instead of printing them
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
@@ -191,31 +191,31 @@ pub struct GenerateArgs {
     pub store: StoreArgs,
 }
 
-/// How to choose the next token; what is not given is as the run's configuration has it.
+/// Sampling settings; the defaults are those of the run's configuration.
 #[derive(Debug, Args)]
 pub struct SamplingArgs {
     /// Stop after this many tokens
     #[arg(long, value_name = "N")]
     pub max_tokens: Option<usize>,
-    /// 0 takes the likeliest token; higher is more varied
+    /// 0 takes the most likely token; higher is more varied
     #[arg(long, value_name = "T")]
     pub temperature: Option<f32>,
-    /// Choose among the K likeliest tokens (0: all)
+    /// Sample from the K most likely tokens (0: all)
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
-    /// Choose among the likeliest tokens that together have probability P
+    /// Sample from the most likely tokens whose probabilities add up to P
     #[arg(long, value_name = "P")]
     pub top_p: Option<f32>,
-    /// Above 1, makes tokens that were there already less likely
+    /// Above 1, makes tokens that have occurred less likely
     #[arg(long, value_name = "R")]
     pub repetition_penalty: Option<f32>,
     /// The same seed gives the same text
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
-    /// End before this text (may be given many times)
+    /// End before this text (may be repeated)
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-    /// Answer the prompt as what a user says, instead of continuing it
+    /// Treat the prompt as a user's message and answer it, instead of continuing it
     #[arg(long)]
     pub chat: bool,
 }
@@ -223,12 +223,12 @@ pub struct SamplingArgs {
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// A run's name, its folder, `latest`, or a folder with a model in the Hugging Face layout
+    /// A run's name, its folder, `latest`, or a folder with a model in Hugging Face layout
     pub model: String,
     /// The address to listen on [default: the configuration's, else 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     pub host: Option<String>,
-    /// The port to listen on; 0 takes a free one [default: the configuration's, else 8080]
+    /// The port to listen on; 0 picks a free one [default: the configuration's, else 8080]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
     /// Where to compute: auto, cpu, wgpu, … [default: the run's configuration's, else auto]
@@ -241,15 +241,15 @@ pub struct ServeArgs {
 /// Arguments of `import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// A folder in the Hugging Face layout, a model of the hub (owner/name or owner/name@revision), or a run
+    /// A folder in Hugging Face layout, a model of the Hub (owner/name or owner/name@revision), or a run
     pub model: String,
-    /// The name to give it [default: the last part of where it is]
+    /// The name to give it [default: the last part of its path]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Ask the hub what the revision is now, whatever model.lock has
+    /// Resolve the revision again, even if model.lock has it
     #[arg(long, conflicts_with = "offline")]
     pub update: bool,
-    /// Never use the network: the model must be in the cache already
+    /// Never use the network: the model must be in the cache
     #[arg(long)]
     pub offline: bool,
     #[command(flatten)]
@@ -261,7 +261,7 @@ pub struct ImportArgs {
 pub struct ExportArgs {
     /// A run's name, its folder, `latest`, an imported model, or a folder with a model
     pub model: String,
-    /// The layout: hf, that of Hugging Face
+    /// The layout: hf, Hugging Face's
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub format: ExportFormat,
     /// The folder to write [default: one named after the model, in exports]
@@ -270,7 +270,7 @@ pub struct ExportArgs {
     /// The number type of the weights: f32, bf16 or f16 [default: that of the model]
     #[arg(long, value_name = "DTYPE", value_parser = dtype)]
     pub dtype: Option<model::Dtype>,
-    /// Replace the model in a folder that is not empty; its other files stay
+    /// Replace the model in a folder that is not empty; other files stay
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
@@ -294,7 +294,7 @@ fn dtype(text: &str) -> Result<model::Dtype, String> {
 pub enum DataCommand {
     /// List the datasets
     Ls,
-    /// Write a dataset.toml in datasets/ for an address or a folder, after looking at it
+    /// Inspect an address or a folder, and write a dataset.toml for it in datasets/
     #[command(after_help = "\
 Examples:
   pipeline data add ~/notes
@@ -302,11 +302,11 @@ Examples:
   pipeline data add https://example.org/reviews.csv.gz --licence CC-BY-4.0
   pipeline data add git+https://example.org/code.git@v1.2")]
     Add(AddArgs),
-    /// Fetch what is on other machines and record its digests in dataset.lock
+    /// Fetch remote sources and record their digests in dataset.lock
     #[command(after_help = "\
 Examples:
   pipeline data lock stories
-  pipeline data lock stories --update         fetch all of it anew, and say what changed")]
+  pipeline data lock stories --update         fetch all of it again, and print what changed")]
     Lock(LockArgs),
     /// Write the dataset card: sources, licences, documents, bytes and tokens, as Markdown
     #[command(after_help = "Example:\n  pipeline data card stories")]
@@ -317,13 +317,13 @@ Examples:
     /// Show the lengths, licences, languages and duplicates of a dataset
     #[command(after_help = "Example:\n  pipeline data stats rust-crates")]
     Stats(StatsArgs),
-    /// Say which documents and tokens other thresholds would keep, from what was measured; reads no text
+    /// Print which documents and tokens other thresholds would keep, from recorded measurements; reads no text
     #[command(after_help = "\
 Examples:
   pipeline data what-if gopher_quality.min_words=30
   pipeline data what-if fineweb.max_short_line_share=false c4.min_sentences=3")]
     WhatIf(WhatIfArgs),
-    /// Page through dropped documents, with the reason and the figure
+    /// Page through dropped documents, with the reason and the measured value
     #[command(after_help = "\
 Examples:
   pipeline data dropped
@@ -352,7 +352,7 @@ pub struct AddArgs {
 pub struct LockArgs {
     /// A folder with a dataset.toml, or its name in datasets/
     pub name: String,
-    /// Fetch again what is locked, and record what it is now: these sources, or all
+    /// Fetch locked sources again and record their present digests: these sources, or all
     #[arg(long, value_name = "SOURCE", num_args = 0..)]
     pub update: Option<Vec<String>>,
 }
@@ -387,10 +387,10 @@ pub struct CorpusArgs {
 pub struct PeekArgs {
     #[command(flatten)]
     pub corpus: CorpusArgs,
-    /// Which page
+    /// The page
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub page: usize,
-    /// How many documents a page has
+    /// Documents per page
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub count: usize,
     /// Show whole texts
@@ -408,7 +408,7 @@ pub struct StatsArgs {
 /// Arguments of `data what-if`.
 #[derive(Debug, Args)]
 pub struct WhatIfArgs {
-    /// A key of [preprocess] and its value: `gopher_quality.min_words=30` (false switches a criterion off)
+    /// A key of [preprocess] and its value: `gopher_quality.min_words=30` (false disables a criterion)
     #[arg(value_name = "KEY=VALUE", required = true)]
     pub overrides: Vec<String>,
     /// A run's name, its folder, or `latest`
@@ -421,13 +421,13 @@ pub struct WhatIfArgs {
 /// Arguments of `data dropped`.
 #[derive(Debug, Args)]
 pub struct DroppedArgs {
-    /// Only what this step dropped: `gopher_repetition`, `near_duplicates`, …
+    /// Only documents that this step dropped: `gopher_repetition`, `near_duplicates`, …
     #[arg(long, value_name = "STEP")]
     pub by: Option<String>,
-    /// Which page
+    /// The page
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub page: usize,
-    /// How many documents a page has
+    /// Documents per page
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub count: usize,
     /// Show whole texts
@@ -451,7 +451,7 @@ pub struct InitArgs {
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// The configuration whose data to look for, if it is there
+    /// The configuration whose data to look for, if it exists
     #[arg(value_name = "CONFIG", default_value = config::FILE_NAME)]
     pub config: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! `data`: looking at datasets, and at what became of documents.
+//! `data`: inspecting datasets and filtering decisions.
 
 mod add;
 mod card;

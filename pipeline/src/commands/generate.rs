@@ -1,4 +1,4 @@
-//! `generate`: completes prompts on the terminal.
+//! `generate`: completes prompts in the terminal.
 
 use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
@@ -29,7 +29,7 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
         let options = options.with_seed(options.sampling.seed.wrapping_add(i as u64));
         let show = arguments.out.is_none();
         if show {
-            // A text goes on where its prompt ends; an answer stands alone, or below its question where there are several.
+            // A completion follows its prompt; an answer is printed alone, or below its question if there are several.
             let before = match (options.chat, prompts.len()) {
                 (true, 1) => String::new(),
                 (true, _) => format!("> {prompt}\n"),
@@ -74,7 +74,7 @@ fn prompts(arguments: &GenerateArgs) -> anyhow::Result<Vec<String>> {
     if let Some(path) = &arguments.prompts {
         let text = read(path)?;
         let prompts: Vec<String> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
-        anyhow::ensure!(!prompts.is_empty(), "{} has no prompt: write one a line", path.display());
+        anyhow::ensure!(!prompts.is_empty(), "{} has no prompt: write one per line", path.display());
         return Ok(prompts);
     }
     anyhow::ensure!(
@@ -83,7 +83,7 @@ fn prompts(arguments: &GenerateArgs) -> anyhow::Result<Vec<String>> {
     );
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).context("cannot read the prompt from standard input")?;
-    // A shell's `echo` ends its text with a line end that nobody means.
+    // The line end that a shell's `echo` adds is not part of the prompt.
     Ok(vec![text.strip_suffix('\n').unwrap_or(&text).to_owned()])
 }
 
@@ -116,7 +116,7 @@ fn speed(completion: &Completion) -> String {
     )
 }
 
-/// Returns a line of the same form as the stage's `samples.jsonl`.
+/// Returns a line in the format of the stage's `samples.jsonl`.
 fn sample(prompt: &str, completion: &Completion, seed: u64) -> serde_json::Value {
     serde_json::json!({
         "prompt": prompt,

@@ -56,7 +56,7 @@ fn print(name: &str, model: &Model, sealed: &Sealed, parity: &Parity) -> anyhow:
     print_out!("  vocabulary  {} rows, {} tokens in tokenizer.json", count("vocab_size"), count("tokens"))?;
     print_out!("  files       {}, digest {}", format::bytes(model.bytes()), sealed.digest().short())?;
     print_out!("  round trip  read, written and read again: {parity}")?;
-    print_out!("\nfrom here:  {} generate {name} \"…\"", super::program())?;
+    print_out!("\nnext:       {} generate {name} \"…\"", super::program())?;
     print_out!("            init = \"{name}\" in [train] of pipeline.toml")?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `init`: a commented configuration for one's own files.
+//! `init`: writes a commented configuration for the user's own files.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,7 +11,7 @@ use crate::config;
 
 use super::print_out;
 
-/// What is written.
+/// The file.
 const TEMPLATE: &str = include_str!("init.toml");
 
 /// Runs the command.
@@ -19,12 +19,12 @@ pub fn run(arguments: &InitArgs) -> anyhow::Result<()> {
     let path = tidy(&arguments.folder.join(config::FILE_NAME));
     let mut file = match File::create_new(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            bail!("{} is there already and stays as it is; remove it first, or name another folder", path.display());
+            bail!("{} exists and is not overwritten; remove it first, or name another folder", path.display());
         }
         other => other.map_err(|e| artifact::Error::io("create", &path, e))?,
     };
     file.write_all(TEMPLATE.as_bytes()).map_err(|e| artifact::Error::io("write", &path, e))?;
-    print_out!("wrote {}: it trains on the text and code of this folder; look it over, then", path.display())?;
+    print_out!("wrote {}: it trains on the text and code of this folder; review it, then", path.display())?;
     print_out!("  {} plan {}", super::program(), path.display())?;
     Ok(print_out!("  {} run {}", super::program(), path.display())?)
 }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_is_understood_and_its_comments_show_the_defaults() {
+    fn the_template_is_valid_and_its_comments_show_the_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipeline.toml");
         // A line that begins with `#` and no space after it is a setting that is not in use.

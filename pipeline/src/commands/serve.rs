@@ -25,14 +25,14 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     if let Some(port) = arguments.port {
         config.port = port;
     }
-    let cancel = interrupt::listen(move || console.line("answering what was asked, then stopping"))?;
+    let cancel = interrupt::listen(move || console.line("Draining in-flight requests."))?;
     until_stopped(&model.folder, &config, device, &cancel)
 }
 
-/// Says where the model in `folder` is served, and serves it until `cancel` is requested.
+/// Prints the address, and serves the model in `folder` until `cancel` is requested.
 pub fn until_stopped(folder: &Path, config: &serve::Config, device: &str, cancel: &Cancel) -> anyhow::Result<()> {
     let listener = serve::bind(config)?;
-    let address = listener.local_addr().context("cannot tell which address is being listened on")?;
+    let address = listener.local_addr().context("cannot determine the address of the server")?;
     print_out!("serving {} at http://{address}; Ctrl-C stops it", config.model_name)?;
     Ok(serve::serve_on(listener, folder, config, device, cancel)?)
 }

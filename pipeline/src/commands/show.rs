@@ -20,11 +20,11 @@ pub fn list(arguments: &StoreArgs) -> anyhow::Result<()> {
         return Ok(print_out!("no runs in {} yet; `pipeline run` makes one", tidy(&layout.runs()).display())?);
     }
     let mut table: Table = summary::new_table();
-    table.set_header(["run", "began (UTC)", "status", "time", "stages run", "figure"]);
+    table.set_header(["run", "started (UTC)", "status", "time", "stages run", "result"]);
     for run in &runs {
         let record = &run.record;
         let ran = record.stages.iter().filter(|stage| stage.ran).count();
-        let figure = [Stage::Evaluate, Stage::Train]
+        let result = [Stage::Evaluate, Stage::Train]
             .iter()
             .find_map(|stage| run.stage(*stage))
             .map_or(String::new(), |stage| stage.headline.clone());
@@ -34,7 +34,7 @@ pub fn list(arguments: &StoreArgs) -> anyhow::Result<()> {
             status(record.status).to_owned(),
             format::seconds(record.wall_seconds),
             format!("{ran} of {}", record.stages.len()),
-            figure,
+            result,
         ]);
     }
     Ok(print_out!("{}", summary::text_of(&table))?)
@@ -44,7 +44,7 @@ pub fn list(arguments: &StoreArgs) -> anyhow::Result<()> {
 pub fn run(arguments: &ShowArgs) -> anyhow::Result<()> {
     let run = record::find(&super::layout(&arguments.store)?, &arguments.run)?;
     let record = &run.record;
-    print_out!("run {}: {}, began {}, {}", record.name, status(record.status), record.started, {
+    print_out!("run {}: {}, started {}, {}", record.name, status(record.status), record.started, {
         format::seconds(record.wall_seconds)
     })?;
     if let Some(error) = &record.error {

@@ -31,13 +31,13 @@ pub fn run(arguments: &VerifyArgs) -> anyhow::Result<()> {
         bad = repeat(&run, &console)?;
     }
     if bad > 0 {
-        bail!("run {} is not what its record says: {bad} of {} stages", run.record.name, run.record.stages.len());
+        bail!("run {} does not match its record: {bad} of {} stages", run.record.name, run.record.stages.len());
     }
     Ok(())
 }
 
-/// Hashes every file of every artifact again and follows the digests from stage to stage; returns how many stages are
-/// wrong.
+/// Rehashes every file of every artifact and follows the digests from stage to stage; returns the number of stages that do
+/// not match.
 fn rehash(run: &Run) -> anyhow::Result<usize> {
     let mut digests: BTreeMap<&str, Digest> = BTreeMap::new();
     let mut bad = 0;
@@ -65,7 +65,7 @@ fn complaints(record: &StageRecord, sealed: &Sealed, digests: &BTreeMap<&str, Di
     let manifest = sealed.manifest();
     if manifest.digest != record.digest {
         wrong.push(format!(
-            "{} was written again by a later run: its digest is {}, this run's was {}",
+            "{} was overwritten by a later run: its digest is {}, this run's was {}",
             sealed.folder().display(),
             manifest.digest.short(),
             record.digest.short()
@@ -76,7 +76,7 @@ fn complaints(record: &StageRecord, sealed: &Sealed, digests: &BTreeMap<&str, Di
         if read != made {
             let short = |digest: Option<&Digest>| digest.map_or_else(|| "none".to_owned(), Digest::short);
             wrong.push(format!(
-                "it was made from {} {}, and the run's is {}",
+                "it was made from {} {}, but the run's is {}",
                 input.artifact(),
                 short(read),
                 short(made)

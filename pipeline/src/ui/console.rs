@@ -1,4 +1,4 @@
-//! What a run shows while it works: a bar a stage on a terminal, plain lines elsewhere, and the same lines in its log.
+//! Progress of a run: a bar per stage on a terminal, plain lines elsewhere, and the same lines in the log.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -12,10 +12,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::run::stage::Stage;
 use artifact::format;
 
-/// How often a plain line is printed while a stage works: often enough to see it is alive, seldom enough for a CI log.
+/// The interval of plain progress lines: heuristic; short enough to see progress, long enough for the log of a CI job.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where a run talks to whoever watches. Cheap to clone; safe from any thread.
+/// The terminal and the log of a run. Cheap to clone; safe to use from any thread.
 #[derive(Clone)]
 pub struct Console(Arc<Mutex<State>>);
 
@@ -28,7 +28,7 @@ struct State {
     work: Option<Work>,
 }
 
-/// The part of a stage that is being done.
+/// The part of a stage that is running.
 struct Work {
     stage: Stage,
     part: String,
@@ -36,7 +36,7 @@ struct Work {
     unit: String,
     done: u64,
     figures: String,
-    /// Where the rate is measured from: the first position reported, since a resumed stage does not begin at nothing.
+    /// The first reported position, from which the rate is measured, since a resumed stage does not begin at zero.
     first: Option<(Instant, u64)>,
     shown: Instant,
 }
@@ -56,45 +56,45 @@ impl Console {
         Self(Arc::new(Mutex::new(State { plain, quiet, started: Instant::now(), log: None, bar: None, work: None })))
     }
 
-    /// Keeps every line from here on in the file `path` too.
+    /// Also writes every further line to the file `path`.
     ///
     /// # Errors
-    /// When the file cannot be created.
+    /// Returns an error if the file cannot be created.
     pub fn log_to(&self, path: &Path) -> Result<(), artifact::Error> {
         let file = File::create(path).map_err(|e| artifact::Error::io("create", path, e))?;
         self.state().log = Some(file);
         Ok(())
     }
 
-    /// Prints a line that stays.
+    /// Prints a line.
     pub fn line(&self, text: &str) {
         self.state().line(text);
     }
 
-    /// Keeps a line in the log alone.
+    /// Writes a line to the log only.
     pub fn log(&self, text: &str) {
         self.state().record(text);
     }
 
-    /// Returns where `stage` reports.
+    /// Returns the progress of `stage`.
     pub fn progress(&self, stage: Stage) -> Progress {
         let console = self.clone();
         Progress::new(move |event| console.state().hear(stage, &event))
     }
 
-    /// Takes the bar away and says how the stage ended.
+    /// Removes the bar and prints how the stage ended.
     pub fn done(&self, stage: Stage, text: &str) {
         let mut state = self.state();
         state.clear();
         state.line(&format!("{stage:>10}  {text}"));
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&self) {
         self.state().clear();
     }
 
-    // A panic elsewhere while the lock was held leaves at worst an old figure on the screen.
+    // After a panic while the lock was held, the worst is an outdated number on the screen.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -124,7 +124,7 @@ impl State {
     fn record(&mut self, text: &str) {
         let seconds = self.started.elapsed().as_secs_f64();
         if let Some(log) = &mut self.log {
-            // The log is for people; the run does not depend on it.
+            // The run does not depend on its log.
             let _ = writeln!(log, "{seconds:>9.2} s  {text}");
         }
     }
@@ -152,7 +152,7 @@ impl State {
 
     fn begin(&mut self, stage: Stage, part: &str, total: u64, unit: &str) {
         let now = Instant::now();
-        // The parts of a quick stage would print a line each.
+        // Otherwise each part of a fast stage would print a line.
         let shown = self.work.as_ref().filter(|work| work.stage == stage).map_or(now, |work| work.shown);
         self.work = Some(Work {
             stage,
@@ -232,8 +232,8 @@ impl Work {
     }
 }
 
-/// Returns `text` with a mark in place of each control character but line ends and tabs: what a model writes must not
-/// command the terminal.
+/// Returns `text` with U+FFFD for each control character except line ends and tabs: generated text must not control the
+/// terminal.
 pub fn printable(text: &str) -> String {
     let commands = |c: char| c.is_control() && c != '\n' && c != '\t';
     text.replace(commands, "\u{fffd}")
@@ -260,7 +260,7 @@ fn style(total: u64, unit: &str) -> ProgressStyle {
     ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
 }
 
-/// Lines of libraries (warnings, mostly), printed above the bar.
+/// Lines of libraries, mostly warnings, are printed above the bar.
 impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Console {
     type Writer = Lines;
 
@@ -269,7 +269,7 @@ impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Console {
     }
 }
 
-/// Collects what is written and hands it to the console as lines when dropped.
+/// Buffers what is written and prints it as lines when dropped.
 pub struct Lines {
     console: Console,
     text: Vec<u8>,

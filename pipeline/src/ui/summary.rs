@@ -1,4 +1,4 @@
-//! The tables and lines that a run ends with.
+//! The tables and lines at the end of a run.
 
 use artifact::Sealed;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
@@ -8,7 +8,7 @@ use crate::run::stage::Stage;
 use artifact::format;
 
 /// The narrowest terminal that tables are wrapped to, in columns.
-const MINIMUM_WIDTH: u16 = 60;
+const MIN_WIDTH: u16 = 60;
 
 /// Returns an empty table in the style of every table here.
 pub fn new_table() -> Table {
@@ -16,8 +16,8 @@ pub fn new_table() -> Table {
     let line = LineStyle::none().fill('─').junction('─');
     let style = TableStyle::new().header_separator(line).bottom_border(line);
     table.load_style(style);
-    // Some terminals say that they have no width at all; wrapped to that, nothing can be read.
-    if table.width().is_some_and(|width| width >= MINIMUM_WIDTH) {
+    // Some terminals report a width of zero.
+    if table.width().is_some_and(|width| width >= MIN_WIDTH) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     table
@@ -28,10 +28,10 @@ pub fn text_of(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the stages of a run: time, size, main figure, artifact.
+/// Returns the stages of a run: time, size, main result, artifact.
 pub fn table(run: &Run) -> String {
     let mut table = new_table();
-    table.set_header(["stage", "time", "size", "figure", "artifact"]);
+    table.set_header(["stage", "time", "size", "result", "artifact"]);
     for stage in &run.record.stages {
         let time = if stage.ran { format::seconds(stage.wall_seconds) } else { "skipped".to_owned() };
         table.add_row([
@@ -73,11 +73,11 @@ pub fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
     }
 }
 
-/// Returns the commands to try next, as they would be typed; the model is asked the first of the prompts.
+/// Returns the commands to try next, the first prompt as their example.
 pub fn what_next(run: &Run, program: &str, name: &str, prompts: &[String]) -> String {
     let mut lines = Vec::new();
     if run.stage(Stage::Optimize).or(run.stage(Stage::Train)).is_some() {
-        // The shell reads these otherwise, even between quotes.
+        // The shell interprets these even between quotes.
         let typed = prompts.first().filter(|prompt| !prompt.contains(['"', '$', '`', '\\', '!', '\n']));
         lines.push(format!("complete a prompt  {program} generate {name} \"{}\"", typed.map_or("The", String::as_str)));
         lines.push(format!("serve the model    {program} serve {name}"));
@@ -86,6 +86,6 @@ pub fn what_next(run: &Run, program: &str, name: &str, prompts: &[String]) -> St
     if report.is_file() {
         lines.push(format!("read the report    {}", report.display()));
     }
-    lines.push(format!("prove the run      {program} verify {name}"));
+    lines.push(format!("verify the run     {program} verify {name}"));
     lines.join("\n")
 }

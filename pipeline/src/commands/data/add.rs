@@ -1,4 +1,4 @@
-//! `data add`: writes a `dataset.toml` for an address, after looking at it.
+//! `data add`: inspects an address and writes a `dataset.toml` for it.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::corpus::{DATASETS, of_dataset, watched};
 use crate::cli::AddArgs;
 use crate::commands::print_out;
 
-/// Columns that hold the text where none is called `text`, likeliest first: names met in published datasets.
+/// Names of text columns in published datasets, the most likely first, if there is no column `text`.
 const TEXT_COLUMNS: [&str; 12] = [
     "content",
     "body",
@@ -40,11 +40,11 @@ pub fn run(arguments: &AddArgs) -> anyhow::Result<()> {
     let folder = Path::new(DATASETS).join(&name);
     let path = folder.join("dataset.toml");
     if path.exists() {
-        bail!("{} is there already; edit it, or choose another name (--name NAME)", path.display());
+        bail!("{} exists; edit it, or choose another name (--name NAME)", path.display());
     }
     let mut source = dataset::source_of(&arguments.address, &folder)?;
     source.licence.clone_from(&arguments.licence);
-    // A path is written as the dataset sees it, which is no name for people.
+    // The path is relative to the dataset, which is not a readable name.
     source.name = source.path.is_some().then(|| name.clone());
     let (console, cancel) = watched()?;
     let attempt = |source: &Source| {
@@ -62,15 +62,15 @@ pub fn run(arguments: &AddArgs) -> anyhow::Result<()> {
     print_out!("wrote {}: {}", path.display(), corpus.manifest().headline)?;
     print_out!("\n{}", fs::read_to_string(&path)?.trim_end())?;
     if arguments.licence.is_none() {
-        print_out!("\nSay under which licence its text is, where you know it: licence = \"MIT\"")?;
+        print_out!("\nIf you know the licence of its text, add it: licence = \"MIT\"")?;
     }
-    print_out!("\nlook at it     pipeline data peek {name}")?;
-    print_out!("what it is     pipeline data stats {name}")?;
+    print_out!("\nbrowse it      pipeline data peek {name}")?;
+    print_out!("statistics     pipeline data stats {name}")?;
     print_out!("train on it    dataset = \"{}\" in [collect] of pipeline.toml", folder.display())?;
     Ok(())
 }
 
-/// Collects a source; where a table has no column `text`, its other columns are tried.
+/// Collects a source; if a table has no column `text`, its other columns are tried.
 fn look(source: &Source, attempt: &dyn Fn(&Source) -> anyhow::Result<Sealed>) -> anyhow::Result<Sealed> {
     attempt(source).or_else(|error| match with_columns(source, &format!("{error:#}")) {
         Some(other) => attempt(&other),
@@ -78,7 +78,7 @@ fn look(source: &Source, attempt: &dyn Fn(&Source) -> anyhow::Result<Sealed>) ->
     })
 }
 
-/// Returns the source with what its columns, which the complaint about a missing one lists, are likely to be.
+/// Returns the source with the likely meaning of its columns, which the error about a missing one lists.
 fn with_columns(source: &Source, complaint: &str) -> Option<Source> {
     let columns: Vec<&str> = complaint.split('`').skip(1).step_by(2).collect();
     let has = |name: &str| columns.contains(&name);
@@ -112,9 +112,9 @@ fn name_of(address: &str) -> String {
     stem.chars().map(|c| if c.is_alphanumeric() || "_-".contains(c) { c } else { '-' }).collect()
 }
 
-/// Leaves nothing behind of an address that cannot be collected.
+/// Removes what was written for an address that cannot be collected.
 fn remove(path: &Path, folder: &Path) {
-    // What cannot be removed is told by the next `data add`, which finds it.
+    // If something cannot be removed, the next `data add` finds it and says so.
     let _ = fs::remove_file(path);
     let _ = fs::remove_file(path.with_extension("lock"));
     let _ = fs::remove_dir(folder);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_guessed_from_what_there_is() {
+    fn columns_are_guessed_from_the_header() {
         let check = |complaint: &str, expected: &str| {
             let found = with_columns(&Source::default(), complaint).map_or_else(String::new, |source| {
                 format!("{:?} {:?} {:?}", source.text_column, source.chat, source.template.is_some())

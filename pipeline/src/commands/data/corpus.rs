@@ -1,4 +1,4 @@
-//! The corpus of a dataset or a run, collected where it is not there yet.
+//! The corpus of a dataset or a run, collected if necessary.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::ui::console::Console;
 /// The folder of datasets, from the current one.
 pub const DATASETS: &str = "datasets";
 
-/// Returns the corpus that `arguments` name, and a context to go on with.
+/// Returns the corpus that `arguments` name, and a context for further work on it.
 pub fn corpus(arguments: &CorpusArgs) -> anyhow::Result<(Sealed, Context)> {
     let (console, cancel) = watched()?;
     if let Some(dataset) = dataset_folder(&arguments.name) {
@@ -40,7 +40,7 @@ pub fn corpus(arguments: &CorpusArgs) -> anyhow::Result<(Sealed, Context)> {
     }
 }
 
-/// Returns the console, and a cancel that Ctrl-C requests; to be called once.
+/// Returns the console, and a cancel that Ctrl-C requests. Must be called once.
 pub fn watched() -> anyhow::Result<(Console, Cancel)> {
     let console = Console::new();
     crate::commands::log_to(&console, "");
@@ -69,8 +69,8 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Returns what a run over a dataset alone is configured with: the store and the seed of the folder's own configuration,
-/// where it has one, so that what is collected serves its runs too.
+/// Returns the configuration of a run over a dataset alone: with the store and the seed of the current folder's configuration, if
+/// it has one, so that its runs reuse the corpus.
 pub fn configuration(dataset: &Path) -> anyhow::Result<Loaded> {
     let here = crate::commands::here()?;
     let (config, base) = here.map_or((Config::default(), PathBuf::from(".")), |loaded| (loaded.config, loaded.base));

@@ -1,4 +1,4 @@
-//! `data dropped`: pages through what was dropped, with the reason and the figure.
+//! `data dropped`: pages through dropped documents, with the reason and the measured value.
 
 use anyhow::bail;
 use artifact::format::grouped;
@@ -72,12 +72,12 @@ fn text(document: &Dropped, full: bool) -> String {
     lines.join("\n")
 }
 
-/// Returns a figure with as many digits as tell something.
+/// Returns a number with at most three decimals.
 fn short(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.3}") }
 }
 
-/// Returns a line that cannot steer the terminal.
+/// Returns a line without control characters, which cannot control the terminal.
 pub fn printable(line: &str) -> String {
     line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

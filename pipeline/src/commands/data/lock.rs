@@ -1,4 +1,4 @@
-//! `data lock`: fetches what is on other machines, and records what it was.
+//! `data lock`: fetches remote sources and records their digests.
 
 use anyhow::bail;
 use artifact::Digest;

@@ -1,4 +1,4 @@
-//! `data ls`: the datasets there are.
+//! `data ls`: lists the datasets.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub fn run() -> anyhow::Result<()> {
         return Ok(());
     }
     let mut table = summary::new_table();
-    table.set_header(["dataset", "sources", "licences", "lock", "what"]);
+    table.set_header(["dataset", "sources", "licences", "lock", "description"]);
     for name in names {
         let loaded = configuration(&Path::new(DATASETS).join(&name))?;
         let session = session(loaded, true, &Console::new(), &Cancel::default())?;
@@ -43,7 +43,7 @@ pub fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells whether a source is on another machine and not pinned where it is written.
+/// Returns true if a source is remote and not pinned in dataset.toml itself.
 fn is_remote(source: &Source) -> bool {
     (source.url.is_some() && source.sha256.is_none()) || source.hub.is_some() || source.git.is_some()
 }

@@ -29,16 +29,16 @@ pub fn run(arguments: &StatsArgs) -> anyhow::Result<()> {
     for (what, counts) in [("licence", &stats.licences), ("source", &stats.sources), ("language", &stats.languages)] {
         print_out!("\n{}", names(what, counts))?;
     }
-    let share = |count: u64| 100.0 * count as f64 / stats.looked_at.max(1) as f64;
+    let percent = |count: u64| 100.0 * count as f64 / stats.looked_at.max(1) as f64;
     print_out!(
         "\nduplicates: {} are equal to an earlier document ({:.1} %), {} are nearly equal to one ({:.1} %)",
         grouped(stats.equal),
-        share(stats.equal),
+        percent(stats.equal),
         grouped(stats.similar),
-        share(stats.similar)
+        percent(stats.similar)
     )?;
     if stats.looked_at < stats.documents {
-        print_out!("languages and duplicates are those of the first {} documents", grouped(stats.looked_at))?;
+        print_out!("languages and duplicates are measured on the first {} documents", grouped(stats.looked_at))?;
     }
     Ok(())
 }

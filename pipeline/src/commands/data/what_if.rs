@@ -37,7 +37,7 @@ pub fn run(arguments: &WhatIfArgs) -> anyhow::Result<()> {
     )?;
     if answer.not_compared > 0 {
         print_out!(
-            "{} of those gained were never compared with others: a run may find duplicates among them",
+            "{} of the gained documents were never compared with others: a run may find duplicates among them",
             grouped(answer.not_compared)
         )?;
     }
@@ -50,7 +50,7 @@ fn assignment(text: &str) -> anyhow::Result<(String, Value)> {
         bail!("{text}: expected KEY=VALUE, such as gopher_quality.min_words=30");
     };
     let key = key.trim().trim_start_matches("preprocess.").to_owned();
-    // What is no TOML value is a text without quotes.
+    // Text without quotes is not a TOML value.
     let table: Result<toml::Table, _> = toml::from_str(&format!("value = {value}"));
     let value = match table.ok().and_then(|mut table| table.remove("value")) {
         Some(value) => serde_json::to_value(value)?,

@@ -5,8 +5,8 @@
 //! failed ones retried, and every file is verified before it is used. A [`Lock`] records what was fetched, so that the
 //! same is fetched again or the difference is reported.
 //!
-//! What a file is for is up to the caller: this crate must not depend on datasets, documents, formats or models. It
-//! connects to loopback, private and link-local addresses only where [`Options::allow_private`] says so.
+//! What a file is for is up to the caller: this crate must not depend on datasets, documents, file formats or tensors.
+//! It connects to loopback, private and link-local addresses only where [`Options::allow_private`] says so.
 
 mod error;
 

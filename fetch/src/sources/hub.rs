@@ -1,6 +1,6 @@
 //! Datasets and models of the Hugging Face Hub, or of a mirror with the same API.
 //!
-//! The API is asked for the commit of a revision and for the files of that commit. The files are downloaded by this
+//! The API resolves a revision to its commit and lists the files of that commit. The files are downloaded by this
 //! crate's own client, which resumes, counts bytes, and sends the token to the endpoint's host only. The crate `hf-hub`
 //! knows where the hub's other programs (`huggingface_hub`, transformers, …) keep the user's token and their downloads:
 //! a file of the same commit is copied from there.
@@ -227,7 +227,7 @@ fn next_page(url: &Url, link: &str) -> Option<Url> {
 fn licence(card: &Value) -> Option<String> {
     match card.get("license")? {
         Value::String(licence) => Some(licence.clone()),
-        // Nothing says which of several applies to which document, so all of them do.
+        // It is unknown which of several applies to which document, so all of them do.
         Value::Array(several) => {
             let names: Vec<&str> = several.iter().filter_map(Value::as_str).collect();
             (!names.is_empty()).then(|| names.join(" AND "))

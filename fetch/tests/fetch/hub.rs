@@ -20,7 +20,7 @@ fn with_hub(endpoint: &str) -> Options {
     Options { hub_endpoint: Some(endpoint.to_owned()), download_attempts: 2, ..options() }
 }
 
-/// Answers as the hub does for a dataset of three files on two pages, one of them kept by LFS and sent by another host.
+/// Answers as the hub does for a dataset of two files on two pages, one of them kept by LFS and sent by another host.
 fn hub(request: &Request, elsewhere: &str) -> Reply {
     let api = "/api/datasets/owner/name";
     let lfs = format!("{{\"oid\": \"{}\", \"size\": {}, \"pointerSize\": 130}}", Digest::of(ROWS), ROWS.len());
@@ -38,10 +38,9 @@ fn hub(request: &Request, elsewhere: &str) -> Reply {
             let next = format!("<http://{}{}&cursor=x>; rel=\"next\"", request.header("host").unwrap(), request.target);
             Reply::body(page).with("Link", &next)
         }
-        path if path == format!("{api}/tree/{COMMIT}") => Reply::body(
-            "[{\"type\": \"file\", \"oid\": \"3\", \"size\": 16, \"path\": \"a.jsonl\"},
-              {\"type\": \"file\", \"oid\": \"4\", \"size\": 5, \"path\": \"README.md\"}]",
-        ),
+        path if path == format!("{api}/tree/{COMMIT}") => {
+            Reply::body("[{\"type\": \"file\", \"oid\": \"3\", \"size\": 16, \"path\": \"a.jsonl\"}]")
+        }
         path if path == format!("/datasets/owner/name/resolve/{COMMIT}/a.jsonl") => {
             Reply::file(request, b"{\"text\": \"zero\"}", "\"e\"").with("X-Repo-Commit", COMMIT)
         }

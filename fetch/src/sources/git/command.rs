@@ -128,9 +128,9 @@ fn bytes_in(folder: &Path) -> u64 {
 fn stop(child: &mut Child) {
     // On SIGKILL git leaves its child processes behind, which continue to download; on SIGTERM it ends them first.
     if cfg!(unix) {
-        let asked = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &child.id().to_string()]).status();
+        let terminated = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &child.id().to_string()]).status();
         let started = Instant::now();
-        while asked.is_ok() && started.elapsed() < STOP_TIMEOUT && matches!(child.try_wait(), Ok(None)) {
+        while terminated.is_ok() && started.elapsed() < STOP_TIMEOUT && matches!(child.try_wait(), Ok(None)) {
             thread::sleep(POLL_INTERVAL);
         }
     }

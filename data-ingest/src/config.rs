@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use artifact::Digest;
 use fetch::Environment;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::chat::Chat;
@@ -26,7 +27,7 @@ const LOCK_FILE: &str = "dataset.lock";
 /// The table `[collect]`: which raw data the run starts from.
 ///
 /// Either `dataset` or `sources`, never both.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// A folder with a `dataset.toml` (or that file itself), from the folder of `pipeline.toml`; `~` and `$VARS` are
@@ -139,7 +140,7 @@ impl Config {
 ///
 /// What is fetched from another machine and has no digest here gets one in `dataset.lock`, beside the file that this is
 /// written in, when it is fetched for the first time.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Source {
     /// The name that errors, `plan` and the documents give this source. Default: the path or address as written, or the
@@ -173,6 +174,7 @@ pub struct Source {
     /// The digest the content must have. Of a file behind an HTTP address: of its bytes. Of anything else: of the lines that
     /// `sha256sum` prints for the collected files, sorted by path. Default: whatever is found; of another machine, whatever
     /// was found when the lock was written.
+    #[schemars(with = "Option<String>")]
     pub sha256: Option<Digest>,
     /// The licence of the text, as an SPDX expression. Default: that of a crate's own manifest or of the hub's card, else
     /// `unknown`.

@@ -9,6 +9,7 @@ use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use html5ever::tendril::TendrilSink;
 use html5ever::tree_builder::TreeBuilderOpts;
 use html5ever::{ParseOpts, parse_document};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The deepest nesting of elements. A guess: far above what people write; readability's time grows with its square.
@@ -28,7 +29,7 @@ const UNMEASURED_NODES: usize = 1 << 12;
 const PRESCAN_BYTES: usize = 1024;
 
 /// What is taken of a web page.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Html {
     /// Its title and its main text, in paragraphs: no menus, no comments, no advertisements.

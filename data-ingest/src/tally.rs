@@ -1,8 +1,10 @@
 //! What sources gave, and what they did not.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
@@ -46,6 +48,16 @@ impl fmt::Display for BadRecordLimit {
             Self::Count(limit) => write!(f, "{limit}"),
             Self::Share(share) => write!(f, "{share:?}"),
         }
+    }
+}
+
+impl JsonSchema for BadRecordLimit {
+    fn schema_name() -> Cow<'static, str> {
+        "BadRecordLimit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": 0 })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The table `[generate]`.
 
 use inference::Sampling;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -8,7 +9,7 @@ use crate::{CompletionOptions, Error};
 
 /// The table `[generate]`: which prompts to complete, and how.
 // The fields of `CompletionOptions` are repeated: `#[serde(flatten)]` would lose the position of a wrong value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The prompts; an empty one starts a new document. Default: one empty prompt, none if there is a `prompts_file`.

@@ -7,6 +7,7 @@ mod read;
 mod rope_scaling;
 mod write;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -14,7 +15,7 @@ use crate::Error;
 pub use rope_scaling::RopeScaling;
 
 /// The families of decoder-only Transformers that this crate builds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// LayerNorm, learned positions, GELU, biases (Language Models are Unsupervised Multitask Learners, 2019).
@@ -48,7 +49,7 @@ impl Family {
 }
 
 /// The function inside the feed-forward layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// SiLU of a gate times a second projection (GLU Variants Improve Transformer, 2020): all families but `gpt2`.
@@ -60,7 +61,7 @@ pub enum Activation {
 }
 
 /// The configuration of a model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelConfig {
     /// The family, which decides everything that the other fields do not.
     pub family: Family,

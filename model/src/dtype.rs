@@ -1,10 +1,11 @@
 //! The number types that weights are stored in.
 
 use half::{bf16, f16};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A floating-point type of the tensors in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
     /// IEEE single precision: 24 bits of precision.

@@ -11,6 +11,7 @@ use burn::module::{Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Family;
@@ -22,7 +23,7 @@ use crate::{Error, Transformer};
 pub use peft::{CONFIG, WEIGHTS, base_digest, load, save};
 
 /// The adapters to train: the `[train.lora]` table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraConfig {
     /// R, the rank of the adapters. Default 16.

@@ -1,6 +1,7 @@
 //! Options that trade precision or time for memory: the number type, and activation checkpointing.
 
 use burn::tensor::{DType, Device};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -8,7 +9,7 @@ use crate::Error;
 /// The number type of the projections, of attention and of the activations between them. Weights, gradients, the
 /// residual stream, and the internals of norms, softmax and loss are always f32 (Mixed Precision Training, 2018;
 /// bfloat16 has the exponent range of f32, so that the loss needs no scaling).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32 bits.

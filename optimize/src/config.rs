@@ -1,12 +1,13 @@
 //! The `[optimize]` table.
 
 use model::Dtype;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
 /// What the bundle looks like, and how far it may be from the checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The dtype of the weights: `"bf16"`, `"f16"` or `"f32"`. Default `"bf16"`: half the bytes, and the range of f32.

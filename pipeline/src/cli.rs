@@ -92,6 +92,9 @@ Examples:
     /// Write a commented pipeline.toml for your own files into the current folder
     #[command(after_help = "Example:\n  cd ~/my-project && pipeline init && pipeline run")]
     Init(InitArgs),
+    /// Print the JSON schema of pipeline.toml, or the reference of its keys
+    #[command(after_help = "Example:\n  pipeline schema > pipeline.schema.json")]
+    Schema(SchemaArgs),
     /// Show what this machine has: devices, cores, memory, disk, caches, and whether the data is available
     Doctor(DoctorArgs),
 }
@@ -446,6 +449,14 @@ pub struct InitArgs {
     /// The folder to write it into
     #[arg(default_value = ".")]
     pub folder: PathBuf,
+}
+
+/// Arguments of `schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Print the reference as Markdown instead
+    #[arg(long)]
+    pub markdown: bool,
 }
 
 /// Arguments of `doctor`.

@@ -8,6 +8,7 @@ pub mod import;
 pub mod init;
 pub mod plan;
 pub mod run;
+pub mod schema;
 pub mod serve;
 pub mod shard;
 pub mod show;

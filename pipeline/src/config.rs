@@ -1,14 +1,15 @@
 //! The configuration: one file with one table per stage.
 
 mod constraints;
+pub mod reference;
 
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 
 use artifact::StoreLayout;
 use artifact::file::tidy;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use settings::{ConfigSource, Parsed};
 
 pub use constraints::strip;
@@ -17,7 +18,7 @@ pub use constraints::strip;
 pub const FILE_NAME: &str = "pipeline.toml";
 
 /// The configuration of a run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The name that runs are numbered under: letters, digits, `.`, `_` and `-`. Default: `pipeline`.
@@ -128,7 +129,8 @@ impl Loaded {
 /// Returns a [`ConfigError`] that names the file and the line, or the override.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
     let source = ConfigSource::read(path, overrides)?;
-    let parsed = source.parse(&known_keys(), &renamed_keys())?;
+    let known: Vec<String> = reference::keys().into_iter().map(|key| key.path).collect();
+    let parsed = source.parse(&known, &renamed_keys())?;
     let Parsed { value: mut config, document, notices } = parsed;
     constraints::complete(&mut config, &document, &source)?;
     let folder = match path.parent() {
@@ -142,20 +144,6 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
     validate(&config)
         .map_err(|error| ConfigError::Invalid { place: source.place(&error.to_string()), source: error })?;
     Ok(Loaded { config, path: path.to_owned(), base, notices })
-}
-
-/// Returns the dotted path of every key that the default configuration writes.
-fn known_keys() -> Vec<String> {
-    fn walk(prefix: &str, value: &Value, keys: &mut Vec<String>) {
-        for (name, value) in value.as_object().into_iter().flatten() {
-            let key = format!("{prefix}{name}");
-            walk(&format!("{key}."), value, keys);
-            keys.push(key);
-        }
-    }
-    let mut keys = Vec::new();
-    walk("", &serde_json::to_value(Config::default()).unwrap_or_default(), &mut keys);
-    keys
 }
 
 /// Returns the renamed keys of all stages: the old dotted path and the new one.

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Command::Import(arguments) => commands::import::run(&arguments),
         Command::Export(arguments) => commands::export::run(&arguments),
         Command::Init(arguments) => commands::init::run(&arguments),
+        Command::Schema(arguments) => commands::schema::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
     };
     match result {

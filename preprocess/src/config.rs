@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use artifact::{Context, Digest};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokenizer::{Kind, MIN_VOCAB_SIZE};
@@ -16,7 +17,7 @@ use crate::{Error, decontaminate, dedup::repeated, language, mix, redact, repair
 ///
 /// Each step has a table of its own name with its parameters: `[preprocess.gopher_quality]` belongs to the step
 /// `"gopher_quality"`. A table of a step that is not in the list decides nothing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// A list of steps by name, where `steps` is not given: `"none"`, `"web"`, `"code"` or `"chat"`; see
@@ -62,7 +63,7 @@ pub struct Config {
 }
 
 /// A step that documents go through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Mends encodings, line ends and Unicode's equal forms.
@@ -94,7 +95,7 @@ pub enum Step {
 }
 
 /// A list of steps by name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
     /// No judgement of quality: mended, within the lengths, each text once.
@@ -109,7 +110,7 @@ pub enum Preset {
 }
 
 /// The table `[preprocess.length]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LengthConfig {
     /// Documents shorter than this are dropped; bytes. Default 64.
@@ -124,7 +125,7 @@ pub struct LengthConfig {
 }
 
 /// What happens to a document longer than `max_bytes`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LongDocuments {
     /// It is dropped.
@@ -135,7 +136,7 @@ pub enum LongDocuments {
 }
 
 /// The table `[preprocess.tokenizer]`: train one, or take one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerConfig {
     /// A `tokenizer.json` to use instead of training one, relative to `pipeline.toml`. Default: none.

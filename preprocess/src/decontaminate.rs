@@ -12,12 +12,13 @@ mod words;
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use index::{Index, Overlap, Scratch};
 
 /// The table `[preprocess.decontaminate]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Files of the evaluation sets, relative to `pipeline.toml`. Default: none.

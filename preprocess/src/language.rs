@@ -5,13 +5,14 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use whatlang::{Lang, detect};
 
 use crate::nearest::nearest;
 
 /// The table `[preprocess.language]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Languages to keep, by their codes in ISO 639-3 (`"eng"`) or 639-1 (`"en"`). Default: none named, all are kept.

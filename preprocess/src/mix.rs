@@ -16,6 +16,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
@@ -24,7 +25,7 @@ use crate::nearest::nearest;
 /// The table `[preprocess.mix]`.
 ///
 /// Keys are names of sources; `*` stands for any characters, and a name without it goes before one with it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The share of bytes that a source, or all that a pattern fits together, shall have, in relation to the others:

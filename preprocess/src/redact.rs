@@ -24,12 +24,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use scan::{Hit, Scanner};
 
 /// The table `[preprocess.redact]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// What is looked for, of `"secret"`, `"email"`, `"iban"`, `"card"`, `"ipv6"`, `"ipv4"`, `"user"` and `"phone"`.
@@ -51,7 +52,7 @@ pub struct Config {
 
 /// What is looked for. The order is that of precedence: of two finds that overlap, the one whose kind comes first here
 /// stays; within a kind, the one that begins first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A key or token of a common service, a signed JSON web token, a password in a URL, a private key in PEM.
@@ -77,7 +78,7 @@ pub enum Kind {
 pub const KINDS: usize = 8;
 
 /// What becomes of a document with a find.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// A placeholder takes the find's place.

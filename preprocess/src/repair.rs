@@ -14,6 +14,7 @@ mod white_space;
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{UnicodeNormalization, is_nfc, is_nfkc};
 
@@ -21,7 +22,7 @@ pub use entities::Entities;
 use scan::{Needs, scan};
 
 /// The table `[preprocess.repair]`. The defaults suit source code as well as prose.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[expect(clippy::struct_excessive_bools, reason = "each switches a repair of its own")]
 pub struct Config {
@@ -49,7 +50,7 @@ pub struct Config {
 }
 
 /// What happens to a document that is not UTF-8.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum InvalidUtf8 {
     /// U+FFFD stands for bytes that make no character.
@@ -60,7 +61,7 @@ pub enum InvalidUtf8 {
 }
 
 /// One of Unicode's equal forms.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Normalization {
     /// Composed.

@@ -1,13 +1,14 @@
 //! The table `[serve]`.
 
 use axum::http::HeaderValue;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Error;
 
 /// The table `[serve]`: where to listen, what a request may ask, and what the deployment check sends.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The address to listen on; `0.0.0.0` for every network this machine is in. Default: `127.0.0.1`, this machine alone.

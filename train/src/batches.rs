@@ -1,5 +1,6 @@
 //! What each step learns from: rows of tokens, what to predict after each, and where its document begins.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokenizer::shard::Split;
 
@@ -8,7 +9,7 @@ use crate::windows::Windows;
 use crate::{Config, Error};
 
 /// How the tokens of the training split become rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Rows {
     /// Shuffled windows over the documents one after the other, as for pretraining.

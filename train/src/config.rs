@@ -2,6 +2,7 @@
 
 use model::lora::LoraConfig;
 use model::{ActivationCheckpointing, Family, ModelConfig, Precision};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use crate::schedule::Schedule;
 use crate::{budget, lora};
 
 /// The configuration of stage train.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The model to start from instead of random weights: a folder in the Hugging Face layout (from the folder of
@@ -153,7 +154,7 @@ impl Default for Config {
 }
 
 /// An optimizer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimizerKind {
     /// `AdamW` for every parameter (Decoupled Weight Decay Regularization, 2019).
@@ -164,7 +165,7 @@ pub enum OptimizerKind {
 }
 
 /// Weights along the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Weights {
     /// Those with the lowest loss on the validation split.
@@ -174,7 +175,7 @@ pub enum Weights {
 }
 
 /// The `[train.model]` table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
     /// `gpt2`, `llama`, `qwen2` or `qwen3`. Default `qwen3`.

@@ -14,6 +14,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::log_sigmoid;
 use burn::tensor::{Int, Tensor, TensorData};
 use model::{Batch, Dropout, Transformer, lora};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -23,7 +24,7 @@ pub use pairs::{PairBatch, Pairs};
 pub use reference::Reference;
 
 /// The `[train.dpo]` table.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DpoConfig {
     /// β: how much a step away from the model that the training began with counts. Smaller values let it go further.

@@ -1,11 +1,12 @@
 //! The learning rate of each step.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Config;
 
 /// How the learning rate goes on after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
     /// Half a cosine down to the final ratio (SGDR: Stochastic Gradient Descent with Warm Restarts, 2017).

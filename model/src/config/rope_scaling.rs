@@ -1,9 +1,10 @@
 //! Scaling of the rotary frequencies.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the rotary frequencies are scaled to a longer context than the model was first trained on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "rope_type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum RopeScaling {
     /// All frequencies divided by one factor (Extending Context Window of Large Language Models via Positional

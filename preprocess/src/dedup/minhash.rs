@@ -17,6 +17,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -24,7 +25,7 @@ use super::shingles::{self, mix};
 use super::{Error, Shard, records};
 
 /// How nearly equal documents are found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Words in a shingle. Documents with fewer words are never near duplicates, as in datatrove. Default 5.

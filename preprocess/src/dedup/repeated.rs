@@ -10,6 +10,7 @@ mod removal;
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::records::{self, Reader};
@@ -18,7 +19,7 @@ use super::{Error, Shard};
 pub use removal::{Hashes, Removal, Scratch, hashes};
 
 /// What counts as repeated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Lines are removed where they repeat. Default true.

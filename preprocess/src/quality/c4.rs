@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::threshold::{self, Criterion, Failure, Threshold};
@@ -13,7 +14,7 @@ use super::{Scratch, sentences};
 use crate::words::{Text, is_blank, trim};
 
 /// The table `[preprocess.c4]`. Thresholds are a number, or `false` for none; the defaults are C4's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Lines with a word longer than this are dropped; characters. Default 1000.

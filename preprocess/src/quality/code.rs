@@ -2,6 +2,7 @@
 //! The Stack (Kocetkov et al., "The Stack: 3 TB of permissively licensed source code", 2022) and `StarCoder` (Li et al.,
 //! "`StarCoder`: may the source be with you!", 2023) tell what people wrote from data and from what programs wrote.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::share;
@@ -10,7 +11,7 @@ use crate::words::Text;
 
 /// The table `[preprocess.code]`. Each threshold is a number, or `false` for none; the defaults for lines and characters
 /// are those of the papers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The greatest mean length of lines, in characters. Default 100.

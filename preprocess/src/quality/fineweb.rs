@@ -1,6 +1,7 @@
 //! The rules that `FineWeb` added to those of Gopher and C4 (Penedo et al., "The `FineWeb` Datasets: Decanting the Web
 //! for the Finest Text Data at Scale", 2024, section 3.6), as datatrove carries them out.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::characters::ends_sentence;
@@ -11,7 +12,7 @@ use crate::words::{Text, is_blank};
 
 /// The table `[preprocess.fineweb]`. Each threshold is a number, or `false` for none; the defaults are `FineWeb`'s. Lines
 /// of blanks do not count.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The least share of lines that end with a mark that ends sentences, between 0 and 1. Default 0.12.

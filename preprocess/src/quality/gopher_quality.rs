@@ -2,6 +2,7 @@
 //! 2021, appendix A.1.1), as datatrove counts them: words of punctuation alone count for the ratios, and not for how
 //! many words there are and how long they are.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::share;
@@ -9,7 +10,7 @@ use super::threshold::{self, Criterion, Failure, Threshold};
 use crate::words::{Text, is_blank};
 
 /// The table `[preprocess.gopher_quality]`. Each threshold is a number, or `false` for none; the defaults are Gopher's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The least number of words that are not punctuation. Default 50.

@@ -6,6 +6,7 @@
 //! those two (Karp, Miller and Rosenberg, "Rapid identification of repeated patterns", 1972). Names are compared exactly;
 //! single words by 64-bit hashes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -16,7 +17,7 @@ use crate::words::Text;
 
 /// The table `[preprocess.gopher_repetition]`. Each threshold is a share between 0 and 1, or `false` for none; the
 /// defaults are Gopher's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The greatest share of paragraphs that occurred before. Default 0.3.

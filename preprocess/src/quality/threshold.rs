@@ -1,7 +1,9 @@
 //! Thresholds that can be switched off, and what fails them.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -136,6 +138,16 @@ impl Serialize for Threshold {
             Some(limit) if limit.fract() == 0.0 && limit.abs() < 1e15 => serializer.serialize_i64(limit as i64),
             Some(limit) => serializer.serialize_f64(limit),
         }
+    }
+}
+
+impl JsonSchema for Threshold {
+    fn schema_name() -> Cow<'static, str> {
+        "Threshold".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["number", "boolean"] })
     }
 }
 

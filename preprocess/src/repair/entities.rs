@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use plsfix::{TextFixerConfig, fix_text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// When character references are decoded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Entities {
     /// Where all of a text shows that it was escaped: every `&` begins a reference, there is no `<`, no reference stands

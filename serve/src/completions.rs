@@ -1,4 +1,4 @@
-//! `/v1/completions`: whole, or as server-sent events.
+//! Answers of `/v1/completions`: whole, or as server-sent events.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -10,42 +10,45 @@ use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::problem::Problem;
-use crate::queue::{Event, Queue, Work};
-use crate::request::CompletionRequest;
-use crate::response::{Choice, CompletionBody, Head, MaybeUsage, Usage};
+use crate::api_error::ApiError;
+use crate::request::{Streaming, ValidRequest};
+use crate::response::{Choice, CompletionBody, MaybeUsage, Metadata, Usage};
+use crate::worker::{Event, Queue};
 
-/// How often a stream without text says that it is alive. Proxies commonly give up after 60 seconds.
+/// Interval of keep-alive comments in a stream without text. Proxies commonly time out after 60 seconds.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Answers a request.
-pub(crate) async fn answer(request: &CompletionRequest, queue: &Queue, model: &str) -> Result<Response, Problem> {
-    let prompts = request.prompts();
-    let events = queue.push(Work { prompts: prompts.clone(), n: request.n, options: request.options() })?;
-    let echoes = Echoes { prompts: request.echo.then_some(prompts), n: request.n };
-    let head = Head::new(model);
-    if request.stream {
-        let pieces =
-            Pieces { head, events, echoes, begun: 0, usage: Usage::default(), ready: VecDeque::new(), done: false };
-        let stream = pieces.into_stream(request.include_usage());
+pub(crate) async fn answer(request: ValidRequest, queue: &Queue, model: &str) -> Result<Response, ApiError> {
+    let ValidRequest { work, echo, streaming } = request;
+    let echoed = EchoedPrompts { prompts: echo.then(|| work.prompts.clone()), n: work.n };
+    let events = queue.push(work)?;
+    let metadata = Metadata::new(model);
+    if let Some(streaming) = streaming {
+        let stream = Chunks::new(metadata, events, echoed, streaming).into_stream();
         return Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
-    Ok(Json(whole(&head, events, &echoes).await?).into_response())
+    Ok(Json(whole(&metadata, events, &echoed).await?).into_response())
 }
 
-/// The prompts that the texts begin with, where that was asked for.
-struct Echoes {
+/// The prompts that the texts start with, if the request has `echo`.
+struct EchoedPrompts {
     prompts: Option<Vec<String>>,
     n: usize,
 }
 
-impl Echoes {
+impl EchoedPrompts {
+    /// Returns the prompt of text `index`; empty without `echo`.
     fn of(&self, index: usize) -> String {
         self.prompts.as_ref().map_or_else(String::new, |prompts| prompts[index / self.n].clone())
     }
 }
 
-async fn whole(head: &Head, mut events: UnboundedReceiver<Event>, echoes: &Echoes) -> Result<CompletionBody, Problem> {
+async fn whole(
+    metadata: &Metadata,
+    mut events: UnboundedReceiver<Event>,
+    echoed: &EchoedPrompts,
+) -> Result<CompletionBody, ApiError> {
     let mut choices = Vec::new();
     let mut usage = Usage::default();
     let mut text = String::new();
@@ -54,65 +57,72 @@ async fn whole(head: &Head, mut events: UnboundedReceiver<Event>, echoes: &Echoe
             Event::Text { text: new, .. } => text += &new,
             Event::Finished { index, prompt_tokens, completion_tokens, reason } => {
                 usage.add(prompt_tokens, completion_tokens);
-                let text = echoes.of(index) + &std::mem::take(&mut text);
+                let text = echoed.of(index) + &std::mem::take(&mut text);
                 choices.push(Choice::new(index, text, Some(reason.name())));
             }
-            Event::Failed(problem) => return Err(problem),
+            Event::Failed(error) => return Err(error),
         }
     }
-    Ok(head.with(choices, Some(Some(usage))))
+    Ok(metadata.completion(choices, Some(Some(usage))))
 }
 
-/// A completion on its way out in pieces.
-struct Pieces {
-    head: Head,
+/// A streamed completion.
+struct Chunks {
+    metadata: Metadata,
     events: UnboundedReceiver<Event>,
-    echoes: Echoes,
-    /// How many texts have begun.
-    begun: usize,
+    echoed: EchoedPrompts,
+    streaming: Streaming,
+    /// How many texts have started.
+    started: usize,
     usage: Usage,
     ready: VecDeque<SseEvent>,
     done: bool,
 }
 
-impl Pieces {
-    /// Returns the stream; dropping it, as the server does when the client leaves, cancels the writing.
-    fn into_stream(self, include_usage: bool) -> impl Stream<Item = Result<SseEvent, Infallible>> {
-        futures::stream::unfold(self, move |mut pieces| async move {
+impl Chunks {
+    fn new(metadata: Metadata, events: UnboundedReceiver<Event>, echoed: EchoedPrompts, streaming: Streaming) -> Self {
+        let (started, usage, ready) = (0, Usage::default(), VecDeque::new());
+        Self { metadata, events, echoed, streaming, started, usage, ready, done: false }
+    }
+
+    /// Returns the stream. Dropping it, as the server does when the client disconnects, cancels the generation.
+    fn into_stream(self) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+        futures::stream::unfold(self, async |mut chunks| {
             loop {
-                if let Some(event) = pieces.ready.pop_front() {
-                    return Some((Ok(event), pieces));
+                if let Some(event) = chunks.ready.pop_front() {
+                    return Some((Ok(event), chunks));
                 }
-                if pieces.done {
+                if chunks.done {
                     return None;
                 }
-                let event = pieces.events.recv().await;
-                pieces.take(event, include_usage);
+                let event = chunks.events.recv().await;
+                chunks.convert(event);
             }
         })
     }
 
-    fn take(&mut self, event: Option<Event>, include_usage: bool) {
-        // With `include_usage` every piece says `"usage": null` until the last.
-        let no_usage = include_usage.then_some(None);
+    /// Converts an event of the worker into server-sent events; none means that the channel is closed.
+    fn convert(&mut self, event: Option<Event>) {
+        // With `include_usage` every chunk has `"usage": null` until the last.
+        let no_usage = self.streaming.include_usage.then_some(None);
         match event {
             Some(Event::Text { index, text }) => {
-                self.begin(index, no_usage);
-                self.send(&self.head.with(vec![Choice::new(index, text, None)], no_usage));
+                self.start(index, no_usage);
+                self.send(&self.metadata.completion(vec![Choice::new(index, text, None)], no_usage));
             }
             Some(Event::Finished { index, prompt_tokens, completion_tokens, reason }) => {
-                self.begin(index, no_usage);
+                self.start(index, no_usage);
                 self.usage.add(prompt_tokens, completion_tokens);
                 let choice = Choice::new(index, String::new(), Some(reason.name()));
-                self.send(&self.head.with(vec![choice], no_usage));
+                self.send(&self.metadata.completion(vec![choice], no_usage));
             }
-            Some(Event::Failed(problem)) => {
-                self.send(&problem.body());
+            Some(Event::Failed(error)) => {
+                self.send(&error.body());
                 self.done = true;
             }
             None => {
-                if include_usage {
-                    self.send(&self.head.with(Vec::new(), Some(Some(self.usage))));
+                if self.streaming.include_usage {
+                    self.send(&self.metadata.completion(Vec::new(), Some(Some(self.usage))));
                 }
                 self.ready.push_back(SseEvent::default().data("[DONE]"));
                 self.done = true;
@@ -120,20 +130,20 @@ impl Pieces {
         }
     }
 
-    /// Sends the prompt before a text's first piece, where that was asked for.
-    fn begin(&mut self, index: usize, usage: MaybeUsage) {
-        if index < self.begun {
+    /// Sends the echoed prompt before the first chunk of a text.
+    fn start(&mut self, index: usize, usage: MaybeUsage) {
+        if index < self.started {
             return;
         }
-        self.begun = index + 1;
-        let prompt = self.echoes.of(index);
+        self.started = index + 1;
+        let prompt = self.echoed.of(index);
         if !prompt.is_empty() {
-            self.send(&self.head.with(vec![Choice::new(index, prompt, None)], usage));
+            self.send(&self.metadata.completion(vec![Choice::new(index, prompt, None)], usage));
         }
     }
 
     fn send(&mut self, body: &impl serde::Serialize) {
-        // Strings, numbers and nulls: JSON has them all.
+        // Strings, numbers and nulls always serialize as JSON.
         let event = SseEvent::default().json_data(body).unwrap_or_else(|_| SseEvent::default().comment("unwritable"));
         self.ready.push_back(event);
     }

@@ -7,36 +7,39 @@ use serde_json::json;
 
 use crate::Error;
 
-/// The table `[serve]`: where to listen, what a request may ask, and what the deployment check sends.
+/// The table `[serve]`: the address, limits of requests, and the deployment check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The address to listen on; `0.0.0.0` for every network this machine is in. Default: `127.0.0.1`, this machine alone.
+    /// The address to listen on; `0.0.0.0` for all networks of this machine. Default: `127.0.0.1`, this machine only.
     pub host: String,
-    /// The port to listen on; 0 takes any free one. Default: 8080.
+    /// The port to listen on; 0 for any free port. Default: 8080.
     pub port: u16,
-    /// The name that clients know the model by. Default: `pipeline`.
+    /// The model's name in the API. Default: `pipeline`.
     pub model_name: String,
-    /// Requests that may wait while another is being answered; one more is told to come back later. Default: 32.
+    /// The maximum number of requests in the queue; further requests get status 429. Default: 32.
     pub max_queue: usize,
-    /// The longest request body in bytes. Default: 1,048,576.
+    /// The maximum length of a request body, in bytes. Default: 1,048,576.
     pub max_body_bytes: usize,
-    /// The most tokens one text may have. Default: 4096.
+    /// The maximum number of tokens per text. Default: 4096.
     pub max_tokens: usize,
-    /// The most texts one request may ask for: `n` times the number of prompts. Default: 16.
+    /// The maximum number of texts per request: `n` times the number of prompts. Default: 16.
     pub max_choices: usize,
-    /// Seconds that requests under way may take to finish once the server is told to stop. Default: 10.
+    /// Seconds that in-flight requests may take to finish during shutdown. Default: 10.
     pub shutdown_seconds: u64,
-    /// Names, beside `localhost` and `host`, that requests may call this server by in their `Host` header; addresses
-    /// always may. `*` lets every name in, and with it every web page that points a name at this machine. Default: none.
+    /// Names allowed in the `Host` header besides `localhost` and `host`; IP addresses are always allowed. `*` allows
+    /// every name, and with it DNS rebinding by any web page. Default: none.
     pub allowed_hosts: Vec<String>,
-    /// Origins such as `https://example.org` whose web pages may call this server from a browser; `*` for all. Default: none.
+    /// Origins such as `https://example.org` whose web pages may call this server from a browser; `*` for all.
+    /// Default: none.
     pub cors_origins: Vec<String>,
-    /// The prompt of the deployment check. Default: `fn main() {`.
+    /// Example prompts on the web page. Default: none.
+    pub example_prompts: Vec<String>,
+    /// The prompt of the deployment check. Default: `Hello`.
     pub check_prompt: String,
-    /// Streamed requests that the deployment check measures. Default: 3.
+    /// The number of streamed requests that the deployment check measures. Default: 3.
     pub check_requests: usize,
-    /// Tokens that each of them asks for. Default: 64.
+    /// `max_tokens` of the deployment check's requests. Default: 64.
     pub check_max_tokens: usize,
 }
 
@@ -53,7 +56,8 @@ impl Default for Config {
             shutdown_seconds: 10,
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
-            check_prompt: "fn main() {".to_owned(),
+            example_prompts: Vec::new(),
+            check_prompt: "Hello".to_owned(),
             check_requests: 3,
             check_max_tokens: 64,
         }
@@ -64,9 +68,9 @@ impl Config {
     /// Checks the values.
     ///
     /// # Errors
-    /// Names the first key that cannot be used.
+    /// Returns an error that names the first invalid key.
     pub fn validate(&self) -> Result<(), Error> {
-        let wrong =
+        let invalid =
             |key, expected: &str, found: String| Err(Error::Config { key, expected: expected.to_owned(), found });
         let positive = [
             ("max_queue", self.max_queue),
@@ -78,34 +82,34 @@ impl Config {
         ];
         for (key, value) in positive {
             if value == 0 {
-                return wrong(key, "at least 1", "0".to_owned());
+                return invalid(key, "at least 1", "0".to_owned());
             }
         }
         if self.max_queue > MAX_QUEUE {
-            return wrong("max_queue", &format!("at most {MAX_QUEUE}"), self.max_queue.to_string());
+            return invalid("max_queue", &format!("at most {MAX_QUEUE}"), self.max_queue.to_string());
         }
         if self.check_max_tokens > self.max_tokens {
             let expected = format!("at most serve.max_tokens, {}", self.max_tokens);
-            return wrong("check_max_tokens", &expected, self.check_max_tokens.to_string());
+            return invalid("check_max_tokens", &expected, self.check_max_tokens.to_string());
         }
         if self.host.is_empty() {
-            return wrong("host", "an address or a name", "empty".to_owned());
+            return invalid("host", "an address or a name", "empty".to_owned());
         }
         if self.model_name.is_empty() {
-            return wrong("model_name", "a name", "empty".to_owned());
+            return invalid("model_name", "a name", "empty".to_owned());
         }
         for origin in self.cors_origins.iter().filter(|origin| *origin != "*") {
             let is_origin = origin
                 .split_once("://")
                 .is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty() && !host.contains('/'));
             if !is_origin || HeaderValue::from_str(origin).is_err() {
-                return wrong("cors_origins", "origins such as `https://example.org`, or `*`", format!("`{origin}`"));
+                return invalid("cors_origins", "origins such as `https://example.org`, or `*`", format!("`{origin}`"));
             }
         }
         Ok(())
     }
 
-    /// Returns what the deployment check depends on, as JSON for the fingerprint.
+    /// Returns the values that the deployment check depends on, as JSON for the fingerprint.
     pub fn fingerprint_value(&self) -> serde_json::Value {
         json!({
             "model_name": self.model_name,
@@ -118,7 +122,8 @@ impl Config {
     }
 }
 
-/// More waiting requests than anybody would wait for; keeps the queue's memory small.
+/// Upper limit of `max_queue`. Heuristic, not measured: because it is far more requests than a client would wait for, and
+/// keeps the queue's memory small.
 const MAX_QUEUE: usize = 65_536;
 
 #[cfg(test)]
@@ -126,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_values_are_named() {
+    fn invalid_values_are_named() {
         let default = Config::default;
         let origin = |origin: &str| Config { cors_origins: vec![origin.to_owned()], ..default() };
         let cases = [

@@ -1,67 +1,69 @@
-//! What a client may ask, and the names of what it got wrong.
+//! Parsing and validation of completion requests.
 //!
-//! Fields that nobody knows are passed over, since OpenAI's clients send some of their own. Fields of OpenAI's that this
-//! server does not have are refused when they would change the text: silently leaving one out would be a wrong answer.
+//! Unknown parameters are ignored, since OpenAI's clients send some of their own. OpenAI parameters that this server does
+//! not support are refused if they would change the text: ignoring them would give a wrong answer.
 
 use axum::http::StatusCode;
 use generate::{CompletionOptions, Sampling};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_path_to_error::Segment;
 use utoipa::ToSchema;
 
 use crate::Config;
-use crate::problem::Problem;
+use crate::api_error::ApiError;
 use crate::response::random;
+use crate::worker::Work;
 
-/// The most strings that `stop` may have: OpenAI's limit.
+/// The maximum number of strings in `stop`: OpenAI's limit.
 const MAX_STOP: usize = 4;
-/// Texts asked for without `max_tokens` are this long: OpenAI's default.
+/// `max_tokens` of requests that leave it out: OpenAI's default.
 const DEFAULT_MAX_TOKENS: usize = 16;
-/// Characters of a wrong value that an error repeats. A guess at what stays readable.
+/// Characters of an invalid value repeated in an error. Heuristic, not measured: because longer messages are hard to read.
 const SHOWN_CHARACTERS: usize = 40;
 
-/// A completion that is asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+/// The body of a completion request. A parameter that is null counts as left out.
+#[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct CompletionRequest {
-    /// The model's name, as `/v1/models` has it; may be left out, since there is one.
-    pub(crate) model: Option<String>,
-    /// What to continue. Without it, or where it is empty, a new document is begun. A prompt longer than the model's
-    /// context loses its beginning.
-    pub(crate) prompt: Option<OneOrMany>,
-    /// The most tokens to write for one text.
-    #[schema(required = false, default = 16, minimum = 0)]
-    pub(crate) max_tokens: usize,
-    /// What logits are divided by; 0 always takes the likeliest token.
-    #[schema(required = false, default = 1.0, minimum = 0, maximum = 2)]
-    pub(crate) temperature: f32,
-    /// Only the smallest set of likeliest tokens whose probabilities reach this can be drawn.
-    #[schema(required = false, default = 1.0, maximum = 1, exclusive_minimum = 0)]
-    pub(crate) top_p: f32,
-    /// Only this many of the likeliest tokens can be drawn; 0 for all. An extension.
-    #[schema(required = false, default = 0, minimum = 0)]
-    pub(crate) top_k: usize,
-    /// How much tokens that were already read or written are held back; 1 not at all. An extension.
-    #[schema(required = false, default = 1.0, exclusive_minimum = 0)]
-    pub(crate) repetition_penalty: f32,
-    /// Texts for each prompt.
-    #[schema(required = false, default = 1, minimum = 1)]
-    pub(crate) n: usize,
+    /// The model's name, as listed at `/v1/models`; optional, since there is only one.
+    model: Option<String>,
+    /// The text to continue. An empty or missing prompt starts a new document. A prompt longer than the model's context
+    /// loses its beginning.
+    prompt: Option<OneOrMany>,
+    /// The maximum number of tokens per text.
+    #[schema(default = 16, minimum = 0)]
+    max_tokens: Option<i64>,
+    /// Divides the logits; 0 always picks the most likely token.
+    #[schema(default = 1.0, minimum = 0, maximum = 2)]
+    temperature: Option<f32>,
+    /// Samples only from the smallest set of most likely tokens whose probabilities sum to at least this.
+    #[schema(default = 1.0, maximum = 1, exclusive_minimum = 0)]
+    top_p: Option<f32>,
+    /// Samples only from this many of the most likely tokens; 0 for all. An extension.
+    #[schema(default = 0, minimum = 0)]
+    top_k: Option<i64>,
+    /// Repetition penalty of tokens in the prompt or the text so far; 1 disables it. An extension.
+    #[schema(default = 1.0, exclusive_minimum = 0)]
+    repetition_penalty: Option<f32>,
+    /// Texts per prompt.
+    #[schema(default = 1, minimum = 1)]
+    n: Option<i64>,
     /// A text ends before the first of these: up to four strings.
-    pub(crate) stop: Option<OneOrMany>,
-    /// The same seed gives the same text. Text number `i` of a request is drawn with `seed + i`.
-    pub(crate) seed: Option<i64>,
-    /// Whether the texts begin with their prompts.
-    #[schema(required = false, default = false)]
-    pub(crate) echo: bool,
-    /// Whether to send the texts as they are written, as server-sent events that end with `data: [DONE]`.
-    #[schema(required = false, default = false)]
-    pub(crate) stream: bool,
+    stop: Option<OneOrMany>,
+    /// The same seed gives the same text. Text `i` of a request is sampled with `seed + i`.
+    seed: Option<i64>,
+    /// Whether each text starts with its prompt.
+    #[schema(default = false)]
+    echo: Option<bool>,
+    /// Whether to stream the texts as server-sent events that end with `data: [DONE]`.
+    #[schema(default = false)]
+    stream: Option<bool>,
     /// Only with `stream`.
-    pub(crate) stream_options: Option<StreamOptions>,
+    stream_options: Option<StreamOptions>,
 }
 
-/// A string, or several.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+/// One string or several.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum OneOrMany {
     /// One string.
@@ -70,11 +72,29 @@ pub(crate) enum OneOrMany {
     Many(Vec<String>),
 }
 
-/// What a stream carries beside the texts.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+/// What a stream carries besides the texts.
+#[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct StreamOptions {
-    /// Whether one more piece, without any text, says how many tokens were read and written.
-    #[schema(required = false, default = false)]
+    /// Whether a last chunk without text holds the token counts.
+    #[schema(default = false)]
+    include_usage: Option<bool>,
+}
+
+/// A request whose parameters are valid.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ValidRequest {
+    /// The texts to generate.
+    pub(crate) work: Work,
+    /// Whether each text starts with its prompt.
+    pub(crate) echo: bool,
+    /// How to stream the texts; none for one whole answer.
+    pub(crate) streaming: Option<Streaming>,
+}
+
+/// How to stream the texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Streaming {
+    /// Whether a last chunk without text holds the token counts.
     pub(crate) include_usage: bool,
 }
 
@@ -87,212 +107,151 @@ impl OneOrMany {
     }
 }
 
+/// Parses and validates a request's body.
+///
+/// # Errors
+/// Returns an error that names the first invalid parameter.
+pub(crate) fn parse(body: &[u8], config: &Config) -> Result<ValidRequest, ApiError> {
+    let malformed = |reason: String| ApiError::request(StatusCode::BAD_REQUEST, reason);
+    let body: Value =
+        serde_json::from_slice(body).map_err(|e| malformed(format!("The body of your request is not JSON: {e}.")))?;
+    if !body.is_object() {
+        return Err(malformed(format!("The body of your request must be a JSON object, not {}.", shown(&body))));
+    }
+    // serde would read an array as the struct's fields in order.
+    if body["stream_options"].is_array() {
+        return Err(invalid("stream_options", "invalid_type", &body["stream_options"], config));
+    }
+    let request: CompletionRequest =
+        serde_path_to_error::deserialize(&body).map_err(|error| invalid_type(error.path(), &body, config))?;
+    request.check_ranges(&body, config)?;
+    refuse_unsupported(&body)?;
+    request.validate(config)
+}
+
 impl CompletionRequest {
-    /// Reads a request's body.
-    ///
-    /// # Errors
-    /// Names the first parameter that is wrong.
-    pub(crate) fn parse(body: &[u8], config: &Config) -> Result<Self, Problem> {
-        let unreadable = |reason: String| Problem::request(StatusCode::BAD_REQUEST, reason);
-        let body: Value = serde_json::from_slice(body)
-            .map_err(|e| unreadable(format!("The body of your request is not JSON: {e}.")))?;
-        let Value::Object(fields) = body else {
-            return Err(unreadable(format!("The body of your request must be a JSON object, not {}.", shown(&body))));
+    /// Checks the numbers against their limits.
+    fn check_ranges(&self, body: &Value, config: &Config) -> Result<(), ApiError> {
+        let integer = |value: Option<i64>, min: i64, max: usize| {
+            value.is_none_or(|value| value >= min && usize::try_from(value).is_ok_and(|value| value <= max))
         };
-        let fields = Fields(&fields);
-        let request = Self {
-            model: fields.string("model")?,
-            prompt: fields.strings("prompt", usize::MAX)?,
-            max_tokens: fields
-                .integer("max_tokens", 0, config.max_tokens as i64)?
-                .unwrap_or(DEFAULT_MAX_TOKENS.min(config.max_tokens) as i64) as usize,
-            temperature: fields.number("temperature", 0.0, Some(2.0))?.unwrap_or(1.0),
-            top_p: fields.number("top_p", f32::MIN_POSITIVE, Some(1.0))?.unwrap_or(1.0),
-            top_k: fields.integer("top_k", 0, i64::from(u32::MAX))?.unwrap_or(0) as usize,
-            repetition_penalty: fields.number("repetition_penalty", f32::MIN_POSITIVE, None)?.unwrap_or(1.0),
-            n: fields.integer("n", 1, config.max_choices as i64)?.unwrap_or(1) as usize,
-            stop: fields.strings("stop", MAX_STOP)?,
-            seed: fields.integer("seed", i64::MIN, i64::MAX)?,
-            echo: fields.boolean("echo")?.unwrap_or(false),
-            stream: fields.boolean("stream")?.unwrap_or(false),
-            stream_options: fields.stream_options()?,
+        let number = |value: Option<f32>, valid: fn(f32) -> bool| value.is_none_or(valid);
+        let ranges = [
+            ("max_tokens", integer(self.max_tokens, 0, config.max_tokens)),
+            ("temperature", number(self.temperature, |value| (0.0..=2.0).contains(&value))),
+            ("top_p", number(self.top_p, |value| value > 0.0 && value <= 1.0)),
+            ("top_k", integer(self.top_k, 0, u32::MAX as usize)),
+            ("repetition_penalty", number(self.repetition_penalty, |value| value > 0.0 && value.is_finite())),
+            ("n", integer(self.n, 1, config.max_choices)),
+        ];
+        match ranges.into_iter().find(|(_, is_valid)| !is_valid) {
+            Some((name, _)) => Err(invalid(name, "invalid_value", &body[name], config)),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the other parameters and how they combine. The numbers are within their limits.
+    fn validate(self, config: &Config) -> Result<ValidRequest, ApiError> {
+        let invalid = |name, message: String| Err(ApiError::parameter(name, "invalid_value", message));
+        if let Some(requested) = self.model.filter(|requested| *requested != config.model_name) {
+            return Err(ApiError::model_not_found(&requested, &config.model_name));
+        }
+        let is_streamed = self.stream.unwrap_or(false);
+        if self.stream_options.is_some() && !is_streamed {
+            return invalid("stream_options", "`stream_options` is only for requests with `stream`: true.".to_owned());
+        }
+        let n = self.n.map_or(1, |n| n as usize);
+        let prompts = self.prompt.map_or_else(|| vec![String::new()], OneOrMany::into_vec);
+        let choices = prompts.len().saturating_mul(n);
+        if prompts.is_empty() {
+            return invalid("prompt", "`prompt` must hold at least one string.".to_owned());
+        }
+        if choices > config.max_choices {
+            let limit = config.max_choices;
+            let message = format!("`prompt` and `n` ask for {choices} texts; one request may ask for {limit}.");
+            return invalid("prompt", message);
+        }
+        let stop = self.stop.map_or_else(Vec::new, OneOrMany::into_vec);
+        if stop.len() > MAX_STOP {
+            return invalid("stop", format!("`stop` must hold at most {MAX_STOP} strings, not {}.", stop.len()));
+        }
+        if stop.iter().any(String::is_empty) {
+            return invalid("stop", "`stop` must not hold an empty string.".to_owned());
+        }
+        let sampling = Sampling {
+            temperature: self.temperature.unwrap_or(1.0),
+            top_k: self.top_k.unwrap_or(0) as usize,
+            top_p: self.top_p.unwrap_or(1.0),
+            repetition_penalty: self.repetition_penalty.unwrap_or(1.0),
+            seed: self.seed.map_or_else(random, i64::cast_unsigned),
         };
-        fields.refuse_unsupported(request.n)?;
-        request.check(config)?;
-        Ok(request)
-    }
-
-    /// Checks what more than one parameter decides.
-    fn check(&self, config: &Config) -> Result<(), Problem> {
-        let wrong = |name, message: String| Err(Problem::parameter(name, "invalid_value", message));
-        if let Some(asked) = self.model.as_ref().filter(|asked| **asked != config.model_name) {
-            return Err(Problem::model_not_found(asked, &config.model_name));
-        }
-        if self.stream_options.is_some() && !self.stream {
-            return wrong("stream_options", "`stream_options` is only for requests with `stream`: true.".to_owned());
-        }
-        if let Some(OneOrMany::Many(prompts)) = &self.prompt {
-            let choices = prompts.len().saturating_mul(self.n);
-            if prompts.is_empty() {
-                return wrong("prompt", "`prompt` must hold at least one string.".to_owned());
-            }
-            if choices > config.max_choices {
-                let limit = config.max_choices;
-                let message = format!("`prompt` and `n` ask for {choices} texts; one request may ask for {limit}.");
-                return wrong("prompt", message);
-            }
-        }
-        let stops = match &self.stop {
-            None => &[],
-            Some(OneOrMany::One(stop)) => std::slice::from_ref(stop),
-            Some(OneOrMany::Many(stops)) => stops.as_slice(),
-        };
-        if stops.iter().any(String::is_empty) {
-            return wrong("stop", "`stop` must not hold an empty string.".to_owned());
-        }
-        Ok(())
-    }
-
-    /// Returns the prompts: at least one.
-    pub(crate) fn prompts(&self) -> Vec<String> {
-        self.prompt.clone().map_or_else(|| vec![String::new()], OneOrMany::into_vec)
-    }
-
-    /// Tells whether a streamed answer ends with the usage.
-    pub(crate) fn include_usage(&self) -> bool {
-        self.stream_options.is_some_and(|options| options.include_usage)
-    }
-
-    /// Returns the options of the first text.
-    pub(crate) fn options(&self) -> CompletionOptions {
-        CompletionOptions {
-            max_tokens: self.max_tokens,
-            sampling: Sampling {
-                temperature: self.temperature,
-                top_k: self.top_k,
-                top_p: self.top_p,
-                repetition_penalty: self.repetition_penalty,
-                seed: self.seed.map_or_else(random, i64::cast_unsigned),
-            },
-            stop: self.stop.clone().map_or_else(Vec::new, OneOrMany::into_vec),
-            chat: false,
-        }
+        let max_tokens = self.max_tokens.map_or(DEFAULT_MAX_TOKENS.min(config.max_tokens), |tokens| tokens as usize);
+        let options = CompletionOptions { max_tokens, sampling, stop, chat: false };
+        let include_usage = self.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
+        Ok(ValidRequest {
+            work: Work { prompts, n, options },
+            echo: self.echo.unwrap_or(false),
+            streaming: is_streamed.then_some(Streaming { include_usage }),
+        })
     }
 }
 
-/// The fields of a request. One that is null counts as left out.
-struct Fields<'a>(&'a Map<String, Value>);
-
-impl Fields<'_> {
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
-    }
-
-    fn string(&self, name: &str) -> Result<Option<String>, Problem> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => Err(wrong_type(name, "a string", other)),
-        }
-    }
-
-    fn boolean(&self, name: &str) -> Result<Option<bool>, Problem> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::Bool(value)) => Ok(Some(*value)),
-            Some(other) => Err(wrong_type(name, "true or false", other)),
-        }
-    }
-
-    fn integer(&self, name: &str, least: i64, most: i64) -> Result<Option<i64>, Problem> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let expected = match (least, most) {
-            (i64::MIN, _) => "an integer of 64 bits".to_owned(),
-            _ => format!("an integer from {least} to {most}"),
+/// Refuses parameters of OpenAI's that this server does not support, unless their value has no effect.
+fn refuse_unsupported(body: &Value) -> Result<(), ApiError> {
+    for name in ["logprobs", "best_of", "frequency_penalty", "presence_penalty", "logit_bias", "suffix"] {
+        let value = &body[name];
+        let has_no_effect = match (name, value) {
+            (_, Value::Null) => true,
+            ("best_of", value) => value.as_i64() == Some(body["n"].as_i64().unwrap_or(1)),
+            ("frequency_penalty" | "presence_penalty", value) => value.as_f64() == Some(0.0),
+            ("logit_bias", Value::Object(biases)) => biases.is_empty(),
+            ("suffix", Value::String(text)) => text.is_empty(),
+            _ => false,
         };
-        match value.as_i64() {
-            Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
-            _ if value.is_i64() || value.is_u64() => Err(wrong_value(name, &expected, value)),
-            _ => Err(wrong_type(name, &expected, value)),
+        if !has_no_effect {
+            let message = format!("This server does not support `{name}`; leave it out.");
+            return Err(ApiError::parameter(name, "unsupported_parameter", message));
         }
     }
-
-    fn number(&self, name: &str, least: f32, most: Option<f32>) -> Result<Option<f32>, Problem> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let expected = match most {
-            Some(most) if least > 0.0 => format!("a number above 0 and at most {most}"),
-            Some(most) => format!("a number from {least} to {most}"),
-            None => "a number above 0".to_owned(),
-        };
-        let Some(number) = value.as_f64() else { return Err(wrong_type(name, &expected, value)) };
-        let number = number as f32;
-        if number.is_finite() && number >= least && most.is_none_or(|most| number <= most) {
-            Ok(Some(number))
-        } else {
-            Err(wrong_value(name, &expected, value))
-        }
-    }
-
-    fn strings(&self, name: &str, most: usize) -> Result<Option<OneOrMany>, Problem> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(OneOrMany::One(text.clone()))),
-            Some(Value::Array(items)) => {
-                if items.len() > most {
-                    let message = format!("`{name}` must hold at most {most} strings, not {}.", items.len());
-                    return Err(Problem::parameter(name, "invalid_value", message));
-                }
-                let texts = items.iter().map(|item| match item {
-                    Value::String(text) => Ok(text.clone()),
-                    other => Err(wrong_type(name, "a string or an array of strings", other)),
-                });
-                Ok(Some(OneOrMany::Many(texts.collect::<Result<_, _>>()?)))
-            }
-            Some(other) => Err(wrong_type(name, "a string or an array of strings", other)),
-        }
-    }
-
-    fn stream_options(&self) -> Result<Option<StreamOptions>, Problem> {
-        match self.get("stream_options") {
-            None => Ok(None),
-            Some(Value::Object(options)) => {
-                let include_usage = match options.get("include_usage") {
-                    None | Some(Value::Null) => false,
-                    Some(Value::Bool(value)) => *value,
-                    Some(other) => return Err(wrong_type("stream_options.include_usage", "true or false", other)),
-                };
-                Ok(Some(StreamOptions { include_usage }))
-            }
-            Some(other) => Err(wrong_type("stream_options", "an object", other)),
-        }
-    }
-
-    /// Refuses what OpenAI has, this server has not, and would change the answer.
-    fn refuse_unsupported(&self, n: usize) -> Result<(), Problem> {
-        for name in ["logprobs", "best_of", "frequency_penalty", "presence_penalty", "logit_bias", "suffix"] {
-            let Some(value) = self.get(name) else { continue };
-            let changes_nothing = match (name, value) {
-                ("best_of", value) => value.as_u64() == Some(n as u64),
-                ("frequency_penalty" | "presence_penalty", value) => value.as_f64() == Some(0.0),
-                ("logit_bias", Value::Object(biases)) => biases.is_empty(),
-                ("suffix", Value::String(text)) => text.is_empty(),
-                _ => false,
-            };
-            if !changes_nothing {
-                let message = format!("This server does not support `{name}`; leave it out.");
-                return Err(Problem::parameter(name, "unsupported_parameter", message));
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
-fn wrong_type(name: &str, expected: &str, found: &Value) -> Problem {
-    Problem::parameter(name, "invalid_type", format!("`{name}` must be {expected}, not {}.", shown(found)))
+/// Returns the error for a value whose type is wrong.
+fn invalid_type(path: &serde_path_to_error::Path, body: &Value, config: &Config) -> ApiError {
+    let (mut name, mut found) = (String::new(), body);
+    for segment in path {
+        if let Segment::Map { key } = segment {
+            let separator = if name.is_empty() { "" } else { "." };
+            name = format!("{name}{separator}{key}");
+            found = &found[key.as_str()];
+        }
+    }
+    if matches!(name.as_str(), "prompt" | "stop") {
+        found = found.as_array().and_then(|items| items.iter().find(|item| !item.is_string())).unwrap_or(found);
+    }
+    invalid(&name, "invalid_type", found, config)
 }
 
-fn wrong_value(name: &str, expected: &str, found: &Value) -> Problem {
-    Problem::parameter(name, "invalid_value", format!("`{name}` must be {expected}, not {}.", shown(found)))
+fn invalid(name: &str, code: &'static str, found: &Value, config: &Config) -> ApiError {
+    let expected = expected(name, config);
+    ApiError::parameter(name, code, format!("`{name}` must be {expected}, not {}.", shown(found)))
+}
+
+/// Returns the valid values of a parameter in words.
+fn expected(name: &str, config: &Config) -> String {
+    match name {
+        "prompt" | "stop" => "a string or an array of strings".to_owned(),
+        "max_tokens" => format!("an integer from 0 to {}", config.max_tokens),
+        "temperature" => "a number from 0 to 2".to_owned(),
+        "top_p" => "a number above 0 and at most 1".to_owned(),
+        "top_k" => format!("an integer from 0 to {}", u32::MAX),
+        "repetition_penalty" => "a number above 0".to_owned(),
+        "n" => format!("an integer from 1 to {}", config.max_choices),
+        "seed" => "an integer of 64 bits".to_owned(),
+        "echo" | "stream" | "stream_options.include_usage" => "true or false".to_owned(),
+        "stream_options" => "an object".to_owned(),
+        _ => "a string".to_owned(),
+    }
 }
 
 fn shown(value: &Value) -> String {
@@ -313,23 +272,23 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn parse(body: &str) -> Result<CompletionRequest, Problem> {
-        CompletionRequest::parse(body.as_bytes(), &Config { max_tokens: 100, max_choices: 4, ..Config::default() })
+    fn parse(body: &str) -> Result<ValidRequest, ApiError> {
+        super::parse(body.as_bytes(), &Config { max_tokens: 100, max_choices: 4, ..Config::default() })
     }
 
     #[track_caller]
     fn check_refused(body: &str, status: u16, param: Option<&str>, message: &str) {
-        let problem = parse(body).unwrap_err();
+        let error = parse(body).unwrap_err();
         assert_eq!(
-            (problem.status.as_u16(), problem.detail.param.as_deref(), problem.detail.message.as_str()),
+            (error.status.as_u16(), error.detail.param.as_deref(), error.detail.message.as_str()),
             (status, param, message),
             "{body}"
         );
-        assert_eq!(problem.detail.kind, "invalid_request_error");
+        assert_eq!(error.detail.kind, "invalid_request_error");
     }
 
     #[test]
-    fn wrong_values_are_named() {
+    fn invalid_values_are_named() {
         let cases = [
             (r#"{"prompt": 1}"#, "prompt", "`prompt` must be a string or an array of strings, not 1."),
             (r#"{"prompt": [1, 2]}"#, "prompt", "`prompt` must be a string or an array of strings, not 1."),
@@ -370,6 +329,11 @@ mod tests {
                 "stream_options.include_usage",
                 "`stream_options.include_usage` must be true or false, not 1.",
             ),
+            (
+                r#"{"stream": true, "stream_options": [true]}"#,
+                "stream_options",
+                "`stream_options` must be an object, not an array.",
+            ),
             (r#"{"logprobs": 1}"#, "logprobs", "This server does not support `logprobs`; leave it out."),
             (r#"{"best_of": 2}"#, "best_of", "This server does not support `best_of`; leave it out."),
         ];
@@ -383,7 +347,7 @@ mod tests {
             None,
             "The body of your request is not JSON: EOF while parsing an object at line 1 column 1.",
         );
-        let message = "The model `gpt-4` does not exist here; this server has `pipeline`.";
+        let message = "The model `gpt-4` does not exist; this server has `pipeline`.";
         check_refused(r#"{"model": "gpt-4"}"#, 404, Some("model"), message);
         let long = json!({"temperature": "x".repeat(50)}).to_string();
         let shown = format!("`temperature` must be a number from 0 to 2, not \"{}….", "x".repeat(39));
@@ -391,29 +355,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_openais_defaults() {
+    fn missing_parameters_have_openais_defaults() {
         let request = parse(r#"{"model": null, "user": "me", "logprobs": null, "presence_penalty": 0, "best_of": 1}"#);
         let request = request.unwrap();
-        assert_eq!(request.prompts(), [""]);
-        let options = request.options();
+        assert_eq!((&request.work.prompts[..], request.work.n), (&[String::new()][..], 1));
+        let options = request.work.options;
         let sampling = Sampling { seed: options.sampling.seed, ..Sampling::unfiltered() };
         let expected = CompletionOptions { max_tokens: 16, sampling, stop: Vec::new(), chat: false };
         assert_eq!(options, expected);
-        assert!(!request.stream && !request.echo && request.n == 1);
+        assert!(request.streaming.is_none() && !request.echo);
     }
 
     #[test]
-    fn what_is_asked_for_is_taken() {
+    fn parameters_are_read() {
         let body = json!({
             "model": "pipeline", "prompt": ["a", "b"], "max_tokens": 7, "temperature": 0, "top_p": 0.5, "top_k": 3,
             "repetition_penalty": 1.5, "n": 2, "stop": "\n", "seed": -1, "echo": true, "stream": true,
             "stream_options": {"include_usage": true, "include_obfuscation": false},
         });
         let request = parse(&body.to_string()).unwrap();
-        assert_eq!(request.prompts(), ["a", "b"]);
-        assert!(request.stream && request.echo && request.include_usage() && request.n == 2);
         let sampling = Sampling { temperature: 0.0, top_k: 3, top_p: 0.5, repetition_penalty: 1.5, seed: u64::MAX };
         let expected = CompletionOptions { max_tokens: 7, sampling, stop: vec!["\n".to_owned()], chat: false };
-        assert_eq!(request.options(), expected);
+        let work = Work { prompts: vec!["a".to_owned(), "b".to_owned()], n: 2, options: expected };
+        let streaming = Some(Streaming { include_usage: true });
+        assert_eq!(request, ValidRequest { work, echo: true, streaming });
     }
 }

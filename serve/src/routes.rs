@@ -1,4 +1,4 @@
-//! Which path does what.
+//! The routes of the server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,46 +12,48 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use utoipa::OpenApi;
 
-use crate::problem::{ErrorBody, Problem};
-use crate::queue::Queue;
+use crate::api_error::{ApiError, ErrorBody};
 use crate::request::CompletionRequest;
-use crate::response::{CompletionBody, Health, ModelEntry, ModelFacts, ModelList};
-use crate::{Config, completions, guard};
+use crate::response::{CompletionBody, Health, ModelEntry, ModelList, ServedModel};
+use crate::worker::Queue;
+use crate::{Config, completions, host_check, request};
 
-/// How long a body may take to arrive. A guess: far more than 1 MiB needs on a slow line.
+/// Timeout for receiving a request body. Heuristic, not measured: because it is far more than 1 MiB takes on a slow
+/// connection.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// The web page; everything it needs is in it.
+/// The web page, with its style and script. The example prompts of the configuration replace [`EXAMPLES_PLACEHOLDER`].
 const PAGE: &str = include_str!("page.html");
-/// What the page may do: run its own script and style, and talk to this server.
+const EXAMPLES_PLACEHOLDER: &str = "/*EXAMPLE_PROMPTS*/[]";
+/// The page may run its own script and style, and call this server; nothing else.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
                            connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What every request can see.
+/// State shared by all requests.
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) facts: ModelFacts,
-    /// When the weights were written, in seconds since 1970.
+    pub(crate) model: ServedModel,
+    /// Time at which the weights were written, in seconds since 1970.
     pub(crate) created: u64,
     pub(crate) queue: Queue,
-    /// Whether the server is going away.
+    /// Requested when the server is shutting down.
     pub(crate) stopping: Cancel,
 }
 
-/// The description of this interface at `/openapi.json`.
+/// The `OpenAPI` description at `/openapi.json`.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "pipeline serve",
-        description = "Text from a model that `pipeline` trained, in the shapes of OpenAI's completions.",
+        description = "Text from a model that `pipeline` trained or imported, with OpenAI's completions API.",
     ),
     paths(health, models, model, complete)
 )]
 struct Description;
 
-/// Returns the server's paths.
+/// Returns the server's routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    let hosts = guard::AllowedHosts::new(&shared.config);
-    let cors = guard::cors(&shared.config);
+    let hosts = host_check::AllowedHosts::new(&shared.config);
+    let cors = host_check::cors(&shared.config);
     let max_body_bytes = shared.config.max_body_bytes;
     let router = Router::new()
         .route("/", get(page))
@@ -60,43 +62,52 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/models/{id}", get(model))
         .route("/v1/completions", post(complete))
-        .fallback(no_such_path)
-        .method_not_allowed_fallback(wrong_method)
+        .fallback(path_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .with_state(shared);
     let router = match cors {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.layer(middleware::from_fn_with_state(hosts, guard::check_host)).layer(middleware::from_fn(guard::harden))
+    router
+        .layer(middleware::from_fn_with_state(hosts, host_check::check_host))
+        .layer(middleware::from_fn(host_check::add_security_headers))
 }
 
-async fn page() -> impl IntoResponse {
-    ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY), (header::CACHE_CONTROL, "no-cache")], Html(PAGE))
+async fn page(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    let page = render_page(&shared.config.example_prompts);
+    ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY), (header::CACHE_CONTROL, "no-cache")], Html(page))
+}
+
+fn render_page(example_prompts: &[String]) -> String {
+    // A prompt must not close the script element.
+    let examples = serde_json::Value::from(example_prompts).to_string().replace('<', "\\u003c");
+    PAGE.replacen(EXAMPLES_PLACEHOLDER, &examples, 1)
 }
 
 async fn describe() -> impl IntoResponse {
     Json(Description::openapi())
 }
 
-/// Tells whether the server is well, what it serves and what it is doing.
+/// Returns the server's state, its model and its load.
 #[utoipa::path(
     get,
     path = "/health",
     responses(
-        (status = 200, description = "All is well.", body = Health),
-        (status = 503, description = "The server is stopping.", body = Health),
+        (status = 200, description = "The server is running.", body = Health),
+        (status = 503, description = "The server is shutting down.", body = Health),
     ),
 )]
 async fn health(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let stopping = shared.stopping.is_requested();
     let (code, status) = if stopping { (StatusCode::SERVICE_UNAVAILABLE, "stopping") } else { (StatusCode::OK, "ok") };
-    let model = shared.facts.clone();
+    let model = shared.model.clone();
     let health = Health { status, version: env!("CARGO_PKG_VERSION"), model, requests: shared.queue.load() };
     (code, Json(health))
 }
 
-/// Lists the models: one.
+/// Lists the models: always one.
 #[utoipa::path(get, path = "/v1/models", responses((status = 200, description = "The models.", body = ModelList)))]
 async fn models(State(shared): State<Arc<Shared>>) -> Json<ModelList> {
     Json(ModelList { object: "list", data: vec![shared.entry()] })
@@ -109,15 +120,15 @@ async fn models(State(shared): State<Arc<Shared>>) -> Json<ModelList> {
     params(("id" = String, Path, description = "The model's name.")),
     responses(
         (status = 200, description = "The model.", body = ModelEntry),
-        (status = 404, description = "There is no such model.", body = ErrorBody),
+        (status = 404, description = "The model does not exist.", body = ErrorBody),
     ),
 )]
-async fn model(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Json<ModelEntry>, Problem> {
+async fn model(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Json<ModelEntry>, ApiError> {
     let entry = shared.entry();
-    if id == entry.id { Ok(Json(entry)) } else { Err(Problem::model_not_found(&id, &entry.id)) }
+    if id == entry.id { Ok(Json(entry)) } else { Err(ApiError::model_not_found(&id, &entry.id)) }
 }
 
-/// Continues prompts.
+/// Completes prompts.
 #[utoipa::path(
     post,
     path = "/v1/completions",
@@ -128,44 +139,44 @@ async fn model(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Res
             description = "The texts; with `stream`, server-sent events of the same shape that end with `[DONE]`.",
             content((CompletionBody = "application/json"), (CompletionBody = "text/event-stream")),
         ),
-        (status = 400, description = "A parameter is wrong; `param` names it.", body = ErrorBody),
-        (status = 404, description = "There is no such model.", body = ErrorBody),
+        (status = 400, description = "A parameter is invalid; `param` names it.", body = ErrorBody),
+        (status = 404, description = "The model does not exist.", body = ErrorBody),
         (status = 408, description = "The body did not arrive in time.", body = ErrorBody),
         (status = 413, description = "The body is too long.", body = ErrorBody),
         (status = 415, description = "The body is not `application/json`.", body = ErrorBody),
-        (status = 429, description = "Too many requests are waiting.", body = ErrorBody),
-        (status = 500, description = "The model could not write.", body = ErrorBody),
-        (status = 503, description = "The server is stopping.", body = ErrorBody),
+        (status = 429, description = "The queue is full.", body = ErrorBody),
+        (status = 500, description = "Generation failed.", body = ErrorBody),
+        (status = 503, description = "The server is shutting down.", body = ErrorBody),
     ),
 )]
-async fn complete(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
+async fn complete(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, ApiError> {
     if shared.stopping.is_requested() {
-        return Err(Problem::stopping());
+        return Err(ApiError::stopping());
     }
     if !is_json(request.headers()) {
         let message = "The body must be JSON, with the header `Content-Type: application/json`.";
-        return Err(Problem::request(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        return Err(ApiError::request(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
     let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &()))
         .await
-        .map_err(|_| Problem::request(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."))?
+        .map_err(|_| ApiError::request(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."))?
         .map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 let limit = shared.config.max_body_bytes;
-                Problem::request(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is longer than {limit} bytes."))
+                ApiError::request(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is longer than {limit} bytes."))
             }
-            status => Problem::request(status, "The body could not be read."),
+            status => ApiError::request(status, "The body could not be read."),
         })?;
-    let request = CompletionRequest::parse(&body, &shared.config)?;
-    completions::answer(&request, &shared.queue, &shared.config.model_name).await
+    let request = request::parse(&body, &shared.config)?;
+    completions::answer(request, &shared.queue, &shared.config.model_name).await
 }
 
-async fn no_such_path(method: Method, uri: Uri) -> Problem {
-    Problem::request(StatusCode::NOT_FOUND, format!("Invalid URL ({method} {})", uri.path()))
+async fn path_not_found(method: Method, uri: Uri) -> ApiError {
+    ApiError::request(StatusCode::NOT_FOUND, format!("Invalid URL ({method} {})", uri.path()))
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    Problem::request(StatusCode::METHOD_NOT_ALLOWED, format!("Not allowed to {method} on {}.", uri.path()))
+async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    ApiError::request(StatusCode::METHOD_NOT_ALLOWED, format!("Not allowed to {method} on {}.", uri.path()))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -176,7 +187,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 impl Shared {
     fn entry(&self) -> ModelEntry {
-        ModelEntry { id: self.facts.id.clone(), object: "model", created: self.created, owned_by: "pipeline" }
+        ModelEntry { id: self.model.id.clone(), object: "model", created: self.created, owned_by: "pipeline" }
     }
 }
 
@@ -185,16 +196,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_needs_nothing_from_elsewhere() {
-        for elsewhere in ["http://", "https://", "src=\"/", "@import", "url(/"] {
-            // An SVG names its own language by an address; nothing is fetched from there.
+    fn page_loads_nothing_from_elsewhere() {
+        for external in ["http://", "https://", "src=\"/", "@import", "url(/"] {
+            // The SVG namespace is a URL that nothing is loaded from.
             let page = PAGE.replace("http://www.w3.org/2000/svg", "");
-            assert!(!page.contains(elsewhere), "the page mentions {elsewhere}");
+            assert!(!page.contains(external), "the page contains {external}");
         }
     }
 
     #[test]
-    fn the_description_has_every_path_and_shape() {
+    fn example_prompts_are_in_the_page_and_escaped() {
+        let page = render_page(&["fn main() {".to_owned(), "</script>\"".to_owned()]);
+        assert!(page.contains(r#"const EXAMPLES = ["fn main() {","\u003c/script>\""];"#), "{page}");
+        assert!(render_page(&[]).contains("const EXAMPLES = [];"));
+    }
+
+    #[test]
+    fn openapi_description_has_every_path_and_schema() {
         let description = serde_json::to_value(Description::openapi()).unwrap();
         let paths: Vec<&String> = description["paths"].as_object().unwrap().keys().collect();
         assert_eq!(paths, ["/health", "/v1/completions", "/v1/models", "/v1/models/{id}"]);
@@ -204,6 +222,6 @@ mod tests {
         }
         let request = &schemas["CompletionRequest"];
         assert_eq!(request["properties"]["temperature"]["maximum"], 2);
-        assert!(request.get("required").is_none(), "everything may be left out: {}", request["required"]);
+        assert!(request.get("required").is_none(), "no parameter is required: {}", request["required"]);
     }
 }

@@ -1,4 +1,4 @@
-//! A server's life and death.
+//! Server start-up and graceful shutdown.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -10,17 +10,17 @@ use std::time::{Duration, Instant, SystemTime};
 use artifact::Cancel;
 use generate::Generator;
 
-use crate::queue::Queue;
-use crate::response::{ModelFacts, seconds_since_1970};
+use crate::response::{ServedModel, seconds_since_1970};
 use crate::routes::{Shared, router};
+use crate::worker::Queue;
 use crate::{Config, Error};
 
-/// How often the wish to stop is looked for.
+/// How often cancellation is checked.
 const POLL: Duration = Duration::from_millis(50);
-/// What is left for requests that were dropped to say so, and for the writing thread to notice.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Time for cancelled requests to send their error, and for the worker to stop.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// Takes the configured address.
+/// Binds the configured address.
 ///
 /// # Errors
 /// [`Error::AddressInUse`] or [`Error::Bind`], with the address.
@@ -36,22 +36,22 @@ pub fn bind(config: &Config) -> Result<TcpListener, Error> {
     })
 }
 
-/// Serves the model in `folder` until `cancel` is requested. The caller turns signals into that request.
+/// Serves the model in `folder` until `cancel` is requested; the caller turns signals into that request.
 ///
 /// # Errors
-/// When the address is taken or the model cannot be loaded.
+/// Returns an error if the address is in use or the model cannot be loaded.
 pub fn serve(folder: &Path, config: &Config, device: &str, cancel: &Cancel) -> Result<(), Error> {
-    // Before the model is loaded: an address that is taken should not take half a minute to say so.
+    // Bound before the model is loaded, so that an address in use is reported at once.
     serve_on(bind(config)?, folder, config, device, cancel)
 }
 
-/// Serves on an address that [`bind`] took, so that the caller can say which one it is.
+/// Serves on a listener from [`bind`], so that the caller knows the address.
 ///
-/// Once `cancel` is requested no connection is accepted any more. Requests under way may finish within
-/// `shutdown_seconds`; those that do not are told that the server is stopping.
+/// Once `cancel` is requested, no new connections are accepted. In-flight requests may finish within
+/// `shutdown_seconds`; the others get the error that the server is shutting down.
 ///
 /// # Errors
-/// When the model cannot be loaded.
+/// Returns an error if the model cannot be loaded.
 pub fn serve_on(
     listener: TcpListener,
     folder: &Path,
@@ -62,19 +62,19 @@ pub fn serve_on(
     config.validate()?;
     let generator = Generator::open(folder, device)?;
     let shape = generator.model().config();
-    let facts = ModelFacts {
+    let model = ServedModel {
         id: config.model_name.clone(),
         family: shape.family.model_type(),
         parameters: shape.parameters(),
         context_length: shape.context_length,
         vocab_size: generator.tokenizer().vocab_size(),
-        device: model::device::describe(device).map_err(generate::Error::from)?,
+        device: model::device::describe(device)?,
     };
     let written = std::fs::metadata(model::hub_layout::weights_entry(folder)).and_then(|file| file.modified());
     let created = seconds_since_1970(written.unwrap_or_else(|_| SystemTime::now()));
 
     let failed = |operation| move |source| Error::Start { operation, source };
-    // Two threads move bytes; the work is on the writing thread and those of the device.
+    // Two threads for I/O; computation is on the worker thread and the device's own threads.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("http")
@@ -82,25 +82,25 @@ pub fn serve_on(
         .build()
         .map_err(failed("start the server's threads"))?;
     let abort = Cancel::default();
-    let (queue, writer) =
-        Queue::start(generator, config.max_queue, abort.clone()).map_err(failed("start the writing thread"))?;
-    let shared = Arc::new(Shared { config: config.clone(), facts, created, queue, stopping: cancel.clone() });
+    let (queue, worker) =
+        Queue::start(generator, config.max_queue, abort.clone()).map_err(failed("start the worker thread"))?;
+    let shared = Arc::new(Shared { config: config.clone(), model, created, queue, stopping: cancel.clone() });
     let served = runtime.block_on(async {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tracing::info!(address = %listener.local_addr()?, "serving");
-        answer(listener, shared, config, cancel, &abort).await;
+        accept_until_cancelled(listener, shared, config, cancel, &abort).await;
         Ok(())
     });
-    // Connections that are still open end here, and with them the last ways to the writing thread.
+    // Closes the remaining connections, and with them the last senders of the worker's queue.
     runtime.shutdown_timeout(POLL);
     abort.request();
-    wait(writer);
+    join_worker(worker);
     served.map_err(failed("listen"))
 }
 
-/// Answers until told to stop, and then for as long as requests under way may take.
-async fn answer(
+/// Answers requests until `cancel` is requested, then drains in-flight requests.
+async fn accept_until_cancelled(
     listener: tokio::net::TcpListener,
     shared: Arc<Shared>,
     config: &Config,
@@ -108,19 +108,19 @@ async fn answer(
     abort: &Cancel,
 ) {
     let stopped = requested(cancel.clone());
-    // `axum::serve` never fails: it sits out what goes wrong while accepting.
+    // `axum::serve` never returns an error: it retries after errors of accepting a connection.
     let server = axum::serve(listener, router(shared)).with_graceful_shutdown(requested(cancel.clone())).into_future();
     let mut server = std::pin::pin!(server);
     tokio::select! {
         _ = &mut server => return,
         () = stopped => {}
     }
-    let allowed = Duration::from_secs(config.shutdown_seconds);
-    if tokio::time::timeout(allowed, &mut server).await.is_err() {
-        tracing::warn!(seconds = config.shutdown_seconds, "requests under way took too long and are dropped");
+    let timeout = Duration::from_secs(config.shutdown_seconds);
+    if tokio::time::timeout(timeout, &mut server).await.is_err() {
+        tracing::warn!(seconds = config.shutdown_seconds, "in-flight requests took too long and are cancelled");
         abort.request();
-        // Whatever is left after this is cut off with its connection.
-        let _ = tokio::time::timeout(LAST_WORDS, &mut server).await;
+        // Requests still open after this lose their connection.
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE, &mut server).await;
     }
 }
 
@@ -130,16 +130,16 @@ async fn requested(cancel: Cancel) {
     }
 }
 
-/// Waits for the writing thread, but not for a device that hangs.
-fn wait(writer: JoinHandle<()>) {
+/// Waits for the worker, but not for a device that hangs.
+fn join_worker(worker: JoinHandle<()>) {
     let start = Instant::now();
-    while !writer.is_finished() && start.elapsed() < LAST_WORDS {
+    while !worker.is_finished() && start.elapsed() < SHUTDOWN_GRACE {
         std::thread::sleep(POLL / 10);
     }
-    if writer.is_finished() {
-        // Its panics are caught inside; one that was not has been printed.
-        let _ = writer.join();
+    if worker.is_finished() {
+        // The worker catches panics of requests; any other panic has been printed.
+        let _ = worker.join();
     } else {
-        tracing::warn!("the writing thread did not stop in time and is left behind");
+        tracing::warn!("the worker thread did not stop in time and is abandoned");
     }
 }

@@ -1,4 +1,4 @@
-//! A real server on a free port, a tiny random model, and clients of every kind.
+//! A real server on a free port with a tiny random model, and its clients.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -55,8 +55,8 @@ impl Server {
         let listener = bind(&config).unwrap();
         let address = listener.local_addr().unwrap();
         let cancel = Cancel::default();
-        let (path, wish) = (folder.path().to_owned(), cancel.clone());
-        let thread = std::thread::spawn(move || serve_on(listener, &path, &config, "cpu", &wish));
+        let (path, requested) = (folder.path().to_owned(), cancel.clone());
+        let thread = std::thread::spawn(move || serve_on(listener, &path, &config, "cpu", &requested));
         let agent = Agent::config_builder().proxy(None).http_status_as_error(false);
         let agent = agent.timeout_global(Some(Duration::from_mins(1))).build().new_agent();
         Self { address, cancel, thread: Some(thread), agent, _folder: folder }
@@ -94,7 +94,7 @@ impl Server {
         (answer[9..12].parse().unwrap(), answer)
     }
 
-    /// The data of every event of a streamed answer.
+    /// Returns the data of every event of a streamed answer.
     fn stream(&self, body: &Value) -> Vec<String> {
         data(BufReader::new(self.send(body)))
     }
@@ -148,7 +148,7 @@ fn data(reader: impl BufRead) -> Vec<String> {
     events
 }
 
-/// Asks for a text that takes as long as it is given: the likeliest token of a random model is always the same one.
+/// Returns a request whose text never ends early: a random model always predicts the same most likely token.
 fn long(max_tokens: u64, stream: bool) -> Value {
     json!({"prompt": "fn", "max_tokens": max_tokens, "temperature": 0, "stream": stream})
 }
@@ -158,7 +158,7 @@ fn keys(value: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn a_plain_answer_has_openais_shape() {
+fn whole_answer_has_openais_shape() {
     let server = Server::start(Config::default());
     let (status, answer) =
         server.post(&json!({"model": "pipeline", "prompt": "fn main() {", "max_tokens": 5, "seed": 1}));
@@ -179,10 +179,10 @@ fn a_plain_answer_has_openais_shape() {
 }
 
 #[test]
-fn several_prompts_and_texts_are_numbered_and_echoed() {
+fn prompts_and_texts_are_numbered_and_echoed() {
     let server = Server::start(Config::default());
-    let question = json!({"prompt": ["let a", "let b"], "n": 2, "echo": true, "max_tokens": 4, "seed": 9});
-    let (status, answer) = server.post(&question);
+    let body = json!({"prompt": ["let a", "let b"], "n": 2, "echo": true, "max_tokens": 4, "seed": 9});
+    let (status, answer) = server.post(&body);
     assert_eq!(status, 200, "{answer}");
     let choices = answer["choices"].as_array().unwrap();
     let starts: Vec<(u64, bool, bool)> = choices
@@ -196,7 +196,7 @@ fn several_prompts_and_texts_are_numbered_and_echoed() {
     let (_, single) = server.post(&json!({"prompt": "let a", "max_tokens": 4, "seed": 9}));
     let prompt_tokens = single["usage"]["prompt_tokens"].as_u64().unwrap();
     assert_eq!(answer["usage"]["prompt_tokens"], 2 * prompt_tokens, "a prompt counts once");
-    // A text may end before its limit.
+    // A text may end before its token limit.
     assert!((4..=16).contains(&answer["usage"]["completion_tokens"].as_u64().unwrap()), "{answer}");
     let (_, second) = server.post(&json!({"prompt": "let a", "max_tokens": 4, "seed": 10}));
     assert_eq!(
@@ -206,11 +206,11 @@ fn several_prompts_and_texts_are_numbered_and_echoed() {
     let (_, only_echo) = server.post(&json!({"prompt": "let a", "max_tokens": 0, "echo": true}));
     assert_eq!(only_echo["choices"][0]["text"], "let a");
     let mut streamed = vec![String::new(); 4];
-    let mut question = question;
-    question["stream"] = json!(true);
-    for event in server.stream(&question).iter().filter(|event| *event != "[DONE]") {
-        let piece: Value = serde_json::from_str(event).unwrap();
-        let choice = &piece["choices"][0];
+    let mut body = body;
+    body["stream"] = json!(true);
+    for event in server.stream(&body).iter().filter(|event| *event != "[DONE]") {
+        let chunk: Value = serde_json::from_str(event).unwrap();
+        let choice = &chunk["choices"][0];
         streamed[choice["index"].as_u64().unwrap() as usize] += choice["text"].as_str().unwrap();
     }
     let whole: Vec<&str> = choices.iter().map(|choice| choice["text"].as_str().unwrap()).collect();
@@ -218,37 +218,37 @@ fn several_prompts_and_texts_are_numbered_and_echoed() {
 }
 
 #[test]
-fn a_streamed_answer_is_the_plain_one_in_pieces() {
+fn streamed_chunks_are_the_whole_answer() {
     let server = Server::start(Config::default());
-    let mut question = json!({"prompt": "pub struct", "max_tokens": 60, "seed": 3, "stop": ["zzzz", "\u{0}\u{0}"]});
-    let (_, plain) = server.post(&question);
-    question["stream"] = json!(true);
-    let events = server.stream(&question);
-    let (last, pieces) = events.split_last().unwrap();
+    let mut body = json!({"prompt": "pub struct", "max_tokens": 60, "seed": 3, "stop": ["zzzz", "\u{0}\u{0}"]});
+    let (_, whole) = server.post(&body);
+    body["stream"] = json!(true);
+    let events = server.stream(&body);
+    let (last, chunks) = events.split_last().unwrap();
     assert_eq!(last, "[DONE]");
-    let pieces: Vec<Value> = pieces.iter().map(|piece| serde_json::from_str(piece).unwrap()).collect();
-    assert!(pieces.len() > 10, "{} pieces", pieces.len());
-    let text: String = pieces.iter().map(|piece| piece["choices"][0]["text"].as_str().unwrap()).collect();
-    assert_eq!(text, plain["choices"][0]["text"]);
-    for piece in &pieces {
-        assert_eq!(keys(piece), ["id", "object", "created", "model", "choices"]);
-        assert_eq!(keys(&piece["choices"][0]), ["text", "index", "logprobs", "finish_reason"]);
-        assert_eq!(piece["id"], pieces[0]["id"]);
+    let chunks: Vec<Value> = chunks.iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect();
+    assert!(chunks.len() > 10, "{} chunks", chunks.len());
+    let text: String = chunks.iter().map(|chunk| chunk["choices"][0]["text"].as_str().unwrap()).collect();
+    assert_eq!(text, whole["choices"][0]["text"]);
+    for chunk in &chunks {
+        assert_eq!(keys(chunk), ["id", "object", "created", "model", "choices"]);
+        assert_eq!(keys(&chunk["choices"][0]), ["text", "index", "logprobs", "finish_reason"]);
+        assert_eq!(chunk["id"], chunks[0]["id"]);
     }
-    let reasons: Vec<&Value> = pieces.iter().map(|piece| &piece["choices"][0]["finish_reason"]).collect();
+    let reasons: Vec<&Value> = chunks.iter().map(|chunk| &chunk["choices"][0]["finish_reason"]).collect();
     assert!(reasons[..reasons.len() - 1].iter().all(|reason| reason.is_null()));
-    assert_eq!(*reasons[reasons.len() - 1], plain["choices"][0]["finish_reason"]);
+    assert_eq!(*reasons[reasons.len() - 1], whole["choices"][0]["finish_reason"]);
 
-    question["stream_options"] = json!({"include_usage": true});
-    let events = server.stream(&question);
-    let pieces: Vec<Value> = events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
-    let (last, others) = pieces.split_last().unwrap();
-    assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &plain["usage"]));
-    assert!(others.iter().all(|piece| piece.get("usage") == Some(&Value::Null)));
+    body["stream_options"] = json!({"include_usage": true});
+    let events = server.stream(&body);
+    let chunks: Vec<Value> = events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
+    let (last, others) = chunks.split_last().unwrap();
+    assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &whole["usage"]));
+    assert!(others.iter().all(|chunk| chunk.get("usage") == Some(&Value::Null)));
 }
 
 #[test]
-fn the_other_paths_answer() {
+fn other_routes_answer() {
     let server = Server::start(Config::default());
     let (status, health) = server.get("/health");
     assert_eq!((status, &health["status"]), (200, &json!("ok")));
@@ -264,7 +264,7 @@ fn the_other_paths_answer() {
 }
 
 #[test]
-fn wrong_requests_get_openais_errors() {
+fn invalid_requests_get_openais_errors() {
     let server = Server::start(Config { max_body_bytes: 2000, ..Config::default() });
     let of = |answer: (u16, Value)| {
         let (status, body) = answer;
@@ -298,10 +298,10 @@ fn wrong_requests_get_openais_errors() {
 }
 
 #[test]
-fn pages_of_other_sites_are_kept_out() {
-    let question = "Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+fn cross_site_requests_are_blocked() {
+    let body = "Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
     let ask = |server: &Server, host: &str, origin: &str| {
-        server.raw(&format!("POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n{question}"))
+        server.raw(&format!("POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n{body}"))
     };
     let preflight = |server: &Server, origin: &str| {
         let head = "OPTIONS /v1/completions HTTP/1.1\r\nHost: localhost\r\nAccess-Control-Request-Method: POST";
@@ -312,7 +312,7 @@ fn pages_of_other_sites_are_kept_out() {
     assert_eq!(status, 403);
     assert!(answer.contains("does not answer to the name `evil.example`"), "{answer}");
     let (status, answer) = ask(&server, "localhost", "http://evil.example");
-    assert_eq!(status, 200, "not a browser's business: {answer}");
+    assert_eq!(status, 200, "the browser enforces the missing CORS headers: {answer}");
     assert!(!answer.to_lowercase().contains("access-control"), "{answer}");
     assert!(!preflight(&server, "http://evil.example").contains("access-control-allow"));
 
@@ -330,7 +330,7 @@ fn pages_of_other_sites_are_kept_out() {
 }
 
 #[test]
-fn a_client_that_leaves_cancels_its_text() {
+fn disconnecting_cancels_the_text() {
     let server = Server::start(Config::default());
     let client = server.send(&long(1_000_000, true));
     let mut reader = BufReader::new(client);
@@ -349,7 +349,7 @@ fn a_client_that_leaves_cancels_its_text() {
 }
 
 #[test]
-fn one_request_too_many_is_told_to_come_back() {
+fn full_queue_is_refused_with_retry_after() {
     let server = Server::start(Config { max_queue: 1, ..Config::default() });
     let running = server.send(&long(1_000_000, true));
     server.wait_for_load(1, 0);
@@ -361,25 +361,22 @@ fn one_request_too_many_is_told_to_come_back() {
         refused.read_line(&mut head).unwrap();
     }
     assert!(head.starts_with("HTTP/1.1 429 ") && head.to_lowercase().contains("retry-after: 1"), "{head}");
-    let (_, problem) = server.post(&json!({"prompt": "fn"}));
-    assert_eq!(
-        (&problem["error"]["type"], &problem["error"]["code"]),
-        (&json!("rate_limit_error"), &json!("queue_full"))
-    );
+    let (_, error) = server.post(&json!({"prompt": "fn"}));
+    assert_eq!((&error["error"]["type"], &error["error"]["code"]), (&json!("rate_limit_error"), &json!("queue_full")));
     drop((running, waiting));
     server.wait_for_load(0, 0);
     assert_eq!(server.post(&json!({"prompt": "fn"})).0, 200);
 }
 
 #[test]
-fn requests_at_the_same_time_do_not_mix() {
+fn concurrent_requests_do_not_interfere() {
     let server = Server::start(Config::default());
-    let question = |seed: u64| json!({"prompt": "let x =", "max_tokens": 20, "seed": seed});
+    let body = |seed: u64| json!({"prompt": "let x =", "max_tokens": 20, "seed": seed});
     let text = |answer: Value| answer["choices"][0]["text"].as_str().unwrap().to_owned();
-    let one_by_one: Vec<String> = (0..8).map(|seed| text(server.post(&question(seed)).1)).collect();
+    let one_by_one: Vec<String> = (0..8).map(|seed| text(server.post(&body(seed)).1)).collect();
     let at_once: Vec<String> = std::thread::scope(|scope| {
         let server = &server;
-        let clients: Vec<_> = (0..8).map(|seed| scope.spawn(move || server.post(&question(seed)).1)).collect();
+        let clients: Vec<_> = (0..8).map(|seed| scope.spawn(move || server.post(&body(seed)).1)).collect();
         clients.into_iter().map(|client| text(client.join().unwrap())).collect()
     });
     assert_eq!(at_once, one_by_one);
@@ -387,23 +384,23 @@ fn requests_at_the_same_time_do_not_mix() {
 }
 
 #[test]
-fn a_server_that_stops_finishes_what_it_began() {
+fn shutdown_drains_in_flight_requests() {
     let mut server = Server::start(Config::default());
     let client = server.send(&long(1000, true));
     server.wait_for_load(1, 0);
     let (served, _) = server.stop();
     served.unwrap();
     assert_eq!(data(BufReader::new(client)).last().unwrap(), "[DONE]");
-    assert!(TcpStream::connect(server.address).is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(server.address).is_err(), "the listener is closed");
 }
 
 #[test]
-fn a_server_that_stops_does_not_wait_for_ever() {
+fn shutdown_cancels_requests_that_take_too_long() {
     let mut server = Server::start(Config { shutdown_seconds: 1, ..Config::default() });
     let client = server.send(&long(1_000_000, true));
     server.wait_for_load(1, 0);
     let idle = TcpStream::connect(server.address).unwrap();
-    // Somebody reads: what is not read fills the connection, and nothing more fits.
+    // Without a reader, the connection's buffers fill up and block the server.
     let reader = std::thread::spawn(move || data(BufReader::new(client)));
     let (served, took) = server.stop();
     served.unwrap();
@@ -415,7 +412,7 @@ fn a_server_that_stops_does_not_wait_for_ever() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_named() {
+fn address_in_use_is_named() {
     let server = Server::start(Config::default());
     let error = bind(&Config { port: server.address.port(), ..Config::default() }).unwrap_err();
     let expected = format!(
@@ -429,7 +426,7 @@ fn an_address_that_is_taken_is_named() {
 }
 
 #[test]
-fn a_folder_without_a_model_is_an_error() {
+fn folder_without_a_model_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config { port: 0, ..Config::default() };
     let error = serve::serve(folder.path(), &config, "cpu", &Cancel::default()).unwrap_err();

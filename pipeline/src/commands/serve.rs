@@ -14,7 +14,7 @@ use super::print_out;
 /// Runs the command.
 pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     let console = Console::new();
-    super::log_to(&console, "serve::queue=info");
+    super::log_to(&console, "serve::worker=info");
     let model = super::model(&arguments.model, &arguments.store)?;
     let run = model.config.unwrap_or_default();
     let device = arguments.device.as_deref().unwrap_or(&run.device);

@@ -1,8 +1,9 @@
-//! Whose requests are heard.
+//! Host and Origin checks against DNS rebinding and cross-site requests.
 //!
-//! A server on one's own machine is within reach of every web page that one visits. Three things keep pages out unless
-//! the configuration lets them in: no CORS headers, JSON bodies only (a page cannot send one elsewhere without asking
-//! first, and CORS says no), and host names checked, since a page can point its own name at this machine (DNS rebinding).
+//! Every web page that a user visits can send requests to a server on the user's machine. Three measures keep pages out
+//! unless the configuration allows them: no CORS headers by default, JSON bodies only (a page cannot send one to another
+//! origin without a CORS preflight), and a check of the `Host` header, since a page can make its own domain name resolve
+//! to this machine (DNS rebinding).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,53 +15,52 @@ use axum::response::{IntoResponse, Response};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::Config;
-use crate::problem::Problem;
+use crate::api_error::ApiError;
 
-/// The names that requests may call this server by.
+/// The names that a `Host` header may have.
 #[derive(Debug, Clone)]
 pub(crate) struct AllowedHosts(Arc<[String]>);
 
 impl AllowedHosts {
-    /// Returns the names that the configuration lets in.
+    /// Returns the names that the configuration allows.
     pub(crate) fn new(config: &Config) -> Self {
         let names = ["localhost".to_owned(), config.host.clone()];
         Self(names.into_iter().chain(config.allowed_hosts.iter().cloned()).collect())
     }
 
-    /// Tells whether a `Host` header is one of them, or an address: no page can make an address its name.
-    fn allow(&self, host: &str) -> bool {
-        let name = name_of(host);
+    /// Returns true if a `Host` header is an allowed name or an IP address, which no page can register as its domain.
+    fn allows(&self, host: &str) -> bool {
+        let name = without_port(host);
         name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
             || self.0.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(name))
     }
 }
 
-/// Returns a `Host` header less its port.
-fn name_of(host: &str) -> &str {
+fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
         _ => host,
     }
 }
 
-/// Lets a request through when it calls this server by an allowed name.
+/// Refuses requests whose `Host` header is not allowed.
 pub(crate) async fn check_host(State(hosts): State<AllowedHosts>, request: Request, next: Next) -> Response {
     let header = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default().to_owned());
     let host = request.uri().authority().map(|authority| authority.host().to_owned()).or(header);
     match host {
-        Some(host) if !hosts.allow(&host) => {
-            let name = name_of(&host);
+        Some(host) if !hosts.allows(&host) => {
+            let name = without_port(&host);
             let message =
-                format!("This server does not answer to the name `{name}`; `serve.allowed_hosts` could let it.");
-            Problem::request(StatusCode::FORBIDDEN, message).into_response()
+                format!("This server does not answer to the name `{name}`; `serve.allowed_hosts` can allow it.");
+            ApiError::request(StatusCode::FORBIDDEN, message).into_response()
         }
         // Browsers always send the header; HTTP/1.0 clients need not.
         _ => next.run(request).await,
     }
 }
 
-/// Adds headers that keep a browser to what an answer is.
-pub(crate) async fn harden(request: Request, next: Next) -> Response {
+/// Adds security headers: browsers must not guess content types nor send referrers.
+pub(crate) async fn add_security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -68,7 +68,7 @@ pub(crate) async fn harden(request: Request, next: Next) -> Response {
     response
 }
 
-/// Returns the CORS headers for the configured origins; none where there are none.
+/// Returns the CORS layer for the configured origins, if there are any.
 pub(crate) fn cors(config: &Config) -> Option<CorsLayer> {
     if config.cors_origins.is_empty() {
         return None;
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_checked_and_addresses_are_not() {
+    fn only_allowed_names_and_addresses_pass() {
         let config =
             Config { host: "box.local".to_owned(), allowed_hosts: vec!["Model".to_owned()], ..Config::default() };
         let hosts = AllowedHosts::new(&config);
@@ -106,9 +106,9 @@ mod tests {
             ("127.0.0.1.evil.example", false),
             ("", false),
         ] {
-            assert_eq!(hosts.allow(host), expected, "{host}");
+            assert_eq!(hosts.allows(host), expected, "{host}");
         }
         let every = AllowedHosts::new(&Config { allowed_hosts: vec!["*".to_owned()], ..Config::default() });
-        assert!(every.allow("evil.example"));
+        assert!(every.allows("evil.example"));
     }
 }

@@ -1,5 +1,5 @@
-//! Stage `serve`: a deployment check. The very server that users will run is started on a free port, asked real
-//! questions over the network, and stopped.
+//! Stage serve: a deployment check. Starts the real server on a free port, sends requests over HTTP, measures the answers
+//! and shuts the server down.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -13,25 +13,26 @@ use crate::{Config, Error, bind, serve_on};
 
 /// The stage's name.
 pub const NAME: &str = "serve";
-/// Raised whenever the check would ask or demand something else.
+/// Raised when the check sends other requests or expects other answers.
 pub const VERSION: u32 = 1;
 
-/// The file that holds the record.
 const RECORD: &str = "service.json";
-/// The longest that one answer may take.
+/// Timeout of one answer. Heuristic, not measured: because loading and answering take seconds to a minute.
 const TIMEOUT: Duration = Duration::from_mins(5);
+/// Timeout of one health request while the model is loading.
+const POLL: Duration = Duration::from_millis(500);
 const HEALTH: &str = "GET /health";
 const MODELS: &str = "GET /v1/models";
 const PAGE: &str = "GET /";
 const COMPLETION: &str = "POST /v1/completions";
 const STREAM: &str = "POST /v1/completions (stream)";
-const BAD: &str = "POST /v1/completions (bad)";
+const INVALID: &str = "POST /v1/completions (invalid)";
 
-/// Checks that the model in `bundle` can be served, and writes `service.json`: the requests sent, the time to the first
-/// token and the tokens per second.
+/// Checks that the model in `bundle` can be served, and writes `service.json`: the requests, the time to the first token
+/// and the tokens per second.
 ///
 /// # Errors
-/// When the bundle is not what was sealed, the server does not start, or an answer is wrong.
+/// Returns an error if the bundle differs from its manifest, the server does not start, or an answer is wrong.
 pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     config.validate()?;
     out.clear()?;
@@ -44,7 +45,7 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
         let server = scope.spawn(|| serve_on(listener, bundle.folder(), &local, &context.device, &cancel));
         let checked = client.check(&|| server.is_finished());
         cancel.request();
-        // When the server could not start, its reason is the one to tell.
+        // If the server failed, its error is the cause of the client's.
         match server.join() {
             Ok(served) => served.and(checked),
             Err(panic) => std::panic::resume_unwind(panic),
@@ -59,12 +60,12 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
         counts,
         headline: checked.headline,
         volatile: vec![RECORD.to_owned()],
-        device: model::device::describe(&context.device).map_err(generate::Error::from)?,
+        device: model::device::describe(&context.device)?,
         ..Outcome::default()
     })
 }
 
-/// What the check found.
+/// The result of the check.
 struct Checked {
     record: Value,
     headline: String,
@@ -79,7 +80,7 @@ struct Client<'a> {
     context: &'a Context,
 }
 
-/// A streamed completion, put together and timed.
+/// A streamed completion, concatenated and timed.
 struct Streamed {
     text: String,
     finish_reason: Value,
@@ -92,13 +93,13 @@ impl<'a> Client<'a> {
     fn new(listener: &TcpListener, config: &'a Config, context: &'a Context) -> Result<Self, Error> {
         let address =
             listener.local_addr().map_err(|source| Error::Start { operation: "read the server's address", source })?;
-        // No proxy: the server is on this machine, whatever the environment says about the way to others.
+        // No proxy, whatever the environment sets: the server is on this machine.
         let agent = Agent::config_builder().proxy(None).http_status_as_error(false).timeout_global(Some(TIMEOUT));
         Ok(Self { agent: agent.build().new_agent(), url: format!("http://{address}"), config, context })
     }
 
-    /// Sends every request. `gone` tells that there will never be an answer.
-    fn check(&self, gone: &dyn Fn() -> bool) -> Result<Checked, Error> {
+    /// Sends every request; `has_stopped` returns true once the server can no longer answer.
+    fn check(&self, has_stopped: &dyn Fn() -> bool) -> Result<Checked, Error> {
         let n_streams = self.config.check_requests;
         self.context.progress.begin("requests", (5 + n_streams) as u64, "requests");
         let mut requests = Vec::new();
@@ -109,7 +110,7 @@ impl<'a> Client<'a> {
         };
 
         let start = Instant::now();
-        let health = self.wait_for_health(gone)?;
+        let health = self.wait_for_health(has_stopped)?;
         expect(HEALTH, "status ok", health["status"] == "ok", &health)?;
         done(HEALTH, 200, start);
 
@@ -131,15 +132,15 @@ impl<'a> Client<'a> {
         done(PAGE, status, start);
 
         let start = Instant::now();
-        let (status, plain) = self.post(COMPLETION, &self.question(false))?;
-        let choice = &plain["choices"][0];
-        let used = &plain["usage"];
-        let right = status == 200
-            && plain["object"] == "text_completion"
+        let (status, whole) = self.post(COMPLETION, &self.body(false))?;
+        let choice = &whole["choices"][0];
+        let usage = &whole["usage"];
+        let is_expected = status == 200
+            && whole["object"] == "text_completion"
             && choice["text"].is_string()
             && ["stop", "length"].iter().any(|reason| choice["finish_reason"] == *reason)
-            && (1..=self.config.check_max_tokens as u64).contains(&used["completion_tokens"].as_u64().unwrap_or(0));
-        expect(COMPLETION, "200 and a text_completion with a text and its usage", right, &plain)?;
+            && (1..=self.config.check_max_tokens as u64).contains(&usage["completion_tokens"].as_u64().unwrap_or(0));
+        expect(COMPLETION, "200 and a text_completion with text and usage", is_expected, &whole)?;
         done(COMPLETION, status, start);
 
         let mut streams = Vec::new();
@@ -150,22 +151,26 @@ impl<'a> Client<'a> {
             let start = Instant::now();
             let streamed = self.stream()?;
             let found = json!({"text": streamed.text, "finish_reason": streamed.finish_reason});
-            let same = found["text"] == choice["text"] && found["finish_reason"] == choice["finish_reason"];
-            expect(STREAM, &format!("the same text as {COMPLETION}, {}", choice["text"]), same, &found)?;
+            let is_same = found["text"] == choice["text"] && found["finish_reason"] == choice["finish_reason"];
+            expect(STREAM, &format!("the same text as {COMPLETION}, {}", choice["text"]), is_same, &found)?;
             done(STREAM, 200, start);
             streams.push(streamed);
         }
 
         let start = Instant::now();
-        let (status, problem) = self.post(BAD, &json!({"prompt": "", "temperature": "hot"}))?;
-        let right = status == 400 && problem["error"]["param"] == "temperature";
-        expect(BAD, "400 and an error that names temperature", right, &problem)?;
-        done(BAD, status, start);
+        let (status, error) = self.post(INVALID, &json!({"prompt": "", "temperature": "hot"}))?;
+        let is_expected = status == 400 && error["error"]["param"] == "temperature";
+        expect(INVALID, "400 and an error that names temperature", is_expected, &error)?;
+        done(INVALID, status, start);
 
         let first_token = Spread::of(streams.iter().map(|stream| stream.first_token_seconds));
-        let speed = Spread::of(streams.iter().map(|stream| stream.tokens_per_second));
+        let tokens_per_second = Spread::of(streams.iter().map(|stream| stream.tokens_per_second));
         Ok(Checked {
-            headline: format!("first token {}, {:.0} tokens/s", milliseconds(first_token.median), speed.median),
+            headline: format!(
+                "first token {}, {:.0} tokens/s",
+                milliseconds(first_token.median),
+                tokens_per_second.median
+            ),
             completion_tokens: streams.iter().map(|stream| stream.completion_tokens).sum(),
             requests: requests.len(),
             record: json!({
@@ -175,16 +180,16 @@ impl<'a> Client<'a> {
                 "max_tokens": self.config.check_max_tokens,
                 "text": choice["text"],
                 "finish_reason": choice["finish_reason"],
-                "usage": used,
+                "usage": usage,
                 "first_token_seconds": first_token.to_json(),
-                "tokens_per_second": speed.to_json(),
+                "tokens_per_second": tokens_per_second.to_json(),
                 "requests": requests,
             }),
         })
     }
 
-    fn question(&self, stream: bool) -> Value {
-        let mut question = json!({
+    fn body(&self, stream: bool) -> Value {
+        let mut body = json!({
             "model": self.config.model_name,
             "prompt": self.config.check_prompt,
             "max_tokens": self.config.check_max_tokens,
@@ -192,14 +197,14 @@ impl<'a> Client<'a> {
             "seed": self.context.seed.cast_signed(),
         });
         if stream {
-            question["stream"] = true.into();
-            question["stream_options"] = json!({"include_usage": true});
+            body["stream"] = true.into();
+            body["stream_options"] = json!({"include_usage": true});
         }
-        question
+        body
     }
 
-    /// Asks until the model is loaded. The address is taken already, so a request waits for it and none is refused.
-    fn wait_for_health(&self, gone: &dyn Fn() -> bool) -> Result<Value, Error> {
+    /// Polls until the model is loaded. The listener is already bound, so requests wait in its backlog.
+    fn wait_for_health(&self, has_stopped: &dyn Fn() -> bool) -> Result<Value, Error> {
         let start = Instant::now();
         loop {
             let request = self.agent.get(format!("{}/health", self.url)).config().timeout_global(Some(POLL)).build();
@@ -210,7 +215,7 @@ impl<'a> Client<'a> {
             if self.context.cancel.is_requested() {
                 return Err(Error::Interrupted);
             }
-            if gone() || start.elapsed() > TIMEOUT {
+            if has_stopped() || start.elapsed() > TIMEOUT {
                 return Err(unanswered(HEALTH)(error));
             }
         }
@@ -230,7 +235,7 @@ impl<'a> Client<'a> {
     fn stream(&self) -> Result<Streamed, Error> {
         let start = Instant::now();
         let url = format!("{}/v1/completions", self.url);
-        let response = self.agent.post(url).send_json(self.question(true)).map_err(unanswered(STREAM))?;
+        let response = self.agent.post(url).send_json(self.body(true)).map_err(unanswered(STREAM))?;
         let status = response.status().as_u16();
         expect(STREAM, "200", status == 200, &Value::from(status))?;
         let mut streamed = Streamed {
@@ -248,9 +253,9 @@ impl<'a> Client<'a> {
                 ended = true;
                 break;
             }
-            let piece: Value = serde_json::from_str(data)?;
-            expect(STREAM, "pieces of a text_completion", piece["object"] == "text_completion", &piece)?;
-            let choice = &piece["choices"][0];
+            let chunk: Value = serde_json::from_str(data)?;
+            expect(STREAM, "chunks of a text_completion", chunk["object"] == "text_completion", &chunk)?;
+            let choice = &chunk["choices"][0];
             if let Some(text) = choice["text"].as_str() {
                 last_seconds = start.elapsed().as_secs_f64();
                 if streamed.text.is_empty() {
@@ -261,24 +266,21 @@ impl<'a> Client<'a> {
             if choice["finish_reason"].is_string() {
                 streamed.finish_reason = choice["finish_reason"].clone();
             }
-            if let Some(tokens) = piece["usage"]["completion_tokens"].as_u64() {
+            if let Some(tokens) = chunk["usage"]["completion_tokens"].as_u64() {
                 streamed.completion_tokens = tokens;
             }
         }
-        expect(STREAM, "a stream that ends with [DONE]", ended, &Value::from("one that broke off"))?;
+        expect(STREAM, "a stream that ends with [DONE]", ended, &Value::from("one that ended early"))?;
         expect(STREAM, "the usage", streamed.completion_tokens > 0, &Value::from("none"))?;
-        let rest = last_seconds - streamed.first_token_seconds;
-        if rest > 0.0 {
-            streamed.tokens_per_second = (streamed.completion_tokens - 1) as f64 / rest;
+        let decode_seconds = last_seconds - streamed.first_token_seconds;
+        if decode_seconds > 0.0 {
+            streamed.tokens_per_second = (streamed.completion_tokens - 1) as f64 / decode_seconds;
         }
         Ok(streamed)
     }
 }
 
-/// How long a server that is loading its model is waited for at a time.
-const POLL: Duration = Duration::from_millis(500);
-
-/// Returns the status and the body: JSON where it is some, else text.
+/// Returns the status and the body, parsed if it is JSON.
 fn read(request: &'static str, response: ureq::http::Response<ureq::Body>) -> Result<(u16, Value), Error> {
     let status = response.status().as_u16();
     let mut body = String::new();
@@ -290,37 +292,37 @@ fn unanswered<E: std::error::Error + Send + Sync + 'static>(request: &'static st
     move |source| Error::Unanswered { request, source: Box::new(source) }
 }
 
-fn expect(request: &'static str, expected: &str, right: bool, found: &Value) -> Result<(), Error> {
-    if right {
+fn expect(request: &'static str, expected: &str, is_expected: bool, found: &Value) -> Result<(), Error> {
+    if is_expected {
         return Ok(());
     }
     Err(Error::WrongAnswer { request, expected: expected.to_owned(), found: found.to_string() })
 }
 
-/// The least, the median and the most of some figures.
+/// Minimum, median and maximum of a measurement.
 struct Spread {
-    least: f64,
+    min: f64,
     median: f64,
-    most: f64,
+    max: f64,
 }
 
 impl Spread {
-    /// Returns the spread of at least one figure.
-    fn of(figures: impl Iterator<Item = f64>) -> Self {
-        let mut figures: Vec<f64> = figures.collect();
-        figures.sort_unstable_by(f64::total_cmp);
-        let at = |i: usize| figures.get(i).copied().unwrap_or_default();
-        Self { least: at(0), median: at(figures.len() / 2), most: at(figures.len().saturating_sub(1)) }
+    /// Returns the spread of at least one value.
+    fn of(values: impl Iterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let at = |i: usize| values.get(i).copied().unwrap_or_default();
+        Self { min: at(0), median: at(values.len() / 2), max: at(values.len().saturating_sub(1)) }
     }
 
     fn to_json(&self) -> Value {
-        json!({"least": rounded(self.least), "median": rounded(self.median), "most": rounded(self.most)})
+        json!({"min": rounded(self.min), "median": rounded(self.median), "max": rounded(self.max)})
     }
 }
 
-/// Returns a figure with as many digits as it deserves: four after the point.
-fn rounded(figure: f64) -> f64 {
-    (figure * 1e4).round() / 1e4
+/// Rounds to four decimals.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
 }
 
 fn milliseconds(seconds: f64) -> String {

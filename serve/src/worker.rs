@@ -1,4 +1,4 @@
-//! The thread that writes: one request at a time, in the order they came.
+//! The queue, and the worker thread that generates text: one request at a time, in order of arrival.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,43 +12,43 @@ use tokio::sync::mpsc::{
     Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, error::TrySendError, unbounded_channel,
 };
 
-use crate::problem::Problem;
+use crate::api_error::ApiError;
 use crate::response::Load;
 
-/// What a request asks of the thread.
-#[derive(Debug)]
+/// The texts that a request asks for.
+#[derive(Debug, PartialEq)]
 pub(crate) struct Work {
-    /// The prompts.
+    /// The prompts, at least one.
     pub(crate) prompts: Vec<String>,
-    /// Texts for each.
+    /// Texts per prompt.
     pub(crate) n: usize,
-    /// How to write them; text number `i` has the seed plus `i`.
+    /// How to generate them; text `i` has the seed plus `i`.
     pub(crate) options: CompletionOptions,
 }
 
-/// What the thread answers. A channel that closes has said everything.
+/// An event of the worker. The channel is closed after the last event.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Text that is new.
+    /// New text.
     Text {
         /// Which text it belongs to.
         index: usize,
-        /// What is new of it.
+        /// The new part of the text.
         text: String,
     },
     /// A text is finished.
     Finished {
         /// Which text.
         index: usize,
-        /// Tokens of the prompt; 0 for all but a prompt's first text.
+        /// Tokens of the prompt; 0 for all but the first text of a prompt.
         prompt_tokens: usize,
         /// Tokens of the text.
         completion_tokens: usize,
         /// Why it ended.
         reason: FinishReason,
     },
-    /// There will be no more text.
-    Failed(Problem),
+    /// Generation failed; this is the last event.
+    Failed(ApiError),
 }
 
 struct Job {
@@ -56,7 +56,7 @@ struct Job {
     events: UnboundedSender<Event>,
 }
 
-/// The way to the thread.
+/// The worker's queue.
 #[derive(Clone)]
 pub(crate) struct Queue {
     jobs: Sender<Job>,
@@ -64,10 +64,10 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Starts the thread. It ends when every clone of the queue is gone; `abort` makes it drop what it has.
+    /// Starts the worker. It ends when every clone of the queue is dropped; `abort` makes it fail the requests it has.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// Returns an error if the operating system cannot start a thread.
     pub(crate) fn start(
         generator: Generator,
         max_queue: usize,
@@ -77,25 +77,25 @@ impl Queue {
         let running = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&running);
         let thread = std::thread::Builder::new().name("generate".to_owned());
-        let thread = thread.spawn(move || write_all(&generator, receiver, &counter, &abort))?;
+        let thread = thread.spawn(move || work_through(&generator, receiver, &counter, &abort))?;
         Ok((Self { jobs, running }, thread))
     }
 
-    /// Hands over work; what comes of it arrives in the channel. Dropping the channel cancels the work.
+    /// Queues work and returns the channel of its events. Dropping the channel cancels the work.
     ///
     /// # Errors
-    /// When too much is waiting already, or the server is going away.
-    pub(crate) fn push(&self, work: Work) -> Result<UnboundedReceiver<Event>, Problem> {
-        // Without a bound, so that a client that reads slowly holds up nobody; max_tokens bounds what can pile up.
+    /// Returns an error if the queue is full or the server is shutting down.
+    pub(crate) fn push(&self, work: Work) -> Result<UnboundedReceiver<Event>, ApiError> {
+        // Unbounded, so that a slow client does not block the worker; max_tokens limits how much can pile up.
         let (events, receiver) = unbounded_channel();
         match self.jobs.try_send(Job { work, events }) {
             Ok(()) => Ok(receiver),
-            Err(TrySendError::Full(_)) => Err(Problem::queue_full(self.jobs.max_capacity())),
-            Err(TrySendError::Closed(_)) => Err(Problem::stopping()),
+            Err(TrySendError::Full(_)) => Err(ApiError::queue_full(self.jobs.max_capacity())),
+            Err(TrySendError::Closed(_)) => Err(ApiError::stopping()),
         }
     }
 
-    /// Returns how much there is to do.
+    /// Returns how many requests are running and waiting.
     pub(crate) fn load(&self) -> Load {
         let max_queue = self.jobs.max_capacity();
         let running = self.running.load(Ordering::Relaxed);
@@ -103,50 +103,55 @@ impl Queue {
     }
 }
 
-fn write_all(generator: &Generator, mut jobs: Receiver<Job>, running: &AtomicUsize, abort: &Cancel) {
+fn work_through(generator: &Generator, mut jobs: Receiver<Job>, running: &AtomicUsize, abort: &Cancel) {
     while let Some(Job { work, events }) = jobs.blocking_recv() {
         running.store(1, Ordering::Relaxed);
-        // A panic deep in a driver costs its request an answer, not the server its life.
-        let written = catch_unwind(AssertUnwindSafe(|| write(generator, &work, &events, abort)));
-        let problem = match written {
+        // A panic in a driver fails its request and leaves the server running.
+        let generated = catch_unwind(AssertUnwindSafe(|| generate(generator, &work, &events, abort)));
+        let error = match generated {
             Ok(Ok(())) => None,
-            Ok(Err(problem)) => Some(problem),
-            Err(_) => Some(Problem::server("The model failed while writing; see the server's log.".to_owned())),
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(ApiError::server("The model failed during generation; see the server's log.".to_owned())),
         };
-        if let Some(problem) = problem {
-            tracing::warn!(message = problem.detail.message, "a completion failed");
-            // The client may be gone.
-            let _ = events.send(Event::Failed(problem));
+        if let Some(error) = error {
+            tracing::warn!(message = error.detail.message, "a completion failed");
+            // The client may have disconnected.
+            let _ = events.send(Event::Failed(error));
         }
         running.store(0, Ordering::Relaxed);
     }
 }
 
-fn write(generator: &Generator, work: &Work, events: &UnboundedSender<Event>, abort: &Cancel) -> Result<(), Problem> {
+fn generate(
+    generator: &Generator,
+    work: &Work,
+    events: &UnboundedSender<Event>,
+    abort: &Cancel,
+) -> Result<(), ApiError> {
     for index in 0..work.prompts.len() * work.n {
         if events.is_closed() {
             return Ok(());
         }
         if abort.is_requested() {
-            return Err(Problem::stopping());
+            return Err(ApiError::stopping());
         }
         let options = work.options.with_seed(work.options.sampling.seed.wrapping_add(index as u64));
         let completion = generator.generate(&work.prompts[index / work.n], &options, &mut |text| {
-            let unwanted = abort.is_requested()
+            let is_cancelled = abort.is_requested()
                 || events.is_closed()
                 || (!text.is_empty() && events.send(Event::Text { index, text: text.to_owned() }).is_err());
-            if unwanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if is_cancelled { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        let completion = completion.map_err(|e| Problem::server(format!("The model could not write: {e}.")))?;
+        let completion = completion.map_err(|e| ApiError::server(format!("Generation failed: {e}.")))?;
         if completion.finish_reason == FinishReason::Cancelled {
-            return if abort.is_requested() { Err(Problem::stopping()) } else { Ok(()) };
+            return if abort.is_requested() { Err(ApiError::stopping()) } else { Ok(()) };
         }
         tracing::info!(
             prompt_tokens = completion.prompt_tokens,
             completion_tokens = completion.completion_tokens,
             seconds = completion.seconds,
             reason = completion.finish_reason.name(),
-            "text written"
+            "text generated"
         );
         let finished = Event::Finished {
             index,
@@ -154,7 +159,7 @@ fn write(generator: &Generator, work: &Work, events: &UnboundedSender<Event>, ab
             completion_tokens: completion.completion_tokens,
             reason: completion.finish_reason,
         };
-        // The client may be gone, which the next round sees.
+        // If the client disconnected, the next iteration notices.
         let _ = events.send(finished);
     }
     Ok(())

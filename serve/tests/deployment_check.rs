@@ -1,4 +1,4 @@
-//! The stage: a deployment check of a sealed bundle.
+//! The stage: the deployment check of a sealed bundle.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -65,7 +65,7 @@ fn a_sharded_bundle_is_served() {
 }
 
 #[test]
-fn a_server_that_works_is_measured_and_recorded() {
+fn working_server_is_measured_and_recorded() {
     let root = tempfile::tempdir().unwrap();
     let bundle = bundle(root.path(), |_| ());
     let out = Store::new(root.path()).begin(recipe("serve")).unwrap();
@@ -86,9 +86,9 @@ fn a_server_that_works_is_measured_and_recorded() {
 }
 
 #[test]
-fn a_server_that_answers_wrongly_fails_the_stage() {
+fn wrong_answer_fails_the_stage() {
     let root = tempfile::tempdir().unwrap();
-    // The last number of the last tensor becomes NaN.
+    // The last weight of the last tensor becomes NaN.
     let bundle = bundle(root.path(), |bytes| {
         let end = bytes.len();
         bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
@@ -100,7 +100,7 @@ fn a_server_that_answers_wrongly_fails_the_stage() {
 }
 
 #[test]
-fn a_wish_to_stop_is_heard() {
+fn cancelling_stops_the_check() {
     let root = tempfile::tempdir().unwrap();
     let bundle = bundle(root.path(), |_| ());
     let out = Store::new(root.path()).begin(recipe("serve")).unwrap();

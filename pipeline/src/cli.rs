@@ -324,7 +324,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   pipeline data what-if gopher_quality.min_words=30
-  pipeline data what-if fineweb.max_short_line_share=false c4.min_sentences=3")]
+  pipeline data what-if fineweb.max_short_line_fraction=false c4.min_sentences=3")]
     WhatIf(WhatIfArgs),
     /// Page through dropped documents, with the reason and the measured value
     #[command(after_help = "\

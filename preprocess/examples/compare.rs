@@ -91,7 +91,7 @@ fn pass(rules: &[Rule], documents: &[Document]) -> f64 {
         for rule in rules {
             signals.clear();
             rule.measure(&text, &mut scratch, &mut signals);
-            dropped += usize::from(rule.judge(&signals).is_some());
+            dropped += usize::from(rule.first_failure(&signals).is_some());
         }
     }
     std::hint::black_box(dropped);
@@ -140,7 +140,7 @@ fn write(
         for rule in rules {
             let mut signals = Vec::new();
             rule.measure(&text, &mut scratch, &mut signals);
-            let failure = rule.judge(&signals);
+            let failure = rule.first_failure(&signals);
             let measured: Map<String, Value> =
                 rule.signals().iter().zip(&signals).map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
             let failed = failure.map(|failure| failure.criterion);

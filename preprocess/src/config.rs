@@ -13,6 +13,30 @@ use crate::dedup::minhash;
 use crate::quality::{c4, code, fineweb, gopher_quality, gopher_repetition};
 use crate::{Error, decontaminate, dedup::repeated, language, mix, redact, repair};
 
+/// Renamed keys below `[preprocess]`: the old path and the new one. The old one is accepted for one release.
+pub const RENAMED_KEYS: &[(&str, &str)] = &[
+    ("gopher_quality.max_bullet_line_share", "gopher_quality.max_bullet_line_fraction"),
+    ("gopher_quality.max_ellipsis_line_share", "gopher_quality.max_ellipsis_line_fraction"),
+    ("gopher_quality.min_letter_word_share", "gopher_quality.min_letter_word_fraction"),
+    ("gopher_repetition.max_duplicate_paragraph_share", "gopher_repetition.max_duplicate_paragraph_fraction"),
+    ("gopher_repetition.max_duplicate_paragraph_char_share", "gopher_repetition.max_duplicate_paragraph_char_fraction"),
+    ("gopher_repetition.max_duplicate_line_share", "gopher_repetition.max_duplicate_line_fraction"),
+    ("gopher_repetition.max_duplicate_line_char_share", "gopher_repetition.max_duplicate_line_char_fraction"),
+    ("gopher_repetition.max_top_2_gram_share", "gopher_repetition.max_top_2_gram_fraction"),
+    ("gopher_repetition.max_top_3_gram_share", "gopher_repetition.max_top_3_gram_fraction"),
+    ("gopher_repetition.max_top_4_gram_share", "gopher_repetition.max_top_4_gram_fraction"),
+    ("gopher_repetition.max_duplicate_5_gram_share", "gopher_repetition.max_duplicate_5_gram_fraction"),
+    ("gopher_repetition.max_duplicate_6_gram_share", "gopher_repetition.max_duplicate_6_gram_fraction"),
+    ("gopher_repetition.max_duplicate_7_gram_share", "gopher_repetition.max_duplicate_7_gram_fraction"),
+    ("gopher_repetition.max_duplicate_8_gram_share", "gopher_repetition.max_duplicate_8_gram_fraction"),
+    ("gopher_repetition.max_duplicate_9_gram_share", "gopher_repetition.max_duplicate_9_gram_fraction"),
+    ("gopher_repetition.max_duplicate_10_gram_share", "gopher_repetition.max_duplicate_10_gram_fraction"),
+    ("fineweb.min_punctuated_line_share", "fineweb.min_punctuated_line_fraction"),
+    ("fineweb.max_short_line_share", "fineweb.max_short_line_fraction"),
+    ("fineweb.max_duplicate_line_char_share", "fineweb.max_duplicate_line_char_fraction"),
+    ("code.min_alphanumeric_share", "code.min_alphanumeric_fraction"),
+];
+
 /// The table `[preprocess]`: the steps that documents go through, in order, then how they become tokens.
 ///
 /// Each step has a table of its own name with its parameters: `[preprocess.gopher_quality]` belongs to the step

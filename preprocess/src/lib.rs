@@ -37,7 +37,7 @@ mod steps;
 mod table;
 pub mod words;
 
-pub use config::{Config, LengthConfig, LongDocuments, Preset, Step, TokenizerConfig, inputs};
+pub use config::{Config, LengthConfig, LongDocuments, Preset, RENAMED_KEYS, Step, TokenizerConfig, inputs};
 pub use tokenizer::{Kind, Pattern};
 
 use std::fs;

@@ -1,8 +1,9 @@
-//! Quality rules: published heuristics that say of one document whether a language model should learn from it.
+//! Quality rules: published heuristics that decide from a document alone whether a language model should be trained on
+//! it.
 //!
-//! A rule first measures signals, figures that do not depend on any threshold, and then judges them. What was measured
-//! once can therefore be judged again with other thresholds, without the text. C4's rules also drop lines; what they
-//! leave is the text that later steps see.
+//! A rule first measures signals, which do not depend on any threshold, and then compares them with its thresholds.
+//! Other thresholds can therefore be evaluated later without the text. C4's rules also drop lines; later steps see the
+//! remaining text.
 
 pub mod c4;
 pub mod characters;
@@ -30,13 +31,13 @@ pub enum Rule {
     GopherRepetition(gopher_repetition::Config),
     /// C4's rules.
     C4(c4::Config),
-    /// The rules that `FineWeb` added.
+    /// The rules introduced by `FineWeb`.
     FineWeb(fineweb::Config),
     /// Rules for source code.
     Code(code::Config),
 }
 
-/// Room for what rules count in one text, used again for the next.
+/// Buffers of the rules, reused from one text to the next.
 #[derive(Debug, Default)]
 pub struct Scratch {
     counts: Counts,
@@ -45,7 +46,7 @@ pub struct Scratch {
 }
 
 impl Rule {
-    /// Returns the name, which is that of the rule's table in the configuration.
+    /// Returns the name of the rule and of its table in the configuration.
     pub fn name(&self) -> &'static str {
         match self {
             Self::GopherQuality(_) => "gopher_quality",
@@ -56,7 +57,7 @@ impl Rule {
         }
     }
 
-    /// Returns the names of what is measured.
+    /// Returns the names of the signals.
     pub fn signals(&self) -> &'static [&'static str] {
         match self {
             Self::GopherQuality(_) => &gopher_quality::SIGNALS,
@@ -78,7 +79,7 @@ impl Rule {
         }
     }
 
-    /// Returns the criteria, in the order in which they are judged.
+    /// Returns the criteria, in the order in which they are checked.
     pub fn criteria(&self) -> Vec<Criterion> {
         match self {
             Self::GopherQuality(config) => config.criteria().into(),
@@ -89,24 +90,24 @@ impl Rule {
         }
     }
 
-    /// Returns the first criterion that a document with these signals fails.
+    /// Returns the first criterion that a document with these signals does not meet.
     ///
     /// # Panics
-    /// When these are not the signals of this rule.
-    pub fn judge(&self, signals: &[f64]) -> Option<Failure> {
+    /// Panics if `signals` are not those of this rule.
+    pub fn first_failure(&self, signals: &[f64]) -> Option<Failure> {
         match self {
-            Self::GopherQuality(config) => gopher_quality::judge(config, signals),
-            Self::GopherRepetition(config) => gopher_repetition::judge(config, signals),
-            Self::C4(config) => c4::judge(config, signals),
-            Self::FineWeb(config) => fineweb::judge(config, signals),
-            Self::Code(config) => code::judge(config, signals),
+            Self::GopherQuality(config) => gopher_quality::first_failure(config, signals),
+            Self::GopherRepetition(config) => gopher_repetition::first_failure(config, signals),
+            Self::C4(config) => c4::first_failure(config, signals),
+            Self::FineWeb(config) => fineweb::first_failure(config, signals),
+            Self::Code(config) => code::first_failure(config, signals),
         }
     }
 
     /// Checks the thresholds.
     ///
     /// # Errors
-    /// The key and what is wrong with its value.
+    /// Returns the key and what is wrong with its value.
     pub fn validate(&self) -> Result<(), String> {
         match self {
             Self::GopherQuality(config) => config.validate(),
@@ -118,7 +119,7 @@ impl Rule {
     }
 }
 
-/// Returns `part / whole`, and 0 of nothing.
-fn share(part: usize, whole: usize) -> f64 {
+/// Returns `part / whole`, or 0 if `whole` is 0.
+fn ratio(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

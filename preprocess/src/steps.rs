@@ -258,7 +258,7 @@ impl Prepared {
                     cleaned.text
                 });
                 sums.into_iter().for_each(number);
-                c4::judge(config, &sums).map(|failure| failure.criterion)
+                c4::first_failure(config, &sums).map(|failure| failure.criterion)
             }
             // These only read, and are applied several at a time.
             Work::Rule(_) => None,
@@ -317,7 +317,7 @@ fn apply_rules(rules: &[(&Prepared, &Rule)], body: &Body, scratch: &mut Scratch)
     let judge = |(_, rule): &(&Prepared, &Rule)| {
         let mut values = Vec::with_capacity(rule.signals().len());
         rule.measure(&text, quality, &mut values);
-        let failure = rule.judge(&values);
+        let failure = rule.first_failure(&values);
         (values.into_iter().map(Signal::Number).collect(), failure.map(|failure| failure.criterion))
     };
     rules.iter().map(judge).collect()
@@ -404,7 +404,7 @@ impl Judge {
                 let column = |signal: &&str| inspect::numbers(frame, &format!("{}.{signal}", rule.name()));
                 let columns = rule.signals().iter().map(column).collect::<PolarsResult<Vec<_>>>()?;
                 let row = |i: usize| columns.iter().map(|column| or_0(&column[i])).collect::<Vec<f64>>();
-                (0..frame.height()).map(|i| rule.judge(&row(i)).is_some()).collect()
+                (0..frame.height()).map(|i| rule.first_failure(&row(i)).is_some()).collect()
             }
         })
     }

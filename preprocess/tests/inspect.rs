@@ -41,7 +41,7 @@ fn made(documents: &[Document], change: impl Fn(&mut Config)) -> Made {
     };
     config.near_duplicates.similarity = 0.5;
     config.gopher_quality.min_stop_words = off();
-    config.gopher_quality.min_letter_word_share = off();
+    config.gopher_quality.min_letter_word_fraction = off();
     config.gopher_quality.max_mean_word_chars = off();
     config.gopher_quality.min_mean_word_chars = off();
     config.gopher_quality.min_words = threshold(40);
@@ -145,7 +145,7 @@ fn keys_that_no_signal_tells_are_refused() {
         json!(3),
         "preprocess.gopher_quality.min_word is unknown; did you mean gopher_quality.min_words?",
     );
-    check("fineweb.max_short_line_share", json!(0.5), "belongs to a step that was not taken");
+    check("fineweb.max_short_line_fraction", json!(0.5), "belongs to a step that was not taken");
     check("near_duplicates.similarity", json!(0.5), "changes texts or compares them");
     check("length.long", json!("cut"), "changes texts or compares them");
     check("tokenizer.vocab_size", json!(500), "belongs to no step that can be judged anew");

@@ -1,8 +1,8 @@
-//! C4's rules (Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", 2020,
-//! section 2.2, and the code published with it), as datatrove carries them out: lines are dropped one by one, then
-//! documents by what is left of them.
+//! C4's rules (Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer",
+//! 2020, section 2.2, and the code published with it), as datatrove implements them: first lines are dropped, then
+//! documents, based on their remaining lines.
 //!
-//! Phrases are looked for without regard to the case of ASCII letters.
+//! Phrases are matched ignoring the case of ASCII letters.
 
 use std::borrow::Cow;
 
@@ -13,29 +13,29 @@ use super::threshold::{self, Criterion, Failure, Threshold};
 use super::{Scratch, sentences};
 use crate::words::{Text, is_blank, trim};
 
-/// The table `[preprocess.c4]`. Thresholds are a number, or `false` for none; the defaults are C4's.
+/// The table `[preprocess.c4]`. Each threshold is a number, or `false` for none; the defaults are C4's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Lines with a word longer than this are dropped; characters. Default 1000.
+    /// Lines with a word of more characters than this are dropped. Default 1000.
     pub max_word_chars: Threshold,
-    /// Takes out marks such as `[1]`, `[edit]` and `[citation needed]`. Default true.
+    /// Removes marks such as `[1]`, `[edit]` and `[citation needed]`. Default true.
     pub remove_citations: bool,
-    /// Drops lines that do not end with one of `. ? ! " '`, and those that end with `...`. Default true, and false in the
-    /// preset `web`, as in `FineWeb`.
+    /// Drops lines that do not end with one of `. ? ! " '`, and those that end with `...`. Default true, and false in
+    /// the preset `web`, as in `FineWeb`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_unterminated_lines: Option<bool>,
-    /// Lines with fewer words are dropped; words are what blanks divide. Default 3.
+    /// Lines with fewer words are dropped; words are separated by white space. Default 3.
     pub min_words_per_line: Threshold,
     /// Drops lines that mention Javascript. Default true.
     pub drop_javascript_lines: bool,
-    /// Drops lines on terms of use, privacy and cookies. Default true.
+    /// Drops lines about terms of use, privacy and cookies. Default true.
     pub drop_policy_lines: bool,
-    /// The most lines with "lorem ipsum". Default 0.
+    /// The maximum number of lines with "lorem ipsum". Default 0.
     pub max_lorem_ipsum_lines: Threshold,
-    /// The most lines with a curly bracket. Default 0.
+    /// The maximum number of lines with an opening curly bracket. Default 0.
     pub max_curly_bracket_lines: Threshold,
-    /// The least number of sentences in the lines that are kept. Default 5.
+    /// The minimum number of sentences in the kept lines. Default 5.
     pub min_sentences: Threshold,
 }
 
@@ -55,7 +55,7 @@ impl Default for Config {
     }
 }
 
-/// What is measured: what the document is judged by, then how many lines it had and how many went for which reason.
+/// The signals: those that the criteria use, then the number of lines, and of lines dropped for each reason.
 pub const SIGNALS: [&str; 9] = [
     "lorem_ipsum_lines",
     "curly_bracket_lines",
@@ -71,7 +71,7 @@ pub const SIGNALS: [&str; 9] = [
 /// A text after the rules for lines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cleaned {
-    /// The lines that are kept, each without the blanks around it; nothing where that is the text as it is.
+    /// The kept lines, each trimmed; `None` if the text did not change.
     pub text: Option<String>,
     /// The [`SIGNALS`].
     pub signals: [f64; SIGNALS.len()],
@@ -90,7 +90,7 @@ impl Config {
     /// Checks the thresholds.
     ///
     /// # Errors
-    /// The key and what is wrong with its value.
+    /// Returns the key and what is wrong with its value.
     pub fn validate(&self) -> Result<(), String> {
         let lines = [
             Criterion::at_most("max_word_chars", "word_chars", self.max_word_chars),
@@ -101,7 +101,7 @@ impl Config {
     }
 }
 
-/// Drops lines of `text` and measures the rest.
+/// Drops lines of `text` and measures it.
 pub fn clean(config: &Config, text: &Text<'_>, scratch: &mut Scratch) -> Cleaned {
     let mut kept = String::with_capacity(text.as_str().len());
     let signals = lines(config, text, scratch, |line| {
@@ -120,16 +120,16 @@ pub fn measure(config: &Config, text: &Text<'_>, scratch: &mut Scratch) -> [f64;
     lines(config, text, scratch, |_| {})
 }
 
-/// Returns the first criterion that a document with these signals fails.
+/// Returns the first criterion that a document with these signals does not meet.
 ///
 /// # Panics
-/// When these are not the signals of this rule.
-pub fn judge(config: &Config, signals: &[f64]) -> Option<Failure> {
-    threshold::judge(&config.criteria(), &SIGNALS, signals)
+/// Panics if `signals` are not those of this rule.
+pub fn first_failure(config: &Config, signals: &[f64]) -> Option<Failure> {
+    threshold::first_failure(&config.criteria(), &SIGNALS, signals)
 }
 
-/// Hands the lines that are kept to `keep` and returns the signals. A criterion for documents counts the lines that the
-/// rules before it left, in datatrove's order.
+/// Calls `keep` with each kept line and returns the signals. As in datatrove, a criterion for documents counts only the
+/// lines that the rules before it did not drop.
 fn lines(config: &Config, text: &Text<'_>, scratch: &mut Scratch, mut keep: impl FnMut(&str)) -> [f64; SIGNALS.len()] {
     let (mut all, mut long_word, mut unterminated, mut short) = (0, 0, 0, 0);
     let (mut lorem_ipsum, mut javascript, mut curly_bracket, mut policy) = (0, 0, 0, 0);
@@ -177,7 +177,7 @@ fn lines(config: &Config, text: &Text<'_>, scratch: &mut Scratch, mut keep: impl
 }
 
 fn has_long_word(config: &Config, line: &str) -> bool {
-    // Characters are at most bytes, so that nearly all lines are done with here.
+    // A line has at most as many characters as bytes, which settles nearly all lines without counting characters.
     config.max_word_chars.limit().is_some_and(|most| {
         line.len() as f64 > most && line.split(is_blank).any(|word| word.chars().count() as f64 > most)
     })
@@ -200,7 +200,7 @@ fn without_citations(line: &str) -> Cow<'_, str> {
     if rest.len() == line.len() { Cow::Borrowed(line) } else { Cow::Owned(kept + rest) }
 }
 
-/// Returns where the next citation begins and how long it is, in bytes.
+/// Returns the start and the length of the next citation, in bytes.
 fn next_citation(text: &str) -> Option<(usize, usize)> {
     text.match_indices('[').find_map(|(start, _)| {
         let inside = &text[start + 1..];
@@ -211,7 +211,7 @@ fn next_citation(text: &str) -> Option<(usize, usize)> {
     })
 }
 
-/// What a line mentions.
+/// The phrases that a line contains.
 #[derive(Debug, Clone, Copy, Default)]
 struct Phrases {
     lorem_ipsum: bool,
@@ -219,11 +219,11 @@ struct Phrases {
     policy: bool,
 }
 
-/// What makes a line one on policy. C4's list.
+/// The phrases of policy lines; C4's list.
 const POLICY: [&str; 6] =
     ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"];
 
-/// The letters by which the phrases are found: each is rare and in one of them, at [`anchor`]'s place.
+/// The letters that start a search: each is rare in text, and every phrase has one, at the position of [`anchor`].
 const fn is_anchor(byte: u8) -> bool {
     matches!(byte, b'j' | b'J' | b'k' | b'K' | b'v' | b'V' | b'm' | b'M')
 }
@@ -250,7 +250,7 @@ impl Phrases {
     }
 }
 
-/// Returns where in `phrase` the first letter by which it is found stands.
+/// Returns the position of the first anchor letter in `phrase`.
 fn anchor(phrase: &str) -> Option<usize> {
     phrase.bytes().position(is_anchor)
 }

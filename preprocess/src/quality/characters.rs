@@ -1,20 +1,20 @@
-//! Sets of characters beyond ASCII that rules know.
+//! Character classes of the quality rules, beyond ASCII.
 //!
-//! A symbol to Gopher's rules is a character outside datatrove's list (`PUNCTUATION_SET`, 0.10.1), less U+FF11, a digit
-//! that slipped into it. The list of marks that end sentences is Unicode's `Sentence_Terminal`, as datatrove and spaCy
-//! write it down; punctuation is Unicode's general category P, version 14, as in Python 3.11.
+//! For Gopher's rules, a symbol is a character that is not in datatrove's list (`PUNCTUATION_SET`, 0.10.1); U+FF11, a
+//! digit, is in that list by mistake and left out here. The marks that end sentences are Unicode's `Sentence_Terminal`,
+//! as listed by datatrove and spaCy; punctuation is Unicode's general category P, version 14, as in Python 3.11.
 
-/// Returns whether `c`, which is neither ASCII nor alphanumeric, is no punctuation to Gopher's rules.
+/// Returns true if `c`, which is neither ASCII nor alphanumeric, is not punctuation for Gopher's rules.
 pub fn is_symbol(c: char) -> bool {
     !(is_in(c, &LISTED) || ends_sentence(c))
 }
 
-/// Returns whether `c` ends a sentence.
+/// Returns true if `c` ends a sentence.
 pub fn ends_sentence(c: char) -> bool {
     if c.is_ascii() { matches!(c, '.' | '!' | '?') } else { is_in(c, &TERMINAL) }
 }
 
-/// Returns whether `c` is punctuation: of Unicode's general category P.
+/// Returns true if `c` is punctuation, Unicode's general category P.
 pub fn is_punctuation(c: char) -> bool {
     if c.is_ascii() {
         c.is_ascii_punctuation() && !matches!(c, '$' | '+' | '<' | '=' | '>' | '^' | '`' | '|' | '~')
@@ -29,7 +29,7 @@ fn is_in(c: char, ranges: &[(u32, u32)]) -> bool {
     ranges.get(next).is_some_and(|range| range.0 <= c)
 }
 
-/// What datatrove lists beside [`TERMINAL`], C1 control characters included.
+/// Characters that datatrove lists in addition to [`TERMINAL`], including C1 control characters.
 #[rustfmt::skip]
 const LISTED: [(u32, u32); 19] = [
     (0x0080, 0x009f), (0x00ab, 0x00ab), (0x00b4, 0x00b4), (0x00bb, 0x00bb), (0x2013, 0x2014), (0x2019, 0x2019),

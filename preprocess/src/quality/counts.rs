@@ -1,13 +1,13 @@
-//! Counting keys of 64 bits, and pieces of text that occur more than once.
+//! Counts of 64-bit keys and of repeated pieces of text.
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How often each key occurs and where it occurred first, in open addressing with linear probing. The table is as large
-/// as the text at hand asks for, so that a long document does not slow down the short ones behind it.
+/// The count and the first position of each key: a hash table with open addressing and linear probing. Its size follows
+/// the current text, so that a long document does not slow down the short ones after it.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     slots: Vec<Slot>,
-    /// 64 less the binary logarithm of how many slots are in use.
+    /// 64 minus the binary logarithm of the number of slots.
     shift: u32,
 }
 
@@ -18,17 +18,17 @@ struct Slot {
     count: u32,
 }
 
-/// What a key came to.
+/// The count of a key so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Count {
-    /// Where it occurred first.
+    /// The position of its first occurrence.
     pub first: u32,
-    /// How often it has occurred.
+    /// The number of its occurrences.
     pub count: u32,
 }
 
 impl Counts {
-    /// Forgets everything and makes room for `keys` keys.
+    /// Clears the table and makes room for `keys` keys.
     pub fn reset(&mut self, keys: usize) {
         let slots = (keys * 2).next_power_of_two().max(2);
         self.slots.clear();
@@ -36,10 +36,10 @@ impl Counts {
         self.shift = 64 - slots.trailing_zeros();
     }
 
-    /// Counts `key`, which occurs at `at`.
+    /// Counts an occurrence of `key` at `at`.
     pub fn add(&mut self, key: u64, at: u32) -> Count {
         let mask = self.slots.len() - 1;
-        // Knuth's multiplicative hashing with 2^64 divided by the golden ratio.
+        // Knuth's multiplicative hashing: 2^64 divided by the golden ratio.
         let mut slot = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
         loop {
             let found = &mut self.slots[slot];
@@ -55,19 +55,19 @@ impl Counts {
     }
 }
 
-/// Pieces of a text that occurred before in it.
+/// Pieces of a text that repeat an earlier piece.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Duplicates {
-    /// All pieces.
+    /// The number of pieces.
     pub pieces: usize,
-    /// Those that occurred before.
+    /// The number of pieces that occurred before.
     pub repeated: usize,
-    /// Their characters.
+    /// The characters in them.
     pub repeated_chars: usize,
 }
 
 impl Duplicates {
-    /// Counts `pieces`, of which there are at most `most`, and tells them apart by 64-bit hashes.
+    /// Counts `pieces`, at most `most` of them, compared by 64-bit hashes.
     pub fn count<'t>(pieces: impl Iterator<Item = &'t str>, most: usize, counts: &mut Counts) -> Self {
         counts.reset(most);
         let mut total = Self::default();

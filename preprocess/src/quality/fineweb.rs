@@ -1,5 +1,5 @@
-//! The rules that `FineWeb` added to those of Gopher and C4 (Penedo et al., "The `FineWeb` Datasets: Decanting the Web
-//! for the Finest Text Data at Scale", 2024, section 3.6), as datatrove carries them out.
+//! The rules that `FineWeb` added to Gopher's and C4's (Penedo et al., "The `FineWeb` Datasets: Decanting the Web
+//! for the Finest Text Data at Scale", 2024, section 3.6), as datatrove implements them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,50 +7,52 @@ use serde::{Deserialize, Serialize};
 use super::characters::ends_sentence;
 use super::counts::Duplicates;
 use super::threshold::{self, Criterion, Failure, Threshold};
-use super::{Scratch, share};
+use super::{Scratch, ratio};
 use crate::words::{Text, is_blank};
 
-/// The table `[preprocess.fineweb]`. Each threshold is a number, or `false` for none; the defaults are `FineWeb`'s. Lines
-/// of blanks do not count.
+/// The table `[preprocess.fineweb]`. Each threshold is a number, or `false` for none; the defaults are `FineWeb`'s.
+/// Blank lines do not count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The least share of lines that end with a mark that ends sentences, between 0 and 1. Default 0.12.
-    pub min_punctuated_line_share: Threshold,
-    /// The greatest share of lines of at most `short_line_chars` characters, between 0 and 1. Default 0.67.
-    pub max_short_line_share: Threshold,
+    /// The minimum fraction of lines that end with a mark that ends sentences, between 0 and 1. Default 0.12.
+    pub min_punctuated_line_fraction: Threshold,
+    /// The maximum fraction of lines of at most `short_line_chars` characters, between 0 and 1. Default 0.67.
+    pub max_short_line_fraction: Threshold,
     /// Lines of at most this many characters are short. Default 30.
     pub short_line_chars: usize,
-    /// The greatest share of characters in lines that occurred before, between 0 and 1. Default 0.01.
-    pub max_duplicate_line_char_share: Threshold,
-    /// The most line feeds for each word, punctuation being words. Default 0.3.
+    /// The maximum fraction of characters in lines that occurred before, between 0 and 1. Default 0.01.
+    pub max_duplicate_line_char_fraction: Threshold,
+    /// The maximum number of line feeds per word, counting punctuation as words. Default 0.3.
     pub max_newlines_per_word: Threshold,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            min_punctuated_line_share: Threshold::new(0.12),
-            max_short_line_share: Threshold::new(0.67),
+            min_punctuated_line_fraction: Threshold::new(0.12),
+            max_short_line_fraction: Threshold::new(0.67),
             short_line_chars: 30,
-            max_duplicate_line_char_share: Threshold::new(0.01),
+            max_duplicate_line_char_fraction: Threshold::new(0.01),
             max_newlines_per_word: Threshold::new(0.3),
         }
     }
 }
 
-/// What is measured.
+/// The signals.
 pub const SIGNALS: [&str; 4] =
-    ["punctuated_line_share", "short_line_share", "duplicate_line_char_share", "newlines_per_word"];
+    ["punctuated_line_fraction", "short_line_fraction", "duplicate_line_char_fraction", "newlines_per_word"];
 
 impl Config {
     /// Returns the criteria, in datatrove's order.
     pub fn criteria(&self) -> [Criterion; 4] {
-        let (punctuated, duplicate) = (self.min_punctuated_line_share, self.max_duplicate_line_char_share);
+        let (punctuated, duplicate) = (self.min_punctuated_line_fraction, self.max_duplicate_line_char_fraction);
         [
-            Criterion::at_least("min_punctuated_line_share", "punctuated_line_share", punctuated).share(),
-            Criterion::at_most("max_short_line_share", "short_line_share", self.max_short_line_share).share(),
-            Criterion::at_most("max_duplicate_line_char_share", "duplicate_line_char_share", duplicate).share(),
+            Criterion::at_least("min_punctuated_line_fraction", "punctuated_line_fraction", punctuated).fraction(),
+            Criterion::at_most("max_short_line_fraction", "short_line_fraction", self.max_short_line_fraction)
+                .fraction(),
+            Criterion::at_most("max_duplicate_line_char_fraction", "duplicate_line_char_fraction", duplicate)
+                .fraction(),
             Criterion::at_most("max_newlines_per_word", "newlines_per_word", self.max_newlines_per_word),
         ]
     }
@@ -58,13 +60,13 @@ impl Config {
     /// Checks the thresholds.
     ///
     /// # Errors
-    /// The key and what is wrong with its value.
+    /// Returns the key and what is wrong with its value.
     pub fn validate(&self) -> Result<(), String> {
         threshold::validate(&self.criteria())
     }
 }
 
-/// Returns the [`SIGNALS`] of `text`; those of nothing are 0.
+/// Returns the [`SIGNALS`] of `text`, all 0 for the empty text.
 pub fn measure(config: &Config, text: &Text<'_>, scratch: &mut Scratch) -> [f64; SIGNALS.len()] {
     let newlines = text.as_str().bytes().filter(|&byte| byte == b'\n').count();
     let (mut punctuated, mut short) = (0, 0);
@@ -74,19 +76,19 @@ pub fn measure(config: &Config, text: &Text<'_>, scratch: &mut Scratch) -> [f64;
     });
     let lines = Duplicates::count(lines, newlines + 1, &mut scratch.counts);
     [
-        share(punctuated, lines.pieces),
-        share(short, lines.pieces),
-        share(lines.repeated_chars, text.chars() - newlines),
-        share(newlines, text.words().len()),
+        ratio(punctuated, lines.pieces),
+        ratio(short, lines.pieces),
+        ratio(lines.repeated_chars, text.chars() - newlines),
+        ratio(newlines, text.words().len()),
     ]
 }
 
-/// Returns the first criterion that a document with these signals fails.
+/// Returns the first criterion that a document with these signals does not meet.
 ///
 /// # Panics
-/// When these are not the signals of this rule.
-pub fn judge(config: &Config, signals: &[f64]) -> Option<Failure> {
-    threshold::judge(&config.criteria(), &SIGNALS, signals)
+/// Panics if `signals` are not those of this rule.
+pub fn first_failure(config: &Config, signals: &[f64]) -> Option<Failure> {
+    threshold::first_failure(&config.criteria(), &SIGNALS, signals)
 }
 
 fn is_short(line: &str, most: usize) -> bool {

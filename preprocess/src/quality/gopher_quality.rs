@@ -1,11 +1,11 @@
 //! Gopher's quality rules (Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher",
-//! 2021, appendix A.1.1), as datatrove counts them: words of punctuation alone count for the ratios, and not for how
-//! many words there are and how long they are.
+//! 2021, appendix A.1.1), as datatrove counts them: words of punctuation alone count in the ratios, but not in the
+//! number of words and their mean length.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::share;
+use super::ratio;
 use super::threshold::{self, Criterion, Failure, Threshold};
 use crate::words::{Text, is_blank};
 
@@ -13,28 +13,28 @@ use crate::words::{Text, is_blank};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The least number of words that are not punctuation. Default 50.
+    /// The minimum number of words that are not punctuation. Default 50.
     pub min_words: Threshold,
-    /// The most words that are not punctuation. Default 100000.
+    /// The maximum number of words that are not punctuation. Default 100000.
     pub max_words: Threshold,
-    /// The least mean length of words that are not punctuation, in characters. Default 3.
+    /// The minimum mean length of words that are not punctuation, in characters. Default 3.
     pub min_mean_word_chars: Threshold,
-    /// The greatest mean length of words that are not punctuation, in characters. Default 10.
+    /// The maximum mean length of words that are not punctuation, in characters. Default 10.
     pub max_mean_word_chars: Threshold,
-    /// The most `#` for each word. Default 0.1.
+    /// The maximum number of `#` per word. Default 0.1.
     pub max_hashes_per_word: Threshold,
-    /// The most ellipses (`...` or `…`) for each word. Default 0.1.
+    /// The maximum number of ellipses (`...` or `…`) per word. Default 0.1.
     pub max_ellipses_per_word: Threshold,
-    /// The greatest share of lines that begin with `•` or `-`, between 0 and 1. Default 0.9.
-    pub max_bullet_line_share: Threshold,
-    /// The greatest share of lines that end with an ellipsis, between 0 and 1. Default 0.3.
-    pub max_ellipsis_line_share: Threshold,
-    /// The least share of words with a letter, between 0 and 1. Default 0.8.
-    pub min_letter_word_share: Threshold,
-    /// How many different words of `stop_words` there must be. Default 2.
+    /// The maximum fraction of lines that begin with `•` or `-`, between 0 and 1. Default 0.9.
+    pub max_bullet_line_fraction: Threshold,
+    /// The maximum fraction of lines that end with an ellipsis, between 0 and 1. Default 0.3.
+    pub max_ellipsis_line_fraction: Threshold,
+    /// The minimum fraction of words with a letter, between 0 and 1. Default 0.8.
+    pub min_letter_word_fraction: Threshold,
+    /// The minimum number of different words of `stop_words` in the text. Default 2.
     pub min_stop_words: Threshold,
-    /// Words that running text in the language at hand can hardly do without, written as they are looked for. Default:
-    /// the, be, to, of, and, that, have, with.
+    /// Words that nearly all running text of the language contains, matched exactly, case included. Default: the, be,
+    /// to, of, and, that, have, with.
     pub stop_words: Vec<String>,
 }
 
@@ -47,24 +47,24 @@ impl Default for Config {
             max_mean_word_chars: Threshold::new(10.0),
             max_hashes_per_word: Threshold::new(0.1),
             max_ellipses_per_word: Threshold::new(0.1),
-            max_bullet_line_share: Threshold::new(0.9),
-            max_ellipsis_line_share: Threshold::new(0.3),
-            min_letter_word_share: Threshold::new(0.8),
+            max_bullet_line_fraction: Threshold::new(0.9),
+            max_ellipsis_line_fraction: Threshold::new(0.3),
+            min_letter_word_fraction: Threshold::new(0.8),
             min_stop_words: Threshold::new(2.0),
             stop_words: ["the", "be", "to", "of", "and", "that", "have", "with"].map(str::to_owned).into(),
         }
     }
 }
 
-/// What is measured.
+/// The signals.
 pub const SIGNALS: [&str; 8] = [
     "words",
     "mean_word_chars",
     "hashes_per_word",
     "ellipses_per_word",
-    "bullet_line_share",
-    "ellipsis_line_share",
-    "letter_word_share",
+    "bullet_line_fraction",
+    "ellipsis_line_fraction",
+    "letter_word_fraction",
     "stop_words",
 ];
 
@@ -78,9 +78,12 @@ impl Config {
             Criterion::at_most("max_mean_word_chars", "mean_word_chars", self.max_mean_word_chars),
             Criterion::at_most("max_hashes_per_word", "hashes_per_word", self.max_hashes_per_word),
             Criterion::at_most("max_ellipses_per_word", "ellipses_per_word", self.max_ellipses_per_word),
-            Criterion::at_most("max_bullet_line_share", "bullet_line_share", self.max_bullet_line_share).share(),
-            Criterion::at_most("max_ellipsis_line_share", "ellipsis_line_share", self.max_ellipsis_line_share).share(),
-            Criterion::at_least("min_letter_word_share", "letter_word_share", self.min_letter_word_share).share(),
+            Criterion::at_most("max_bullet_line_fraction", "bullet_line_fraction", self.max_bullet_line_fraction)
+                .fraction(),
+            Criterion::at_most("max_ellipsis_line_fraction", "ellipsis_line_fraction", self.max_ellipsis_line_fraction)
+                .fraction(),
+            Criterion::at_least("min_letter_word_fraction", "letter_word_fraction", self.min_letter_word_fraction)
+                .fraction(),
             Criterion::at_least("min_stop_words", "stop_words", self.min_stop_words),
         ]
     }
@@ -88,12 +91,12 @@ impl Config {
     /// Checks the thresholds.
     ///
     /// # Errors
-    /// The key and what is wrong with its value.
+    /// Returns the key and what is wrong with its value.
     pub fn validate(&self) -> Result<(), String> {
         threshold::validate(&self.criteria())?;
         for (at, word) in self.stop_words.iter().enumerate() {
             if word.is_empty() || word.contains(is_blank) {
-                return Err(format!("stop_words has {word:?}, which is not one word"));
+                return Err(format!("stop_words has {word:?}, which is not a single word"));
             }
             if self.stop_words[..at].contains(word) {
                 return Err(format!("stop_words has {word:?} twice"));
@@ -108,7 +111,7 @@ impl Config {
     }
 }
 
-/// Returns the [`SIGNALS`] of `text`; those of nothing are 0.
+/// Returns the [`SIGNALS`] of `text`, all 0 for the empty text.
 pub fn measure(config: &Config, text: &Text<'_>) -> [f64; SIGNALS.len()] {
     let (mut words, mut chars, mut with_letter) = (0, 0, 0);
     for word in text.words() {
@@ -126,25 +129,25 @@ pub fn measure(config: &Config, text: &Text<'_>) -> [f64; SIGNALS.len()] {
     let all_words = text.words().len();
     [
         words as f64,
-        share(chars, words),
-        share(text.as_str().bytes().filter(|&byte| byte == b'#').count(), all_words),
-        share(ellipses(text.as_str()), all_words),
-        share(bullet_lines, lines),
-        share(ellipsis_lines, lines),
-        share(with_letter, all_words),
+        ratio(chars, words),
+        ratio(text.as_str().bytes().filter(|&byte| byte == b'#').count(), all_words),
+        ratio(ellipses(text.as_str()), all_words),
+        ratio(bullet_lines, lines),
+        ratio(ellipsis_lines, lines),
+        ratio(with_letter, all_words),
         stop_words(config, text) as f64,
     ]
 }
 
-/// Returns the first criterion that a document with these signals fails.
+/// Returns the first criterion that a document with these signals does not meet.
 ///
 /// # Panics
-/// When these are not the signals of this rule.
-pub fn judge(config: &Config, signals: &[f64]) -> Option<Failure> {
-    threshold::judge(&config.criteria(), &SIGNALS, signals)
+/// Panics if `signals` are not those of this rule.
+pub fn first_failure(config: &Config, signals: &[f64]) -> Option<Failure> {
+    threshold::first_failure(&config.criteria(), &SIGNALS, signals)
 }
 
-/// Returns how many ellipses there are, six dots being two.
+/// Returns the number of ellipses; six dots are two.
 fn ellipses(text: &str) -> usize {
     let (mut ellipses, mut dots) = (0, 0);
     for byte in text.bytes() {
@@ -157,7 +160,7 @@ fn ellipses(text: &str) -> usize {
     if text.is_ascii() { ellipses } else { ellipses + text.matches('…').count() }
 }
 
-/// Returns how many of the stop words there are in `text`.
+/// Returns the number of different stop words in `text`.
 fn stop_words(config: &Config, text: &Text<'_>) -> usize {
     let mut missing: Vec<&str> = config.stop_words.iter().map(String::as_str).collect();
     for word in text.words() {

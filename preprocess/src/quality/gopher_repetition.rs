@@ -1,10 +1,10 @@
 //! Gopher's repetition rules (Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher",
 //! 2021, table A1), as datatrove counts them.
 //!
-//! A run of n words occurs twice only where the runs of n - 1 words at its place and at the next do. So each length looks
-//! only at the places that the one below left, which in ordinary text are soon few, and a run is named by the names of
-//! those two (Karp, Miller and Rosenberg, "Rapid identification of repeated patterns", 1972). Names are compared exactly;
-//! single words by 64-bit hashes.
+//! An n-gram can repeat only if both (n - 1)-grams inside it repeat. So each n checks only the positions that n - 1
+//! left, which in ordinary text soon are few, and an n-gram is named by the pair of names of its (n - 1)-grams (Karp,
+//! Miller and Rosenberg, "Rapid identification of repeated patterns", 1972). Names are compared exactly, single words
+//! by 64-bit hashes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,178 +12,177 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::counts::{Counts, Duplicates};
 use super::threshold::{self, Criterion, Failure, Threshold};
-use super::{Scratch, share};
+use super::{Scratch, ratio};
 use crate::words::Text;
 
-/// The table `[preprocess.gopher_repetition]`. Each threshold is a share between 0 and 1, or `false` for none; the
+/// The table `[preprocess.gopher_repetition]`. Each threshold is a fraction between 0 and 1, or `false` for none; the
 /// defaults are Gopher's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The greatest share of paragraphs that occurred before. Default 0.3.
-    pub max_duplicate_paragraph_share: Threshold,
-    /// The greatest share of characters in such paragraphs. Default 0.2.
-    pub max_duplicate_paragraph_char_share: Threshold,
-    /// The greatest share of lines that occurred before. Default 0.3.
-    pub max_duplicate_line_share: Threshold,
-    /// The greatest share of characters in such lines. Default 0.2.
-    pub max_duplicate_line_char_share: Threshold,
-    /// The greatest share of characters in the most frequent pair of words. Default 0.2.
-    pub max_top_2_gram_share: Threshold,
-    /// The greatest share of characters in the most frequent run of 3 words. Default 0.18.
-    pub max_top_3_gram_share: Threshold,
-    /// The greatest share of characters in the most frequent run of 4 words. Default 0.16.
-    pub max_top_4_gram_share: Threshold,
-    /// The greatest share of characters in runs of 5 words that occurred before. Default 0.15.
-    pub max_duplicate_5_gram_share: Threshold,
-    /// The greatest share of characters in runs of 6 words that occurred before. Default 0.14.
-    pub max_duplicate_6_gram_share: Threshold,
-    /// The greatest share of characters in runs of 7 words that occurred before. Default 0.13.
-    pub max_duplicate_7_gram_share: Threshold,
-    /// The greatest share of characters in runs of 8 words that occurred before. Default 0.12.
-    pub max_duplicate_8_gram_share: Threshold,
-    /// The greatest share of characters in runs of 9 words that occurred before. Default 0.11.
-    pub max_duplicate_9_gram_share: Threshold,
-    /// The greatest share of characters in runs of 10 words that occurred before. Default 0.1.
-    pub max_duplicate_10_gram_share: Threshold,
+    /// The maximum fraction of paragraphs that occurred before. Default 0.3.
+    pub max_duplicate_paragraph_fraction: Threshold,
+    /// The maximum fraction of characters in such paragraphs. Default 0.2.
+    pub max_duplicate_paragraph_char_fraction: Threshold,
+    /// The maximum fraction of lines that occurred before. Default 0.3.
+    pub max_duplicate_line_fraction: Threshold,
+    /// The maximum fraction of characters in such lines. Default 0.2.
+    pub max_duplicate_line_char_fraction: Threshold,
+    /// The maximum fraction of characters in the most frequent 2-gram. Default 0.2.
+    pub max_top_2_gram_fraction: Threshold,
+    /// The maximum fraction of characters in the most frequent 3-gram. Default 0.18.
+    pub max_top_3_gram_fraction: Threshold,
+    /// The maximum fraction of characters in the most frequent 4-gram. Default 0.16.
+    pub max_top_4_gram_fraction: Threshold,
+    /// The maximum fraction of characters in 5-grams that occurred before. Default 0.15.
+    pub max_duplicate_5_gram_fraction: Threshold,
+    /// The maximum fraction of characters in 6-grams that occurred before. Default 0.14.
+    pub max_duplicate_6_gram_fraction: Threshold,
+    /// The maximum fraction of characters in 7-grams that occurred before. Default 0.13.
+    pub max_duplicate_7_gram_fraction: Threshold,
+    /// The maximum fraction of characters in 8-grams that occurred before. Default 0.12.
+    pub max_duplicate_8_gram_fraction: Threshold,
+    /// The maximum fraction of characters in 9-grams that occurred before. Default 0.11.
+    pub max_duplicate_9_gram_fraction: Threshold,
+    /// The maximum fraction of characters in 10-grams that occurred before. Default 0.1.
+    pub max_duplicate_10_gram_fraction: Threshold,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_duplicate_paragraph_share: Threshold::new(0.3),
-            max_duplicate_paragraph_char_share: Threshold::new(0.2),
-            max_duplicate_line_share: Threshold::new(0.3),
-            max_duplicate_line_char_share: Threshold::new(0.2),
-            max_top_2_gram_share: Threshold::new(0.2),
-            max_top_3_gram_share: Threshold::new(0.18),
-            max_top_4_gram_share: Threshold::new(0.16),
-            max_duplicate_5_gram_share: Threshold::new(0.15),
-            max_duplicate_6_gram_share: Threshold::new(0.14),
-            max_duplicate_7_gram_share: Threshold::new(0.13),
-            max_duplicate_8_gram_share: Threshold::new(0.12),
-            max_duplicate_9_gram_share: Threshold::new(0.11),
-            max_duplicate_10_gram_share: Threshold::new(0.1),
+            max_duplicate_paragraph_fraction: Threshold::new(0.3),
+            max_duplicate_paragraph_char_fraction: Threshold::new(0.2),
+            max_duplicate_line_fraction: Threshold::new(0.3),
+            max_duplicate_line_char_fraction: Threshold::new(0.2),
+            max_top_2_gram_fraction: Threshold::new(0.2),
+            max_top_3_gram_fraction: Threshold::new(0.18),
+            max_top_4_gram_fraction: Threshold::new(0.16),
+            max_duplicate_5_gram_fraction: Threshold::new(0.15),
+            max_duplicate_6_gram_fraction: Threshold::new(0.14),
+            max_duplicate_7_gram_fraction: Threshold::new(0.13),
+            max_duplicate_8_gram_fraction: Threshold::new(0.12),
+            max_duplicate_9_gram_fraction: Threshold::new(0.11),
+            max_duplicate_10_gram_fraction: Threshold::new(0.1),
         }
     }
 }
 
-/// What is measured, in datatrove's order.
+/// The signals, in datatrove's order.
 pub const SIGNALS: [&str; 13] = [
-    "duplicate_paragraph_share",
-    "duplicate_paragraph_char_share",
-    "duplicate_line_share",
-    "duplicate_line_char_share",
-    "top_2_gram_share",
-    "top_3_gram_share",
-    "top_4_gram_share",
-    "duplicate_5_gram_share",
-    "duplicate_6_gram_share",
-    "duplicate_7_gram_share",
-    "duplicate_8_gram_share",
-    "duplicate_9_gram_share",
-    "duplicate_10_gram_share",
+    "duplicate_paragraph_fraction",
+    "duplicate_paragraph_char_fraction",
+    "duplicate_line_fraction",
+    "duplicate_line_char_fraction",
+    "top_2_gram_fraction",
+    "top_3_gram_fraction",
+    "top_4_gram_fraction",
+    "duplicate_5_gram_fraction",
+    "duplicate_6_gram_fraction",
+    "duplicate_7_gram_fraction",
+    "duplicate_8_gram_fraction",
+    "duplicate_9_gram_fraction",
+    "duplicate_10_gram_fraction",
 ];
 
 /// The keys of the thresholds, in the order of [`SIGNALS`].
 const KEYS: [&str; SIGNALS.len()] = [
-    "max_duplicate_paragraph_share",
-    "max_duplicate_paragraph_char_share",
-    "max_duplicate_line_share",
-    "max_duplicate_line_char_share",
-    "max_top_2_gram_share",
-    "max_top_3_gram_share",
-    "max_top_4_gram_share",
-    "max_duplicate_5_gram_share",
-    "max_duplicate_6_gram_share",
-    "max_duplicate_7_gram_share",
-    "max_duplicate_8_gram_share",
-    "max_duplicate_9_gram_share",
-    "max_duplicate_10_gram_share",
+    "max_duplicate_paragraph_fraction",
+    "max_duplicate_paragraph_char_fraction",
+    "max_duplicate_line_fraction",
+    "max_duplicate_line_char_fraction",
+    "max_top_2_gram_fraction",
+    "max_top_3_gram_fraction",
+    "max_top_4_gram_fraction",
+    "max_duplicate_5_gram_fraction",
+    "max_duplicate_6_gram_fraction",
+    "max_duplicate_7_gram_fraction",
+    "max_duplicate_8_gram_fraction",
+    "max_duplicate_9_gram_fraction",
+    "max_duplicate_10_gram_fraction",
 ];
 
 impl Config {
     /// Returns the criteria, in datatrove's order.
     pub fn criteria(&self) -> [Criterion; SIGNALS.len()] {
         let thresholds = [
-            self.max_duplicate_paragraph_share,
-            self.max_duplicate_paragraph_char_share,
-            self.max_duplicate_line_share,
-            self.max_duplicate_line_char_share,
-            self.max_top_2_gram_share,
-            self.max_top_3_gram_share,
-            self.max_top_4_gram_share,
-            self.max_duplicate_5_gram_share,
-            self.max_duplicate_6_gram_share,
-            self.max_duplicate_7_gram_share,
-            self.max_duplicate_8_gram_share,
-            self.max_duplicate_9_gram_share,
-            self.max_duplicate_10_gram_share,
+            self.max_duplicate_paragraph_fraction,
+            self.max_duplicate_paragraph_char_fraction,
+            self.max_duplicate_line_fraction,
+            self.max_duplicate_line_char_fraction,
+            self.max_top_2_gram_fraction,
+            self.max_top_3_gram_fraction,
+            self.max_top_4_gram_fraction,
+            self.max_duplicate_5_gram_fraction,
+            self.max_duplicate_6_gram_fraction,
+            self.max_duplicate_7_gram_fraction,
+            self.max_duplicate_8_gram_fraction,
+            self.max_duplicate_9_gram_fraction,
+            self.max_duplicate_10_gram_fraction,
         ];
-        std::array::from_fn(|i| Criterion::at_most(KEYS[i], SIGNALS[i], thresholds[i]).share())
+        std::array::from_fn(|i| Criterion::at_most(KEYS[i], SIGNALS[i], thresholds[i]).fraction())
     }
 
     /// Checks the thresholds.
     ///
     /// # Errors
-    /// The key and what is wrong with its value.
+    /// Returns the key and what is wrong with its value.
     pub fn validate(&self) -> Result<(), String> {
         threshold::validate(&self.criteria())
     }
 }
 
-/// Returns the [`SIGNALS`] of `text`; those of nothing are 0.
+/// Returns the [`SIGNALS`] of `text`, all 0 for the empty text.
 pub fn measure(text: &Text<'_>, scratch: &mut Scratch) -> [f64; SIGNALS.len()] {
     let chars = text.chars();
     let most = text.as_str().bytes().filter(|&byte| byte == b'\n').count() + 2;
     let paragraphs = Duplicates::count(text.paragraphs(), most, &mut scratch.counts);
     let lines = Duplicates::count(lines(text.as_str()), most, &mut scratch.counts);
     let mut signals = [0.0; SIGNALS.len()];
-    signals[0] = share(paragraphs.repeated, paragraphs.pieces);
-    signals[1] = share(paragraphs.repeated_chars, chars);
-    signals[2] = share(lines.repeated, lines.pieces);
-    signals[3] = share(lines.repeated_chars, chars);
+    signals[0] = ratio(paragraphs.repeated, paragraphs.pieces);
+    signals[1] = ratio(paragraphs.repeated_chars, chars);
+    signals[2] = ratio(lines.repeated, lines.pieces);
+    signals[3] = ratio(lines.repeated_chars, chars);
     scratch.ngrams.read(text, &mut scratch.counts);
     for n in 2..=4 {
-        signals[2 + n] = share(scratch.ngrams.next(n, &mut scratch.counts), chars);
+        signals[2 + n] = ratio(scratch.ngrams.next(n, &mut scratch.counts), chars);
     }
     for n in 5..=10 {
         scratch.ngrams.next(n, &mut scratch.counts);
-        signals[2 + n] = share(scratch.ngrams.duplicate_chars(n), chars);
+        signals[2 + n] = ratio(scratch.ngrams.duplicate_chars(n), chars);
     }
     signals
 }
 
-/// Returns the first criterion that a document with these signals fails.
+/// Returns the first criterion that a document with these signals does not meet.
 ///
 /// # Panics
-/// When these are not the signals of this rule.
-pub fn judge(config: &Config, signals: &[f64]) -> Option<Failure> {
-    threshold::judge(&config.criteria(), &SIGNALS, signals)
+/// Panics if `signals` are not those of this rule.
+pub fn first_failure(config: &Config, signals: &[f64]) -> Option<Failure> {
+    threshold::first_failure(&config.criteria(), &SIGNALS, signals)
 }
 
-/// Returns what lies between runs of line feeds: lines with something on them, and an empty one at each end of the text
-/// where a line feed stands.
+/// Returns the lines that are not empty, and an empty one for each end of the text that is a line feed.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let ends = [text.starts_with('\n') || text.is_empty(), text.ends_with('\n')];
     let empty = ends.into_iter().filter(|is_empty| *is_empty).map(|_| "");
     empty.chain(text.split('\n').filter(|line| !line.is_empty()))
 }
 
-/// The runs of n words of one text that occur more than once, for one n after the other.
+/// The repeated n-grams of a text, for ascending n.
 #[derive(Debug, Default)]
 pub(super) struct Ngrams {
-    /// By place: the first place of the same run, or [`ONCE`].
+    /// For each position: the first position of the same n-gram, or [`ONCE`].
     names: Vec<u32>,
-    /// The places whose run occurs more than once, ascending.
-    places: Vec<u32>,
-    /// By place: the characters of all words before it; one more than there are words.
+    /// The positions whose n-gram occurs more than once, ascending.
+    positions: Vec<u32>,
+    /// For each position, and the end: the characters of all words before it.
     chars_before: Vec<usize>,
-    /// By name: the last n for which it was seen.
+    /// For each name: the last n for which it was seen.
     seen: Vec<u8>,
 }
 
-/// The name of a run that occurs once.
+/// The name of an n-gram that occurs once.
 const ONCE: u32 = u32::MAX;
 
 impl Ngrams {
@@ -197,67 +196,67 @@ impl Ngrams {
         self.seen.resize(words.len(), 0);
         self.chars_before.clear();
         let mut chars = 0;
-        for (place, word) in (0..).zip(words) {
+        for (position, word) in (0..).zip(words) {
             self.chars_before.push(chars);
             chars += word.chars();
-            let count = counts.add(xxh3_64(text.word(*word).as_bytes()), place);
-            self.name(place, count.first, count.count);
+            let count = counts.add(xxh3_64(text.word(*word).as_bytes()), position);
+            self.name(position, count.first, count.count);
         }
         self.chars_before.push(chars);
-        self.places.clear();
-        self.places.extend((0..).zip(&self.names).filter(|(_, name)| **name != ONCE).map(|(place, _)| place));
+        self.positions.clear();
+        self.positions.extend((0..).zip(&self.names).filter(|(_, name)| **name != ONCE).map(|(position, _)| position));
     }
 
-    /// Goes from runs of n - 1 words to those of n, and returns the characters of the most frequent one, blanks between
-    /// its words included, times how often it occurs. Of several the first counts, even if none occurs twice.
+    /// Advances from (n - 1)-grams to n-grams, and returns the characters of the most frequent one, including the
+    /// spaces between its words, times its count. Of several the first counts, even if none occurs twice.
     fn next(&mut self, n: usize, counts: &mut Counts) -> usize {
-        counts.reset(self.places.len());
+        counts.reset(self.positions.len());
         let (mut top, mut top_count) = (0, 1);
-        for i in 0..self.places.len() {
-            let place = self.places[i];
-            let name = std::mem::replace(&mut self.names[place as usize], ONCE);
-            let next = self.names.get(place as usize + 1).copied().unwrap_or(ONCE);
+        for i in 0..self.positions.len() {
+            let position = self.positions[i];
+            let name = std::mem::replace(&mut self.names[position as usize], ONCE);
+            let next = self.names.get(position as usize + 1).copied().unwrap_or(ONCE);
             if next == ONCE {
                 continue;
             }
-            let count = counts.add(u64::from(name) << 32 | u64::from(next), place);
-            self.name(place, count.first, count.count);
+            let count = counts.add(u64::from(name) << 32 | u64::from(next), position);
+            self.name(position, count.first, count.count);
             if count.count > top_count || count.count == top_count && count.first < top && top_count > 1 {
                 (top, top_count) = (count.first, count.count);
             }
         }
         let names = &self.names;
-        self.places.retain(|place| names[*place as usize] != ONCE);
+        self.positions.retain(|position| names[*position as usize] != ONCE);
         if names.len() < n { 0 } else { (self.chars(top, n) + n - 1) * top_count as usize }
     }
 
-    /// Returns the characters in runs of n words that occurred before, where a run that did is passed over as a whole.
+    /// Returns the characters in n-grams that occurred before; the words of such an n-gram are counted once.
     fn duplicate_chars(&mut self, n: usize) -> usize {
         let (mut chars, mut next) = (0, 0);
-        for i in 0..self.places.len() {
-            let place = self.places[i];
-            if place < next {
+        for i in 0..self.positions.len() {
+            let position = self.positions[i];
+            if position < next {
                 continue;
             }
-            let name = self.names[place as usize] as usize;
+            let name = self.names[position as usize] as usize;
             if self.seen[name] == n as u8 {
-                chars += self.chars(place, n);
-                next = place + n as u32;
+                chars += self.chars(position, n);
+                next = position + n as u32;
             }
             self.seen[name] = n as u8;
         }
         chars
     }
 
-    fn name(&mut self, place: u32, first: u32, count: u32) {
+    fn name(&mut self, position: u32, first: u32, count: u32) {
         if count > 1 {
             self.names[first as usize] = first;
-            self.names[place as usize] = first;
+            self.names[position as usize] = first;
         }
     }
 
-    fn chars(&self, place: u32, n: usize) -> usize {
-        self.chars_before[place as usize + n] - self.chars_before[place as usize]
+    fn chars(&self, position: u32, n: usize) -> usize {
+        self.chars_before[position as usize + n] - self.chars_before[position as usize]
     }
 }
 
@@ -270,7 +269,7 @@ mod tests {
     use super::*;
     use crate::words::Buffers;
 
-    /// Returns the n-gram signals as they are defined, times the characters of the text.
+    /// Returns the n-gram signals by their definition, times the characters of the text.
     fn by_definition(words: &[String]) -> Vec<usize> {
         let top = |n: usize| {
             let grams: Vec<String> = words.windows(n).map(|gram| gram.join(" ")).collect();
@@ -297,12 +296,12 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn ngrams_are_counted_as_they_are_defined(words in proptest::collection::vec("[aé]|b|cc", 0..80)) {
+        fn n_gram_counts_match_the_definition(words in proptest::collection::vec("[aé]|b|cc", 0..80)) {
             let text = words.join(" ");
             let mut buffers = Buffers::default();
             let text = buffers.split(&text);
             let signals = measure(&text, &mut Scratch::default());
-            let measured: Vec<f64> = signals[4..].iter().map(|share| (share * text.chars() as f64).round()).collect();
+            let measured: Vec<f64> = signals[4..].iter().map(|fraction| (fraction * text.chars() as f64).round()).collect();
             let expected: Vec<f64> = by_definition(&words).into_iter().map(|chars| chars as f64).collect();
             prop_assert_eq!(measured, expected);
         }

@@ -1,19 +1,19 @@
-//! Counting sentences by spaCy's rule (its `Sentencizer`, which datatrove uses): a sentence ends with a word that is one
-//! mark such as `.`, `!` or `。`, and with the punctuation behind it. A dot inside a word (`3.14`, `U.S.`) and dots in a row
-//! end none.
+//! Sentence counts by the rule of spaCy's `Sentencizer`, which datatrove uses: a sentence ends with a word that is a
+//! single mark such as `.`, `!` or `。`, and the punctuation after it. A dot inside a word (`3.14`, `U.S.`) and several
+//! dots in a row do not end a sentence.
 
 use super::characters::{ends_sentence, is_punctuation};
 use crate::words::{Text, Word};
 
-/// Returns how many sentences there are in a line of `text` that has these words.
+/// Returns the number of sentences in a line of `text` with these words.
 pub(super) fn count(text: &Text<'_>, words: &[Word]) -> usize {
     let mut sentences = usize::from(!words.is_empty());
-    // Whether a sentence has ended, so that the next word that is not punctuation begins another.
+    // True if a sentence has ended, so that the next word that is not punctuation begins another.
     let mut ended = false;
     let mut last = None;
     for word in words {
         if ended {
-            // Blanks are a word to spaCy, but for one space between two others.
+            // White space is a word for spaCy, except for one space between two words.
             let is_one_space = last.is_none_or(|last| matches!(text.between(last, *word), "" | " "));
             if !is_one_space || !text.word(*word).chars().all(is_punctuation) {
                 sentences += 1;

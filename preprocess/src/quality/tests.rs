@@ -1,4 +1,4 @@
-//! Each criterion at its threshold and on both sides of it, and every signal against datatrove.
+//! Tests of each criterion at its threshold and on both sides of it, and of every signal against datatrove.
 
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
@@ -7,14 +7,14 @@ use serde_json::{Map, Value};
 
 use super::*;
 
-fn judge_one(rule: &Rule, text: &str) -> Option<Failure> {
+fn failure_of(rule: &Rule, text: &str) -> Option<Failure> {
     let (mut buffers, mut signals) = (Buffers::default(), Vec::new());
     rule.measure(&buffers.split(text), &mut Scratch::default(), &mut signals);
     assert_eq!(signals.len(), rule.signals().len());
-    rule.judge(&signals)
+    rule.first_failure(&signals)
 }
 
-/// Returns the default configuration with all criteria but one switched off.
+/// Returns the default configuration with all criteria but one disabled.
 fn only<C: Default + Serialize + DeserializeOwned>(criteria: &[Criterion], key: &str) -> C {
     let mut table = serde_json::to_value(C::default()).unwrap();
     assert!(criteria.iter().any(|criterion| criterion.key == key), "{key}");
@@ -24,7 +24,7 @@ fn only<C: Default + Serialize + DeserializeOwned>(criteria: &[Criterion], key: 
     serde_json::from_value(table).unwrap()
 }
 
-/// Judges `text` by one criterion of a rule, its threshold being the published one; `""` is no failure.
+/// Checks `text` against one criterion of a rule with the published threshold; an expected `""` means that it is met.
 fn check(rule: &Rule, key: &str, text: &str, expected: &str) {
     let criteria = rule.criteria();
     let rule = match rule {
@@ -34,7 +34,7 @@ fn check(rule: &Rule, key: &str, text: &str, expected: &str) {
         Rule::FineWeb(_) => Rule::FineWeb(only(&criteria, key)),
         Rule::Code(_) => Rule::Code(only(&criteria, key)),
     };
-    let failure = judge_one(&rule, text);
+    let failure = failure_of(&rule, text);
     if let Some(failure) = failure {
         assert_eq!(failure.criterion, key);
     }
@@ -42,7 +42,7 @@ fn check(rule: &Rule, key: &str, text: &str, expected: &str) {
     assert_eq!(failure.map(|failure| failure.to_string()).unwrap_or_default(), expected, "{key} of {head:?}");
 }
 
-/// The rules for web pages, as the preset has them.
+/// Returns the rules of the preset `web`.
 fn web() -> Vec<Rule> {
     let c4 = c4::Config { drop_unterminated_lines: Some(false), ..c4::Config::default() };
     vec![
@@ -58,7 +58,7 @@ fn code() -> Vec<Rule> {
 }
 
 #[test]
-fn gopher_quality_keeps_what_reads_like_text() {
+fn gopher_quality_criteria() {
     let rule = Rule::GopherQuality(gopher_quality::Config::default());
     let check = |key: &str, text: &str, expected: &str| self::check(&rule, key, text, expected);
     check("min_words", &"word ".repeat(51), "");
@@ -87,15 +87,23 @@ fn gopher_quality_keeps_what_reads_like_text() {
     check("max_ellipses_per_word", "a b c d e f g h…", "ellipses_per_word 0.1111 > max_ellipses_per_word 0.1");
     check("max_ellipses_per_word", "a b c d e f g h...", "ellipses_per_word 0.1111 > max_ellipses_per_word 0.1");
     let lines = |marked: usize, line: &str| format!("{line}\n").repeat(marked) + &"plain\n".repeat(100 - marked);
-    check("max_bullet_line_share", &lines(89, " - item"), "");
-    check("max_bullet_line_share", &lines(90, "• item"), "");
-    check("max_bullet_line_share", &lines(91, "\t-item"), "bullet_line_share 0.91 > max_bullet_line_share 0.9");
-    check("max_ellipsis_line_share", &lines(29, "and…"), "");
-    check("max_ellipsis_line_share", &lines(30, "and... "), "");
-    check("max_ellipsis_line_share", &lines(31, "and…"), "ellipsis_line_share 0.31 > max_ellipsis_line_share 0.3");
-    check("min_letter_word_share", "a b c d e f g h i 1", "");
-    check("min_letter_word_share", "a b c d e f g é 1 2", "");
-    check("min_letter_word_share", "a b c d e f g 1 2 .", "letter_word_share 0.7 < min_letter_word_share 0.8");
+    check("max_bullet_line_fraction", &lines(89, " - item"), "");
+    check("max_bullet_line_fraction", &lines(90, "• item"), "");
+    check(
+        "max_bullet_line_fraction",
+        &lines(91, "\t-item"),
+        "bullet_line_fraction 0.91 > max_bullet_line_fraction 0.9",
+    );
+    check("max_ellipsis_line_fraction", &lines(29, "and…"), "");
+    check("max_ellipsis_line_fraction", &lines(30, "and... "), "");
+    check(
+        "max_ellipsis_line_fraction",
+        &lines(31, "and…"),
+        "ellipsis_line_fraction 0.31 > max_ellipsis_line_fraction 0.3",
+    );
+    check("min_letter_word_fraction", "a b c d e f g h i 1", "");
+    check("min_letter_word_fraction", "a b c d e f g é 1 2", "");
+    check("min_letter_word_fraction", "a b c d e f g 1 2 .", "letter_word_fraction 0.7 < min_letter_word_fraction 0.8");
     check("min_stop_words", "the end of that", "");
     check("min_stop_words", "the end of", "");
     check("min_stop_words", "the end the", "stop_words 1 < min_stop_words 2");
@@ -104,7 +112,7 @@ fn gopher_quality_keeps_what_reads_like_text() {
 }
 
 #[test]
-fn gopher_quality_takes_other_stop_words() {
+fn gopher_quality_with_other_stop_words() {
     let stop_words: Vec<String> = ["der", "die", "und"].map(str::to_owned).into();
     let config = gopher_quality::Config { stop_words, ..gopher_quality::Config::default() };
     assert_eq!(config.validate(), Ok(()));
@@ -114,7 +122,7 @@ fn gopher_quality_takes_other_stop_words() {
 }
 
 #[test]
-fn gopher_repetition_keeps_what_does_not_repeat_itself() {
+fn gopher_repetition_criteria() {
     let rule = Rule::GopherRepetition(gopher_repetition::Config::default());
     let check = |key: &str, text: &str, expected: &str| self::check(&rule, key, text, expected);
     let pieces = |repeated: usize, between: &str| {
@@ -122,19 +130,21 @@ fn gopher_repetition_keeps_what_does_not_repeat_itself() {
         let all: Vec<String> = std::iter::repeat_n("same".to_owned(), repeated + 1).chain(others).collect();
         all.join(between)
     };
-    let (paragraphs, lines) = ("max_duplicate_paragraph_share", "max_duplicate_line_share");
+    let (paragraphs, lines) = ("max_duplicate_paragraph_fraction", "max_duplicate_line_fraction");
     check(paragraphs, &pieces(2, "\n\n"), "");
     check(paragraphs, &pieces(3, "\n\n\n"), "");
-    check(paragraphs, &pieces(4, "\n\n"), "duplicate_paragraph_share 0.4 > max_duplicate_paragraph_share 0.3");
+    check(paragraphs, &pieces(4, "\n\n"), "duplicate_paragraph_fraction 0.4 > max_duplicate_paragraph_fraction 0.3");
     check(lines, &pieces(2, "\n"), "");
     check(lines, &pieces(3, "\n\n\n"), "");
-    check(lines, &pieces(4, "\n"), "duplicate_line_share 0.4 > max_duplicate_line_share 0.3");
-    // Twice 20 characters and what divides the pieces; the rest makes 101, 100 or 99.
+    check(lines, &pieces(4, "\n"), "duplicate_line_fraction 0.4 > max_duplicate_line_fraction 0.3");
+    // Twice 20 characters and the separators; the rest makes 101, 100 or 99.
     let chars = |between: &str, all: usize| {
         let rest = "z".repeat(all - 40 - 2 * between.len());
         format!("{0}{between}{0}{between}{rest}", "ä".repeat(20))
     };
-    for (key, between) in [("max_duplicate_paragraph_char_share", "\n\n"), ("max_duplicate_line_char_share", "\n")] {
+    for (key, between) in
+        [("max_duplicate_paragraph_char_fraction", "\n\n"), ("max_duplicate_line_char_fraction", "\n")]
+    {
         check(key, &chars(between, 101), "");
         check(key, &chars(between, 100), "");
         check(key, &chars(between, 99), &format!("{} 0.202 > {key} 0.2", &key[4..]));
@@ -145,13 +155,13 @@ fn gopher_repetition_keeps_what_does_not_repeat_itself() {
         let words = words.join(" ");
         format!("{words} {} {words}", "ö".repeat(all - 2 * words.len() - 2))
     };
-    check("max_top_2_gram_share", &ngrams(2, 2, 51), "");
-    check("max_top_2_gram_share", &ngrams(2, 2, 50), "");
-    check("max_top_2_gram_share", &ngrams(2, 2, 49), "top_2_gram_share 0.2041 > max_top_2_gram_share 0.2");
-    check("max_top_3_gram_share", &ngrams(3, 2, 89), "");
-    check("max_top_3_gram_share", &ngrams(3, 2, 88), "top_3_gram_share 0.1818 > max_top_3_gram_share 0.18");
-    check("max_top_4_gram_share", &ngrams(4, 1, 88), "");
-    check("max_top_4_gram_share", &ngrams(4, 1, 87), "top_4_gram_share 0.1609 > max_top_4_gram_share 0.16");
+    check("max_top_2_gram_fraction", &ngrams(2, 2, 51), "");
+    check("max_top_2_gram_fraction", &ngrams(2, 2, 50), "");
+    check("max_top_2_gram_fraction", &ngrams(2, 2, 49), "top_2_gram_fraction 0.2041 > max_top_2_gram_fraction 0.2");
+    check("max_top_3_gram_fraction", &ngrams(3, 2, 89), "");
+    check("max_top_3_gram_fraction", &ngrams(3, 2, 88), "top_3_gram_fraction 0.1818 > max_top_3_gram_fraction 0.18");
+    check("max_top_4_gram_fraction", &ngrams(4, 1, 88), "");
+    check("max_top_4_gram_fraction", &ngrams(4, 1, 87), "top_4_gram_fraction 0.1609 > max_top_4_gram_fraction 0.16");
     for (n, length, all, above) in [
         (5, 3, 100, "0.1515"),
         (6, 7, 300, "0.1405"),
@@ -160,22 +170,22 @@ fn gopher_repetition_keeps_what_does_not_repeat_itself() {
         (9, 11, 900, "0.1101"),
         (10, 1, 100, "0.101"),
     ] {
-        let key = format!("max_duplicate_{n}_gram_share");
+        let key = format!("max_duplicate_{n}_gram_fraction");
         check(&key, &ngrams(n, length, all + 1), "");
         check(&key, &ngrams(n, length, all), "");
         let limit = (20 - n) as f64 / 100.0;
         check(&key, &ngrams(n, length, all - 1), &format!("{} {above} > {key} {limit}", &key[4..]));
     }
     for text in ["", "word"] {
-        assert_eq!(judge_one(&rule, text), None, "{text:?}");
+        assert_eq!(failure_of(&rule, text), None, "{text:?}");
     }
-    // What datatrove says of two words as well: the most frequent pair is all there is.
-    assert_eq!(judge_one(&rule, "two words").unwrap().criterion, "max_top_2_gram_share");
-    assert_eq!(judge_one(&rule, &"same ".repeat(1 << 18)).unwrap().criterion, "max_top_2_gram_share");
+    // As in datatrove: of two words, the most frequent pair is the whole text.
+    assert_eq!(failure_of(&rule, "two words").unwrap().criterion, "max_top_2_gram_fraction");
+    assert_eq!(failure_of(&rule, &"same ".repeat(1 << 18)).unwrap().criterion, "max_top_2_gram_fraction");
 }
 
 #[test]
-fn c4_judges_what_its_rules_for_lines_left() {
+fn c4_criteria_apply_to_the_kept_lines() {
     let rule = Rule::C4(c4::Config::default());
     let check = |key: &str, text: &str, expected: &str| self::check(&rule, key, text, expected);
     check("min_sentences", &"It is one line.\n".repeat(6), "");
@@ -192,7 +202,7 @@ fn c4_judges_what_its_rules_for_lines_left() {
     check("max_curly_bracket_lines", "With javascript { it goes first.", "");
 }
 
-/// Returns the text that is left, and the reasons for which lines were dropped.
+/// Returns the remaining text, and the reasons for which lines were dropped.
 fn clean(config: &c4::Config, text: &str) -> (String, Vec<&'static str>) {
     let mut buffers = Buffers::default();
     let words = buffers.split(text);
@@ -256,33 +266,37 @@ fn c4_drops_lines() {
 }
 
 #[test]
-fn fineweb_keeps_pages_of_sentences() {
+fn fineweb_criteria() {
     let rule = Rule::FineWeb(fineweb::Config::default());
     let check = |key: &str, text: &str, expected: &str| self::check(&rule, key, text, expected);
     let lines = |marked: usize, line: &str, other: &str| {
         format!("{line}\n\n").repeat(marked) + &format!("{other}\n \n").repeat(100 - marked)
     };
-    let punctuated = "punctuated_line_share 0.11 < min_punctuated_line_share 0.12";
-    check("min_punctuated_line_share", &lines(13, "ends.", "ends. "), "");
-    check("min_punctuated_line_share", &lines(12, "ends。", "ends,"), "");
-    check("min_punctuated_line_share", &lines(11, "ends?", "ends\""), punctuated);
-    check("min_punctuated_line_share", "", "punctuated_line_share 0 < min_punctuated_line_share 0.12");
+    let punctuated = "punctuated_line_fraction 0.11 < min_punctuated_line_fraction 0.12";
+    check("min_punctuated_line_fraction", &lines(13, "ends.", "ends. "), "");
+    check("min_punctuated_line_fraction", &lines(12, "ends。", "ends,"), "");
+    check("min_punctuated_line_fraction", &lines(11, "ends?", "ends\""), punctuated);
+    check("min_punctuated_line_fraction", "", "punctuated_line_fraction 0 < min_punctuated_line_fraction 0.12");
     let (short, long) = ("ü".repeat(30), "ü".repeat(31));
-    check("max_short_line_share", &lines(66, &short, &long), "");
-    check("max_short_line_share", &lines(67, &short, &long), "");
-    check("max_short_line_share", &lines(68, &short, &long), "short_line_share 0.68 > max_short_line_share 0.67");
+    check("max_short_line_fraction", &lines(66, &short, &long), "");
+    check("max_short_line_fraction", &lines(67, &short, &long), "");
+    check(
+        "max_short_line_fraction",
+        &lines(68, &short, &long),
+        "short_line_fraction 0.68 > max_short_line_fraction 0.67",
+    );
     let repeated = |all: usize| format!("ü\n\nü\n{}", "z".repeat(all - 2));
-    let duplicate = "duplicate_line_char_share 0.0101 > max_duplicate_line_char_share 0.01";
-    check("max_duplicate_line_char_share", &repeated(101), "");
-    check("max_duplicate_line_char_share", &repeated(100), "");
-    check("max_duplicate_line_char_share", &repeated(99), duplicate);
+    let duplicate = "duplicate_line_char_fraction 0.0101 > max_duplicate_line_char_fraction 0.01";
+    check("max_duplicate_line_char_fraction", &repeated(101), "");
+    check("max_duplicate_line_char_fraction", &repeated(100), "");
+    check("max_duplicate_line_char_fraction", &repeated(99), duplicate);
     check("max_newlines_per_word", "a b c d\n e f g h\n i j\n k", "");
     check("max_newlines_per_word", "a b c d\n\n e f g h\n i.", "");
     check("max_newlines_per_word", "a b c d\n\n e f g h\n i", "newlines_per_word 0.3333 > max_newlines_per_word 0.3");
 }
 
 #[test]
-fn code_is_what_people_wrote() {
+fn code_criteria() {
     let rule = Rule::Code(code::Config::default());
     let check = |key: &str, text: &str, expected: &str| self::check(&rule, key, text, expected);
     let lines = |chars: usize| format!("{}\n{}\n", "ü".repeat(chars - 1), "x".repeat(101));
@@ -293,11 +307,11 @@ fn code_is_what_people_wrote() {
     check("max_line_chars", &("ü".repeat(1000) + "\n"), "");
     check("max_line_chars", &"x".repeat(1001), "longest_line_chars 1001 > max_line_chars 1000");
     check("max_line_chars", &"x".repeat(1 << 20), "longest_line_chars 1048576 > max_line_chars 1000");
-    check("min_alphanumeric_share", &format!("{}{}", "a".repeat(26), "-".repeat(74)), "");
-    check("min_alphanumeric_share", &format!("{}{}", "猫".repeat(25), "😀".repeat(75)), "");
-    let low = "alphanumeric_share 0.24 < min_alphanumeric_share 0.25";
-    check("min_alphanumeric_share", &format!("{}{}", "1".repeat(24), ";".repeat(76)), low);
-    check("min_alphanumeric_share", "", "alphanumeric_share 0 < min_alphanumeric_share 0.25");
+    check("min_alphanumeric_fraction", &format!("{}{}", "a".repeat(26), "-".repeat(74)), "");
+    check("min_alphanumeric_fraction", &format!("{}{}", "猫".repeat(25), "😀".repeat(75)), "");
+    let low = "alphanumeric_fraction 0.24 < min_alphanumeric_fraction 0.25";
+    check("min_alphanumeric_fraction", &format!("{}{}", "1".repeat(24), ";".repeat(76)), low);
+    check("min_alphanumeric_fraction", "", "alphanumeric_fraction 0 < min_alphanumeric_fraction 0.25");
     let generated = "generated_markers 1 > max_generated_markers 0";
     check("max_generated_markers", "// Written by hand.\nfn main() {}\n", "");
     check("max_generated_markers", "# @Generated\n", generated);
@@ -308,7 +322,7 @@ fn code_is_what_people_wrote() {
 }
 
 #[test]
-fn configurations_are_checked() {
+fn configurations_are_validated() {
     let check = |rule: &Rule, expected: &str| assert_eq!(rule.validate().err().unwrap_or_default(), expected);
     for rule in web().iter().chain(&code()) {
         check(rule, "");
@@ -329,35 +343,35 @@ fn configurations_are_checked() {
     );
     check(
         &Rule::GopherQuality(gopher_quality::Config { stop_words: vec!["of the".to_owned()], ..gopher() }),
-        "stop_words has \"of the\", which is not one word",
+        "stop_words has \"of the\", which is not a single word",
     );
     check(
         &Rule::GopherRepetition(gopher_repetition::Config {
-            max_top_2_gram_share: Threshold::new(20.0),
+            max_top_2_gram_fraction: Threshold::new(20.0),
             ..gopher_repetition::Config::default()
         }),
-        "max_top_2_gram_share is 20, and is a share: it must be false or lie between 0 and 1",
+        "max_top_2_gram_fraction is 20, but a fraction must be false or between 0 and 1",
     );
     check(
         &Rule::C4(c4::Config { min_words_per_line: Threshold::new(-1.0), ..c4::Config::default() }),
-        "min_words_per_line is -1, and must be false or a number that is not negative",
+        "min_words_per_line is -1, but must be false or a non-negative number",
     );
     check(
         &Rule::Code(code::Config { generated_markers: vec![String::new()], ..code::Config::default() }),
-        "generated_markers has an empty one, which stands in every file",
+        "generated_markers has an empty string, which matches every file",
     );
     let misspelt = serde_json::from_str::<fineweb::Config>(r#"{"max_short_lines": 0.5}"#).unwrap_err();
     assert!(misspelt.to_string().contains("unknown field `max_short_lines`, expected one of"), "{misspelt}");
-    let off: fineweb::Config = serde_json::from_str(r#"{"max_short_line_share": false}"#).unwrap();
-    assert_eq!(off.max_short_line_share, Threshold::OFF);
-    assert_eq!(serde_json::to_value(&off).unwrap()["max_short_line_share"], Value::Bool(false));
+    let off: fineweb::Config = serde_json::from_str(r#"{"max_short_line_fraction": false}"#).unwrap();
+    assert_eq!(off.max_short_line_fraction, Threshold::OFF);
+    assert_eq!(serde_json::to_value(&off).unwrap()["max_short_line_fraction"], Value::Bool(false));
 }
 
-/// A document of `datatrove_figures.json`, which `datatrove_figures.py` makes.
+/// A document of `datatrove_figures.json`, which `datatrove_figures.py` writes.
 #[derive(Deserialize)]
 struct Document {
     text: String,
-    /// Whether spaCy splits its words as we do.
+    /// True if spaCy splits it into the same words.
     same_words: bool,
     annex: Figures,
     spacy: Figures,
@@ -379,7 +393,7 @@ struct C4Figures {
 }
 
 #[test]
-fn signals_are_those_of_datatrove() {
+fn signals_equal_those_of_datatrove() {
     let documents: Vec<Document> =
         serde_json::from_str(include_str!("../../tests/fixtures/datatrove_figures.json")).unwrap();
     assert!(documents.len() >= 30 && documents.iter().filter(|document| document.same_words).count() >= 15);
@@ -406,14 +420,14 @@ fn signals_are_those_of_datatrove() {
                     && measured.iter().zip(expected).all(|(ours, theirs)| (ours - theirs).abs() < 1e-9);
                 assert!(close, "{rule} of {:?}\nours   {measured:?}\ntheirs {expected:?}", document.text);
             }
-            let is_dropped = c4::judge(&c4::Config::default(), &cleaned.signals).is_some();
+            let is_dropped = c4::first_failure(&c4::Config::default(), &cleaned.signals).is_some();
             assert_eq!(is_dropped, figures.c4.dropped != Value::Bool(true), "{:?}", document.text);
         };
         check(&document.annex);
         if document.same_words {
             check(&document.spacy);
         }
-        // A dropped document keeps its text there.
+        // In datatrove a dropped document keeps its text.
         if cleaned.signals[2] > 0.0 {
             assert_eq!(cleaned.text.as_deref().unwrap_or(&document.text), document.annex.c4.text);
         }

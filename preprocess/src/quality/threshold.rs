@@ -1,4 +1,4 @@
-//! Thresholds that can be switched off, and what fails them.
+//! Thresholds that can be disabled, and the criteria that use them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A limit: a number, or `false` for none.
+/// A limit: a number, or `false` to disable it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Threshold(Option<f64>);
 
@@ -20,18 +20,18 @@ pub struct Criterion {
     pub signal: &'static str,
     /// The threshold.
     pub threshold: Threshold,
-    is_least: bool,
-    is_share: bool,
+    is_minimum: bool,
+    is_fraction: bool,
 }
 
 /// Why a document is dropped.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Failure {
-    /// The key of the threshold that it does not meet.
+    /// The key of the threshold.
     pub criterion: &'static str,
-    /// What was measured.
+    /// The name of the signal.
     pub signal: &'static str,
-    /// What it came to.
+    /// The value of the signal.
     pub value: f64,
     /// The threshold.
     pub limit: f64,
@@ -55,23 +55,23 @@ impl Threshold {
 impl Criterion {
     /// Returns the criterion that `signal` is at least `threshold`.
     pub(crate) fn at_least(key: &'static str, signal: &'static str, threshold: Threshold) -> Self {
-        Self { key, signal, threshold, is_least: true, is_share: false }
+        Self { key, signal, threshold, is_minimum: true, is_fraction: false }
     }
 
     /// Returns the criterion that `signal` is at most `threshold`.
     pub(crate) fn at_most(key: &'static str, signal: &'static str, threshold: Threshold) -> Self {
-        Self { key, signal, threshold, is_least: false, is_share: false }
+        Self { key, signal, threshold, is_minimum: false, is_fraction: false }
     }
 
-    /// Returns the criterion for a signal that is part of a whole.
-    pub(crate) fn share(self) -> Self {
-        Self { is_share: true, ..self }
+    /// Returns the criterion for a signal that is a fraction, between 0 and 1.
+    pub(crate) fn fraction(self) -> Self {
+        Self { is_fraction: true, ..self }
     }
 
-    /// Returns the failure of a document whose signal is `value`, if it fails.
+    /// Returns the failure of a document whose signal is `value`, or `None` if it meets the criterion.
     pub fn failure(&self, value: f64) -> Option<Failure> {
         let limit = self.threshold.limit()?;
-        let fails = if self.is_least { value < limit } else { value > limit };
+        let fails = if self.is_minimum { value < limit } else { value > limit };
         fails.then_some(Failure { criterion: self.key, signal: self.signal, value, limit })
     }
 
@@ -79,27 +79,27 @@ impl Criterion {
         let Some(limit) = self.threshold.limit() else { return Ok(()) };
         let key = self.key;
         if !limit.is_finite() || limit < 0.0 {
-            return Err(format!("{key} is {limit}, and must be false or a number that is not negative"));
+            return Err(format!("{key} is {limit}, but must be false or a non-negative number"));
         }
-        if self.is_share && limit > 1.0 {
-            return Err(format!("{key} is {limit}, and is a share: it must be false or lie between 0 and 1"));
+        if self.is_fraction && limit > 1.0 {
+            return Err(format!("{key} is {limit}, but a fraction must be false or between 0 and 1"));
         }
         Ok(())
     }
 }
 
-/// Returns the first of `criteria` that `signals`, named `names`, fail.
-pub(crate) fn judge(criteria: &[Criterion], names: &[&'static str], signals: &[f64]) -> Option<Failure> {
+/// Returns the first of `criteria` that `signals`, named `names`, do not meet.
+pub(crate) fn first_failure(criteria: &[Criterion], names: &[&'static str], signals: &[f64]) -> Option<Failure> {
     assert_eq!(names.len(), signals.len(), "signals of another rule");
     let value = |name| names.iter().position(|known| *known == name).map(|at| signals[at]);
     criteria.iter().find_map(|criterion| criterion.failure(value(criterion.signal)?))
 }
 
-/// Checks each threshold, and that no least exceeds the most of the same signal.
+/// Checks each threshold, and that no minimum exceeds the maximum of the same signal.
 pub(crate) fn validate(criteria: &[Criterion]) -> Result<(), String> {
     criteria.iter().try_for_each(Criterion::validate)?;
-    for least in criteria.iter().filter(|criterion| criterion.is_least) {
-        for most in criteria.iter().filter(|criterion| !criterion.is_least && criterion.signal == least.signal) {
+    for least in criteria.iter().filter(|criterion| criterion.is_minimum) {
+        for most in criteria.iter().filter(|criterion| !criterion.is_minimum && criterion.signal == least.signal) {
             if let (Some(low), Some(high)) = (least.threshold.limit(), most.threshold.limit())
                 && low > high
             {
@@ -123,7 +123,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { criterion, signal, value, limit } = self;
         let relation = if value < limit { '<' } else { '>' };
-        // As many digits as tell the two apart, and four where they do not matter.
+        // Enough digits to tell value and limit apart, at least four.
         let digits = (4..17).find(|&digits| format!("{value:.digits$}") != format!("{limit:.digits$}")).unwrap_or(17);
         let value = (value * 10_f64.powi(digits as i32)).round() / 10_f64.powi(digits as i32);
         write!(f, "{signal} {value} {relation} {criterion} {limit}")
@@ -134,7 +134,7 @@ impl Serialize for Threshold {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             None => serializer.serialize_bool(false),
-            // A count reads as one.
+            // A count is written without a decimal point.
             Some(limit) if limit.fract() == 0.0 && limit.abs() < 1e15 => serializer.serialize_i64(limit as i64),
             Some(limit) => serializer.serialize_f64(limit),
         }
@@ -223,11 +223,11 @@ mod tests {
         check(least(Threshold::new(50.0)), 12.0, Some("words 12 < min_words 50"));
         check(least(Threshold::new(50.0)), 50.0, None);
         check(least(Threshold::OFF), 0.0, None);
-        let most = |limit| Criterion::at_most("max_share", "share", Threshold::new(limit));
-        check(most(0.3), 1.0 / 3.0, Some("share 0.3333 > max_share 0.3"));
-        check(most(0.3), 0.300_000_12, Some("share 0.3000001 > max_share 0.3"));
+        let most = |limit| Criterion::at_most("max_fraction", "fraction", Threshold::new(limit));
+        check(most(0.3), 1.0 / 3.0, Some("fraction 0.3333 > max_fraction 0.3"));
+        check(most(0.3), 0.300_000_12, Some("fraction 0.3000001 > max_fraction 0.3"));
         check(most(0.3), 0.3, None);
-        check(most(0.0), 1.0, Some("share 1 > max_share 0"));
+        check(most(0.0), 1.0, Some("fraction 1 > max_fraction 0"));
     }
 
     #[test]
@@ -240,11 +240,11 @@ mod tests {
         check(&[least(50.0), most(50.0)], "");
         check(&[least(50.0), most(49.0)], "min_words is 50, more than max_words = 49");
         check(&[least(50.0), Criterion { threshold: Threshold::OFF, ..most(0.0) }], "");
-        check(&[least(-1.0)], "min_words is -1, and must be false or a number that is not negative");
-        check(&[most(f64::NAN)], "max_words is NaN, and must be false or a number that is not negative");
-        check(&[most(f64::INFINITY)], "max_words is inf, and must be false or a number that is not negative");
+        check(&[least(-1.0)], "min_words is -1, but must be false or a non-negative number");
+        check(&[most(f64::NAN)], "max_words is NaN, but must be false or a non-negative number");
+        check(&[most(f64::INFINITY)], "max_words is inf, but must be false or a non-negative number");
         check(&[most(2.0)], "");
-        check(&[most(2.0).share()], "max_words is 2, and is a share: it must be false or lie between 0 and 1");
-        check(&[most(1.0).share(), most(0.0).share()], "");
+        check(&[most(2.0).fraction()], "max_words is 2, but a fraction must be false or between 0 and 1");
+        check(&[most(1.0).fraction(), most(0.0).fraction()], "");
     }
 }

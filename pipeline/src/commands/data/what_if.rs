@@ -72,7 +72,7 @@ mod tests {
         check("preprocess.language.threshold = 0.5", "language.threshold", json!(0.5));
         check("language.keep=[\"en\"]", "language.keep", json!(["en"]));
         check("length.long=cut", "length.long", json!("cut"));
-        check("fineweb.max_short_line_share=false", "fineweb.max_short_line_share", json!(false));
+        check("fineweb.max_short_line_fraction=false", "fineweb.max_short_line_fraction", json!(false));
         assert!(assignment("gopher_quality").unwrap_err().to_string().contains("KEY=VALUE"));
     }
 }

@@ -40,9 +40,6 @@ mod refusal;
 mod remote;
 mod resolve;
 mod select;
-#[cfg(test)]
-#[path = "../../fetch/tests/server/mod.rs"]
-mod server;
 mod shard;
 mod tally;
 mod template;

@@ -284,8 +284,8 @@ mod tests {
     use super::*;
     use crate::inventory::inventory;
     use crate::resolve::resolve_in;
-    use crate::server::{Reply, Request, Server};
     use crate::{Config, Source};
+    use test_support::server::{Reply, Request, Server};
 
     /// Answers as S3 does for a bucket of three objects, the last one empty.
     fn s3(request: &Request) -> Reply {

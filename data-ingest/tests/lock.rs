@@ -1,8 +1,6 @@
 //! `dataset.lock`: what is written at the first use, and what is told when something differs afterwards.
 
 mod corpus;
-#[path = "../../fetch/tests/server/mod.rs"]
-mod server;
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use artifact::{Context, Digest};
 use corpus::{collect, collect_into, context, inventory, lock, update_lock, write};
 use data_ingest::{Config, Error, LockChange, Source, card};
-use server::{Reply, Request, Server};
+use test_support::server::{Reply, Request, Server};
 
 fn url(server: &Server, name: &str) -> Source {
     Source { url: Some(format!("{}/{name}.txt", server.url)), name: Some(name.to_owned()), ..Source::default() }

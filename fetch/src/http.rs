@@ -143,7 +143,7 @@ pub(crate) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::{Reply, Server};
+    use test_support::server::{Reply, Server};
 
     const PUBLIC_ONLY: AddressPolicy = AddressPolicy { allow_private: false, table: "collect" };
 

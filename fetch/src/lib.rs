@@ -28,10 +28,6 @@ mod lock;
 
 mod hub_model;
 
-#[cfg(test)]
-#[path = "../tests/server/mod.rs"]
-mod server;
-
 pub use address::git::{GitRepository, is_commit, is_path};
 pub use address::glob::glob_set;
 pub use address::hub::HubRepository;

@@ -1,11 +1,15 @@
 //! Completions of tiny random models: streaming, seeds, stop tokens, stop strings, counts and cancelling.
 
-mod tiny;
-
 use std::ops::ControlFlow;
 
 use generate::{Completion, CompletionOptions, FinishReason, Generator, Sampling};
 use model::Family;
+use test_support::tiny;
+
+fn generator(family: Family, context_length: usize) -> Generator {
+    let tokenizer = tiny::tokenizer();
+    Generator::new(tiny::model(family, context_length, &tokenizer), tokenizer).unwrap()
+}
 
 /// Samples from the whole softmax.
 fn unfiltered(max_tokens: usize, seed: u64) -> CompletionOptions {
@@ -27,7 +31,7 @@ fn generate(generator: &Generator, prompt: &str, options: &CompletionOptions) ->
 
 #[test]
 fn same_seed_gives_the_same_text() {
-    let generator = tiny::generator(Family::Qwen3, 64);
+    let generator = generator(Family::Qwen3, 64);
     let of = |seed| generate(&generator, "let x", &unfiltered(32, seed)).text;
     assert_eq!(of(1), of(1));
     assert_ne!(of(1), of(2));
@@ -40,7 +44,7 @@ fn same_seed_gives_the_same_text() {
 
 #[test]
 fn chat_answer_ends_with_the_turn() {
-    let generator = tiny::generator(Family::Qwen3, 64);
+    let generator = generator(Family::Qwen3, 64);
     let message = tokenizer::Message { role: "user".to_owned(), content: "let x".to_owned() };
     let (ids, end_of_turn) = generator.tokenizer().encode_chat_prompt(&[message]).unwrap();
     let chat = |seed| generate(&generator, "let x", &CompletionOptions { chat: true, ..unfiltered(200, seed) });
@@ -54,7 +58,7 @@ fn chat_answer_ends_with_the_turn() {
 
 #[test]
 fn counts_and_finish_reasons_are_right() {
-    let generator = tiny::generator(Family::Qwen3, 64);
+    let generator = generator(Family::Qwen3, 64);
     let tokens = |text: &str| generator.tokenizer().encode(text).unwrap().len();
     let found = generate(&generator, "fn main() {", &unfiltered(5, 3));
     assert_eq!((found.prompt_tokens, found.completion_tokens), (tokens("fn main() {"), 5));
@@ -71,7 +75,7 @@ fn counts_and_finish_reasons_are_right() {
 
 #[test]
 fn end_of_text_token_ends_the_text() {
-    let generator = tiny::generator(Family::Qwen3, 64);
+    let generator = generator(Family::Qwen3, 64);
     // Among 300 nearly equally likely tokens end-of-text is drawn sooner or later.
     let ended = (0..40).map(|seed| generate(&generator, "x", &unfiltered(200, seed)));
     let ended: Vec<Completion> = ended.filter(|text| text.finish_reason == FinishReason::Stop).collect();
@@ -81,7 +85,7 @@ fn end_of_text_token_ends_the_text() {
 
 #[test]
 fn stop_strings_end_the_text_across_token_boundaries() {
-    let generator = tiny::generator(Family::Qwen3, 64);
+    let generator = generator(Family::Qwen3, 64);
     // A random model ends some texts early: this seed's text is long enough.
     let long = |seed| generate(&generator, "pub struct", &unfiltered(60, seed));
     let is_long = |text: &Completion| text.finish_reason == FinishReason::Length && text.text.chars().count() > 30;
@@ -104,7 +108,7 @@ fn stop_strings_end_the_text_across_token_boundaries() {
 
 #[test]
 fn caller_can_cancel() {
-    let generator = tiny::generator(Family::Gpt2, 64);
+    let generator = generator(Family::Gpt2, 64);
     let mut calls = 0;
     let completion = generator
         .generate("fn", &unfiltered(1000, 5), &mut |_| {
@@ -117,7 +121,7 @@ fn caller_can_cancel() {
 
 #[test]
 fn settings_out_of_range_are_refused() {
-    let generator = tiny::generator(Family::Qwen3, 64);
+    let generator = generator(Family::Qwen3, 64);
     let sampling = Sampling { temperature: f32::INFINITY, ..Sampling::default() };
     let options = CompletionOptions { sampling, ..unfiltered(4, 0) };
     let error = generator.generate("x", &options, &mut |_| ControlFlow::Continue(())).unwrap_err();

@@ -1,7 +1,5 @@
 //! The stage on a sealed bundle of a tiny random model.
 
-mod tiny;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -10,6 +8,7 @@ use artifact::{Context, Host, Outcome, Recipe, Sealed, Store};
 use generate::{Config, Error};
 use model::{Dtype, Family};
 use serde_json::Value;
+use test_support::tiny;
 
 fn recipe(stage: &str) -> Recipe {
     Recipe {

@@ -90,7 +90,7 @@ pub enum Error {
         place: String,
         /// The store's error.
         #[source]
-        source: artifact::Error,
+        source: Box<artifact::Error>,
     },
     /// A folder to export to has files in it.
     #[error(
@@ -118,13 +118,25 @@ pub enum Error {
     Artifact(#[from] artifact::Error),
     /// A download.
     #[error(transparent)]
-    Fetch(#[from] fetch::Error),
+    Fetch(Box<fetch::Error>),
     /// A checkpoint.
     #[error(transparent)]
-    Model(#[from] model::Error),
+    Model(Box<model::Error>),
     /// A tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] tokenizer::Error),
+}
+
+impl From<fetch::Error> for Error {
+    fn from(error: fetch::Error) -> Self {
+        Self::Fetch(Box::new(error))
+    }
+}
+
+impl From<model::Error> for Error {
+    fn from(error: model::Error) -> Self {
+        Self::Model(Box::new(error))
+    }
 }
 
 /// A chain of error texts: the error of files in a temporary folder, with their original names.

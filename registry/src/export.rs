@@ -79,7 +79,7 @@ pub fn verified(sealed: &Sealed) -> Result<PathBuf, Error> {
     let files = sealed.files("");
     let names: Vec<&str> = files.iter().map(String::as_str).collect();
     let chosen = hub_layout::select(&names)
-        .map_err(|problem| Error::NotAModel { place: folder.display().to_string(), problem: problem.to_string() })?;
+        .map_err(|problem| Error::NotAModel { place: folder.display().to_string(), problem })?;
     for file in chosen {
         sealed.verified(&file)?;
     }

@@ -210,8 +210,7 @@ pub(crate) fn files_of(folder: &Path) -> Result<Vec<String>, Error> {
     let listed = fs::read_dir(folder).map_err(|e| artifact::Error::io("list", folder, e))?;
     let names: Vec<String> = listed.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    hub_layout::select(&names)
-        .map_err(|problem| Error::NotAModel { place: folder.display().to_string(), problem: problem.to_string() })
+    hub_layout::select(&names).map_err(|problem| Error::NotAModel { place: folder.display().to_string(), problem })
 }
 
 /// Returns the lock of the models that the configuration in the context's folder names.

@@ -48,7 +48,7 @@ pub fn find(layout: &StoreLayout, name: &str) -> Result<Option<(Sealed, String)>
     let sealed = Sealed::open(&folder).map_err(|source| Error::Deleted {
         name: name.to_owned(),
         place: record.place.clone(),
-        source,
+        source: Box::new(source),
     })?;
     Ok(Some((sealed, record.place)))
 }

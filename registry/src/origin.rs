@@ -36,7 +36,7 @@ impl Origin {
     pub fn of(written: &str, base: &Path, layout: &StoreLayout) -> Result<Self, Error> {
         if let Some(id) = written.strip_prefix(HUB) {
             let wrong = |problem: String| Error::HubName { written: written.to_owned(), problem };
-            return HubModel::parse(id).map(Self::Hub).map_err(|problem| wrong(problem.to_string()));
+            return HubModel::parse(id).map(Self::Hub).map_err(wrong);
         }
         let folder = tidy(&base.join(written));
         if folder.is_dir() {

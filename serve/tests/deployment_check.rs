@@ -1,25 +1,14 @@
 //! The stage: the deployment check of a sealed bundle.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use artifact::{Context, Host, Outcome, Recipe, Sealed, Store, Unsealed};
+use artifact::{Context, Host, Outcome, Sealed, Store, Unsealed};
 use model::{Dtype, Family, ModelConfig, Transformer};
 use serde_json::Value;
 use serve::{Config, Error};
+use test_support::recipe;
 use tokenizer::{Tokenizer, TrainConfig};
-
-fn recipe(stage: &str) -> Recipe {
-    Recipe {
-        stage: stage.to_owned(),
-        stage_version: 1,
-        config: Value::Null,
-        inputs: BTreeMap::new(),
-        seed: 1,
-        device_class: None,
-    }
-}
 
 /// Seals a random model in one file; `weight` changes its weights.
 fn bundle(root: &Path, weight: impl Fn(&mut Vec<u8>)) -> Sealed {

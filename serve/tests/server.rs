@@ -2,42 +2,15 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use artifact::Cancel;
-use model::{Dtype, Family, ModelConfig, Transformer};
+use model::Family;
 use serde_json::{Value, json};
 use serve::{Config, Error, bind, serve_on};
 use tempfile::TempDir;
-use tokenizer::{Tokenizer, TrainConfig};
 use ureq::Agent;
-
-const TEXT: &str = "fn main() {\n    let mut total = 0;\n    println!(\"é → 日本 🦀 {total}\");\n}\n\
-                    /// Returns the sum.\npub struct Sum<T> { total: T }\nimpl<T> Sum<T> {}\nuse std::fmt;\n";
-
-/// Writes a random model.
-fn write_model(folder: &Path) {
-    let config = TrainConfig { vocab_size: 320, ..TrainConfig::default() };
-    let tokenizer = Tokenizer::train(&config, std::iter::repeat_n(TEXT, 4)).unwrap();
-    tokenizer.write_hugging_face(folder, 128).unwrap();
-    let config = ModelConfig {
-        vocab_size: tokenizer.vocab_size(),
-        d_model: 32,
-        n_layer: 2,
-        n_head: 4,
-        n_kv_head: 2,
-        head_dim: 8,
-        d_ff: 64,
-        context_length: 128,
-        tied_embeddings: true,
-        end_of_text: tokenizer.end_of_text(),
-        ..ModelConfig::of(Family::Qwen3)
-    };
-    let model = Transformer::init(&config, 7, &model::device::resolve("cpu").unwrap());
-    model::checkpoint::save(&model, folder, Dtype::F32).unwrap();
-}
 
 struct Server {
     address: SocketAddr,
@@ -50,7 +23,7 @@ struct Server {
 impl Server {
     fn start(config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        write_model(folder.path());
+        test_support::tiny::write(folder.path(), Family::Qwen3, 128);
         let config = Config { port: 0, max_tokens: 1_000_000, ..config };
         let listener = bind(&config).unwrap();
         let address = listener.local_addr().unwrap();

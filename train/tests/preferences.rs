@@ -1,25 +1,14 @@
 //! Whole preference trainings of a tiny model.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use artifact::{Context, Digest, Event, Host, Outcome, Progress, Recipe, Sealed, Store, Unsealed};
+use artifact::{Context, Digest, Event, Host, Outcome, Progress, Sealed, Store, Unsealed};
 use model::lora::LoraConfig;
+use test_support::recipe;
 use tokenizer::shard::Writer;
 use tokenizer::{Tokenizer, TrainConfig};
 use train::{Config, DpoConfig, Error, Model};
-
-fn recipe(stage: &str) -> Recipe {
-    Recipe {
-        stage: stage.to_owned(),
-        stage_version: 1,
-        config: serde_json::Value::Null,
-        inputs: BTreeMap::new(),
-        seed: 1,
-        device_class: None,
-    }
-}
 
 /// Pairs in which a number was chosen over letters.
 fn tokens(root: &Path) -> Sealed {

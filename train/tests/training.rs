@@ -1,25 +1,14 @@
 //! Whole trainings of a tiny model: what a kill, a cancel and a division into micro-batches leave unchanged.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use artifact::{Context, Digest, Event, Host, Outcome, Progress, Recipe, Sealed, Store, Unsealed};
+use artifact::{Context, Digest, Event, Host, Outcome, Progress, Sealed, Store, Unsealed};
 use model::lora::LoraConfig;
+use test_support::recipe;
 use tokenizer::shard::Writer;
 use tokenizer::{Tokenizer, TrainConfig};
 use train::{Config, Error, Model, OptimizerKind, Rows};
-
-fn recipe(stage: &str) -> Recipe {
-    Recipe {
-        stage: stage.to_owned(),
-        stage_version: 1,
-        config: serde_json::Value::Null,
-        inputs: BTreeMap::new(),
-        seed: 1,
-        device_class: None,
-    }
-}
 
 /// Writes a tokens artifact of documents that a tiny model can learn something from.
 fn tokens(root: &Path, documents: usize) -> Sealed {

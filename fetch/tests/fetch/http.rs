@@ -8,8 +8,8 @@ use std::time::Duration;
 use artifact::Digest;
 use fetch::{Environment, Error, FetchBatch, FetchItem, Options, Remote, RemoteContext};
 
-use crate::server::{Reply, Request, Server};
 use crate::support::{chain, fetch_url, offline, online, options};
+use test_support::server::{Reply, Request, Server};
 
 const PATH: &str = "/data/fox.txt";
 const CONTENT: &[u8] = b"0123456789 the quick brown fox jumps over the lazy dog";

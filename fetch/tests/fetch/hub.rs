@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use artifact::Digest;
 use fetch::{Environment, Error, HubModel, HubRepository, Options, Remote, RemoteContext};
 
-use crate::server::{Reply, Request, Server};
 use crate::support::{contents, environment, fetch_all, fetch_listed, list, offline, online, options};
+use test_support::server::{Reply, Request, Server};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const ROWS: &[u8] = b"{\"text\": \"one\"}\n{\"text\": \"two\"}\n";

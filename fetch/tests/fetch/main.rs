@@ -4,7 +4,5 @@ mod git;
 mod http;
 mod hub;
 mod object_store;
-#[path = "../server/mod.rs"]
-mod server;
 mod support;
 mod tls;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use artifact::Digest;
 use fetch::{Environment, Error, ObjectPattern, Options, Remote};
 
-use crate::server::{Reply, Request, Server};
 use crate::support::{chain, contents, environment, fetch_all, fetch_listed, list, offline, online, options};
+use test_support::server::{Reply, Request, Server};
 
 /// The number of keys in a page of a listing.
 const PAGE: usize = 2;

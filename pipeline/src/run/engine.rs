@@ -76,7 +76,9 @@ fn listed(session: &Session, init: Option<Init>, dataset: &Resolved, context: &C
 /// Returns the error to show for one of [`Init::import`].
 pub fn init_failure(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
-        Some(registry::Error::Fetch(fetch::Error::Interrupted)) => Interrupted::default().into(),
+        Some(registry::Error::Fetch(cause)) if matches!(**cause, fetch::Error::Interrupted) => {
+            Interrupted::default().into()
+        }
         _ => error,
     }
 }

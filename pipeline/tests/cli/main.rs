@@ -8,6 +8,4 @@ mod interrupt;
 mod models;
 mod project;
 mod recipes;
-#[path = "../../../fetch/tests/server/mod.rs"]
-mod server;
 mod tiny;

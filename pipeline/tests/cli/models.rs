@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::project::Project;
-use crate::server::{Reply, Request, Server};
 use crate::tiny::{
     COMMIT, Files, VOCAB_SIZE, answer, hub, project_from, start_from, tiny, tokenizer, use_hub, without_token, write,
 };
+use test_support::server::{Reply, Request, Server};
 
 /// Changes a JSON file.
 fn edit(path: &Path, change: impl Fn(&mut Value)) {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::project::Project;
-use crate::server::{Reply, Server};
 use crate::tiny::{COMMIT, answer, chatting, start_from, tiny, without_token, write};
+use test_support::server::{Reply, Server};
 
 /// What makes a recipe short: a few steps on a few short rows.
 const SHORT: [&str; 15] = [

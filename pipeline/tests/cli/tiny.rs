@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::project::{Ended, Project};
-use crate::server::{Reply, Request, Server};
+use test_support::server::{Reply, Request, Server};
 
 /// Tokens of the tiny models.
 pub const VOCAB_SIZE: usize = 50;

@@ -1,7 +1,5 @@
 //! An HTTP server in this process: it replies as a test specifies, and records the requests.
 
-#![allow(dead_code, reason = "each test crate uses a part")]
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

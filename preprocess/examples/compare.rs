@@ -12,8 +12,8 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 
 use artifact::Digest;
 use preprocess::dedup::exact;
-use preprocess::quality::{Rule, Scratch, c4, code, fineweb, gopher_quality, gopher_repetition};
-use preprocess::words::Buffers;
+use preprocess::steps::quality::{Rule, Scratch, c4, code, fineweb, gopher_quality, gopher_repetition};
+use preprocess::text::words::Buffers;
 use serde_json::{Map, Value, json};
 
 const PASSES: usize = 7;

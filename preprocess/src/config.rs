@@ -10,8 +10,13 @@ use serde_json::{Map, Value, json};
 use tokenizer::{Kind, MIN_VOCAB_SIZE};
 
 use crate::dedup::minhash;
-use crate::quality::{c4, code, fineweb, gopher_quality, gopher_repetition};
-use crate::{Error, decontaminate, dedup::repeated, language, mix, redact, repair};
+use crate::output::mixture;
+use crate::steps::decontaminate;
+use crate::steps::language;
+use crate::steps::quality::{c4, code, fineweb, gopher_quality, gopher_repetition};
+use crate::steps::redact;
+use crate::steps::repair;
+use crate::{Error, dedup::repeated};
 
 /// Renamed keys below `[preprocess]`: the old path and the new one. The old one is accepted for one release.
 pub const RENAMED_KEYS: &[(&str, &str)] = &[
@@ -75,7 +80,7 @@ pub struct Config {
     /// Parameters of the step `near_duplicates`.
     pub near_duplicates: minhash::Config,
     /// How much of each source the train split takes.
-    pub mix: mix::Config,
+    pub mix: mixture::Config,
     /// The share of documents held out to watch training by, between 0 and 1. Default 0.02.
     pub validation: f64,
     /// The share of documents held out for the evaluation, between 0 and 1. Default 0.02.
@@ -204,7 +209,7 @@ impl Default for Config {
             decontaminate: decontaminate::Config::default(),
             repeated: repeated::Config::default(),
             near_duplicates: minhash::Config::default(),
-            mix: mix::Config::default(),
+            mix: mixture::Config::default(),
             validation: 0.02,
             test: 0.02,
             shard_bytes: 64 << 20,
@@ -403,7 +408,7 @@ impl Config {
             }
             table.shift_remove("preset");
             table.insert("steps".to_owned(), json!(steps));
-            if self.mix == mix::Config::default() {
+            if self.mix == mixture::Config::default() {
                 table.shift_remove("mix");
             }
         }

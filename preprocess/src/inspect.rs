@@ -16,7 +16,8 @@ use std::path::PathBuf;
 use artifact::Sealed;
 use polars::prelude::{DataFrame, DataType, PolarsError, PolarsResult};
 
-use crate::{Config, Error, table};
+use crate::engine::parquet;
+use crate::{Config, Error};
 
 /// Rows in memory at a time.
 const ROWS: usize = 1 << 15;
@@ -39,7 +40,7 @@ struct Rows {
 impl Rows {
     fn open(tokens: &Sealed) -> Result<Self, Error> {
         let path = tokens.verified("signals.parquet")?;
-        let count = table::height(&path)?;
+        let count = parquet::height(&path)?;
         Ok(Self { path, first: 0, count })
     }
 
@@ -48,7 +49,7 @@ impl Rows {
         if self.first >= self.count {
             return Ok(None);
         }
-        let frame = table::read_rows(&self.path, (self.first, ROWS.min(self.count - self.first)))?;
+        let frame = parquet::read_rows(&self.path, (self.first, ROWS.min(self.count - self.first)))?;
         let first = self.first;
         self.first += frame.height().max(1);
         Ok(Some((first, frame)))

@@ -14,28 +14,12 @@
 //! This stage never reads anything but the corpus, a given `tokenizer.json` and the evaluation sets to keep out.
 
 mod config;
-mod corpus;
-pub mod decontaminate;
 pub mod dedup;
-mod documents;
-mod encoding;
+mod engine;
 pub mod inspect;
-pub mod language;
-pub mod mix;
-mod nearest;
-mod pass;
-mod passes;
-pub mod quality;
-mod record;
-pub mod redact;
-pub mod repair;
-mod report;
-mod selection;
-mod signals;
-mod spool;
-mod steps;
-mod table;
-pub mod words;
+pub mod output;
+pub mod steps;
+pub mod text;
 
 pub use config::{Config, LengthConfig, LongDocuments, Preset, RENAMED_KEYS, Step, TokenizerConfig, inputs};
 pub use tokenizer::{Kind, Pattern};
@@ -45,8 +29,8 @@ use std::path::PathBuf;
 
 use artifact::{Context, Outcome, Sealed, Unsealed, file};
 
-use crate::documents::Documents;
-use crate::selection::Split;
+use crate::engine::documents::Documents;
+use crate::output::split::Split;
 
 /// The stage's name.
 pub const NAME: &str = "preprocess";
@@ -65,18 +49,18 @@ const WORK: &str = ".work";
 pub fn run(config: &Config, corpus: &Sealed, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     config.validate()?;
     keep_only_work(out)?;
-    if corpus::files(corpus).is_empty() {
+    if engine::corpus::files(corpus).is_empty() {
         return Err(Error::EmptyCorpus { path: corpus.folder().to_owned() });
     }
-    let documents = passes::all(config, corpus, &out.path(WORK), context)?;
+    let documents = engine::schedule::all(config, corpus, &out.path(WORK), context)?;
     let amounts = check(config, corpus, &documents)?;
     let plan = mix_plan(config, &amounts, context)?;
-    let tokenizer = encoding::tokenizer(config, &documents, context)?;
-    let encoded = encoding::encode(config, &tokenizer, &documents, plan.as_ref(), out, context)?;
+    let tokenizer = output::tokenize::tokenizer(config, &documents, context)?;
+    let encoded = output::tokenize::encode(config, &tokenizer, &documents, plan.as_ref(), out, context)?;
     file::write_atomically(&out.path("tokenizer.json"), tokenizer.to_json().as_bytes())?;
-    let mut tally = report::Tally::default();
-    signals::write(config, &documents, &encoded, &out.path("signals.parquet"), &mut tally, context)?;
-    let report = report::Report::new(config, tally, &tokenizer, &encoded.written);
+    let mut tally = output::report::Tally::default();
+    output::signals::write(config, &documents, &encoded, &out.path("signals.parquet"), &mut tally, context)?;
+    let report = output::report::Report::new(config, tally, &tokenizer, &encoded.written);
     report.write(&out.path("report.json"))?;
     Ok(report.outcome())
 }
@@ -94,7 +78,7 @@ pub fn part(
     context: &Context,
 ) -> Result<(), Error> {
     config.validate()?;
-    passes::part(config, corpus, &out.path(WORK), (part, parts), context)
+    engine::schedule::part(config, corpus, &out.path(WORK), (part, parts), context)
 }
 
 /// Removes what an earlier attempt left, but for the work that can be gone on from.
@@ -111,7 +95,7 @@ fn keep_only_work(out: &Unsealed) -> Result<(), Error> {
 }
 
 /// How much of a source the train split has.
-type Amounts = std::collections::BTreeMap<String, mix::SourceAmount>;
+type Amounts = std::collections::BTreeMap<String, output::mixture::SourceAmount>;
 
 /// Checks that every split has documents, and returns what each source gives to train on.
 fn check(config: &Config, corpus: &Sealed, documents: &Documents) -> Result<Amounts, Error> {
@@ -128,7 +112,7 @@ fn check(config: &Config, corpus: &Sealed, documents: &Documents) -> Result<Amou
                 Some(split) => {
                     kept[split as usize] += 1;
                     if split == Split::Train {
-                        let new = || mix::SourceAmount::new(&sources[at]);
+                        let new = || output::mixture::SourceAmount::new(&sources[at]);
                         amounts.entry(sources[at].clone()).or_insert_with(new).add(entry.text_bytes);
                     }
                 }
@@ -164,12 +148,12 @@ fn check(config: &Config, corpus: &Sealed, documents: &Documents) -> Result<Amou
 }
 
 /// Returns which documents of the train split come how often; none where each comes once.
-fn mix_plan(config: &Config, amounts: &Amounts, context: &Context) -> Result<Option<mix::Plan>, Error> {
-    if config.mix == mix::Config::default() {
+fn mix_plan(config: &Config, amounts: &Amounts, context: &Context) -> Result<Option<output::mixture::Plan>, Error> {
+    if config.mix == output::mixture::Config::default() {
         return Ok(None);
     }
-    let amounts: Vec<mix::SourceAmount> = amounts.values().cloned().collect();
-    let plan = mix::plan(&config.mix, &amounts, context.seed);
+    let amounts: Vec<output::mixture::SourceAmount> = amounts.values().cloned().collect();
+    let plan = output::mixture::plan(&config.mix, &amounts, context.seed);
     plan.map(Some).map_err(|e| Error::Config { key: "preprocess.mix".to_owned(), problem: e.to_string() })
 }
 

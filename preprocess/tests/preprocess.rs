@@ -9,7 +9,7 @@ use std::path::Path;
 use artifact::{Context, Outcome, Sealed};
 use corpus::{Document, document, documents, seal, small, unsealed, write};
 use polars::prelude::{DataFrame, NamedFrom, ParquetReader, ParquetWriter, SerReader, Series};
-use preprocess::repair::InvalidUtf8;
+use preprocess::steps::repair::InvalidUtf8;
 use preprocess::{Config, Error, LengthConfig, LongDocuments, TokenizerConfig};
 use serde_json::Value;
 use tempfile::TempDir;

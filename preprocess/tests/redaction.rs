@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use preprocess::redact::{Action, Config, KINDS, Kind, Redactor};
+use preprocess::steps::redact::{Action, Config, KINDS, Kind, Redactor};
 use proptest::prelude::*;
 
 fn all() -> Redactor {

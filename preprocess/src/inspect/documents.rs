@@ -2,8 +2,9 @@
 
 use artifact::Sealed;
 
-use crate::record::Body;
-use crate::{Error, corpus};
+use crate::Error;
+use crate::engine::corpus;
+use crate::engine::record::Body;
 
 /// A document of a corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]

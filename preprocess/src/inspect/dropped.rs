@@ -4,10 +4,11 @@ use artifact::Sealed;
 use polars::prelude::{DataFrame, PolarsResult};
 
 use super::{Rows, config_of, numbers, texts};
+use crate::Error;
 use crate::config::Step;
-use crate::record::Body;
-use crate::steps::FAILED;
-use crate::{Error, corpus};
+use crate::engine::corpus;
+use crate::engine::record::Body;
+use crate::engine::steps::FAILED;
 
 /// A document that was dropped.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,7 +96,7 @@ fn page(
         let criterion = format!("{reason}.{FAILED}");
         let criterion = frame.column(&criterion).ok().and_then(|c| c.str().ok()?.get(i).map(str::to_owned));
         let document = Dropped {
-            name: crate::signals::name_of(ids[i].as_deref().unwrap_or_default(), piece),
+            name: crate::output::signals::name_of(ids[i].as_deref().unwrap_or_default(), piece),
             source: sources[i].clone().unwrap_or_default(),
             reason,
             criterion,

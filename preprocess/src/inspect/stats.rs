@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 use artifact::{Context, Digest, Sealed};
 use rayon::prelude::*;
 
+use crate::Error;
 use crate::dedup::minhash::{self, Signer};
-use crate::record::Body;
-use crate::{Error, corpus, language};
+use crate::engine::corpus;
+use crate::engine::record::Body;
+use crate::steps::language;
 
 /// Documents whose language and similarity are looked at: the first of the corpus. A guess: a minute's work.
 const LOOKED_AT: u64 = 200_000;

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::{Rows, config_of, numbers, texts};
 use crate::config::Step;
-use crate::nearest::nearest;
-use crate::steps::{FAILED, Judge};
+use crate::engine::steps::{FAILED, Judge};
 use crate::{Config, Error};
+use settings::suggest;
 
 /// What other thresholds would keep.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,7 +166,7 @@ fn judge(
             then,
             duplicate_of: duplicates[i].clone(),
         };
-        (crate::signals::name_of(ids[i].as_deref().unwrap_or_default(), pieces[i].unwrap_or(0.0) as u32), row)
+        (crate::output::signals::name_of(ids[i].as_deref().unwrap_or_default(), pieces[i].unwrap_or(0.0) as u32), row)
     });
     Ok(rows.collect())
 }
@@ -244,7 +244,7 @@ fn check_keys(config: &Config, overrides: &[(String, Value)]) -> Result<(), Erro
         let table = known[name].as_object();
         let parameter = key.split('.').nth(1).unwrap_or_default();
         if let Some(table) = table.filter(|table| !table.contains_key(parameter)) {
-            let near = nearest(parameter, table.keys().map(String::as_str));
+            let near = suggest(parameter, table.keys().map(String::as_str));
             return fail(
                 near.map_or("is unknown".to_owned(), |near| format!("is unknown; did you mean {name}.{near}?")),
             );

@@ -9,11 +9,12 @@ use artifact::{Context, Sealed};
 
 use crate::config::Step;
 use crate::dedup::{exact, minhash, near, repeated};
-use crate::documents::Documents;
-use crate::pass::{Input, Pass};
-use crate::spool::Entry;
-use crate::steps::Steps;
-use crate::{Config, Error, corpus};
+use crate::engine::corpus;
+use crate::engine::documents::Documents;
+use crate::engine::pass::{Input, Pass};
+use crate::engine::spool::Entry;
+use crate::engine::steps::Steps;
+use crate::{Config, Error};
 
 /// Memory for what compares all documents, in bytes: beyond it the disk is used. A guess: a quarter of what the whole
 /// stage shall take at most.

@@ -10,12 +10,14 @@ use artifact::Context;
 use polars::prelude::{Column, DataFrame, PolarsError, PolarsResult, Schema};
 
 use crate::config::Step;
-use crate::documents::Documents;
-use crate::encoding::{Encoded, token_counts};
-use crate::report::Tally;
-use crate::selection::Split;
-use crate::spool::Entry;
-use crate::{Config, Error, pass, table};
+use crate::engine::documents::Documents;
+use crate::engine::parquet;
+use crate::engine::pass;
+use crate::engine::spool::Entry;
+use crate::output::report::Tally;
+use crate::output::split::Split;
+use crate::output::tokenize::{Encoded, token_counts};
+use crate::{Config, Error};
 
 /// Rows in memory at a time.
 const ROWS: usize = 1 << 15;
@@ -45,21 +47,21 @@ pub(crate) fn write(
             let fates: Vec<Fate> =
                 rows.clone().map(|at| Fate::of(config, documents, file, at, &index[at], tokens[at])).collect();
             let frame = with_fates(measured, &steps, &fates, &index[rows], &ids);
-            let frame = frame.map_err(|source| table::failed(path, source))?;
-            tally.add(&frame, &fates).map_err(|source| table::failed(path, source))?;
+            let frame = frame.map_err(|source| parquet::failed(path, source))?;
+            tally.add(&frame, &fates).map_err(|source| parquet::failed(path, source))?;
             let writer = match &mut writer {
                 Some(writer) => writer,
                 none => {
                     let schema: Schema =
                         frame.columns().iter().map(|c| (c.name().clone(), c.dtype().clone())).collect();
-                    none.insert(table::writer(path, &schema)?)
+                    none.insert(parquet::writer(path, &schema)?)
                 }
             };
-            writer.write_batch(&frame).map_err(|source| table::failed(path, source))?;
+            writer.write_batch(&frame).map_err(|source| parquet::failed(path, source))?;
             context.progress.position(u64::from(documents.first(file)) + (start + frame.height()) as u64);
         }
     }
-    writer.map(|writer| writer.finish()).transpose().map_err(|source| table::failed(path, source))?;
+    writer.map(|writer| writer.finish()).transpose().map_err(|source| parquet::failed(path, source))?;
     Ok(())
 }
 
@@ -117,7 +119,7 @@ fn measured(documents: &Documents, file: usize, rows: (usize, usize)) -> Result<
     let mut all: Option<DataFrame> = None;
     for root in documents.passes() {
         let path = pass::folder(root, file).join(pass::SIGNALS);
-        let part = table::read_rows(&path, rows)?;
+        let part = parquet::read_rows(&path, rows)?;
         all = Some(match all {
             None => part,
             Some(before) => {

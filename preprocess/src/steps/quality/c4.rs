@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::threshold::{self, Criterion, Failure, Threshold};
 use super::{Scratch, sentences};
-use crate::words::{Text, is_blank, trim};
+use crate::text::words::{Text, is_blank, trim};
 
 /// The table `[preprocess.c4]`. Each threshold is a number, or `false` for none; the defaults are C4's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -395,7 +395,7 @@ struct C4Figures {
 #[test]
 fn signals_equal_those_of_datatrove() {
     let documents: Vec<Document> =
-        serde_json::from_str(include_str!("../../tests/fixtures/datatrove_figures.json")).unwrap();
+        serde_json::from_str(include_str!("../../../tests/fixtures/datatrove_figures.json")).unwrap();
     assert!(documents.len() >= 30 && documents.iter().filter(|document| document.same_words).count() >= 15);
     let (mut buffers, mut scratch) = (Buffers::default(), Scratch::default());
     for document in &documents {

@@ -1,7 +1,7 @@
 //! Where a document goes, by its content alone.
 
 use crate::Config;
-use crate::spool::Entry;
+use crate::engine::spool::Entry;
 
 /// A part of the documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

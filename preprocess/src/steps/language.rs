@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use whatlang::{Lang, detect};
 
-use crate::nearest::nearest;
+use settings::suggest;
 
 /// The table `[preprocess.language]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -95,7 +95,7 @@ fn language(code: &str) -> Option<Lang> {
 fn suggestion(unknown: &str) -> String {
     let by_name = Lang::all().iter().find(|lang| lang.eng_name().eq_ignore_ascii_case(unknown));
     let names = Lang::all().iter().map(|lang| lang.eng_name());
-    let by_slip = || nearest(unknown, names).and_then(|name| Lang::all().iter().find(|lang| lang.eng_name() == name));
+    let by_slip = || suggest(unknown, names).and_then(|name| Lang::all().iter().find(|lang| lang.eng_name() == name));
     // Of three letters any other code is near: only names are worth guessing at.
     let found = by_name.or_else(|| (unknown.chars().count() > 3).then(by_slip).flatten());
     match found {

@@ -10,7 +10,7 @@ use polars::prelude::{
 use tokenizer::Message;
 
 use crate::Error;
-use crate::record::{Body, Document};
+use crate::engine::record::{Body, Document};
 
 /// Returns the names of the files that hold documents, in the corpus's order.
 pub(crate) fn files(corpus: &Sealed) -> Vec<String> {

@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 /// A token that a literal announces.
 #[derive(Debug)]
-pub(in crate::redact) struct Token {
+pub(in crate::steps::redact) struct Token {
     /// What it begins with.
-    pub(in crate::redact) prefix: &'static str,
+    pub(in crate::steps::redact) prefix: &'static str,
     pub(super) alphabet: Alphabet,
     /// How many characters follow the prefix.
     pub(super) length: RangeInclusive<usize>,
@@ -36,7 +36,7 @@ const fn service(prefix: &'static str, alphabet: Alphabet, least: usize, most: u
 }
 
 /// Tokens with a prefix, from the services' own documentation; lengths are loose where it states none.
-pub(in crate::redact) const TOKENS: &[Token] = &[
+pub(in crate::steps::redact) const TOKENS: &[Token] = &[
     // Amazon
     service("AKIA", Alphabet::Upper, 16, 16),
     service("ASIA", Alphabet::Upper, 16, 16),

@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::quality::characters;
+use crate::steps::quality::characters;
 
 /// Room for the words of one text, used again for the next.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use super::characters::ends_sentence;
 use super::counts::Duplicates;
 use super::threshold::{self, Criterion, Failure, Threshold};
 use super::{Scratch, ratio};
-use crate::words::{Text, is_blank};
+use crate::text::words::{Text, is_blank};
 
 /// The table `[preprocess.fineweb]`. Each threshold is a number, or `false` for none; the defaults are `FineWeb`'s.
 /// Blank lines do not count.

@@ -15,11 +15,12 @@ use rayon::prelude::*;
 use tokenizer::shard::{self, ShardTotals};
 use tokenizer::{Encoder, Tokenizer, TrainConfig};
 
-use crate::documents::Documents;
-use crate::record::Body;
-use crate::selection::Split;
-use crate::spool;
-use crate::{Config, Error, TokenizerConfig, mix};
+use crate::engine::documents::Documents;
+use crate::engine::record::Body;
+use crate::engine::spool;
+use crate::output::mixture;
+use crate::output::split::Split;
+use crate::{Config, Error, TokenizerConfig};
 
 /// How much text is encoded between two looks at whether to stop.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -103,7 +104,7 @@ pub(crate) fn encode(
     config: &Config,
     tokenizer: &Tokenizer,
     documents: &Documents,
-    plan: Option<&mix::Plan>,
+    plan: Option<&mixture::Plan>,
     out: &Unsealed,
     context: &Context,
 ) -> Result<Encoded, Error> {
@@ -133,7 +134,7 @@ struct Run<'a> {
     config: &'a Config,
     tokenizer: &'a Tokenizer,
     documents: &'a Documents,
-    plan: Option<&'a mix::Plan>,
+    plan: Option<&'a mixture::Plan>,
     /// Encoders remember words, so they are handed on from batch to batch.
     encoders: &'a Mutex<Vec<Encoder<'a>>>,
     seed: u64,
@@ -192,7 +193,7 @@ impl Run<'_> {
                 Some(plan) if split == Split::Train => plan.copies(&sources[at], entry.digest.as_bytes()),
                 _ => 1,
             };
-            let place = |copy| Place { key: mix::order_key(self.seed, entry.digest.as_bytes(), copy), split, at };
+            let place = |copy| Place { key: mixture::order_key(self.seed, entry.digest.as_bytes(), copy), split, at };
             places.extend((0..copies).map(place));
         }
         places.sort_unstable_by_key(|place| (place.split, place.key));

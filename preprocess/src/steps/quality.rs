@@ -19,7 +19,7 @@ mod threshold;
 
 pub use threshold::{Criterion, Failure, Threshold};
 
-use crate::words::{Buffers, Text};
+use crate::text::words::{Buffers, Text};
 use counts::Counts;
 
 /// A rule and its thresholds.

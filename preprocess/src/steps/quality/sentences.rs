@@ -3,7 +3,7 @@
 //! dots in a row do not end a sentence.
 
 use super::characters::{ends_sentence, is_punctuation};
-use crate::words::{Text, Word};
+use crate::text::words::{Text, Word};
 
 /// Returns the number of sentences in a line of `text` with these words.
 pub(super) fn count(text: &Text<'_>, words: &[Word]) -> usize {
@@ -31,7 +31,7 @@ pub(super) fn count(text: &Text<'_>, words: &[Word]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::Buffers;
+    use crate::text::words::Buffers;
 
     #[test]
     fn sentences_are_counted() {

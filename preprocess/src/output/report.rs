@@ -11,8 +11,8 @@ use tokenizer::Tokenizer;
 use tokenizer::shard::ShardTotals;
 
 use crate::config::Step;
-use crate::selection::Split;
-use crate::signals::Fate;
+use crate::output::signals::Fate;
+use crate::output::split::Split;
 use crate::{Config, Error};
 
 /// What `report.json` holds.

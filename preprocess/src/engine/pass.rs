@@ -13,13 +13,13 @@ use artifact::{Context, Digest, Sealed, file};
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::corpus::{self, Reader};
 use crate::dedup::{minhash, repeated};
-use crate::documents::Documents;
-use crate::record::{Body, Document, Record};
-use crate::spool;
-use crate::steps::{Scratch, Steps};
-use crate::table::Table;
+use crate::engine::corpus::{self, Reader};
+use crate::engine::documents::Documents;
+use crate::engine::parquet::Table;
+use crate::engine::record::{Body, Document, Record};
+use crate::engine::spool;
+use crate::engine::steps::{Scratch, Steps};
 
 /// The text of a batch read from a spool, in bytes; a batch of the corpus is a row group. A guess: large enough for all
 /// cores, small enough for a few to be in memory.

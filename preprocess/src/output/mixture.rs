@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-use crate::nearest::nearest;
+use settings::suggest;
 
 /// The table `[preprocess.mix]`.
 ///
@@ -184,7 +184,7 @@ fn keys_of<'c>(
 ) -> Result<Vec<Option<&'c str>>, Error> {
     if let Some(key) = values.keys().find(|key| !sources.iter().any(|source| fits(key, &source.name))) {
         let names = || sources.iter().map(|source| source.name.as_str());
-        let suggestion = match nearest(key, names()) {
+        let suggestion = match suggest(key, names()) {
             Some(name) => format!("; did you mean `{name}`?"),
             None => format!("; there are {}", names().collect::<Vec<_>>().join(", ")),
         };

@@ -10,7 +10,7 @@ use polars::prelude::{
 };
 
 use crate::Error;
-use crate::record::{ColumnKind, Record, Signal};
+use crate::engine::record::{ColumnKind, Record, Signal};
 
 /// A file of signals that is being written.
 pub(crate) struct Table {

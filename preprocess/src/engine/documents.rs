@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use polars::prelude::{Column, PolarsResult};
 
 use crate::dedup::{Duplicate, Shard};
-use crate::record::Body;
-use crate::selection::Split;
-use crate::spool::{Entry, Spool};
-use crate::{Config, Error, pass, table};
+use crate::engine::parquet;
+use crate::engine::pass;
+use crate::engine::record::Body;
+use crate::engine::spool::{Entry, Spool};
+use crate::output::split::Split;
+use crate::{Config, Error};
 
 /// The documents of a corpus.
 pub(crate) struct Documents {
@@ -172,7 +174,7 @@ impl Documents {
 
     fn column<T>(&self, file: usize, name: &str, take: fn(&Column) -> PolarsResult<Vec<T>>) -> Result<Vec<T>, Error> {
         let path = pass::folder(&self.passes[0], file).join(pass::SIGNALS);
-        let frame = table::read(&path, Some(&[name]))?;
+        let frame = parquet::read(&path, Some(&[name]))?;
         frame.column(name).and_then(take).map_err(|source| Error::Signals { operation: "read", path, source })
     }
 }

@@ -69,40 +69,40 @@ fn check(kind: Kind, file: &str, least_precision: f64, least_recall: f64) {
 
 #[test]
 fn secrets() {
-    check(Kind::Secret, include_str!("../../tests/redaction/secret.tsv"), 0.99, 0.99);
+    check(Kind::Secret, include_str!("../../../tests/redaction/secret.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn emails() {
-    check(Kind::Email, include_str!("../../tests/redaction/email.tsv"), 0.99, 0.99);
+    check(Kind::Email, include_str!("../../../tests/redaction/email.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn ibans() {
-    check(Kind::Iban, include_str!("../../tests/redaction/iban.tsv"), 0.99, 0.99);
+    check(Kind::Iban, include_str!("../../../tests/redaction/iban.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn cards() {
-    check(Kind::Card, include_str!("../../tests/redaction/card.tsv"), 0.99, 0.99);
+    check(Kind::Card, include_str!("../../../tests/redaction/card.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn ipv6_addresses() {
-    check(Kind::Ipv6, include_str!("../../tests/redaction/ipv6.tsv"), 0.99, 0.99);
+    check(Kind::Ipv6, include_str!("../../../tests/redaction/ipv6.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn ipv4_addresses() {
-    check(Kind::Ipv4, include_str!("../../tests/redaction/ipv4.tsv"), 0.99, 0.99);
+    check(Kind::Ipv4, include_str!("../../../tests/redaction/ipv4.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn users() {
-    check(Kind::User, include_str!("../../tests/redaction/user.tsv"), 0.99, 0.99);
+    check(Kind::User, include_str!("../../../tests/redaction/user.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn phones() {
-    check(Kind::Phone, include_str!("../../tests/redaction/phone.tsv"), 0.99, 0.99);
+    check(Kind::Phone, include_str!("../../../tests/redaction/phone.tsv"), 0.99, 0.99);
 }

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::counts::{Counts, Duplicates};
 use super::threshold::{self, Criterion, Failure, Threshold};
 use super::{Scratch, ratio};
-use crate::words::Text;
+use crate::text::words::Text;
 
 /// The table `[preprocess.gopher_repetition]`. Each threshold is a fraction between 0 and 1, or `false` for none; the
 /// defaults are Gopher's.
@@ -267,7 +267,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::words::Buffers;
+    use crate::text::words::Buffers;
 
     /// Returns the n-gram signals by their definition, times the characters of the text.
     fn by_definition(words: &[String]) -> Vec<usize> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ratio;
 use super::threshold::{self, Criterion, Failure, Threshold};
-use crate::words::Text;
+use crate::text::words::Text;
 
 /// The table `[preprocess.code]`. Each threshold is a number, or `false` for none; the defaults for lines and
 /// characters are those of the papers.

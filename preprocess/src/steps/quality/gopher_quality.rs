@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ratio;
 use super::threshold::{self, Criterion, Failure, Threshold};
-use crate::words::{Text, is_blank};
+use crate::text::words::{Text, is_blank};
 
 /// The table `[preprocess.gopher_quality]`. Each threshold is a number, or `false` for none; the defaults are Gopher's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use artifact::Digest;
 
 use crate::Error;
-use crate::record::{Body, Record};
+use crate::engine::record::{Body, Record};
 
 /// The length of an entry of an index.
 const ENTRY_BYTES: usize = 64;

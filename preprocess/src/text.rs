@@ -1,0 +1,3 @@
+//! Text: the words of a document.
+
+pub mod words;

@@ -76,7 +76,7 @@ pub fn write_f32(path: &Path, mut tensors: Vec<F32Tensor>, metadata: (&str, &str
     });
     let header = header(specs, metadata).map_err(|source| Error::Safetensors { path: path.to_owned(), source })?;
     write_atomically_with(path, |writer| {
-        let failed = |source| Error::Io { operation: "write", path: path.to_owned(), source };
+        let failed = |source| Error::from(artifact::Error::io("write", path, source));
         writer.write_all(&header).map_err(failed)?;
         let mut bytes = Vec::new();
         for values in tensors.iter().flat_map(|tensor| tensor.values.chunks(ENCODED_AT_ONCE)) {

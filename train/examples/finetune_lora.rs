@@ -55,7 +55,8 @@ fn train(
     let tokens = tokens.seal(Outcome::default(), 0.0, Host::default())?;
 
     let mut config = json!({
-        "steps": 60, "batch_size": 8, "warmup_steps": 5, "validation_every": 20, "validation_tokens": 256, "sample_every": 0,
+        "steps": 60, "batch_size": 8, "warmup_steps": 5, "validation_every": 20, "validation_tokens": 256,
+        "sample_every": 0,
         "model": { "context_length": 32 },
     });
     if init.is_none() {

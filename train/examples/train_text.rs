@@ -1,9 +1,10 @@
-//! Trains on one text file, to measure a step: `cargo run --release -p train --example train_text -- TEXT CONFIG [NAME]`.
+//! Trains on one text file, to measure a step: `cargo run --release -p train --example train_text -- TEXT CONFIG
+//! [NAME]`.
 //!
-//! CONFIG is a JSON file with a `[train]` table, and `tokenizer` beside it: `bpe` (the default) cuts TEXT at blank lines into
-//! documents, with a `vocab_size`; with `character`, characters are tokens and TEXT is one document. The last tenth
-//! validates. Prints what `pipeline run` would, without its other stages; then the median milliseconds of a step, those
-//! before the twentieth left out, and where NAME is given writes into a folder of that name.
+//! CONFIG is a JSON file with the keys of `[train]`, and beside them `tokenizer`: `bpe` (the default) splits TEXT at
+//! blank lines into documents and takes a `vocab_size`; with `character`, characters are tokens and TEXT is one
+//! document. The last tenth is the validation split. Prints the progress of the training, then the median milliseconds
+//! of a step without the first twenty logged lines. The output goes to `target/NAME`, by default `target/train_text`.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -23,9 +24,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(path) => serde_json::from_str(&std::fs::read_to_string(path)?)?,
         None => serde_json::json!({}),
     };
-    let mut own = |key: &str| table.as_object_mut().and_then(|table| table.remove(key));
-    let vocab_size = own("vocab_size").and_then(|v| v.as_u64()).unwrap_or(2048) as usize;
-    let kind: Kind = serde_json::from_value(own("tokenizer").unwrap_or("bpe".into()))?;
+    let mut take = |key: &str| table.as_object_mut().and_then(|table| table.remove(key));
+    let vocab_size = take("vocab_size").and_then(|v| v.as_u64()).unwrap_or(2048) as usize;
+    let kind: Kind = serde_json::from_value(take("tokenizer").unwrap_or("bpe".into()))?;
     let config: train::Config = serde_json::from_value(table)?;
 
     let folder = PathBuf::from("target").join(arguments.next().unwrap_or_else(|| "train_text".to_owned()));
@@ -38,27 +39,27 @@ fn main() -> Result<(), Box<dyn Error>> {
         seed: 1,
         device_class: None,
     };
-    let began = Instant::now();
-    let whole = kind == Kind::Character;
-    let ninth = text.char_indices().nth(text.chars().count() * 9 / 10).map_or(0, |(at, _)| at);
-    let (first, last) = text.split_at(ninth);
-    let documents: Vec<&str> = if whole { vec![first, last] } else { text.split("\n\n").collect() };
+    let start = Instant::now();
+    let is_one_document = kind == Kind::Character;
+    let split_at = text.char_indices().nth(text.chars().count() * 9 / 10).map_or(0, |(at, _)| at);
+    let (first, last) = text.split_at(split_at);
+    let documents: Vec<&str> = if is_one_document { vec![first, last] } else { text.split("\n\n").collect() };
     let tokenizer = Tokenizer::train(&TrainConfig { kind, vocab_size, ..TrainConfig::default() }, documents.iter())?;
     let tokens = store.begin(recipe("tokens"))?;
     tokens.clear()?;
     std::fs::write(tokens.path("tokenizer.json"), tokenizer.to_json())?;
-    let cut = if whole { 1 } else { documents.len() * 9 / 10 };
-    for (split, part) in [("train", &documents[..cut]), ("validation", &documents[cut..])] {
+    let n_train = if is_one_document { 1 } else { documents.len() * 9 / 10 };
+    for (split, part) in [("train", &documents[..n_train]), ("validation", &documents[n_train..])] {
         let mut writer = Writer::new(tokens.folder(), split, &tokenizer, 1 << 26);
         for document in part {
             let mut ids = tokenizer.encode(document)?;
-            ids.extend(tokenizer.end_of_text().filter(|_| !whole));
+            ids.extend(tokenizer.end_of_text().filter(|_| !is_one_document));
             writer.push(&ids, document.len() as u64)?;
         }
         println!("{split}: {:?}", writer.finish()?);
     }
     let tokens = tokens.seal(Outcome::default(), 0.0, Host::default())?;
-    println!("tokens in {:.1} s", began.elapsed().as_secs_f64());
+    println!("tokens in {:.1} s", start.elapsed().as_secs_f64());
 
     let out = store.begin(recipe("train"))?;
     out.clear()?;
@@ -66,9 +67,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         Event::Figures(text) | Event::Line(text) => println!("{text}"),
         _ => {}
     });
-    let began = Instant::now();
+    let start = Instant::now();
     let outcome = train::run(&config, None, &tokens, &out, &Context { progress, ..Context::quiet(1) })?;
-    println!("{} in {:.1} s", outcome.headline, began.elapsed().as_secs_f64());
+    println!("{} in {:.1} s", outcome.headline, start.elapsed().as_secs_f64());
     let (tokens_per_step, log) = (config.tokens_per_step() as f64, std::fs::read_to_string(out.path("metrics.jsonl"))?);
     let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut milliseconds: Vec<f64> =

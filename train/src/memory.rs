@@ -1,15 +1,16 @@
-//! Whether a training fits into the memory of its device, asked before the first step.
+//! Estimates whether a training fits into the memory of its device, before the first step.
 
 use model::{ActivationCheckpointing, Backend, ModelConfig, device};
 
-use crate::{Config, Error, gradients};
+use crate::optim::gradients::parallel_micro_batches;
+use crate::{Config, Error};
 
-/// Returns an estimate of the bytes that a training needs at its peak: weights, and of what is trained the gradients of the
-/// micro-batches at work and their sum, and two moments (Muon has one); and the activations of the sequences that are
-/// computed at a time. Frozen parts count as trained.
+/// Returns an estimate of the peak memory of a training in bytes: the weights; for the trainable parameters, the
+/// gradients of the micro-batches in progress and their sum, and two moments (Muon has one); and the activations of the
+/// sequences that are computed at a time. Frozen parameters count as trainable.
 pub fn estimate_bytes(config: &Config, model: &ModelConfig, on_cpu: bool) -> u64 {
-    let trained = match &config.lora {
-        // Not more than adapters of all projections.
+    let trainable = match &config.lora {
+        // At most the adapters of all projections.
         Some(lora) => {
             let heads = (model.n_head + model.n_kv_head) * model.head_dim;
             let sides = 7 * model.d_model + 2 * heads + 3 * model.d_ff;
@@ -19,19 +20,21 @@ pub fn estimate_bytes(config: &Config, model: &ModelConfig, on_cpu: bool) -> u64
     };
     // The two answers of a pair may each take a row of their own.
     let rows = config.batch_size / config.micro_batches * if config.dpo.is_some() { 2 } else { 1 };
-    let at_once = gradients::at_once(on_cpu, config.micro_batches);
-    let rows = rows * at_once;
-    let context = config.model.context_length;
-    let (kept, dropout) = (config.activations(), config.dropout > 0.0);
-    let activations = model.activation_bytes(rows, context, on_cpu, config.precision, kept, dropout);
-    let gradients = if config.micro_batches == 1 { 1 } else { at_once as u64 + 1 };
-    4 * (model.parameters() + (gradients + 2) * trained) + activations
+    let parallel = parallel_micro_batches(on_cpu, config.micro_batches);
+    let (precision, checkpointing) = (config.precision, config.activations());
+    let has_dropout = config.dropout > 0.0;
+    let context_length = config.model.context_length;
+    let activations =
+        model.activation_bytes(rows * parallel, context_length, on_cpu, precision, checkpointing, has_dropout);
+    let gradients = if config.micro_batches == 1 { 1 } else { parallel as u64 + 1 };
+    4 * (model.parameters() + (gradients + 2) * trainable) + activations
 }
 
-/// Checks the estimate of a training against the memory that its device has free, where that can be told.
+/// Compares the estimate for a training with the free memory of its device, if that is known.
 ///
 /// # Errors
-/// When it does not fit; says which `train.micro_batches` would, and whether with `train.activation_checkpointing`.
+/// Returns an error if the training does not fit; it names the `train.micro_batches` that would, and whether that needs
+/// `train.activation_checkpointing`.
 pub fn check(config: &Config, model: &ModelConfig, backend: Backend) -> Result<(), Error> {
     match device::free_memory_bytes(backend) {
         Some(free) => fits(config, model, backend.is_cpu(), free),
@@ -44,8 +47,8 @@ fn fits(config: &Config, model: &ModelConfig, on_cpu: bool, free: u64) -> Result
     if needed <= free {
         return Ok(());
     }
-    let parts = (config.micro_batches..=config.batch_size).filter(|n| config.batch_size.is_multiple_of(*n));
-    let trials = parts.flat_map(|micro_batches| {
+    let divisors = (config.micro_batches..=config.batch_size).filter(|n| config.batch_size.is_multiple_of(*n));
+    let trials = divisors.flat_map(|micro_batches| {
         [config.activation_checkpointing, true].map(|activation_checkpointing| Config {
             micro_batches,
             activation_checkpointing,
@@ -54,14 +57,14 @@ fn fits(config: &Config, model: &ModelConfig, on_cpu: bool, free: u64) -> Result
     });
     let advice = match trials.into_iter().find(|trial| estimate_bytes(trial, model, on_cpu) <= free) {
         Some(trial) => {
-            let again = match (trial.activations(), config.activations()) {
+            let checkpointing = match (trial.activations(), config.activations()) {
                 (ActivationCheckpointing::On, ActivationCheckpointing::Off) => {
                     "train.activation_checkpointing = true with "
                 }
                 _ => "",
             };
             format!(
-                "{again}train.micro_batches = {} fits, {} sequences at a time with the same result",
+                "{checkpointing}train.micro_batches = {} fits, {} sequences at a time with the same result",
                 trial.micro_batches,
                 config.batch_size / trial.micro_batches
             )
@@ -76,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_says_what_would() {
+    fn error_names_settings_that_fit() {
         let config = Config { batch_size: 12, micro_batches: 2, ..Config::default() };
         let model = config.model_config(4096, None).unwrap();
         let check = |free: u64, expected: &str| {
@@ -89,15 +92,15 @@ mod tests {
         };
         check(bytes(2, false), "fits");
         let same = "sequences at a time with the same result";
-        let again = "GB are free: train.activation_checkpointing = true with";
-        check(bytes(2, false) - 1, &format!("{again} train.micro_batches = 2 fits, 6 {same}"));
-        check(bytes(2, true) - 1, &format!("{again} train.micro_batches = 3 fits, 4 {same}"));
-        check(bytes(12, true), &format!("{again} train.micro_batches = 12 fits, 1 {same}"));
+        let checkpointing = "GB are free: train.activation_checkpointing = true with";
+        check(bytes(2, false) - 1, &format!("{checkpointing} train.micro_batches = 2 fits, 6 {same}"));
+        check(bytes(2, true) - 1, &format!("{checkpointing} train.micro_batches = 3 fits, 4 {same}"));
+        check(bytes(12, true), &format!("{checkpointing} train.micro_batches = 12 fits, 1 {same}"));
         check(bytes(12, true) - 1, "lower train.model.context_length, d_model or n_layer");
     }
 
     #[test]
-    fn what_is_not_trained_takes_no_moments() {
+    fn frozen_weights_have_no_moments() {
         let all = Config::default();
         let adapters = Config { lora: Some(model::lora::LoraConfig::default()), ..all.clone() };
         let model = all.model_config(4096, None).unwrap();

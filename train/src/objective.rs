@@ -1,155 +1,84 @@
-//! What a training makes small: the cross-entropy of text, or the loss of preferences; with the data that it comes from.
+//! Training objectives: next-token cross-entropy and DPO, each with the data that it reads.
 
-use std::path::Path;
+pub mod cross_entropy;
+pub mod dpo;
 
-use artifact::Context;
-use burn::module::Module;
 use burn::optim::GradientsParams;
-use model::Transformer;
-use model::scoring::{self, SlidingWindow};
-use tokenizer::shard::Split;
+use model::ActivationCheckpointing;
 
-use crate::batches::Batches;
-use crate::gradients::{Loss, Workers};
-use crate::preference::{self, DpoConfig, Judgement, PairBatch, Pairs, Reference};
 use crate::{Config, Error};
 
-/// The data of a training, and how it is learned from.
-pub enum Objective<'a> {
-    /// Tokens, each of which is to be predicted.
-    Text {
-        /// The training split in the order of the steps.
-        batches: Batches<'a>,
-        /// What measurements read.
-        validation: &'a Split,
-    },
-    /// Pairs of answers, the first of which is to become likelier than the second.
-    Preferences {
-        /// What they count.
-        dpo: DpoConfig,
-        /// The training split.
-        train: Judged<'a>,
-        /// What measurements read.
-        validation: Judged<'a>,
-    },
-}
-
-/// Pairs, and what the reference thinks of them; nothing before [`Objective::prepare`].
-pub struct Judged<'a> {
-    pairs: Pairs<'a>,
-    reference: Reference,
-}
-
-/// What a step gave.
-pub struct Step {
-    /// The mean loss, in nats.
-    pub loss: f64,
-    /// Its gradients.
-    pub gradients: GradientsParams,
-    /// How many tokens were read.
-    pub n_tokens: u64,
-}
-
-/// What a measurement on the validation split gave.
-pub struct Measurement {
-    /// The mean loss, in nats.
-    pub loss: f64,
-    /// Of text that is learned as a whole: the loss in bits, by byte of the text.
-    pub bits_per_byte: Option<f64>,
-    /// Of preferences: the share of pairs whose chosen answer has become likelier, compared with the rejected one.
-    pub accuracy: Option<f64>,
-    /// Of preferences: by how much, the mean of β times the difference of the log-probabilities.
-    pub margin: Option<f64>,
-}
-
-impl<'a> Objective<'a> {
-    /// Returns what `[train]` asks for.
+/// What the trainer minimizes: the loss of each step and of the validation split, for models of type `M`.
+pub trait Objective<M> {
+    /// Computes what depends on the model that training starts from, before a state is restored.
     ///
     /// # Errors
-    /// When a split is too short for it, or holds pairs where text is wanted or the other way round.
-    pub fn new(config: &Config, seed: u64, train: &'a Split, validation: &'a Split) -> Result<Self, Error> {
-        let context_length = config.model.context_length;
-        let Some(dpo) = config.dpo else {
-            if train.n_pairs().is_some() {
-                let reason = "is missing: the tokens are pairs of a chosen and a rejected answer".to_owned();
-                return Err(Error::Config { key: "train.dpo".to_owned(), reason });
-            }
-            let batches = Batches::new(config, context_length, seed, train)?;
-            return Ok(Self::Text { batches, validation });
-        };
-        let judged = |split, name| {
-            let pairs = Pairs::new(split, context_length, seed);
-            let pairs = pairs.ok_or(Error::NoPairs { split: name, context_length })?;
-            Ok::<_, Error>(Judged { pairs, reference: Reference::default() })
-        };
-        Ok(Self::Preferences { dpo, train: judged(train, "train")?, validation: judged(validation, "validation")? })
-    }
-
-    /// Asks the model that the training begins with what it thinks of the pairs, where there are some; what it says is
-    /// kept in `folder`.
-    ///
-    /// # Errors
-    /// When the device fails, the disk refuses, or somebody asked to stop.
-    pub fn prepare(&mut self, model: &Transformer, folder: &Path, context: &Context) -> Result<(), Error> {
-        let Self::Preferences { train, validation, .. } = self else { return Ok(()) };
-        for (name, Judged { pairs, reference }) in [("train", train), ("validation", validation)] {
-            if pairs.len() < pairs.total() {
-                let (left, total) = (pairs.total() - pairs.len(), pairs.total());
-                context
-                    .progress
-                    .line(&format!("{name}: {left} of {total} pairs are longer than the context, and left out"));
-            }
-            *reference = Reference::of(model, pairs, &folder.join(format!(".reference-{name}.safetensors")), context)?;
-        }
+    /// Returns an error if the device fails or the run was asked to stop, and on I/O errors.
+    fn prepare(&mut self, _initial: &M) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Returns the loss of a step and its gradients.
+    /// Returns the loss and the gradients of a step, counted from 0. They depend on nothing but the model and the step,
+    /// so that a resumed training continues to the same bits.
     ///
     /// # Errors
-    /// When the device fails.
-    pub fn step(
-        &mut self,
-        config: &Config,
-        workers: &Workers,
-        model: &Transformer,
-        options: &Loss,
-    ) -> Result<Step, Error> {
-        match self {
-            Self::Text { batches, .. } => {
-                let batches = batches.step(options.step);
-                let (loss, gradients) = workers.gradients(model, &batches, options)?;
-                Ok(Step { loss, gradients, n_tokens: batches.iter().map(|batch| batch.n_tokens as u64).sum() })
-            }
-            Self::Preferences { dpo, train: Judged { pairs, reference }, .. } => {
-                let batches = pairs.step(options.step, config.batch_size, config.micro_batches);
-                let (judgement, gradients) = preference::gradients(workers, model, &batches, reference, dpo, options)?;
-                let n_tokens = batches.iter().map(PairBatch::n_tokens).sum();
-                Ok(Step { loss: judgement.loss, gradients, n_tokens })
-            }
-        }
+    /// Returns an error if the device fails.
+    fn step(&mut self, model: &M, step: u64) -> Result<Step, Error>;
+
+    /// Returns the loss on the validation split.
+    ///
+    /// # Errors
+    /// Returns an error if the device fails.
+    fn validate(&self, model: &M) -> Result<ValidationLoss, Error>;
+}
+
+/// The results of a step.
+pub struct Step {
+    /// The mean loss, in nats.
+    pub loss: f64,
+    /// The gradients of the mean loss.
+    pub gradients: GradientsParams,
+    /// The number of tokens read, without padding.
+    pub n_tokens: u64,
+}
+
+/// The results of a validation.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ValidationLoss {
+    /// The mean loss, in nats.
+    pub loss: f64,
+    /// The loss in bits per byte of the text; None if only parts of the text are learned.
+    pub bits_per_byte: Option<f64>,
+    /// DPO: the fraction of pairs whose chosen answer became more likely relative to the rejected one.
+    pub accuracy: Option<f64>,
+    /// DPO: the mean reward margin, β times the change of the difference of log-probabilities.
+    pub margin: Option<f64>,
+}
+
+/// The options of a step, beside its data.
+#[derive(Debug, Clone, Copy)]
+pub struct StepOptions {
+    /// The weight of the z-loss.
+    pub z_loss: f64,
+    /// Dropout probability.
+    pub dropout: f64,
+    /// The seed of the training.
+    pub seed: u64,
+    /// The step, counted from 0.
+    pub step: u64,
+    /// Activation checkpointing policy.
+    pub activations: ActivationCheckpointing,
+}
+
+impl StepOptions {
+    /// Returns the configured options of a step.
+    pub fn new(config: &Config, seed: u64, step: u64) -> Self {
+        Self { z_loss: config.z_loss, dropout: config.dropout, seed, step, activations: config.activations() }
     }
 
-    /// Measures a model on the validation split.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn measure(&self, config: &Config, model: &Transformer) -> Result<Measurement, Error> {
-        let plain = model.valid();
-        match self {
-            Self::Text { validation, .. } => {
-                let walk = SlidingWindow::disjoint(&plain, Some(config.validation_tokens));
-                let loss = scoring::score(&plain, validation, &walk, |_| true)?.loss_nats;
-                // What a token of chats stands for that the assistant says, is not known here.
-                let bytes_per_token = validation.text_bytes() as f64 / validation.len() as f64;
-                let bits_per_byte =
-                    (!validation.has_loss_mask()).then_some(loss / std::f64::consts::LN_2 / bytes_per_token);
-                Ok(Measurement { loss, bits_per_byte, accuracy: None, margin: None })
-            }
-            Self::Preferences { dpo, validation: Judged { pairs, reference }, .. } => {
-                let Judgement { loss, accuracy, margin } = preference::judge(&plain, pairs, reference, dpo)?;
-                Ok(Measurement { loss, bits_per_byte: None, accuracy: Some(accuracy), margin: Some(margin) })
-            }
-        }
+    /// Returns the dropout seed of a micro-batch: different for each step and micro-batch, the same in a resumed run.
+    pub fn dropout_seed(&self, index: usize, micro_batches: usize) -> u64 {
+        let number = self.step * micro_batches as u64 + index as u64 + 1;
+        self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }

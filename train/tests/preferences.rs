@@ -10,7 +10,7 @@ use tokenizer::shard::Writer;
 use tokenizer::{Tokenizer, TrainConfig};
 use train::{Config, DpoConfig, Error, Model};
 
-/// Pairs in which a number was chosen over letters.
+/// Writes a tokens artifact of pairs in which a number was chosen over letters.
 fn tokens(root: &Path) -> Sealed {
     let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
     let tokenizer = Tokenizer::train(&config, ["how many? 12345 67890 abcdef"].iter()).unwrap();
@@ -57,7 +57,7 @@ fn train(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) ->
     train::run(config, None, tokens, out, context)
 }
 
-/// The values of a field in the lines of the metrics that have it.
+/// Returns the values of a field in the metrics.
 fn metrics(folder: &Path, field: &str) -> Vec<f64> {
     let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -65,7 +65,7 @@ fn metrics(folder: &Path, field: &str) -> Vec<f64> {
 }
 
 #[test]
-fn preferences_are_learned_and_an_interrupted_training_reaches_the_same_bits() {
+fn interrupted_preference_tuning_resumes_to_the_same_bits() {
     let root = tempfile::tempdir().unwrap();
     let tokens = tokens(root.path());
     for (name, lora) in [("full", None), ("lora", Some(LoraConfig { rank: 4, dropout: 0.1, ..LoraConfig::default() }))]
@@ -84,11 +84,11 @@ fn preferences_are_learned_and_an_interrupted_training_reaches_the_same_bits() {
             let out = Unsealed::at(root.path().join(format!("{name}-{stop_at}")), recipe("train"));
             let mut context = Context::quiet(1);
             let cancel = context.cancel.clone();
-            // Judging the pairs counts positions too.
-            let trains = AtomicBool::new(false);
+            // Scoring the pairs with the reference reports positions too.
+            let is_training = AtomicBool::new(false);
             context.progress = Progress::new(move |event| match event {
-                Event::Begin { part, .. } => trains.store(part == "training", Ordering::SeqCst),
-                Event::Position(at) if at == stop_at && trains.load(Ordering::SeqCst) => cancel.request(),
+                Event::Begin { part, .. } => is_training.store(part == "training", Ordering::SeqCst),
+                Event::Position(at) if at == stop_at && is_training.load(Ordering::SeqCst) => cancel.request(),
                 _ => {}
             });
             let error = train(&config, &tokens, &out, &context).unwrap_err();
@@ -102,7 +102,7 @@ fn preferences_are_learned_and_an_interrupted_training_reaches_the_same_bits() {
 }
 
 #[test]
-fn pairs_and_text_are_not_taken_for_each_other() {
+fn pairs_without_dpo_and_dpo_without_pairs_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let tokens = tokens(root.path());
     let out = Unsealed::at(root.path().join("out"), recipe("train"));
@@ -112,11 +112,11 @@ fn pairs_and_text_are_not_taken_for_each_other() {
         let error = train(&config, &tokens, &out, &Context::quiet(1)).unwrap_err().to_string();
         assert_eq!(error, expected);
     };
-    check(&|c| c.dpo = None, "train.dpo: is missing: the tokens are pairs of a chosen and a rejected answer");
-    check(&|c| c.z_loss = 0.1, "train.z_loss: has no use beside train.dpo");
+    check(&|c| c.dpo = None, "train.dpo: is missing, but the tokens are pairs of a chosen and a rejected answer");
+    check(&|c| c.z_loss = 0.1, "train.z_loss: has no effect with train.dpo");
     check(
         &|c| c.model.context_length = 4,
-        "train.dpo learns from pairs of a chosen and a rejected answer, and the train split has none that fit in 4 tokens: \
+        "train.dpo needs pairs of a chosen and a rejected answer, but the train split has none that fit in 4 tokens: \
          collect a source with `chat = \"preference\"`, or raise train.model.context_length",
     );
 }

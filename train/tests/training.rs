@@ -1,4 +1,4 @@
-//! Whole trainings of a tiny model: what a kill, a cancel and a division into micro-batches leave unchanged.
+//! Whole trainings of a tiny model: a kill, a cancellation and a division into micro-batches do not change the result.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use model::lora::LoraConfig;
 use test_support::recipe;
 use tokenizer::shard::Writer;
 use tokenizer::{Tokenizer, TrainConfig};
-use train::{Config, Error, Model, OptimizerKind, Rows};
+use train::{Config, Error, Model, OptimizerKind, Packing};
 
 /// Writes a tokens artifact of documents that a tiny model can learn something from.
 fn tokens(root: &Path, documents: usize) -> Sealed {
@@ -64,7 +64,7 @@ fn losses(folder: &Path) -> Vec<f64> {
 }
 
 #[test]
-fn an_interrupted_training_goes_on_to_the_same_bits() {
+fn interrupted_training_resumes_to_the_same_bits() {
     let root = tempfile::tempdir().unwrap();
     let tokens = tokens(root.path(), 60);
     let kinds = [
@@ -98,7 +98,7 @@ fn an_interrupted_training_goes_on_to_the_same_bits() {
 }
 
 #[test]
-fn a_state_that_was_cut_off_is_passed_over() {
+fn incomplete_state_is_skipped() {
     let root = tempfile::tempdir().unwrap();
     let tokens = tokens(root.path(), 60);
     let whole = Unsealed::at(root.path().join("whole"), recipe("train"));
@@ -113,14 +113,14 @@ fn a_state_that_was_cut_off_is_passed_over() {
         }
     });
     train(&config(), &tokens, &out, &context).unwrap_err();
-    // A later state without its last file, and the right one beside it.
+    // A later state without its last file, beside a complete one.
     let torn = out.folder().join(".resume/step-000000009");
     std::fs::create_dir(&torn).unwrap();
     std::fs::write(torn.join("model.safetensors"), "half").unwrap();
     train(&config(), &tokens, &out, &Context::quiet(1)).unwrap();
     assert_eq!(digest(out.folder(), "model.safetensors"), digest(whole.folder(), "model.safetensors"));
 
-    // A damaged one is named; without it training begins anew, and ends the same.
+    // A damaged state is named; without it, training starts again and reaches the same bits.
     let out = Unsealed::at(root.path().join("damaged"), recipe("train"));
     train(&config(), &tokens, &out, &context).unwrap_err();
     let folder = std::fs::read_dir(out.folder().join(".resume")).unwrap().next().unwrap().unwrap().path();
@@ -142,16 +142,16 @@ fn micro_batches_add_up_to_the_batch() {
         train(&config, &tokens, &out, &Context::quiet(1)).unwrap();
         losses(out.folder())
     };
-    let whole = of(1);
+    let in_one = of(1);
     for micro_batches in [2, 4] {
-        for (step, (one, many)) in whole.iter().zip(of(micro_batches)).enumerate() {
-            assert!((one - many).abs() < 1e-4, "step {step}: loss {one} in one piece, {many} in {micro_batches}");
+        for (step, (one, many)) in in_one.iter().zip(of(micro_batches)).enumerate() {
+            assert!((one - many).abs() < 1e-4, "step {step}: loss {one} in one micro-batch, {many} in {micro_batches}");
         }
     }
 }
 
 #[test]
-fn the_model_learns() {
+fn training_lowers_the_loss() {
     let root = tempfile::tempdir().unwrap();
     let tokens = tokens(root.path(), 60);
     let kinds = [
@@ -174,7 +174,7 @@ fn the_model_learns() {
 }
 
 #[test]
-fn adapters_leave_their_base_as_it_is() {
+fn adapters_do_not_change_their_base() {
     let root = tempfile::tempdir().unwrap();
     let tokens = tokens(root.path(), 60);
     let out = Store::new(root.path()).begin(recipe("train")).unwrap();
@@ -184,7 +184,7 @@ fn adapters_leave_their_base_as_it_is() {
     let adapting = Config {
         init: Some("base".to_owned()),
         lora: Some(LoraConfig { rank: 2, dropout: 0.1, ..LoraConfig::default() }),
-        rows: Some(Rows::Documents),
+        packing: Some(Packing::Documents),
         learning_rate: 3e-3,
         ..config()
     };
@@ -230,7 +230,7 @@ fn adapters_leave_their_base_as_it_is() {
 }
 
 #[test]
-fn what_cannot_be_trained_on_is_named() {
+fn unusable_data_and_settings_are_named() {
     let root = tempfile::tempdir().unwrap();
     let out = Unsealed::at(root.path().join("out"), recipe("train"));
     let small = tokens(root.path(), 2);
@@ -250,10 +250,10 @@ fn what_cannot_be_trained_on_is_named() {
     assert!(error.to_string().starts_with("unknown device `tpu`"), "{error}");
 }
 
-/// The same steps on wgpu and on the CPU. Where no adapter is found, as on a machine without a Vulkan driver, this says so
-/// and checks nothing; the CI script installs Mesa's software driver.
+/// The same steps on wgpu and on the CPU. Skipped with a message if no adapter is found, as on a machine without a
+/// Vulkan driver; the CI script installs Mesa's software driver.
 #[test]
-fn wgpu_takes_the_steps_of_the_cpu() {
+fn losses_on_wgpu_match_the_cpu() {
     let Ok(adapter) = model::device::describe("wgpu") else {
         println!("skipped: wgpu finds no adapter here (on Debian: apt-get install mesa-vulkan-drivers)");
         return;

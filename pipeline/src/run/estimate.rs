@@ -76,7 +76,7 @@ fn budgeted(planner: &Planner<'_>, made: &Artifacts, budget: &str) -> anyhow::Re
     let device = model::device::resolve(device_class)?;
     config.train.precision.check(&device, device_class)?;
     let device = device.autodiff();
-    let choice = budget::choose(&config.train, budget, &data, shape.flatten(), &device)?;
+    let choice = budget::plan(&config.train, budget, &data, shape.flatten(), &device)?;
     Ok(format!("training for {budget}, as measured now:\n{choice}"))
 }
 

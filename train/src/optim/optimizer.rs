@@ -1,34 +1,39 @@
-//! `AdamW` and Muon over the model's parameters, with a state that opens as safetensors.
+//! `AdamW` and Muon over the named parameters of a module, with a state that is saved as safetensors.
 //!
-//! The arithmetic is that of `kernels`, the parameters side by side on the CPU. Matrices decay; norms and biases do not. What
-//! is frozen has no gradient, so that it neither moves nor decays nor has a state.
+//! The arithmetic is that of `kernels`; on the CPU, parameters are updated in parallel. Matrices decay; norms and
+//! biases do not. Frozen parameters have no gradient, so they are not updated, do not decay and have no state.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use artifact::file::write_atomically;
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use kernels::{AdamW, Muon};
-use model::{Backend, Transformer, named_parameters};
+use model::safetensors::{F32Tensor, write_f32};
+use model::{Backend, Dtype, named_parameters};
 use rayon::prelude::*;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 
-use crate::{Config, Error, OptimizerKind};
+use crate::config::OptimizerKind;
+use crate::{Config, Error};
 
 /// The name of the state's file.
 pub const FILE: &str = "optimizer.safetensors";
 
-/// The key of the metadata that holds the numbers of the state that are no tensors, as JSON.
+/// The key of the metadata that holds the state's scalars, as JSON.
 const SCALARS: &str = "scalars";
+
+/// The names of a parameter's state, after its own name.
+const TIME: &str = "momentum.time";
+const MOMENTS: [&str; 2] = ["momentum.moment_1", "momentum.moment_2"];
+const VELOCITY: &str = "momentum.velocity";
 
 /// The optimizer and its state.
 pub struct Optimizer {
     config: Config,
-    /// `State<D>`, D being the parameter's rank.
+    /// `State<D>` of each parameter, with D its rank.
     states: HashMap<ParamId, Erased>,
 }
 
@@ -36,8 +41,8 @@ type Erased = Box<dyn Any + Send + Sync>;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Rule {
-    Decaying,
-    Plain,
+    AdamW,
+    AdamWWithoutDecay,
     Muon,
 }
 
@@ -48,26 +53,21 @@ enum State<const D: usize> {
     Muon { velocity: Tensor<D> },
 }
 
-/// The names of a state's numbers, after the parameter's.
-const TIME: &str = "momentum.time";
-const MOMENTS: [&str; 2] = ["momentum.moment_1", "momentum.moment_2"];
-const VELOCITY: &str = "momentum.velocity";
-
 impl Optimizer {
-    /// Returns an optimizer that has seen nothing yet.
+    /// Returns an optimizer without state.
     pub fn new(config: &Config) -> Self {
         Self { config: config.clone(), states: HashMap::new() }
     }
 
-    /// Takes one step with the gradients multiplied by `gradient_scale`, and returns the changed model.
-    pub fn step(
+    /// Returns the model after one step with the gradients multiplied by `gradient_scale`.
+    pub fn step<M: Module>(
         &mut self,
         learning_rate: f64,
-        model: Transformer,
+        model: M,
         gradients: GradientsParams,
         gradient_scale: f64,
-    ) -> Transformer {
-        let on_cpu = Backend::is_cpu_device(&model.device());
+    ) -> M {
+        let on_cpu = model.devices().iter().all(Backend::is_cpu_device);
         let mut take = Take { learning_rate, gradient_scale, gradients, optimizer: self, jobs: Vec::new() };
         let model = named_parameters::map(model, &mut take);
         let jobs = take.jobs;
@@ -84,79 +84,71 @@ impl Optimizer {
         model.map(&mut Put { values })
     }
 
-    /// Writes the state, each tensor named after its parameter.
+    /// Writes the state, with each tensor named after its parameter.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub fn save(&self, model: &Transformer, path: &Path) -> Result<(), Error> {
+    /// Returns an error if the device fails, and on I/O errors.
+    pub fn save(&self, model: &impl Module, path: &Path) -> Result<(), Error> {
         let mut flat = Flatten { tensors: Vec::new(), scalars: BTreeMap::new(), optimizer: self };
         named_parameters::visit(model, &mut flat);
-        // One entry, since the format's library writes several in the order of a hash map, which differs between runs.
-        let metadata = [(SCALARS.to_owned(), serde_json::json!(flat.scalars).to_string())].into();
         let mut tensors = Vec::new();
         for (name, data) in flat.tensors {
             let shape = data.shape().to_vec();
             let values: Vec<f32> = data.convert_dtype(DType::F32).try_into_vec().map_err(Error::compute)?;
-            tensors.push((name, shape, values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()));
+            tensors.push(F32Tensor { name, shape, values });
         }
-        let unwritable = |source| Error::OptimizerState { path: path.to_owned(), source: Box::new(source) };
-        let views = tensors
-            .iter()
-            .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(unwritable)?;
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(unwritable)?;
-        Ok(write_atomically(path, &bytes)?)
+        let scalars = serde_json::json!(flat.scalars).to_string();
+        Ok(write_f32(path, tensors, (SCALARS, &scalars))?)
     }
 
     /// Reads a state written by [`Optimizer::save`] for the same model and configuration.
     ///
     /// # Errors
-    /// When the file is damaged, or lacks the state of a parameter.
-    pub fn load(config: &Config, model: &Transformer, path: &Path) -> Result<Self, Error> {
-        let wrong =
-            |source: Box<dyn std::error::Error + Send + Sync>| Error::OptimizerState { path: path.to_owned(), source };
-        let bytes = std::fs::read(path).map_err(|e| wrong(Box::new(e)))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(Box::new(e)))?;
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| wrong(Box::new(e)))?;
+    /// Returns an error if the file is damaged or lacks the state of a parameter.
+    pub fn load(config: &Config, model: &impl Module, path: &Path) -> Result<Self, Error> {
+        let bytes = std::fs::read(path).map_err(|e| unusable(path, e))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| unusable(path, e))?;
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| unusable(path, e))?;
         let scalars =
             metadata.metadata().as_ref().and_then(|entries| entries.get(SCALARS)).map_or("{}", String::as_str);
-        let scalars: BTreeMap<String, u64> = serde_json::from_str(scalars).map_err(|e| wrong(Box::new(e)))?;
+        let scalars: BTreeMap<String, u64> = serde_json::from_str(scalars).map_err(|e| unusable(path, e))?;
         let mut tensors = HashMap::new();
         for (name, tensor) in file.iter() {
-            let values: Vec<f32> =
-                tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            let values = Dtype::F32.decode(tensor.data());
             tensors.insert(name.to_owned(), TensorData::new(values, tensor.shape().to_vec()));
         }
         let mut optimizer = Self::new(config);
-        let mut restore =
-            Restore { scalars, tensors, device: model.device().inner(), optimizer: &mut optimizer, missing: None };
+        let mut restore = Restore { scalars, tensors, optimizer: &mut optimizer, missing: None };
         named_parameters::visit(model, &mut restore);
         match restore.missing {
             None => Ok(optimizer),
-            Some(name) => Err(wrong(format!("it has no state for {name}").into())),
+            Some(name) => Err(unusable(path, format!("it has no state for {name}"))),
         }
     }
 
-    fn rule(&self, path: &str, rank: usize) -> Rule {
+    fn rule(&self, name: &str, rank: usize) -> Rule {
         match rank {
             // LoRA's matrices take `AdamW`, as in its paper.
             2 if self.config.optimizer == OptimizerKind::Muon
-                && path.starts_with("layers.")
-                && !path.contains(".lora.") =>
+                && name.starts_with("layers.")
+                && !name.contains(".lora.") =>
             {
                 Rule::Muon
             }
-            2 => Rule::Decaying,
-            _ => Rule::Plain,
+            2 => Rule::AdamW,
+            _ => Rule::AdamWWithoutDecay,
         }
     }
 }
 
-/// Computes a parameter and its state after a step.
+fn unusable(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::OptimizerState { path: path.to_owned(), source: source.into() }
+}
+
+/// Computes a parameter and its state after a step: `Tensor<D>` and `State<D>`.
 type Job = Box<dyn FnOnce() -> (Erased, Erased) + Send>;
 
-/// Takes the parameters out of the model, so that their memory can be changed in place.
+/// Takes the parameters out of the model, so that they can be updated in place.
 struct Take<'a> {
     learning_rate: f64,
     gradient_scale: f64,
@@ -166,16 +158,17 @@ struct Take<'a> {
 }
 
 impl named_parameters::Mapper for Take<'_> {
-    fn parameter<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+    fn parameter<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
         let (id, tensor, mapper) = param.consume();
         let x = tensor.inner();
         let placeholder = Tensor::from_inner(Tensor::empty([0; D], &x.device()));
         let state = self.optimizer.states.remove(&id).and_then(|state| state.downcast::<State<D>>().ok());
         let config = &self.optimizer.config;
-        let rule = self.optimizer.rule(path, D);
+        let rule = self.optimizer.rule(name, D);
         let (learning_rate, gradient_scale) = (self.learning_rate, self.gradient_scale);
-        let decays = rule != Rule::Plain && !config.no_decay.iter().any(|prefix| path.starts_with(prefix.as_str()));
+        let excluded = config.no_decay.iter().any(|prefix| name.starts_with(prefix.as_str()));
+        let decays = rule != Rule::AdamWWithoutDecay && !excluded;
         let weight_decay = if decays { f64::from(config.weight_decay as f32) } else { 0.0 };
         let job: Job = if rule == Rule::Muon {
             let step = Muon { learning_rate, weight_decay, gradient_scale };
@@ -207,7 +200,7 @@ impl named_parameters::Mapper for Take<'_> {
     }
 }
 
-/// Puts the changed parameters back.
+/// Puts the updated parameters back.
 struct Put {
     values: HashMap<ParamId, Erased>,
 }
@@ -229,16 +222,16 @@ struct Flatten<'a> {
 }
 
 impl named_parameters::Visitor for Flatten<'_> {
-    fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
+    fn parameter<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
         let state = self.optimizer.states.get(&param.id).and_then(|state| state.downcast_ref::<State<D>>());
         match state {
             Some(State::AdamW { time, moments }) => {
-                self.scalars.insert(format!("{path}.{TIME}"), *time as u64);
+                self.scalars.insert(format!("{name}.{TIME}"), *time as u64);
                 for (leaf, moment) in MOMENTS.into_iter().zip(moments) {
-                    self.tensors.push((format!("{path}.{leaf}"), moment.to_data()));
+                    self.tensors.push((format!("{name}.{leaf}"), moment.to_data()));
                 }
             }
-            Some(State::Muon { velocity }) => self.tensors.push((format!("{path}.{VELOCITY}"), velocity.to_data())),
+            Some(State::Muon { velocity }) => self.tensors.push((format!("{name}.{VELOCITY}"), velocity.to_data())),
             None => {}
         }
     }
@@ -247,16 +240,15 @@ impl named_parameters::Visitor for Flatten<'_> {
 struct Restore<'a> {
     scalars: BTreeMap<String, u64>,
     tensors: HashMap<String, TensorData>,
-    device: Device,
     optimizer: &'a mut Optimizer,
     missing: Option<String>,
 }
 
 impl Restore<'_> {
-    fn state<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Option<State<D>> {
+    fn state<const D: usize>(&mut self, name: &str, shape: [usize; D], device: &Device) -> Option<State<D>> {
         let mut tensor = |leaf: &str| {
             let data = self.tensors.remove(&format!("{name}.{leaf}")).filter(|data| *data.shape().to_vec() == shape)?;
-            Some(Tensor::from_data(data, &self.device))
+            Some(Tensor::from_data(data, device))
         };
         Some(if self.optimizer.rule(name, D) == Rule::Muon {
             State::Muon { velocity: tensor(VELOCITY)? }
@@ -268,15 +260,16 @@ impl Restore<'_> {
 }
 
 impl named_parameters::Visitor for Restore<'_> {
-    fn parameter<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
+    fn parameter<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
         if !param.is_require_grad() {
             return;
         }
-        match self.state(path, param.val().dims()) {
+        let value = param.val();
+        match self.state(name, value.dims(), &value.device().inner()) {
             Some(state) => {
                 self.optimizer.states.insert(param.id, Box::new(state));
             }
-            None => self.missing = Some(path.to_owned()),
+            None => self.missing = Some(name.to_owned()),
         }
     }
 }
@@ -285,13 +278,13 @@ impl named_parameters::Visitor for Restore<'_> {
 mod tests {
     use burn::module::ModuleVisitor;
     use burn::tensor::Int;
-    use model::{Batch, LossOptions};
+    use model::{Batch, LossOptions, Transformer};
     use rayon::ThreadPoolBuilder;
 
     use super::*;
-    use crate::gradients;
+    use crate::optim::gradients;
 
-    /// Returns the bits of the weights and the norms of the gradients of two steps.
+    /// Returns the weights after two steps, and the gradient norms of both.
     fn steps(optimizer: OptimizerKind) -> (Vec<Vec<f32>>, Vec<f64>) {
         let config = Config { optimizer, ..Config::default() };
         let device = Device::flex().autodiff();
@@ -325,13 +318,13 @@ mod tests {
     }
 
     #[test]
-    fn a_step_has_the_same_bits_on_any_number_of_threads() {
+    fn step_has_the_same_bits_on_any_number_of_threads() {
         for optimizer in [OptimizerKind::Adamw, OptimizerKind::Muon] {
             let on =
                 |threads| ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| steps(optimizer));
-            let alone = on(1);
+            let expected = on(1);
             for threads in [2, 3, 8] {
-                assert!(alone == on(threads), "{optimizer:?} on {threads} threads");
+                assert!(expected == on(threads), "{optimizer:?} on {threads} threads");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Pairs in the order of the steps, each of its two answers a document of its own in the rows of a batch.
+//! Pairs in the order of the steps. Each of a pair's two answers is a document of its own in the rows of a batch.
 
 use std::ops::Range;
 
@@ -7,28 +7,29 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use tokenizer::shard::Split;
 
-use crate::batches::{MicroBatch, NOT_LEARNED};
+use crate::data::batches::{IGNORE_INDEX, MicroBatch};
 
-/// Pairs that [`Pairs::all`] puts together. A guess: rows enough to keep a device busy.
-const TOGETHER: usize = 8;
+/// Pairs in a batch of [`Pairs::all`]. Heuristic, not measured: because sixteen answers fill enough rows to keep a
+/// device busy.
+const VALIDATION_PAIRS: usize = 8;
 
 /// Pairs that are computed together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairBatch {
-    /// The answers with their prompts, documents side by side in rows.
+    /// The answers with their prompts, as documents side by side in rows.
     pub rows: MicroBatch,
-    /// Where in the rows each pair lies.
+    /// Where each pair is in the rows.
     pub places: Vec<Place>,
 }
 
-/// Where a pair lies in the rows, counted over all of them.
+/// Where a pair is in the rows: ranges of inputs, counted over all rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The pair's number in its split.
+    /// The pair's index in its split.
     pub pair: usize,
-    /// The inputs of the chosen answer's document.
+    /// The document of the chosen answer.
     pub chosen: Range<usize>,
-    /// The inputs of the rejected answer's document.
+    /// The document of the rejected answer.
     pub rejected: Range<usize>,
 }
 
@@ -38,7 +39,7 @@ impl PairBatch {
         self.places.len()
     }
 
-    /// Returns how many tokens there are that are no padding.
+    /// Returns the number of tokens, without padding.
     pub fn n_tokens(&self) -> u64 {
         self.rows.n_tokens as u64
     }
@@ -48,46 +49,46 @@ impl PairBatch {
 #[derive(Debug)]
 pub struct Pairs<'a> {
     split: &'a Split,
-    context: usize,
+    context_length: usize,
     seed: u64,
     fitting: Vec<usize>,
     epoch: Option<(u64, Vec<usize>)>,
 }
 
 impl<'a> Pairs<'a> {
-    /// Returns the pairs of a split whose documents both fit in `context` tokens; none where there are none.
-    pub fn new(split: &'a Split, context: usize, seed: u64) -> Option<Self> {
+    /// Returns the pairs of a split whose documents both fit in `context_length` tokens; None if there are none.
+    pub fn new(split: &'a Split, context_length: usize, seed: u64) -> Option<Self> {
         let fits = |document: usize| {
             let range = split.document_range(document);
             let mut learned = vec![false; range.len()];
             split.copy_mask(range.start, &mut learned);
-            range.len() <= context + 1 && learned.iter().skip(1).any(|is_learned| *is_learned)
+            range.len() <= context_length + 1 && learned.iter().skip(1).any(|is_learned| *is_learned)
         };
         let fitting: Vec<usize> = (0..split.n_pairs()?).filter(|pair| fits(2 * pair) && fits(2 * pair + 1)).collect();
-        (!fitting.is_empty()).then_some(Self { split, context, seed, fitting, epoch: None })
+        (!fitting.is_empty()).then_some(Self { split, context_length, seed, fitting, epoch: None })
     }
 
-    /// Returns how many pairs there are to learn from.
+    /// Returns the number of pairs that fit.
     pub fn len(&self) -> usize {
         self.fitting.len()
     }
 
-    /// Returns how many pairs the split has, those that do not fit included.
+    /// Returns the number of pairs in the split, with those that do not fit.
     pub fn total(&self) -> usize {
         self.split.n_pairs().unwrap_or_default()
     }
 
-    /// Returns the `batch_size` pairs of a step, counted from 0, in `parts` batches. An epoch has an order of its own, a
-    /// function of seed and number, so that a resumed training sees what the first one would have seen.
-    pub fn step(&mut self, step: u64, batch_size: usize, parts: usize) -> Vec<PairBatch> {
+    /// Returns the `batch_size` pairs of a step, counted from 0, in `micro_batches` batches. The order of an epoch is a
+    /// function of seed and epoch, so that a resumed training reads the same pairs as the uninterrupted one.
+    pub fn step(&mut self, step: u64, batch_size: usize, micro_batches: usize) -> Vec<PairBatch> {
         let first = step * batch_size as u64;
         let pairs: Vec<usize> = (first..first + batch_size as u64).map(|index| self.at(index)).collect();
-        pairs.chunks(batch_size.div_ceil(parts.max(1)).max(1)).map(|pairs| self.batch(pairs)).collect()
+        pairs.chunks(batch_size.div_ceil(micro_batches.max(1)).max(1)).map(|pairs| self.batch(pairs)).collect()
     }
 
-    /// Returns all pairs in their order.
+    /// Returns all pairs in the order of the split.
     pub fn all(&self) -> impl Iterator<Item = PairBatch> {
-        self.fitting.chunks(TOGETHER).map(|pairs| self.batch(pairs))
+        self.fitting.chunks(VALIDATION_PAIRS).map(|pairs| self.batch(pairs))
     }
 
     fn at(&mut self, index: u64) -> usize {
@@ -103,10 +104,10 @@ impl<'a> Pairs<'a> {
         self.epoch.as_ref().map_or(0, |(_, order)| order[within])
     }
 
-    /// Puts documents into the first row with room for them.
+    /// Puts each document into the first row with enough space.
     fn batch(&self, pairs: &[usize]) -> PairBatch {
-        let t = self.context;
-        let mut rows = MicroBatch { width: t, tokens: vec![], targets: vec![], starts: None, n_tokens: 0 };
+        let t = self.context_length;
+        let mut rows = MicroBatch { width: t, tokens: vec![], targets: vec![], segment_starts: None, n_tokens: 0 };
         let mut starts = Vec::new();
         let mut filled: Vec<usize> = Vec::new();
         let mut put = |document: usize| {
@@ -118,16 +119,16 @@ impl<'a> Pairs<'a> {
             let inputs = range.len() - 1;
             let row = filled.iter().position(|filled| filled + inputs <= t).unwrap_or_else(|| {
                 filled.push(0);
-                // Padding sees itself alone, and nothing is learned from it.
+                // Padding: each token attends only to itself, and its target is ignored.
                 rows.tokens.extend(std::iter::repeat_n(0, t));
-                rows.targets.extend(std::iter::repeat_n(NOT_LEARNED, t));
+                rows.targets.extend(std::iter::repeat_n(IGNORE_INDEX, t));
                 starts.extend(0..t as i64);
                 filled.len() - 1
             });
             let at = row * t + filled[row];
             for i in 0..inputs {
                 rows.tokens[at + i] = i64::from(tokens[i]);
-                rows.targets[at + i] = if learned[i + 1] { i64::from(tokens[i + 1]) } else { NOT_LEARNED };
+                rows.targets[at + i] = if learned[i + 1] { i64::from(tokens[i + 1]) } else { IGNORE_INDEX };
                 starts[at + i] = filled[row] as i64;
             }
             filled[row] += inputs;
@@ -138,7 +139,7 @@ impl<'a> Pairs<'a> {
             .iter()
             .map(|pair| Place { pair: *pair, chosen: put(2 * pair), rejected: put(2 * pair + 1) })
             .collect();
-        rows.starts = Some(starts);
+        rows.segment_starts = Some(starts);
         PairBatch { rows, places }
     }
 }

@@ -2,13 +2,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use artifact::{Context, Host, Outcome, Recipe, Sealed, Store};
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::Device;
+use burn::module::{ModuleVisitor, Param};
+use burn::tensor::{Device, Int};
+use model::ActivationCheckpointing;
 use tokenizer::shard::{Split, Writer};
 use tokenizer::{Tokenizer, TrainConfig};
 
 use super::*;
-use crate::optimizer::Optimizer;
+use crate::checkpoint::trainable;
+use crate::optim::optimizer::Optimizer;
 use crate::{Config, Model, OptimizerKind};
 
 const CONTEXT: usize = 24;
@@ -57,11 +59,11 @@ fn start(split: &Split) -> Transformer {
     Transformer::init(&config, 1, &Device::flex().autodiff())
 }
 
-fn options(step: u64) -> Loss {
-    Loss { z_loss: 0.0, dropout: 0.0, seed: 1, step, activations: model::ActivationCheckpointing::Off }
+fn options(step: u64) -> StepOptions {
+    StepOptions { z_loss: 0.0, dropout: 0.0, seed: 1, step, activations: ActivationCheckpointing::Off }
 }
 
-/// Returns the log-probability of a document's answer, computed by itself.
+/// Returns the log-probability of a document's answer, computed without packing.
 fn log_probability(model: &Transformer, split: &Split, document: usize) -> Tensor<1> {
     let range = split.document_range(document);
     let (mut ids, mut mask) = (vec![0; range.len()], vec![false; range.len()]);
@@ -71,10 +73,10 @@ fn log_probability(model: &Transformer, split: &Split, document: usize) -> Tenso
     let (n, device) = (ids.len() - 1, model.device());
     let row = |ids: &[i64]| Tensor::<2, Int>::from_data(TensorData::new(ids.to_vec(), vec![1, n]), &device);
     let logits = model.forward(row(&ids[..n]));
-    let shares = burn::tensor::activation::softmax(logits, 2).log(); // [1, n, V]
-    let own = shares.gather(2, row(&ids[1..]).unsqueeze_dim(2)).reshape([n]);
+    let log_probabilities = burn::tensor::activation::softmax(logits, 2).log(); // [1, n, V]
+    let of_targets = log_probabilities.gather(2, row(&ids[1..]).unsqueeze_dim(2)).reshape([n]);
     let mask: Vec<f32> = mask[1..].iter().map(|learned| f32::from(u8::from(*learned))).collect();
-    (own * Tensor::from_data(TensorData::new(mask, vec![n]), &device)).sum()
+    (of_targets * Tensor::from_data(TensorData::new(mask, vec![n]), &device)).sum()
 }
 
 fn gradients_of(model: &Transformer, gradients: &GradientsParams) -> Vec<f32> {
@@ -91,7 +93,7 @@ fn gradients_of(model: &Transformer, gradients: &GradientsParams) -> Vec<f32> {
 }
 
 #[test]
-fn loss_and_gradients_are_those_of_the_plain_formula() {
+fn loss_and_gradients_match_the_formula() {
     let root = tempfile::tempdir().unwrap();
     let split = Split::open(&tokens(root.path()), "train").unwrap();
     let mut pairs = Pairs::new(&split, CONTEXT, 7).unwrap();
@@ -131,33 +133,32 @@ fn loss_and_gradients_are_those_of_the_plain_formula() {
 }
 
 #[test]
-fn the_loss_begins_at_ln_2_and_falls_while_the_chosen_answer_wins() {
+fn loss_starts_at_ln_2_and_falls_as_the_chosen_answer_wins() {
     let root = tempfile::tempdir().unwrap();
     let split = Split::open(&tokens(root.path()), "train").unwrap();
     let mut pairs = Pairs::new(&split, CONTEXT, 7).unwrap();
     let workers = Workers::new(true, 2);
-    let config_of_dpo = DpoConfig::default();
+    let dpo = DpoConfig::default();
     for adapters in [None, Some(lora::LoraConfig { rank: 4, dropout: 0.1, ..lora::LoraConfig::default() })] {
-        let mut model = crate::lora::attach(start(&split), &[], adapters.as_ref(), 1).unwrap();
+        let mut model = trainable::attach(start(&split), &[], adapters.as_ref(), 1).unwrap();
         let path = root.path().join("reference.safetensors");
         let reference = Reference::of(&model, &pairs, &path, &Context::quiet(1)).unwrap();
-        let before = judge(&model.valid(), &pairs, &reference, &config_of_dpo).unwrap();
+        let before = validate(&model.valid(), &pairs, &reference, &dpo).unwrap();
         assert!((before.loss - std::f64::consts::LN_2).abs() < 1e-5, "{before:?}");
         let mut optimizer = Optimizer::new(&config());
         for step in 0..40 {
             let batches = pairs.step(step, 8, 2);
-            let (_, gradients) =
-                gradients(&workers, &model, &batches, &reference, &config_of_dpo, &options(step)).unwrap();
+            let (_, gradients) = gradients(&workers, &model, &batches, &reference, &dpo, &options(step)).unwrap();
             model = optimizer.step(0.003, model, gradients, 1.0);
         }
-        let after = judge(&model.valid(), &pairs, &reference, &config_of_dpo).unwrap();
+        let after = validate(&model.valid(), &pairs, &reference, &dpo).unwrap();
         assert!(after.loss < 0.65 && after.margin > 0.1, "{adapters:?}: {after:?}");
         assert!((after.accuracy - 1.0).abs() < 1e-9, "{adapters:?}: {after:?}");
     }
 }
 
 #[test]
-fn the_reference_is_computed_once_for_a_model() {
+fn reference_is_computed_once_per_model() {
     let root = tempfile::tempdir().unwrap();
     let split = Split::open(&tokens(root.path()), "train").unwrap();
     let pairs = Pairs::new(&split, CONTEXT, 7).unwrap();
@@ -166,14 +167,14 @@ fn the_reference_is_computed_once_for_a_model() {
     let first = Reference::of(&model, &pairs, &path, &Context::quiet(1)).unwrap();
     assert!(first.margin(0).abs() > 0.1);
 
-    // What is read is what was written, whatever is in the file.
+    // A complete file of the same model is read.
     let mut bytes = std::fs::read(&path).unwrap();
     let at = bytes.len() - 8;
     bytes[at..].copy_from_slice(&[0; 8]);
     std::fs::write(&path, &bytes).unwrap();
     let second = Reference::of(&model, &pairs, &path, &Context::quiet(1)).unwrap();
     assert_eq!(second.margin(0).to_bits(), first.margin(0).to_bits());
-    // A damaged file, and one of another model, are made anew.
+    // A damaged file, or one of another model, is computed again.
     std::fs::write(&path, &bytes[..at]).unwrap();
     assert_eq!(Reference::of(&model, &pairs, &path, &Context::quiet(1)).unwrap(), first);
     let other = Transformer::init(model.config(), 5, &Device::flex().autodiff());
@@ -182,7 +183,7 @@ fn the_reference_is_computed_once_for_a_model() {
 }
 
 #[test]
-fn every_epoch_has_every_pair_once() {
+fn epochs_have_every_pair_once() {
     let root = tempfile::tempdir().unwrap();
     let split = Split::open(&tokens(root.path()), "train").unwrap();
     let mut pairs = Pairs::new(&split, CONTEXT, 7).unwrap();
@@ -197,13 +198,4 @@ fn every_epoch_has_every_pair_once() {
         epoch.sort_unstable();
         assert_eq!(epoch, (0..19).collect::<Vec<usize>>());
     }
-}
-
-#[test]
-fn wrong_values_are_named() {
-    let check = |config: DpoConfig, expected: &str| assert_eq!(config.validate().unwrap_err().to_string(), expected);
-    DpoConfig::default().validate().unwrap();
-    check(DpoConfig { beta: 0.0, ..DpoConfig::default() }, "train.dpo.beta: 0 is not between 0 and 100");
-    let half = DpoConfig { label_smoothing: 0.5, ..DpoConfig::default() };
-    check(half, "train.dpo.label_smoothing: 0.5 is not between 0 and 0.5");
 }

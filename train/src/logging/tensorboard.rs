@@ -1,8 +1,8 @@
-//! The metrics as TensorBoard reads them: a file of events, written beside `metrics.jsonl` with the same numbers.
+//! The metrics as a TensorBoard event file.
 //!
-//! Written here, since the crates that do it are not kept up (the last release of `tensorboard-rs` is of 2022, and it panics
-//! on a full disk). Only scalars: a record is a length, an event in protocol buffers, and a masked CRC-32C of each
-//! (TensorFlow's `record_writer.h` and `event.proto`).
+//! We write it ourselves because the crates for it are unmaintained (the last release of `tensorboard-rs` is from 2022,
+//! and it panics on a full disk). The file has only scalars: a record is a length, an event in protocol buffers, and a
+//! masked CRC-32C of each (TensorFlow's `record_writer.h` and `event.proto`).
 
 use std::fs::File;
 use std::io::Write;
@@ -13,17 +13,17 @@ use crate::Error;
 /// The file's name; TensorBoard looks for `tfevents` in it.
 pub const FILE: &str = "events.out.tfevents.0.pipeline";
 
-/// A file of events.
+/// An event file.
 pub struct Events {
     path: PathBuf,
     file: File,
 }
 
 impl Events {
-    /// Begins the file in `folder` anew.
+    /// Creates the file in `folder`, replacing an earlier one.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn create(folder: &Path, unix_seconds: f64) -> Result<Self, Error> {
         let path = folder.join(FILE);
         let file = File::create(&path).map_err(|e| artifact::Error::io("create", &path, e))?;
@@ -35,10 +35,10 @@ impl Events {
         Ok(events)
     }
 
-    /// Adds scalars of a step, each with its tag.
+    /// Writes scalars of a step, each with its tag.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn scalars(&mut self, unix_seconds: f64, step: u64, scalars: &[(&str, f64)]) -> Result<(), Error> {
         let mut summary = Vec::new();
         for (tag, value) in scalars {
@@ -56,7 +56,7 @@ impl Events {
         self.record(&event)
     }
 
-    // One write a record, so that a kill leaves whole records but for the last.
+    // One write per record, so that a kill leaves no partial record except the last.
     fn record(&mut self, event: &[u8]) -> Result<(), Error> {
         let length = (event.len() as u64).to_le_bytes();
         let mut record = length.to_vec();
@@ -94,14 +94,14 @@ fn bytes(to: &mut Vec<u8>, field: u8, value: &[u8]) {
 mod tests {
     use super::*;
 
-    /// The bytes that TensorBoard 2.21's own writer makes of the same events (`tests/fixtures/tensorboard_events.py`).
+    /// The fixture was written by TensorBoard 2.21 (`tests/fixtures/tensorboard_events.py`).
     #[test]
-    fn events_are_those_of_tensorboard_itself() {
+    fn bytes_match_tensorboard() {
         let folder = tempfile::tempdir().unwrap();
         let mut events = Events::create(folder.path(), 1.5).unwrap();
         events.scalars(2.5, 300, &[("train/loss", 2.25), ("train/learning_rate", 0.001)]).unwrap();
         let found = std::fs::read(folder.path().join(FILE)).unwrap();
-        let expected = include_bytes!("../tests/fixtures/tensorboard_events.bin");
+        let expected = include_bytes!("../../tests/fixtures/tensorboard_events.bin");
         assert_eq!(found, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one line a measurement, written as training goes, and the same for TensorBoard.
+//! `metrics.jsonl`, with one line per logged step or validation, and the same numbers for TensorBoard.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -7,40 +7,40 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use super::tensorboard::Events;
 use crate::Error;
-use crate::objective::Measurement;
-use crate::tensorboard::Events;
+use crate::objective::ValidationLoss;
 
 /// The file's name.
 pub const FILE: &str = "metrics.jsonl";
 
-/// What one step measured.
+/// The metrics of a step.
 #[derive(Debug, Clone, Copy)]
 pub struct StepMetrics {
     /// Steps taken.
     pub step: u64,
     /// Tokens trained on.
     pub tokens: u64,
-    /// Mean cross-entropy of the step's tokens, in nats.
+    /// The mean loss, in nats.
     pub loss: f64,
     /// The learning rate.
     pub learning_rate: f64,
     /// The Euclidean norm of all gradients together, before clipping.
     pub gradient_norm: f64,
-    /// Tokens a second since the line before.
+    /// Tokens per second since the line before.
     pub tokens_per_second: f64,
-    /// Floating-point operations a second that the model's arithmetic took since then.
+    /// The model's floating-point operations per second since then.
     pub flops_per_second: f64,
 }
 
-/// The log of a run.
+/// The metrics of a run.
 pub struct Metrics {
     path: PathBuf,
     file: File,
     events: Events,
 }
 
-/// The fields of a line that TensorBoard shows, with the tags it groups them by.
+/// The fields of a line that TensorBoard shows, with the tags that it groups them by.
 const TAGS: [(&str, &str); 9] = [
     ("loss", "train/loss"),
     ("learning_rate", "train/learning_rate"),
@@ -54,7 +54,10 @@ const TAGS: [(&str, &str); 9] = [
 ];
 
 impl Metrics {
-    /// Opens the log in `folder` and drops the lines after `step`, which a resumed run measures again.
+    /// Opens the log in `folder` and drops the lines after `step`, which a resumed run writes again.
+    ///
+    /// # Errors
+    /// On I/O errors.
     pub fn resume(folder: &Path, step: u64) -> Result<Self, Error> {
         let path = folder.join(FILE);
         let text = match fs::read_to_string(&path) {
@@ -70,13 +73,16 @@ impl Metrics {
         artifact::file::write_atomically(&path, kept.as_bytes())?;
         let mut events = Events::create(folder, unix_seconds())?;
         for line in lines.iter().filter_map(|line| serde_json::from_str(line).ok()) {
-            show(&mut events, &line)?;
+            write_scalars(&mut events, &line)?;
         }
         let file = File::options().append(true).open(&path).map_err(|e| artifact::Error::io("open", &path, e))?;
         Ok(Self { path, file, events })
     }
 
-    /// Adds a step.
+    /// Writes the metrics of a step.
+    ///
+    /// # Errors
+    /// On I/O errors.
     pub fn step(&mut self, m: &StepMetrics) -> Result<(), Error> {
         self.line(&json!({
             "unix_seconds": unix_seconds(),
@@ -90,15 +96,18 @@ impl Metrics {
         }))
     }
 
-    /// Adds a measurement on the validation split.
-    pub fn validation(&mut self, step: u64, tokens: u64, measured: &Measurement) -> Result<(), Error> {
+    /// Writes the results of a validation.
+    ///
+    /// # Errors
+    /// On I/O errors.
+    pub fn validation(&mut self, step: u64, tokens: u64, results: &ValidationLoss) -> Result<(), Error> {
         let mut line = json!({
             "unix_seconds": unix_seconds(),
             "step": step,
             "tokens": tokens,
-            "validation_loss": measured.loss,
+            "validation_loss": results.loss,
         });
-        let Measurement { bits_per_byte, accuracy, margin, .. } = *measured;
+        let ValidationLoss { bits_per_byte, accuracy, margin, .. } = *results;
         for (name, value) in [("bits_per_byte", bits_per_byte), ("accuracy", accuracy), ("margin", margin)] {
             if let Some(value) = value {
                 line[format!("validation_{name}")] = value.into();
@@ -107,16 +116,16 @@ impl Metrics {
         self.line(&line)
     }
 
-    // One write a line, so that a kill leaves whole lines but for the last.
+    // One write per line, so that a kill leaves no partial line except the last.
     fn line(&mut self, value: &Value) -> Result<(), Error> {
         self.file
             .write_all(format!("{value}\n").as_bytes())
             .map_err(|e| artifact::Error::io("write", &self.path, e))?;
-        show(&mut self.events, value)
+        write_scalars(&mut self.events, value)
     }
 }
 
-fn show(events: &mut Events, line: &Value) -> Result<(), Error> {
+fn write_scalars(events: &mut Events, line: &Value) -> Result<(), Error> {
     let number = |field: &str| line[field].as_f64();
     let scalars: Vec<(&str, f64)> =
         TAGS.iter().filter_map(|(field, tag)| number(field).map(|value| (*tag, value))).collect();
@@ -132,17 +141,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resumed_log_has_each_step_once() {
+    fn resumed_log_has_each_step_once() {
         let folder = tempfile::tempdir().unwrap();
         let mut metrics = Metrics::resume(folder.path(), 0).unwrap();
-        let measured = Measurement { loss: 2.0, bits_per_byte: Some(1.0), accuracy: None, margin: None };
+        let results = ValidationLoss { loss: 2.0, bits_per_byte: Some(1.0), ..ValidationLoss::default() };
         for step in 1..=4 {
-            metrics.validation(step, step * 10, &measured).unwrap();
+            metrics.validation(step, step * 10, &results).unwrap();
         }
         let path = folder.path().join(FILE);
         fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"step\": 5, \"los").unwrap();
         let mut metrics = Metrics::resume(folder.path(), 2).unwrap();
-        metrics.validation(3, 30, &measured).unwrap();
+        metrics.validation(3, 30, &results).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let steps: Vec<u64> =
             text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].as_u64().unwrap()).collect();

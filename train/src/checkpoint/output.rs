@@ -1,0 +1,45 @@
+//! The finished checkpoint in the Hugging Face layout.
+
+use artifact::Unsealed;
+use model::{Dtype, Transformer, checkpoint, lora};
+
+use super::ModelFiles;
+use super::state::{BEST, Snapshot};
+use super::trainable::{TransformerFiles, merged};
+use crate::Error;
+use crate::config::Weights;
+use crate::optim::optimizer;
+
+/// The weights of the last step, beside those of the best validation.
+const LAST_WEIGHTS: &str = "last.safetensors";
+
+/// The adapters in PEFT's layout, beside the merged model.
+const ADAPTER: &str = "adapter";
+
+/// Writes the checkpoint: the weights that `train.weights` selects, with those of the last step beside them if they are
+/// others; the optimizer's and the trainer's state; the tokenizer.
+///
+/// # Errors
+/// Returns an error if the device fails, and on I/O errors.
+pub fn write(files: &TransformerFiles<'_>, last: &Snapshot<'_, Transformer>, out: &Unsealed) -> Result<(), Error> {
+    let Snapshot { model, optimizer, state } = *last;
+    let config = files.config;
+    let best_is_older = state.best.is_some_and(|best| best.step != state.step);
+    let selected = if best_is_older && config.weights == Weights::Best {
+        let weights = checkpoint::weights(&merged(model))?;
+        checkpoint::save_weights(&weights, model.config().family, &out.path(LAST_WEIGHTS), Dtype::F32)?;
+        files.load(model, &out.path(BEST))?
+    } else {
+        model.clone()
+    };
+    if config.lora.is_some() {
+        let folder = out.path(ADAPTER);
+        artifact::file::create_folder(&folder)?;
+        lora::save(&selected, files.base(), &folder)?;
+    }
+    checkpoint::save(&merged(&selected), out.folder(), Dtype::F32)?;
+    optimizer.save(model, &out.path(optimizer::FILE))?;
+    state.write(out.folder())?;
+    files.tokenizer.write_hugging_face(out.folder(), model.config().context_length)?;
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! The training split in the order of the steps.
+
+pub mod batches;
+pub mod packing;
+pub mod sampler;

@@ -1,0 +1,116 @@
+//! Cross-entropy of the next token.
+
+#[cfg(test)]
+mod oracle;
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use model::scoring::{self, SlidingWindow};
+use model::{Batch, Dropout, LossOptions, Transformer, lora};
+use tokenizer::shard::Split;
+
+use super::{Objective, Step, StepOptions, ValidationLoss};
+use crate::data::batches::{Batches, MicroBatch};
+use crate::optim::gradients::Workers;
+use crate::{Config, Error};
+
+/// The objective of pretraining and supervised fine-tuning.
+pub struct CrossEntropy<'a> {
+    config: &'a Config,
+    seed: u64,
+    workers: Workers,
+    batches: Batches<'a>,
+    validation: &'a Split,
+}
+
+impl<'a> CrossEntropy<'a> {
+    /// Returns the objective over the two splits.
+    ///
+    /// # Errors
+    /// Returns an error if the training split holds pairs, is shorter than one step, or has no target to learn.
+    pub fn new(
+        config: &'a Config,
+        seed: u64,
+        workers: Workers,
+        train: &'a Split,
+        validation: &'a Split,
+    ) -> Result<Self, Error> {
+        if train.n_pairs().is_some() {
+            let reason = "is missing, but the tokens are pairs of a chosen and a rejected answer".to_owned();
+            return Err(Error::Config { key: "train.dpo".to_owned(), reason });
+        }
+        Ok(Self { config, seed, workers, batches: Batches::new(config, seed, train)?, validation })
+    }
+}
+
+impl Objective<Transformer> for CrossEntropy<'_> {
+    fn step(&mut self, model: &Transformer, step: u64) -> Result<Step, Error> {
+        let batches = self.batches.step(step);
+        let options = StepOptions::new(self.config, self.seed, step);
+        let (loss, gradients) = gradients(&self.workers, model, &batches, &options)?;
+        Ok(Step { loss, gradients, n_tokens: batches.iter().map(|batch| batch.n_tokens as u64).sum() })
+    }
+
+    fn validate(&self, model: &Transformer) -> Result<ValidationLoss, Error> {
+        let model = model.valid();
+        let windows = SlidingWindow::disjoint(&model, Some(self.config.validation_tokens));
+        let loss = scoring::score(&model, self.validation, &windows, |_| true)?.loss_nats;
+        // With a loss mask, the number of bytes that belong to the learned tokens is not known here.
+        let bytes_per_token = self.validation.text_bytes() as f64 / self.validation.len() as f64;
+        let bits_per_byte =
+            (!self.validation.has_loss_mask()).then_some(loss / std::f64::consts::LN_2 / bytes_per_token);
+        Ok(ValidationLoss { loss, bits_per_byte, ..ValidationLoss::default() })
+    }
+}
+
+/// Returns the mean loss in nats over all targets of the micro-batches, and its gradients: those of one large batch,
+/// however the targets are distributed over the micro-batches.
+///
+/// # Errors
+/// Returns an error if the device fails.
+pub fn gradients(
+    workers: &Workers,
+    model: &Transformer,
+    batches: &[MicroBatch],
+    options: &StepOptions,
+) -> Result<(f64, GradientsParams), Error> {
+    let n_targets: usize = batches.iter().map(MicroBatch::n_targets).sum();
+    let (losses, gradients) = workers.each(model, batches.len(), |model, i| {
+        let seed = options.dropout_seed(i, batches.len());
+        let model = lora::with_dropout(model.clone(), seed);
+        let loss = LossOptions {
+            loss_scale: 1.0 / n_targets.max(1) as f64,
+            z_loss: options.z_loss,
+            dropout: (options.dropout > 0.0).then_some(Dropout { rate: options.dropout, seed }),
+        };
+        backward(&model, &batches[i], &loss, options)
+    })?;
+    Ok((losses.iter().sum(), gradients))
+}
+
+fn backward(
+    model: &Transformer,
+    batch: &MicroBatch,
+    loss: &LossOptions,
+    options: &StepOptions,
+) -> Result<(f64, GradientsParams), Error> {
+    let batch = to_tensors(batch, &model.device());
+    let (loss, gradients) = model.gradients(&batch, loss.dropout, options.activations, |hidden| {
+        let loss = model.loss_from_hidden(hidden, batch.targets.clone(), loss);
+        (loss.clone(), loss.inner())
+    });
+    let values: Vec<f32> = loss.try_into_vec_as().map_err(Error::compute)?;
+    Ok((values.first().map_or(f64::NAN, |loss| f64::from(*loss)), gradients))
+}
+
+/// Returns a micro-batch as tensors `[B, T]`.
+pub fn to_tensors(batch: &MicroBatch, device: &Device) -> Batch {
+    let shape = [batch.tokens.len() / batch.width, batch.width];
+    let ids = |ids: &Vec<i64>| Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), shape), device);
+    Batch {
+        tokens: ids(&batch.tokens),
+        targets: ids(&batch.targets),
+        segment_starts: batch.segment_starts.as_ref().map(ids),
+    }
+}

@@ -1,7 +1,7 @@
-//! Step language: the language a text is written in, and whether it is one to keep.
+//! Step language: identifies the language of a text and keeps the configured ones.
 //!
-//! Languages are told apart by `whatlang` (alphabets and trigrams, 70 languages) on a sample of the text. A program or a
-//! table gets a language too, with little confidence as a rule: leave the step out for code.
+//! Languages are identified by `whatlang` (alphabets and trigrams, 70 languages) on a sample of the text. Source code
+//! and tables get a language too, usually with low confidence: omit the step for code.
 
 use std::borrow::Cow;
 
@@ -15,23 +15,24 @@ use settings::suggest;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Languages to keep, by their codes in ISO 639-3 (`"eng"`) or 639-1 (`"en"`). Default: none named, all are kept.
+    /// Languages to keep, by their codes in ISO 639-3 (`"eng"`) or 639-1 (`"en"`). Default: empty, all are kept.
     pub keep: Vec<String>,
-    /// The least confidence, from 0 to 1. Default 0.65, the figure that `FineWeb` uses (Penedo et al., 2024); theirs is
-    /// the probability that fastText gives, this is how far the best language is ahead of the second, so it drops short
-    /// texts and mixtures rather than doubtful ones.
+    /// The minimum confidence, from 0 to 1. Default 0.65, `FineWeb`'s value (Penedo et al., 2024). There it is
+    /// fastText's probability; here it is the lead of the best language over the second, so it mostly drops short and
+    /// mixed texts.
     pub threshold: f64,
 }
 
-/// Signals: the code in ISO 639-3, and the confidence.
+/// The signals: the ISO 639-3 code, and the confidence.
 pub const SIGNALS: [&str; 2] = ["language", "confidence"];
 
-/// A text is judged by at most this many bytes, from [`WINDOWS`] places. Measured on 652 README files:
-/// sixteen times as many change the language of none, half as many that of two. Most of the time goes into comparing with
-/// the profiles of all languages, so that a smaller sample saves little.
+/// The sample has at most this many bytes, from [`WINDOWS`] positions. Measured on 652 README files: sixteen times as
+/// many change the language of none, half as many change that of two. Most of the time is spent on comparing with the
+/// profiles of all languages, so a smaller sample saves little.
 const SAMPLE_BYTES: usize = 4 << 10;
 
-/// Places that a sample is taken from, so that a foreign introduction or licence does not decide.
+/// The number of positions that a sample comes from, so that an introduction or licence in another language does not
+/// decide.
 const WINDOWS: usize = 4;
 
 impl Default for Config {
@@ -44,35 +45,35 @@ impl Config {
     /// Checks the values.
     ///
     /// # Errors
-    /// The key and what is wrong with its value.
+    /// Returns the key and what is wrong with its value.
     pub fn validate(&self) -> Result<(), String> {
         if !(0.0..=1.0).contains(&self.threshold) {
-            return Err(format!("threshold is {}, and must lie between 0 and 1", self.threshold));
+            return Err(format!("threshold is {}, but must be between 0 and 1", self.threshold));
         }
         self.keep.iter().try_for_each(|code| match language(code) {
             Some(_) => Ok(()),
-            None => Err(format!("keep has `{code}`, which is no known language{}", suggestion(code))),
+            None => Err(format!("keep has `{code}`, which is not a known language{}", suggestion(code))),
         })
     }
 
-    /// Returns the key by which a text in `language` (its code in ISO 639-3, if it is known) is dropped, if it is.
+    /// Returns the key because of which a text in `language` (an ISO 639-3 code, if identified) is dropped, or `None`.
     pub fn failed(&self, language: Option<&str>, confidence: f64) -> Option<&'static str> {
         let is_kept = |code: &String| self::language(code).map(|known| known.code()) == language && language.is_some();
         if !self.keep.is_empty() && !self.keep.iter().any(is_kept) {
             return Some("keep");
         }
-        // Where there are no letters there is no confidence.
+        // A text without letters has no language and no confidence.
         (language.is_none() || confidence < self.threshold).then_some("threshold")
     }
 }
 
-/// Returns the language of `text` as its code in ISO 639-3, and the confidence from 0 to 1; none where it has no letters.
+/// Returns the ISO 639-3 code of the language of `text`, and the confidence from 0 to 1; `None` if it has no letters.
 pub fn identify(text: &str) -> Option<(&'static str, f64)> {
     let found = detect(&sample(text))?;
     Some((found.lang().code(), found.confidence().clamp(0.0, 1.0)))
 }
 
-/// Returns the text, or pieces of a long one from its beginning to its end, at equal distances.
+/// Returns the text, or evenly spaced windows of a long one.
 fn sample(text: &str) -> Cow<'_, str> {
     if text.len() <= SAMPLE_BYTES {
         return Cow::Borrowed(text);
@@ -86,101 +87,29 @@ fn sample(text: &str) -> Cow<'_, str> {
     Cow::Owned((0..WINDOWS).map(window).collect::<Vec<_>>().join("\n"))
 }
 
+/// Returns the language with the code `code` of ISO 639-1 or 639-3, if `whatlang` knows it.
 fn language(code: &str) -> Option<Lang> {
     let code = code.to_lowercase();
-    let known = OTHER_CODES.iter().find(|(other, _)| *other == code).map_or(code.as_str(), |(_, known)| *known);
-    Lang::from_code(known)
+    let code = isolang::Language::from_639_1(&code).map_or(code.as_str(), |language| language.to_639_3());
+    let member = MACROLANGUAGES.iter().find(|(macrolanguage, _)| *macrolanguage == code).map(|(_, member)| *member);
+    Lang::from_code(member.unwrap_or(code))
 }
 
 fn suggestion(unknown: &str) -> String {
     let by_name = Lang::all().iter().find(|lang| lang.eng_name().eq_ignore_ascii_case(unknown));
     let names = Lang::all().iter().map(|lang| lang.eng_name());
-    let by_slip = || suggest(unknown, names).and_then(|name| Lang::all().iter().find(|lang| lang.eng_name() == name));
-    // Of three letters any other code is near: only names are worth guessing at.
-    let found = by_name.or_else(|| (unknown.chars().count() > 3).then(by_slip).flatten());
+    let by_similarity =
+        || suggest(unknown, names).and_then(|name| Lang::all().iter().find(|lang| lang.eng_name() == name));
+    // Every code is close to other codes of three letters, so only names are compared.
+    let found = by_name.or_else(|| (unknown.chars().count() > 3).then(by_similarity).flatten());
     match found {
         Some(lang) => format!("; did you mean `{}` ({})?", lang.code(), lang.eng_name()),
         None => format!("; known are {}", Lang::all().iter().map(Lang::code).collect::<Vec<_>>().join(", ")),
     }
 }
 
-/// Codes of ISO 639-1, and those of larger groups of languages, each with the code of ISO 639-3 that `whatlang` uses.
-const OTHER_CODES: [(&str, &str); 74] = [
-    ("af", "afr"),
-    ("ak", "aka"),
-    ("am", "amh"),
-    ("ar", "ara"),
-    ("az", "aze"),
-    ("be", "bel"),
-    ("bg", "bul"),
-    ("bn", "ben"),
-    ("ca", "cat"),
-    ("cs", "ces"),
-    ("cy", "cym"),
-    ("da", "dan"),
-    ("de", "deu"),
-    ("el", "ell"),
-    ("en", "eng"),
-    ("eo", "epo"),
-    ("es", "spa"),
-    ("et", "est"),
-    ("fa", "pes"),
-    ("fas", "pes"),
-    ("fi", "fin"),
-    ("fr", "fra"),
-    ("gu", "guj"),
-    ("he", "heb"),
-    ("hi", "hin"),
-    ("hr", "hrv"),
-    ("hu", "hun"),
-    ("hy", "hye"),
-    ("id", "ind"),
-    ("it", "ita"),
-    ("ja", "jpn"),
-    ("jv", "jav"),
-    ("ka", "kat"),
-    ("km", "khm"),
-    ("kn", "kan"),
-    ("ko", "kor"),
-    ("la", "lat"),
-    ("lt", "lit"),
-    ("lv", "lav"),
-    ("mk", "mkd"),
-    ("ml", "mal"),
-    ("mr", "mar"),
-    ("my", "mya"),
-    ("nb", "nob"),
-    ("ne", "nep"),
-    ("nl", "nld"),
-    ("no", "nob"),
-    ("nor", "nob"),
-    ("or", "ori"),
-    ("pa", "pan"),
-    ("pl", "pol"),
-    ("pt", "por"),
-    ("ro", "ron"),
-    ("ru", "rus"),
-    ("si", "sin"),
-    ("sk", "slk"),
-    ("sl", "slv"),
-    ("sn", "sna"),
-    ("sr", "srp"),
-    ("sv", "swe"),
-    ("ta", "tam"),
-    ("te", "tel"),
-    ("th", "tha"),
-    ("tk", "tuk"),
-    ("tl", "tgl"),
-    ("tr", "tur"),
-    ("uk", "ukr"),
-    ("ur", "urd"),
-    ("uz", "uzb"),
-    ("vi", "vie"),
-    ("yi", "yid"),
-    ("zh", "cmn"),
-    ("zho", "cmn"),
-    ("zu", "zul"),
-];
+/// Macrolanguages of ISO 639-3, and the member that `whatlang` detects.
+const MACROLANGUAGES: [(&str, &str); 3] = [("fas", "pes"), ("nor", "nob"), ("zho", "cmn")];
 
 #[cfg(test)]
 mod tests {
@@ -239,17 +168,17 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_judged_by_all_its_parts() {
+    fn long_texts_are_sampled_in_all_parts() {
         let licence = "Permission is hereby granted, free of charge, to any person who obtains a copy. ".repeat(40);
         let story =
             "Der Zug hatte wieder Verspätung, weil eine Weiche defekt war und niemand sie reparierte. ".repeat(200);
         assert_eq!(identify(&format!("{licence}{story}")).map(|(code, _)| code), Some("deu"));
-        // Windows never cut a character.
+        // Windows never split a character.
         assert_eq!(identify(&"猫は窓の外を見ています。".repeat(1000)), Some(("jpn", 1.0)));
     }
 
     #[test]
-    fn documents_are_judged_by_their_signals() {
+    fn documents_are_dropped_by_their_signals() {
         let check = |keep: &[&str], language: Option<&str>, confidence: f64, expected: Option<&str>| {
             let config = Config { keep: keep.iter().map(|code| (*code).to_owned()).collect(), ..Config::default() };
             assert_eq!(config.failed(language, confidence), expected, "{keep:?} {language:?}");
@@ -267,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_checked() {
+    fn values_are_validated() {
         let check = |keep: &str, threshold: f64, expected: &str| {
             let problem = Config { keep: vec![keep.to_owned()], threshold }.validate().err().unwrap_or_default();
             assert!(if expected.is_empty() { problem.is_empty() } else { problem.starts_with(expected) }, "{problem}");
@@ -275,21 +204,40 @@ mod tests {
         check("eng", 0.65, "");
         check("de", 0.0, "");
         check("no", 1.0, "");
-        check("eng", 1.1, "threshold is 1.1, and must lie between 0 and 1");
-        check("eng", f64::NAN, "threshold is NaN, and must lie between 0 and 1");
-        check("german", 0.5, "keep has `german`, which is no known language; did you mean `deu` (German)?");
-        check("Portugese", 0.5, "keep has `Portugese`, which is no known language; did you mean `por` (Portuguese)?");
-        check("xx", 0.5, "keep has `xx`, which is no known language; known are epo, eng, rus,");
+        check("eng", 1.1, "threshold is 1.1, but must be between 0 and 1");
+        check("eng", f64::NAN, "threshold is NaN, but must be between 0 and 1");
+        check("german", 0.5, "keep has `german`, which is not a known language; did you mean `deu` (German)?");
+        check(
+            "Portugese",
+            0.5,
+            "keep has `Portugese`, which is not a known language; did you mean `por` (Portuguese)?",
+        );
+        check("xx", 0.5, "keep has `xx`, which is not a known language; known are epo, eng, rus,");
     }
 
     #[test]
-    fn other_codes_lead_to_known_ones() {
-        for (other, known) in OTHER_CODES {
-            assert_eq!(language(other).map(|lang| lang.code()), Some(known), "{other}");
-        }
-        // Every language has a code of two letters.
+    fn codes_are_those_of_both_standards() {
+        let check = |code: &str, expected: Option<&str>| {
+            assert_eq!(language(code).map(|lang| lang.code()), expected, "{code}");
+        };
+        check("de", Some("deu"));
+        check("DEU", Some("deu"));
+        check("fa", Some("pes"));
+        check("fas", Some("pes"));
+        check("no", Some("nob"));
+        check("nb", Some("nob"));
+        check("nor", Some("nob"));
+        check("zh", Some("cmn"));
+        check("zho", Some("cmn"));
+        check("is", None);
+        check("", None);
+        check("…", None);
+        // Every language has a two-letter code.
         for lang in Lang::all() {
-            assert!(OTHER_CODES.iter().any(|(_, known)| *known == lang.code()), "{}", lang.code());
+            let code =
+                MACROLANGUAGES.iter().find(|(_, member)| *member == lang.code()).map_or(lang.code(), |(code, _)| *code);
+            let short = isolang::Language::from_639_3(code).and_then(|language| language.to_639_1());
+            assert_eq!(short.and_then(language), Some(*lang), "{}", lang.code());
         }
     }
 

@@ -1,8 +1,8 @@
-//! Step repair: text as it was meant, without what machines did to it on the way.
+//! Step repair: fixes mojibake, HTML entities, line ends, control characters, Unicode normalization and white space.
 //!
-//! In: one text. Out: the same text where nothing is wrong with it, which a single look at fast speed tells; else the
-//! repaired one, with counts of what changed. Repairing again changes nothing more. Words, indentation and the look of
-//! the text stay: curly quotes, ligatures and full-width letters are not touched.
+//! In: a text. Out: the same text if a single fast scan finds no damage, else the repaired text with counts of the
+//! changes. Repair is idempotent. Words, indentation and the look of the text are preserved: curly quotes, ligatures
+//! and full-width letters stay.
 
 mod characters;
 mod encodings;
@@ -24,57 +24,56 @@ use scan::{Needs, scan};
 /// The table `[preprocess.repair]`. The defaults suit source code as well as prose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[expect(clippy::struct_excessive_bools, reason = "each switches a repair of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each enables one repair")]
 pub struct Config {
-    /// What happens to a document that is not UTF-8: `"repair"` puts U+FFFD where bytes make no character, `"reject"`
-    /// drops the document. Both are counted. Default `"repair"`.
+    /// The action for a document that is not UTF-8: `"repair"` replaces invalid bytes by U+FFFD, `"reject"` drops the
+    /// document. Both are counted. Default `"repair"`.
     pub invalid_utf8: InvalidUtf8,
-    /// Whether UTF-8 that was read in another encoding (`cafÃ©`) becomes what it was, line by line, and control
-    /// characters U+0080 to U+009F what Windows-1252 has in their place. Default true.
+    /// Fixes UTF-8 that was decoded in another encoding (`cafÃ©`), line by line, and replaces control characters U+0080
+    /// to U+009F by the characters of Windows-1252. Default true.
     pub mojibake: bool,
-    /// When character references of HTML (`&eacute;`) become the characters: `"auto"` where all of the text shows that
-    /// it was escaped, `"always"` or `"never"`. Default `"auto"`.
+    /// When HTML character references (`&eacute;`) are decoded: `"auto"` (only if the whole text appears to be
+    /// escaped), `"always"` or `"never"`. Default `"auto"`.
     pub entities: Entities,
-    /// Whether CR LF, CR and Unicode's line and paragraph separators become LF. Default true.
+    /// Replaces CR LF, CR and Unicode's line and paragraph separators by LF. Default true.
     pub line_ends: bool,
-    /// Whether control characters, byte order marks and the escape sequences of terminals are removed; tabs, line and
-    /// form feeds, joiners and marks of writing direction stay. Default true.
+    /// Removes control characters, byte order marks and terminal escape sequences; tabs, line and form feeds, joiners
+    /// and directional marks stay. Default true.
     pub control_characters: bool,
-    /// Which of Unicode's equal forms text takes (Unicode Standard Annex 15): `"nfc"`, `"nfkc"`, which also changes how
-    /// text looks and what it means (`10²` becomes `102`), or `"none"`. Default `"nfc"`.
+    /// The Unicode normalization form (Unicode Standard Annex 15): `"nfc"`, `"nfkc"`, which also changes the look and
+    /// the meaning of text (`10²` becomes `102`), or `"none"`. Default `"nfc"`.
     pub normalization: Normalization,
-    /// Whether blanks at line ends and empty lines beyond two in a row are removed, and no-break spaces and spaces of
-    /// other widths become common ones. Indentation stays, and so do the two spaces that break a line in Markdown.
-    /// Default true.
+    /// Removes white space at line ends and empty lines beyond two in a row, and replaces no-break spaces and spaces of
+    /// other widths by the ordinary space. Indentation and Markdown's line break of two spaces stay. Default true.
     pub white_space: bool,
 }
 
-/// What happens to a document that is not UTF-8.
+/// The action for a document that is not UTF-8.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum InvalidUtf8 {
-    /// U+FFFD stands for bytes that make no character.
+    /// Invalid bytes are replaced by U+FFFD.
     #[default]
     Repair,
     /// The document is dropped.
     Reject,
 }
 
-/// One of Unicode's equal forms.
+/// A Unicode normalization form.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Normalization {
-    /// Composed.
+    /// Canonical composition.
     #[default]
     Nfc,
-    /// Composed, with compatibility characters replaced.
+    /// Compatibility composition.
     Nfkc,
-    /// As it is.
+    /// No normalization.
     None,
 }
 
-/// What is counted: lines with mojibake, references, line ends, control characters, places with white space, and
-/// lines that were not in the normal form.
+/// The counted changes: lines with mojibake, references, line ends, control characters, positions with white space, and
+/// lines that were not normalized.
 pub const CHANGES: [&str; 6] =
     ["mojibake", "entities", "line_ends", "control_characters", "white_space", "normalization"];
 
@@ -83,13 +82,13 @@ pub const CHANGES: [&str; 6] =
 pub struct Repaired<'t> {
     /// The text; borrowed where nothing changed.
     pub text: Cow<'t, str>,
-    /// How much changed, in the order of [`CHANGES`].
+    /// The number of changes of each kind, in the order of [`CHANGES`].
     pub changes: [u32; CHANGES.len()],
 }
 
-/// One repair brings about the next (`&Atilde;&copy;` becomes `Ã©`, then `é`), so all are repeated while something
-/// changes; ftfy's limit. Text that a person wrote needs two.
-const MOST_ROUNDS: usize = 16;
+/// One repair may reveal the next (`&Atilde;&copy;` becomes `Ã©`, then `é`), so all are repeated while the text
+/// changes, at most as often as in ftfy. Real text needs two rounds.
+const MAX_ROUNDS: usize = 16;
 
 impl Default for Config {
     fn default() -> Self {
@@ -106,12 +105,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Returns what may be repaired at all.
-    fn wants(&self) -> Needs {
-        let when = |holds: bool, needs| if holds { needs } else { Needs::NONE };
+    /// Returns the enabled repairs.
+    fn enabled(&self) -> Needs {
+        let when = |enabled: bool, needs| if enabled { needs } else { Needs::NONE };
         let normalization = match self.normalization {
             Normalization::Nfc => Needs::COMPOSITION,
-            Normalization::Nfkc => Needs::WIDE,
+            Normalization::Nfkc => Needs::NON_ASCII,
             Normalization::None => Needs::NONE,
         };
         when(self.mojibake, Needs::MOJIBAKE)
@@ -125,10 +124,10 @@ impl Config {
 
 /// Returns `text` repaired.
 pub fn repair<'t>(config: &Config, text: &'t str) -> Repaired<'t> {
-    let wants = config.wants();
+    let enabled = config.enabled();
     let mut repaired = Repaired { text: Cow::Borrowed(text), changes: [0; CHANGES.len()] };
-    for _ in 0..MOST_ROUNDS {
-        let needs = scan(&repaired.text).and(wants);
+    for _ in 0..MAX_ROUNDS {
+        let needs = scan(&repaired.text).and(enabled);
         if needs == Needs::NONE || !round(config, needs, &mut repaired) {
             break;
         }
@@ -136,7 +135,7 @@ pub fn repair<'t>(config: &Config, text: &'t str) -> Repaired<'t> {
     repaired
 }
 
-/// Does each repair once, and returns whether something changed.
+/// Applies each needed repair once, and returns true if the text changed.
 fn round(config: &Config, needs: Needs, repaired: &mut Repaired<'_>) -> bool {
     let before = repaired.changes;
     let mut apply = |change: usize, needed: Needs, step: &dyn Fn(&str) -> (Cow<'_, str>, u32)| {
@@ -148,23 +147,25 @@ fn round(config: &Config, needs: Needs, repaired: &mut Repaired<'_>) -> bool {
             repaired.changes[change] += count;
         }
     };
-    // Line ends come first, since mojibake is mended line by line; white space last, since byte A0 of mojibake is a space.
+    // Line ends come first, since mojibake is fixed line by line; white space last, since byte A0 of mojibake is a
+    // space.
     apply(2, Needs::LINE_ENDS, &characters::unix_line_ends);
-    apply(0, Needs::MOJIBAKE, &|text| lines::rewrite(text, mend_line));
+    apply(0, Needs::MOJIBAKE, &|text| lines::rewrite(text, fix_mojibake));
     apply(1, Needs::ENTITIES, &|text| entities::decode(config.entities, text));
     apply(3, Needs::CONTROL_CHARACTERS, &characters::without_control_characters);
-    apply(5, Needs::COMPOSITION.or(Needs::WIDE), &|text| {
+    apply(5, Needs::COMPOSITION.or(Needs::NON_ASCII), &|text| {
         lines::rewrite(text, |line| normalize_line(config.normalization, line))
     });
     apply(4, Needs::WHITE_SPACE, &white_space::tidy);
     repaired.changes != before
 }
 
-fn mend_line(line: &str) -> Option<String> {
-    scan(line).has(Needs::MOJIBAKE).then(|| mojibake::mend_line(line)).flatten()
+/// Returns the line without mojibake, if it changes.
+fn fix_mojibake(line: &str) -> Option<String> {
+    scan(line).has(Needs::MOJIBAKE).then(|| mojibake::fix_line(line)).flatten()
 }
 
-/// Returns the line in the normal form, if it changes. A line feed combines with nothing, so lines are independent.
+/// Returns the normalized line, if it changes. Nothing combines with a line feed, so lines are independent.
 fn normalize_line(normalization: Normalization, line: &str) -> Option<String> {
     match normalization {
         Normalization::Nfc => (scan(line).has(Needs::COMPOSITION) && !is_nfc(line)).then(|| line.nfc().collect()),
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_switched_off_stays() {
+    fn disabled_repairs_change_nothing() {
         let check = |config: Config, text: &str, expected: &str| {
             assert_eq!(repair(&config, text).text, expected, "{config:?}");
         };
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_read() {
+    fn the_table_is_parsed() {
         let check = |json: &str, expected: &str| {
             let read = serde_json::from_str::<Config>(json);
             assert_eq!(read.map_or_else(|e| e.to_string(), |config| format!("{config:?}")), expected);
@@ -238,7 +239,7 @@ mod tests {
         );
     }
 
-    /// Pieces of what goes wrong, and of what surrounds it.
+    /// Text with damage of all kinds.
     fn damaged() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             4 => r"[ -~]{0,6}",
@@ -255,16 +256,16 @@ mod tests {
         proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
     }
 
-    /// Text whose UTF-8 was read in another encoding, up to three times.
-    fn misread() -> impl Strategy<Value = String> {
-        let read = |text: &String, upper: &[char]| {
+    /// Text whose UTF-8 was decoded in another encoding, up to twice.
+    fn misdecoded() -> impl Strategy<Value = String> {
+        let decode = |text: &String, upper: &[char]| {
             text.bytes().map(|byte| if byte < 0x80 { byte as char } else { upper[usize::from(byte) - 0x80] }).collect()
         };
         let text = r"[a-z éàÅßñçœ“”’—…€漢字жшяλό😀&;\n]{0,24}";
         (text, proptest::collection::vec(0..encodings::ENCODINGS.len(), 1..3)).prop_map(move |(text, encodings)| {
             encodings.into_iter().fold(text, |text, encoding| {
                 let upper: Vec<char> = encodings::ENCODINGS[encoding].1.chars().collect();
-                read(&text, &upper)
+                decode(&text, &upper)
             })
         })
     }
@@ -273,16 +274,16 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(512))]
 
         #[test]
-        fn repairing_twice_changes_nothing_more(text in prop_oneof![damaged(), misread()]) {
+        fn repair_is_idempotent(text in prop_oneof![damaged(), misdecoded()]) {
             let once = repair(&Config::default(), &text).text;
             prop_assert_eq!(&repair(&Config::default(), &once).text, &once);
         }
 
         #[test]
-        fn the_first_look_misses_nothing(text in prop_oneof![damaged(), misread()]) {
+        fn the_scan_misses_no_damage(text in prop_oneof![damaged(), misdecoded()]) {
             let config = Config::default();
             let mut repaired = repair(&config, &text);
-            prop_assert!(!round(&config, config.wants(), &mut repaired), "{:?}", repaired);
+            prop_assert!(!round(&config, config.enabled(), &mut repaired), "{:?}", repaired);
         }
     }
 }

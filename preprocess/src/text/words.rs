@@ -1,13 +1,13 @@
-//! One text, split once for every rule that looks at it: words, lines and paragraphs.
+//! The words, lines and paragraphs of a text, split once for all rules.
 //!
-//! Words are what lies between the word boundaries of Unicode Standard Annex 29, blanks left out: `don't` and `3.14` are
-//! one word, and a punctuation mark is a word of its own, as the tokenizers of the published filters have it.
-//! [`Word::is_punctuation`] and [`Word::is_alphanumeric`] tell them apart. Inside links, paths and rulers marks join what
-//! they stand between; `chunks.rs` says how and why.
+//! Words are the segments between the word boundaries of Unicode Standard Annex 29, without white space: `don't` and
+//! `3.14` are one word each, and a punctuation mark is a word of its own, as in the tokenizers of the published
+//! filters. [`Word::is_punctuation`] and [`Word::is_alphanumeric`] distinguish them. Inside links, paths and rulers,
+//! marks join the words beside them; see `chunks.rs`.
 //!
-//! Nearly all text is ASCII for long stretches, and ASCII needs four of the annex's rules (`WB5` to `WB13b` without its
-//! Hebrew, Katakana, flags and emoji), so a scan of bytes finds its words. Where another character turns up, the stretch
-//! around it, from one place that is a boundary whatever stands there to the next, goes to `unicode-segmentation`.
+//! Most text is ASCII for long stretches, and ASCII needs four of the annex's rules (`WB5` to `WB13b` without Hebrew,
+//! Katakana, flags and emoji), so a scan of bytes finds its words. The stretch around any other character, from one
+//! unconditional boundary to the next, is passed to `unicode-segmentation`.
 
 mod chunks;
 
@@ -18,7 +18,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::steps::quality::characters;
 
-/// Room for the words of one text, used again for the next.
+/// The buffer for the words of a text, reused from one text to the next.
 #[derive(Debug, Default)]
 pub struct Buffers {
     words: Vec<Word>,
@@ -32,7 +32,7 @@ pub struct Text<'t> {
     chars: usize,
 }
 
-/// A word: where it lies, and what it is made of.
+/// A word: its byte range, its number of characters, and the kinds of its characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Word {
     start: u32,
@@ -41,9 +41,9 @@ pub struct Word {
     kinds: u8,
 }
 
-/// A letter; the bits of [`Word::kinds`] and, with the rest, of [`KIND`].
+/// A letter. The first three are the bits of [`Word::kinds`], all of them those of [`KIND`].
 const LETTER: u8 = 1;
-/// A digit, or what else is a number.
+/// A digit or another numeric character.
 const NUMBER: u8 = 1 << 1;
 /// A character that is neither alphanumeric nor punctuation.
 const SYMBOL: u8 = 1 << 2;
@@ -53,12 +53,12 @@ const JOINS_LETTERS: u8 = LETTER << 3;
 const JOINS_NUMBERS: u8 = NUMBER << 3;
 /// The underscore, which is part of a word (`WB13a`, `WB13b`).
 const UNDERSCORE: u8 = 1 << 5;
-/// A blank.
+/// White space.
 const BLANK: u8 = 1 << 6;
 /// Part of a character beyond ASCII.
 const WIDE: u8 = 1 << 7;
 
-/// What each byte is.
+/// The kinds of each byte.
 const KIND: [u8; 256] = {
     let mut kinds = [0; 256];
     let mut byte = 0;
@@ -80,7 +80,7 @@ const KIND: [u8; 256] = {
 };
 
 impl Buffers {
-    /// Returns `text` with its words. Of a text beyond 4 GiB the rest is not looked at.
+    /// Returns `text` with its words. A text is truncated at 4 GiB.
     pub fn split<'t>(&'t mut self, text: &'t str) -> Text<'t> {
         let text = &text[..text.floor_char_boundary(u32::MAX as usize)];
         self.words.clear();
@@ -95,22 +95,22 @@ impl<'t> Text<'t> {
         self.content
     }
 
-    /// Returns how many characters it has.
+    /// Returns the number of characters.
     pub fn chars(&self) -> usize {
         self.chars
     }
 
-    /// Returns the words, punctuation marks among them.
+    /// Returns the words, including punctuation marks.
     pub fn words(&self) -> &'t [Word] {
         self.words
     }
 
-    /// Returns what `word` of this text says.
+    /// Returns the text of `word`, a word of this text.
     pub fn word(&self, word: Word) -> &'t str {
         &self.content[word.start as usize..word.end as usize]
     }
 
-    /// Returns the words of `part`, a slice of the text that begins and ends beside blanks.
+    /// Returns the words of `part`, a slice of the text that begins and ends at white space.
     pub fn words_of(&self, part: &str) -> &'t [Word] {
         let start = part.as_ptr().addr().saturating_sub(self.content.as_ptr().addr());
         let from = self.words.partition_point(|word| (word.start as usize) < start);
@@ -118,23 +118,22 @@ impl<'t> Text<'t> {
         &self.words[from..from + count]
     }
 
-    /// Returns what stands between two words.
+    /// Returns the text between two words.
     pub fn between(&self, word: Word, next: Word) -> &'t str {
         &self.content[word.end as usize..next.start as usize]
     }
 
-    /// Returns the lines between line feeds, the empty ones too; there is one more than line feeds.
+    /// Returns the lines between line feeds, including empty ones: one more than there are line feeds.
     pub fn lines(&self) -> impl Iterator<Item = &'t str> {
         self.content.split('\n')
     }
 
-    /// Returns the lines between line ends of any kind; what ends the text begins no further line.
+    /// Returns the lines between line ends of any kind; a line end at the end of the text starts no further line.
     pub fn universal_lines(&self) -> impl Iterator<Item = &'t str> {
         universal_lines(self.content)
     }
 
-    /// Returns the paragraphs: what lies between empty lines, blanks around the text left out. A blank text has one
-    /// paragraph, an empty one.
+    /// Returns the paragraphs of the trimmed text, separated by empty lines. A blank text has one empty paragraph.
     pub fn paragraphs(&self) -> impl Iterator<Item = &'t str> {
         let text = trim(self.content);
         text.split("\n\n")
@@ -149,36 +148,36 @@ impl Word {
         self.chars as usize
     }
 
-    /// Returns whether it has a letter.
+    /// Returns true if the word has a letter.
     pub fn has_letter(self) -> bool {
         self.kinds & LETTER != 0
     }
 
-    /// Returns whether it has a letter or a number, so that it is a word to a reader.
+    /// Returns true if the word has a letter or a number.
     pub fn is_alphanumeric(self) -> bool {
         self.kinds & (LETTER | NUMBER) != 0
     }
 
-    /// Returns whether it is nothing but punctuation and control characters.
+    /// Returns true if the word consists of punctuation and control characters only.
     pub fn is_punctuation(self) -> bool {
         self.kinds == 0
     }
 }
 
-/// Returns whether `c` is a blank to Python's `str.strip`: Unicode's white space and four separators of ASCII.
+/// Returns true if Python's `str.strip` removes `c`: Unicode's white space and four separators of ASCII.
 pub fn is_blank(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// Returns `text` without the blanks around it.
+/// Returns `text` without leading and trailing blanks.
 pub fn trim(text: &str) -> &str {
     text.trim_matches(is_blank)
 }
 
 /// Returns the lines of `text` between line ends of any kind (those of Python's `str.splitlines`).
 fn universal_lines(text: &str) -> impl Iterator<Item = &str> {
-    // In nearly all texts nothing but a line feed can end a line: no other ASCII does, and no last byte of U+0085, U+2028
-    // or U+2029 is in it.
+    // In nearly all texts only a line feed can end a line: there is no other line end in ASCII, and no last byte of
+    // U+0085, U+2028 or U+2029.
     let may_end = |byte| matches!(byte, 0xb..=0xd | 0x1c..=0x1e | 0x85 | 0xa8 | 0xa9);
     let is_plain = !text.bytes().fold(false, |found, byte| found | may_end(byte));
     let plain = is_plain.then(|| text.lines()).into_iter().flatten();
@@ -203,7 +202,7 @@ fn lines_of_all_kinds(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Splits `text`, and has `join` look at the words of each chunk, which begin at a place in the list.
+/// Splits `text`, and calls `join` for each chunk with the index of its first word.
 fn split(text: &str, words: &mut Vec<Word>, join: impl Fn(&[u8], &mut Vec<Word>, usize)) {
     let bytes = text.as_bytes();
     let mut chunk = words.len();
@@ -306,8 +305,8 @@ fn split_by_the_annex(text: &str, stretch: Range<usize>, words: &mut Vec<Word>) 
     }
 }
 
-/// Returns whether there is a word boundary before `bytes[at]` whatever else the text says: behind a line feed (`WB3a`),
-/// and between a space and another ASCII character (`WB999`; no mark of ASCII extends a space).
+/// Returns whether there is a word boundary before `bytes[at]` whatever else the text says: behind a line feed
+/// (`WB3a`), and between a space and another ASCII character (`WB999`; no mark of ASCII extends a space).
 fn is_certain_boundary(bytes: &[u8], at: usize) -> bool {
     match bytes[at - 1] {
         b'\n' => true,
@@ -351,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_split_as_the_annex_says() {
+    fn texts_are_split_by_the_annex() {
         let check = |text: &str, expected: &[&str]| assert_eq!(words(text), expected, "{text:?}");
         check("", &[]);
         check(" \t\r\n\u{a0}\u{3000}", &[]);
@@ -367,12 +366,12 @@ mod tests {
         check("你好。", &["你", "好", "。"]);
         check("カタカナ です", &["カタカナ", "で", "す"]);
         check("👩‍💻🇩🇪🇫🇷 👍🏽", &["👩‍💻", "🇩🇪", "🇫🇷", "👍🏽"]);
-        // A mark that extends a space stands alone.
+        // A mark that extends a space is a word of its own.
         check("a \u{301}b", &["a", "\u{301}", "b"]);
     }
 
     #[test]
-    fn words_are_told_apart() {
+    fn words_have_kinds() {
         let check = |text: &str, has_letter: bool, is_alphanumeric: bool, is_punctuation: bool| {
             let mut buffers = Buffers::default();
             let words = buffers.split(text).words();
@@ -426,19 +425,19 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
         #[test]
-        fn ascii_is_split_as_the_annex_says(text in r"[\x00-\x7f]{0,40}|[ab1_.,:;' \n]{0,40}") {
+        fn ascii_is_split_by_the_annex(text in r"[\x00-\x7f]{0,40}|[ab1_.,:;' \n]{0,40}") {
             prop_assert_eq!(words(&text), by_the_annex(&text));
         }
 
         #[test]
-        fn any_text_is_split_as_the_annex_says(
+        fn any_text_is_split_by_the_annex(
             text in r#"\PC{0,40}|[ab1_.,:;'"’ \n\r\téא゛カ好\u{301}\u{200d}\u{3000}\u{2003}🇩👩💻]{0,40}"#,
         ) {
             prop_assert_eq!(words(&text), by_the_annex(&text));
         }
 
         #[test]
-        fn words_are_joined_across_boundaries_and_never_cut(text in r#"[ab1_./:;,@#(|"=+*<-Éá好…👩 \n]{0,40}"#) {
+        fn words_are_joined_and_never_split(text in r#"[ab1_./:;,@#(|"=+*<-Éá好…👩 \n]{0,40}"#) {
             let mut buffers = Buffers::default();
             let split = buffers.split(&text);
             let joined: Vec<&str> = split.words().iter().map(|word| split.word(*word)).collect();

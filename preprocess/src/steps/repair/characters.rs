@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Returns `text` with one LF for each line end, and how many it had in other forms: CR LF, CR, and Unicode's line and
+/// Returns `text` with LF as its only line end, and the number of replaced ones: CR LF, CR, and Unicode's line and
 /// paragraph separators.
 pub(super) fn unix_line_ends(text: &str) -> (Cow<'_, str>, u32) {
     replace(
@@ -12,10 +12,10 @@ pub(super) fn unix_line_ends(text: &str) -> (Cow<'_, str>, u32) {
     )
 }
 
-/// Returns `text` without control characters that no text needs, and how many there were: those of ASCII but for tab, line
-/// feed, form feed and carriage return; the deprecated ones of Arabic (U+206A to U+206F); interlinear annotations and the
-/// object replacement character (U+FFF9 to U+FFFC); byte order marks. An escape sequence that colours a terminal goes as
-/// a whole. Joiners and the marks of writing direction stay: they show in how the text looks.
+/// Returns `text` without control characters that text does not need, and their number: those of ASCII except tab, line
+/// feed, form feed and carriage return; deprecated format characters (U+206A to U+206F); interlinear annotations and
+/// the object replacement character (U+FFF9 to U+FFFC); byte order marks. A terminal escape sequence is removed as a
+/// whole. Joiners and directional marks stay, since they change how text is displayed.
 pub(super) fn without_control_characters(text: &str) -> (Cow<'_, str>, u32) {
     replace(text, is_unwanted, |rest| (escape_sequence(rest).unwrap_or_else(|| rest.ceil_char_boundary(1)), ""))
 }
@@ -28,7 +28,7 @@ fn is_unwanted(c: char) -> bool {
     )
 }
 
-/// Returns the length of the escape sequence that `text` begins with: ESC `[`, digits and semicolons, a letter
+/// Returns the length of the escape sequence at the beginning of `text`: ESC `[`, digits and semicolons, a letter
 /// (ECMA-48, 5.4).
 fn escape_sequence(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\u{1b}[")?;
@@ -36,8 +36,8 @@ fn escape_sequence(text: &str) -> Option<usize> {
     parameters[last..].starts_with(|c: char| c.is_ascii_alphabetic()).then_some(2 + last + 1)
 }
 
-/// Replaces what begins with a character that `is_found` finds by what `by` says of it: its length in bytes, and the new
-/// text.
+/// Replaces each occurrence that begins with a character for which `is_found` is true; `by` returns its length in bytes
+/// and the replacement.
 fn replace(text: &str, is_found: fn(char) -> bool, by: fn(&str) -> (usize, &'static str)) -> (Cow<'_, str>, u32) {
     let Some(first) = text.find(is_found) else { return (Cow::Borrowed(text), 0) };
     let mut replaced = String::with_capacity(text.len());
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_ends_become_one() {
+    fn line_ends_become_line_feeds() {
         let check = |text: &str, expected: &str, count| {
             assert_eq!(unix_line_ends(text), (Cow::Borrowed(expected), count), "{text:?}");
         };
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_go() {
+    fn control_characters_are_removed() {
         let check = |text: &str, expected: &str, count| {
             assert_eq!(without_control_characters(text), (Cow::Borrowed(expected), count), "{text:?}");
         };
@@ -83,7 +83,7 @@ mod tests {
         check("\u{1b}[31", "[31", 1);
         check("\u{1b}", "", 1);
         check("\u{206a}\u{fff9}\u{fffc}", "", 3);
-        // A family of four, and a mark that turns the direction.
+        // A family emoji with joiners, and a directional mark.
         check("👨\u{200d}👩\u{200d}👧 \u{200f}", "👨\u{200d}👩\u{200d}👧 \u{200f}", 0);
     }
 }

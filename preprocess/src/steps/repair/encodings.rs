@@ -1,20 +1,21 @@
-//! Which characters a wrong single-byte encoding makes of UTF-8.
+//! The characters that result from decoding UTF-8 in a wrong single-byte encoding.
 //!
-//! UTF-8 writes a character beyond ASCII as a byte from C2 to F4 and one to three from 80 to BF. Whoever reads them in a
-//! single-byte encoding sees a character that stands for a first byte, followed by those that stand for later bytes: `Ã©`
-//! for `é`. The encodings are those that `plsfix` looks for; the five that share most of their letters count as one.
+//! UTF-8 encodes a character beyond ASCII as a lead byte from C2 to F4 and one to three continuation bytes from 80 to
+//! BF. Decoded in a single-byte encoding, it becomes a character that stands for the lead byte, followed by characters
+//! that stand for continuation bytes: `Ã©` for `é`. The encodings are those that `plsfix` detects; the five that have
+//! most of their letters in common form one group.
 
-/// What a character may stand for: five bits each, one for each group of encodings, for the first byte of two, of three, of
-/// four, such a first byte that a space may follow, and a later byte.
+/// The bytes that a character may stand for, as five fields with one bit per group of encodings: the lead byte of two,
+/// of three, of four, a lead byte that a space may follow, and a continuation byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Roles(u32);
 
 const GROUPS: u32 = 5;
 const GROUP_BITS: u32 = (1 << GROUPS) - 1;
 
-/// The upper 128 characters of each encoding, and its group; a blank stands where it has none, or a control character.
+/// The upper 128 characters of each encoding, and its group; a space stands for an unassigned or control character.
 pub(super) const ENCODINGS: [(u32, &str); 9] = [
-    // ISO 8859-1, that of the first 256 characters of Unicode.
+    // ISO 8859-1, the first 256 characters of Unicode.
     (
         0,
         "                                \u{a0}¡¢£¤¥¦§¨©ª«¬\u{ad}®¯°±²³´µ¶·¸¹º»¼½¾¿\
@@ -70,7 +71,7 @@ pub(super) const ENCODINGS: [(u32, &str); 9] = [
     ),
 ];
 
-/// Characters of two stretches have a place in the table: Latin to Cyrillic, and punctuation to block elements.
+/// The table has characters of two ranges: Latin to Cyrillic, and punctuation to block elements.
 const LETTERS: usize = 0x480;
 const SIGNS: usize = 0x2000;
 const TABLE: usize = LETTERS + 0x600;
@@ -86,9 +87,9 @@ const fn table() -> [u32; TABLE] {
         let (mut at, mut byte) = (0, 0x80);
         while at < upper.len() {
             let (c, length) = decode(upper, at);
-            let place = place(c);
-            if c >= 0x80 && place < TABLE {
-                table[place] |= role(byte) << group;
+            let index = index(c);
+            if c >= 0x80 && index < TABLE {
+                table[index] |= role(byte) << group;
             }
             at += length;
             byte += 1;
@@ -99,8 +100,8 @@ const fn table() -> [u32; TABLE] {
     table
 }
 
-/// Returns the character's place in the table, or one beyond its end.
-const fn place(c: usize) -> usize {
+/// Returns the character's index in the table, or one beyond its end.
+const fn index(c: usize) -> usize {
     match c {
         0..LETTERS => c,
         SIGNS.. => c - SIGNS + LETTERS,
@@ -108,17 +109,17 @@ const fn place(c: usize) -> usize {
     }
 }
 
-/// Returns the character at `at` of UTF-8 in up to three bytes, and how many those are.
+/// Returns the character at `at` of UTF-8 in up to three bytes, and its length.
 const fn decode(text: &[u8], at: usize) -> (usize, usize) {
     let first = text[at] as usize;
     match first {
         0..0x80 => (first, 1),
-        0x80..0xe0 => ((first & 0x1f) << 6 | later(text, at + 1), 2),
-        _ => ((first & 0xf) << 12 | later(text, at + 1) << 6 | later(text, at + 2), 3),
+        0x80..0xe0 => ((first & 0x1f) << 6 | continuation(text, at + 1), 2),
+        _ => ((first & 0xf) << 12 | continuation(text, at + 1) << 6 | continuation(text, at + 2), 3),
     }
 }
 
-const fn later(text: &[u8], at: usize) -> usize {
+const fn continuation(text: &[u8], at: usize) -> usize {
     text[at] as usize & 0x3f
 }
 
@@ -126,7 +127,7 @@ const fn role(byte: usize) -> u32 {
     match byte {
         0x80..0xc0 => 1 << (4 * GROUPS),
         0xc2..0xe0 => 1,
-        // Where A0 became a space, plsfix takes only these to begin characters that are likely to be meant.
+        // If A0 became a space, plsfix accepts only these as lead bytes of probable characters.
         0xe0..0xe4 => 1 << GROUPS | 1 << (3 * GROUPS),
         0xe4..0xf0 => 1 << GROUPS,
         0xf0 => 1 << (2 * GROUPS) | 1 << (3 * GROUPS),
@@ -136,39 +137,39 @@ const fn role(byte: usize) -> u32 {
 }
 
 impl Roles {
-    /// Returns what `c` may stand for. Two ligatures and a logo that Mac OS Roman has are not known here: their bytes
-    /// begin no character that is written.
+    /// Returns the roles of `c`. Two ligatures and a logo of Mac OS Roman are left out: no character in use begins with
+    /// their bytes.
     pub(super) fn of(c: char) -> Self {
-        Self(ROLES.get(place(c as usize)).copied().unwrap_or(0))
+        Self(ROLES.get(index(c as usize)).copied().unwrap_or(0))
     }
 
-    /// Returns whether it stands for a first byte in any group.
-    pub(super) fn is_first(self) -> bool {
+    /// Returns true if the character stands for a lead byte in any group.
+    pub(super) fn is_lead(self) -> bool {
         self.0 & ((1 << (3 * GROUPS)) - 1) != 0
     }
 
-    /// Returns the groups in which it stands for the first byte of two.
-    pub(super) fn first_of_two(self) -> u32 {
+    /// Returns the groups in which it stands for the lead byte of two.
+    pub(super) fn lead_of_two(self) -> u32 {
         self.0 & GROUP_BITS
     }
 
-    /// Returns the groups in which it stands for the first byte of three.
-    pub(super) fn first_of_three(self) -> u32 {
+    /// Returns the groups in which it stands for the lead byte of three.
+    pub(super) fn lead_of_three(self) -> u32 {
         self.0 >> GROUPS & GROUP_BITS
     }
 
-    /// Returns the groups in which it stands for the first byte of four.
-    pub(super) fn first_of_four(self) -> u32 {
+    /// Returns the groups in which it stands for the lead byte of four.
+    pub(super) fn lead_of_four(self) -> u32 {
         self.0 >> (2 * GROUPS) & GROUP_BITS
     }
 
-    /// Returns the groups in which it stands for a first byte of three or four such that a space may be a later one.
-    pub(super) fn first_before_space(self) -> u32 {
+    /// Returns the groups in which it stands for a lead byte of three or four that a space may follow.
+    pub(super) fn lead_before_space(self) -> u32 {
         self.0 >> (3 * GROUPS) & GROUP_BITS
     }
 
-    /// Returns the groups in which it stands for a later byte.
-    pub(super) fn later(self) -> u32 {
+    /// Returns the groups in which it stands for a continuation byte.
+    pub(super) fn continuation(self) -> u32 {
         self.0 >> (4 * GROUPS) & GROUP_BITS
     }
 }
@@ -179,10 +180,14 @@ mod tests {
 
     #[test]
     fn characters_have_the_roles_of_their_bytes() {
-        let check = |c, two, three, later| {
+        let check = |c, two, three, continuation| {
             let roles = Roles::of(c);
-            assert_eq!((roles.first_of_two(), roles.first_of_three(), roles.later()), (two, three, later), "{c:?}");
-            assert_eq!(roles.is_first(), two | three | roles.first_of_four() != 0, "{c:?}");
+            assert_eq!(
+                (roles.lead_of_two(), roles.lead_of_three(), roles.continuation()),
+                (two, three, continuation),
+                "{c:?}"
+            );
+            assert_eq!(roles.is_lead(), two | three | roles.lead_of_four() != 0, "{c:?}");
         };
         let (latin, cyrillic, greek, mac, dos) = (1, 2, 4, 8, 16);
         check('a', 0, 0, 0);
@@ -196,8 +201,8 @@ mod tests {
         check('ё', 0, 0, cyrillic);
         check('╨', dos, 0, 0);
         check('░', 0, 0, dos);
-        assert_eq!((Roles::of('ã').first_before_space(), Roles::of('é').first_before_space()), (latin, 0));
-        assert_eq!((Roles::of('ð').first_of_four(), Roles::of('р').first_of_four()), (latin, cyrillic));
+        assert_eq!((Roles::of('ã').lead_before_space(), Roles::of('é').lead_before_space()), (latin, 0));
+        assert_eq!((Roles::of('ð').lead_of_four(), Roles::of('р').lead_of_four()), (latin, cyrillic));
         check('€', mac, 0, latin | cyrillic | greek);
     }
 }

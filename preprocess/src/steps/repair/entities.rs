@@ -1,4 +1,4 @@
-//! Character references of HTML (`&eacute;`, `&#39;`) in text that is no HTML any more.
+//! HTML character references (`&eacute;`, `&#39;`) in text that is not HTML.
 
 use std::borrow::Cow;
 
@@ -6,27 +6,29 @@ use plsfix::{TextFixerConfig, fix_text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::mojibake::ALL_OFF;
+
 /// When character references are decoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Entities {
-    /// Where all of a text shows that it was escaped: every `&` begins a reference, there is no `<`, no reference stands
-    /// alone between quotation marks as one that is talked about, and one stands where only text has it: not last in its
-    /// line, as an address does in C or Rust (`x = &lt;`), and either it is one that escaping makes (`&amp;`, `&nbsp;`,
-    /// `&#39;`) or it touches a word (`caf&eacute; `).
+    /// If the whole text appears to be escaped: every `&` begins a reference, there is no `<`, no reference stands
+    /// alone in quotation marks, as one that is being discussed, and at least one is used as in text: it is not the
+    /// last on its line, as an address in C or Rust may be (`x = &lt;`), and is either one that escaping produces
+    /// (`&amp;`, `&nbsp;`, `&#39;`) or next to a word (`caf&eacute; `).
     #[default]
     Auto,
-    /// Wherever they stand.
+    /// Everywhere.
     Always,
     /// Nowhere.
     Never,
 }
 
-/// The longest name of HTML with `&` and `;` has 33 bytes; those beyond 24 letters are not decoded, as in ftfy.
-const MOST_LETTERS: usize = 24;
+/// The longest name in HTML has 33 bytes with `&` and `;`; names of more than 24 letters are not decoded, as in ftfy.
+const MAX_LETTERS: usize = 24;
 
-/// Returns `text` with its references decoded, and how many there were. What decoding makes a reference (`&amp;lt;`) is
-/// decoded as well.
+/// Returns `text` with its references decoded, and their number. A reference that decoding produces (`&amp;lt;`) is
+/// decoded too.
 pub(super) fn decode(entities: Entities, text: &str) -> (Cow<'_, str>, u32) {
     let decodes = match entities {
         Entities::Auto => was_escaped(text),
@@ -46,7 +48,7 @@ pub(super) fn decode(entities: Entities, text: &str) -> (Cow<'_, str>, u32) {
         };
         count += 1;
         while character == "&"
-            && let Some((next, length)) = reference_behind_ampersand(&text[end..])
+            && let Some((next, length)) = reference_after_ampersand(&text[end..])
         {
             character = next;
             end += length;
@@ -63,7 +65,7 @@ pub(super) fn decode(entities: Entities, text: &str) -> (Cow<'_, str>, u32) {
     (Cow::Owned(decoded), count)
 }
 
-/// Returns whether `text` is text that was escaped: see [`Entities::Auto`].
+/// Returns true if `text` appears to be escaped; see [`Entities::Auto`].
 fn was_escaped(text: &str) -> bool {
     if text.contains('<') {
         return false;
@@ -82,32 +84,32 @@ fn was_escaped(text: &str) -> bool {
         }
         let is_last = next.is_none_or(|c| c == '\n');
         let touches_word = before.is_some_and(char::is_alphabetic) || next.is_some_and(char::is_alphanumeric);
-        is_evident |= !is_last && (is_made_by_escaping(name) || touches_word);
+        is_evident |= !is_last && (is_from_escaping(name) || touches_word);
         at += length;
     }
     is_evident
 }
 
-fn is_made_by_escaping(reference: &str) -> bool {
+fn is_from_escaping(reference: &str) -> bool {
     matches!(reference, "&amp;" | "&lt;" | "&gt;" | "&quot;" | "&apos;" | "&nbsp;") || reference.starts_with("&#")
 }
 
-/// Returns the character of the reference that `text` begins with, and the reference's length.
+/// Returns the character of the reference at the beginning of `text`, and the reference's length.
 fn reference(text: &str) -> Option<(Cow<'static, str>, usize)> {
-    reference_behind_ampersand(text.strip_prefix('&')?).map(|(character, length)| (character, 1 + length))
+    reference_after_ampersand(text.strip_prefix('&')?).map(|(character, length)| (character, 1 + length))
 }
 
-fn reference_behind_ampersand(text: &str) -> Option<(Cow<'static, str>, usize)> {
+fn reference_after_ampersand(text: &str) -> Option<(Cow<'static, str>, usize)> {
     let name = text.strip_prefix('#').unwrap_or(text);
-    let letters = name.bytes().take(MOST_LETTERS + 1).take_while(u8::is_ascii_alphanumeric).count();
-    if letters == 0 || letters > MOST_LETTERS || name.as_bytes().get(letters) != Some(&b';') {
+    let letters = name.bytes().take(MAX_LETTERS + 1).take_while(u8::is_ascii_alphanumeric).count();
+    if letters == 0 || letters > MAX_LETTERS || name.as_bytes().get(letters) != Some(&b';') {
         return None;
     }
     let length = text.len() - name.len() + letters + 1;
     Some((character(&text[..length])?, length))
 }
 
-/// Returns the character with the name `body` (what is behind `&`, its semicolon included).
+/// Returns the character of the reference `&` + `body`; `body` includes the semicolon.
 fn character(body: &str) -> Option<Cow<'static, str>> {
     let common = match body {
         "amp;" => "&",
@@ -117,32 +119,16 @@ fn character(body: &str) -> Option<Cow<'static, str>> {
         "apos;" | "#39;" | "#x27;" => "'",
         "nbsp;" => "\u{a0}",
         _ => {
-            // It knows HTML's two thousand names, those of letters in capitals too, and decodes whatever else it is
-            // told to leave.
+            // plsfix knows HTML's two thousand names and, like ftfy, those of letters in upper case.
             let reference = format!("&{body}");
-            let decoded = fix_text(&reference, Some(&NOTHING_ELSE));
+            let decoded = fix_text(&reference, Some(&ENTITIES_ONLY));
             return (decoded != reference).then_some(Cow::Owned(decoded));
         }
     };
     Some(Cow::Borrowed(common))
 }
 
-const NOTHING_ELSE: TextFixerConfig = TextFixerConfig {
-    unescape_html: Some(true),
-    remove_terminal_escapes: false,
-    fix_encoding: false,
-    restore_byte_a0: false,
-    replace_lossy_sequences: false,
-    decode_inconsistent_utf8: false,
-    fix_c1_controls: false,
-    fix_latin_ligatures: false,
-    fix_character_width: false,
-    uncurl_quotes: false,
-    fix_line_breaks: false,
-    remove_control_chars: false,
-    normalization: None,
-    max_decode_length: i32::MAX,
-};
+const ENTITIES_ONLY: TextFixerConfig = TextFixerConfig { unescape_html: Some(true), ..ALL_OFF };
 
 #[cfg(test)]
 mod tests {
@@ -166,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn escaped_text_is_told_from_code() {
+    fn escaped_text_is_distinguished_from_code() {
         let check = |text: &str, expected: bool| assert_eq!(was_escaped(text), expected, "{text:?}");
         check("Tom &amp; Jerry", true);
         check("don&#39;t", true);

@@ -1,9 +1,9 @@
-//! Changing a text line by line.
+//! Rewriting a text line by line.
 
 use std::borrow::Cow;
 
-/// Returns `text` with each line (without its line feed) as `change` has it, and how many lines that changed. Where
-/// `change` returns none the line stays.
+/// Returns `text` with each line (without its line feed) replaced by the result of `change`, and the number of changed
+/// lines. A line for which `change` returns `None` stays.
 pub(super) fn rewrite(text: &str, change: impl Fn(&str) -> Option<String>) -> (Cow<'_, str>, u32) {
     let mut rewritten = String::new();
     let (mut copied, mut at, mut count) = (0, 0, 0);

@@ -1,35 +1,35 @@
-//! Text whose UTF-8 somebody read in another encoding (`cafÃ©`), through `plsfix`, the Rust port of ftfy (Speer, "ftfy",
-//! 2019).
+//! Fixes mojibake, UTF-8 that was decoded in another encoding (`cafÃ©`), with `plsfix`, the Rust port of ftfy (Speer,
+//! "ftfy", 2019).
 //!
-//! It is slow, so it sees only lines in which [`super::scan`] finds a trace. What is wrong in version 0.1.8 is kept from
-//! it:
+//! It is slow, so it is called only for lines in which [`super::scan`] finds a trace. Workarounds for bugs of version
+//! 0.1.8:
 //!
-//! - It decodes entities whatever it is told. Ampersands are hidden from it behind a control character.
-//! - It cuts segments longer than its limit inside a character, and panics; so may its backtracking expressions where
-//!   they give up. It gets pieces far below either.
-//! - A character that stands for byte C0 at the end is lost. Each piece ends with a line feed.
-//! - It decodes what begins with the characters of a byte order mark as the mark says. Such a piece is left alone, but
-//!   for UTF-8's mark (`ï»¿`), which is mended here.
-//! - It lost a blank from ftfy's expression for `.Â `, the trace that no-break spaces leave in most text, which it
-//!   therefore takes for legitimate. That is put right before.
+//! - It decodes entities even if told not to. Ampersands are replaced by a control character before the call.
+//! - It panics when it splits a segment longer than its limit inside a character, and perhaps when its backtracking
+//!   expressions give up. It gets pieces far below both limits.
+//! - It loses a character that stands for byte C0 at the end. Each piece ends with a line feed.
+//! - It decodes text that begins with the characters of a byte order mark as that mark says. Such a piece is not passed
+//!   to it; UTF-8's mark (`ï»¿`) is fixed here.
+//! - Its version of ftfy's expression for `.Â `, the usual trace of a no-break space, lacks a space, so it treats the
+//!   trace as legitimate text. It is fixed before the call.
 
 use std::borrow::Cow;
 
 use plsfix::{TextFixerConfig, fix_text};
 
-/// A line is looked at in pieces of at most this many bytes. Long enough for sentences, and hundreds of times below what
-/// makes `plsfix` panic.
+/// A line is fixed in pieces of at most this many bytes: enough for sentences, and hundreds of times below the length
+/// at which `plsfix` panics.
 const PIECE_BYTES: usize = 4 << 10;
 
-/// Encodings only: all else is done here, and done right.
-const ENCODINGS: TextFixerConfig = TextFixerConfig {
+/// The configuration of `plsfix` with every fix disabled.
+pub(super) const ALL_OFF: TextFixerConfig = TextFixerConfig {
     unescape_html: Some(false),
     remove_terminal_escapes: false,
-    fix_encoding: true,
-    restore_byte_a0: true,
-    replace_lossy_sequences: true,
-    decode_inconsistent_utf8: true,
-    fix_c1_controls: true,
+    fix_encoding: false,
+    restore_byte_a0: false,
+    replace_lossy_sequences: false,
+    decode_inconsistent_utf8: false,
+    fix_c1_controls: false,
     fix_latin_ligatures: false,
     fix_character_width: false,
     uncurl_quotes: false,
@@ -39,19 +39,29 @@ const ENCODINGS: TextFixerConfig = TextFixerConfig {
     max_decode_length: i32::MAX,
 };
 
-/// Returns the line as it was meant, if it changes.
-pub(super) fn mend_line(line: &str) -> Option<String> {
-    let mut mended = String::with_capacity(line.len());
+/// The fixes of encodings; this step does the others itself.
+const ENCODINGS: TextFixerConfig = TextFixerConfig {
+    fix_encoding: true,
+    restore_byte_a0: true,
+    replace_lossy_sequences: true,
+    decode_inconsistent_utf8: true,
+    fix_c1_controls: true,
+    ..ALL_OFF
+};
+
+/// Returns the line without mojibake, if it changes.
+pub(super) fn fix_line(line: &str) -> Option<String> {
+    let mut fixed = String::with_capacity(line.len());
     let mut rest = line;
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(piece_end(rest));
-        mended.push_str(&mend_piece(piece));
+        fixed.push_str(&fix_piece(piece));
         rest = after;
     }
-    (mended != line).then_some(mended)
+    (fixed != line).then_some(fixed)
 }
 
-/// Returns where the first piece of a line ends: between letters of ASCII, which no mojibake spans, or else where it must.
+/// Returns the end of the first piece of a line: between ASCII letters, which no mojibake spans, or else at the limit.
 fn piece_end(line: &str) -> usize {
     if line.len() <= PIECE_BYTES {
         return line.len();
@@ -62,27 +72,27 @@ fn piece_end(line: &str) -> usize {
     end.unwrap_or_else(|| line.floor_char_boundary(PIECE_BYTES))
 }
 
-fn mend_piece(piece: &str) -> Cow<'_, str> {
+fn fix_piece(piece: &str) -> Cow<'_, str> {
     if let Some(rest) = piece.strip_prefix("ï»¿") {
-        return Cow::Owned(format!("\u{feff}{}", mend_piece(rest)));
+        return Cow::Owned(format!("\u{feff}{}", fix_piece(rest)));
     }
     if piece.starts_with("ÿþ") || piece.starts_with("þÿ") {
         return Cow::Borrowed(piece);
     }
-    // Control characters that mean the same in all encodings, are no white space and stand for nothing else.
+    // Control characters that are the same in all encodings and are neither white space nor the result of mojibake.
     let Some(hidden) = ('\u{1}'..='\u{8}').find(|c| !piece.contains(*c)) else { return Cow::Borrowed(piece) };
     let mut buffer = [0; 4];
-    let mut given = with_no_break_spaces(piece).replace('&', hidden.encode_utf8(&mut buffer));
-    given.push('\n');
-    let mended = fix_text(&given, Some(&ENCODINGS));
-    match mended.strip_suffix('\n') {
-        Some(mended) => Cow::Owned(mended.replace(hidden, "&")),
+    let mut input = with_no_break_spaces(piece).replace('&', hidden.encode_utf8(&mut buffer));
+    input.push('\n');
+    let fixed = fix_text(&input, Some(&ENCODINGS));
+    match fixed.strip_suffix('\n') {
+        Some(fixed) => Cow::Owned(fixed.replace(hidden, "&")),
         None => Cow::Borrowed(piece),
     }
 }
 
-/// Returns `piece` with no-break spaces (C2 A0, of which A0 became a space) where `Â ` stands directly behind the end of a
-/// sentence or quotation, where no language has a word.
+/// Returns `piece` with a no-break space (C2 A0, whose A0 became a space) for `Â ` directly after the end of a sentence
+/// or quotation, where no language has a word.
 fn with_no_break_spaces(piece: &str) -> Cow<'_, str> {
     if !piece.contains("Â ") {
         return Cow::Borrowed(piece);
@@ -99,14 +109,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn mended(line: &str) -> String {
-        let needs_mending = scan(line).has(Needs::MOJIBAKE);
-        needs_mending.then(|| mend_line(line)).flatten().unwrap_or_else(|| line.to_owned())
+    fn fixed(line: &str) -> String {
+        let has_trace = scan(line).has(Needs::MOJIBAKE);
+        has_trace.then(|| fix_line(line)).flatten().unwrap_or_else(|| line.to_owned())
     }
 
     #[test]
-    fn mojibake_is_mended() {
-        let check = |text: &str, expected: &str| assert_eq!(mended(text), expected, "{text:?}");
+    fn mojibake_is_fixed() {
+        let check = |text: &str, expected: &str| assert_eq!(fixed(text), expected, "{text:?}");
         check("", "");
         check("cafÃ© & ZÃ¼rich", "café & Zürich");
         check("The Mona Lisa doesnÃƒÂ¢Ã¢â€šÂ¬Ã¢â€žÂ¢t.", "The Mona Lisa doesn’t.");
@@ -123,9 +133,9 @@ mod tests {
         check("#╨┐╤Ç╨░╨▓╨╕╨╗╤î╨╜╨╛╨╡", "#правильное");
         check("ðŸ˜\u{8d} so much", "😍 so much");
         check("ï»¿title cafÃ©", "\u{feff}title café");
-        // Part of the line only.
+        // Only part of the line.
         check("À propos — „Größe“ — cafÃ©", "À propos — „Größe“ — café");
-        // References stay, whatever characters are free to hide them.
+        // References stay, whichever control characters the text has.
         check("cafÃ© &amp; &eacute; \u{1}\u{2}", "café &amp; &eacute; \u{1}\u{2}");
         check("\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8} cafÃ©", "\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8} cafÃ©");
         // The last character is not lost.
@@ -133,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn text_in_order_stays() {
-        let check = |text: &str| assert_eq!(mended(text), text);
+    fn correct_text_stays() {
+        let check = |text: &str| assert_eq!(fixed(text), text);
         check("L’été, « Noël » à 10 € — où ça ?");
         check("„Größe“, »Zitat«, Ångström, ÄÖÜ");
         check("¿Dónde? ¡Ñandú! São às três; É ÚNICA");
@@ -149,8 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_are_cut_into_pieces() {
-        let check = |line: &str, expected: &str| assert_eq!(mended(line), expected);
+    fn long_lines_are_fixed_in_pieces() {
+        let check = |line: &str, expected: &str| assert_eq!(fixed(line), expected);
         check(&"cafÃ© ".repeat(5_000), &"café ".repeat(5_000));
         check(&"Ã©".repeat(50_000), &"é".repeat(50_000));
         check(&"x".repeat(100_000), &"x".repeat(100_000));
@@ -160,11 +170,11 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(512))]
 
         #[test]
-        fn lines_without_a_trace_are_none_that_would_change(
+        fn lines_without_a_trace_do_not_change(
             line in r"[ -~éàüÃÂÄÅÎÐÑâðíï¿€œ™š©®°»¡¢²³¼‚ƒ„…†‡ˆ‰“”‘’•–—ВГРСабвЂђѓљћџЎўІіґё№єѕїΒΓΞΟαβγΆΈΉ├┬─╨╤│┐░▒▓√¬≈∆«»\u{a0}\u{ad}\u{fffd}\x1a]{0,12}",
         ) {
             if !scan(&line).has(Needs::MOJIBAKE) {
-                prop_assert_eq!(mend_line(&line), None);
+                prop_assert_eq!(fix_line(&line), None);
             }
         }
     }

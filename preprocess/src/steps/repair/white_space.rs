@@ -1,16 +1,16 @@
-//! White space that nobody sees.
+//! Invisible white space: line ends, empty lines, spaces of other widths.
 
 use std::borrow::Cow;
 
-/// Most empty lines in a row: two, as between the functions of a Python file.
-const EMPTY_LINES: usize = 2;
+/// The maximum number of empty lines in a row: two, as between the functions of a Python file.
+const MAX_EMPTY_LINES: usize = 2;
 
-/// Returns `text` with tidy white space, and how many places changed:
+/// Returns `text` with tidy white space, and the number of changes:
 ///
-/// - a space that differs from the common one in width or in where lines may break is a common one, but for the
-///   ideographic space, which indents Chinese and Japanese;
-/// - no blanks at a line's end, but for the two spaces behind text that break a line in Markdown;
-/// - at most two empty lines in a row.
+/// - spaces of other widths and no-break spaces become ordinary spaces, except the ideographic space, which indents
+///   Chinese and Japanese text;
+/// - white space at the end of a line is removed, except two spaces after text, a line break in Markdown;
+/// - at most two empty lines in a row are kept.
 ///
 /// Indentation, tabs and spaces inside a line stay.
 pub(super) fn tidy(text: &str) -> (Cow<'_, str>, u32) {
@@ -19,11 +19,11 @@ pub(super) fn tidy(text: &str) -> (Cow<'_, str>, u32) {
     let mut empty = 0;
     for line in text.split_inclusive('\n') {
         let (content, end) = line.strip_suffix('\n').map_or((line, ""), |content| (content, "\n"));
-        let content = common_spaces(content, &mut count);
+        let content = ordinary_spaces(content, &mut count);
         let kept = trim_end(&content, !end.is_empty());
         count += u32::from(kept.len() < content.len());
         empty = if kept.is_empty() { empty + 1 } else { 0 };
-        if empty > EMPTY_LINES && !end.is_empty() {
+        if empty > MAX_EMPTY_LINES && !end.is_empty() {
             count += 1;
             continue;
         }
@@ -33,19 +33,19 @@ pub(super) fn tidy(text: &str) -> (Cow<'_, str>, u32) {
     if count == 0 { (Cow::Borrowed(text), 0) } else { (Cow::Owned(tidied), count) }
 }
 
-fn common_spaces<'t>(line: &'t str, count: &mut u32) -> Cow<'t, str> {
+fn ordinary_spaces<'t>(line: &'t str, count: &mut u32) -> Cow<'t, str> {
     if line.is_ascii() {
         return Cow::Borrowed(line);
     }
-    let replaced = line.chars().filter(|c| is_odd_space(*c)).count();
+    let replaced = line.chars().filter(|c| is_unusual_space(*c)).count();
     if replaced == 0 {
         return Cow::Borrowed(line);
     }
     *count += replaced as u32;
-    Cow::Owned(line.chars().map(|c| if is_odd_space(c) { ' ' } else { c }).collect())
+    Cow::Owned(line.chars().map(|c| if is_unusual_space(c) { ' ' } else { c }).collect())
 }
 
-fn is_odd_space(c: char) -> bool {
+fn is_unusual_space(c: char) -> bool {
     matches!(c, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}')
 }
 

@@ -1,17 +1,16 @@
-//! How the words of Unicode Standard Annex 29 are tailored, which it provides for: inside a chunk, a stretch of text
-//! without blanks, ASCII marks join what they stand between.
+//! A tailoring of the word boundaries of Unicode Standard Annex 29, which the annex allows: inside a chunk, a stretch
+//! of text without blanks, ASCII marks join the words beside them.
 //!
-//! The thresholds of the published rules were set with tokenizers to which `https://docs.rs/burn`, `std::fmt::Debug` and
-//! `|------|` are one word each. The annex makes seven, seven and eight of them, mostly punctuation, so that a page with
-//! links fails for repeating `: / /` and for words without letters. The tailoring follows spaCy's tokenizer for English:
-//! marks that open or close something come off a chunk's ends, a link stays whole, and between them there is a boundary
-//! only beside hyphens, commas, slashes and the like between letters, operators between digits, and dots in a row.
-//! Marks beyond ASCII, and boundaries that no mark makes, stay as the annex has them.
+//! The thresholds of the published rules were set with tokenizers for which `https://docs.rs/burn`, `std::fmt::Debug`
+//! and `|------|` are one word each. The annex splits them into seven, seven and eight, mostly punctuation, so that a
+//! page with links would be dropped for repeating `: / /` and for words without letters. The tailoring follows spaCy's
+//! tokenizer for English: opening and closing marks are split off the ends of a chunk, a link stays whole, and
+//! elsewhere there is a boundary only at hyphens, commas, slashes and the like between letters, operators between
+//! digits, and several dots in a row. Marks beyond ASCII, and boundaries without a mark, follow the annex.
 
 use super::Word;
 
-/// Joins those of `words` that begin at the place `from` in the list. They were split as the annex says, and the first is
-/// that of a chunk.
+/// Joins words of `words[from..]`, which were split by the annex; the first one begins a chunk.
 pub(super) fn join(text: &[u8], words: &mut Vec<Word>, from: usize) {
     let (mut read, mut written) = (from, from);
     while read < words.len() {
@@ -42,7 +41,7 @@ pub(super) fn join(text: &[u8], words: &mut Vec<Word>, from: usize) {
     words.truncate(written);
 }
 
-/// What a chunk has between the marks that come off its ends: words by their number in the chunk.
+/// The words of a chunk between the marks that are split off its ends, by their index in the chunk.
 #[derive(Debug, Clone, Copy, Default)]
 struct Chunk {
     first: usize,
@@ -52,14 +51,14 @@ struct Chunk {
 
 impl Chunk {
     fn of(text: &[u8], words: &[Word]) -> Self {
-        let first = words.iter().take_while(|word| comes_off_front(text, **word)).count();
-        let off = words[first..].iter().rev().take_while(|word| comes_off_back(text, **word)).count();
+        let first = words.iter().take_while(|word| is_split_off_front(text, **word)).count();
+        let off = words[first..].iter().rev().take_while(|word| is_split_off_back(text, **word)).count();
         let end = words.len() - off;
         let is_link = end > first + 1 && is_link(&text[words[first].start as usize..words[end - 1].end as usize]);
         Self { first, end, is_link }
     }
 
-    /// Returns whether the boundary between two words stays, the second being number `at`.
+    /// Returns true if there is a boundary between two words, the second of which has the index `at`.
     fn has_boundary(self, text: &[u8], at: usize, before: Word, after: Word) -> bool {
         let (left, right) = (mark(text, before), mark(text, after));
         if left == Some(b'.') && right == left {
@@ -74,18 +73,19 @@ impl Chunk {
         if !(joins(left, after, right) || joins(right, before, left)) {
             return true;
         }
-        let cuts = |word: Word, mark: Option<u8>| mark.is_some_and(|mark| cuts(text, word.start as usize, mark));
-        !self.is_link && left != right && (cuts(before, left) || cuts(after, right))
+        let splits =
+            |word: Word, mark: Option<u8>| mark.is_some_and(|mark| is_boundary(text, word.start as usize, mark));
+        !self.is_link && left != right && (splits(before, left) || splits(after, right))
     }
 }
 
-/// Returns the ASCII mark that `word` is.
+/// Returns the byte of `word` if it is a single ASCII mark.
 fn mark(text: &[u8], word: Word) -> Option<u8> {
     let byte = text[word.start as usize];
     (word.end - word.start == 1 && !word.is_alphanumeric()).then_some(byte)
 }
 
-fn comes_off_front(text: &[u8], word: Word) -> bool {
+fn is_split_off_front(text: &[u8], word: Word) -> bool {
     let next = byte(text, word.end as usize);
     match mark(text, word) {
         None => !word.is_alphanumeric(),
@@ -95,7 +95,7 @@ fn comes_off_front(text: &[u8], word: Word) -> bool {
     }
 }
 
-fn comes_off_back(text: &[u8], word: Word) -> bool {
+fn is_split_off_back(text: &[u8], word: Word) -> bool {
     let before = &text[..word.start as usize];
     let last = before.last().copied().unwrap_or(b' ');
     match mark(text, word) {
@@ -107,7 +107,7 @@ fn comes_off_back(text: &[u8], word: Word) -> bool {
     }
 }
 
-/// Returns whether `mark` comes off both ends of a chunk.
+/// Returns true if `mark` is split off both ends of a chunk.
 fn is_bracket_or_quote(mark: u8) -> bool {
     matches!(
         mark,
@@ -133,8 +133,8 @@ fn is_bracket_or_quote(mark: u8) -> bool {
     )
 }
 
-/// Returns whether there are boundaries beside the mark at `at` inside a chunk.
-fn cuts(text: &[u8], at: usize, mark: u8) -> bool {
+/// Returns true if there are boundaries beside the mark at `at` inside a chunk.
+fn is_boundary(text: &[u8], at: usize, mark: u8) -> bool {
     // Hyphens and dots come in runs.
     let in_run = |byte: &&u8| **byte == mark && matches!(mark, b'-' | b'.');
     let start = at - text[..at].iter().rev().take_while(in_run).count();
@@ -152,7 +152,7 @@ fn cuts(text: &[u8], at: usize, mark: u8) -> bool {
     }
 }
 
-/// Returns whether a chunk is a link: a scheme and `://`, `www.`, or a host with a domain before the first slash.
+/// Returns true if a chunk is a link: a scheme and `://`, `www.`, or a host with a domain before the first slash.
 fn is_link(chunk: &[u8]) -> bool {
     let in_host =
         chunk.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+')).count();
@@ -199,7 +199,7 @@ mod tests {
         check("50% $5 +49 1+1 C++ c+d #1 a#b", "50 % $ 5 +49 1 + 1 C++ c+d # 1 a#b");
         check("me@home.org a|b c\\d ^x", "me@home.org a|b c\\d ^x");
         check("**bold** `code` __init__ _x_", "* * bold * * ` code ` __init__ _x_");
-        // Beyond ASCII the annex alone decides.
+        // Beyond ASCII, the annex alone applies.
         check("猫,狗。“Größe”…", "猫 , 狗 。 “ Größe ” …");
         check("Über/unter Größe::Maß 👍🏽! •x", "Über / unter Größe::Maß 👍🏽 ! • x");
         check("https://de.wikipedia.org/wiki/Größe", "https://de.wikipedia.org/wiki/Größe");

@@ -6,14 +6,14 @@ use artifact::format::grouped;
 use artifact::{Context, Outcome, Unsealed, file};
 use serde_json::{Value, json};
 
-use crate::batch::Batch;
-use crate::document::{Content, Document};
+use crate::corpus_writer::Writer;
+use crate::documents::batch::Batch;
+use crate::documents::document::{Content, Document};
+use crate::documents::mapping::Mapping;
+use crate::documents::refusal::{Refusal, Skip};
+use crate::documents::tally::Tally;
+use crate::formats::reader::Job;
 use crate::inventory::ListedSource;
-use crate::mapping::Mapping;
-use crate::read::Job;
-use crate::refusal::{Refusal, Skip};
-use crate::shard::Writer;
-use crate::tally::Tally;
 use crate::{Config, Error, Inventory};
 
 /// The version of the layout of `sources.json`.

@@ -8,11 +8,13 @@ use fetch::Environment;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::chat::Chat;
-use crate::format::Format;
-use crate::html::Html;
-use crate::tally::BadRecordLimit;
-use crate::{Error, mapping, remote};
+use crate::Error;
+use crate::documents::chat::Chat;
+use crate::documents::mapping;
+use crate::documents::tally::BadRecordLimit;
+use crate::formats::format::Format;
+use crate::formats::html::Html;
+use crate::sources::remote;
 
 /// The largest text file that is read, unless a source or its dataset says otherwise: 64 MiB. A guess: above any book
 /// or source file, below what would crowd the memory of a laptop.

@@ -1,5 +1,7 @@
 //! What a dataset says of itself, without looking at its files; and how a new one is written.
 
+pub mod card;
+
 use std::path::Path;
 
 use artifact::Context;

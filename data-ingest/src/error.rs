@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use artifact::Digest;
 
-use crate::tally::BadRecordLimit;
+use crate::documents::tally::BadRecordLimit;
 
 /// What can go wrong while collecting.
 #[derive(Debug, thiserror::Error)]

@@ -14,14 +14,15 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::config::{Declarations, Declared};
-use crate::format::{Format, Kind};
-use crate::html::Html;
+use crate::documents::mapping::Columns;
+use crate::formats::format::{Format, Kind};
+use crate::formats::html::Html;
 use crate::lock;
-use crate::mapping::Columns;
-use crate::remote::{self, written_address};
 use crate::resolve::Resolved;
-use crate::select::{self, Filter, IgnoreRules, SelectedFile, passed_over, select};
-use crate::{Config, Error, crates};
+use crate::sources::crates;
+use crate::sources::remote::{self, written_address};
+use crate::sources::select::{self, Filter, IgnoreRules, SelectedFile, passed_over, select};
+use crate::{Config, Error};
 
 /// Files up to this size are hashed from one read; larger ones in pieces. A guess.
 const WHOLE_READ_BYTES: u64 = 4 << 20;

@@ -14,50 +14,29 @@
 //! members of archives, rows of tables, conversations, the main text of web pages. What cannot become one is counted and,
 //! where it is broken, quoted; memory does not grow with the size of a file.
 
-mod archive;
-mod arrow;
-mod batch;
-pub mod card;
-mod chat;
 mod collect;
-mod columns;
 mod config;
-mod crates;
+mod corpus_writer;
 pub mod dataset;
-mod delimited;
-mod document;
+mod documents;
 mod error;
-mod format;
-mod html;
-mod http_message;
+mod formats;
 mod inventory;
-mod json;
 mod lock;
-mod mapping;
-mod parquet;
-mod read;
-mod refusal;
-mod remote;
 mod resolve;
-mod select;
-mod shard;
-mod tally;
-mod template;
-mod unpack;
-mod warc;
-mod watch;
+mod sources;
 
-pub use chat::Chat;
 pub use collect::run;
 pub use config::{Config, Source};
+pub use documents::chat::Chat;
+pub use documents::tally::BadRecordLimit;
 pub use error::Error;
 pub use fetch::LockChange;
-pub use format::Format;
-pub use html::Html;
+pub use formats::format::Format;
+pub use formats::html::Html;
 pub use inventory::{Inventory, SourceSummary, inventory};
 pub use lock::{lock, update_lock};
 pub use resolve::{Resolved, resolve};
-pub use tally::BadRecordLimit;
 
 /// The stage's name: its table in the configuration, its folder in the store.
 pub const NAME: &str = "collect";

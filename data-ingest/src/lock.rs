@@ -15,9 +15,9 @@ use serde_json::json;
 
 use crate::Error;
 use crate::config::{Declarations, Declared};
-use crate::remote::{self, RemoteSelection, written_address};
 use crate::resolve::Resolved;
-use crate::select::passed_over;
+use crate::sources::remote::{self, RemoteSelection, written_address};
+use crate::sources::select::passed_over;
 
 /// The command that replaces the entry of a source, before the source's name.
 pub(crate) const UPDATE_COMMAND: &str = "pipeline data lock --update";
@@ -285,6 +285,7 @@ mod tests {
     use crate::inventory::inventory;
     use crate::resolve::resolve_in;
     use crate::{Config, Source};
+
     use test_support::server::{Reply, Request, Server};
 
     /// Answers as S3 does for a bucket of three objects, the last one empty.

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use artifact::{Context, Digest};
 use corpus::{collect, collect_into, context, inventory, lock, update_lock, write};
-use data_ingest::{Config, Error, LockChange, Source, card};
+use data_ingest::dataset::card;
+use data_ingest::{Config, Error, LockChange, Source};
 use test_support::server::{Reply, Request, Server};
 
 fn url(server: &Server, name: &str) -> Source {

@@ -28,7 +28,7 @@ pub fn run(arguments: &CardArgs) -> anyhow::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         file::create_folder(parent)?;
     }
-    data_ingest::card::write(&path, &inventory, corpus.folder(), tokens.as_ref())?;
+    data_ingest::dataset::card::write(&path, &inventory, corpus.folder(), tokens.as_ref())?;
     print_out!("wrote {}", path.display())?;
     if tokens.is_none() {
         print_out!("It has no tokens: no run has tokenized this dataset yet.")?;

@@ -9,8 +9,8 @@ use artifact::file;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::documents::tally::Share;
 use crate::inventory::ListedSource;
-use crate::tally::Share;
 use crate::{Error, Inventory};
 
 /// What `sources.json` of a corpus holds, as far as the card tells it.

@@ -2,7 +2,7 @@
 
 use artifact::Digest;
 
-use crate::chat::{self, Message};
+use crate::documents::chat::{self, Message};
 
 /// What a document says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::document::{Content, Document};
-use crate::refusal::{BadRecord, Refusal, Skip};
+use crate::documents::document::{Content, Document};
+use crate::documents::refusal::{BadRecord, Refusal, Skip};
 
 /// How many bad records of a source are quoted in `sources.json`.
 const QUOTED: usize = 20;
@@ -231,7 +231,7 @@ fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refusal::{At, Reason};
+    use crate::documents::refusal::{At, Reason};
 
     fn check(limit: BadRecordLimit, (good, bad, good_after): (u64, u64, u64), expected: Result<(), u64>) {
         let mut tally = Tally { documents: good, ..Tally::default() };

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::mapping::{Field, kind};
+use crate::documents::mapping::{Field, kind};
 
 /// How much is read before lines are handed on. A guess: large enough to be parsed on another core.
 const CHUNK_BYTES: u64 = 512 << 10;

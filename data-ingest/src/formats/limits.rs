@@ -13,7 +13,7 @@ use artifact::digest::Hasher;
 use artifact::{Context, Digest};
 
 use crate::Error;
-use crate::refusal::Reason;
+use crate::documents::refusal::Reason;
 
 /// Bytes that anything may unpack to, whatever its size. A guess: what a laptop reads in a moment.
 const HARMLESS_BYTES: u64 = 64 << 20;

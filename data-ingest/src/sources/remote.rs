@@ -4,7 +4,7 @@ use fetch::{Environment, GitRepository, HubRepository, ObjectPattern, Remote, Re
 use serde_json::{Value, json};
 
 use crate::config::{Declared, portable_name};
-use crate::select::Filter;
+use crate::sources::select::Filter;
 use crate::{Error, Source};
 
 /// The selected files of a source.

@@ -107,8 +107,8 @@ mod tests {
 
     use super::*;
     use crate::Source;
-    use crate::columns::{self, Found, Table};
-    use crate::mapping::{Columns, Mapping};
+    use crate::documents::mapping::{Columns, Mapping};
+    use crate::formats::columnar::{self, Found, Table};
 
     /// Returns a small table with nulls and, where asked, a dictionary.
     fn packed(compression: ParquetCompression, repeated: bool) -> Vec<u8> {
@@ -127,7 +127,7 @@ mod tests {
         let columns = Columns::of(&Source::default());
         let mapping = Mapping::new(&columns, 1 << 20).unwrap();
         let (mut rows, mut said) = (0, Vec::new());
-        columns::read(&file, Table::Parquet, &mapping, &mut |found| {
+        columnar::read(&file, Table::Parquet, &mapping, &mut |found| {
             match found {
                 Found::Rows(_, frame) => rows += frame.height(),
                 Found::Damaged(_, message) => said.push(message),

@@ -8,7 +8,7 @@ use ignore::WalkBuilder;
 
 use crate::Error;
 use crate::config::Declared;
-use crate::format::{self, Format, Kind};
+use crate::formats::format::{self, Format, Kind};
 
 /// A file that a source takes.
 #[derive(Debug, Clone)]

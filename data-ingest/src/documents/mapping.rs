@@ -5,10 +5,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Source;
-use crate::chat::{self, Chat};
-use crate::document::Content;
-use crate::refusal::{Reason, Skip};
-use crate::template::{Failed, Template};
+use crate::documents::chat::{self, Chat};
+use crate::documents::document::Content;
+use crate::documents::refusal::{Reason, Skip};
+use crate::documents::template::{Failed, Template};
 
 /// The columns that a source names; defaults are filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -8,8 +8,8 @@ use bzip2::read::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
 use lzma_rust2::XzReader;
 
-use crate::format::Packing;
-use crate::watch::{Guarded, Watch};
+use crate::formats::format::Packing;
+use crate::formats::limits::{Guarded, Watch};
 
 /// What an xz stream may ask for as its dictionary. `xz -9` needs 64 MiB to unpack, and says so in its manual.
 const XZ_MEMORY_KIB: u32 = 256 << 10;

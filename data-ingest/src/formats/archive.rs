@@ -10,8 +10,8 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use crate::Error;
-use crate::refusal::Skip;
-use crate::watch::{Guarded, Limited, Watch};
+use crate::documents::refusal::Skip;
+use crate::formats::limits::{Guarded, Limited, Watch};
 
 /// The most members that are looked at. A guess: some ten times the files of a Linux kernel.
 const MAX_MEMBERS: usize = 1_000_000;

@@ -7,13 +7,13 @@ use polars::prelude::DataFrame;
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::columns::{self, PIECE_BYTES};
-use crate::document::{Content, Document};
-use crate::html::{self, Html, MAX_PAGE_BYTES, NoText};
+use crate::documents::document::{Content, Document};
+use crate::documents::mapping::{Field, Mapping, Unfit};
+use crate::documents::refusal::{At, BadRecord, Reason, Refusal, Skip};
+use crate::formats::columnar::{self, PIECE_BYTES};
+use crate::formats::html::{self, Html, MAX_PAGE_BYTES, NoText};
+use crate::formats::json::{self, Records};
 use crate::inventory::ListedSource;
-use crate::json::{self, Records};
-use crate::mapping::{Field, Mapping, Unfit};
-use crate::refusal::{At, BadRecord, Reason, Refusal, Skip};
 
 /// How much is read before it is turned into documents. A guess: large enough to keep all cores busy.
 const BATCH_BYTES: usize = 8 << 20;
@@ -147,7 +147,7 @@ impl Convert<'_> {
                 records.into_iter().map(row).collect()
             }
             Raw::Rows(file, first, frame) => {
-                let rows = columns::rows(&frame, self.mapping.names());
+                let rows = columnar::rows(&frame, self.mapping.names());
                 let row = |(number, fields)| self.row(&file, number, At::Row(number), fields, String::new);
                 (first..).zip(rows).map(row).collect()
             }

@@ -18,8 +18,8 @@ use polars_arrow::bitmap::Bitmap;
 use polars_arrow::offset::Offsets;
 
 use crate::Error;
-use crate::chat::Message;
-use crate::document::{Content, Document};
+use crate::documents::chat::Message;
+use crate::documents::document::{Content, Document};
 use crate::inventory::ListedSource;
 
 /// Text in one row group: what is in memory before it is written. A guess: large enough to compress well.

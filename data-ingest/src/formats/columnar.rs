@@ -11,9 +11,11 @@ use polars::prelude::{
 use polars_arrow::io::ipc::read::{StreamReader, StreamState, read_stream_metadata};
 use serde_json::{Map, Value};
 
-use crate::mapping::{Field, Mapping};
-use crate::refusal::At;
-use crate::{Error, arrow, parquet};
+use crate::Error;
+use crate::documents::mapping::{Field, Mapping};
+use crate::documents::refusal::At;
+use crate::formats::arrow;
+use crate::formats::parquet;
 
 /// How much of a row group is unpacked at a time. A guess.
 const SLICE_BYTES: i64 = 32 << 20;

@@ -6,10 +6,8 @@
 
 use std::io::{self, BufRead, Read};
 
-use crate::http_message::{self, Body};
+use crate::formats::http_response::{self, Body, line};
 
-/// The longest header line, and the most lines of one header. Guesses: some ten times what crawlers write.
-const MAX_LINE_BYTES: u64 = 64 << 10;
 const MAX_LINES: usize = 256;
 
 /// A record of a web archive.
@@ -71,13 +69,13 @@ fn response(header: &Header, block: &mut impl BufRead, max_bytes: u64) -> io::Re
     if !header.content_type.starts_with("application/http") {
         return Ok(Record::Other);
     }
-    let Some(head) = http_message::head(block)? else { return Ok(Record::Other) };
+    let Some(head) = http_response::head(block)? else { return Ok(Record::Other) };
     let is_html = matches!(head.media_type.as_str(), "text/html" | "application/xhtml+xml");
     if head.status != 200 || !(is_html || head.media_type == "text/plain") {
         return Ok(Record::Other);
     }
     let (address, charset) = (header.address.clone(), head.charset.clone());
-    Ok(match http_message::body(block, &head, max_bytes)? {
+    Ok(match http_response::body(block, &head, max_bytes)? {
         Body::Whole(bytes) => Record::Page(Page { address, is_html, charset, bytes }),
         Body::TooLong => Record::TooLong,
         Body::Corrupt(why) => Record::Corrupt(why),
@@ -132,19 +130,6 @@ impl Header {
         }
         Err(wrong("a record of a web archive with very many header lines"))
     }
-}
-
-/// Reads a header line, without its end; none at the end of the input.
-pub(crate) fn line(reader: &mut impl BufRead) -> io::Result<Option<String>> {
-    let mut line = Vec::new();
-    reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
-    if line.is_empty() {
-        return Ok(None);
-    }
-    if line.last() != Some(&b'\n') && line.len() as u64 == MAX_LINE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a very long header line"));
-    }
-    Ok(Some(String::from_utf8_lossy(line.trim_ascii_end()).into_owned()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::io::{self, BufRead, Read};
 
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
-use crate::warc::line;
+/// The longest header line. Heuristic, not measured: about ten times what crawlers write.
+const MAX_LINE_BYTES: u64 = 64 << 10;
 
 /// The most header lines. A guess: servers send some twenty.
 const MAX_LINES: usize = 256;
@@ -117,4 +118,16 @@ fn unchunked(body: &[u8]) -> Option<Vec<u8>> {
         rest = &rest[size..];
         rest = rest.strip_prefix(b"\r\n").or_else(|| rest.strip_prefix(b"\n"))?;
     }
+}
+/// Reads a header line, without its end; none at the end of the input.
+pub(crate) fn line(reader: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if line.last() != Some(&b'\n') && line.len() as u64 == MAX_LINE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a very long header line"));
+    }
+    Ok(Some(String::from_utf8_lossy(line.trim_ascii_end()).into_owned()))
 }

@@ -7,18 +7,19 @@ use std::sync::Arc;
 
 use artifact::Context;
 
-use crate::archive::{self, Found};
-use crate::batch::{Batch, Places, Raw, Unit, Whole};
-use crate::delimited;
-use crate::format::{self, Archive, Format, Kind, Packing};
+use crate::Error;
+use crate::documents::batch::{Batch, Places, Raw, Unit, Whole};
+use crate::documents::mapping::Mapping;
+use crate::documents::refusal::{At, Reason, Refusal, Skip};
+use crate::formats::archive::{self, Found};
+use crate::formats::columnar;
+use crate::formats::decompress::unpack;
+use crate::formats::delimited;
+use crate::formats::format::{self, Archive, Format, Kind, Packing};
+use crate::formats::json::{self, Piece};
+use crate::formats::limits::{Counted, Watch};
+use crate::formats::warc::{self, Record};
 use crate::inventory::{HashedFile, ListedSource, Place};
-use crate::json::{self, Piece};
-use crate::mapping::Mapping;
-use crate::refusal::{At, Reason, Refusal, Skip};
-use crate::unpack::unpack;
-use crate::warc::{self, Record};
-use crate::watch::{Counted, Watch};
-use crate::{Error, columns};
 
 /// Rows of a delimited file that are handed on together. A guess.
 const ROWS_BYTES: usize = 256 << 10;
@@ -237,22 +238,22 @@ impl Job<'_> {
         batch: &mut Batch<'_>,
     ) -> Result<(), Error> {
         let table = match kind {
-            Kind::File(Format::Arrow) => columns::Table::Arrow,
-            _ => columns::Table::Parquet,
+            Kind::File(Format::Arrow) => columnar::Table::Arrow,
+            _ => columnar::Table::Parquet,
         };
-        columns::read(file, table, self.mapping, &mut |found| match found {
-            columns::Found::NoColumn { column, header } => Err(no_column(name, &column, &header, watch)),
-            columns::Found::WrongType { column, found } => {
+        columnar::read(file, table, self.mapping, &mut |found| match found {
+            columnar::Found::NoColumn { column, header } => Err(no_column(name, &column, &header, watch)),
+            columnar::Found::WrongType { column, found } => {
                 Err(Error::ColumnType { path: watch.path.to_owned(), column, found })
             }
-            columns::Found::Rows(first, frame) => {
+            columnar::Found::Rows(first, frame) => {
                 if self.context.cancel.is_requested() {
                     return Err(Error::Interrupted);
                 }
                 batch.push(Raw::Rows(Arc::clone(name), first, frame))
             }
-            columns::Found::Damaged(at, message) => batch.bad(name, at, Reason::Corrupt, message),
-            columns::Found::Unreadable(error) => Err(artifact::Error::io("read", watch.path, error).into()),
+            columnar::Found::Damaged(at, message) => batch.bad(name, at, Reason::Corrupt, message),
+            columnar::Found::Unreadable(error) => Err(artifact::Error::io("read", watch.path, error).into()),
         })
     }
 

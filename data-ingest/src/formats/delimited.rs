@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use csv::ByteRecord;
 
-use crate::watch::Limited;
+use crate::formats::limits::Limited;
 
 /// A record of a table, or what is wrong with it.
 #[derive(Debug)]

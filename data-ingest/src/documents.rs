@@ -1,0 +1,9 @@
+//! How records become documents: columns, templates, conversations, and what is refused.
+
+pub(crate) mod batch;
+pub(crate) mod chat;
+pub(crate) mod document;
+pub(crate) mod mapping;
+pub(crate) mod refusal;
+pub(crate) mod tally;
+pub(crate) mod template;

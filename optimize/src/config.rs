@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// What the bundle looks like, and how far it may be from the checkpoint.
+/// The configuration of stage optimize: the form of the bundle, and the limits of its distance from the checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The dtype of the weights: `"bf16"`, `"f16"` or `"f32"`. Default `"bf16"`: half the bytes, and the range of f32.
+    /// The dtype of the weights: `"bf16"`, `"f16"` or `"f32"`. Default `"bf16"`: half the bytes, with the range of f32.
     pub dtype: Dtype,
-    /// The largest difference allowed between two logits of the same token, in nats. Default 0.5.
+    /// The maximum difference between two logits of the same token, in nats. Default 0.5.
     pub max_logit_difference: f64,
-    /// The largest difference allowed between the two mean validation losses, in nats a token. Default 0.02.
+    /// The maximum difference between the two mean validation losses, in nats per token. Default 0.02.
     pub max_loss_difference: f64,
-    /// Validation tokens to compare on; fewer where the split has fewer. Default 8192.
+    /// The number of validation tokens to compare on, if the split has as many. Default 8192.
     pub parity_tokens: u64,
 }
 
@@ -30,7 +30,7 @@ impl Config {
     /// Checks the values.
     ///
     /// # Errors
-    /// [`Error::Config`] with the key of the first value that makes no sense.
+    /// Returns an error that names the first invalid key.
     pub fn validate(&self) -> Result<(), Error> {
         let limits = [
             ("optimize.max_logit_difference", self.max_logit_difference),
@@ -38,18 +38,18 @@ impl Config {
         ];
         for (key, limit) in limits {
             if !(limit.is_finite() && limit >= 0.0) {
-                let reason = format!("must be a number of nats, 0 or more, and is {limit}");
+                let reason = format!("must be a number of nats from 0 up, not {limit}");
                 return Err(Error::Config { key, reason });
             }
         }
         if self.parity_tokens == 0 {
-            let reason = "must be at least 1: a bundle that nothing was compared with is not checked".to_owned();
+            let reason = "must be at least 1: without a comparison, a bundle is not checked".to_owned();
             return Err(Error::Config { key: "optimize.parity_tokens", reason });
         }
         Ok(())
     }
 
-    /// Returns the configuration as JSON, less what cannot change the output.
+    /// Returns the part of the configuration that decides the output: all of it.
     pub fn fingerprint_value(&self) -> serde_json::Value {
         serde_json::json!(self)
     }

@@ -1,26 +1,32 @@
-//! What can go wrong while a checkpoint becomes a bundle.
+//! Errors of stage optimize.
 
 use std::path::PathBuf;
 
-/// What can go wrong in this stage.
+/// An error of stage optimize.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A value of the configuration makes no sense.
+    /// A key of `[optimize]` has an invalid value.
     #[error("{key} {reason}")]
     Config {
-        /// The key, with its table.
+        /// The dotted key.
         key: &'static str,
-        /// What is wrong with it.
+        /// Why the value is invalid.
         reason: String,
     },
-    /// A file of the checkpoint is no JSON.
+    /// A file of the checkpoint is not JSON.
     #[error("{} is not JSON", path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// Where it stopped making sense.
+        /// The parser's error.
         #[source]
         source: serde_json::Error,
+    },
+    /// The checkpoint's `config.json` is not a JSON object.
+    #[error("{} holds no JSON object", path.display())]
+    NotAnObject {
+        /// The file.
+        path: PathBuf,
     },
     /// A file does not hold the weights of a model.
     #[error("{} cannot be read as weights: {reason}", path.display())]
@@ -30,8 +36,11 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A weight is not a number: training has diverged.
-    #[error("{}: tensor {tensor} holds {value} at element {element}; the checkpoint is of no use", path.display())]
+    /// A weight is NaN or infinite: training has diverged.
+    #[error(
+        "{}: tensor {tensor} holds {value} at element {element}; the checkpoint contains NaN or Inf",
+        path.display()
+    )]
     NotFinite {
         /// The file.
         path: PathBuf,
@@ -44,7 +53,8 @@ pub enum Error {
     },
     /// A weight is too large for the dtype.
     #[error(
-        "tensor {tensor} holds {value} at element {element}, beyond the {largest} that {dtype} can hold; choose a wider optimize.dtype"
+        "tensor {tensor} holds {value} at element {element}, beyond the {largest} that {dtype} can hold; choose a \
+         wider optimize.dtype"
     )]
     Overflow {
         /// The tensor's name.
@@ -53,13 +63,13 @@ pub enum Error {
         element: usize,
         /// The weight.
         value: f32,
-        /// The dtype asked for.
+        /// The configured dtype.
         dtype: &'static str,
         /// The largest value of that dtype.
         largest: f32,
     },
-    /// The validation tokens come from another tokenizer than the checkpoint's.
-    #[error("{} has digest {found}, and the validation tokens were made with the tokenizer {expected}", path.display())]
+    /// The validation tokens were made with another tokenizer than the checkpoint's.
+    #[error("{} has digest {found}, but the validation tokens were made with tokenizer {expected}", path.display())]
     Tokenizer {
         /// The checkpoint's tokenizer.
         path: PathBuf,
@@ -68,19 +78,20 @@ pub enum Error {
         /// The digest of the tokenizer that made the tokens.
         expected: String,
     },
-    /// The model and the tokens have different vocabularies.
-    #[error("{} has a vocabulary of {found} tokens, and the validation split one of {expected}", path.display())]
+    /// The model has fewer tokens than the validation split.
+    #[error("{} has a vocabulary of {found} tokens, but the validation split one of {expected}", path.display())]
     Vocabulary {
         /// The checkpoint's folder.
         path: PathBuf,
         /// The model's vocabulary size.
         found: usize,
-        /// The split's.
+        /// The split's vocabulary size.
         expected: usize,
     },
-    /// The validation split is too short to predict anything.
+    /// The validation split is too short to predict a token.
     #[error(
-        "the validation split has {tokens} tokens; at least 2 are needed to compare the bundle with the checkpoint: use more data"
+        "the validation split has {tokens} tokens, but at least 2 are needed to compare the bundle with the \
+         checkpoint: use more data"
     )]
     TooFewTokens {
         /// Its length.
@@ -88,12 +99,13 @@ pub enum Error {
     },
     /// The bundle is too far from the checkpoint.
     #[error(
-        "the bundle is too far from the checkpoint: {figure} {value:.6}, and {key} allows {limit} (optimize.dtype is {dtype}; every figure is in parity.json)"
+        "the bundle is too far from the checkpoint: {measure} {value:.6}, but {key} allows {limit} (optimize.dtype is \
+         {dtype}; all measures are in parity.json)"
     )]
     Parity {
-        /// What was measured: "largest logit difference".
-        figure: &'static str,
-        /// How much it is, in nats.
+        /// The measure: "largest logit difference".
+        measure: &'static str,
+        /// Its value, in nats.
         value: f64,
         /// The key of the limit.
         key: &'static str,
@@ -102,22 +114,19 @@ pub enum Error {
         /// The bundle's dtype.
         dtype: &'static str,
     },
-    /// Logits could not be read back from the device.
-    #[error("cannot read the logits back from the device: {reason}")]
-    Device {
-        /// What the backend said.
-        reason: String,
-    },
     /// The run was asked to stop.
     #[error("interrupted")]
     Interrupted,
+    /// The logits of a model cannot be computed.
+    #[error(transparent)]
+    Inference(#[from] inference::Error),
     /// An artifact cannot be read or written.
     #[error(transparent)]
     Artifact(#[from] artifact::Error),
     /// A model cannot be loaded.
     #[error(transparent)]
     Model(#[from] model::Error),
-    /// A tokenizer or a shard cannot be read.
+    /// A tokenizer or a token shard cannot be read.
     #[error(transparent)]
     Tokens(#[from] tokenizer::Error),
 }

@@ -1,29 +1,29 @@
-//! Weights from one dtype to another, file to file.
+//! Converts weights from one dtype to another, file to file.
 //!
-//! The file is read and written in pieces, so memory does not grow with the model. Tensors keep their names, their
-//! shapes and their order; those that hold no floating-point numbers keep their bytes.
+//! Files are read and written in chunks, so that the memory does not grow with the model. Tensors keep their names,
+//! shapes and order; tensors that are not floating-point keep their bytes.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use artifact::Context;
-use half::{bf16, f16};
 use model::Dtype;
+use model::safetensors::{PYTORCH, TensorSpec, header};
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::Error;
 
 /// Elements that are converted at a time.
-const PIECE: usize = 1 << 16;
+const CHUNK: usize = 1 << 16;
 
-/// The longest header that the safetensors format allows.
+/// The maximum length of a header in the safetensors format.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// Writes the tensors of `source` to `target` in `dtype`; returns the length of the file.
 ///
 /// # Errors
-/// When either file fails, `source` is not whole, or a weight is not finite or does not fit `dtype`.
+/// Returns an error if `source` is not complete, or a weight is not finite or does not fit `dtype`, and on I/O errors.
 pub(crate) fn convert(source: &Path, target: &Path, dtype: Dtype, context: &Context) -> Result<u64, Error> {
     let read_failed = |e| artifact::Error::io("read", source, e);
     let write_failed = |e| artifact::Error::io("write", target, e);
@@ -32,7 +32,8 @@ pub(crate) fn convert(source: &Path, target: &Path, dtype: Dtype, context: &Cont
 
     let elements: u64 = tensors.iter().map(|(_, info)| elements_of(info) as u64).sum();
     context.progress.begin("converting", elements, "weights");
-    let (header, total) = new_header(source, &tensors, dtype)?;
+    let header = new_header(source, &tensors, dtype)?;
+    let mut total = header.len() as u64;
     let mut writer = BufWriter::with_capacity(1 << 18, File::create(target).map_err(write_failed)?);
     writer.write_all(&header).map_err(write_failed)?;
 
@@ -44,17 +45,18 @@ pub(crate) fn convert(source: &Path, target: &Path, dtype: Dtype, context: &Cont
             if context.cancel.is_requested() {
                 return Err(Error::Interrupted);
             }
-            let count = PIECE.min(elements_of(info) - element);
+            let count = CHUNK.min(elements_of(info) - element);
             input.resize(count * info.dtype.bitsize() / 8, 0);
             reader.read_exact(&mut input).map_err(read_failed)?;
             output.clear();
-            let piece = Piece { source, tensor: name, first_element: element };
-            match Encoding::of(info.dtype) {
-                Some(encoding) => piece.convert(&input, encoding, dtype, &mut output)?,
+            let chunk = Chunk { source, tensor: name, first_element: element };
+            match Dtype::from_safetensors(info.dtype) {
+                Some(from) => chunk.convert(&from.decode(&input), dtype, &mut output)?,
                 None => output.extend_from_slice(&input),
             }
             writer.write_all(&output).map_err(write_failed)?;
             element += count;
+            total += output.len() as u64;
             done += count as u64;
             context.progress.position(done);
         }
@@ -63,30 +65,12 @@ pub(crate) fn convert(source: &Path, target: &Path, dtype: Dtype, context: &Cont
     Ok(total)
 }
 
-/// Returns the name that the configuration has for a dtype.
-pub(crate) fn name(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::Bf16 => "bf16",
-        Dtype::F16 => "f16",
-        Dtype::F32 => "f32",
-    }
-}
-
-/// Returns the largest finite value of a dtype.
-fn largest(dtype: Dtype) -> f32 {
-    match dtype {
-        Dtype::Bf16 => bf16::MAX.to_f32(),
-        Dtype::F16 => f16::MAX.to_f32(),
-        Dtype::F32 => f32::MAX,
-    }
-}
-
 fn elements_of(info: &TensorInfo) -> usize {
-    // The header has been validated: the product is the tensor's length, which fits.
+    // The header was validated: the product is the tensor's length, which fits.
     info.shape.iter().product()
 }
 
-/// Reads the header and returns the tensors in the order of their bytes, after checking that the file is whole.
+/// Reads the header and returns the tensors in the order of their bytes, after checking that the file is complete.
 fn read_header(path: &Path, reader: &mut BufReader<File>) -> Result<Vec<(String, TensorInfo)>, Error> {
     let wrong = |reason: String| Error::Weights { path: path.to_owned(), reason };
     let found = reader.get_ref().metadata().map_err(|e| artifact::Error::io("read", path, e))?.len();
@@ -94,22 +78,22 @@ fn read_header(path: &Path, reader: &mut BufReader<File>) -> Result<Vec<(String,
     reader.read_exact(&mut length).map_err(|_| wrong(format!("it has {found} bytes, fewer than any header")))?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER_BYTES || length + 8 > found {
-        return Err(wrong(format!("it has {found} bytes, and its first eight ask for a header of {length}")));
+        return Err(wrong(format!("it has {found} bytes, but its first eight ask for a header of {length}")));
     }
     let mut header = vec![0; length as usize];
     reader.read_exact(&mut header).map_err(|e| artifact::Error::io("read", path, e))?;
     let metadata: Metadata =
-        serde_json::from_slice(&header).map_err(|e| wrong(format!("its header is broken: {e}")))?;
+        serde_json::from_slice(&header).map_err(|e| wrong(format!("its header is invalid: {e}")))?;
     let expected = 8 + length + metadata.data_len() as u64;
     if found != expected {
-        return Err(wrong(format!("its header asks for {expected} bytes and it has {found}: it was cut off")));
+        return Err(wrong(format!("its header asks for {expected} bytes, but it has {found}: it is incomplete")));
     }
     let names = metadata.offset_keys();
     names
         .into_iter()
         .map(|name| {
             let info = metadata.info(&name).cloned().ok_or_else(|| wrong(format!("tensor {name} is not described")))?;
-            // Below one byte an element, pieces would not end at whole bytes; no checkpoint of ours has such dtypes.
+            // Elements below one byte would not end at whole bytes in every chunk; our checkpoints do not have them.
             if info.dtype.bitsize() % 8 == 0 {
                 Ok((name, info))
             } else {
@@ -119,99 +103,37 @@ fn read_header(path: &Path, reader: &mut BufReader<File>) -> Result<Vec<(String,
         .collect()
 }
 
-/// Returns the header of the new file, its length in front, and the length of the whole file.
-fn new_header(source: &Path, tensors: &[(String, TensorInfo)], dtype: Dtype) -> Result<(Vec<u8>, u64), Error> {
-    let mut offset = 0;
-    let renewed = tensors.iter().map(|(name, info)| {
-        let dtype = if Encoding::of(info.dtype).is_some() { dtype.into() } else { info.dtype };
-        let start = offset;
-        offset += elements_of(info) * dtype.bitsize() / 8;
-        (name.clone(), TensorInfo { dtype, shape: info.shape.clone(), data_offsets: (start, offset) })
+/// Returns the header of the new file, with its length before it.
+fn new_header(source: &Path, tensors: &[(String, TensorInfo)], dtype: Dtype) -> Result<Vec<u8>, Error> {
+    let specs = tensors.iter().map(|(name, info)| {
+        let dtype = Dtype::from_safetensors(info.dtype).map_or(info.dtype, |_| dtype.into());
+        TensorSpec { name: name.clone(), dtype, shape: info.shape.clone() }
     });
-    // transformers refuses a file that does not say so.
-    let format = [("format".to_owned(), "pt".to_owned())].into();
-    let wrong = |reason: String| Error::Weights { path: source.to_owned(), reason };
-    let metadata = Metadata::new(Some(format), renewed.collect()).map_err(|e| wrong(e.to_string()))?;
-    let mut json = serde_json::to_vec(&metadata).map_err(|e| wrong(e.to_string()))?;
-    // Tensors begin at a multiple of eight bytes; the format allows blanks at the end of the header.
-    json.resize(json.len().next_multiple_of(8), b' ');
-    let mut header = (json.len() as u64).to_le_bytes().to_vec();
-    header.extend(json);
-    let total = header.len() as u64 + metadata.data_len() as u64;
-    Ok((header, total))
+    header(specs, PYTORCH).map_err(|e| Error::Weights { path: source.to_owned(), reason: e.to_string() })
 }
 
-/// A floating-point encoding that weights come in.
-#[derive(Clone, Copy)]
-enum Encoding {
-    F32,
-    F16,
-    Bf16,
-}
-
-impl Encoding {
-    fn of(dtype: safetensors::Dtype) -> Option<Self> {
-        match dtype {
-            safetensors::Dtype::F32 => Some(Self::F32),
-            safetensors::Dtype::F16 => Some(Self::F16),
-            safetensors::Dtype::BF16 => Some(Self::Bf16),
-            _ => None,
-        }
-    }
-}
-
-/// Where a run of elements lies, for errors.
-struct Piece<'a> {
+/// The place of consecutive elements, for errors.
+struct Chunk<'a> {
     source: &'a Path,
     tensor: &'a str,
     first_element: usize,
 }
 
-impl Piece<'_> {
-    /// Appends the elements of `input` to `output` in `dtype`, rounded to the nearest, ties to even.
-    fn convert(&self, input: &[u8], encoding: Encoding, dtype: Dtype, output: &mut Vec<u8>) -> Result<(), Error> {
-        match encoding {
-            Encoding::F32 => {
-                self.each(input.as_chunks().0.iter().map(|b: &[u8; 4]| f32::from_le_bytes(*b)), dtype, output)
-            }
-            Encoding::F16 => {
-                self.each(input.as_chunks().0.iter().map(|b: &[u8; 2]| f16::from_le_bytes(*b).to_f32()), dtype, output)
-            }
-            Encoding::Bf16 => {
-                self.each(input.as_chunks().0.iter().map(|b: &[u8; 2]| bf16::from_le_bytes(*b).to_f32()), dtype, output)
-            }
+impl Chunk<'_> {
+    /// Appends values to `output` in `dtype`, rounded to the nearest, ties to even.
+    fn convert(&self, values: &[f32], dtype: Dtype, output: &mut Vec<u8>) -> Result<(), Error> {
+        dtype.encode(values, output);
+        // Rounding may overflow to infinity too.
+        match dtype.decode(output).iter().position(|written| !written.is_finite()) {
+            Some(i) => Err(self.invalid(self.first_element + i, values[i], dtype)),
+            None => Ok(()),
         }
     }
 
-    fn each(&self, values: impl Iterator<Item = f32>, dtype: Dtype, output: &mut Vec<u8>) -> Result<(), Error> {
-        for (i, value) in values.enumerate() {
-            let fits = match dtype {
-                Dtype::F32 => {
-                    output.extend_from_slice(&value.to_le_bytes());
-                    value.is_finite()
-                }
-                Dtype::F16 => {
-                    let rounded = f16::from_f32(value);
-                    output.extend_from_slice(&rounded.to_le_bytes());
-                    rounded.is_finite()
-                }
-                Dtype::Bf16 => {
-                    let rounded = bf16::from_f32(value);
-                    output.extend_from_slice(&rounded.to_le_bytes());
-                    rounded.is_finite()
-                }
-            };
-            if !fits {
-                return Err(self.misfit(self.first_element + i, value, dtype));
-            }
-        }
-        Ok(())
-    }
-
-    fn misfit(&self, element: usize, value: f32, dtype: Dtype) -> Error {
+    fn invalid(&self, element: usize, value: f32, dtype: Dtype) -> Error {
         let tensor = self.tensor.to_owned();
         if value.is_finite() {
-            Error::Overflow { tensor, element, value, dtype: name(dtype), largest: largest(dtype) }
+            Error::Overflow { tensor, element, value, dtype: dtype.name(), largest: dtype.max() }
         } else {
             Error::NotFinite { path: self.source.to_owned(), tensor, element, value }
         }
@@ -220,9 +142,11 @@ impl Piece<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use half::{bf16, f16};
     use safetensors::SafeTensors;
     use safetensors::tensor::TensorView;
+
+    use super::*;
 
     fn write(path: &Path, tensors: &[(&str, safetensors::Dtype, &[u8])]) {
         let views = tensors.iter().map(|(name, dtype, bytes)| {
@@ -246,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn every_dtype_becomes_every_other_and_integers_stay() {
+    fn floats_are_converted_and_integers_kept() {
         // Exact in every dtype.
         let values = [0.0, -1.5, 0.0625, 240.0];
         let as_f16: Vec<u8> = values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
@@ -268,15 +192,15 @@ mod tests {
     }
 
     #[test]
-    fn a_tensor_longer_than_a_piece_is_whole() {
-        let values: Vec<f32> = (0..2 * PIECE + 7).map(|i| i as f32).collect();
+    fn tensor_longer_than_a_chunk_is_complete() {
+        let values: Vec<f32> = (0..2 * CHUNK + 7).map(|i| i as f32).collect();
         let file = converted(&[("w", safetensors::Dtype::F32, &f32_bytes(&values))], Dtype::F32).unwrap();
         let read = SafeTensors::deserialize(&file).unwrap();
         assert_eq!(read.tensor("w").unwrap().data(), f32_bytes(&values));
     }
 
     #[test]
-    fn a_weight_that_does_not_fit_is_named() {
+    fn weight_out_of_range_is_named() {
         let check = |values: &[f32], dtype: Dtype, expected: Option<&str>| {
             let found = converted(&[("model.norm.weight", safetensors::Dtype::F32, &f32_bytes(values))], dtype);
             match (found, expected) {
@@ -295,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_cut_off_is_named() {
+    fn incomplete_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("model.safetensors");
         write(&source, &[("w", safetensors::Dtype::F32, &f32_bytes(&[1.0; 100]))]);
@@ -310,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_to_stop_is_heard() {
+    fn conversion_can_be_interrupted() {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("model.safetensors");
         write(&source, &[("w", safetensors::Dtype::F32, &f32_bytes(&[1.0]))]);

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use artifact::{Context, Digest, Host, Outcome, Recipe, Sealed, Unsealed};
+use artifact::{Context, Digest, Host, Outcome, Sealed, Unsealed};
 use burn::tensor::Device;
 use model::{Dtype, Family, ModelConfig, Transformer, checkpoint};
 use optimize::{Config, Error};
 use serde_json::Value;
 use tempfile::TempDir;
+use test_support::recipe;
 use tokenizer::shard::Writer;
 use tokenizer::{Tokenizer, TrainConfig};
 
@@ -23,15 +24,7 @@ struct Run {
 fn unsealed(root: &Path, stage: &str) -> Unsealed {
     let folder = root.join(stage);
     fs::create_dir_all(&folder).unwrap();
-    let recipe = Recipe {
-        stage: stage.to_owned(),
-        stage_version: 1,
-        config: Value::Null,
-        inputs: [].into(),
-        seed: 1,
-        device_class: None,
-    };
-    Unsealed::at(folder, recipe)
+    Unsealed::at(folder, recipe(stage))
 }
 
 fn seal(unsealed: Unsealed) -> Sealed {
@@ -51,7 +44,7 @@ fn write_tokens(out: &Unsealed, tokenizer: &Tokenizer, documents: usize) {
     }
 }
 
-/// Returns the inputs of the stage; `scale` is what the random weights are multiplied by.
+/// Returns the inputs of the stage; the random weights are multiplied by `scale`.
 fn inputs(family: Family, scale: f32) -> Run {
     sharded_inputs(family, scale, checkpoint::MAX_SHARD_BYTES)
 }
@@ -99,7 +92,7 @@ fn json(sealed: &Sealed, name: &str) -> Value {
 }
 
 #[test]
-fn a_bundle_is_a_smaller_checkpoint_that_says_how_close_it_is() {
+fn bundle_is_a_smaller_checkpoint_with_its_parity() {
     let check = |family: Family, dtype: Dtype, torch_name: &str| {
         let run = inputs(family, 1.0);
         let config = Config { dtype, parity_tokens: 100, ..Config::default() };
@@ -132,7 +125,7 @@ fn a_bundle_is_a_smaller_checkpoint_that_says_how_close_it_is() {
         assert_eq!(is < was, dtype != Dtype::F32);
 
         let again = run.optimize("again", &config).unwrap();
-        assert_eq!(again.digest(), bundle.digest(), "the same bytes every time");
+        assert_eq!(again.digest(), bundle.digest(), "the bytes are the same every time");
         checkpoint::load(bundle.folder(), &Device::flex()).unwrap();
     };
     check(Family::Qwen3, Dtype::Bf16, "bfloat16");
@@ -144,7 +137,7 @@ fn a_bundle_is_a_smaller_checkpoint_that_says_how_close_it_is() {
 }
 
 #[test]
-fn shards_become_shards_of_the_same_names() {
+fn shards_keep_their_names() {
     let run = sharded_inputs(Family::Llama, 1.0, 40_000);
     let bundle = run.optimize("optimize", &Config { parity_tokens: 100, ..Config::default() }).unwrap();
     let [before, after] = [&run.checkpoint, &bundle].map(|sealed| json(sealed, "model.safetensors.index.json"));
@@ -159,7 +152,7 @@ fn shards_become_shards_of_the_same_names() {
 }
 
 #[test]
-fn a_bundle_beyond_a_limit_is_refused_by_name() {
+fn bundle_beyond_a_limit_is_refused() {
     let run = inputs(Family::Qwen3, 1.0);
     let check = |config: Config, expected: &[&str]| {
         let error = run.optimize("optimize", &config).unwrap_err().to_string();
@@ -180,14 +173,14 @@ fn a_bundle_beyond_a_limit_is_refused_by_name() {
 }
 
 #[test]
-fn a_weight_beyond_f16_is_named() {
+fn weight_beyond_f16_is_named() {
     let run = inputs(Family::Qwen3, 1e7);
     let error = run.optimize("optimize", &Config { dtype: Dtype::F16, ..Config::default() }).unwrap_err().to_string();
     assert!(error.contains("tensor model.") && error.contains("beyond the 65504 that f16 can hold"), "{error}");
 }
 
 #[test]
-fn files_that_are_not_what_was_sealed_are_named() {
+fn changed_files_are_named() {
     let run = inputs(Family::Qwen3, 1.0);
     let weights = run.checkpoint.folder().join("model.safetensors");
     let whole = fs::read(&weights).unwrap();
@@ -214,7 +207,7 @@ fn tokens_of_another_tokenizer_are_refused() {
 }
 
 #[test]
-fn a_request_to_stop_is_heard() {
+fn stage_can_be_interrupted() {
     let run = inputs(Family::Qwen3, 1.0);
     let context = Context::quiet(1);
     context.cancel.request();

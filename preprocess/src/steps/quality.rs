@@ -6,21 +6,22 @@
 //! remaining text.
 
 pub mod c4;
-pub mod characters;
 pub mod code;
 mod counts;
 pub mod fineweb;
 pub mod gopher_quality;
 pub mod gopher_repetition;
+mod ngrams;
+mod scratch;
 mod sentences;
 #[cfg(test)]
 mod tests;
 mod threshold;
 
+pub use scratch::Scratch;
 pub use threshold::{Criterion, Failure, Threshold};
 
-use crate::text::words::{Buffers, Text};
-use counts::Counts;
+use crate::text::words::Text;
 
 /// A rule and its thresholds.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,14 +36,6 @@ pub enum Rule {
     FineWeb(fineweb::Config),
     /// Rules for source code.
     Code(code::Config),
-}
-
-/// Buffers of the rules, reused from one text to the next.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    counts: Counts,
-    line: Buffers,
-    ngrams: gopher_repetition::Ngrams,
 }
 
 impl Rule {
@@ -117,9 +110,4 @@ impl Rule {
             Self::Code(config) => config.validate(),
         }
     }
-}
-
-/// Returns `part / whole`, or 0 if `whole` is 0.
-fn ratio(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

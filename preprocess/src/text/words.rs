@@ -9,14 +9,14 @@
 //! Katakana, flags and emoji), so a scan of bytes finds its words. The stretch around any other character, from one
 //! unconditional boundary to the next, is passed to `unicode-segmentation`.
 
-mod chunks;
-
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::steps::quality::characters;
+pub use super::word::Word;
+use super::word::{LETTER, NUMBER, SYMBOL};
+use super::{characters, chunks};
 
 /// The buffer for the words of a text, reused from one text to the next.
 #[derive(Debug, Default)]
@@ -32,21 +32,6 @@ pub struct Text<'t> {
     chars: usize,
 }
 
-/// A word: its byte range, its number of characters, and the kinds of its characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Word {
-    start: u32,
-    end: u32,
-    chars: u32,
-    kinds: u8,
-}
-
-/// A letter. The first three are the bits of [`Word::kinds`], all of them those of [`KIND`].
-const LETTER: u8 = 1;
-/// A digit or another numeric character.
-const NUMBER: u8 = 1 << 1;
-/// A character that is neither alphanumeric nor punctuation.
-const SYMBOL: u8 = 1 << 2;
 /// A mark that joins two letters (`WB6`, `WB7`). Three bits above [`LETTER`], and so is the next above [`NUMBER`].
 const JOINS_LETTERS: u8 = LETTER << 3;
 /// A mark that joins two digits (`WB11`, `WB12`).
@@ -139,28 +124,6 @@ impl<'t> Text<'t> {
         text.split("\n\n")
             .map(|paragraph| paragraph.trim_start_matches('\n'))
             .filter(move |paragraph| !paragraph.is_empty() || text.is_empty())
-    }
-}
-
-impl Word {
-    /// Returns the number of characters.
-    pub fn chars(self) -> usize {
-        self.chars as usize
-    }
-
-    /// Returns true if the word has a letter.
-    pub fn has_letter(self) -> bool {
-        self.kinds & LETTER != 0
-    }
-
-    /// Returns true if the word has a letter or a number.
-    pub fn is_alphanumeric(self) -> bool {
-        self.kinds & (LETTER | NUMBER) != 0
-    }
-
-    /// Returns true if the word consists of punctuation and control characters only.
-    pub fn is_punctuation(self) -> bool {
-        self.kinds == 0
     }
 }
 

@@ -9,8 +9,9 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::scratch::Scratch;
+use super::sentences;
 use super::threshold::{self, Criterion, Failure, Threshold};
-use super::{Scratch, sentences};
 use crate::text::words::{Text, is_blank, trim};
 
 /// The table `[preprocess.c4]`. Each threshold is a number, or `false` for none; the defaults are C4's.

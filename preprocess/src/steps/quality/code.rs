@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ratio;
+use super::counts::ratio;
 use super::threshold::{self, Criterion, Failure, Threshold};
 use crate::text::words::Text;
 

@@ -1,4 +1,4 @@
-//! Counts of 64-bit keys and of repeated pieces of text.
+//! Counts of 64-bit keys and of repeated pieces of text, and ratios of counts.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -80,6 +80,11 @@ impl Duplicates {
         }
         total
     }
+}
+
+/// Returns `part / whole`, or 0 if `whole` is 0.
+pub(super) fn ratio(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 #[cfg(test)]

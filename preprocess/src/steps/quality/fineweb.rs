@@ -4,10 +4,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::characters::ends_sentence;
-use super::counts::Duplicates;
+use super::counts::{Duplicates, ratio};
+use super::scratch::Scratch;
 use super::threshold::{self, Criterion, Failure, Threshold};
-use super::{Scratch, ratio};
+use crate::text::characters::ends_sentence;
 use crate::text::words::{Text, is_blank};
 
 /// The table `[preprocess.fineweb]`. Each threshold is a number, or `false` for none; the defaults are `FineWeb`'s.

@@ -2,7 +2,7 @@
 //! single mark such as `.`, `!` or `。`, and the punctuation after it. A dot inside a word (`3.14`, `U.S.`) and several
 //! dots in a row do not end a sentence.
 
-use super::characters::{ends_sentence, is_punctuation};
+use crate::text::characters::{ends_sentence, is_punctuation};
 use crate::text::words::{Text, Word};
 
 /// Returns the number of sentences in a line of `text` with these words.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::*;
+use crate::text::words::Buffers;
 
 fn failure_of(rule: &Rule, text: &str) -> Option<Failure> {
     let (mut buffers, mut signals) = (Buffers::default(), Vec::new());

@@ -3,7 +3,7 @@
 use std::ops::{Range, RangeInclusive};
 
 use super::context::{after, before, is_word, labelled};
-use super::scan::{Run, digits_end};
+use super::digits::{Run, digits_end};
 
 /// Issuer prefixes, as a range of numbers of that many digits, and how long the issuer's numbers are. From the public
 /// tables of issuer identification numbers; Maestro only where its prefix is its own. Visa's numbers of 13 digits are

@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
+use super::config::{Config, Kind};
 use super::scan::Scanner;
-use super::{Config, Kind};
 
 struct Case {
     text: String,

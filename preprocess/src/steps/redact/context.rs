@@ -1,6 +1,6 @@
 //! What stands around a place in a text: the characters beside it, and the words before it.
 
-use super::Kind;
+use super::config::Kind;
 
 /// How far back words are looked for; bytes.
 const WORDS_WITHIN_BYTES: usize = 48;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use super::context::{before, is_behind_placeholder, is_word, labelled, line_before};
-use super::scan::digits_end;
+use super::digits::digits_end;
 
 /// Words before four numbers that say that they are a version, a section or an object identifier.
 const NOT_ADDRESSES: &str = "abschnitt acrobat android appendix article assembly broadcast build bump chapter chrome \

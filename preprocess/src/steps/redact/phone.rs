@@ -7,7 +7,7 @@ use std::ops::Range;
 use regex::Regex;
 
 use super::context::{before, has_word, is_behind_placeholder, is_word, labelled, line_before};
-use super::scan::{Run, digits_end};
+use super::digits::{Run, digits_end};
 use plan::{MOST_DIGITS, international};
 
 /// Words before a number that say that it is one to call.

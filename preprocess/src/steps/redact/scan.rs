@@ -5,9 +5,11 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
+use super::config::{Config, KINDS, Kind};
 use super::context::is_behind_placeholder;
+use super::digits::{Run, digits_end};
 use super::phone::Phones;
-use super::{Config, KINDS, Kind, card, email, iban, ip, secret, user};
+use super::{card, email, iban, ip, secret, user};
 
 /// A find: where in the text, and of what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,50 +191,6 @@ fn apart(mut hits: Vec<Hit>) -> Vec<Hit> {
     kept
 }
 
-/// Groups of digits with at most [`Run::MOST_APART`] separators between them.
-#[derive(Debug)]
-pub(super) struct Run {
-    /// Where the first digit is.
-    pub(super) start: usize,
-    /// Behind the last digit.
-    pub(super) end: usize,
-    pub(super) digits: usize,
-}
-
-impl Run {
-    /// As many as in `+49 (0) 30`.
-    const MOST_APART: usize = 3;
-
-    /// Returns the run that begins with the digit at `start`.
-    fn at(bytes: &[u8], start: usize) -> Self {
-        let mut run = Self { start, end: start, digits: 0 };
-        let (mut at, mut apart) = (start, 0);
-        while apart <= Self::MOST_APART {
-            match bytes[at..] {
-                [b'0'..=b'9', ..] => {
-                    at += 1;
-                    apart = 0;
-                    run.end = at;
-                    run.digits += 1;
-                    continue;
-                }
-                [b' ' | b'-' | b'.' | b'(' | b')' | b'/' | b'+', ..] => at += 1,
-                // No-break space; thin and narrow spaces; hyphens and the en dash.
-                [0xC2, 0xA0, ..] => at += 2,
-                [0xE2, 0x80, 0x89 | 0x90..=0x93 | 0xAF, ..] => at += 3,
-                _ => break,
-            }
-            apart += 1;
-        }
-        run
-    }
-}
-
-/// Returns where the digits that begin at `start` end.
-pub(super) fn digits_end(bytes: &[u8], start: usize) -> usize {
-    bytes[start..].iter().position(|byte| !byte.is_ascii_digit()).map_or(bytes.len(), |length| start + length)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,19 +206,5 @@ mod tests {
         check(&[phone.clone(), secret.clone()], std::slice::from_ref(&secret));
         check(&[hit(0, 4, Kind::Phone), hit(0, 9, Kind::Card)], &[hit(0, 9, Kind::Card)]);
         check(&[hit(0, 4, Kind::Ipv4), hit(4, 9, Kind::Ipv4)], &[hit(0, 4, Kind::Ipv4), hit(4, 9, Kind::Ipv4)]);
-    }
-
-    #[test]
-    fn runs_of_digits_end_with_a_digit() {
-        let check = |text: &str, end, digits| {
-            let run = Run::at(text.as_bytes(), 0);
-            assert_eq!((run.end, run.digits), (end, digits), "{text:?}");
-        };
-        check("12", 2, 2);
-        check("49 (0) 30-1 ", 11, 6);
-        check("1    2", 1, 1);
-        check("12\u{a0}34\u{202f}56.", 11, 6);
-        check("1,2", 1, 1);
-        check("1\n2", 1, 1);
     }
 }

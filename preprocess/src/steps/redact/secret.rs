@@ -1,12 +1,14 @@
 //! Keys and tokens of common services, and what else lets somebody in.
 
 mod named;
+mod random;
 mod services;
 
 use std::ops::Range;
 
 use super::context::{before, is_word};
 use super::url;
+use random::{is_random, span};
 pub(super) use services::TOKENS;
 use services::{Alphabet, Token};
 
@@ -65,32 +67,6 @@ pub(super) const MARKS: &[(&str, Mark)] = &[
     ("bearer ", Mark::Name),
 ];
 
-/// Parts of a value, in lower case, that say that it stands for the reader's own.
-const PLACEHOLDERS: &[&str] = &[
-    "example",
-    "xxxx",
-    "your",
-    "placeholder",
-    "redacted",
-    "changeme",
-    "change-me",
-    "change_me",
-    "insert",
-    "replace",
-    "dummy",
-    "fake",
-    "sample",
-    "notreal",
-    "not-real",
-    "goes-here",
-    "goeshere",
-    "foobar",
-    "test-token",
-    "testtoken",
-    "deadbeef",
-    "lorem",
-];
-
 /// The longest block taken for a private key: RSA of 16384 bits has some 13 KB.
 const MOST_PEM_BYTES: usize = 16 << 10;
 
@@ -122,36 +98,6 @@ pub(super) fn marked(text: &str, at: Range<usize>, mark: Mark) -> Option<Range<u
         Mark::Telegram => telegram(text, at.start),
         Mark::Azure => azure(text, at.start),
     }
-}
-
-/// Returns the characters of `alphabet` behind `start`, at most `most`.
-fn span(text: &str, start: usize, alphabet: Alphabet, most: usize) -> &str {
-    let length = text.as_bytes()[start..].iter().take(most).take_while(|byte| alphabet.has(**byte)).count();
-    &text[start..start + length]
-}
-
-/// Returns whether `body` looks like the outcome of a random generator, not like a placeholder: enough different
-/// characters, no long stretch of the alphabet or of one character, none of [`PLACEHOLDERS`].
-fn is_random(body: &str) -> bool {
-    let lower = body.to_ascii_lowercase();
-    let bytes = lower.as_bytes();
-    let stretch = |step: u8| {
-        let (mut now, mut longest) = (1, 1);
-        for pair in bytes.windows(2) {
-            now = if pair[1] == pair[0].wrapping_add(step) { now + 1 } else { 1 };
-            longest = longest.max(now);
-        }
-        longest
-    };
-    let mut seen = [false; 256];
-    for byte in bytes {
-        seen[usize::from(*byte)] = true;
-    }
-    let different = seen.iter().filter(|seen| **seen).count();
-    different >= 8
-        && stretch(0) < 5
-        && stretch(1) < 7
-        && !PLACEHOLDERS.iter().any(|placeholder| lower.contains(placeholder))
 }
 
 /// Returns whether `password`, out of a URL, is one: no variable, no word that stands for one.

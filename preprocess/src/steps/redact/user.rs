@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Kind;
+use super::config::Kind;
 use super::context::{has_word, is_word, line_before, line_behind, words};
 
 /// What stands before the name. Backslashes are doubled in source code and JSON.

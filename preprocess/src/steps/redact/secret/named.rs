@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::super::context::{has_word, is_word};
+use super::random::{is_random, span};
 use super::services::Alphabet;
-use super::{is_random, span};
 
 /// Parts of a name that say that its value is no secret.
 const NO_SECRET: &str = "algorithm arn bytes class count digest dir endpoint expires expiry field file fingerprint \

@@ -8,7 +8,7 @@
 //! elsewhere there is a boundary only at hyphens, commas, slashes and the like between letters, operators between
 //! digits, and several dots in a row. Marks beyond ASCII, and boundaries without a mark, follow the annex.
 
-use super::Word;
+use super::word::Word;
 
 /// Joins words of `words[from..]`, which were split by the annex; the first one begins a chunk.
 pub(super) fn join(text: &[u8], words: &mut Vec<Word>, from: usize) {
@@ -168,7 +168,7 @@ fn byte(text: &[u8], at: usize) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Buffers;
+    use super::super::words::Buffers;
 
     #[test]
     fn chunks_are_split_into_words() {

@@ -76,8 +76,8 @@ fn budgeted(planner: &Planner<'_>, made: &Artifacts, budget: &str) -> anyhow::Re
     let device = model::device::resolve(device_class)?;
     config.train.precision.check(&device, device_class)?;
     let device = device.autodiff();
-    let choice = budget::plan(&config.train, budget, &data, shape.flatten(), &device)?;
-    Ok(format!("training for {budget}, as measured now:\n{choice}"))
+    let plan = budget::plan(&config.train, budget, &data, shape.flatten(), &device)?;
+    Ok(format!("training for {budget}, as measured now:\n{plan}"))
 }
 
 /// `1.24 P` becomes `1.24 PFLOP`, and `900` becomes `900 FLOP`.

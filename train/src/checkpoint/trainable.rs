@@ -78,7 +78,6 @@ mod tests {
     use burn::tensor::{Device, Tensor};
     use model::{ActivationCheckpointing, named_parameters};
     use proptest::prelude::*;
-    use tokenizer::TrainConfig;
 
     use super::*;
     use crate::data::batches::MicroBatch;
@@ -195,7 +194,7 @@ mod tests {
             let initial = || attach(start(1), frozen, adapters, 2).unwrap();
             let (uninterrupted, ..) = train(initial(), Optimizer::new(&config()), 0..8);
             let config = Config { freeze: frozen.to_vec(), init: Some("base".to_owned()), ..config() };
-            let tokenizer = Tokenizer::train(&TrainConfig::default(), ["a text"].iter()).unwrap();
+            let tokenizer = test_support::tiny::tokenizer();
             let files = TransformerFiles { config: &config, tokenizer: &tokenizer };
 
             let folder = tempfile::tempdir().unwrap();

@@ -41,3 +41,38 @@ pub fn sample(model: &Transformer, tokenizer: &Tokenizer, prompt: &str, seed: u6
     text.push_str(&detokenizer.finish());
     Ok(Some(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use model::Family;
+    use test_support::tiny;
+
+    use super::*;
+
+    #[test]
+    fn samples_continue_any_prompt() {
+        let tokenizer = tiny::tokenizer();
+        let model = tiny::model(Family::Qwen3, 16, &tokenizer);
+        let check = |prompt: &str| {
+            let text = sample(&model, &tokenizer, prompt, 1).unwrap().unwrap();
+            assert!(text.starts_with(prompt) && text.len() > prompt.len(), "{prompt:?}: {text:?}");
+            assert_eq!(sample(&model, &tokenizer, prompt, 1).unwrap().unwrap(), text, "the same seed, the same text");
+        };
+        check("fn main");
+        // Starts from the end-of-text token.
+        check("");
+        // Longer than the context.
+        check(&"let x = 1;\n".repeat(20));
+    }
+
+    #[test]
+    fn model_without_finite_logits_has_no_sample() {
+        let tokenizer = tiny::tokenizer();
+        let model = tiny::model(Family::Qwen3, 16, &tokenizer);
+        let mut weights = model::checkpoint::weights(&model).unwrap();
+        weights.values_mut().flat_map(|weight| &mut weight.values).for_each(|value| *value = f32::NAN);
+        let broken = model::checkpoint::with_weights(model.config(), weights, &Device::flex());
+        assert_eq!(sample(&broken, &tokenizer, "fn", 1).unwrap(), None);
+    }
+}

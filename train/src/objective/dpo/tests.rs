@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use artifact::{Context, Host, Outcome, Recipe, Sealed, Store};
+use artifact::{Context, Host, Outcome, Sealed, Store};
 use burn::module::{ModuleVisitor, Param};
 use burn::tensor::{Device, Int};
 use model::ActivationCheckpointing;
+use test_support::recipe;
 use tokenizer::shard::{Split, Writer};
 use tokenizer::{Tokenizer, TrainConfig};
 
@@ -19,15 +19,7 @@ const CONTEXT: usize = 24;
 fn tokens(root: &Path) -> Sealed {
     let tokenizer = Tokenizer::train(&TrainConfig { vocab_size: 300, ..TrainConfig::default() }, ["abc 123"].iter());
     let tokenizer = tokenizer.unwrap();
-    let recipe = Recipe {
-        stage: "tokens".to_owned(),
-        stage_version: 1,
-        config: serde_json::Value::Null,
-        inputs: BTreeMap::new(),
-        seed: 1,
-        device_class: None,
-    };
-    let out = Store::new(root).begin(recipe).unwrap();
+    let out = Store::new(root).begin(recipe("tokens")).unwrap();
     std::fs::write(out.path("tokenizer.json"), tokenizer.to_json()).unwrap();
     let mut writer = Writer::new(out.folder(), "train", &tokenizer, 200);
     for i in 0..20usize {

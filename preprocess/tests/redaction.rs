@@ -1,4 +1,4 @@
-//! What the step `redact` promises whatever the text.
+//! Properties of the step `redact` that hold for any text.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +6,11 @@ use preprocess::steps::redact::{Action, Config, KINDS, Kind, Redactor};
 use proptest::prelude::*;
 
 fn all() -> Redactor {
-    Redactor::new(&Config::default()).expect("the default is right")
+    Redactor::new(&Config::default()).expect("the default is valid")
 }
 
 #[test]
-fn finds_give_way_to_typed_placeholders() {
+fn finds_are_replaced_by_typed_placeholders() {
     let redactor = all();
     let check = |text: &str, expected: &str, kinds: &[Kind]| {
         let redacted = redactor.redact(text);
@@ -26,12 +26,12 @@ fn finds_give_way_to_typed_placeholders() {
     check("/home/lovelace/.ssh", "/home/<USER>/.ssh", &[Kind::User]);
     check("é45.83.12.7é", "é45.83.12.7é", &[]);
     check("«45.83.12.7»", "«<IPV4>»", &[Kind::Ipv4]);
-    // Of two that overlap, the one of precedence.
+    // Of two overlapping finds, the one of higher precedence.
     check("/home/ada@lovelace.net/", "/home/<EMAIL>/", &[Kind::Email]);
 }
 
 #[test]
-fn what_is_looked_for_is_configured() {
+fn kinds_and_actions_are_configurable() {
     let text = "ada@lovelace.net from 10.1.2.3, ADA@work.lovelace.net";
     let check = |table: &str, expected: &str, dropped: bool| {
         let config: Config = toml::from_str(table).expect(table);
@@ -51,13 +51,13 @@ fn what_is_looked_for_is_configured() {
 }
 
 #[test]
-fn a_wrong_configuration_is_refused() {
+fn invalid_configurations_are_errors() {
     let check = |config: Config, expected: &str| assert_eq!(Redactor::new(&config).map(drop), Err(expected.to_owned()));
     let default = Config::default;
-    check(Config { kinds: vec![], ..default() }, "kinds is empty; leave the step out to look for nothing");
-    check(Config { kinds: vec![Kind::Card, Kind::Card], ..default() }, "kinds names `card` twice");
+    check(Config { kinds: vec![], ..default() }, "kinds is empty; remove the step to disable redaction");
+    check(Config { kinds: vec![Kind::Card, Kind::Card], ..default() }, "kinds has `card` twice");
     let actions = [(Kind::Iban, Action::Drop)].into();
-    check(Config { kinds: vec![Kind::Card], actions, ..default() }, "actions names `iban`, which kinds does not");
+    check(Config { kinds: vec![Kind::Card], actions, ..default() }, "actions has `iban`, which is not in kinds");
     check(Config { allow: vec![String::new()], ..default() }, "allow has an empty value");
     assert!(toml::from_str::<Config>("kinds = ['passport']").is_err());
     assert!(toml::from_str::<Config>("kind = ['email']").is_err());
@@ -80,8 +80,8 @@ fn debug_shows_no_text() {
     assert_eq!(shown, "Redacted { text_bytes: 16, counts: [0, 1, 0, 0, 0, 0, 0, 0], dropped: false }");
 }
 
-/// What parts of the search begin with or go over again when they are written badly; see [`pieces_of`].
-const HOSTILE: &str = r#"
+/// Text on which a badly written search backtracks or rescans; see [`pieces_of`].
+const ADVERSARIAL: &str = r#"
     @ 1 9 . : ␣ - + ( a a@ @a. a@a. a@b.com 1. 1␣ 12␣ 1- 01␣ 0123␣ 1234␣ 4111␣ 4111- +1 +1␣ (0) 00 :: 1: f: 2a00:
     1:: DE89 DE89␣ de eyJ eyJ- eyJ. ␣eyJ :// a:// a://a: a://a:b@ :AA 8Q~ -----BEGIN␣ -----BEGIN␣PRIVATE␣KEY-----
     -----BEGIN␣PRIVATE␣KEY-----a␣ ----- /home/ /home/a **/home/a /home/a␣ /Users/a␣ C:\Users\ C:\Users\a␣b sk- sk-a ghp_ ␣ghp_a
@@ -90,8 +90,8 @@ const HOSTILE: &str = r#"
     a.b@c.d.e.f. x@y.Com. 1234567␣ 12345678901234567␣ key- AKIA ' " \ / ~ < <USER> <EMAIL>@
 "#;
 
-/// What finds are made of and what stands beside them; see [`pieces_of`].
-const TELLING: &str = r#"
+/// Parts of finds and of their context; see [`pieces_of`].
+const PARTS: &str = r#"
     ada@lovelace.net ada␣[at]␣lovelace␣[dot]␣net 45.83.12.7 2a00:1450:4001:81b::200e 4111␣1111␣1111␣1111
     4111111111111111 DE89␣3704␣0044␣0532␣0130␣00 GB29NWBK60161331926819 +44␣20␣7946␣0958 (415)␣555-0199
     415-555-0199 01␣99␣00␣12␣34 555-0199 /home/lovelace/ C:\Users\Ada␣Lovelace\ /Users/ /home/ token= Bearer␣
@@ -100,34 +100,34 @@ const TELLING: &str = r#"
     .net ext.␣12 %40 ssh␣
 "#;
 
-/// Returns the pieces of a list: apart by spaces, with `␣`, `⍽` and `⏎` for a space, a no-break space and a line feed.
+/// Returns the pieces of a space-separated list, with `␣`, `⍽` and `⏎` for a space, a no-break space and a line feed.
 fn pieces_of(list: &str) -> Vec<String> {
     let written = |piece: &str| piece.replace('␣', " ").replace('⍽', "\u{a0}").replace('⏎', "\n");
     list.split_ascii_whitespace().map(written).collect()
 }
 
 #[test]
-fn time_is_linear_in_hostile_texts() {
+fn time_is_linear_in_adversarial_texts() {
     let redactor = all();
-    // The slowest takes 150 ms of one core in release; were time quadratic, it would be minutes.
+    // The slowest takes 150 ms of one core in release; quadratic time would be minutes.
     let most = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
-    for piece in pieces_of(HOSTILE) {
+    for piece in pieces_of(ADVERSARIAL) {
         let text = piece.repeat((1 << 20) / piece.len());
         let time = || {
             let start = Instant::now();
             redactor.redact(&text);
             start.elapsed()
         };
-        // Other programs may run beside this one: one time of several is enough.
+        // Other programs may run at the same time: one fast run of several is enough.
         assert!((0..5).any(|_| time() < most), "1 MB of {piece:?} takes more than {most:?}");
     }
 }
 
-/// What finds are made of and what stands beside them, in any order; some of it over and over, as replacing one find may
-/// make another of what follows.
+/// Parts of finds and of their context in any order, some repeated, since replacing one find may make a find of the
+/// text after it.
 fn texts() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
-        4 => prop::sample::select(pieces_of(TELLING)),
+        4 => prop::sample::select(pieces_of(PARTS)),
         1 => "[0-9]{1,6}",
         1 => "[ -~]{1,4}",
         1 => "\\PC{1,2}",
@@ -140,7 +140,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
     #[test]
-    fn redacting_again_changes_nothing(text in texts()) {
+    fn redaction_is_idempotent(text in texts()) {
         let redactor = all_once();
         let once = redactor.redact(&text);
         let twice = redactor.redact(&once.text);
@@ -149,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn counts_are_placeholders_put_in(text in texts()) {
+    fn counts_equal_the_new_placeholders(text in texts()) {
         let redacted = all_once().redact(&text);
         for kind in Kind::ALL {
             let count = |text: &str| text.matches(kind.placeholder()).count();
@@ -159,7 +159,7 @@ proptest! {
     }
 }
 
-/// Made once: compiling the patterns takes longer than a case.
+/// Returns a redactor that is created once, since compiling the patterns takes longer than a case.
 fn all_once() -> &'static Redactor {
     static REDACTOR: std::sync::OnceLock<Redactor> = std::sync::OnceLock::new();
     REDACTOR.get_or_init(all)

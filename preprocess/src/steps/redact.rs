@@ -1,11 +1,11 @@
-//! The step `redact`: personal data and secrets give way to typed placeholders, or the document is dropped.
+//! Step redact: replaces personal data and secrets by typed placeholders, or drops the document.
 //!
-//! In: a text. Out: the text without what was found, and how many there were of each [`Kind`]. Never: a found value in an
-//! error, a log line or a `Debug` output.
+//! In: a text. Out: the redacted text, and the number of finds of each [`Kind`]. Never: a found value in an error, a
+//! log line or `Debug` output.
 //!
-//! One pass over the bytes stops at what can begin a find (`@`, a digit, a colon, some literals such as `ghp_`), and
-//! only there does a kind's own module look closer. Nothing looks further than a fixed number of bytes around such a
-//! place, or passes over what it has seen, so time is linear in the text whatever it holds.
+//! One pass over the bytes stops at triggers (`@`, a digit, a colon, some literals such as `ghp_`), and only there a
+//! kind's own module examines the text. It reads no further than a fixed number of bytes around a trigger, or skips
+//! what it has read, so time is linear in the length of any text.
 
 mod card;
 #[cfg(test)]
@@ -28,45 +28,45 @@ use std::fmt;
 pub use config::{Action, Config, KINDS, Kind};
 use scan::{Hit, Scanner};
 
-/// A text without what was found in it.
+/// A redacted text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Redacted<'a> {
-    /// The text with placeholders; the text as it came where there are none. Placeholders stand in a dropped document
-    /// too, so that it can be shown.
+    /// The text with placeholders; the original text if there are none. A dropped document has placeholders too, so
+    /// that it can be shown.
     pub text: Cow<'a, str>,
-    /// Finds of each kind, in the order of [`Kind::ALL`].
+    /// The number of finds of each kind, in the order of [`Kind::ALL`].
     pub counts: [u32; KINDS],
-    /// Whether a kind was found whose action is [`Action::Drop`].
+    /// True if there is a find of a kind whose action is [`Action::Drop`].
     pub dropped: bool,
 }
 
-/// Finds and replaces what a [`Config`] names. Made once, used by any number of threads.
+/// Finds and replaces the kinds of a [`Config`]. Created once, used by any number of threads.
 #[derive(Debug)]
 pub struct Redactor {
     scanner: Scanner,
     actions: [Action; KINDS],
 }
 
-/// A replacement can bring a new find about, as when it takes away what overlapped with it; texts are gone over until
-/// there is none, which ordinary ones are after the second time. The bound keeps time linear.
-const MOST_PASSES: usize = 16;
+/// A replacement may produce a new find, for example by removing an overlapping one, so passes are repeated until there
+/// is none; ordinary texts need two. The limit keeps time linear.
+const MAX_PASSES: usize = 16;
 
 impl Redactor {
-    /// Makes ready to look for what `config` names.
+    /// Returns the redactor for the kinds of `config`.
     ///
     /// # Errors
-    /// As [`Config::validate`].
+    /// See [`Config::validate`].
     pub fn new(config: &Config) -> Result<Self, String> {
         config.validate()?;
         Ok(Self { scanner: Scanner::new(config)?, actions: Kind::ALL.map(|kind| config.action(kind)) })
     }
 
-    /// Returns `text` without what is looked for. Redacting the result again changes nothing, but where more than 16
-    /// finds hang together so that each comes about by the replacement of the one before.
+    /// Returns `text` redacted. Redaction is idempotent, except for chains of more than 16 finds, each of which appears
+    /// only after the replacement of the one before.
     pub fn redact<'a>(&self, text: &'a str) -> Redacted<'a> {
         let mut counts = [0; KINDS];
         let mut clean = Cow::Borrowed(text);
-        for _ in 0..MOST_PASSES {
+        for _ in 0..MAX_PASSES {
             let hits = self.scanner.find(&clean);
             if hits.is_empty() {
                 break;
@@ -81,7 +81,7 @@ impl Redactor {
     }
 }
 
-/// Returns `text` with a placeholder for each of `hits`, which are in order and apart.
+/// Returns `text` with a placeholder for each of `hits`, which are sorted and do not overlap.
 fn replaced(text: &str, hits: &[Hit]) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut done = 0;

@@ -204,7 +204,7 @@ fn ascii_word(bytes: &[u8], start: usize) -> (usize, u8) {
     let kind = |at: usize| bytes.get(at).map_or(0, |&byte| KIND[byte as usize]);
     let (mut end, mut kinds) = (start, 0);
     loop {
-        // Eight bytes at a time without a branch: how long a word is no processor predicts.
+        // Eight bytes at a time without branches, since the length of a word is unpredictable.
         while let Some(eight) = bytes[end..].first_chunk() {
             let (length, found) = leading_word_bytes(u64::from_le_bytes(*eight));
             kinds |= found;
@@ -217,7 +217,7 @@ fn ascii_word(bytes: &[u8], start: usize) -> (usize, u8) {
             kinds |= kind(end);
             end += 1;
         }
-        // A mark joins what stands on both of its sides: letters or digits.
+        // A mark joins two letters or two digits.
         if kind(end - 1) & kind(end + 1) & (kind(end) >> 3) & (LETTER | NUMBER) == 0 {
             return (end, kinds & (LETTER | NUMBER));
         }
@@ -225,12 +225,12 @@ fn ascii_word(bytes: &[u8], start: usize) -> (usize, u8) {
     }
 }
 
-/// Returns how many of eight bytes, from the lowest up, are letters, digits or underscores, and the kinds of those.
+/// Returns the number of leading bytes, from the lowest up, that are letters, digits or underscores, and their kinds.
 fn leading_word_bytes(eight: u64) -> (usize, u8) {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x80 * ONES;
     let low = eight & !HIGH;
-    // The high bit of each byte that is at least `least`: the sum of two numbers of seven bits carries into it.
+    // The high bit of each byte that is at least `least`: the sum of two seven-bit numbers carries into it.
     let at_least = |bytes: u64, least: u8| bytes + (0x80 - u64::from(least)) * ONES;
     let between = |bytes: u64, least: u8, most: u8| at_least(bytes, least) & !at_least(bytes, most + 1);
     let letters = between(low | (0x20 * ONES), b'a', b'z');
@@ -238,14 +238,14 @@ fn leading_word_bytes(eight: u64) -> (usize, u8) {
     let underscores = between(low, b'_', b'_');
     let others = !((letters | digits | underscores) & !eight) & HIGH;
     let length = others.trailing_zeros() / 8;
-    // Bits below the first other byte; of none, all.
+    // The bits below the first other byte; all bits if there is none.
     let leading = (others & others.wrapping_neg()).wrapping_sub(1) & HIGH;
     let kind = |bytes: u64, kind: u8| if bytes & leading == 0 { 0 } else { kind };
     (length as usize, kind(letters, LETTER) | kind(digits, NUMBER))
 }
 
-/// Returns the stretch around the character at `at` that begins and ends where a boundary is certain, so that its words
-/// do not depend on what lies outside.
+/// Returns the stretch around the character at `at` between two certain boundaries, so that its words do not depend on
+/// the text outside.
 fn stretch_around(bytes: &[u8], at: usize) -> (usize, usize) {
     let start = (1..=at).rev().find(|&at| is_certain_boundary(bytes, at)).unwrap_or(0);
     let end = (at + 1..bytes.len()).find(|&at| is_certain_boundary(bytes, at)).unwrap_or(bytes.len());
@@ -254,7 +254,7 @@ fn stretch_around(bytes: &[u8], at: usize) -> (usize, usize) {
 
 fn split_by_the_annex(text: &str, stretch: Range<usize>, words: &mut Vec<Word>) {
     for (offset, segment) in text[stretch.clone()].split_word_bound_indices() {
-        // Marks may stand on a blank, and are no part of it.
+        // Combining marks may extend a blank, and are not part of it.
         let word = trim(segment);
         let offset = stretch.start + offset + (segment.len() - segment.trim_start_matches(is_blank).len());
         if !word.is_empty() {
@@ -268,8 +268,8 @@ fn split_by_the_annex(text: &str, stretch: Range<usize>, words: &mut Vec<Word>) 
     }
 }
 
-/// Returns whether there is a word boundary before `bytes[at]` whatever else the text says: behind a line feed
-/// (`WB3a`), and between a space and another ASCII character (`WB999`; no mark of ASCII extends a space).
+/// Returns true if there is a word boundary before `bytes[at]` regardless of the rest of the text: after a line feed
+/// (`WB3a`), and between a space and another ASCII character (`WB999`; no ASCII character extends a space).
 fn is_certain_boundary(bytes: &[u8], at: usize) -> bool {
     match bytes[at - 1] {
         b'\n' => true,
@@ -278,15 +278,15 @@ fn is_certain_boundary(bytes: &[u8], at: usize) -> bool {
     }
 }
 
-/// The kinds of the characters below U+10000. Unicode's tables are searched, which takes longer than all else here.
+/// The kinds of the characters below U+10000, cached because searching Unicode's tables dominates the time here.
 static KINDS: LazyLock<Vec<u8>> =
-    LazyLock::new(|| (0..0x1_0000).map(|c| char::from_u32(c).map_or(0, searched_kinds_of)).collect());
+    LazyLock::new(|| (0..0x1_0000).map(|c| char::from_u32(c).map_or(0, look_up_kinds_of)).collect());
 
 fn kinds_of(c: char) -> u8 {
-    KINDS.get(c as usize).copied().unwrap_or_else(|| searched_kinds_of(c))
+    KINDS.get(c as usize).copied().unwrap_or_else(|| look_up_kinds_of(c))
 }
 
-fn searched_kinds_of(c: char) -> u8 {
+fn look_up_kinds_of(c: char) -> u8 {
     if c.is_ascii() {
         KIND[c as usize] & (LETTER | NUMBER)
     } else if c.is_alphabetic() {

@@ -1,13 +1,13 @@
-//! Numbers of payment cards.
+//! Payment card numbers.
 
 use std::ops::{Range, RangeInclusive};
 
-use super::context::{after, before, is_word, labelled};
+use super::context::{after, before, follows_label, is_word};
 use super::digits::{Run, digits_end};
 
-/// Issuer prefixes, as a range of numbers of that many digits, and how long the issuer's numbers are. From the public
-/// tables of issuer identification numbers; Maestro only where its prefix is its own. Visa's numbers of 13 digits are
-/// long out of use, and look like the bar codes of half of Europe.
+/// Issuer prefixes, as a range of numbers with that many digits, and the lengths of the issuer's numbers. From the
+/// public tables of issuer identification numbers; Maestro only with prefixes of its own. Visa's numbers of 13 digits
+/// are left out: they are no longer used, and look like European bar codes.
 const ISSUERS: &[(u32, u32, RangeInclusive<usize>)] = &[
     (4, 4, 16..=16),             // Visa
     (51, 55, 16..=16),           // Mastercard
@@ -34,18 +34,18 @@ const ISSUERS: &[(u32, u32, RangeInclusive<usize>)] = &[
     (6761, 6763, 12..=19),       // Maestro
 ];
 
-/// How the digits are grouped where they are.
+/// The lengths of digit groups.
 const GROUPINGS: &[&[usize]] = &[&[4, 4, 4, 4, 3], &[4, 4, 4, 4], &[4, 4, 4, 3], &[4, 6, 5], &[4, 6, 4]];
 
-const MOST_DIGITS: usize = 19;
+const MAX_DIGITS: usize = 19;
 
-/// What stands between groups: a space, a no-break space wide or narrow, a hyphen.
+/// Separators of groups: a space, a hyphen, a no-break space, a narrow no-break space.
 const SEPARATORS: &[&str] = &[" ", "-", "\u{a0}", "\u{202f}"];
 
-/// Words before a hash sign that leave a number behind it a card's.
+/// Words before a hash sign after which a number may be a card number.
 const CARDS: &str = "card cc";
 
-/// Words before a number in one group that say that it is none of a card.
+/// Words before a number without groups that exclude a card number.
 const OTHER_NUMBERS: &str = "article barcode ean gtin iccid id ids imei invoice isbn issn meid order parcel ref \
     reference seed serial shipment sku timestamp tracking tweet uid upc vin";
 
@@ -62,14 +62,14 @@ pub(super) fn find(text: &str, run: &Run, mut add: impl FnMut(Range<usize>)) {
     }
 }
 
-/// Returns the card whose digits are those from `start` to `end`.
+/// Returns the card number with the digits from `start` to `end`, if it is one.
 fn contiguous(text: &str, start: usize, end: usize) -> Option<Range<usize>> {
     let number = &text.as_bytes()[start..end];
-    let alone = is_free(text, start, end) && is_card(number) && !labelled(text, start, OTHER_NUMBERS);
+    let alone = is_free(text, start, end) && is_card(number) && !follows_label(text, start, OTHER_NUMBERS);
     alone.then_some(start..end)
 }
 
-/// Returns the card whose groups, apart by one space or hyphen of a kind, begin at `start`.
+/// Returns the card number whose groups begin at `start`, with the same separator between them, if it is one.
 fn grouped(text: &str, start: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let separator = SEPARATORS.iter().find(|separator| text[start + 4..].starts_with(**separator))?;
@@ -78,7 +78,7 @@ fn grouped(text: &str, start: usize) -> Option<Range<usize>> {
         return None;
     }
     let fit = |lengths: &&[usize]| {
-        let mut number = Vec::with_capacity(MOST_DIGITS);
+        let mut number = Vec::with_capacity(MAX_DIGITS);
         let mut at = start;
         for (i, length) in lengths.iter().enumerate() {
             if i > 0 {
@@ -88,32 +88,32 @@ fn grouped(text: &str, start: usize) -> Option<Range<usize>> {
             at += length;
         }
         let next = text[at..].strip_prefix(separator).map(str::as_bytes);
-        let goes_on = next.and_then(|next| next.get(..4)).is_some_and(|group| is_digits(&group));
-        (is_free(text, start, at) && !goes_on && is_card(&number)).then_some(start..at)
+        let continues = next.and_then(|next| next.get(..4)).is_some_and(|group| is_digits(&group));
+        (is_free(text, start, at) && !continues && is_card(&number)).then_some(start..at)
     };
     GROUPINGS.iter().find_map(fit)
 }
 
-/// Returns whether no name, number or fraction goes on at either side.
+/// Returns true if no name, number or fraction continues on either side.
 fn is_free(text: &str, start: usize, end: usize) -> bool {
     let before_is_free = match before(text, start) {
-        Some('#') => labelled(text, start, CARDS),
+        Some('#') => follows_label(text, start, CARDS),
         Some(c) => !is_word(c) && !matches!(c, '.' | '-' | '+' | '/'),
         None => true,
     };
-    let mut behind = text[end..].chars();
-    let (next, then) = (behind.next(), behind.next());
-    let goes_on = match next {
+    let mut following = text[end..].chars();
+    let (next, then) = (following.next(), following.next());
+    let continues = match next {
         Some('.' | '-') => then.is_some_and(char::is_alphanumeric),
         Some(c) => is_word(c),
         None => false,
     };
-    before_is_free && !goes_on && after(text, end) != Some('@')
+    before_is_free && !continues && after(text, end) != Some('@')
 }
 
-/// Returns whether issuer, length and check digit are those of a card.
+/// Returns true if issuer, length and check digit are those of a card.
 fn is_card(number: &[u8]) -> bool {
-    if !(12..=MOST_DIGITS).contains(&number.len()) || !luhn(number) {
+    if !(12..=MAX_DIGITS).contains(&number.len()) || !luhn(number) {
         return false;
     }
     let prefix =
@@ -123,8 +123,8 @@ fn is_card(number: &[u8]) -> bool {
     })
 }
 
-/// Returns whether the check digit is right: from the right, every second digit counts twice, as the sum of its digits;
-/// the sum is a multiple of ten (ISO/IEC 7812-1, annex B, the formula of H. P. Luhn).
+/// Returns true if the check digit is valid: counted from the right, every second digit is doubled and replaced by the
+/// sum of its digits; the total is a multiple of ten (ISO/IEC 7812-1, annex B, Luhn's formula).
 fn luhn(number: &[u8]) -> bool {
     let value = |(i, digit): (usize, &u8)| {
         let value = u32::from(digit - b'0');
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn check_digits_are_checked() {
         let check = |number: &str, expected| assert_eq!(luhn(number.as_bytes()), expected, "{number}");
-        // The example of the patent's formula as textbooks give it, and its neighbours.
+        // The usual textbook example of Luhn's formula, and its neighbours.
         check("79927398713", true);
         check("79927398710", false);
         check("79927398712", false);

@@ -1,9 +1,9 @@
-//! Precision and recall over the cases written for each kind, in `tests/redaction/KIND.tsv`.
+//! Precision and recall on hand-written cases of each kind, in `tests/redaction/KIND.tsv`.
 //!
-//! A line is a case: how many finds there are, a tab, the text with each find between `⟦` and `⟧`; then, where the
-//! redactor is known to be wrong about it, a tab and why. `⏎` and `⇥` stand for a line feed and a tab. `⟂` stands for
-//! nothing: it keeps invented tokens from looking like ones to programs that search repositories for leaked secrets.
-//! Lines that begin with `# ` are comments. Every person, address, number and token is invented or set aside for examples.
+//! A line is a case: the number of finds, a tab, and the text with each find between `⟦` and `⟧`; for a known error of
+//! the redactor, also a tab and the reason. `⏎` and `⇥` stand for a line feed and a tab. `⟂` stands for nothing: it
+//! hides invented tokens from programs that scan repositories for leaked secrets. Lines that begin with `# ` are
+//! comments. Every person, address, number and token is invented or reserved for examples.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ struct Case {
     known_wrong: bool,
 }
 
-/// Reads the line of a case.
+/// Parses the line of a case.
 fn case(line: &str) -> Case {
     let mut columns = line.split('\t');
     let count: usize =
@@ -36,9 +36,9 @@ fn case(line: &str) -> Case {
     Case { text, finds, known_wrong: columns.next().is_some() }
 }
 
-/// Checks every case of `kind`, prints a row of the table, and holds the figures against the least they may be.
-fn check(kind: Kind, file: &str, least_precision: f64, least_recall: f64) {
-    let scanner = Scanner::new(&Config::default()).expect("the default is right");
+/// Checks every case of `kind`, prints a row of the table, and compares precision and recall with their minimum.
+fn check(kind: Kind, file: &str, min_precision: f64, min_recall: f64) {
+    let scanner = Scanner::new(&Config::default()).expect("the default is valid");
     let (mut cases, mut near_misses, mut found, mut wanted, mut right) = (0, 0, 0, 0, 0);
     let mut surprises = Vec::new();
     for line in file.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
@@ -64,7 +64,7 @@ fn check(kind: Kind, file: &str, least_precision: f64, least_recall: f64) {
     );
     assert!(surprises.is_empty(), "{} of {name}:\n{}", surprises.len(), surprises.join("\n"));
     assert!(cases >= 300 && near_misses * 5 >= cases * 2, "{name}: {cases} cases, {near_misses} near-misses");
-    assert!(precision >= least_precision && recall >= least_recall, "{name}: {precision} {recall}");
+    assert!(precision >= min_precision && recall >= min_recall, "{name}: {precision} {recall}");
 }
 
 #[test]

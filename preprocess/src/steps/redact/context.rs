@@ -1,17 +1,17 @@
-//! What stands around a place in a text: the characters beside it, and the words before it.
+//! The context of a position in a text: the characters beside it, and the words before it.
 
 use super::config::Kind;
 
-/// How far back words are looked for; bytes.
-const WORDS_WITHIN_BYTES: usize = 48;
+/// The distance to search backwards for words; bytes.
+const MAX_WORD_DISTANCE_BYTES: usize = 48;
 
-/// The longest placeholder; one that reaches into what is looked at must be seen whole.
-const MOST_PLACEHOLDER_BYTES: usize = "<SECRET>".len();
+/// The length of the longest placeholder; one that reaches into the searched text must be included as a whole.
+const MAX_PLACEHOLDER_BYTES: usize = "<SECRET>".len();
 
-/// How many words that say nothing are passed over on the way to one that does.
-const MOST_PASSED: usize = 4;
+/// The maximum number of filler words that are skipped before a label.
+const MAX_FILLERS: usize = 4;
 
-/// Words that stand between a label and its number: "phone number is", "call me at", "Telefon Nr.".
+/// Words between a label and its number: "phone number is", "call me at", "Telefon Nr.".
 const FILLERS: &str = "a am app at au auf avec by de del der direct do e earlier el en et from her him home if in is \
     it la le least main me my n new no nr num number numbers numero nummer o of office ok old on older or our prior \
     private the them to uk und unter us usa value was work y you your número номер";
@@ -26,49 +26,50 @@ pub(super) fn after(text: &str, at: usize) -> Option<char> {
     text[at..].chars().next()
 }
 
-/// Returns whether a name or a number could go on with `c`. Scripts without spaces have their words right beside it.
+/// Returns true if a name or a number may continue with `c`. Scripts without spaces do not count, since their words are
+/// adjacent to it.
 pub(super) fn is_word(c: char) -> bool {
     (c.is_alphanumeric() && !is_ideographic(c)) || c == '_'
 }
 
-/// Returns whether `c` is of a script that is written without spaces: the CJK radicals and all behind them, kana and
-/// Hangul among them.
+/// Returns true if `c` belongs to a script without spaces: the CJK radicals and everything after them, including kana
+/// and Hangul.
 pub(super) fn is_ideographic(c: char) -> bool {
     c >= '\u{2e80}'
 }
 
-/// Returns whether a placeholder ends at `at`. It counts as the word or number it stands for, so that what was no find
-/// because of that stays none.
-pub(super) fn is_behind_placeholder(text: &str, at: usize) -> bool {
+/// Returns true if a placeholder ends at `at`. It counts as the word or number it stands for, so that text that was not
+/// a find because of it does not become one.
+pub(super) fn is_after_placeholder(text: &str, at: usize) -> bool {
     let before = &text[..at];
     before.ends_with('>') && Kind::ALL.into_iter().any(|kind| before.ends_with(kind.placeholder()))
 }
 
-/// Returns what stands before `at` on its line, at most `most` bytes.
+/// Returns the text before `at` on its line, at most `most` bytes.
 pub(super) fn line_before(text: &str, at: usize, most: usize) -> &str {
     let start = text.ceil_char_boundary(at.saturating_sub(most));
     let window = &text[start..at];
     window.rfind('\n').map_or(window, |end| &window[end + 1..])
 }
 
-/// Returns what stands behind `at` on its line, at most `most` bytes.
-pub(super) fn line_behind(text: &str, at: usize, most: usize) -> &str {
+/// Returns the text after `at` on its line, at most `most` bytes.
+pub(super) fn line_after(text: &str, at: usize, most: usize) -> &str {
     let window = &text[at..text.floor_char_boundary((at + most).min(text.len()))];
     window.find('\n').map_or(window, |end| &window[..end])
 }
 
-/// Returns whether the nearest word before `at` on its line that says something is one of `labels`: digits,
-/// punctuation and a few words such as "number is" are passed over. `phoneNumber` and `phone_number` are two words; an
-/// ideographic label may stand within a longer run of them. A placeholder is no word, and none before it counts;
-/// right before `at` it is a tag.
-pub(super) fn labelled(text: &str, at: usize, labels: &str) -> bool {
-    let line = line_before(text, at, WORDS_WITHIN_BYTES + MOST_PLACEHOLDER_BYTES);
+/// Returns true if the nearest meaningful word before `at` on its line is one of `labels`: digits, punctuation and up
+/// to four fillers such as "number is" are skipped. `phoneNumber` and `phone_number` are two words each; an ideographic
+/// label may be part of a longer word. The search ends at a placeholder, except one directly before `at`, which is a
+/// tag.
+pub(super) fn follows_label(text: &str, at: usize, labels: &str) -> bool {
+    let line = line_before(text, at, MAX_WORD_DISTANCE_BYTES + MAX_PLACEHOLDER_BYTES);
     let head = line.strip_suffix('>').unwrap_or(line);
     let end = |kind: Kind| Some(head.rfind(kind.placeholder())? + kind.placeholder().len());
     let done = Kind::ALL.into_iter().filter_map(end).max();
     let rest = &line[done.unwrap_or(0)..];
-    let mut rest = &rest[rest.ceil_char_boundary(rest.len().saturating_sub(WORDS_WITHIN_BYTES))..];
-    for _ in 0..=MOST_PASSED {
+    let mut rest = &rest[rest.ceil_char_boundary(rest.len().saturating_sub(MAX_WORD_DISTANCE_BYTES))..];
+    for _ in 0..=MAX_FILLERS {
         let Some(word) = last_word(&mut rest) else { return false };
         let word = word.to_lowercase();
         let is_uncased_label = |label| is_uncased(label) && word.contains(label);
@@ -82,22 +83,23 @@ pub(super) fn labelled(text: &str, at: usize, labels: &str) -> bool {
     false
 }
 
-/// Returns the words of a list: apart by spaces, in small letters.
+/// Returns the words of a space-separated, lower-case list.
 pub(super) fn words(list: &str) -> impl Iterator<Item = &str> {
     list.split_ascii_whitespace()
 }
 
-/// Returns whether `word` is one of `list`.
+/// Returns true if `word` is in `list`.
 pub(super) fn has_word(list: &str, word: &str) -> bool {
     words(list).any(|other| other == word)
 }
 
-/// Returns whether `label` is of a script without small letters, which often is one without spaces.
+/// Returns true if the script of `label` has no lower case, as most scripts without spaces.
 fn is_uncased(label: &str) -> bool {
     !label.chars().any(|c| c.is_lowercase() || c.is_uppercase())
 }
 
-/// Takes the last word off `rest`: letters, a capital after a small letter beginning a new one.
+/// Removes the last word from `rest` and returns it: letters; an upper-case letter after a lower-case one begins a
+/// word.
 fn last_word<'a>(rest: &mut &'a str) -> Option<&'a str> {
     let end = rest.trim_end_matches(|c: char| !c.is_alphabetic()).len();
     let mut start = end;
@@ -119,8 +121,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_found_before_a_place() {
-        let check = |text: &str, expected| assert_eq!(labelled(text, text.len(), "phone 电话"), expected, "{text:?}");
+    fn labels_are_found_before_a_position() {
+        let check =
+            |text: &str, expected| assert_eq!(follows_label(text, text.len(), "phone 电话"), expected, "{text:?}");
         check("phone ", true);
         check("Phone: ", true);
         check("phoneNumber = \"", true);

@@ -1,28 +1,28 @@
 //! Groups of digits, in which card and telephone numbers are found.
 
-/// Groups of digits with at most [`Run::MOST_APART`] separators between them.
+/// Groups of digits with at most [`Run::MAX_SEPARATORS`] separators between them.
 #[derive(Debug)]
 pub(super) struct Run {
-    /// Where the first digit is.
+    /// The position of the first digit.
     pub(super) start: usize,
-    /// Behind the last digit.
+    /// The position after the last digit.
     pub(super) end: usize,
     pub(super) digits: usize,
 }
 
 impl Run {
-    /// As many as in `+49 (0) 30`.
-    const MOST_APART: usize = 3;
+    /// Three, as in `+49 (0) 30`.
+    const MAX_SEPARATORS: usize = 3;
 
     /// Returns the run that begins with the digit at `start`.
     pub(super) fn at(bytes: &[u8], start: usize) -> Self {
         let mut run = Self { start, end: start, digits: 0 };
-        let (mut at, mut apart) = (start, 0);
-        while apart <= Self::MOST_APART {
+        let (mut at, mut separators) = (start, 0);
+        while separators <= Self::MAX_SEPARATORS {
             match bytes[at..] {
                 [b'0'..=b'9', ..] => {
                     at += 1;
-                    apart = 0;
+                    separators = 0;
                     run.end = at;
                     run.digits += 1;
                     continue;
@@ -33,13 +33,13 @@ impl Run {
                 [0xE2, 0x80, 0x89 | 0x90..=0x93 | 0xAF, ..] => at += 3,
                 _ => break,
             }
-            apart += 1;
+            separators += 1;
         }
         run
     }
 }
 
-/// Returns where the digits that begin at `start` end.
+/// Returns the end of the digits that begin at `start`.
 pub(super) fn digits_end(bytes: &[u8], start: usize) -> usize {
     bytes[start..].iter().position(|byte| !byte.is_ascii_digit()).map_or(bytes.len(), |length| start + length)
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::context::{after, before, has_word, is_ideographic, is_word, line_before};
 use super::url;
 
-/// Signs that stand for `@`: in URLs, in HTML, and where people hide addresses from programs.
+/// Substitutes for `@`: in URLs, in HTML, and in addresses that are hidden from crawlers.
 pub(super) const DISGUISED_AT: &[&str] =
     &["%40", "&#64;", "&#x40;", "&commat;", "[at]", "(at)", "{at}", "<at>", "[AT]", "(AT)", "[@]", "(@)", "＠"];
 
@@ -19,8 +19,8 @@ const COUNTRIES: &str = "ac ad ae af ag ai al am ao aq ar as at au aw ax az ba b
     ps pt pw py qa re ro rs ru rw sa sb sc sd se sg sh si sk sl sm sn so sr ss st su sv sx sy sz tc td tf tg th tj \
     tk tl tm tn to tr tt tv tw tz ua ug uk us uy uz va vc ve vg vi vn vu wf ws ye yt za zm zw";
 
-/// Other top-level domains that addresses are met at, from IANA's root zone database: the old ones, the new ones with the
-/// most registrations, and those in other scripts. Left out: `zip`, `mov` and `name`, which are nearly always files
+/// Other top-level domains of real addresses, from IANA's root zone database: the old ones, the new ones with the most
+/// registrations, and those in other scripts. `zip`, `mov` and `name` are left out, since they nearly always are files
 /// and fields.
 const GENERIC: &str = "com org net edu gov mil int info biz pro aero coop museum jobs mobi travel tel cat asia post \
     xxx arpa abogado academy accountant ads agency amsterdam app archi art associates attorney auction audio auto \
@@ -51,11 +51,11 @@ const GENERIC: &str = "com org net edu gov mil int info biz pro aero coop museum
     wtf xyz yoga yokohama zone zuerich рф рус укр бел срб мкд қаз ευ ελ 中国 中國 公司 网络 网址 香港 台灣 台湾 한국 닷컴 भारत ไทย გე \
     հայ ישראל مصر السعودية امارات ایران";
 
-/// Names in a domain that stand for the reader's own; and those with which SSH names its extensions.
+/// Domain labels that are placeholders, and those of SSH's extension names.
 const PLACEHOLDERS: &str = "domain example libssh mydomain openssh your-company your-domain yourcompany yourdomain \
     yourorg yoursite";
 
-/// Words before `name@host` on its line that say that it is an account on a machine, or the name of a message.
+/// Words before `name@host` on its line that indicate an account on a machine, or a message identifier.
 const NO_MAILBOX: &[&str] = &[
     "ssh ",
     "scp ",
@@ -74,12 +74,12 @@ const NO_MAILBOX: &[&str] = &[
     "cid:",
 ];
 
-const MOST_LOCAL_BYTES: usize = 64;
-const MOST_DOMAIN_BYTES: usize = 253;
-/// In letters of other scripts, which count less in their ASCII form, a label may take more bytes than the 63 of RFC 1035.
-const MOST_LABEL_BYTES: usize = 120;
+const MAX_LOCAL_BYTES: usize = 64;
+const MAX_DOMAIN_BYTES: usize = 253;
+/// The 63 bytes of RFC 1035 apply to the ASCII form of a label; in UTF-8, other scripts take more.
+const MAX_LABEL_BYTES: usize = 120;
 
-/// Returns the address whose `@` is at `at`.
+/// Returns the address whose `@` is at `at`, if it is one.
 pub(super) fn find(text: &str, at: Range<usize>) -> Option<Range<usize>> {
     let is_spaced = matches!(text.as_bytes()[at.start], b'[' | b'(' | b'{' | b'<');
     let local_end = if is_spaced { text[..at.start].trim_end_matches(' ').len() } else { at.start };
@@ -89,68 +89,68 @@ pub(super) fn find(text: &str, at: Range<usize>) -> Option<Range<usize>> {
     }
     let local = quoted_local(text, local_end).or_else(|| local(text, local_end))?;
     let end = address_literal(text, domain_start).or_else(|| domain(text, domain_start, is_spaced))?;
-    let behind = &text[end..];
-    let is_italic = text[local..].starts_with('_') && behind.starts_with('_');
-    let goes_on = behind.starts_with(['@', '(', '_', '=']) && !is_italic;
+    let after = &text[end..];
+    let is_italic = text[local..].starts_with('_') && after.starts_with('_');
+    let continues = after.starts_with(['@', '(', '_', '=']) && !is_italic;
     let local = local + usize::from(is_italic);
     let is_account =
-        text[local..local_end].eq_ignore_ascii_case("git") || is_remote_path(behind) || url::is_userinfo(text, local);
+        text[local..local_end].eq_ignore_ascii_case("git") || is_remote_path(after) || url::is_userinfo(text, local);
     let line = line_before(text, local, 64).to_ascii_lowercase();
-    let found = !goes_on && !is_account && !NO_MAILBOX.iter().any(|word| line.contains(word));
+    let found = !continues && !is_account && !NO_MAILBOX.iter().any(|word| line.contains(word));
     found.then_some(local..end)
 }
 
-/// Returns where the local part that ends at `end` begins (RFC 5322's dot-atom, less signs that are rarely part of one
-/// and often stand before one; letters of any script, RFC 6531).
+/// Returns the start of the local part that ends at `end` (RFC 5322's dot-atom, without characters that are rarely part
+/// of one and often precede one; letters of any script, RFC 6531).
 fn local(text: &str, end: usize) -> Option<usize> {
-    let from = text.ceil_char_boundary(end.saturating_sub(MOST_LOCAL_BYTES + 4));
+    let from = text.ceil_char_boundary(end.saturating_sub(MAX_LOCAL_BYTES + 4));
     let ideographic = before(text, end).is_some_and(is_ideographic);
     let is_part = |c: char| {
         ((c.is_alphanumeric() || c == '_') && is_ideographic(c) == ideographic)
             || matches!(c, '.' | '+' | '-' | '%' | '\'' | '’')
     };
     let written = text[from..end].rsplit(|c| !is_part(c)).next()?;
-    // A quote ends another address: `a@b.net'c@d.net`.
+    // A quote may end another address: `a@b.net'c@d.net`.
     let written = match written.rsplit_once('\'') {
         Some((head, tail)) if head.rsplit_once('.').is_some_and(|(_, label)| is_top_level(label)) => tail,
         _ => written,
     };
     let before = before(text, end - written.len());
     let trimmed = written.trim_start_matches(['.', '-', '+', '%', '\'', '’']);
-    let valid = (1..=MOST_LOCAL_BYTES).contains(&trimmed.len()) && !trimmed.ends_with(['.', '’', '\'']);
-    // `@name@host` is a handle of the fediverse; `$x@y` and `\w@y` are programs.
+    let valid = (1..=MAX_LOCAL_BYTES).contains(&trimmed.len()) && !trimmed.ends_with(['.', '’', '\'']);
+    // `@name@host` is a Fediverse handle; `$x@y` and `\w@y` are code.
     (valid && !matches!(before, Some('@' | '$' | '\\'))).then_some(end - trimmed.len())
 }
 
-/// Returns where the quoted local part that ends at `end` begins: `"Jane Doe"@host.org`.
+/// Returns the start of the quoted local part that ends at `end`: `"Jane Doe"@host.org`.
 fn quoted_local(text: &str, end: usize) -> Option<usize> {
-    let from = text.ceil_char_boundary(end.saturating_sub(MOST_LOCAL_BYTES));
+    let from = text.ceil_char_boundary(end.saturating_sub(MAX_LOCAL_BYTES));
     let inside = text[from..end].strip_suffix('"')?;
     let name = &inside[inside.rfind('"')? + 1..];
     let is_name = !name.is_empty() && name.chars().all(|c| is_word(c) || matches!(c, '.' | ' ' | '-' | '+'));
     is_name.then_some(end - name.len() - 2)
 }
 
-/// Returns where the domain that begins at `start` ends, where it is an IPv4 address in brackets.
+/// Returns the end of the domain that begins at `start`, if it is an IPv4 address in brackets.
 fn address_literal(text: &str, start: usize) -> Option<usize> {
     let inside = text[start..].strip_prefix('[')?;
     let length = inside.bytes().take(16).position(|byte| byte == b']')?;
     inside[..length].parse::<Ipv4Addr>().ok().map(|_| start + length + 2)
 }
 
-/// Returns where the domain that begins at `start` ends.
+/// Returns the end of the domain that begins at `start`.
 fn domain(text: &str, start: usize, disguised: bool) -> Option<usize> {
     let mut labels: Vec<Range<usize>> = Vec::new();
     let mut at = start;
     loop {
         let ideographic = after(text, at).is_some_and(is_ideographic);
         let is_part = |c: char| (c.is_alphanumeric() && is_ideographic(c) == ideographic) || c == '-';
-        let window = &text[at..text.floor_char_boundary((at + MOST_LABEL_BYTES + 4).min(text.len()))];
+        let window = &text[at..text.floor_char_boundary((at + MAX_LABEL_BYTES + 4).min(text.len()))];
         let length = window.find(|c| !is_part(c)).unwrap_or(window.len());
         let label = &window[..length];
         if length == 0
-            || length > MOST_LABEL_BYTES
-            || at + length - start > MOST_DOMAIN_BYTES
+            || length > MAX_LABEL_BYTES
+            || at + length - start > MAX_DOMAIN_BYTES
             || label.starts_with('-')
             || label.ends_with('-')
         {
@@ -167,15 +167,15 @@ fn domain(text: &str, start: usize, disguised: bool) -> Option<usize> {
     }
     let (top, rest) = labels.split_last()?;
     let second = &text[rest.last()?.clone()];
-    let names_nobody = rest.iter().any(|label| has_word(PLACEHOLDERS, &text[label.clone()].to_lowercase()));
+    let is_placeholder = rest.iter().any(|label| has_word(PLACEHOLDERS, &text[label.clone()].to_lowercase()));
     let is_numeric = second.bytes().all(|byte| byte.is_ascii_digit()) && second.len() < 3 && rest.len() == 1;
-    (is_top_level(&text[top.clone()]) && !names_nobody && !is_numeric).then_some(top.end)
+    (is_top_level(&text[top.clone()]) && !is_placeholder && !is_numeric).then_some(top.end)
 }
 
-/// Returns the length of the sign for a dot that `rest` begins with.
+/// Returns the length of the dot, or its substitute, at the beginning of `rest`.
 fn dot(rest: &str, disguised: bool) -> Option<usize> {
-    if let Some(behind) = rest.strip_prefix('.') {
-        return behind.starts_with(char::is_alphanumeric).then_some(1);
+    if let Some(following) = rest.strip_prefix('.') {
+        return following.starts_with(char::is_alphanumeric).then_some(1);
     }
     if !disguised {
         return None;
@@ -183,8 +183,8 @@ fn dot(rest: &str, disguised: bool) -> Option<usize> {
     let trimmed = rest.trim_start_matches(' ');
     let sign = ["[dot]", "(dot)", "{dot}", "<dot>", "[DOT]", "(DOT)", "dot ", "DOT ", "[.]", "(.)"];
     let sign = sign.iter().find(|sign| trimmed.starts_with(**sign))?;
-    let behind = trimmed[sign.len()..].trim_start_matches(' ');
-    (rest.len() - trimmed.len() <= 2).then_some(rest.len() - behind.len())
+    let following = trimmed[sign.len()..].trim_start_matches(' ');
+    (rest.len() - trimmed.len() <= 2).then_some(rest.len() - following.len())
 }
 
 fn is_top_level(label: &str) -> bool {
@@ -193,7 +193,7 @@ fn is_top_level(label: &str) -> bool {
     has_word(domains, &label) || (label.starts_with("xn--") && label.len() > 6)
 }
 
-/// Returns whether `rest` is the path that `scp` and `git` have behind a host: `:/srv`, `:~/`, `:team/project`.
+/// Returns true if `rest` begins with a path of `scp` or `git` after a host: `:/srv`, `:~/`, `:team/project`.
 fn is_remote_path(rest: &str) -> bool {
     let Some(path) = rest.strip_prefix(':') else { return false };
     let path = path.split(|c: char| !(is_word(c) || matches!(c, '/' | '.' | '-' | '~'))).next().unwrap_or_default();

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::context::{after, before, is_word};
 
-/// How many characters the numbers of a country have, from SWIFT's IBAN registry.
+/// The length of each country's numbers, in characters, from SWIFT's IBAN registry.
 const LENGTHS: &[(usize, &str)] = &[
     (15, "NO"),
     (16, "BE"),
@@ -26,8 +26,8 @@ const LENGTHS: &[(usize, &str)] = &[
     (33, "RU"),
 ];
 
-/// Returns the number whose check digits begin at `digits`: two letters of a country before them, then as many letters
-/// and digits as the country's numbers have, single spaces or hyphens among them at will.
+/// Returns the number whose check digits begin at `digits`, if it is valid: two letters of a country before them, then
+/// letters and digits up to the country's length, with optional single spaces or hyphens.
 pub(super) fn find(text: &str, digits: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let spaced = usize::from(digits > 0 && bytes[digits - 1] == b' ');
@@ -43,13 +43,13 @@ pub(super) fn find(text: &str, digits: usize) -> Option<Range<usize>> {
         match bytes.get(at..)? {
             [byte, ..] if byte.is_ascii_alphanumeric() => number.push(byte.to_ascii_uppercase()),
             [b' ' | b'-', next, ..] if next.is_ascii_alphanumeric() => {}
-            // The first byte of a no-break space; the second is passed over next.
+            // A no-break space has two bytes; the second is skipped below.
             [0xC2, 0xA0, ..] => at += 1,
             _ => return None,
         }
         at += 1;
     }
-    // Words in small letters behind a number in capitals are no part of it.
+    // Lower-case words after an upper-case number are not part of it.
     let written = &text[start..at];
     let is_uniform =
         !country.iter().all(u8::is_ascii_uppercase) || !written.bytes().any(|byte| byte.is_ascii_lowercase());
@@ -63,8 +63,8 @@ fn length(country: [u8; 2]) -> Option<usize> {
     LENGTHS.iter().find(|(_, codes)| has(codes)).map(|(length, _)| *length)
 }
 
-/// Returns whether the check digits are right: with the first four characters behind the others and letters as numbers
-/// from 10, the remainder by 97 is 1 (ISO/IEC 7064, MOD 97-10).
+/// Returns true if the check digits are valid: with the first four characters moved to the end and letters as numbers
+/// from 10, the remainder modulo 97 is 1 (ISO/IEC 7064, MOD 97-10).
 fn is_valid(number: &[u8]) -> bool {
     let (head, tail) = number.split_at(4);
     let remainder = tail.iter().chain(head).fold(0, |remainder, byte| match byte {

@@ -1,4 +1,4 @@
-//! Where in a text each kind looks closer, and which of its finds stay.
+//! The scan of a text for triggers, and the resolution of overlapping finds.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -6,32 +6,32 @@ use std::ops::Range;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::config::{Config, KINDS, Kind};
-use super::context::is_behind_placeholder;
+use super::context::is_after_placeholder;
 use super::digits::{Run, digits_end};
 use super::phone::Phones;
 use super::{card, email, iban, ip, secret, user};
 
-/// A find: where in the text, and of what.
+/// A find: its range and its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hit {
     pub(super) range: Range<usize>,
     pub(super) kind: Kind,
 }
 
-/// Finds what a [`Config`] names.
+/// Finds the kinds of a [`Config`].
 #[derive(Debug)]
 pub(super) struct Scanner {
     enabled: [bool; KINDS],
     private_addresses: bool,
     /// In lower case.
     allow: BTreeSet<String>,
-    /// The literals of `secret`, `email` and `user`; `owners` says whose each is.
+    /// The literals of `secret`, `email` and `user`; `owners` has the owner of each.
     literals: AhoCorasick,
     owners: Vec<Owner>,
     phones: Phones,
 }
 
-/// Whose a literal is, and its place in that module's list.
+/// The module that a literal belongs to, and its index in that module's list.
 #[derive(Debug, Clone, Copy)]
 enum Owner {
     Token(usize),
@@ -40,8 +40,8 @@ enum Owner {
     Home(usize),
 }
 
-/// A run of groups of digits has at least this many digits before it can hold a card's or telephone number.
-const LEAST_DIGITS: usize = 7;
+/// The minimum number of digits of a run that may contain a card or telephone number.
+const MIN_DIGITS: usize = 7;
 
 impl Scanner {
     pub(super) fn new(config: &Config) -> Result<Self, String> {
@@ -70,18 +70,19 @@ impl Scanner {
             .kind(Some(AhoCorasickKind::DFA))
             .match_kind(MatchKind::LeftmostLongest)
             .build(&literals);
-        let literals = literals.map_err(|e| format!("kinds: their literals make no automaton: {e}"))?;
+        let literals = literals.map_err(|e| format!("kinds: cannot build the automaton of the literals: {e}"))?;
         Ok(Self {
             enabled,
             private_addresses: config.private_addresses,
             allow: config.allow.iter().map(|value| value.to_ascii_lowercase()).collect(),
             literals,
             owners,
-            phones: Phones::new().map_err(|e| format!("kinds: a form of telephone numbers is no pattern: {e}"))?,
+            phones: Phones::new()
+                .map_err(|e| format!("kinds: cannot compile the formats of telephone numbers: {e}"))?,
         })
     }
 
-    /// Returns what is found in `text`, in order and apart from each other.
+    /// Returns the finds in `text`, sorted and without overlaps.
     pub(super) fn find(&self, text: &str) -> Vec<Hit> {
         let mut hits = Vec::new();
         self.find_literals(text, &mut hits);
@@ -90,7 +91,7 @@ impl Scanner {
         if !self.allow.is_empty() {
             hits.retain(|hit| !self.allow.contains(&text[hit.range.clone()].to_ascii_lowercase()));
         }
-        apart(hits)
+        without_overlaps(hits)
     }
 
     fn find_literals(&self, text: &str, hits: &mut Vec<Hit>) {
@@ -136,7 +137,7 @@ impl Scanner {
                     }
                     let run = Run::at(bytes, start);
                     numbers_until = run.end;
-                    if run.digits < LEAST_DIGITS {
+                    if run.digits < MIN_DIGITS {
                         continue;
                     }
                     if enabled(Kind::Card) {
@@ -152,9 +153,9 @@ impl Scanner {
     }
 }
 
-/// Returns where at or behind `at` the next byte is that can begin a find: a digit, a colon or `@`.
+/// Returns the position of the next trigger byte at or after `at`: a digit, a colon or `@`.
 fn next_trigger(bytes: &[u8], at: usize) -> Option<usize> {
-    // The colon is behind the digits in ASCII. Without a branch inside a block the compiler looks at its bytes together.
+    // The colon follows the digits in ASCII. Without branches inside a block, the compiler vectorizes the loop.
     let is_trigger = |byte: u8| byte.wrapping_sub(b'0') <= b':' - b'0' || byte == b'@';
     let mut at = at;
     while let Some(block) = bytes.get(at..at + 32) {
@@ -166,16 +167,16 @@ fn next_trigger(bytes: &[u8], at: usize) -> Option<usize> {
     bytes[at..].iter().position(|byte| is_trigger(*byte)).map(|skipped| at + skipped)
 }
 
-/// Returns whether a placeholder stands right beside `range`: what it stands for was part of the same word or number, and
-/// kept `range` from being a find. In `<EMAIL>…</EMAIL>` it is a tag.
+/// Returns true if a placeholder is adjacent to `range`: the value it stands for was part of the same word or number,
+/// so `range` was not a find before. In `<EMAIL>…</EMAIL>` it is a tag.
 fn touches_placeholder(text: &str, range: &Range<usize>) -> bool {
-    let behind = &text[range.end..];
-    let is_before = behind.starts_with('<') && Kind::ALL.into_iter().any(|kind| behind.starts_with(kind.placeholder()));
-    is_before || (is_behind_placeholder(text, range.start) && !behind.starts_with("</"))
+    let after = &text[range.end..];
+    let is_before = after.starts_with('<') && Kind::ALL.into_iter().any(|kind| after.starts_with(kind.placeholder()));
+    is_before || (is_after_placeholder(text, range.start) && !after.starts_with("</"))
 }
 
-/// Returns `hits` in order and without those that overlap another of precedence.
-fn apart(mut hits: Vec<Hit>) -> Vec<Hit> {
+/// Returns `hits` sorted, without those that overlap one of higher precedence.
+fn without_overlaps(mut hits: Vec<Hit>) -> Vec<Hit> {
     hits.sort_by_key(|hit| (hit.range.start, hit.kind));
     let mut kept: Vec<Hit> = Vec::with_capacity(hits.len());
     for hit in hits {
@@ -196,9 +197,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_that_overlap_are_settled_by_kind() {
+    fn overlaps_are_resolved_by_kind() {
         let hit = |start, end, kind| Hit { range: start..end, kind };
-        let check = |hits: &[Hit], expected: &[Hit]| assert_eq!(apart(hits.to_vec()), expected, "{hits:?}");
+        let check = |hits: &[Hit], expected: &[Hit]| assert_eq!(without_overlaps(hits.to_vec()), expected, "{hits:?}");
         let (secret, email, phone) = (hit(5, 20, Kind::Secret), hit(0, 10, Kind::Email), hit(12, 30, Kind::Phone));
         check(&[], &[]);
         check(&[phone.clone(), email.clone()], &[email.clone(), phone.clone()]);

@@ -1,12 +1,12 @@
-//! Telephone numbers in international form.
+//! Telephone numbers in international format.
 
 use std::ops::Range;
 
-/// The most digits a number has with its country's code (ITU-T E.164).
-pub(super) const MOST_DIGITS: usize = 15;
+/// The maximum number of digits including the country code (ITU-T E.164).
+pub(super) const MAX_DIGITS: usize = 15;
 
-/// Codes of countries, or what they begin with, and how many digits follow the code; from ITU-T E.164's list of codes
-/// and the national numbering plans.
+/// Country codes, or their first digits, and the number of digits after the code; from ITU-T E.164's list of codes and
+/// the national numbering plans.
 const COUNTRIES: &[(&str, Range<usize>)] = &[
     ("1", 10..11),
     ("7", 10..11),
@@ -79,15 +79,15 @@ const COUNTRIES: &[(&str, Range<usize>)] = &[
     ("99", 8..11),
 ];
 
-/// Returns where the number ends whose country's code begins at `start`: the last group of digits with which it has as
-/// many as the country's numbers have.
+/// Returns the end of the number whose country code begins at `start`: the last group of digits up to which it has a
+/// length of the country's numbers.
 pub(super) fn international(text: &str, start: usize, end: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     let start = start + usize::from(bytes.get(start) == Some(&b'('));
-    let mut number = String::with_capacity(MOST_DIGITS);
+    let mut number = String::with_capacity(MAX_DIGITS);
     let mut last = None;
     let mut at = start;
-    while at < end && number.len() <= MOST_DIGITS {
+    while at < end && number.len() <= MAX_DIGITS {
         match bytes[at] {
             digit @ b'0'..=b'9' => {
                 number.push(char::from(digit));
@@ -96,7 +96,7 @@ pub(super) fn international(text: &str, start: usize, end: usize) -> Option<usiz
                     last = Some(at + 1);
                 }
             }
-            // The trunk 0 that is not dialled from abroad.
+            // The trunk prefix 0, which is not dialled from abroad.
             b'(' if bytes[at..].starts_with(b"(0)") => at += 2,
             b'+' => break,
             b'/' if number.len() > 6 => break,
@@ -107,10 +107,10 @@ pub(super) fn international(text: &str, start: usize, end: usize) -> Option<usiz
     last
 }
 
-/// Returns whether `number` begins with a country's code and goes on with as many digits as its numbers have.
+/// Returns true if `number` begins with a country code and has the length of that country's numbers.
 fn is_national_length(number: &str) -> bool {
     let Some((code, lengths)) = COUNTRIES.iter().find(|(code, _)| number.starts_with(code)) else { return false };
-    // The codes of three digits stand in the table with their first two.
+    // Codes of three digits are listed by their first two.
     let three = matches!(
         code.as_bytes(),
         [b'2', b'1'..=b'6' | b'9'] | [b'3', b'5' | b'7' | b'8'] | [b'4', b'2'] | [b'5', b'0' | b'9']
@@ -119,7 +119,7 @@ fn is_national_length(number: &str) -> bool {
         [b'6', b'7'..=b'9'] | [b'8', b'0' | b'5' | b'7' | b'8'] | [b'9', b'6' | b'7' | b'9']
     );
     let national = &number[(code.len() + usize::from(three)).min(number.len())..];
-    let fits = number.len() <= MOST_DIGITS && lengths.contains(&national.len());
+    let fits = number.len() <= MAX_DIGITS && lengths.contains(&national.len());
     let in_north_america = |digit: usize| matches!(national.as_bytes().get(digit), Some(b'2'..=b'9'));
     fits && (*code != "1" || (in_north_america(0) && in_north_america(3)))
 }

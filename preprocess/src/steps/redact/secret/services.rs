@@ -1,18 +1,18 @@
-//! Services whose tokens begin with a literal of their own.
+//! Services whose tokens have a prefix.
 
 use std::ops::RangeInclusive;
 
-/// A token that a literal announces.
+/// The format of a token with a prefix.
 #[derive(Debug)]
 pub(in crate::steps::redact) struct Token {
-    /// What it begins with.
+    /// Its prefix.
     pub(in crate::steps::redact) prefix: &'static str,
     pub(super) alphabet: Alphabet,
-    /// How many characters follow the prefix.
+    /// The number of characters after the prefix.
     pub(super) length: RangeInclusive<usize>,
 }
 
-/// What a token is made of.
+/// The characters of a token.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Alphabet {
     /// `0-9A-Z`.
@@ -27,7 +27,7 @@ pub(super) enum Alphabet {
     Dotted,
     /// Both forms of base64.
     Base64,
-    /// What stands in a URL's path.
+    /// Characters of a URL's path.
     Path,
 }
 
@@ -35,7 +35,7 @@ const fn service(prefix: &'static str, alphabet: Alphabet, least: usize, most: u
     Token { prefix, alphabet, length: least..=most }
 }
 
-/// Tokens with a prefix, from the services' own documentation; lengths are loose where it states none.
+/// Tokens with a prefix, from the services' own documentation; the lengths are wide ranges where it gives none.
 pub(in crate::steps::redact) const TOKENS: &[Token] = &[
     // Amazon
     service("AKIA", Alphabet::Upper, 16, 16),
@@ -140,8 +140,8 @@ impl Alphabet {
         sign || byte.is_ascii_alphanumeric()
     }
 
-    /// Returns whether the alphabet writes words and paths too, not only what has no meaning.
-    pub(super) fn writes_words(self) -> bool {
+    /// Returns true if words and paths may consist of the alphabet, so that a match may not be random.
+    pub(super) fn has_words(self) -> bool {
         matches!(self, Self::Word | Self::Dotted | Self::Path)
     }
 }

@@ -2,7 +2,7 @@
 //! the learning rate and the number of steps.
 //!
 //! Of a list of shapes, each with the tokens per second that it reaches here, the plan takes the one with the lowest
-//! predicted loss ([`scaling`]).
+//! predicted loss (`scaling`).
 
 mod benchmark;
 mod scaling;

@@ -1,4 +1,4 @@
-//! The stage itself: every source of the inventory, file by file, into the corpus.
+//! The stage: reads every source of the inventory, file by file, and writes the corpus.
 
 use std::path::Path;
 
@@ -19,14 +19,14 @@ use crate::{Config, Error, Inventory};
 /// The version of the layout of `sources.json`.
 const SCHEMA_VERSION: u32 = 2;
 
-/// Collects: downloads what is missing, reads every file, writes `documents-*.parquet` and `sources.json`.
+/// Downloads what is missing, reads every file, and writes `documents-*.parquet` and `sources.json`.
 ///
-/// The bytes written depend on the content of the sources and on what is said about them, and on nothing else: sources
-/// are taken by name, files by path, rows as they come.
+/// The output depends only on the content of the sources and their configuration: sources are read in the order of their
+/// names, files of their paths, rows in file order.
 ///
 /// # Errors
-/// When a download fails, a table lacks a column, a source has more bad records than allowed, a file unpacks to more than
-/// allowed or is no longer what was listed, no document is found, the disk refuses, or the stage is asked to stop.
+/// Returns an error if a download fails, a table lacks a column, a source has more bad records than allowed, a file unpacks
+/// to more than allowed or changed since it was listed, no document is found, on I/O errors, or on interruption.
 pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     out.clear()?;
     inventory.fetch_missing(config, context)?;

@@ -1,4 +1,4 @@
-//! What `[collect]` and `dataset.toml` may say, checked once.
+//! The table `[collect]` and `dataset.toml`, validated once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ use crate::formats::format::Format;
 use crate::formats::html::Html;
 use crate::sources::remote;
 
-/// The largest text file that is read, unless a source or its dataset says otherwise: 64 MiB. A guess: above any book
-/// or source file, below what would crowd the memory of a laptop.
+/// The largest text file that is read, unless a source or its dataset says otherwise: 64 MiB. Heuristic, not measured:
+/// above any book or source file, and small beside the memory of a laptop.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The file that describes a dataset, inside its folder.
@@ -26,44 +26,44 @@ const DATASET_FILE: &str = "dataset.toml";
 /// The lock of sources that are written in `pipeline.toml`.
 const LOCK_FILE: &str = "dataset.lock";
 
-/// The table `[collect]`: which raw data the run starts from.
+/// The table `[collect]`: the raw data of the run.
 ///
 /// Either `dataset` or `sources`, never both.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A folder with a `dataset.toml` (or that file itself), from the folder of `pipeline.toml`; `~` and `$VARS` are
+    /// A folder with a `dataset.toml`, or that file, relative to the folder of `pipeline.toml`; `~` and `$VARS` are
     /// expanded. Default: none.
     pub dataset: Option<String>,
-    /// The sources, written here instead of in a dataset of their own: `[[collect.sources]]`. Paths start from the folder
+    /// The sources, here instead of in a dataset of their own: `[[collect.sources]]`. Paths are relative to the folder
     /// of `pipeline.toml`. Default: none.
     pub sources: Vec<Source>,
-    /// The folder that keeps downloads between runs, from the folder of `pipeline.toml`; `~` and `$VARS` are expanded.
-    /// Default: `experiments/cache/downloads`.
+    /// The folder that keeps downloads between runs, relative to the folder of `pipeline.toml`; `~` and `$VARS` are
+    /// expanded. Default: `experiments/cache/downloads`.
     pub cache: String,
-    /// The largest download, in bytes: of a file, or of a commit of a git repository; who sends more is cut off. Default:
+    /// The largest download in bytes, of a file or of a commit of a git repository; larger ones are aborted. Default:
     /// 10 GiB.
     pub max_download_bytes: u64,
-    /// How often a download is tried before the run fails; each wait is up to twice the one before, from half a second up
-    /// to 30 seconds. Default: 5.
+    /// Attempts per download before the run fails; the delay between two doubles with jitter, from half a second to 30
+    /// seconds. Default: 5.
     pub download_attempts: u32,
-    /// The address of the Hugging Face Hub, or of a mirror that answers as it does. Default: `$HF_ENDPOINT`, else
+    /// The address of the Hugging Face Hub, or of a mirror with the same API. Default: `$HF_ENDPOINT`, else
     /// `https://huggingface.co`.
     pub hub_endpoint: Option<String>,
-    /// Whether sources may be fetched from loopback, private and link-local addresses (endpoints of object stores that the
-    /// environment names included), and hubs and object stores be asked without TLS: for a server of one's own network. Default: false, so that a dataset written by somebody else cannot
-    /// bring what is behind your firewall into a corpus.
+    /// Whether sources may be fetched from loopback, private and link-local addresses (also endpoints of object stores
+    /// that the environment names), and hubs and object stores without TLS: for servers in your own network. Default:
+    /// false, so that a dataset by someone else cannot read what is behind your firewall.
     pub allow_private: bool,
-    /// Whether every source on another machine must be as `dataset.lock` says, with nothing added to it (`--locked`). Not a
-    /// key of the file.
+    /// Whether every remote source must match `dataset.lock`, with nothing added to it (`--locked`). Not a key of the
+    /// file.
     #[serde(skip)]
     pub locked: bool,
-    /// How many records of a source may be bad: a line that is no JSON, a conversation without an answer, a damaged member
-    /// of an archive. They are left out, counted, and the first quoted in `sources.json`. A whole number is a count (0: none
-    /// at all); a fraction a share of the source's records, which always allows 10. Default: 0.01.
+    /// How many records of a source may be bad: invalid JSON, a conversation without an answer, a damaged member of an
+    /// archive. They are left out and counted, and the first ones are quoted in `sources.json`. A whole number is a
+    /// count (0: none); a fraction is a fraction of the source's records, which always allows 10. Default: 0.01.
     pub max_bad_records: BadRecordLimit,
-    /// The most that one packed file or archive may unpack to, in bytes. Whatever unpacks to more than 1000 times its size
-    /// is taken for a bomb and left, once it is beyond 64 MiB. Default: 64 GiB.
+    /// The most that one compressed file or archive may unpack to, in bytes. Beyond 64 MiB, a file that unpacks to more
+    /// than 1000 times its size is treated as a decompression bomb and skipped. Default: 64 GiB.
     pub max_unpacked_bytes: u64,
 }
 
@@ -78,7 +78,7 @@ impl Default for Config {
             hub_endpoint: None,
             allow_private: false,
             locked: false,
-            max_bad_records: BadRecordLimit::Share(0.01),
+            max_bad_records: BadRecordLimit::Fraction(0.01),
             max_unpacked_bytes: 64 << 30,
         }
     }
@@ -113,7 +113,7 @@ impl Config {
         self.sources.iter().enumerate().try_for_each(|(i, source)| source.validate(&format!("collect.sources[{i}]")))
     }
 
-    /// Returns the options of fetching files from other machines.
+    /// Returns the options of fetching remote files.
     pub fn fetch_options(&self) -> fetch::Options {
         fetch::Options {
             table: crate::NAME,
@@ -126,10 +126,10 @@ impl Config {
         }
     }
 
-    /// Returns the part of the configuration that decides the output beside the sources: what makes the stage fail.
+    /// Returns the keys that decide the output apart from the sources: the limits on which the stage fails.
     ///
-    /// Everything that a source says is part of its own digest ([`crate::Inventory::inputs`]), wherever it is written, so
-    /// a change names the source; where the dataset and the cache lie changes nothing.
+    /// Everything about a source is part of its own digest ([`crate::Inventory::inputs`]), so that a change names the
+    /// source; the places of the dataset and the cache change nothing.
     pub fn fingerprint_value(&self) -> serde_json::Value {
         serde_json::json!({
             "max_bad_records": self.max_bad_records,
@@ -138,89 +138,89 @@ impl Config {
     }
 }
 
-/// One source: a `path`, a `url`, a repository of the `hub`, a `git` repository or a `crate`, and what to take from it.
+/// One source: a `path`, a `url`, a repository of the `hub`, a `git` repository or a `crate`, and which of its files to
+/// read.
 ///
-/// What is fetched from another machine and has no digest here gets one in `dataset.lock`, beside the file that this is
-/// written in, when it is fetched for the first time.
+/// A remote source without a digest here gets one in `dataset.lock`, beside this file, when it is first fetched.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Source {
-    /// The name that errors, `plan` and the documents give this source. Default: the path or address as written, or the
-    /// crate's name and version.
+    /// The name of this source in errors, `plan` and documents. Default: the path or address as written, or the crate's
+    /// name and version.
     pub name: Option<String>,
-    /// A file, a folder or a glob (`notes/**/*.md`); relative paths start from the folder of the file this is written in;
-    /// `~` and `$VARS` are expanded. In a folder, hidden files, symbolic links and what `.gitignore` or `.ignore` files
-    /// inside it exclude are passed over.
+    /// A file, a folder or a glob (`notes/**/*.md`), relative to the folder of this file; `~` and `$VARS` are expanded.
+    /// In a folder, hidden files, symbolic links and what `.gitignore` or `.ignore` files in it exclude are skipped.
     pub path: Option<String>,
-    /// An HTTP or HTTPS address of one file; or an object, a prefix or a glob in an object store: `s3://bucket/a/*.parquet`,
-    /// `gs://bucket/a`, `az://container/a`, `abfs://container/a`. The provider's environment variables give credentials,
-    /// region and endpoint.
+    /// An HTTP or HTTPS address of one file; or an object, a prefix or a glob in an object store:
+    /// `s3://bucket/a/*.parquet`, `gs://bucket/a`, `az://container/a`, `abfs://container/a`. Credentials, region and
+    /// endpoint come from the provider's environment variables.
     pub url: Option<String>,
-    /// A repository of the Hugging Face Hub: `datasets/owner/name`, or `owner/name` for the files of a model. A token is
-    /// taken from where the hub's own programs look for it (`$HF_TOKEN`, or what logging in left).
+    /// A repository of the Hugging Face Hub: `datasets/owner/name`, or `owner/name` for the files of a model. The token
+    /// is `$HF_TOKEN` or that of the Hub's own programs.
     pub hub: Option<String>,
     /// A git repository: an `https://` or `ssh://` address, `user@host:path`, or a folder; needs `commit` or `revision`.
     pub git: Option<String>,
-    /// The branch, tag or commit of a `hub` or `git` repository; the commit that it is goes into the lock. Default: `main`
-    /// for the hub, none for git.
+    /// The branch, tag or commit of a `hub` or `git` repository; its commit is recorded in the lock. Default: `main`
+    /// for the Hub, none for git.
     pub revision: Option<String>,
-    /// The commit of a `git` repository, with all its digits.
+    /// The commit of a `git` repository, in full.
     pub commit: Option<String>,
-    /// Whether an object store is asked without credentials, as public buckets allow. Default: false.
+    /// Whether an object store is accessed without credentials, as public buckets allow. Default: false.
     pub anonymous: bool,
-    /// The name of a crate that cargo has unpacked on this machine; needs `version`.
+    /// The name of a crate that Cargo has unpacked on this machine; needs `version`.
     #[serde(rename = "crate")]
     pub krate: Option<String>,
-    /// The crate's exact version, as `Cargo.lock` has it.
+    /// The crate's exact version, as in `Cargo.lock`.
     pub version: Option<String>,
-    /// The digest the content must have. Of a file behind an HTTP address: of its bytes. Of anything else: of the lines that
-    /// `sha256sum` prints for the collected files, sorted by path. Default: whatever is found; of another machine, whatever
-    /// was found when the lock was written.
+    /// The expected digest of the content. For a file behind an HTTP address: of its bytes. Otherwise: of the lines
+    /// that `sha256sum` prints for the collected files, sorted by path. Default: any; for a remote source, that of the
+    /// lock.
     #[schemars(with = "Option<String>")]
     pub sha256: Option<Digest>,
-    /// The licence of the text, as an SPDX expression. Default: that of a crate's own manifest or of the hub's card, else
+    /// The licence of the text, as an SPDX expression. Default: that of a crate's manifest or of the Hub's card, else
     /// `unknown`.
     pub licence: Option<String>,
-    /// Globs of the files to take; one without `/` matches in every folder, and an archive counts as a folder. Default:
-    /// those of the dataset, else every file whose name says that it holds text, code, a page, a table or other files.
+    /// Globs of the files to read; one without `/` matches in every folder, and an archive counts as a folder. Default:
+    /// those of the dataset, else every file whose name has a known extension.
     pub include: Vec<String>,
-    /// Globs of the files to leave, in addition to those of the dataset. Default: none.
+    /// Globs of the files to skip, in addition to those of the dataset. Default: none.
     pub exclude: Vec<String>,
-    /// How to read the files: `text` or `html` (one document a file), `jsonl`, `json` (an array of objects), `csv`, `tsv`,
-    /// `parquet` or `arrow` (one document a row), or `warc` (one document a page). Default: by each file's extension. `.gz`,
-    /// `.zst`, `.xz` and `.bz2` are unpacked first; in `.zip` and `.tar` files (packed or not) every member is a file of the
-    /// source, called `archive.zip!/folder/file.md`, but archives inside archives are left.
+    /// The format of the files: `text` or `html` (one document per file), `jsonl`, `json` (an array of objects), `csv`,
+    /// `tsv`, `parquet` or `arrow` (one document per row), or `warc` (one document per page). Default: by each file's
+    /// extension. `.gz`, `.zst`, `.xz` and `.bz2` are decompressed first; in `.zip` and `.tar` files (also compressed)
+    /// every member is a file of the source, called `archive.zip!/folder/file.md`; archives inside archives are
+    /// skipped.
     pub format: Option<Format>,
-    /// What is taken of web pages: `main` (title and main text), `all` (title and all text) or `source` (the HTML, as code).
-    /// Default: `main`.
+    /// Which part of a web page is read: `main` (title and main text), `all` (title and all text) or `source` (the
+    /// HTML, as code). Default: `main`.
     pub html: Html,
-    /// The column of a table, or the key of a JSON object, that holds the text; `text = "body"` says the same. Default:
-    /// `text`.
+    /// The column of a table, or the key of a JSON object, that holds the text; `text = "body"` means the same.
+    /// Default: `text`.
     #[serde(alias = "text")]
     pub text_column: Option<String>,
-    /// A minijinja template that makes the text of several columns: `"{{ question }}\n\n{{ answer }}"`. A column that is
-    /// missing or null may be asked for (`{% if note %}`) and not written. Default: none.
+    /// A minijinja template that makes the text from several columns: `"{{ question }}\n\n{{ answer }}"`. A missing or
+    /// null column may be tested (`{% if note %}`) but not printed. Default: none.
     pub template: Option<String>,
-    /// The shape of conversations, which become the column `messages` instead of text: `messages` (as OpenAI takes them),
+    /// The shape of conversations, which become the column `messages` instead of text: `messages` (OpenAI's),
     /// `sharegpt` or `alpaca` (columns `instruction`, `input`, `output`); or `preference` (columns `prompt`, `chosen`,
     /// `rejected`), for preference tuning. Default: none.
     pub chat: Option<Chat>,
     /// The column that holds a conversation's turns. Default: `messages`, or `conversations` with `chat = "sharegpt"`.
     pub messages_column: Option<String>,
-    /// The column that names each document: its id is `<source>/<value>`. Default: none, ids tell file and row.
+    /// The column that names each document: its id is `<source>/<value>`. Default: none; ids consist of file and row.
     pub id_column: Option<String>,
-    /// The column that holds each document's licence; where it is empty, the source's counts. Default: none.
+    /// The column that holds each document's licence; if it is empty, the source's licence is used. Default: none.
     pub licence_column: Option<String>,
-    /// The column that holds each document's source, for tables put together of others; where it is empty, this source's
-    /// name counts. Default: none.
+    /// The column that holds each document's source, for tables merged from others; if it is empty, this source's name
+    /// is used. Default: none.
     pub source_column: Option<String>,
-    /// The largest text, page or row that is read, in bytes, unpacked; larger ones are counted and left. Tables and archives
-    /// are read in pieces and may have any size. Default: that of the dataset, else 64 MiB.
+    /// The largest text, page or row that is read, in bytes, unpacked; larger ones are counted and skipped. Tables and
+    /// archives are read in pieces and may have any size. Default: that of the dataset, else 64 MiB.
     pub max_file_bytes: Option<u64>,
 }
 
 impl Source {
-    /// Checks the values; `key` is where this source is written.
+    /// Validates the source; `key` is the place where it is declared.
     pub(crate) fn validate(&self, key: &str) -> Result<(), Error> {
         let fail = |name: &str, message: &str| Err(Error::value(&format!("{key}.{name}"), message));
         let origins =
@@ -266,7 +266,7 @@ impl Source {
         mapping::validate(self).or_else(|(name, message)| fail(name, &message))
     }
 
-    /// Returns the name of this source in messages and documents: the configured one, else one made from its address.
+    /// Returns the name of this source in messages and documents: the configured one, else one derived from its address.
     pub(crate) fn display_name(&self) -> String {
         if let Some(name) = &self.name {
             return name.clone();
@@ -280,7 +280,7 @@ impl Source {
     }
 }
 
-/// Returns a path's name that is the same on every machine: as written where it is relative, else its last part.
+/// Returns a name for a path that is the same on every machine: a relative path as written, else its last part.
 pub(crate) fn portable_name(written: &str) -> String {
     let slashes = written.replace('\\', "/");
     let machine_bound = Path::new(written).is_absolute() || slashes.starts_with(['/', '~', '$']);
@@ -288,14 +288,14 @@ pub(crate) fn portable_name(written: &str) -> String {
     if !machine_bound {
         return if trimmed.is_empty() { ".".to_owned() } else { trimmed.to_owned() };
     }
-    // Of a glob, the last folder before the first wildcard says more than the wildcard.
+    // For a glob, the last folder before the first wildcard is more informative than the wildcard.
     let parts: Vec<&str> = trimmed.split('/').collect();
     let first_wild = parts.iter().position(|part| part.contains(['*', '?', '[', '{'])).unwrap_or(parts.len());
     let from = first_wild.saturating_sub(1).min(parts.len() - 1);
     parts[from..].join("/")
 }
 
-/// What `dataset.toml` holds.
+/// The content of `dataset.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Dataset {
@@ -310,30 +310,30 @@ struct Dataset {
 /// Everything that a configuration declares.
 #[derive(Debug, Clone)]
 pub(crate) struct Declarations {
-    /// The dataset's name, where it has one.
+    /// The dataset's name, if it has one.
     pub title: Option<String>,
-    /// What the dataset says of itself.
+    /// The dataset's description.
     pub description: Option<String>,
-    /// The lock that belongs to the sources: `dataset.lock`, beside the file that they are written in.
+    /// The lock of the sources: `dataset.lock`, beside the file that declares them.
     pub lock: PathBuf,
-    /// The sources, in the order in which they are written.
+    /// The sources, in the order of the file.
     pub sources: Vec<Declared>,
 }
 
-/// A source with everything its surroundings add to it.
+/// A source with what its dataset adds to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Declared {
-    /// Where it is written, for errors: `collect.sources[0]` or `datasets/x/dataset.toml: source[0]`.
+    /// Where it is declared, for errors: `collect.sources[0]` or `datasets/x/dataset.toml: source[0]`.
     pub key: String,
-    /// The folder its relative path starts from.
+    /// The folder that its path is relative to.
     pub folder: PathBuf,
-    /// What it says, with the dataset's globs merged in.
+    /// The source, with the dataset's globs merged in.
     pub source: Source,
     /// The largest text file that is read, in bytes.
     pub max_file_bytes: u64,
 }
 
-/// Returns the sources that `config` names, and what belongs to all of them.
+/// Returns the sources that `config` declares.
 pub(crate) fn declared(config: &Config, base: &Path, environment: &Environment) -> Result<Declarations, Error> {
     config.validate()?;
     let Some(dataset) = &config.dataset else {

@@ -1,4 +1,4 @@
-//! The corpus on disk: `documents-00000.parquet`, `documents-00001.parquet`, ….
+//! Writes the corpus: `documents-00000.parquet`, `documents-00001.parquet`, ….
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,24 +22,24 @@ use crate::documents::chat::Message;
 use crate::documents::document::{Content, Document};
 use crate::inventory::ListedSource;
 
-/// Text in one row group: what is in memory before it is written. A guess: large enough to compress well.
+/// Text per row group, which is in memory before it is written. Heuristic, not measured: large enough to compress well.
 const ROW_GROUP_BYTES: usize = 8 << 20;
-/// Text in one file. A guess: small enough to pass around, large enough to be few.
+/// Text per file. Heuristic, not measured: small enough to copy, large enough for few files.
 const SHARD_BYTES: usize = 64 << 20;
 /// Rows in one row group, for corpora of very short documents.
 const ROW_GROUP_ROWS: usize = 1 << 16;
 
-/// Writes documents in the order in which they come; their bytes alone decide where one file ends and the next begins.
+/// Writes documents in order; only their bytes decide where one file ends and the next begins.
 ///
-/// Packing takes as long as reading, so it is done beside it, on a thread of its own.
+/// Compression takes as long as reading, so it runs on a thread of its own.
 pub(crate) struct Writer {
     group: Group,
-    /// Where row groups go to; none once the last is there.
+    /// The channel of row groups; none after the last.
     groups: Option<SyncSender<Group>>,
     thread: Option<JoinHandle<Result<usize, Error>>>,
 }
 
-/// A row group in the making.
+/// A row group that is being filled.
 #[derive(Default)]
 struct Group {
     rows: Vec<Row>,
@@ -55,7 +55,7 @@ struct Row {
 impl Writer {
     /// Returns a writer into `folder`.
     pub fn new(folder: &Path) -> Self {
-        // One row group is read while the one before waits and the one before that is packed.
+        // One row group is read while the previous one waits and the one before that is compressed.
         let (groups, received) = mpsc::sync_channel(1);
         let mut shards = Shards { folder: folder.to_owned(), open: None, count: 0 };
         let thread = thread::spawn(move || {
@@ -66,7 +66,7 @@ impl Writer {
         Self { group: Group::default(), groups: Some(groups), thread: Some(thread) }
     }
 
-    /// Adds a document of `from`, which says what the document itself does not.
+    /// Adds a document of `from`, whose source and licence it has unless it has its own.
     pub fn push(&mut self, mut document: Document, from: &ListedSource) -> Result<(), Error> {
         self.group.bytes += document.bytes as usize;
         let source = document.source.take().unwrap_or_else(|| from.name.clone());
@@ -74,7 +74,7 @@ impl Writer {
         self.group.rows.push(Row { document, source, licence });
         if self.group.bytes >= ROW_GROUP_BYTES || self.group.rows.len() >= ROW_GROUP_ROWS {
             let group = std::mem::take(&mut self.group);
-            // Nobody takes it where the disk has refused an earlier one.
+            // The receiver is gone after an I/O error.
             if self.groups.as_ref().is_none_or(|groups| groups.send(group).is_err()) {
                 self.end()?;
             }
@@ -82,11 +82,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what is left and returns the number of files.
+    /// Writes the rest and returns the number of files.
     pub fn finish(mut self) -> Result<usize, Error> {
         let group = std::mem::take(&mut self.group);
         if let Some(groups) = self.groups.as_ref().filter(|_| !group.rows.is_empty()) {
-            // Where nobody takes it, the end says why.
+            // If the receiver is gone, the end of the thread says why.
             let _ = groups.send(group);
         }
         self.end()
@@ -101,10 +101,10 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Waits for the thread, so that nothing is written any more where a run has ended early.
+    /// Waits for the thread, so that nothing is written after a run has ended early.
     fn drop(&mut self) {
         self.groups = None;
-        // The run ends with the error that it has.
+        // The run already ends with an error.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -154,7 +154,7 @@ impl OpenShard {
         let watched = Watched { file, refusal: Arc::clone(&refusal) };
         let column = |(name, dtype): (&str, DataType)| (PlSmallStr::from(name), dtype);
         let schema: Schema = columns().into_iter().map(column).collect();
-        // The smallest and largest text of a file tell nobody anything.
+        // The smallest and largest text of a file are of no use.
         let statistics = StatisticsOptions { min_value: false, max_value: false, ..StatisticsOptions::default() };
         let writer = ParquetWriter::new(watched)
             .with_compression(ParquetCompression::Zstd(None))
@@ -164,7 +164,7 @@ impl OpenShard {
         Ok(Self { path, writer, refusal, bytes: 0 })
     }
 
-    /// Returns the disk's own answer where it refused to write, else what polars says.
+    /// Returns the I/O error if there was one, else the error of polars.
     fn failed(&self, error: PolarsError) -> Error {
         match self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(refusal) => artifact::Error::io("write", &self.path, refusal).into(),
@@ -247,11 +247,11 @@ fn messages(chats: &[Option<Vec<Message>>]) -> PolarsResult<Series> {
     Series::from_arrow("messages".into(), lists.boxed())?.cast(&DataType::List(Box::new(message_type())))
 }
 
-/// The last answer of a disk that refused.
+/// The last I/O error.
 type Refusal = Arc<Mutex<Option<io::Error>>>;
 
-/// A file that keeps the disk's answer when it refuses: polars passes on its text alone, from which a full disk cannot be
-/// told for certain.
+/// A file that keeps its I/O errors: polars passes on only their text, from which a full disk cannot be recognised
+/// reliably.
 struct Watched {
     file: File,
     refusal: Refusal,

@@ -1,4 +1,4 @@
-//! What a dataset says of itself, without looking at its files; and how a new one is written.
+//! The description of a dataset, without reading its files; and how a new one is written.
 
 pub mod card;
 
@@ -11,23 +11,23 @@ use serde::Serialize;
 use crate::config::declared;
 use crate::{Config, Error, Source};
 
-/// What a dataset says of itself.
+/// The description of a dataset.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// Its name, where it has one.
+    /// Its name, if it has one.
     pub title: Option<String>,
-    /// What it says it is.
+    /// Its description.
     pub description: Option<String>,
     /// Its sources.
     pub sources: Vec<Source>,
-    /// Whether there is a lock beside it.
+    /// Whether it has a lock.
     pub has_lock: bool,
 }
 
-/// Returns what the dataset that `config` names says of itself.
+/// Returns the description of the dataset that `config` names.
 ///
 /// # Errors
-/// When it cannot be read or understood.
+/// Returns an error if it cannot be read or parsed.
 pub fn summary(config: &Config, context: &Context) -> Result<Summary, Error> {
     let declarations = declared(config, &context.base, &Environment::of_process())?;
     Ok(Summary {
@@ -38,13 +38,13 @@ pub fn summary(config: &Config, context: &Context) -> Result<Summary, Error> {
     })
 }
 
-/// Returns the source that an address means: a repository of the hub (`datasets/owner/name`, `hf://…`, or its web page), a
-/// git repository (`git+https://…`, `….git`, `user@host:…`, each with `@revision` behind it where one is meant), an
-/// address of HTTP or of an object store, or else a path, which must exist and is written as `folder`, where the dataset
-/// will lie, sees it.
+/// Returns the source that an address means: a repository of the Hub (`datasets/owner/name`, `hf://…`, or its web page), a
+/// git repository (`git+https://…`, `….git`, `user@host:…`, each with an optional `@revision` at the end), an
+/// HTTP address or an object store, or else a path, which must exist and is written relative to `folder`, the folder of
+/// the dataset.
 ///
 /// # Errors
-/// [`Error::Value`] when the address is none of these.
+/// Returns [`Error::Value`] if the address is none of these.
 pub fn source_of(address: &str, folder: &Path) -> Result<Source, Error> {
     let some = |text: &str| Some(text.to_owned());
     let hub_page = address.strip_prefix("https://huggingface.co/");
@@ -67,7 +67,7 @@ pub fn source_of(address: &str, folder: &Path) -> Result<Source, Error> {
         let is_commit = |revision: &String| revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit());
         let (commit, revision) = match revision {
             Some(commit) if is_commit(&commit) => (Some(commit), None),
-            // Of git there is no default; the branch that a clone checks out is called HEAD.
+            // Git has no default revision; the branch that a clone checks out is called HEAD.
             other => (None, other.or_else(|| some("HEAD"))),
         };
         return Ok(Source { git: some(git), commit, revision, ..Source::default() });
@@ -82,12 +82,12 @@ pub fn source_of(address: &str, folder: &Path) -> Result<Source, Error> {
     Ok(Source { path: Some(seen_from(folder, path)?), ..Source::default() })
 }
 
-/// Returns `path`, which starts from the current folder, as it is seen from `folder`.
+/// Returns `path`, which is relative to the current folder, relative to `folder`.
 fn seen_from(folder: &Path, path: &Path) -> Result<String, Error> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(|e| artifact::Error::io("find", path, e));
     let (folder, path) = (absolute(folder)?, absolute(path)?);
     let shared = folder.components().zip(path.components()).take_while(|(a, b)| a == b).count();
-    // Where the two have but the root in common, the way is no shorter than the absolute path.
+    // If the two have only the root in common, the relative path is not shorter than the absolute one.
     if shared <= 1 {
         return Ok(path.to_string_lossy().into_owned());
     }
@@ -100,7 +100,7 @@ fn seen_from(folder: &Path, path: &Path) -> Result<String, Error> {
 /// Returns the text of a `dataset.toml` with these sources.
 ///
 /// # Errors
-/// [`Error::Value`] when they cannot be written as TOML.
+/// Returns [`Error::Value`] if they cannot be written as TOML.
 pub fn text(name: &str, sources: &[Source]) -> Result<String, Error> {
     #[derive(Serialize)]
     struct Written<'a> {
@@ -112,7 +112,7 @@ pub fn text(name: &str, sources: &[Source]) -> Result<String, Error> {
     let mut tables = Vec::with_capacity(sources.len());
     for source in sources {
         let mut table = toml::Table::try_from(source).map_err(wrong)?;
-        // What is as it would be anyway need not be said.
+        // Defaults are not written.
         table.retain(|key, value| default.get(key) != Some(value));
         tables.push(table);
     }

@@ -9,15 +9,15 @@ use crate::documents::tally::BadRecordLimit;
 /// What can go wrong while collecting.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A configured value makes no sense.
+    /// A configured value is invalid.
     #[error("{key}: {message}")]
     Value {
-        /// Where it is written: `collect.sources[0].url`.
+        /// The key: `collect.sources[0].url`.
         key: String,
         /// What is wrong with it.
         message: String,
     },
-    /// A `dataset.toml` cannot be understood.
+    /// A `dataset.toml` is invalid.
     #[error("{} line {line}, column {column}: {message}", path.display())]
     Dataset {
         /// The file.
@@ -29,7 +29,7 @@ pub enum Error {
         /// What is wrong there.
         message: String,
     },
-    /// A source's path is not there.
+    /// A source's path does not exist.
     #[error("source {name}: {} does not exist", path.display())]
     NoSuchPath {
         /// The source.
@@ -42,7 +42,7 @@ pub enum Error {
     List {
         /// The source.
         name: String,
-        /// The walk's answer, which names the folder.
+        /// The cause, which names the folder.
         #[source]
         source: ignore::Error,
     },
@@ -59,7 +59,7 @@ pub enum Error {
         name: String,
         /// The version asked for.
         version: String,
-        /// Where cargo unpacks crates.
+        /// The folder of unpacked crates.
         registry: PathBuf,
     },
     /// A crate's manifest cannot be read for its licence.
@@ -82,12 +82,12 @@ pub enum Error {
         /// The manifest's licence.
         found: String,
     },
-    /// A source is not what its dataset pins.
+    /// A source does not have its pinned digest.
     #[error("source {name}: its content has SHA-256 {found}, {key}.sha256 says {expected}")]
     Pinned {
         /// The source.
         name: String,
-        /// Where the source is written.
+        /// Where the source is declared.
         key: String,
         /// The pinned digest.
         expected: Digest,
@@ -99,10 +99,10 @@ pub enum Error {
     NothingSelected {
         /// The source.
         name: String,
-        /// What was seen and not taken, in words.
+        /// What was skipped, in words.
         passed_over: String,
     },
-    /// All sources together have no document.
+    /// The sources have no document.
     #[error("the dataset is empty: {files} files were read and none held a document ({skipped})")]
     Empty {
         /// The number of files.
@@ -110,7 +110,7 @@ pub enum Error {
         /// What was skipped, in words.
         skipped: String,
     },
-    /// A file is no longer what it was when the sources were listed.
+    /// A file changed since the sources were listed.
     #[error("source {name}: {} changed while it was being collected; run again", path.display())]
     Changed {
         /// The source.
@@ -148,16 +148,16 @@ pub enum Error {
     BadRecords {
         /// The source.
         name: String,
-        /// How many are bad.
+        /// The number of bad ones.
         bad: u64,
-        /// How many were looked at.
+        /// The number of records read.
         records: u64,
         /// The limit.
         limit: BadRecordLimit,
         /// The first of them.
         examples: String,
     },
-    /// A packed file is larger than allowed when unpacked.
+    /// A compressed file unpacks to more than allowed.
     #[error("{} unpacks to more than {limit} bytes; if that is meant, raise collect.max_unpacked_bytes", path.display())]
     Unpacked {
         /// The file.
@@ -170,14 +170,14 @@ pub enum Error {
     Parquet {
         /// The file.
         path: PathBuf,
-        /// What polars says.
+        /// The error of polars.
         #[source]
         source: polars::error::PolarsError,
     },
-    /// Fetching files from another machine failed.
+    /// Fetching a remote file failed.
     #[error(transparent)]
     Fetch(fetch::Error),
-    /// A source on another machine is not in the lock.
+    /// A remote source is not in the lock.
     #[error(
         "source {name}: {} has no entry for {address}; run `pipeline data lock` where the network may be used, without \
          --locked",
@@ -191,7 +191,7 @@ pub enum Error {
         /// The lock.
         lock: PathBuf,
     },
-    /// A source says something else than the lock was written for.
+    /// A source differs from its entry in the lock.
     #[error(
         "source {name}: {} was written for {what} {locked}, and it now is {declared}; if that is meant, run `pipeline data \
          lock --update {name}`",
@@ -206,13 +206,13 @@ pub enum Error {
         what: &'static str,
         /// What the lock has.
         locked: String,
-        /// What the source says.
+        /// What the source has.
         declared: String,
     },
-    /// Somebody asked the stage to stop.
+    /// The stage was interrupted.
     #[error("interrupted")]
     Interrupted,
-    /// The disk, or a sealed artifact.
+    /// A file or a sealed artifact.
     #[error(transparent)]
     Artifact(#[from] artifact::Error),
 }

@@ -1,4 +1,4 @@
-//! What a run would collect: every source found, listed and hashed, before anything is written.
+//! The inventory of a run: every source listed and hashed, before anything is written.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,7 +24,7 @@ use crate::sources::remote::{self, written_address};
 use crate::sources::select::{self, Filter, IgnoreRules, SelectedFile, passed_over, select};
 use crate::{Config, Error};
 
-/// Files up to this size are hashed from one read; larger ones in pieces. A guess.
+/// Files up to this size are hashed from one read; larger ones in pieces. Heuristic, not measured.
 const WHOLE_READ_BYTES: u64 = 4 << 20;
 
 /// Everything that a run would collect, by source.
@@ -41,17 +41,17 @@ pub struct Inventory {
 pub(crate) struct ListedSource {
     /// Its name, unique in the inventory.
     pub name: String,
-    /// Where it comes from, as `sources.json` tells it; never an absolute path.
+    /// Where it comes from, as in `sources.json`; never an absolute path.
     pub origin: Value,
     /// The licence of its text.
     pub licence: String,
-    /// Which columns of a table become what.
+    /// The meaning of table columns.
     pub columns: Columns,
-    /// What is taken of web pages.
+    /// Which part of web pages is read.
     pub html: Html,
-    /// The largest text, page or row that is taken, in bytes.
+    /// The largest text, page or row that is read, in bytes.
     pub max_file_bytes: u64,
-    /// Which members of archives are taken, and how they are read.
+    /// Which members of archives are read, and how.
     pub filter: Filter,
     /// Its files, sorted by their path inside the source.
     pub files: Vec<HashedFile>,
@@ -61,20 +61,20 @@ pub(crate) struct ListedSource {
     pub too_large: u64,
     /// Files of another kind, and symbolic links.
     pub not_selected: u64,
-    /// Where it is, if it is on another machine.
+    /// Where it is, if it is remote.
     pub remote: Option<RemoteSource>,
 }
 
-/// A source on another machine.
+/// A remote source.
 #[derive(Debug, Clone)]
 pub(crate) struct RemoteSource {
     /// Where it is.
     pub remote: Remote,
-    /// Its address, as it is written.
+    /// Its address, as written.
     pub address: String,
-    /// The commit that its revision is.
+    /// The commit of its revision.
     pub commit: Option<String>,
-    /// The lock file with its digests; none where the configuration has them.
+    /// The lock file with its digests; none if the configuration has them.
     pub lock: Option<PathBuf>,
     /// Whether the lock has no entry for it yet, so that its files are not known.
     pub is_unlocked: bool,
@@ -87,9 +87,9 @@ pub(crate) struct HashedFile {
     pub relative: String,
     /// Where its bytes are.
     pub place: Place,
-    /// Its length; 0 where it is not downloaded yet.
+    /// Its length; 0 if it is not downloaded yet.
     pub bytes: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// The digest of its bytes.
     pub sha256: Digest,
@@ -104,7 +104,7 @@ pub(crate) enum Place {
     Download(PathBuf),
 }
 
-/// What an inventory says about one source.
+/// The summary of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceSummary {
     /// Its name: `serde 1.0.228`.
@@ -115,18 +115,18 @@ pub struct SourceSummary {
     pub sha256: Digest,
     /// The number of its files.
     pub files: usize,
-    /// Their length together; a file that is not downloaded yet counts 0.
+    /// Their total length; a file that is not downloaded yet counts 0.
     pub bytes: u64,
 }
 
 impl Inventory {
-    /// Returns one digest a source, by name, for the recipe of the stage: of its content and of everything that was said
-    /// about it (licence, format, column), so that a change of either names the source.
+    /// Returns one digest per source, by name, for the recipe of the stage: of its content and of its configuration
+    /// (licence, format, column), so that a change of either names the source.
     pub fn inputs(&self) -> BTreeMap<String, Digest> {
         self.sources.iter().map(|source| (format!("source {}", source.name), source.input_digest())).collect()
     }
 
-    /// Returns what there is to know about each source, sorted by name.
+    /// Returns the summaries of all sources, sorted by name.
     pub fn summaries(&self) -> Vec<SourceSummary> {
         let summary = |source: &ListedSource| SourceSummary {
             name: source.name.clone(),
@@ -138,7 +138,7 @@ impl Inventory {
         self.sources.iter().map(summary).collect()
     }
 
-    /// Fetches all files on other machines that are not in the cache.
+    /// Fetches all remote files that are not in the cache.
     ///
     /// # Errors
     /// Returns an error if a source is not locked, if network access is disabled, and if a download fails or does not have
@@ -175,7 +175,7 @@ impl Inventory {
 }
 
 impl ListedSource {
-    /// Returns the length of its files together.
+    /// Returns the total length of its files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
@@ -228,7 +228,7 @@ pub fn inventory(resolved: &Resolved, context: &Context) -> Result<Inventory, Er
     let surroundings = Surroundings { config, context, environment, cache: &cache, lock, lock_path };
     let listed: Vec<Result<ListedSource, Error>> =
         sources.par_iter().map(|declared| list(declared, &surroundings)).collect();
-    // Of several errors, the first source's is the one to tell, whichever thread was first.
+    // Of several errors, the first source's is returned, whichever thread was first.
     let mut sources = listed.into_iter().collect::<Result<Vec<_>, _>>()?;
     sources.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = sources.windows(2).find(|pair| pair[0].name == pair[1].name) {
@@ -238,7 +238,7 @@ pub fn inventory(resolved: &Resolved, context: &Context) -> Result<Inventory, Er
     Ok(Inventory { title, description, sources, environment: environment.clone() })
 }
 
-/// What listing a source takes beside the source.
+/// What listing a source needs besides the source.
 struct Surroundings<'a> {
     config: &'a Config,
     context: &'a Context,
@@ -263,7 +263,7 @@ fn list(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource, 
     Ok(listed)
 }
 
-/// Returns a source with what it says of itself, and with no file yet.
+/// Returns a source with its configuration and no files yet.
 fn described(declared: &Declared, origin: Value, licence: Option<String>) -> Result<ListedSource, Error> {
     let source = &declared.source;
     Ok(ListedSource {
@@ -313,7 +313,7 @@ fn local(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource,
     })
 }
 
-/// Returns a source that is one download, whose digest it says itself.
+/// Returns a source that is one download with a pinned digest.
 fn pinned(declared: &Declared, remote: Remote, cache: &Path) -> Result<ListedSource, Error> {
     let sha256 = declared.source.sha256.unwrap_or_else(|| content_digest(&[]));
     let address = written_address(declared).to_owned();
@@ -328,7 +328,7 @@ fn pinned(declared: &Declared, remote: Remote, cache: &Path) -> Result<ListedSou
     })
 }
 
-/// Returns a source on another machine as the lock knows it.
+/// Returns a remote source as recorded in the lock.
 fn locked(declared: &Declared, remote: Remote, around: &Surroundings<'_>) -> Result<ListedSource, Error> {
     let Surroundings { config, cache, lock, lock_path, .. } = around;
     let lock_path = lock_path.to_path_buf();
@@ -346,7 +346,7 @@ fn locked(declared: &Declared, remote: Remote, around: &Surroundings<'_>) -> Res
     let files: Vec<HashedFile> = entry.file.iter().map(file).collect();
     let commit = entry.commit.clone();
     let origin = remote::origin(&remote, declared, commit.as_deref());
-    // What `sha256` pins of one file behind an address is that file's own digest.
+    // For one file behind an address, `sha256` is that file's own digest.
     let content = match (&remote, &files[..]) {
         (Remote::Url(_), [file]) => file.sha256,
         _ => content_digest(&files),
@@ -362,7 +362,7 @@ fn locked(declared: &Declared, remote: Remote, around: &Surroundings<'_>) -> Res
 }
 
 fn remote_file(declared: &Declared, relative: String, bytes: u64, sha256: Digest, cache: &Path) -> HashedFile {
-    // A file that is there although nothing tells what it holds was named outright.
+    // A selected file of unknown format was named explicitly.
     let kind = select::kind(declared.source.format, &relative).unwrap_or(Kind::File(Format::Text));
     HashedFile { relative, place: Place::Download(cached_path(cache, sha256)), bytes, kind, sha256 }
 }
@@ -387,7 +387,7 @@ fn hash_file(file: &SelectedFile, context: &Context) -> Result<HashedFile, Error
     Ok(HashedFile { relative: file.relative.clone(), place, bytes, kind: file.kind, sha256 })
 }
 
-/// Returns the digest of files as `sha256sum` lists them: one line `<digest>  <path>` a file, sorted by path.
+/// Returns the digest of files as `sha256sum` lists them: one line `<digest>  <path>` per file, sorted by path.
 fn content_digest(files: &[HashedFile]) -> Digest {
     let mut listing = String::new();
     for file in files {

@@ -241,7 +241,7 @@ fn tables() -> Vec<(&'static str, Vec<u8>)> {
 /// Returns one file as an input.
 pub fn file((name, bytes): (&'static str, Vec<u8>), source: Source) -> Input {
     let config = one(Source { path: Some(name.to_owned()), ..source });
-    Input { files: vec![(name, bytes)], config: Config { max_bad_records: BadRecordLimit::Share(1.0), ..config } }
+    Input { files: vec![(name, bytes)], config: Config { max_bad_records: BadRecordLimit::Fraction(1.0), ..config } }
 }
 
 /// Damages what a tar archive says of a member, and makes its checksum right again.
@@ -275,6 +275,6 @@ fn dataset(random: &mut Random) -> Input {
         ("notes/b.jsonl", b"{\"a\": \"x\", \"b\": \"y\", \"n\": 7}\n".to_vec()),
     ];
     let config =
-        Config { dataset: Some(".".to_owned()), max_bad_records: BadRecordLimit::Share(1.0), ..Config::default() };
+        Config { dataset: Some(".".to_owned()), max_bad_records: BadRecordLimit::Fraction(1.0), ..Config::default() };
     Input { files, config }
 }

@@ -1,4 +1,4 @@
-//! The dataset card: a page of Markdown that says what a corpus is made of, from where, and under which licences.
+//! The dataset card: the contents, sources and licences of a corpus as Markdown.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,13 +13,13 @@ use crate::documents::tally::Share;
 use crate::inventory::ListedSource;
 use crate::{Error, Inventory};
 
-/// What `sources.json` of a corpus holds, as far as the card tells it.
+/// The part of `sources.json` that the card shows.
 #[derive(Debug, Deserialize)]
 struct Corpus {
     sources: Vec<Collected>,
 }
 
-/// What was collected of one source.
+/// One source of a corpus.
 #[derive(Debug, Deserialize)]
 struct Collected {
     name: String,
@@ -30,11 +30,11 @@ struct Collected {
 
 /// Writes the card of a collected corpus.
 ///
-/// `corpus` is the folder that the stage wrote; `tokens` says how many tokens the documents of each licence became, where
-/// they have been made. The card depends on nothing but these, so equal datasets have equal cards.
+/// `corpus` is the folder that the stage wrote; `tokens` has the number of tokens per licence, if the
+/// corpus has been tokenized. The card depends only on these, so equal datasets have equal cards.
 ///
 /// # Errors
-/// When `sources.json` of the corpus cannot be read, or the disk refuses.
+/// Returns an error if `sources.json` of the corpus cannot be read, or on I/O errors.
 pub fn write(
     path: &Path,
     inventory: &Inventory,
@@ -111,7 +111,7 @@ fn from(origin: &Value) -> String {
     }
 }
 
-/// Returns a text that stays inside a cell of a table.
+/// Returns text that stays inside a table cell.
 fn cell(text: &str) -> String {
     text.replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ")
 }

@@ -1,4 +1,4 @@
-//! What was read becomes documents, on all cores, in the order in which it was read.
+//! Turns what was read into documents, on all cores, in the order of reading.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::formats::html::{self, Html, MAX_PAGE_BYTES, NoText};
 use crate::formats::json::{self, Records};
 use crate::inventory::ListedSource;
 
-/// How much is read before it is turned into documents. A guess: large enough to keep all cores busy.
+/// Bytes read before they are turned into documents. Heuristic, not measured: enough to keep all cores busy.
 const BATCH_BYTES: usize = 8 << 20;
-/// How much of a file is looked at to tell text from binary, as git does.
+/// Bytes of a file that are inspected to tell text from binary, as in git.
 const SNIFFED_BYTES: usize = 8000;
 
-/// Where documents, and what was refused, are handed to.
+/// Receives documents and refusals.
 pub(crate) type Sink<'a> = dyn FnMut(Result<Document, Refusal>) -> Result<(), Error> + 'a;
 
-/// Something that was read, and that documents can be made of without reading anything else.
+/// A piece of input from which documents can be made without reading anything else.
 pub(crate) enum Raw {
     /// A document.
     Whole(Whole),
@@ -37,21 +37,21 @@ pub(crate) enum Raw {
     Refused(Refusal),
 }
 
-/// What counts the records of a JSON file.
+/// How the records of a JSON file are numbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Each is a line, and an empty line is none.
+    /// By line; empty lines have no record.
     Line,
-    /// Each is what lies between braces.
+    /// By object.
     Object,
 }
 
-/// For each wanted column, its place in a record.
+/// The index of each requested column in a record.
 pub(crate) type Places = Vec<Option<usize>>;
 
-/// One document, as it was read.
+/// One document as read.
 pub(crate) struct Whole {
-    /// Its number, where its file holds many.
+    /// Its number, if its file holds several.
     pub number: Option<u64>,
     /// The path of its file inside the source.
     pub file: Arc<str>,
@@ -59,13 +59,13 @@ pub(crate) struct Whole {
     pub address: Option<String>,
     /// Whether it is a web page.
     pub is_html: bool,
-    /// Its encoding, where a server named it.
+    /// Its encoding, if a server named it.
     pub charset: Option<String>,
-    /// What it holds.
+    /// Its content.
     pub bytes: Vec<u8>,
 }
 
-/// Things that were read and are not documents yet.
+/// Input that is not turned into documents yet.
 pub(crate) struct Batch<'a> {
     source: &'a ListedSource,
     mapping: &'a Mapping<'a>,
@@ -75,12 +75,12 @@ pub(crate) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Returns a batch that hands its documents to `sink`.
+    /// Returns a batch that passes its documents to `sink`.
     pub fn new(source: &'a ListedSource, mapping: &'a Mapping<'a>, sink: &'a mut Sink<'a>) -> Self {
         Self { source, mapping, sink, raws: Vec::new(), bytes: 0 }
     }
 
-    /// Adds something, and makes documents of everything once there is enough.
+    /// Adds input, and makes documents once there is enough.
     pub fn push(&mut self, raw: Raw) -> Result<(), Error> {
         self.bytes += raw.bytes();
         self.raws.push(raw);
@@ -98,7 +98,7 @@ impl<'a> Batch<'a> {
         self.push(Raw::Refused(Refusal::Bad(BadRecord { file, at, reason, message })))
     }
 
-    /// Makes documents of everything.
+    /// Makes documents of all input.
     pub fn flush(&mut self) -> Result<(), Error> {
         let raws = std::mem::take(&mut self.raws);
         self.bytes = 0;
@@ -109,9 +109,9 @@ impl<'a> Batch<'a> {
 }
 
 impl Raw {
-    /// Returns about how much memory it takes.
+    /// Returns its approximate memory.
     fn bytes(&self) -> usize {
-        /// What a thing takes beside what it says.
+        /// The memory of an item besides its content.
         const OWN_BYTES: usize = 128;
         OWN_BYTES
             + match self {
@@ -127,7 +127,7 @@ impl Raw {
     }
 }
 
-/// What making documents takes.
+/// What is needed to make documents.
 #[derive(Clone, Copy)]
 struct Convert<'a> {
     source: &'a ListedSource,

@@ -1,4 +1,4 @@
-//! Conversations, in the shapes in which they are published, become one list of messages, checked.
+//! Conversations: the published shapes become one validated list of messages.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,33 +8,33 @@ use serde_json::Value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Chat {
-    /// As OpenAI takes them: a list of `role` and `content`.
+    /// OpenAI's: a list of `role` and `content`.
     Messages,
-    /// As `ShareGPT` and Vicuna have them: a list of `from` (`human`, `gpt`, `system`) and `value`.
+    /// `ShareGPT`'s and Vicuna's: a list of `from` (`human`, `gpt`, `system`) and `value`.
     Sharegpt,
-    /// As Stanford Alpaca has them: the columns `instruction`, `input` (may be empty) and `output`.
+    /// Stanford Alpaca's: the columns `instruction`, `input` (may be empty) and `output`.
     Alpaca,
-    /// As TRL has preferences: the columns `prompt` (may be missing), `chosen` and `rejected`, texts or lists of `role` and
+    /// TRL's preferences: the columns `prompt` (may be missing), `chosen` and `rejected`, texts or lists of `role` and
     /// `content`.
     Preference,
 }
 
-/// Who speaks.
+/// The role of a speaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
-    /// What the assistant is told before the conversation.
+    /// Instructions before the conversation.
     System,
-    /// The one who asks.
+    /// The user.
     User,
-    /// The one who answers: what a model learns to say.
+    /// The assistant, whose messages the model learns.
     Assistant,
-    /// The assistant once more, after the last turn of a preference: what a model shall rather not say in its place.
+    /// The rejected answer of a preference pair, after the chosen one.
     Rejected,
 }
 
 impl Role {
-    /// Returns the name that OpenAI gave it.
+    /// Returns its name in OpenAI's format.
     pub fn name(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -48,25 +48,25 @@ impl Role {
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Message {
-    /// Who speaks.
+    /// The role of a speaker.
     pub role: Role,
-    /// What is said.
+    /// The text.
     pub content: String,
 }
 
-/// Returns a conversation as the JSON that its digest is of: no spaces, keys in this order.
+/// Returns a conversation as the JSON of its digest: no spaces, keys in this order.
 pub(crate) fn compact_json(messages: &[Message]) -> String {
-    // Strings and unit variants: there is nothing in it that JSON could not hold.
+    // Strings and unit variants always serialize.
     serde_json::to_string(messages).unwrap_or_default()
 }
 
-/// Reads a list of turns, or text that holds one as JSON, in the shape `chat`.
+/// Reads a list of turns, or a JSON text of one, in the shape `chat`.
 pub(crate) fn turns(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
     checked(unchecked(value, chat)?)
 }
 
-/// Makes a preference of what came before, the answer that was chosen and the one that was rejected: the conversation with
-/// the first, and the second after it. An answer is a text, its own turns, or the whole conversation with them.
+/// Makes a preference of a prompt, the chosen and the rejected answer: the conversation with the first, and the second
+/// after it. An answer is a text, its own turns, or the whole conversation including them.
 pub(crate) fn preference(prompt: Value, chosen: Value, rejected: Value) -> Result<Vec<Message>, String> {
     let before = match prompt {
         Value::Null => Vec::new(),
@@ -123,7 +123,7 @@ fn unchecked(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
     Ok(messages)
 }
 
-/// Makes a conversation of an instruction, the input that it is about, and the answer.
+/// Makes a conversation of an instruction, its input, and the answer.
 pub(crate) fn alpaca(instruction: String, input: &str, output: String) -> Result<Vec<Message>, String> {
     let asked = if input.trim().is_empty() { instruction } else { format!("{instruction}\n\n{input}") };
     checked(vec![Message { role: Role::User, content: asked }, Message { role: Role::Assistant, content: output }])
@@ -138,7 +138,7 @@ fn role(name: &str) -> Result<Role, String> {
     }
 }
 
-/// Returns the text of content that comes in parts, as OpenAI's newer interfaces have it.
+/// Returns the text of content in parts, as in OpenAI's newer APIs.
 fn joined(parts: Vec<Value>) -> Result<String, String> {
     let text = |mut part: Value| {
         let is_text = part.get("type").and_then(Value::as_str) == Some("text");
@@ -150,7 +150,7 @@ fn joined(parts: Vec<Value>) -> Result<String, String> {
     parts.into_iter().map(text).collect()
 }
 
-/// Checks that a conversation is one: the system first if at all, then user and assistant in turn, the assistant last.
+/// Validates a conversation: an optional system message, then user and assistant alternately, the assistant last.
 fn checked(messages: Vec<Message>) -> Result<Vec<Message>, String> {
     let mut last = Role::Assistant;
     for (i, message) in messages.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! What sources become.
+//! Documents of the corpus.
 
 use artifact::Digest;
 
 use crate::documents::chat::{self, Message};
 
-/// What a document says.
+/// The content of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Content {
     /// Text.
@@ -16,7 +16,7 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// Returns the bytes as text where they are UTF-8, else as they are.
+    /// Returns the bytes as text if they are UTF-8, else as bytes.
     pub fn of(bytes: Vec<u8>) -> Self {
         String::from_utf8(bytes).map_or_else(|e| Self::Raw(e.into_bytes()), Self::Text)
     }
@@ -35,18 +35,18 @@ impl Content {
 /// A document.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Document {
-    /// Its name in the corpus: `<source>/<path>`, and `#<number>` where its file holds many; or `<source>/<id>`.
+    /// Its name in the corpus: `<source>/<path>`, and `#<number>` if its file holds several; or `<source>/<id>`.
     pub id: String,
     /// The path of its file inside the source; of a page in a web archive, `!` and its address behind it.
     pub path: String,
-    /// What it says.
+    /// Its content.
     pub content: Content,
     /// The digest of its bytes.
     pub sha256: Digest,
     /// The length of its bytes.
     pub bytes: u64,
-    /// Its own licence, where a column names it.
+    /// Its own licence, if a column has one.
     pub licence: Option<String>,
-    /// Its own source, where a column names it.
+    /// Its own source, if a column has one.
     pub source: Option<String>,
 }

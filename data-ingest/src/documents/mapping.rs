@@ -1,4 +1,4 @@
-//! Which columns of a table become what of a document.
+//! The meaning of table columns.
 
 use minijinja::Value as TemplateValue;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::documents::template::{Failed, Template};
 pub(crate) struct Columns {
     /// The column that holds the text.
     pub text: String,
-    /// What makes the text of several columns.
+    /// The template that makes the text from several columns.
     pub template: Option<String>,
     /// The shape of conversations.
     pub chat: Option<Chat>,
@@ -44,7 +44,7 @@ impl Columns {
     }
 }
 
-/// Checks what a source says of its columns; returns the key that is wrong, and how.
+/// Validates the columns of a source; returns the wrong key and the reason.
 pub(crate) fn validate(source: &Source) -> Result<(), (&'static str, String)> {
     let wrong = |key, message: &str| Err((key, message.to_owned()));
     match (&source.text_column, &source.template, source.chat) {
@@ -63,11 +63,11 @@ pub(crate) fn validate(source: &Source) -> Result<(), (&'static str, String)> {
         }
         _ => {}
     }
-    // A template is right or wrong whatever it may write.
+    // Whether a template is valid does not depend on its limit.
     Mapping::new(&Columns::of(source), u64::MAX).map(drop).map_err(|message| ("template", message))
 }
 
-/// What a row has in a column.
+/// The value of a row in a column.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Field {
     /// A value.
@@ -76,7 +76,7 @@ pub(crate) enum Field {
     Bytes(Vec<u8>),
 }
 
-/// What a row becomes.
+/// A document made from a row.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mapped {
     pub content: Content,
@@ -85,10 +85,10 @@ pub(crate) struct Mapped {
     pub source: Option<String>,
 }
 
-/// Why a row becomes nothing.
+/// Why a row gives no document.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unfit {
-    /// It has nothing to say.
+    /// It is empty.
     Skipped(Skip),
     /// It lacks these columns.
     Missing(Vec<String>),
@@ -96,7 +96,7 @@ pub(crate) enum Unfit {
     Bad(Reason, String),
 }
 
-/// Which columns become what, ready to be used on rows.
+/// A mapping of columns, prepared for rows.
 pub(crate) struct Mapping<'a> {
     columns: Vec<Column>,
     shape: Shape<'a>,
@@ -108,7 +108,7 @@ struct Column {
     part: Part,
 }
 
-/// What of the document a column is for.
+/// The part of the document that a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Content,
@@ -168,7 +168,7 @@ impl<'a> Mapping<'a> {
         Ok(Self { columns: parts, shape, max_bytes })
     }
 
-    /// Returns the names of the columns whose fields [`Mapping::map`] takes, in its order; a name may come twice.
+    /// Returns the names of the columns whose fields [`Mapping::map`] expects, in its order; a name may occur twice.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(|column| column.name.as_str())
     }
@@ -179,13 +179,13 @@ impl<'a> Mapping<'a> {
         needed.map(|column| column.name.as_str()).find(|name| !header.iter().any(|known| known == name))
     }
 
-    /// Returns the column that holds the text as it is, where there is one.
+    /// Returns the column that holds the text, if there is one.
     pub fn text(&self) -> Option<&str> {
         let is_text = matches!(self.shape, Shape::Text);
         self.columns.first().filter(|_| is_text).map(|column| column.name.as_str())
     }
 
-    /// Makes a document of a row: of each column what the row has there, or none.
+    /// Makes a document of a row, given its value in each column, or none.
     pub fn map(&self, fields: Vec<Option<Field>>) -> Result<Mapped, Unfit> {
         let mut content = Vec::with_capacity(fields.len());
         let (mut id, mut licence, mut source) = (None, None, None);
@@ -267,7 +267,7 @@ impl<'a> Mapping<'a> {
         let mut nulls = Vec::new();
         for (column, field) in self.columns.iter().zip(fields) {
             match field.map(|field| column.value(field)).transpose()? {
-                // A template can ask whether a column has a value; it has none in either case.
+                // A template may test whether a column has a value; it has none in either case.
                 None => {}
                 Some(Value::Null) => nulls.push(format!("`{}`", column.name)),
                 Some(value) => row.push((column.name.clone(), template_value(value))),
@@ -301,7 +301,7 @@ impl Column {
         }
     }
 
-    /// Returns text, which is empty where there is none.
+    /// Returns text, empty if there is none.
     fn text(&self, field: Field) -> Result<String, Unfit> {
         match self.value(field)? {
             Value::String(text) => Ok(text),
@@ -310,13 +310,13 @@ impl Column {
         }
     }
 
-    /// Returns a name, where there is one.
+    /// Returns a name, if there is one.
     fn name_of(&self, field: Option<Field>) -> Result<Option<String>, Unfit> {
         let name = field.map(|field| self.text(field)).transpose()?;
         Ok(name.filter(|name| !name.trim().is_empty()))
     }
 
-    /// Returns an identifier, which every document then has.
+    /// Returns the identifier, which must exist.
     fn id(&self, field: Option<Field>) -> Result<String, Unfit> {
         match field.map(|field| self.value(field)).transpose()? {
             None => Err(Unfit::Missing(vec![self.name.clone()])),
@@ -347,7 +347,7 @@ fn template_value(value: Value) -> TemplateValue {
     }
 }
 
-/// Returns what kind of value this is, with an article.
+/// Returns the kind of a value, with an article.
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

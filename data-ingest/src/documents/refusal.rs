@@ -1,13 +1,13 @@
-//! Why something gave no document: it was passed over, or it was bad.
+//! Why a file or record gave no document: it was skipped, or it was bad.
 
 use std::fmt;
 
-/// Why a file or a row gave no document although nothing is wrong with it.
+/// Why a file or a row was skipped although nothing is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Skip {
-    /// It holds a NUL byte near its beginning.
+    /// It has a NUL byte near its beginning.
     Binary,
-    /// It holds nothing.
+    /// It is empty.
     Empty,
     /// It is larger than the source allows.
     TooLarge,
@@ -19,9 +19,9 @@ pub(crate) enum Skip {
     NotAPage,
     /// A link inside an archive.
     Link,
-    /// A member whose name leads out of its archive.
+    /// A member whose path leaves its archive.
     Outside,
-    /// A member that only a password opens.
+    /// An encrypted member.
     Encrypted,
     /// An archive inside an archive.
     NestedArchive,
@@ -30,7 +30,7 @@ pub(crate) enum Skip {
 }
 
 impl Skip {
-    /// Returns the reason as counts name it.
+    /// Returns the name of the reason in counts.
     pub fn name(self) -> &'static str {
         match self {
             Self::Binary => "binary",
@@ -51,28 +51,28 @@ impl Skip {
 /// What is wrong with a bad record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Reason {
-    /// It is not what its format asks for.
+    /// It is malformed.
     Malformed,
     /// It is longer than `max_file_bytes`.
     TooLong,
     /// It lacks a column.
     NoColumn,
-    /// A column holds another kind of value than is needed.
+    /// A column has the wrong type.
     WrongType,
     /// Its template failed.
     Template,
-    /// It is no conversation.
+    /// It is not a conversation.
     Chat,
-    /// It cannot be unpacked or decoded.
+    /// It cannot be decompressed or decoded.
     Corrupt,
-    /// It unpacks to very many times its size.
+    /// It is a decompression bomb.
     Bomb,
-    /// A web page that is made to be hard to read.
+    /// A web page nested so deeply that it is likely an attack.
     Hostile,
 }
 
 impl Reason {
-    /// Returns the reason as counts name it.
+    /// Returns the name of the reason in counts.
     pub fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -88,10 +88,10 @@ impl Reason {
     }
 }
 
-/// Where in a file a record is, from 1.
+/// The position of a record in a file, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum At {
-    /// The file as a whole, or what is left of it.
+    /// The file as a whole, or the rest of it.
     File,
     /// A line.
     Line(u64),
@@ -120,11 +120,11 @@ impl fmt::Display for At {
 pub(crate) struct BadRecord {
     /// The path of its file inside the source.
     pub file: String,
-    /// Where it is in there.
+    /// Its position in the file.
     pub at: At,
-    /// What kind of fault it is.
+    /// The kind of fault.
     pub reason: Reason,
-    /// What exactly is wrong.
+    /// The details.
     pub message: String,
 }
 
@@ -134,12 +134,12 @@ impl fmt::Display for BadRecord {
     }
 }
 
-/// Why something gave no document.
+/// Why a file or record gave no document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It was passed over.
+    /// It was skipped.
     Skipped(Skip),
-    /// It was not asked for, or nothing tells how to read it.
+    /// It was not selected, or its format is unknown.
     NotSelected,
     /// It was bad.
     Bad(BadRecord),

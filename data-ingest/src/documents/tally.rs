@@ -1,4 +1,4 @@
-//! What sources gave, and what they did not.
+//! Counts per source: documents, skipped files, bad records.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,32 +12,32 @@ use crate::Error;
 use crate::documents::document::{Content, Document};
 use crate::documents::refusal::{BadRecord, Refusal, Skip};
 
-/// How many bad records of a source are quoted in `sources.json`.
+/// Bad records of a source that are quoted in `sources.json`.
 const QUOTED: usize = 20;
-/// How many are quoted in the error of a source that has too many.
+/// Bad records that are quoted in the error of a source with too many.
 const QUOTED_IN_ERROR: usize = 3;
-/// How many bad records a share always allows: one in a small file says nothing about the rest.
+/// Bad records that a fraction always allows: one in a small file says nothing about the rest.
 const ALWAYS_ALLOWED: u64 = 10;
-/// How many licences of a source are told apart; what is under further ones is under "other".
+/// Licences of a source that are counted separately; further ones are counted as "other".
 const TOLD_APART: usize = 256;
-/// After how many records a share is looked at for the first time; before, bad ones may merely come first.
+/// Records after which a fraction is first checked; before, bad ones may merely come first.
 const LOOKED_AT: u64 = 1000;
 
-/// How many bad records a source may have.
+/// The limit of bad records of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum BadRecordLimit {
-    /// So many.
+    /// A count.
     Count(u64),
-    /// So many of all its records, from 0 to 1; and at least 10.
-    Share(f64),
+    /// A fraction of all its records, from 0 to 1; at least 10 are allowed.
+    Fraction(f64),
 }
 
 impl BadRecordLimit {
     fn allows(self, bad: u64, records: u64) -> bool {
         match self {
             Self::Count(limit) => bad <= limit,
-            Self::Share(share) => bad <= ALWAYS_ALLOWED || bad as f64 <= share * records as f64,
+            Self::Fraction(fraction) => bad <= ALWAYS_ALLOWED || bad as f64 <= fraction * records as f64,
         }
     }
 }
@@ -46,7 +46,7 @@ impl fmt::Display for BadRecordLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Count(limit) => write!(f, "{limit}"),
-            Self::Share(share) => write!(f, "{share:?}"),
+            Self::Fraction(fraction) => write!(f, "{fraction:?}"),
         }
     }
 }
@@ -68,7 +68,7 @@ impl<'de> Deserialize<'de> for BadRecordLimit {
             type Value = BadRecordLimit;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of records (100) or a share of them (0.01)")
+                f.write_str("a number of records (100) or a fraction of them (0.01)")
             }
 
             fn visit_u64<E: serde::de::Error>(self, count: u64) -> Result<Self::Value, E> {
@@ -80,11 +80,11 @@ impl<'de> Deserialize<'de> for BadRecordLimit {
                 u64::try_from(count).map(BadRecordLimit::Count).map_err(wrong)
             }
 
-            fn visit_f64<E: serde::de::Error>(self, share: f64) -> Result<Self::Value, E> {
-                if (0.0..=1.0).contains(&share) {
-                    return Ok(BadRecordLimit::Share(share));
+            fn visit_f64<E: serde::de::Error>(self, fraction: f64) -> Result<Self::Value, E> {
+                if (0.0..=1.0).contains(&fraction) {
+                    return Ok(BadRecordLimit::Fraction(fraction));
                 }
-                Err(E::invalid_value(serde::de::Unexpected::Float(share), &self))
+                Err(E::invalid_value(serde::de::Unexpected::Float(fraction), &self))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -94,26 +94,26 @@ impl<'de> Deserialize<'de> for BadRecordLimit {
 /// Documents and their bytes together.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Share {
-    /// How many documents.
+    /// The number of documents.
     pub documents: u64,
     /// Their bytes.
     pub bytes: u64,
 }
 
-/// What a source gave.
+/// The counts of a source.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Tally {
     /// Documents.
     pub documents: u64,
-    /// Their bytes together.
+    /// Their total bytes.
     pub bytes: u64,
     /// Those that are not UTF-8.
     pub not_utf8: u64,
     /// Documents and their bytes, by licence.
     pub licences: BTreeMap<String, Share>,
-    /// What was passed over, by reason.
+    /// Skipped files and records, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
-    /// Members of archives that were not asked for.
+    /// Members of archives that were not selected.
     pub not_selected: u64,
     /// Bad records, by reason.
     pub bad: BTreeMap<&'static str, u64>,
@@ -122,11 +122,11 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts a document, which is under `licence` unless it says otherwise.
+    /// Counts a document, under `licence` unless it has its own.
     pub fn document(&mut self, document: &Document, licence: &str) {
         self.documents += 1;
         let licence = document.licence.as_deref().unwrap_or(licence);
-        // A column that was taken for licences and holds something else must not fill the memory.
+        // A column that does not hold licences must not fill the memory.
         let licence =
             if self.licences.len() < TOLD_APART || self.licences.contains_key(licence) { licence } else { "other" };
         let share = self.licences.entry(licence.to_owned()).or_default();
@@ -136,7 +136,7 @@ impl Tally {
         self.not_utf8 += u64::from(matches!(document.content, Content::Raw(_)));
     }
 
-    /// Counts something that gave no document; fails once there are more bad records than allowed.
+    /// Counts a refusal; returns an error once there are more bad records than allowed.
     pub fn refused(&mut self, refusal: Refusal, name: &str, limit: BadRecordLimit) -> Result<(), Error> {
         match refusal {
             Refusal::NotSelected => self.not_selected += 1,
@@ -155,7 +155,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Fails where the source as a whole has more bad records than allowed, or nothing else.
+    /// Returns an error if the source as a whole has more bad records than allowed, or only bad ones.
     pub fn check(&self, name: &str, limit: BadRecordLimit) -> Result<(), Error> {
         let (bad, records) = (self.bad_records(), self.records());
         let is_all_bad = bad > 0 && bad == records;
@@ -168,7 +168,7 @@ impl Tally {
         Error::BadRecords { name: name.to_owned(), bad, records, limit, examples: quoted.join("; ") }
     }
 
-    /// Counts what was passed over.
+    /// Counts a skipped file or record.
     pub fn skip(&mut self, reason: Skip, count: u64) {
         if count > 0 {
             *self.skipped.entry(reason.name()).or_default() += count;
@@ -184,7 +184,7 @@ impl Tally {
         self.documents + self.skipped.values().sum::<u64>() + self.bad_records()
     }
 
-    /// Returns the sum of two tallies, without examples.
+    /// Returns the sum of two counts, without examples.
     pub fn plus(mut self, other: &Self) -> Self {
         self.documents += other.documents;
         self.bytes += other.bytes;
@@ -198,7 +198,7 @@ impl Tally {
         self
     }
 
-    /// Says what was passed over.
+    /// Describes what was skipped.
     pub fn in_words(&self) -> String {
         if self.skipped.is_empty() {
             return "none was skipped".to_owned();
@@ -206,13 +206,13 @@ impl Tally {
         format!("skipped: {}", counts(&self.skipped))
     }
 
-    /// Says how many bad records there are, of which kinds, and quotes the first; none where there are none.
+    /// Describes the number and kinds of bad records and quotes the first; none if there are none.
     pub fn bad_in_words(&self) -> Option<String> {
         let first = self.examples.first()?;
         Some(format!("{} bad records left out ({}); the first: {first}", self.bad_records(), counts(&self.bad)))
     }
 
-    /// Returns the bad records as `sources.json` tells them.
+    /// Returns the bad records as in `sources.json`.
     pub fn bad_as_json(&self) -> Value {
         let example = |bad: &BadRecord| {
             let (at, reason) = (bad.at.to_string(), bad.reason.name());
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn too_many_bad_records_stop_the_run() {
-        let (none, two, percent) = (BadRecordLimit::Count(0), BadRecordLimit::Count(2), BadRecordLimit::Share(0.01));
+        let (none, two, percent) = (BadRecordLimit::Count(0), BadRecordLimit::Count(2), BadRecordLimit::Fraction(0.01));
         check(none, (5, 0, 0), Ok(()));
         check(none, (5, 3, 5), Err(1));
         check(two, (5, 2, 5), Ok(()));
@@ -269,8 +269,8 @@ mod tests {
         check(percent, (0, 500, 100_000), Ok(()));
         check(percent, (0, 5000, 1_000_000), Err(1000));
         check(percent, (10_000, 300, 0), Err(102));
-        check(BadRecordLimit::Share(1.0), (0, 5000, 1), Ok(()));
-        check(BadRecordLimit::Share(1.0), (0, 5000, 0), Err(5000));
+        check(BadRecordLimit::Fraction(1.0), (0, 5000, 1), Ok(()));
+        check(BadRecordLimit::Fraction(1.0), (0, 5000, 0), Err(5000));
     }
 
     #[test]
@@ -279,8 +279,9 @@ mod tests {
             let table: Result<BTreeMap<String, BadRecordLimit>, _> = toml::from_str(&format!("x = {text}"));
             table.map(|table| table["x"].to_string()).map_err(|e| e.message().to_owned())
         };
-        let wrong =
-            |what: &str| Err(format!("invalid {what}, expected a number of records (100) or a share of them (0.01)"));
+        let wrong = |what: &str| {
+            Err(format!("invalid {what}, expected a number of records (100) or a fraction of them (0.01)"))
+        };
         assert_eq!(parse("0"), Ok("0".to_owned()));
         assert_eq!(parse("100"), Ok("100".to_owned()));
         assert_eq!(parse("0.05"), Ok("0.05".to_owned()));

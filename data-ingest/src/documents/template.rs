@@ -1,16 +1,16 @@
 //! A document made from several columns by a minijinja template.
 //!
-//! A template comes with a dataset, which may come from anybody: it reads nothing but the row, and its steps, the data it
-//! moves and what it writes are bounded.
+//! A template comes with a dataset, which is not trusted: it reads only the row, and its steps, the data it copies and its
+//! output are bounded.
 
 use std::io::{self, Write};
 
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
-/// The name under which the one template is kept; it stands in minijinja's messages.
+/// The name of the template in minijinja, which occurs in its messages.
 const NAME: &str = "template";
-/// Steps that every template may take, beside one for every 16 bytes it may write; minijinja counts one step for 64 bytes
-/// that are moved. A guess: thousands of times what `{{ question }} {{ answer }}` needs.
+/// Steps that every template may take, besides one per 16 bytes it may write; minijinja counts one step per 64 bytes that
+/// are copied. Heuristic, not measured: thousands of times what `{{ question }} {{ answer }}` needs.
 const FUEL: u64 = 1_000_000;
 
 /// A template, compiled.
@@ -33,13 +33,13 @@ impl<'a> Template<'a> {
     /// Compiles a template that writes at most `max_bytes`.
     pub fn new(text: &'a str, max_bytes: u64) -> Result<Self, String> {
         let mut environment = Environment::new();
-        // `{% if note %}` may ask for a column without a value, and `{{ note }}` may not write it.
+        // `{% if note %}` may test a column without a value, but `{{ note }}` may not print it.
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment.set_fuel(Some(FUEL.saturating_add(max_bytes / 16)));
         environment.add_template(NAME, text).map_err(|e| describe(&e))?;
         let template = environment.get_template(NAME).map_err(|e| describe(&e))?;
         let mut columns: Vec<String> = template.undeclared_variables(false).into_iter().collect();
-        // minijinja's own functions are no columns.
+        // minijinja's own functions are not columns.
         columns.retain(|name| !environment.globals().any(|(global, _)| global == name));
         columns.sort_unstable();
         if columns.is_empty() {
@@ -53,7 +53,7 @@ impl<'a> Template<'a> {
         &self.columns
     }
 
-    /// Returns what it makes of a row.
+    /// Renders a row.
     pub fn render(&self, row: Value) -> Result<String, Failed> {
         let mut out = Limited { bytes: Vec::new(), limit: self.max_bytes };
         let template = self.environment.get_template(NAME).map_err(|e| Failed::Other(describe(&e)))?;
@@ -68,10 +68,10 @@ impl<'a> Template<'a> {
     }
 }
 
-/// Returns what minijinja says, with the line and without the name, which is ours.
+/// Returns minijinja's message, with the line and without the template's name.
 fn describe(error: &minijinja::Error) -> String {
     let line = error.line().map_or_else(String::new, |line| format!(" (line {line})"));
-    // What is undefined is named in debug builds alone, and told by who knows the row.
+    // Only debug builds name an undefined value; the caller, who knows the row, adds it.
     let detail = error.detail().filter(|_| error.kind() != ErrorKind::UndefinedError);
     let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
     format!("{}{detail}{line}", error.kind())

@@ -1,4 +1,4 @@
-//! Files inside archives, one after another, none of them written to the disk.
+//! Files inside archives, read one after another without writing them to disk.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -13,18 +13,18 @@ use crate::Error;
 use crate::documents::refusal::Skip;
 use crate::formats::limits::{Guarded, Limited, Watch};
 
-/// The most members that are looked at. A guess: some ten times the files of a Linux kernel.
+/// The most members that are read. Heuristic, not measured: about ten times the files of the Linux kernel.
 const MAX_MEMBERS: usize = 1_000_000;
-/// The most that may lie between two members of a tar: long names and extended attributes. A guess.
+/// The most bytes between two members of a tar: long names and extended attributes. Heuristic, not measured.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 
-/// What is found in an archive.
+/// An entry of an archive.
 pub(crate) enum Found<'r> {
     /// A file: its path inside the archive, with `/` on every system, and its bytes.
     Member(String, Box<dyn Read + 'r>),
-    /// Something that is passed over.
+    /// A skipped member.
     Skipped(Skip),
-    /// A member, by its path, or else the archive from here on, cannot be read.
+    /// A member, by its path, or the rest of the archive, cannot be read.
     Damaged(Option<String>, io::Error),
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn zip<'w>(
             }
             Ok(path) => path,
         };
-        // What the directory says of a member's length is anybody's word; it is no more than the file holds.
+        // The directory's length of a member is not trusted beyond the size of the file.
         let packed_bytes = Rc::new(Cell::new(entry.compressed_size().min(watch.read_bytes().get())));
         match archive.by_index(i) {
             Ok(member) => {
@@ -86,7 +86,7 @@ pub(crate) fn tar<'w>(
     let (stream, left_bytes) = Limited::new(stream);
     let mut archive = tar::Archive::new(stream);
     let mut names = Names::default();
-    // The reader keeps names in memory, however long they claim to be; so between two members it gets little.
+    // The reader keeps names of any claimed length in memory, so it gets few bytes between two members.
     left_bytes.set(MAX_HEADER_BYTES);
     let entries = match archive.entries() {
         Ok(entries) => entries,
@@ -131,7 +131,7 @@ pub(crate) fn tar<'w>(
     Ok(())
 }
 
-/// A member that says so where the archive ends inside it: tar's own reader ends as if all were there.
+/// Reports an archive that ends inside a member; the reader of crate tar ends as if the member were complete.
 struct Whole<R> {
     inner: R,
     left_bytes: u64,
@@ -164,7 +164,7 @@ fn too_many() -> io::Error {
 struct Names(HashSet<Digest>);
 
 impl Names {
-    /// Returns a member's path, with `/` between its parts, unless it leads out of the archive or has come before.
+    /// Returns a member's path, with `/` between its parts, unless it leaves the archive or is a duplicate.
     fn check(&mut self, name: &str) -> Result<String, Skip> {
         let name = name.replace('\\', "/");
         let has_drive = name.as_bytes().get(1) == Some(&b':') && name.as_bytes()[0].is_ascii_alphabetic();

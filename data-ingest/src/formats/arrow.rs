@@ -1,9 +1,9 @@
-//! Arrow IPC, looked over before it is decoded.
+//! Arrow IPC, validated before it is decoded.
 //!
-//! The decoder takes memory for what a file claims to hold before it looks whether the file holds it, and a claim of some
-//! terabytes ends the process. So all claims are compared with the file first: a walk over its messages, which skips what
-//! they hold. The file format is the stream format between a magic and a footer (Arrow Columnar Format, version 1.5), and
-//! is read as a stream here, so that what is looked over is what is read.
+//! The decoder allocates the sizes that a file claims before it reads the data, and a claim of some terabytes aborts the
+//! process. So all claims are compared with the file first, by a walk over its messages that skips their bodies. The file
+//! format is the stream format between a magic and a footer (Arrow Columnar Format, version 1.5); it is read as a stream,
+//! so that the validated bytes are those that are decoded.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -11,20 +11,20 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use polars_arrow_format::ipc::planus::ReadAsRoot;
 use polars_arrow_format::ipc::{MessageHeaderRef, MessageRef, RecordBatchRef};
 
-/// What a file begins with and a stream does not; two bytes of padding follow.
+/// The magic of a file, which a stream does not have; two bytes of padding follow.
 const MAGIC: &[u8; 6] = b"ARROW1";
-/// What stands before the length of a message; older writers leave it out.
+/// The marker before the length of a message; older writers omit it.
 const CONTINUATION: [u8; 4] = [0xff; 4];
-/// Bytes that a buffer may unpack to, whatever its size. A guess, as for packed files.
+/// Bytes that a buffer may unpack to, whatever its size. Heuristic, as for compressed files.
 const HARMLESS_BYTES: u64 = 64 << 20;
 /// How many times its size a buffer may unpack to beyond that.
 const MAX_RATIO: u64 = 1000;
-/// Rows that a batch may have without any byte behind them. A guess.
+/// Rows that a batch may have without data. Heuristic, not measured.
 const HARMLESS_ROWS: u64 = 1 << 16;
-/// Dictionaries that may follow one another: the decoder goes one call deeper with each. A guess.
+/// Consecutive dictionaries, each of which adds a level of recursion in the decoder. Heuristic, not measured.
 const MAX_DICTIONARIES: u32 = 1000;
 
-/// Opens a file or a stream at its first message, after looking over all.
+/// Opens a file or a stream at its first message, after validating all.
 pub(crate) fn open(file: &File) -> io::Result<BufReader<File>> {
     let mut reader = BufReader::with_capacity(1 << 16, file.try_clone()?);
     let length = reader.seek(SeekFrom::End(0))?;
@@ -75,7 +75,7 @@ fn look_over(reader: &mut (impl Read + Seek), length: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the length of the message that comes next; none at the end.
+/// Returns the length of the next message; none at the end.
 fn message_length(reader: &mut impl Read) -> io::Result<Option<u64>> {
     let mut length = [0; 4];
     match reader.read_exact(&mut length) {
@@ -122,7 +122,7 @@ fn look_over_batch(
         }
         unpacked_bytes = unpacked_bytes.saturating_add(unpacked);
     }
-    // A row takes at least a bit, unless its column holds nothing at all.
+    // A row takes at least a bit, unless its column has no data.
     let rows = u64::try_from(batch.length().map_err(wrong)?).map_err(wrong)?;
     if rows > unpacked_bytes.saturating_mul(8).saturating_add(HARMLESS_ROWS) {
         return Err(wrong("a batch has more rows than its bytes can hold"));
@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns a message that says of its batch what it is told to say, and the bytes of the batch.
+    /// Returns a message with the given claims, and the bytes of its batch.
     fn batch(rows: i64, (offset, length): (i64, i64), is_packed: bool, body: &[u8], body_length: i64) -> Vec<u8> {
         let compression = BodyCompression { codec: CompressionType::Zstd, method: BodyCompressionMethod::Buffer };
         let batch = RecordBatch {

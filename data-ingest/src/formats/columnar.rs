@@ -1,4 +1,4 @@
-//! Tables that are kept by column: Parquet and Arrow IPC.
+//! Columnar tables: Parquet and Arrow IPC.
 
 use std::fs::File;
 use std::io;
@@ -17,12 +17,12 @@ use crate::documents::refusal::At;
 use crate::formats::arrow;
 use crate::formats::parquet;
 
-/// How much of a row group is unpacked at a time. A guess.
+/// Bytes of a row group that are decompressed at a time. Heuristic, not measured.
 const SLICE_BYTES: i64 = 32 << 20;
-/// How much is handed on together. A guess.
+/// Bytes of rows that are passed on together. Heuristic, not measured.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
 
-/// A format that keeps a table by column.
+/// A columnar format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Table {
     /// Apache Parquet.
@@ -31,31 +31,31 @@ pub(crate) enum Table {
     Arrow,
 }
 
-/// What is found in a table.
+/// A part of a table, or a problem with it.
 pub(crate) enum Found {
-    /// Rows: the number of the first, from 1, and the wanted columns.
+    /// Rows: the number of the first, from 1, and the requested columns.
     Rows(u64, DataFrame),
     /// A part that cannot be decoded.
     Damaged(At, String),
     /// The table lacks a column.
     NoColumn { column: String, header: Vec<String> },
-    /// The column that holds the text holds something else.
+    /// The text column has another type.
     WrongType { column: String, found: String },
-    /// The disk refuses.
+    /// An I/O error.
     Unreadable(io::Error),
 }
 
-type Take<'a> = dyn FnMut(Found) -> Result<(), Error> + 'a;
+type Visit<'a> = dyn FnMut(Found) -> Result<(), Error> + 'a;
 
-/// Reads the columns that `mapping` names, some rows at a time.
-pub(crate) fn read(file: &File, table: Table, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
+/// Reads the columns of `mapping`, some rows at a time.
+pub(crate) fn read(file: &File, table: Table, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
     match table {
-        Table::Parquet => row_groups(file, mapping, take),
-        Table::Arrow => arrow(file, mapping, take),
+        Table::Parquet => row_groups(file, mapping, visit),
+        Table::Arrow => arrow(file, mapping, visit),
     }
 }
 
-/// Returns what each row has in the columns `names`.
+/// Returns the values of each row in the columns `names`.
 pub(crate) fn rows<'a>(
     frame: &'a DataFrame,
     names: impl Iterator<Item = &'a str>,
@@ -64,30 +64,30 @@ pub(crate) fn rows<'a>(
     (0..frame.height()).map(move |i| cells.iter().map(|cells| cells.as_ref().map(|cells| cells.field(i))).collect())
 }
 
-fn row_groups(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
+fn row_groups(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
     let mut reader = match file.try_clone() {
         Ok(file) => ParquetReader::new(file),
-        Err(error) => return take(Found::Unreadable(error)),
+        Err(error) => return visit(Found::Unreadable(error)),
     };
     let known = caught(|| reader.schema().and_then(|schema| Ok((schema, reader.get_metadata()?.clone()))));
     let (schema, metadata) = match known {
         Ok(known) => known,
-        Err(error) => return take(damaged(At::File, error)),
+        Err(error) => return visit(damaged(At::File, error)),
     };
     let header: Vec<String> = schema.iter_names().map(ToString::to_string).collect();
-    let Some(wanted) = wanted(&header, mapping, take)? else { return Ok(()) };
+    let Some(wanted) = wanted(&header, mapping, visit)? else { return Ok(()) };
     let mut first = 0;
     for group in &metadata.row_groups {
         let height = group.num_rows();
         let chunks = || wanted.iter().filter_map(|name| group.columns_under_root_iter(name)).flatten();
-        let looked_over = caught(|| Ok(chunks().try_for_each(|chunk| parquet::look_over(file, height, chunk))?));
-        if let Err(error) = looked_over {
-            take(damaged(At::Rows(first as u64 + 1, (first + height) as u64), error))?;
+        let validated = caught(|| Ok(chunks().try_for_each(|chunk| parquet::validate(file, height, chunk))?));
+        if let Err(error) = validated {
+            visit(damaged(At::Rows(first as u64 + 1, (first + height) as u64), error))?;
             first += height;
             continue;
         }
         let bytes: i64 = chunks().fold(0_i64, |sum, chunk| sum.saturating_add(chunk.uncompressed_size()));
-        // Every slice costs the dictionaries again, so a group is read whole where it is small.
+        // Each slice decodes the dictionaries again, so a small group is read whole.
         let slices = usize::try_from(bytes / SLICE_BYTES).unwrap_or(0) + 1;
         let step = height.div_ceil(slices).max(1);
         for start in (0..height).step_by(step) {
@@ -100,8 +100,8 @@ fn row_groups(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result
             };
             let number = (first + start) as u64 + 1;
             match caught(read) {
-                Ok(frame) => hand_on(number, &frame, mapping, take)?,
-                Err(error) => take(damaged(At::Rows(number, number + length as u64 - 1), error))?,
+                Ok(frame) => hand_on(number, &frame, mapping, visit)?,
+                Err(error) => visit(damaged(At::Rows(number, number + length as u64 - 1), error))?,
             }
         }
         first += height;
@@ -109,51 +109,51 @@ fn row_groups(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result
     Ok(())
 }
 
-fn arrow(file: &File, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
+fn arrow(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
     let mut reader = match arrow::open(file) {
         Ok(reader) => reader,
-        Err(error) => return take(damaged(At::File, error.into())),
+        Err(error) => return visit(damaged(At::File, error.into())),
     };
     let metadata = match caught(|| read_stream_metadata(&mut reader)) {
         Ok(metadata) => metadata,
-        Err(error) => return take(damaged(At::File, error)),
+        Err(error) => return visit(damaged(At::File, error)),
     };
     let header: Vec<String> = metadata.schema.iter_names().map(ToString::to_string).collect();
-    let Some(wanted) = wanted(&header, mapping, take)? else { return Ok(()) };
+    let Some(wanted) = wanted(&header, mapping, visit)? else { return Ok(()) };
     let places = (0..header.len()).filter(|place| wanted.contains(&header[*place])).collect();
     let stream = StreamReader::new(reader, metadata, Some(places));
     let ready = stream.map_while(|state| match state {
         Ok(StreamState::Some(batch)) => Some(Ok(batch)),
-        // A file is never still being written: what has no end mark ends here.
+        // A file is complete: without an end marker, it ends here.
         Ok(StreamState::Waiting) => None,
         Err(error) => Some(Err(error)),
     });
-    batches(ready, mapping, take)
+    batches(ready, mapping, visit)
 }
 
-/// Hands record batches on, up to the first that cannot be decoded: behind it, nobody knows which row is which.
+/// Passes record batches on, up to the first that cannot be decoded: after it, row numbers are unknown.
 fn batches<B: Into<DataFrame>>(
     mut batches: impl Iterator<Item = PolarsResult<B>>,
     mapping: &Mapping<'_>,
-    take: &mut Take<'_>,
+    visit: &mut Visit<'_>,
 ) -> Result<(), Error> {
     let mut number = 1;
     while let Some(frame) = caught(|| batches.next().map(|batch| Ok(batch?.into())).transpose()).transpose() {
         match frame {
             Ok(frame) => {
-                hand_on(number, &frame, mapping, take)?;
+                hand_on(number, &frame, mapping, visit)?;
                 number += frame.height() as u64;
             }
-            Err(error) => return take(damaged(At::Row(number), error)),
+            Err(error) => return visit(damaged(At::Row(number), error)),
         }
     }
     Ok(())
 }
 
-/// Returns the columns to read; none where one is missing, which is told.
-fn wanted(header: &[String], mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<Option<Vec<String>>, Error> {
+/// Returns the columns to read; reports a missing column and returns none.
+fn wanted(header: &[String], mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<Option<Vec<String>>, Error> {
     if let Some(column) = mapping.missing_in(header) {
-        take(Found::NoColumn { column: column.to_owned(), header: header.to_vec() })?;
+        visit(Found::NoColumn { column: column.to_owned(), header: header.to_vec() })?;
         return Ok(None);
     }
     let mut wanted: Vec<String> = mapping.names().map(str::to_owned).filter(|name| header.contains(name)).collect();
@@ -162,33 +162,33 @@ fn wanted(header: &[String], mapping: &Mapping<'_>, take: &mut Take<'_>) -> Resu
     Ok(Some(wanted))
 }
 
-fn hand_on(number: u64, frame: &DataFrame, mapping: &Mapping<'_>, take: &mut Take<'_>) -> Result<(), Error> {
+fn hand_on(number: u64, frame: &DataFrame, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
     if let Some(column) = mapping.text().and_then(|name| frame.column(name).ok()) {
         let dtype = column.dtype();
         if !matches!(dtype, DataType::String | DataType::Binary) {
-            return take(Found::WrongType { column: column.name().to_string(), found: dtype.to_string() });
+            return visit(Found::WrongType { column: column.name().to_string(), found: dtype.to_string() });
         }
     }
     let height = frame.height();
     if frame.columns().iter().any(|column| column.len() != height) {
         let message = "its columns are of different lengths".to_owned();
-        return take(Found::Damaged(At::Row(number), message));
+        return visit(Found::Damaged(At::Row(number), message));
     }
     let step = (height * PIECE_BYTES / frame.estimated_size().max(1)).clamp(1, height.max(1));
     for start in (0..height).step_by(step) {
-        take(Found::Rows(number + start as u64, frame.slice(start as i64, step)))?;
+        visit(Found::Rows(number + start as u64, frame.slice(start as i64, step)))?;
     }
     Ok(())
 }
 
-/// Decodes, and takes a panic for an error: polars meets some damaged files with one, which must not end the run.
+/// Decodes, and turns a panic into an error: polars panics on some damaged files, which must not end the run.
 fn caught<T>(decode: impl FnOnce() -> PolarsResult<T>) -> PolarsResult<T> {
-    // What was half done is dropped with `decode`, so nothing that a panic left behind is looked at.
+    // Partial results are dropped with `decode`, so no state after a panic is observed.
     catch_unwind(AssertUnwindSafe(decode))
         .unwrap_or_else(|_| Err(PolarsError::ComputeError("the decoder gave up".into())))
 }
 
-/// Tells a disk that refuses from a file that is damaged: only the former has a number from the operating system.
+/// Distinguishes an I/O error from a damaged file: only the former has an error number of the operating system.
 fn damaged(at: At, error: PolarsError) -> Found {
     match error {
         PolarsError::IO { error, .. } if error.raw_os_error().is_some() => {
@@ -199,7 +199,7 @@ fn damaged(at: At, error: PolarsError) -> Found {
     }
 }
 
-/// A column whose cells are looked up by row.
+/// A column with access by row.
 enum Cells<'a> {
     Text(&'a StringChunked),
     Bytes(&'a BinaryChunked),
@@ -225,7 +225,7 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// Returns a column's values as JSON; dates and the like as they are printed.
+/// Returns a column's values as JSON; dates and similar types as text.
 fn values(series: &Series) -> Vec<Value> {
     let is_null = series.is_null();
     let or_null = |(i, value)| if is_null.get(i) == Some(true) { Value::Null } else { value };

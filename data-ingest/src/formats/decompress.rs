@@ -1,4 +1,4 @@
-//! Packed bytes become bytes again, in order.
+//! Decompression of a stream.
 
 use std::cell::Cell;
 use std::io::{self, BufReader, Read};
@@ -11,10 +11,10 @@ use lzma_rust2::XzReader;
 use crate::formats::format::Packing;
 use crate::formats::limits::{Guarded, Watch};
 
-/// What an xz stream may ask for as its dictionary. `xz -9` needs 64 MiB to unpack, and says so in its manual.
+/// The largest dictionary of an xz stream; `xz -9` needs 64 MiB (xz manual).
 const XZ_MEMORY_KIB: u32 = 256 << 10;
 
-/// Returns what `packed` unpacks to; `packed_bytes` counts what has been read of it.
+/// Returns a reader of the decompressed bytes; `packed_bytes` counts the compressed bytes read.
 pub(crate) fn unpack<'r>(
     packed: impl Read + 'r,
     packing: Packing,

@@ -6,16 +6,16 @@ use csv::ByteRecord;
 
 use crate::formats::limits::Limited;
 
-/// A record of a table, or what is wrong with it.
+/// A record of a table, or its fault.
 #[derive(Debug)]
 pub(crate) enum Piece {
     /// The names in the header; they come first.
     Header(Vec<String>),
     /// A record: its number, from 1 for the first after the header, and its values.
     Record(u64, ByteRecord),
-    /// A record with another number of values than the header: its line, and what is wrong.
+    /// A record with another number of values than the header: its line, and the fault.
     Malformed(u64, String),
-    /// A record that begins in this line and has no end within what a record may have.
+    /// A record that begins in this line and is longer than allowed.
     TooLong(u64),
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn records<E: From<io::Error>>(
     max_bytes: u64,
     mut take: impl FnMut(Piece) -> Result<(), E>,
 ) -> Result<(), E> {
-    /// What the parser reads ahead.
+    /// The parser's read-ahead.
     const BUFFER_BYTES: usize = 256 << 10;
     let (limited, left) = Limited::new(reader);
     let mut builder = csv::ReaderBuilder::new();
@@ -61,7 +61,7 @@ pub(crate) fn records<E: From<io::Error>>(
                     take(Piece::Malformed(line, format!("{found} fields, and the header has {width}")))?;
                 }
             }
-            // Where an open quote swallows what follows, nobody knows where the next record begins.
+            // After an unclosed quote, the start of the next record is unknown.
             Err(csv::ErrorKind::Io(_)) if left.get() == 0 => return take(Piece::TooLong(line)),
             Err(csv::ErrorKind::Io(error)) => return Err(error.into()),
             Err(other) => return Err(io::Error::other(format!("{other:?}")).into()),
@@ -69,7 +69,7 @@ pub(crate) fn records<E: From<io::Error>>(
     }
 }
 
-/// Returns a column's name; a byte order mark in front of the first is no part of it.
+/// Returns a column's name; without a byte order mark in front of the first.
 fn name((i, bytes): (usize, &[u8])) -> String {
     let name = String::from_utf8_lossy(bytes).into_owned();
     if i == 0 { name.trim_start_matches('\u{feff}').to_owned() } else { name }

@@ -1,22 +1,22 @@
-//! How a file is read, told by its name.
+//! Formats of files, recognised by their names.
 
 use std::borrow::Cow;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How a file becomes documents.
+/// A format of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// The whole file is one document: prose, Markdown, source code.
     Text,
-    /// A web page, one document: what it says, without navigation and advertisements (see `html`).
+    /// A web page, one document: its text, without navigation and advertisements (see `html`).
     Html,
     /// Every line is a JSON object, and its keys are columns.
     Jsonl,
-    /// JSON objects in one array, or one after another; their keys are columns. Never told by a name: most `.json` files
-    /// are text.
+    /// JSON objects in one array, or one after another; their keys are columns. Never recognised by a
+    /// name: most `.json` files are text.
     Json,
     /// Comma-separated values with a header.
     Csv,
@@ -26,15 +26,15 @@ pub enum Format {
     Parquet,
     /// Apache Arrow IPC, the file or the stream format.
     Arrow,
-    /// A web archive (ISO 28500): every page that was fetched, or the text of one, is a document.
+    /// A web archive (ISO 28500): every fetched page, or its text, is a document.
     Warc,
 }
 
-/// How a file is packed.
+/// The compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Packing {
-    /// Not at all.
+    /// None.
     Plain,
     /// gzip, one or more members.
     Gzip,
@@ -46,7 +46,7 @@ pub(crate) enum Packing {
     Bzip2,
 }
 
-/// What a file is, once it is unpacked.
+/// The kind of a file after decompression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
@@ -56,20 +56,20 @@ pub(crate) enum Kind {
     Archive(Archive),
 }
 
-/// A file that holds files.
+/// An archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Archive {
     /// ZIP.
     Zip,
-    /// tar, which is packed as a whole where it is packed.
+    /// tar, possibly compressed as a whole.
     Tar,
 }
 
 /// Extensions of files that hold prose or mark-up.
 const PROSE: &str = "txt text md markdown mdx rst adoc asciidoc org tex typ textile rtf log srt vtt";
 
-/// Extensions of files that hold source code or data that people write by hand.
+/// Extensions of source code and hand-written data.
 const CODE: &str = "rs py pyi ipynb js mjs cjs jsx ts mts cts tsx vue svelte css scss sass less java kt kts scala \
     groovy gradle c h cc cpp cxx hh hpp hxx inl cu cuh m mm swift go cs fs fsi fsx vb dart rb php pl pm lua r jl hs lhs \
     ml mli elm ex exs erl hrl clj cljs cljc edn lisp lsp el scm rkt zig nim d v sv vhd vhdl f f90 f95 f03 f08 for pas \
@@ -77,12 +77,12 @@ const CODE: &str = "rs py pyi ipynb js mjs cjs jsx ts mts cts tsx vue svelte css
     sed sql graphql gql proto thrift toml yaml yml json json5 jsonc xml xsd xsl svg ini cfg conf properties cmake mk \
     bzl bazel nix tf hcl dockerfile";
 
-/// Whole names of files that hold text and have no extension.
+/// Names of text files without an extension.
 const NAMES: &str = "README LICENSE LICENCE COPYING COPYRIGHT NOTICE AUTHORS CONTRIBUTORS CHANGELOG CHANGES HISTORY NEWS \
     TODO INSTALL Makefile GNUmakefile Dockerfile Containerfile Rakefile Gemfile Vagrantfile Jenkinsfile Justfile justfile \
     BUILD WORKSPACE";
 
-/// Returns how a file of this name is packed, and its name without that.
+/// Returns the compression of a file by its name, and the name without its extension.
 pub(crate) fn packing(file_name: &str) -> (Packing, Cow<'_, str>) {
     let Some((name, extension)) = file_name.rsplit_once('.') else {
         return (Packing::Plain, Cow::Borrowed(file_name));
@@ -100,7 +100,7 @@ pub(crate) fn packing(file_name: &str) -> (Packing, Cow<'_, str>) {
     }
 }
 
-/// Returns what a file's name tells that it is, if it tells anything.
+/// Returns the kind of a file by its name, if it is known.
 pub(crate) fn of_name(file_name: &str) -> Option<Kind> {
     let (packing, name) = packing(file_name);
     let Some((_, extension)) = name.rsplit_once('.') else {
@@ -126,7 +126,7 @@ pub(crate) fn of_name(file_name: &str) -> Option<Kind> {
 }
 
 impl Format {
-    /// Tells whether a file of this format is one document.
+    /// Returns true if a file of this format is one document.
     pub(crate) fn is_one_document(self) -> bool {
         matches!(self, Self::Text | Self::Html)
     }

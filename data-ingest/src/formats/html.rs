@@ -1,7 +1,7 @@
-//! Web pages become text: what a page says, without what surrounds it.
+//! Extraction of text from web pages.
 //!
-//! The main text is found as Firefox's reader view finds it (Readability, through `dom_smoothie`). Pages come from anybody,
-//! so what a parser can be made to do with them is bounded: browsers nest no deeper than 512 either.
+//! The main text is found with the algorithm of Firefox's reader view (Readability, through `dom_smoothie`). Pages are not
+//! trusted, so the work of the parser is bounded; browsers also limit nesting to 512.
 
 use dom_query::Document;
 use dom_smoothie::{Readability, ReadabilityError, TextMode};
@@ -12,23 +12,25 @@ use html5ever::{ParseOpts, parse_document};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The deepest nesting of elements. A guess: far above what people write; readability's time grows with its square.
+/// The deepest nesting of elements. Heuristic, not measured: far above real pages; the time of readability grows with its
+/// square.
 const MAX_DEPTH: usize = 256;
-/// The most nodes (elements, texts, comments). A guess: some ten times the largest specifications in one page.
+/// The most nodes (elements, texts, comments). Heuristic, not measured: about ten times the largest single-page
+/// specifications.
 const MAX_NODES: usize = 1_000_000;
-/// The most work that attributes may make, as the sum of the squares of their number in each tag: the parser compares each
-/// with all before it. A guess: half a second.
+/// The limit of the sum of squares of the number of attributes per tag: the parser compares each attribute with all before
+/// it. Heuristic, not measured: half a second.
 const MAX_ATTRIBUTE_WORK: u64 = 400_000_000;
-/// The largest page. A guess: one of nothing but tags takes ten seconds, and some twenty times its size in memory.
+/// The largest page. Heuristic: a page of only tags takes ten seconds and about twenty times its size in memory.
 pub(crate) const MAX_PAGE_BYTES: usize = 8 << 20;
-/// What the parser is given at a time; between two pieces the tree is looked at.
+/// Bytes per piece for the parser; the tree is checked between two pieces.
 const PIECE_BYTES: usize = 1 << 10;
-/// How many nodes may be new before the depth is measured again.
+/// New nodes after which the depth is measured again.
 const UNMEASURED_NODES: usize = 1 << 12;
-/// Where browsers look for a page's own word on its encoding (HTML Standard, section 13.2.3.2).
+/// The prefix in which browsers look for a declaration of the encoding (HTML Standard, section 13.2.3.2).
 const PRESCAN_BYTES: usize = 1024;
 
-/// What is taken of a web page.
+/// The part of a web page that is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Html {
@@ -44,13 +46,13 @@ pub enum Html {
 /// Why a page gave no text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoText {
-    /// It has none that readability would call its main text.
+    /// Readability finds no main text.
     NoMainText,
-    /// It is built to be expensive: what of it.
+    /// It exceeds a limit of the parser: which one.
     Hostile(&'static str),
 }
 
-/// Returns what a page says; `charset` is what the server said of its encoding.
+/// Returns the text of a page; `charset` is the encoding that the server declared.
 pub(crate) fn text(page: &[u8], charset: Option<&str>, html: Html) -> Result<String, NoText> {
     let (page, ..) = encoding(page, charset).decode(page);
     if attribute_work(&page) > MAX_ATTRIBUTE_WORK {
@@ -87,20 +89,20 @@ pub(crate) fn text(page: &[u8], charset: Option<&str>, html: Html) -> Result<Str
     }
 }
 
-/// Returns the encoding of a page: by its byte order mark, by what the server said, by what it says itself, or by trying.
+/// Returns the encoding of a page: by its byte order mark, the server, its own declaration, or detection.
 fn encoding(page: &[u8], charset: Option<&str>) -> &'static Encoding {
     let by_mark = Encoding::for_bom(page).map(|(encoding, _)| encoding);
     let by_server = || Encoding::for_label(charset?.as_bytes());
     let by_page = || {
         let encoding = Encoding::for_label(declared_charset(&page[..page.len().min(PRESCAN_BYTES)])?)?;
-        // What can be read as ASCII is not UTF-16, whatever it says (HTML Standard, section 13.2.3.2).
+        // A declaration that can be read as ASCII cannot be in UTF-16 (HTML Standard, section 13.2.3.2).
         Some(if encoding.is_ascii_compatible() { encoding } else { UTF_8 })
     };
     let by_trying = || if std::str::from_utf8(page).is_ok() { UTF_8 } else { WINDOWS_1252 };
     by_mark.or_else(by_server).or_else(by_page).unwrap_or_else(by_trying)
 }
 
-/// Returns the label behind the first `charset=` of a `<meta`.
+/// Returns the label after the first `charset=` of a `<meta`.
 fn declared_charset(head: &[u8]) -> Option<&[u8]> {
     const KEY: &[u8] = b"charset";
     let mut rest = head;
@@ -133,7 +135,7 @@ fn parse(page: &str) -> Result<Document, NoText> {
         if nodes > MAX_NODES {
             return Err(NoText::Hostile("more than 1,000,000 nodes"));
         }
-        // Measuring takes time in proportion to the tree, so a larger tree is measured less often.
+        // The time of measuring is linear in the size of the tree, so a larger tree is measured less often.
         if nodes - measured > UNMEASURED_NODES.max(nodes / 64) {
             measured = nodes;
             check_depth(document)?;
@@ -191,7 +193,7 @@ fn attribute_work(page: &str) -> u64 {
     work
 }
 
-/// Returns the length of the tag that `bytes` begins with, and how many attributes it may have.
+/// Returns the length of the tag at the start of `bytes`, and an upper bound of its number of attributes.
 fn tag(bytes: &[u8]) -> (usize, u64) {
     let mut attributes = 0;
     let mut at = 0;

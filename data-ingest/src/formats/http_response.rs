@@ -1,4 +1,4 @@
-//! HTTP answers as web archives keep them: RFC 9112, read as leniently as crawlers write.
+//! HTTP responses in web archives: RFC 9112, parsed leniently, since crawlers do not always comply.
 
 use std::io::{self, BufRead, Read};
 
@@ -7,36 +7,36 @@ use flate2::read::{MultiGzDecoder, ZlibDecoder};
 /// The longest header line. Heuristic, not measured: about ten times what crawlers write.
 const MAX_LINE_BYTES: u64 = 64 << 10;
 
-/// The most header lines. A guess: servers send some twenty.
+/// The most header lines. Heuristic, not measured: servers send about twenty.
 const MAX_LINES: usize = 256;
 
-/// What is needed of an answer's head.
+/// The needed part of a response's head.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// The status: 200 where all went well.
+    /// The status.
     pub status: u16,
-    /// The media type, in small letters and without parameters.
+    /// The media type in lower case, without parameters.
     pub media_type: String,
-    /// The encoding of the text, where the server named it.
+    /// The encoding of the text, if the server declared it.
     pub charset: Option<String>,
-    /// What the content is packed in.
+    /// The content encodings.
     pub content_encoding: String,
     /// Whether the body was sent in chunks.
     pub is_chunked: bool,
 }
 
-/// An answer's body.
+/// The body of a response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Body {
     /// All of it.
     Whole(Vec<u8>),
     /// It is longer than allowed.
     TooLong,
-    /// It cannot be unpacked: why.
+    /// It cannot be decompressed: why.
     Corrupt(String),
 }
 
-/// Reads the head of an answer; none where it is no HTTP.
+/// Reads the head of a response; none if it is not HTTP.
 pub(crate) fn head(reader: &mut impl BufRead) -> io::Result<Option<Head>> {
     let Some(first) = line(reader)? else { return Ok(None) };
     let mut words = first.split_ascii_whitespace();
@@ -64,10 +64,10 @@ pub(crate) fn head(reader: &mut impl BufRead) -> io::Result<Option<Head>> {
     Ok(None)
 }
 
-/// Reads the body that belongs to `head`, at most `max_bytes` long.
+/// Reads the body for `head`, at most `max_bytes` long.
 pub(crate) fn body(reader: &mut impl BufRead, head: &Head, max_bytes: u64) -> io::Result<Body> {
     let mut packed = Vec::new();
-    // Chunks and packing add little: what is twice as long is longer when it is unpacked, too.
+    // Chunks and compression add little: a body of twice the limit exceeds it when decoded, too.
     let most = max_bytes.saturating_mul(2);
     reader.by_ref().take(most.saturating_add(1)).read_to_end(&mut packed)?;
     if packed.len() as u64 > most {
@@ -83,7 +83,7 @@ pub(crate) fn body(reader: &mut impl BufRead, head: &Head, max_bytes: u64) -> io
         "gzip" | "x-gzip" if packed.starts_with(&[0x1f, 0x8b]) => {
             MultiGzDecoder::new(&packed[..]).take(max_bytes + 1).read_to_end(&mut bytes)
         }
-        // The first byte of zlib (RFC 1950) tells its window; 0x78 is what everybody writes.
+        // The first byte of zlib (RFC 1950) gives its window; 0x78 is the usual one.
         "deflate" if packed.starts_with(&[0x78]) => {
             ZlibDecoder::new(&packed[..]).take(max_bytes + 1).read_to_end(&mut bytes)
         }
@@ -102,7 +102,7 @@ pub(crate) fn body(reader: &mut impl BufRead, head: &Head, max_bytes: u64) -> io
     })
 }
 
-/// Puts chunks together; none where the body is not in chunks.
+/// Joins chunks; none if the body is not chunked.
 fn unchunked(body: &[u8]) -> Option<Vec<u8>> {
     let mut whole = Vec::with_capacity(body.len());
     let mut rest = body;

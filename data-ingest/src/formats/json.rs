@@ -1,4 +1,4 @@
-//! JSON records: cut out of the stream without being parsed, parsed for the wanted keys alone.
+//! JSON records: split without parsing, then parsed for the requested keys only.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::documents::mapping::{Field, kind};
 
-/// How much is read before lines are handed on. A guess: large enough to be parsed on another core.
+/// Bytes read before lines are passed on. Heuristic, not measured: enough work for another core.
 const CHUNK_BYTES: u64 = 512 << 10;
 
-/// Records that were cut out together.
+/// Consecutive records.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Records {
     /// The number of the first: of its line, or of the object.
@@ -21,20 +21,20 @@ pub(crate) struct Records {
     pub bytes: Vec<u8>,
 }
 
-/// What is cut out of a stream.
+/// A piece of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     /// Records.
     Records(Records),
     /// A record that is longer than allowed, by its number.
     TooLong(u64),
-    /// Something that is no object where one should be, by the number that it would have.
+    /// Something else in place of an object, by the number of the object.
     NoObject(u64),
     /// An object without an end, by its number.
     Unended(u64),
 }
 
-/// Cuts lines out of `reader` until it ends or fails; none longer than `max_bytes` is kept.
+/// Splits `reader` into lines until it ends or fails; none longer than `max_bytes` is kept.
 pub(crate) fn lines<E: From<io::Error>>(
     mut reader: impl Read,
     max_bytes: u64,
@@ -81,7 +81,7 @@ pub(crate) fn lines<E: From<io::Error>>(
     }
 }
 
-/// Cuts the objects out of an array of them, or out of objects that follow one another, by their braces.
+/// Splits an array of objects, or consecutive objects, by their braces.
 pub(crate) fn objects<E: From<io::Error>>(
     mut reader: impl Read,
     max_bytes: u64,
@@ -101,7 +101,7 @@ pub(crate) fn objects<E: From<io::Error>>(
         }
         for byte in &buffer[..read] {
             if depth == 0 && *byte != b'{' {
-                // One complaint for each run of what does not belong here; a byte order mark is let through.
+                // One complaint per run of unexpected bytes; a byte order mark is ignored.
                 let belongs = byte.is_ascii_whitespace() || b"[],\xef\xbb\xbf".contains(byte);
                 if !belongs && is_between {
                     number += 1;
@@ -139,7 +139,7 @@ pub(crate) fn objects<E: From<io::Error>>(
     if depth > 0 { take(Piece::Unended(number)) } else { Ok(()) }
 }
 
-/// Parses an object and returns what it has under each of `names`.
+/// Parses an object and returns its values of `names`.
 pub(crate) fn fields<'n>(object: &[u8], names: impl Iterator<Item = &'n str>) -> Result<Vec<Option<Field>>, String> {
     let names: Vec<&str> = names.collect();
     let mut deserializer = serde_json::Deserializer::from_slice(object);
@@ -149,7 +149,7 @@ pub(crate) fn fields<'n>(object: &[u8], names: impl Iterator<Item = &'n str>) ->
 
 /// Returns the keys of an object, quoted, for the error that one is not among them.
 pub(crate) fn keys(object: &[u8]) -> String {
-    /// Beyond this many, nobody reads on.
+    /// The most keys in a message.
     const SHOWN: usize = 20;
     let keys = match serde_json::from_slice(object) {
         Ok(Value::Object(map)) => map.into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
@@ -160,7 +160,7 @@ pub(crate) fn keys(object: &[u8]) -> String {
     if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
 }
 
-/// Returns what serde says about a record, without the line number that it counts from this record alone.
+/// Returns serde's message about a record, without its line number, which is relative to the record.
 fn describe(error: &serde_json::Error, object: &[u8]) -> String {
     if error.is_data()
         && let Ok(value) = serde_json::from_slice::<Value>(object)
@@ -200,7 +200,7 @@ impl<'de> Visitor<'de> for Wanted<'_> {
                 continue;
             };
             let value: Value = map.next_value()?;
-            // One column may be wanted twice: as text and as name, say.
+            // One column may be requested twice, for example as text and as name.
             for (later, name) in self.names.iter().enumerate().skip(first + 1) {
                 if *name == key {
                     fields[later] = Some(Field::Value(value.clone()));
@@ -212,7 +212,7 @@ impl<'de> Visitor<'de> for Wanted<'_> {
     }
 }
 
-/// A key, borrowed from the record where nothing in it is escaped.
+/// A key, borrowed from the record if it has no escapes.
 struct Key<'de>(Cow<'de, str>);
 
 impl<'de> serde::Deserialize<'de> for Key<'de> {

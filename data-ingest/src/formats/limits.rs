@@ -1,7 +1,7 @@
-//! A file while it is read: hashed, counted, and kept within limits.
+//! Hashing, counting and limiting of a file while it is read.
 //!
-//! What unpacks a file turns every fault into an error of its own, from which a full disk or an interruption can no longer
-//! be told from a damaged file. So the faults are kept here, below and above what unpacks, and asked for afterwards.
+//! Decompressors turn every fault into an error of their own, which does not distinguish a full disk or an interruption
+//! from a damaged file. So faults are recorded here, below and above the decompressor, and queried afterwards.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -15,18 +15,17 @@ use artifact::{Context, Digest};
 use crate::Error;
 use crate::documents::refusal::Reason;
 
-/// Bytes that anything may unpack to, whatever its size. A guess: what a laptop reads in a moment.
+/// Bytes that any file may unpack to. Heuristic, not measured: read in a moment.
 const HARMLESS_BYTES: u64 = 64 << 20;
-/// How many times its size anything may unpack to beyond that. Deflate reaches 1032 (zlib's technical notes); what people
-/// write stays below 100.
+/// The largest compression ratio beyond that. Deflate reaches 1032 (zlib's technical notes); real text stays below 100.
 const MAX_RATIO: u64 = 1000;
 
-/// What is known of a file that is being read.
+/// A file that is being read.
 pub(crate) struct Watch<'a> {
     /// The file.
     pub path: &'a Path,
     context: &'a Context,
-    /// What the stage has read before, for the progress.
+    /// Bytes that the stage has read before, for the progress.
     done_bytes: u64,
     max_unpacked_bytes: u64,
     hasher: RefCell<Hasher>,
@@ -37,7 +36,7 @@ pub(crate) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Returns what is known of a file of which nothing has been read.
+    /// Returns a file of which nothing has been read.
     pub fn new(path: &'a Path, max_unpacked_bytes: u64, done_bytes: u64, context: &'a Context) -> Self {
         Self {
             path,
@@ -52,13 +51,13 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Opens the file, for reading it from its beginning to its end.
+    /// Opens the file for sequential reading.
     pub fn open(&self) -> Result<Watched<'_, 'a>, Error> {
         let file = File::open(self.path).map_err(|e| artifact::Error::io("read", self.path, e))?;
         Ok(Watched { file, watch: self, is_hashed: true })
     }
 
-    /// Opens the file for reading it here and there, after hashing it.
+    /// Opens the file for random access, after hashing it.
     pub fn open_seekable(&self) -> Result<Watched<'_, 'a>, Error> {
         let mut whole = self.open()?;
         io::copy(&mut whole, &mut io::sink())
@@ -68,13 +67,13 @@ impl<'a> Watch<'a> {
         Ok(seekable)
     }
 
-    /// Reads what is left of the file and returns the digest of the whole.
+    /// Reads the rest of the file and returns the digest of all of it.
     pub fn finish(&self, mut rest: Watched<'_, 'a>) -> Result<Digest, Error> {
         io::copy(&mut rest, &mut io::sink()).map_err(|e| self.fault(&e).err().unwrap_or_else(|| self.unreadable(e)))?;
         Ok(self.digest())
     }
 
-    /// Returns the digest of what has been read, which is all where [`Watch::open_seekable`] was called.
+    /// Returns the digest of what has been read, which is everything if [`Watch::open_seekable`] was called.
     pub fn digest(&self) -> Digest {
         self.hasher.take().finish()
     }
@@ -84,8 +83,7 @@ impl<'a> Watch<'a> {
         Rc::clone(&self.read_bytes)
     }
 
-    /// Says what an error that came out of unpacking the file means: the fault of the record, or, as an error, one that
-    /// ends the run.
+    /// Classifies an error of decompression: the fault of the record, or an error that ends the run.
     pub fn fault(&self, error: &io::Error) -> Result<(Reason, String), Error> {
         if let Some(fatal) = self.fatal.take() {
             return Err(fatal);
@@ -106,7 +104,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// A file that tells its watch what it gives away.
+/// A file that reports what is read of it.
 pub(crate) struct Watched<'w, 'a> {
     file: File,
     watch: &'w Watch<'a>,
@@ -114,7 +112,7 @@ pub(crate) struct Watched<'w, 'a> {
 }
 
 impl Watched<'_, '_> {
-    /// Returns the file itself, for those who read it in ways of their own.
+    /// Returns the file itself.
     pub fn into_file(self) -> File {
         self.file
     }
@@ -141,13 +139,13 @@ impl Read for Watched<'_, '_> {
 
 impl Seek for Watched<'_, '_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        // The one who seeks has hashed the file before, or the digest would be of something else.
+        // Callers that seek have hashed the file before; otherwise the digest would be wrong.
         assert!(!self.is_hashed, "a file that is hashed is read in order");
         self.file.seek(to)
     }
 }
 
-/// Counts what passes through.
+/// Counts the bytes that are read.
 pub(crate) struct Counted<R> {
     inner: R,
     bytes: Rc<Cell<u64>>,
@@ -169,14 +167,14 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// A reader that fails once it has given what is left to it; what is left can be set anew at any time.
+/// A reader that fails after its allowance, which can be reset at any time.
 pub(crate) struct Limited<R> {
     inner: R,
     left_bytes: Rc<Cell<u64>>,
 }
 
 impl<R: Read> Limited<R> {
-    /// Returns a reader that gives nothing yet, and what is left to it.
+    /// Returns a reader with an allowance of zero, and the allowance.
     pub fn new(inner: R) -> (Self, Rc<Cell<u64>>) {
         let left_bytes = Rc::<Cell<u64>>::default();
         (Self { inner, left_bytes: Rc::clone(&left_bytes) }, left_bytes)
@@ -196,19 +194,18 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
-/// What comes out of a decompressor, refused where it is a bomb.
+/// The output of a decompressor, refused if it is a bomb.
 pub(crate) struct Guarded<'w, 'a, R> {
     inner: R,
     watch: &'w Watch<'a>,
     packed_bytes: Rc<Cell<u64>>,
     unpacked_bytes: u64,
-    /// What `inner` failed with: a decoder that is read on after that may give anything, or never return.
+    /// The error of `inner`: a decoder that is read after an error may return anything, or never return.
     failed: Option<(io::ErrorKind, String)>,
 }
 
 impl<'w, 'a, R: Read> Guarded<'w, 'a, R> {
-    /// Returns a reader that fails once `inner` has given too many times what `packed_bytes` counts, and again and again
-    /// once `inner` has failed.
+    /// Returns a reader that fails once `inner` has exceeded the ratio to `packed_bytes`, and always after `inner` has failed.
     pub fn new(inner: R, watch: &'w Watch<'a>, packed_bytes: Rc<Cell<u64>>) -> Self {
         Self { inner, watch, packed_bytes, unpacked_bytes: 0, failed: None }
     }
@@ -235,7 +232,7 @@ impl<R: Read> Read for Guarded<'_, '_, R> {
             let (path, limit) = (watch.path.to_owned(), watch.max_unpacked_bytes);
             return Err(watch.stop(Error::Unpacked { path, limit }));
         }
-        // The members of an archive may overlap, so that each is harmless and all together are not.
+        // Members of an archive may overlap, so that each is harmless but all together are not.
         let is_bomb = |unpacked: u64, packed: u64| unpacked > HARMLESS_BYTES && unpacked / MAX_RATIO > packed;
         if is_bomb(self.unpacked_bytes, self.packed_bytes.get()) || is_bomb(all, watch.read_bytes.get()) {
             watch.bomb.set(true);

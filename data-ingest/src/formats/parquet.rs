@@ -1,7 +1,7 @@
-//! Row groups of Parquet, looked over before they are decoded.
+//! Row groups of Parquet, validated before they are decoded.
 //!
-//! The decoder takes memory for as many values as the header of a page claims, and a claim of less than none ends the process.
-//! So the headers of all wanted pages are read first, which skips what the pages hold (Apache Parquet, `parquet.thrift`).
+//! The decoder allocates as many values as the header of a page claims, and a negative count makes polars abort. So the
+//! headers of all requested pages are read first, skipping their bodies (Apache Parquet, `parquet.thrift`).
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -10,20 +10,21 @@ use polars_parquet::parquet::metadata::ColumnChunkMetadata;
 use polars_parquet_format::thrift::protocol::TCompactInputProtocol;
 use polars_parquet_format::{PageHeader, PageType};
 
-/// Bytes that the header of a page may have; statistics are in it.
+/// The largest header of a page, including its statistics.
 const MAX_HEADER_BYTES: usize = 16 << 20;
-/// Bytes that a page may unpack to, whatever its size. A guess, as for packed files.
+/// Bytes that a page may unpack to, whatever its size. Heuristic, as for compressed files.
 const HARMLESS_BYTES: u64 = 64 << 20;
 /// How many times its size a page may unpack to beyond that.
 const MAX_RATIO: u64 = 1000;
-/// Values that a column may have in a row group, whatever its size. A guess: writers put a million rows or fewer into one.
+/// Values that a column may have in a row group, whatever its size. Heuristic, not measured: writers put a
+/// million rows or fewer into one.
 const HARMLESS_VALUES: u64 = 1 << 28;
 
-/// Checks what the pages of a column claim in a group of so many rows.
+/// Validates the claims of a column's pages in a group of `height` rows.
 ///
 /// # Errors
-/// Says which claim cannot be true.
-pub(crate) fn look_over(file: &File, rows: usize, chunk: &ColumnChunkMetadata) -> io::Result<()> {
+/// Returns the claim that cannot be true.
+pub(crate) fn validate(file: &File, rows: usize, chunk: &ColumnChunkMetadata) -> io::Result<()> {
     let range = chunk.byte_range();
     if range.end > file.metadata()?.len() || range.start > range.end {
         return Err(wrong("a column ends behind the end of the file".to_owned()));
@@ -62,7 +63,7 @@ pub(crate) fn look_over(file: &File, rows: usize, chunk: &ColumnChunkMetadata) -
     Ok(())
 }
 
-/// Returns how many values of its column a page claims to hold, of so many bytes, packed and unpacked.
+/// Returns the number of values that a page claims, after validating its compressed and uncompressed size.
 fn values(header: &PageHeader, bytes: u64, unpacked: u64) -> io::Result<u64> {
     let missing = || wrong("a page lacks the header of its type".to_owned());
     match header.type_ {
@@ -110,7 +111,7 @@ mod tests {
     use crate::documents::mapping::{Columns, Mapping};
     use crate::formats::columnar::{self, Found, Table};
 
-    /// Returns a small table with nulls and, where asked, a dictionary.
+    /// Returns a small table with nulls and, optionally, a dictionary.
     fn packed(compression: ParquetCompression, repeated: bool) -> Vec<u8> {
         let text = |i: usize| (i % 3 != 1).then(|| if repeated { "again".repeat(9) } else { format!("text {i}") });
         let column = Series::new("text".into(), (0..40).map(text).collect::<Vec<_>>());
@@ -120,7 +121,7 @@ mod tests {
         bytes
     }
 
-    /// Returns how many rows are read, and what is said of the others.
+    /// Returns the number of rows read, and the complaint about the others.
     fn read(bytes: &[u8]) -> (usize, Vec<String>) {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
@@ -140,7 +141,7 @@ mod tests {
         (rows, said)
     }
 
-    /// polars took memory for 2^64 − 192 values, and the process ended.
+    /// polars allocated 2^64 − 192 values, and the process aborted.
     #[test]
     fn a_page_that_claims_fewer_values_than_none_is_damaged() {
         let mut bytes = packed(ParquetCompression::Uncompressed, false);

@@ -1,4 +1,4 @@
-//! Files are read, unpacked, and cut into what documents are made of.
+//! Reads files, decompresses them, and splits them into records.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
@@ -21,20 +21,20 @@ use crate::formats::limits::{Counted, Watch};
 use crate::formats::warc::{self, Record};
 use crate::inventory::{HashedFile, ListedSource, Place};
 
-/// Rows of a delimited file that are handed on together. A guess.
+/// Rows of a delimited file that are passed on together. Heuristic, not measured.
 const ROWS_BYTES: usize = 256 << 10;
 
-/// What reading the files of a source takes.
+/// What is needed to read the files of a source.
 pub(crate) struct Job<'a> {
     /// The source.
     pub source: &'a ListedSource,
-    /// Which columns become what.
+    /// The meaning of columns.
     pub mapping: &'a Mapping<'a>,
-    /// The most that a packed file may unpack to.
+    /// The most that a compressed file may unpack to.
     pub max_unpacked_bytes: u64,
-    /// Where a packed table is put that can only be read here and there.
+    /// The folder for decompressed tables, which need random access.
     pub spill: &'a Path,
-    /// The stage's surroundings.
+    /// The stage's context.
     pub context: &'a Context,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Job<'a> {
 enum Halt {
     /// The run ends.
     Run(Error),
-    /// The file cannot be read on.
+    /// The rest of the file cannot be read.
     Input(io::Error),
 }
 
@@ -59,7 +59,7 @@ impl From<io::Error> for Halt {
 }
 
 impl Job<'_> {
-    /// Reads a file of the source, and checks that it still is the file that was listed; `done_bytes` were read before.
+    /// Reads a file of the source, and checks that it has not changed since it was listed; `done_bytes` were read before.
     pub fn file(&self, file: &HashedFile, done_bytes: u64, batch: &mut Batch<'_>) -> Result<(), Error> {
         let watch = Watch::new(file.place.path(), self.max_unpacked_bytes, done_bytes, self.context);
         let relative: Arc<str> = file.relative.as_str().into();
@@ -95,7 +95,7 @@ impl Job<'_> {
         Err(Error::Changed { name: self.source.name.clone(), path: watch.path.to_owned() })
     }
 
-    /// Reads what was found in the archive `archive`.
+    /// Reads a member of the archive `archive`.
     fn found(&self, archive: &str, found: Found<'_>, watch: &Watch<'_>, batch: &mut Batch<'_>) -> Result<(), Error> {
         let (path, reader) = match found {
             Found::Member(path, reader) => (path, reader),
@@ -122,7 +122,7 @@ impl Job<'_> {
         }
     }
 
-    /// Reads an unpacked file from its beginning to its end.
+    /// Reads a decompressed file.
     fn stream(
         &self,
         format: Format,
@@ -151,7 +151,7 @@ impl Job<'_> {
 
     fn whole(&self, is_html: bool, reader: impl Read, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), Halt> {
         let mut bytes = Vec::new();
-        // One byte more than allowed tells a file that is too large without reading all of it.
+        // One byte beyond the limit shows that a file is too large without reading all of it.
         reader.take(self.source.max_file_bytes + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > self.source.max_file_bytes {
             return Ok(batch.skip(Skip::TooLarge)?);
@@ -228,7 +228,7 @@ impl Job<'_> {
         })
     }
 
-    /// Reads a table that lies in a file of its own.
+    /// Reads a table in a file of its own.
     fn table(
         &self,
         file: &File,
@@ -257,7 +257,7 @@ impl Job<'_> {
         })
     }
 
-    /// Copies a table to a file without a name, which is gone when it is closed.
+    /// Copies a table to an unnamed file, which is deleted when it is closed.
     fn spilled(&self, mut reader: impl Read) -> Result<File, Halt> {
         let failed = |e| Halt::Run(artifact::Error::io("write a temporary file in", self.spill, e).into());
         let mut file = tempfile::tempfile_in(self.spill).map_err(failed)?;
@@ -275,7 +275,7 @@ impl Job<'_> {
     }
 }
 
-/// Ends the run, or counts what is left of a file as a bad record.
+/// Ends the run, or counts the rest of a file as a bad record.
 fn halt(why: Halt, name: &str, watch: &Watch<'_>, batch: &mut Batch<'_>) -> Result<(), Error> {
     let error = match why {
         Halt::Run(error) => return Err(error),
@@ -305,7 +305,7 @@ fn json_piece(piece: Piece, unit: Unit, name: &Arc<str>, batch: &mut Batch<'_>) 
 fn no_column(name: &str, column: &str, header: &[String], watch: &Watch<'_>) -> Error {
     let quoted: Vec<String> = header.iter().map(|name| format!("`{name}`")).collect();
     let available = if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") };
-    // Inside an archive, the path of the archive does not say which table it is.
+    // The path of an archive does not identify the table in it.
     let member = name.split_once("!/").map_or_else(String::new, |(_, member)| format!("!/{member}"));
     let path = format!("{}{member}", watch.path.display());
     Error::Column { path: path.into(), column: column.to_owned(), available }

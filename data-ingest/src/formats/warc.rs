@@ -1,4 +1,4 @@
-//! Web archives: the pages that were fetched, or the text of them.
+//! Web archives: fetched pages, or their text.
 //!
 //! WARC is a sequence of records, each a few header lines, an empty line, as many bytes as the header says, and two empty
 //! lines (ISO 28500:2017). A `response` holds what a server answered, HTTP headers included; a `conversion` holds a page's
@@ -13,7 +13,7 @@ const MAX_LINES: usize = 256;
 /// A record of a web archive.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Record {
-    /// A page, or the text of one.
+    /// A page, or its text.
     Page(Page),
     /// A record of another kind: a request, a redirect, an image.
     Other,
@@ -23,16 +23,16 @@ pub(crate) enum Record {
     Corrupt(String),
 }
 
-/// A page that was fetched.
+/// A fetched page.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     /// Its address, as the archive gives it.
     pub address: String,
     /// Whether it is HTML; else it is text.
     pub is_html: bool,
-    /// Its encoding, where the server named it.
+    /// Its encoding, if the server declared it.
     pub charset: Option<String>,
-    /// Its bytes, decoded from what HTTP packed them in.
+    /// Its bytes after content decoding.
     pub bytes: Vec<u8>,
 }
 
@@ -86,7 +86,7 @@ fn is_text(content_type: &str) -> bool {
     content_type.split(';').next().unwrap_or_default().trim() == "text/plain"
 }
 
-/// What is needed of a record's header.
+/// The needed part of a record's header.
 #[derive(Debug, Default)]
 struct Header {
     kind: String,
@@ -96,10 +96,10 @@ struct Header {
 }
 
 impl Header {
-    /// Reads a header; none where the archive ends.
+    /// Reads a header; none at the end of the archive.
     fn read(reader: &mut impl BufRead) -> io::Result<Option<Self>> {
         let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-        // Empty lines end the record before.
+        // Empty lines end the previous record.
         let version = loop {
             match line(reader)? {
                 None => return Ok(None),
@@ -216,7 +216,7 @@ mod tests {
         let page = |text: &str| format!("1 text https://example.org/a?b None {text}");
         check(&with("Transfer-Encoding: chunked", chunked), Ok(&[&page("one two")]));
         check(&with("Content-Encoding: gzip", &gzip(b"packed")), Ok(&[&page("packed")]));
-        // Crawlers that store the body unpacked often leave the headers as they came.
+        // Crawlers that store the decoded body often keep the original headers.
         check(&with("Content-Encoding: gzip", b"unpacked already"), Ok(&[&page("unpacked already")]));
         check(&with("Transfer-Encoding: chunked", b"unchunked already"), Ok(&[&page("unchunked already")]));
         let both = [b"1a\r\n".to_vec(), gzip(b"packed"), b"\r\n0\r\n\r\n".to_vec()].concat();

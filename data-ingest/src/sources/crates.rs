@@ -1,4 +1,4 @@
-//! Crates that cargo has unpacked on this machine, as sources.
+//! Crates that Cargo has unpacked on this machine, as sources.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use fetch::Environment;
 
 use crate::Error;
 
-/// Returns the folder that cargo unpacked a crate into: `$CARGO_HOME/registry/src/<index>/<name>-<version>`.
+/// Returns the folder of an unpacked crate: `$CARGO_HOME/registry/src/<index>/<name>-<version>`.
 pub(crate) fn folder(name: &str, version: &str, environment: &Environment) -> Result<PathBuf, Error> {
     let registry = environment.cargo_home().unwrap_or_default().join("registry").join("src");
     let mut indices: Vec<PathBuf> = fs::read_dir(&registry).into_iter().flatten().flatten().map(|e| e.path()).collect();
-    // A machine with several indices (a mirror, say) has the same crate under each; any will do, but always the same.
+    // A machine with several indices, such as a mirror, has the same crate under each; the choice must be stable.
     indices.sort_unstable();
     let folders = indices.into_iter().map(|index| index.join(format!("{name}-{version}")));
     folders.into_iter().find(|folder| folder.join("Cargo.toml").is_file()).ok_or_else(|| Error::MissingCrate {
@@ -21,7 +21,7 @@ pub(crate) fn folder(name: &str, version: &str, environment: &Environment) -> Re
     })
 }
 
-/// Returns the licence that a crate's own manifest names.
+/// Returns the licence in a crate's manifest.
 pub(crate) fn licence(folder: &Path) -> Result<String, Error> {
     let path = folder.join("Cargo.toml");
     let text = fs::read_to_string(&path).map_err(|e| artifact::Error::io("read", &path, e))?;

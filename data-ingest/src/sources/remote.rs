@@ -1,4 +1,4 @@
-//! Sources on other machines: what the configuration says of them, and which of their files are selected.
+//! Remote sources: their configuration, and the selection of their files.
 
 use fetch::{Environment, GitRepository, HubRepository, ObjectPattern, Remote, RemoteContext, RemoteFile};
 use serde_json::{Value, json};

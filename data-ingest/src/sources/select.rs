@@ -1,4 +1,4 @@
-//! Which files a source takes: folders walked, globs matched, sizes compared.
+//! Which files of a source are selected: walks folders, matches globs, compares sizes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,33 +10,33 @@ use crate::Error;
 use crate::config::Declared;
 use crate::formats::format::{self, Format, Kind};
 
-/// A file that a source takes.
+/// A selected file.
 #[derive(Debug, Clone)]
 pub(crate) struct SelectedFile {
-    /// Its path inside the source, with `/` on every system: what documents are told.
+    /// Its path inside the source, with `/` on every system, as in the documents.
     pub relative: String,
-    /// Where it lies.
+    /// Where it is.
     pub path: PathBuf,
     /// Its length.
     pub bytes: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
 }
 
-/// What looking at a source's files gave.
+/// The selection of a source's files.
 #[derive(Debug, Default)]
 pub(crate) struct Selection {
-    /// The files taken, sorted by their path inside the source.
+    /// The selected files, sorted by their path inside the source.
     pub files: Vec<SelectedFile>,
-    /// Text files above the size cap.
+    /// Text files above the size limit.
     pub too_large: u64,
-    /// Files of another kind: excluded, not included, or with a name that tells no format.
+    /// Files of another kind: excluded, not included, or of unknown format.
     pub not_selected: u64,
     /// Symbolic links, which are never followed inside a folder.
     pub links: u64,
 }
 
-/// Says what was passed over, for the error of a source that takes nothing.
+/// Describes what was skipped, for the error of a source without files.
 pub(crate) fn passed_over(not_selected: u64, too_large: u64, links: u64) -> String {
     let counts = [
         (not_selected, "excluded or of an unknown kind"),
@@ -48,17 +48,17 @@ pub(crate) fn passed_over(not_selected: u64, too_large: u64, links: u64) -> Stri
     if parts.is_empty() { "there is none".to_owned() } else { parts.join(", ") }
 }
 
-/// Whether `.gitignore` and `.ignore` files inside the folder count.
+/// Whether `.gitignore` and `.ignore` files inside the folder apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IgnoreRules {
-    /// They do: the folder is somebody's working tree.
+    /// They apply: the folder is a working tree.
     Obeyed,
-    /// They do not: the folder is a published package, all of which is content.
+    /// They do not apply: the folder is a published package, all of which is content.
     Passed,
 }
 
-/// Lists what a source takes from `path`: a file, a folder or a glob, already expanded and absolute or relative to the
-/// process.
+/// Lists the selected files of `path`: a file, a folder or a glob, already expanded, absolute or relative to the current
+/// folder.
 pub(crate) fn select(declared: &Declared, path: &Path, rules: IgnoreRules) -> Result<Selection, Error> {
     let filter = Filter::new(declared)?;
     match fs::metadata(path) {
@@ -66,7 +66,7 @@ pub(crate) fn select(declared: &Declared, path: &Path, rules: IgnoreRules) -> Re
         Ok(metadata) if metadata.is_file() => {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mut selection = Selection::default();
-            // A file that is named outright is wanted whatever its extension.
+            // A file that is named explicitly is selected whatever its extension.
             let kind = kind(filter.format, &name).unwrap_or(Kind::File(Format::Text));
             let file = SelectedFile { relative: name, path: path.to_owned(), bytes: metadata.len(), kind };
             filter.take(&mut selection, file);
@@ -93,7 +93,7 @@ fn walk(
 ) -> Result<Selection, Error> {
     let obeyed = rules == IgnoreRules::Obeyed;
     let mut walker = WalkBuilder::new(root);
-    // What lies above the folder, or in the user's own git settings, differs between machines: it never counts.
+    // Ignore files above the folder, or in the user's git settings, differ between machines and never apply.
     walker.standard_filters(false).hidden(true).git_ignore(obeyed).ignore(obeyed).require_git(false);
     let mut selection = Selection::default();
     for entry in walker.build() {
@@ -120,11 +120,11 @@ fn walk(
     Ok(selection)
 }
 
-/// A source's globs, size cap and format.
+/// A source's globs, size limit and format.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter {
     include: Option<GlobSet>,
-    /// What `include` says of archives: those that it names, or some of whose members.
+    /// The archives that `include` names, or some of whose members it names.
     opened: GlobSet,
     exclude: GlobSet,
     format: Option<Format>,
@@ -151,14 +151,14 @@ impl Filter {
         Ok(Self { include, opened, exclude, format: source.format, max_file_bytes: *max_file_bytes, written })
     }
 
-    /// Returns what decides which members of an archive are taken, and how.
+    /// Returns the filter of the members of an archive.
     pub fn described(&self) -> serde_json::Value {
         serde_json::json!({ "include": self.written.0, "exclude": self.written.1, "format": self.format })
     }
 
-    /// Returns what a file is, unless it is left; `named` says whether a glob in the source's address names it.
+    /// Returns the kind of a file, unless it is skipped; `named` is true if a glob in the source's address names it.
     pub fn kind_of(&self, relative: &str, named: bool) -> Option<Kind> {
-        // A glob that names a file's kind is enough to read one whose extension nobody knows as text.
+        // A glob that names a file's extension selects it as text if the extension is unknown.
         let named = named || self.include.is_some();
         let kind = kind(self.format, relative).or(named.then_some(Kind::File(Format::Text)))?;
         let is_included = match kind {
@@ -168,7 +168,7 @@ impl Filter {
         (is_included && !self.exclude.is_match(relative)).then_some(kind)
     }
 
-    /// Returns what the member `path` of an archive is, unless it is left: hidden, excluded, not included, or of no known
+    /// Returns the kind of the member `path` of an archive, unless it is skipped: hidden, excluded, not included, or of no known
     /// kind. Globs may name it with the archive or without.
     pub fn member(&self, archive: &str, path: &str) -> Option<Kind> {
         let whole = format!("{archive}/{path}");
@@ -177,13 +177,13 @@ impl Filter {
         if is_hidden || is_in(&self.exclude) || !self.include.as_ref().is_none_or(is_in) {
             return None;
         }
-        // A glob that names the archive takes what is known in it; one that names the member takes it as text at least.
+        // A glob that names the archive selects known formats in it; one that names the member selects it at least as text.
         let is_named = |include: &GlobSet| include.is_match(path) || !include.is_match(archive);
         let named = self.include.as_ref().is_some_and(is_named);
         kind(self.format, path).or(named.then_some(Kind::File(Format::Text)))
     }
 
-    /// Tells whether a file is larger than its source allows.
+    /// Returns true if a file is larger than its source allows.
     pub fn is_too_large(&self, kind: Kind, bytes: u64) -> bool {
         matches!(kind, Kind::File(format) if format.is_one_document()) && bytes > self.max_file_bytes
     }
@@ -197,7 +197,7 @@ impl Filter {
     }
 }
 
-/// Returns what a file is: an archive by its name, else what the source says, else what the name tells.
+/// Returns the kind of a file: an archive by its name, else the source's format, else by its name.
 pub(crate) fn kind(format: Option<Format>, relative: &str) -> Option<Kind> {
     let name = relative.rsplit('/').next().unwrap_or(relative);
     match (format::of_name(name), format) {
@@ -207,12 +207,12 @@ pub(crate) fn kind(format: Option<Format>, relative: &str) -> Option<Kind> {
     }
 }
 
-/// Compiles globs; `key` is where they are written.
+/// Compiles globs; `key` is where they are declared.
 fn globs(patterns: &[String], key: &str) -> Result<GlobSet, Error> {
     fetch::glob_set(patterns).map_err(|e| Error::value(key, &e.to_string()))
 }
 
-/// Returns a pattern of `include` or `exclude` read as a line of `.gitignore` is: without `/` it matches in every folder.
+/// Returns a pattern of `include` or `exclude` with the rules of `.gitignore`: without `/` it matches in every folder.
 fn in_every_folder(pattern: &str) -> String {
     let pattern = pattern.trim_end_matches('/');
     match pattern.strip_prefix('/') {
@@ -222,7 +222,7 @@ fn in_every_folder(pattern: &str) -> String {
     }
 }
 
-/// Returns a pattern that leads into an archive (`*.zip/docs/*.md`) up to that archive; any other as it is.
+/// Returns the part of a pattern into an archive (`*.zip/docs/*.md`) up to that archive; other patterns unchanged.
 fn up_to_archive(pattern: &str) -> String {
     let parts: Vec<&str> = pattern.split('/').collect();
     let archive = parts.iter().position(|part| matches!(format::of_name(part), Some(Kind::Archive(_))));

@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::Error;
 
-/// Writes `bytes` to `path` so that a reader sees the old file or the new one, never a part, whenever the machine stops:
-/// a temporary file beside it is written, flushed to the disk and renamed.
+/// Writes `bytes` to `path` so that a reader sees the old file or the new one, never a part, whenever the machine
+/// stops: a temporary file beside it is written, flushed to the disk and renamed.
 ///
 /// # Errors
 /// When the disk refuses; the old file is then still there.

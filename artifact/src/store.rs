@@ -59,8 +59,9 @@ impl Store {
         Ok(entries.flatten().filter_map(|entry| Sealed::open(&entry.path()).ok()).collect())
     }
 
-    /// Opens the folder of `recipe` for writing. What an attempt that was cut off left there stays, for the stage to use
-    /// or to remove ([`Unsealed::clear`]); a manifest is removed first, so the folder is unfinished until sealed again.
+    /// Opens the folder of `recipe` for writing. What an attempt that was cut off left there stays, for the stage to
+    /// use or to remove ([`Unsealed::clear`]); a manifest is removed first, so the folder is unfinished until sealed
+    /// again.
     ///
     /// # Errors
     /// When the disk refuses.

@@ -21,12 +21,13 @@ const SCHEMA_VERSION: u32 = 2;
 
 /// Downloads what is missing, reads every file, and writes `documents-*.parquet` and `sources.json`.
 ///
-/// The output depends only on the content of the sources and their configuration: sources are read in the order of their
-/// names, files of their paths, rows in file order.
+/// The output depends only on the content of the sources and their configuration: sources are read in the order of
+/// their names, files of their paths, rows in file order.
 ///
 /// # Errors
-/// Returns an error if a download fails, a table lacks a column, a source has more bad records than allowed, a file unpacks
-/// to more than allowed or changed since it was listed, no document is found, on I/O errors, or on interruption.
+/// Returns an error if a download fails, a table lacks a column, a source has more bad records than allowed, a file
+/// unpacks to more than allowed or changed since it was listed, no document is found, on I/O errors, or on
+/// interruption.
 pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     out.clear()?;
     inventory.fetch_missing(config, context)?;

@@ -158,7 +158,8 @@ pub struct Source {
     /// A repository of the Hugging Face Hub: `datasets/owner/name`, or `owner/name` for the files of a model. The token
     /// is `$HF_TOKEN` or that of the Hub's own programs.
     pub hub: Option<String>,
-    /// A git repository: an `https://` or `ssh://` address, `user@host:path`, or a folder; needs `commit` or `revision`.
+    /// A git repository: an `https://` or `ssh://` address, `user@host:path`, or a folder; needs `commit` or
+    /// `revision`.
     pub git: Option<String>,
     /// The branch, tag or commit of a `hub` or `git` repository; its commit is recorded in the lock. Default: `main`
     /// for the Hub, none for git.
@@ -266,7 +267,8 @@ impl Source {
         mapping::validate(self).or_else(|(name, message)| fail(name, &message))
     }
 
-    /// Returns the name of this source in messages and documents: the configured one, else one derived from its address.
+    /// Returns the name of this source in messages and documents: the configured one, else one derived from its
+    /// address.
     pub(crate) fn display_name(&self) -> String {
         if let Some(name) = &self.name {
             return name.clone();

@@ -173,8 +173,8 @@ impl OpenShard {
     }
 }
 
-/// Returns the columns: exactly one of `text`, `raw` and `messages` is set; `bytes` and `sha256` are of that one, and of
-/// `messages` as compact JSON.
+/// Returns the columns: exactly one of `text`, `raw` and `messages` is set; `bytes` and `sha256` are of that one, and
+/// of `messages` as compact JSON.
 fn columns() -> [(&'static str, DataType); 9] {
     [
         ("id", DataType::String),

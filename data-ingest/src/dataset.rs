@@ -38,8 +38,8 @@ pub fn summary(config: &Config, context: &Context) -> Result<Summary, Error> {
     })
 }
 
-/// Returns the source that an address means: a repository of the Hub (`datasets/owner/name`, `hf://…`, or its web page), a
-/// git repository (`git+https://…`, `….git`, `user@host:…`, each with an optional `@revision` at the end), an
+/// Returns the source that an address means: a repository of the Hub (`datasets/owner/name`, `hf://…`, or its web
+/// page), a git repository (`git+https://…`, `….git`, `user@host:…`, each with an optional `@revision` at the end), an
 /// HTTP address or an object store, or else a path, which must exist and is written relative to `folder`, the folder of
 /// the dataset.
 ///

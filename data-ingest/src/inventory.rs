@@ -141,8 +141,8 @@ impl Inventory {
     /// Fetches all remote files that are not in the cache.
     ///
     /// # Errors
-    /// Returns an error if a source is not locked, if network access is disabled, and if a download fails or does not have
-    /// the expected digest.
+    /// Returns an error if a source is not locked, if network access is disabled, and if a download fails or does not
+    /// have the expected digest.
     pub(crate) fn fetch_missing(&self, config: &Config, context: &Context) -> Result<(), Error> {
         let options = config.fetch_options();
         let remote = RemoteContext::new(&options, context, &self.environment)?;
@@ -213,8 +213,8 @@ impl ListedSource {
     }
 }
 
-/// Finds, lists and hashes every source. Writes nothing and uses no network: sources on other machines are listed with the
-/// digests in `dataset.toml` or `dataset.lock`.
+/// Finds, lists and hashes every source. Writes nothing and uses no network: sources on other machines are listed with
+/// the digests in `dataset.toml` or `dataset.lock`.
 ///
 /// The input of a source that has neither digest yet changes when [`crate::lock()`] has fetched it.
 ///

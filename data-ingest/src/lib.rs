@@ -1,18 +1,18 @@
 //! Stage collect: raw data becomes a corpus.
 //!
-//! In: files, folders, globs, unpacked crates, HTTP addresses, repositories of the Hugging Face Hub, git repositories and
-//! buckets of object stores, named in `[collect]` or in a `dataset.toml`. Out: `documents-*.parquet`, one row per
+//! In: files, folders, globs, unpacked crates, HTTP addresses, repositories of the Hugging Face Hub, git repositories
+//! and buckets of object stores, named in `[collect]` or in a `dataset.toml`. Out: `documents-*.parquet`, one row per
 //! document with its source, licence and digest, and `sources.json`, which records where each source came from.
 //!
-//! Collecting has four steps. [`resolve()`] reads the dataset and its lock. [`lock()`] fetches remote sources that are not in
-//! the lock yet, and adds their files to `dataset.lock`; with a complete lock it does nothing. [`inventory()`] finds and
-//! hashes everything without writing and without the network, so that the plan can tell which source changed. [`run`]
-//! fetches what the cache lacks, checks it against the lock, reads everything and writes the corpus.
+//! Collecting has four steps. [`resolve()`] reads the dataset and its lock. [`lock()`] fetches remote sources that are
+//! not in the lock yet, and adds their files to `dataset.lock`; with a complete lock it does nothing. [`inventory()`]
+//! finds and hashes everything without writing and without the network, so that the plan can tell which source changed.
+//! [`run`] fetches what the cache lacks, checks it against the lock, reads everything and writes the corpus.
 //!
-//! Crate `fetch` does everything that needs the network. This crate never changes a document: text that is not UTF-8 stays
-//! bytes, and duplicates stay; preprocess decides about both. Members of archives, rows of tables, conversations and the
-//! main text of web pages become documents here. Records that cannot become one are counted, and bad ones quoted; memory
-//! does not grow with the size of a file.
+//! Crate `fetch` does everything that needs the network. This crate never changes a document: text that is not UTF-8
+//! stays bytes, and duplicates stay; preprocess decides about both. Members of archives, rows of tables, conversations
+//! and the main text of web pages become documents here. Records that cannot become one are counted, and bad ones
+//! quoted; memory does not grow with the size of a file.
 
 mod collect;
 mod config;

@@ -29,8 +29,9 @@ pub struct Config {
     pub device: String,
     /// The folder of artifacts and runs. Default: `experiments`.
     pub store: PathBuf,
-    /// The folder that relative paths start from, itself relative to the configuration's. Default: the configuration's own
-    /// folder. Written by `run` into the configuration that it keeps with the run, so that this one works from there.
+    /// The folder that relative paths start from, itself relative to the configuration's. Default: the configuration's
+    /// own folder. Written by `run` into the configuration that it keeps with the run, so that this one works from
+    /// there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
     /// Files, folders and addresses become a corpus.

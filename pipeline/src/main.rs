@@ -1,8 +1,8 @@
 //! The binary: command line, configuration, plan, run, progress.
 //!
-//! [`cli`] parses the command line and [`commands`] has a file per command; [`config`] loads the configuration; [`run`] plans, runs and
-//! records stages; [`ui`] is what the terminal shows; [`platform`] is the process and its machine. The stages are other crates, and only
-//! `run/stage.rs` calls them.
+//! [`cli`] parses the command line and [`commands`] has a file per command; [`config`] loads the configuration; [`run`]
+//! plans, runs and records stages; [`ui`] is what the terminal shows; [`platform`] is the process and its machine. The
+//! stages are other crates, and only `run/stage.rs` calls them.
 
 mod cli;
 mod commands;
@@ -80,8 +80,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Returns true if the reader of our output has closed the pipe (`pipeline show | head`), which is not an error. A broken pipe
-/// inside a stage has the stage's own error around it.
+/// Returns true if the reader of our output has closed the pipe (`pipeline show | head`), which is not an error. A
+/// broken pipe inside a stage has the stage's own error around it.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -59,8 +59,8 @@ const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 8] = [
 
 /// Returns the dependencies of each crate of the workspace, without those of tests.
 ///
-/// Runs Cargo directly: the `cargo_metadata` crate enables a feature of `serde_json` that the binary does not have, with
-/// which everything above `serde_json` would be compiled twice, once for the tests and once for the binary.
+/// Runs Cargo directly: the `cargo_metadata` crate enables a feature of `serde_json` that the binary does not have,
+/// with which everything above `serde_json` would be compiled twice, once for the tests and once for the binary.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path", manifest];

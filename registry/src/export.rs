@@ -22,11 +22,12 @@ pub struct Export {
     pub parity: Parity,
 }
 
-/// Writes the model in the folder `source` to the folder `output`, with its tokenizer and side files, and compares the two. Without a
-/// `dtype`, the weights keep theirs; with `force`, the model in `output` is replaced.
+/// Writes the model in the folder `source` to the folder `output`, with its tokenizer and side files, and compares the
+/// two. Without a `dtype`, the weights keep theirs; with `force`, the model in `output` is replaced.
 ///
 /// # Errors
-/// Returns an error if `output` is not empty or is the model itself, the model is invalid, or on I/O errors. Then `output` is unchanged.
+/// Returns an error if `output` is not empty or is the model itself, the model is invalid, or on I/O errors. Then
+/// `output` is unchanged.
 pub fn export(source: &Path, output: &Path, dtype: Option<Dtype>, force: bool) -> Result<Export, Error> {
     files_of(source)?;
     if !force && fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_some()) {

@@ -1,8 +1,8 @@
 //! Importing and exporting models.
 //!
-//! In: what people write for a model (a folder, a model of the Hub, the name of an earlier import), and a store. Out: an artifact with the
-//! model's files in Hugging Face layout, whose digest depends on their content and not on their place; or a folder for other programs,
-//! compared with its source. Must not depend on any stage.
+//! In: what people write for a model (a folder, a model of the Hub, the name of an earlier import), and a store. Out:
+//! an artifact with the model's files in Hugging Face layout, whose digest depends on their content and not on their
+//! place; or a folder for other programs, compared with its source. Must not depend on any stage.
 //!
 //! - [`Origin`] is where a model is, [`Model`] what it consists of, before its files are in the store.
 //! - [`names`] are the short names of imported models.

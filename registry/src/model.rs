@@ -42,8 +42,8 @@ struct File {
 }
 
 impl Model {
-    /// Finds the files of the model at `origin`, and fetches them if they are on the Hub. With `refresh`, the revision is
-    /// resolved again, whatever the lock has.
+    /// Finds the files of the model at `origin`, and fetches them if they are on the Hub. With `refresh`, the revision
+    /// is resolved again, whatever the lock has.
     ///
     /// # Errors
     /// Returns an error if the model does not exist, is not in Hugging Face layout, or cannot be fetched.
@@ -61,7 +61,8 @@ impl Model {
         }
     }
 
-    /// Finds the model at `origin` as [`Model::find`] does, but fetches nothing: of a model of the Hub, what the lock has.
+    /// Finds the model at `origin` as [`Model::find`] does, but fetches nothing: of a model of the Hub, what the lock
+    /// has.
     ///
     /// # Errors
     /// Returns an error as [`Model::find`] does.
@@ -160,8 +161,8 @@ impl Model {
         store.find(&self.recipe()).is_ok_and(|found| found.is_some())
     }
 
-    /// Returns the artifact of the model in `store`, made and checked now if it is not there: every tensor must be there
-    /// with its shape, and the model must know every token.
+    /// Returns the artifact of the model in `store`, made and checked now if it is not there: every tensor must be
+    /// there with its shape, and the model must know every token.
     ///
     /// # Errors
     /// Names the file, and the tensor, key or size that is wrong.

@@ -28,8 +28,8 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Returns what `written` means: a folder, relative to `base`; else an imported model of the store; else a model of the Hub.
-    /// A run is looked up by the caller, who knows of runs.
+    /// Returns what `written` means: a folder, relative to `base`; else an imported model of the store; else a model of
+    /// the Hub. A run is looked up by the caller, who knows of runs.
     ///
     /// # Errors
     /// Returns an error with the places that were tried if it is none of them.

@@ -1,7 +1,7 @@
 //! Settings files in TOML: where a key is, which keys are unknown or renamed, and what was meant instead.
 //!
-//! In: the text of a file, overrides from the command line. Out: a value of the caller's type, or an [`Error`] that names the file and
-//! the line, or the override. Must not depend on any stage.
+//! In: the text of a file, overrides from the command line. Out: a value of the caller's type, or an [`Error`] that
+//! names the file and the line, or the override. Must not depend on any stage.
 //!
 //! - [`ConfigSource`] is a file with its overrides, which knows where each key is.
 //! - [`suggest`] returns the name that a wrong one was likely meant to be.

@@ -62,8 +62,8 @@ impl ConfigSource {
     /// `known` are the dotted paths of all keys, for suggestions; `renamed` are pairs of an old and a new path.
     ///
     /// # Errors
-    /// Returns an error that names the line, or the override, if the text is not TOML, a key is unknown or given under both
-    /// names, or a value has the wrong type.
+    /// Returns an error that names the line, or the override, if the text is not TOML, a key is unknown or given under
+    /// both names, or a value has the wrong type.
     pub fn parse<T: DeserializeOwned>(
         &self,
         known: &[String],

@@ -1,7 +1,7 @@
 //! "Did you mean": the right name for a wrong one.
 
-/// Returns the candidate that `name` is likely a misspelling of: at most a third of its letters differ, and at least one
-/// may. The distance is Damerau-Levenshtein's, without regard to case.
+/// Returns the candidate that `name` is likely a misspelling of: at most a third of its letters differ, and at least
+/// one may. The distance is Damerau-Levenshtein's, without regard to case.
 pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (name.chars().count() / 3).max(1);
     let name = name.to_lowercase();

@@ -1,4 +1,5 @@
-//! Scaffolding for tests of the workspace: a local HTTP server, tiny models, recipes of artifacts. A development dependency only.
+//! Scaffolding for tests of the workspace: a local HTTP server, tiny models, recipes of artifacts. A development
+//! dependency only.
 
 #![allow(
     missing_docs,

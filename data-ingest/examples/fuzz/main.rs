@@ -1,9 +1,9 @@
 //! Feeds damaged and hostile input to what reads other people's files, and says whether it held.
 //!
-//! Usage: `fuzz <archive|warc|html|chat|table|dataset> SECONDS [SEED]`. Every input is a file, or a dataset, that the whole
-//! stage collects. One that makes it panic, or that takes long, is kept in the current folder as `fuzz-<target>-<number>-<file>`;
-//! one that ends the process (a stack that is used up, no memory) is what lies in the folder that is printed first. Memory is
-//! the most that the process ever had, as Linux counts it.
+//! Usage: `fuzz <archive|warc|html|chat|table|dataset> SECONDS [SEED]`. Every input is a file, or a dataset, that the
+//! whole stage collects. One that makes it panic, or that takes long, is kept in the current folder as
+//! `fuzz-<target>-<number>-<file>`; one that ends the process (a stack that is used up, no memory) is what lies in the
+//! folder that is printed first. Memory is the most that the process ever had, as Linux counts it.
 
 mod chats;
 #[path = "../../tests/corpus/mod.rs"]

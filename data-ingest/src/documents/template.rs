@@ -1,7 +1,7 @@
 //! A document made from several columns by a minijinja template.
 //!
-//! A template comes with a dataset, which is not trusted: it reads only the row, and its steps, the data it copies and its
-//! output are bounded.
+//! A template comes with a dataset, which is not trusted: it reads only the row, and its steps, the data it copies and
+//! its output are bounded.
 
 use std::io::{self, Write};
 
@@ -9,8 +9,8 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 /// The name of the template in minijinja, which occurs in its messages.
 const NAME: &str = "template";
-/// Steps that every template may take, besides one per 16 bytes it may write; minijinja counts one step per 64 bytes that
-/// are copied. Heuristic, not measured: thousands of times what `{{ question }} {{ answer }}` needs.
+/// Steps that every template may take, besides one per 16 bytes it may write; minijinja counts one step per 64 bytes
+/// that are copied. Heuristic, not measured: thousands of times what `{{ question }} {{ answer }}` needs.
 const FUEL: u64 = 1_000_000;
 
 /// A template, compiled.

@@ -1,9 +1,9 @@
 //! Arrow IPC, validated before it is decoded.
 //!
-//! The decoder allocates the sizes that a file claims before it reads the data, and a claim of some terabytes aborts the
-//! process. So all claims are compared with the file first, by a walk over its messages that skips their bodies. The file
-//! format is the stream format between a magic and a footer (Arrow Columnar Format, version 1.5); it is read as a stream,
-//! so that the validated bytes are those that are decoded.
+//! The decoder allocates the sizes that a file claims before it reads the data, and a claim of some terabytes aborts
+//! the process. So all claims are compared with the file first, by a walk over its messages that skips their bodies.
+//! The file format is the stream format between a magic and a footer (Arrow Columnar Format, version 1.5); it is read
+//! as a stream, so that the validated bytes are those that are decoded.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};

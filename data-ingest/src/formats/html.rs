@@ -1,7 +1,7 @@
 //! Extraction of text from web pages.
 //!
-//! The main text is found with the algorithm of Firefox's reader view (Readability, through `dom_smoothie`). Pages are not
-//! trusted, so the work of the parser is bounded; browsers also limit nesting to 512.
+//! The main text is found with the algorithm of Firefox's reader view (Readability, through `dom_smoothie`). Pages are
+//! not trusted, so the work of the parser is bounded; browsers also limit nesting to 512.
 
 use dom_query::Document;
 use dom_smoothie::{Readability, ReadabilityError, TextMode};
@@ -12,14 +12,14 @@ use html5ever::{ParseOpts, parse_document};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The deepest nesting of elements. Heuristic, not measured: far above real pages; the time of readability grows with its
-/// square.
+/// The deepest nesting of elements. Heuristic, not measured: far above real pages; the time of readability grows with
+/// its square.
 const MAX_DEPTH: usize = 256;
 /// The most nodes (elements, texts, comments). Heuristic, not measured: about ten times the largest single-page
 /// specifications.
 const MAX_NODES: usize = 1_000_000;
-/// The limit of the sum of squares of the number of attributes per tag: the parser compares each attribute with all before
-/// it. Heuristic, not measured: half a second.
+/// The limit of the sum of squares of the number of attributes per tag: the parser compares each attribute with all
+/// before it. Heuristic, not measured: half a second.
 const MAX_ATTRIBUTE_WORK: u64 = 400_000_000;
 /// The largest page. Heuristic: a page of only tags takes ten seconds and about twenty times its size in memory.
 pub(crate) const MAX_PAGE_BYTES: usize = 8 << 20;

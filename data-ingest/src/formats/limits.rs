@@ -205,7 +205,8 @@ pub(crate) struct Guarded<'w, 'a, R> {
 }
 
 impl<'w, 'a, R: Read> Guarded<'w, 'a, R> {
-    /// Returns a reader that fails once `inner` has exceeded the ratio to `packed_bytes`, and always after `inner` has failed.
+    /// Returns a reader that fails once `inner` has exceeded the ratio to `packed_bytes`, and always after `inner` has
+    /// failed.
     pub fn new(inner: R, watch: &'w Watch<'a>, packed_bytes: Rc<Cell<u64>>) -> Self {
         Self { inner, watch, packed_bytes, unpacked_bytes: 0, failed: None }
     }

@@ -59,7 +59,8 @@ impl From<io::Error> for Halt {
 }
 
 impl Job<'_> {
-    /// Reads a file of the source, and checks that it has not changed since it was listed; `done_bytes` were read before.
+    /// Reads a file of the source, and checks that it has not changed since it was listed; `done_bytes` were read
+    /// before.
     pub fn file(&self, file: &HashedFile, done_bytes: u64, batch: &mut Batch<'_>) -> Result<(), Error> {
         let watch = Watch::new(file.place.path(), self.max_unpacked_bytes, done_bytes, self.context);
         let relative: Arc<str> = file.relative.as_str().into();

@@ -1,8 +1,8 @@
 //! Web archives: fetched pages, or their text.
 //!
-//! WARC is a sequence of records, each a few header lines, an empty line, as many bytes as the header says, and two empty
-//! lines (ISO 28500:2017). A `response` holds what a server answered, HTTP headers included; a `conversion` holds a page's
-//! text (the WET files of Common Crawl).
+//! WARC is a sequence of records, each a few header lines, an empty line, as many bytes as the header says, and two
+//! empty lines (ISO 28500:2017). A `response` holds what a server answered, HTTP headers included; a `conversion` holds
+//! a page's text (the WET files of Common Crawl).
 
 use std::io::{self, BufRead, Read};
 

@@ -57,8 +57,8 @@ pub(crate) enum IgnoreRules {
     Passed,
 }
 
-/// Lists the selected files of `path`: a file, a folder or a glob, already expanded, absolute or relative to the current
-/// folder.
+/// Lists the selected files of `path`: a file, a folder or a glob, already expanded, absolute or relative to the
+/// current folder.
 pub(crate) fn select(declared: &Declared, path: &Path, rules: IgnoreRules) -> Result<Selection, Error> {
     let filter = Filter::new(declared)?;
     match fs::metadata(path) {
@@ -168,8 +168,8 @@ impl Filter {
         (is_included && !self.exclude.is_match(relative)).then_some(kind)
     }
 
-    /// Returns the kind of the member `path` of an archive, unless it is skipped: hidden, excluded, not included, or of no known
-    /// kind. Globs may name it with the archive or without.
+    /// Returns the kind of the member `path` of an archive, unless it is skipped: hidden, excluded, not included, or of
+    /// no known kind. Globs may name it with the archive or without.
     pub fn member(&self, archive: &str, path: &str) -> Option<Kind> {
         let whole = format!("{archive}/{path}");
         let is_in = |set: &GlobSet| set.is_match(&whole) || set.is_match(path);
@@ -177,7 +177,8 @@ impl Filter {
         if is_hidden || is_in(&self.exclude) || !self.include.as_ref().is_none_or(is_in) {
             return None;
         }
-        // A glob that names the archive selects known formats in it; one that names the member selects it at least as text.
+        // A glob that names the archive selects known formats in it; one that names the member selects it at least as
+        // text.
         let is_named = |include: &GlobSet| include.is_match(path) || !include.is_match(archive);
         let named = self.include.as_ref().is_some_and(is_named);
         kind(self.format, path).or(named.then_some(Kind::File(Format::Text)))

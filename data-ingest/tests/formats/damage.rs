@@ -119,8 +119,8 @@ fn a_damaged_member_costs_that_member() {
 #[test]
 fn a_decoder_that_failed_is_not_asked_again() {
     let mut bytes = xz(&tar(&[("a.txt", &vec![b'x'; 100_000]), ("b.txt", b"two")]));
-    // Behind the headers of stream and block, and a chunk of 64 KiB: a chunk whose properties are out of range. What the
-    // archive's reader would pass over after that kept the decoder busy for ever.
+    // Behind the headers of stream and block, and a chunk of 64 KiB: a chunk whose properties are out of range. What
+    // the archive's reader would pass over after that kept the decoder busy for ever.
     bytes[24 + 3 + (1 << 16)..][..6].copy_from_slice(&[0xe0, 0, 0, 0, 4, 0xff]);
     let told = "corrupted input data (LZMA2:3); what follows in it is left";
     let expected = [format!("a.txz!/a.txt  [corrupt]: {told}"), format!("a.txz  [corrupt]: {told}")];

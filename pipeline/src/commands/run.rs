@@ -132,8 +132,8 @@ fn keep_config(run: &Run, loaded: &Loaded) -> anyhow::Result<()> {
     Ok(file::write_atomically(&run.folder.join(config::FILE_NAME), text.as_bytes())?)
 }
 
-/// Returns the path from the run's folder to the folder that relative paths start from: a relative one if the store is in
-/// that folder, so that both can be moved together.
+/// Returns the path from the run's folder to the folder that relative paths start from: a relative one if the store is
+/// in that folder, so that both can be moved together.
 fn base_from(run: &Run, loaded: &Loaded) -> anyhow::Result<PathBuf> {
     let store = &loaded.config.store;
     if store.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {

@@ -36,8 +36,8 @@ pub fn run(arguments: &VerifyArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Rehashes every file of every artifact and follows the digests from stage to stage; returns the number of stages that do
-/// not match.
+/// Rehashes every file of every artifact and follows the digests from stage to stage; returns the number of stages that
+/// do not match.
 fn rehash(run: &Run) -> anyhow::Result<usize> {
     let mut digests: BTreeMap<&str, Digest> = BTreeMap::new();
     let mut bad = 0;
@@ -121,8 +121,8 @@ fn repeat(run: &Run, console: &Console) -> anyhow::Result<usize> {
     Ok(bad)
 }
 
-/// Copies the choice of `train.budget` to where the repeated training finds it, as a resumed one would: measured again, the
-/// machine may be faster or slower than it was.
+/// Copies the choice of `train.budget` to where the repeated training finds it, as a resumed one would: measured again,
+/// the machine may be faster or slower than it was.
 fn keep_choices(run: &Run, store: &Store) -> anyhow::Result<()> {
     let Some(record) = run.stage(Stage::Train) else { return Ok(()) };
     let choice = run.artifact_folder(record).join(train::budget::FILE);

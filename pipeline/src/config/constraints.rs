@@ -8,8 +8,8 @@ use super::{Config, ConfigError};
 /// Uses the tokenizer of `train.init` if no other is given in `document`, the file with its overrides.
 ///
 /// # Errors
-/// Returns an error if the file, or an override, gives a key that `train.budget` chooses or a part of the shape that the model of
-/// `train.init` has, or asks for the tokenizer of a `train.init` that is not given.
+/// Returns an error if the file, or an override, gives a key that `train.budget` chooses or a part of the shape that
+/// the model of `train.init` has, or asks for the tokenizer of a `train.init` that is not given.
 pub fn complete(config: &mut Config, document: &DocumentMut, source: &ConfigSource) -> Result<(), ConfigError> {
     let refused = |key: &str, message: String| Err(source.error_at(key, message).into());
     if let Some(budget) = &config.train.budget {
@@ -49,7 +49,8 @@ pub fn complete(config: &mut Config, document: &DocumentMut, source: &ConfigSour
     Ok(())
 }
 
-/// Removes the keys that `train.init` and `train.budget` decide from a resolved configuration, so that it can be loaded again.
+/// Removes the keys that `train.init` and `train.budget` decide from a resolved configuration, so that it can be loaded
+/// again.
 pub fn strip(config: &mut toml::Table) {
     let Some(toml::Value::Table(train)) = config.get_mut("train") else { return };
     if train.contains_key("budget") {

@@ -29,8 +29,8 @@ pub struct Done<'a> {
     pub sealed: &'a Sealed,
 }
 
-/// Fetches remote sources that are in no lock yet, then lists and hashes the raw data. The model to start from is put into the
-/// store if a stage up to `last` reads it.
+/// Fetches remote sources that are in no lock yet, then lists and hashes the raw data. The model to start from is put
+/// into the store if a stage up to `last` reads it.
 ///
 /// # Errors
 /// Returns an error as [`raw_data`] does, or if a source cannot be fetched or differs from the lock.

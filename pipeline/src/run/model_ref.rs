@@ -9,7 +9,8 @@ use registry::Origin;
 use super::record::{self, Run};
 use super::stage::Stage;
 
-/// Returns what `written` means: a run (its folder, relative to `base`, or its name in the store), or what [`Origin::of`] finds.
+/// Returns what `written` means: a run (its folder, relative to `base`, or its name in the store), or what
+/// [`Origin::of`] finds.
 ///
 /// # Errors
 /// Returns an error if it is neither, with the places that were tried.

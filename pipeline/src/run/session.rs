@@ -47,8 +47,8 @@ impl Session {
         Self { store, ..self }
     }
 
-    /// Returns what the stages get beside their inputs. The device is named by its class, so that `auto` is resolved once a
-    /// run and not once a stage.
+    /// Returns what the stages get beside their inputs. The device is named by its class, so that `auto` is resolved
+    /// once a run and not once a stage.
     pub fn context(&self) -> Context {
         Context {
             base: self.loaded.base.clone(),

@@ -1,4 +1,5 @@
-//! The recipes of `experiments/`, and what has none: from data to a served model, on models of a few thousand parameters.
+//! The recipes of `experiments/`, and what has none: from data to a served model, on models of a few thousand
+//! parameters.
 
 use std::fs;
 use std::path::{Path, PathBuf};

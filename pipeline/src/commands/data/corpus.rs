@@ -69,8 +69,8 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Returns the configuration of a run over a dataset alone: with the store and the seed of the current folder's configuration, if
-/// it has one, so that its runs reuse the corpus.
+/// Returns the configuration of a run over a dataset alone: with the store and the seed of the current folder's
+/// configuration, if it has one, so that its runs reuse the corpus.
 pub fn configuration(dataset: &Path) -> anyhow::Result<Loaded> {
     let here = crate::commands::here()?;
     let (config, base) = here.map_or((Config::default(), PathBuf::from(".")), |loaded| (loaded.config, loaded.base));

@@ -1,9 +1,9 @@
-//! Runs quality rules over documents, and looks for equal ones, in one thread, and says how fast each was.
+//! Measures the speed of quality rules and of exact deduplication over documents, in one thread.
 //!
-//! Usage: `compare DOCUMENTS.jsonl OUT.jsonl [RULE ...]`, where a document is `{"id": ..., "text": ...}`. Each rule runs
-//! alone, words split for it anew, then all of them share what was split; the figure is the median of several passes.
-//! `OUT.jsonl` gets one line for each document: what each rule measured, and the criterion that it failed. The peer is
-//! `compare_datatrove.py`.
+//! Usage: `compare DOCUMENTS.jsonl OUT.jsonl [RULE ...]`, where a document is `{"id": ..., "text": ...}`. Each rule
+//! first runs alone, splitting the words itself, then all of them with a common split; figures are medians of several
+//! passes. `OUT.jsonl` gets a line per document: the signals of each rule, and the criterion that the document does not
+//! meet. The counterpart is `compare_datatrove.py`.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 const PASSES: usize = 7;
 
-/// The name of what is no rule: of equal documents, all but the first are dropped.
+/// Not a rule: drops all but the first of equal documents.
 const EXACT_DUPLICATES: &str = "exact_duplicates";
 
 struct Document {
@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut duplicates = None;
     if is_wanted(EXACT_DUPLICATES) {
-        // The pool's thread is the one whose seconds count.
+        // The processor time of the pool's thread is measured.
         let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
         speed(EXACT_DUPLICATES, &|| one_thread.install(|| equal(&documents).1));
         duplicates = Some(equal(&documents).0);
@@ -81,7 +81,7 @@ fn read(path: &str) -> Result<Vec<Document>, Box<dyn Error>> {
         .collect()
 }
 
-/// Returns the seconds that the rules take.
+/// Returns the seconds of the rules.
 fn pass(rules: &[Rule], documents: &[Document]) -> f64 {
     let (mut buffers, mut scratch, mut signals) = (Buffers::default(), Scratch::default(), Vec::new());
     let begin = cpu_seconds();
@@ -98,7 +98,7 @@ fn pass(rules: &[Rule], documents: &[Document]) -> f64 {
     cpu_seconds() - begin
 }
 
-/// Tells of each document whether it is equal to one before it, and how many seconds finding that out takes.
+/// Returns, for each document, whether it equals an earlier one, and the seconds of the deduplication.
 fn equal(documents: &[Document]) -> (Vec<bool>, f64) {
     let begin = cpu_seconds();
     let digests: Vec<Digest> = documents.iter().map(|document| Digest::of(document.text.as_bytes())).collect();
@@ -114,8 +114,7 @@ fn equal(documents: &[Document]) -> (Vec<bool>, f64) {
     (is_duplicate, cpu_seconds() - begin)
 }
 
-/// Returns the seconds for which this thread has had a core, so that other programs on the machine do not count. Linux
-/// alone says.
+/// Returns the processor seconds of this thread, which other programs on the machine do not affect. Linux only.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     stat.split(' ').next().and_then(|nanoseconds| nanoseconds.parse::<f64>().ok()).map_or(f64::NAN, |n| n / 1e9)

@@ -4,9 +4,9 @@ decisions.
 Usage: python compare_datatrove.py DOCUMENTS.jsonl OURS.jsonl [RULE ...]
 Needs:  pip install datatrove==0.10.1 spacy nltk   (regex comes with datatrove)
 
-Speed is megabytes of UTF-8 for each second of processor time, words split anew by each filter, as datatrove does. A decision that differs is made again by datatrove's own filter with its words and sentences replaced by
-ours, as tests/fixtures/annex.py finds them, not our code: if it then agrees, the way words are split is the cause; what
-remains is listed.
+Speed is megabytes of UTF-8 per second of processor time; each filter splits the words itself, as in datatrove. A decision
+that differs is repeated by datatrove's own filter with its words and sentences replaced by ours, as found by
+tests/fixtures/annex.py, not by our code: if it then agrees, word splitting is the cause. The remaining ones are listed.
 """
 
 import json

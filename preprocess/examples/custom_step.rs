@@ -1,5 +1,5 @@
-//! Adds a step of your own between collect and preprocess, as a program of its own: reads the documents of a corpus,
-//! keeps those that pass a rule, and writes them as JSON lines that a `pipeline.toml` can name as a source.
+//! Adds a custom step between collect and preprocess as a separate program: reads the documents of a corpus, keeps
+//! those that pass a rule, and writes them as JSON lines, which a `pipeline.toml` can use as a source.
 //!
 //! ```console
 //! $ pipeline run --until collect
@@ -11,8 +11,8 @@
 //! path = "kept.jsonl"
 //! ```
 //!
-//! The corpus is Parquet, so the same program could be written in any language. A step that others need as well belongs
-//! into the crate: see the chapter "Adding a filter" of the book.
+//! The corpus is Parquet, so the program could be written in any language. A step that others need too belongs in the
+//! crate; see the chapter "Adding a filter" of the book.
 
 use std::error::Error;
 use std::fs::File;

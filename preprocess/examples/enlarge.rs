@@ -1,8 +1,8 @@
-//! Makes a large corpus out of a small one, by repeating its documents with edits: for measuring at scale.
+//! Makes a large corpus from a small one by repeating its documents with edits, for measurements at scale.
 //!
 //! `cargo run --release -p preprocess --example enlarge -- DOCUMENTS.jsonl FOLDER BYTES` reads JSON lines with a `text`
-//! and writes files of 256 MiB of them. Of the copies, one in ten is left as it is, two in ten have one word in a hundred
-//! replaced by another of the corpus (nearly equal texts), and the rest three words in ten (other texts).
+//! and writes files of 256 MiB. One copy in ten is unchanged, two in ten have one word in a hundred replaced by another
+//! of the corpus (near duplicates), and the rest have three words in ten replaced (other texts).
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-/// The length of one file.
+/// The size of a file.
 const FILE_BYTES: u64 = 256 << 20;
 
 type Failure = Box<dyn std::error::Error>;
@@ -57,7 +57,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns `text` with a share of its words replaced by some of `words`; white space stays.
+/// Returns `text` with a fraction of its words replaced by random ones of `words`; white space stays.
 fn edited(text: &str, share: f64, words: &[&str], random: &mut ChaCha8Rng) -> String {
     if share == 0.0 {
         return text.to_owned();

@@ -1,8 +1,8 @@
-"""The peer of `near_duplicates.rs`: datatrove's MinHash over the same documents, timed stage by stage on one core.
+"""The counterpart of `near_duplicates.rs`: datatrove's MinHash over the same documents, timed per stage on one core.
 
     python near_duplicates.py DOCUMENTS.jsonl KEPT.txt
 
-Writes the ids of the documents kept to KEPT.txt.
+Writes the ids of the kept documents to KEPT.txt.
 """
 
 import json

@@ -1,11 +1,11 @@
-//! How many planted near duplicates are found, and how fast.
+//! Measures the recall and the speed of near deduplication.
 //!
 //!     cargo run --release --example near_duplicates -- planted WORDS
 //!     cargo run --release --example near_duplicates -- corpus DOCUMENTS.jsonl KEPT.txt [SIMILARITY]
 //!
-//! `planted` makes documents of the words in the text file WORDS and edits copies of them to a known similarity; what is
-//! found is held against the similarity of all pairs. `corpus` takes documents with `id` and `text`, and writes the ids of
-//! those kept; `near_duplicates.py` beside it does the same with datatrove.
+//! `planted` makes documents from the words in the text file WORDS, edits copies of them to a known similarity, and
+//! compares the finds with the similarity of all pairs. `corpus` reads documents with `id` and `text`, and writes the
+//! ids of the kept ones; `near_duplicates.py` does the same with datatrove.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -17,7 +17,7 @@ use preprocess::dedup::shingles::{self, Shingles, jaccard};
 use preprocess::dedup::{Duplicate, Error as DedupError, Shard, near};
 use rayon::prelude::*;
 
-/// Anything that goes wrong ends the program.
+/// Any error ends the program.
 type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
@@ -34,7 +34,7 @@ fn main() -> Result<(), Failure> {
 /// Memory for the global step.
 const MEMORY_BYTES: u64 = 512 << 20;
 
-/// Documents of each level: a standard error of 2.5 % for a share of one half.
+/// Pairs per level: a standard error of 2.5 % for a fraction of one half.
 const PAIRS: usize = 400;
 
 const LEVELS: [f64; 5] = [0.5, 0.7, 0.8, 0.9, 0.95];
@@ -70,9 +70,9 @@ fn planted(words: &str) -> Result<(), Failure> {
         let config = Config { similarity, ..Config::default() };
         let started = Instant::now();
         let kept = kept_for(&find(&config, &texts)?);
-        println!("\nsimilarity from {similarity} on, {:.1?}", started.elapsed());
+        println!("\nsimilarity of at least {similarity}, {:.1?}", started.elapsed());
         let root = |document: usize| kept.get(&document).copied().unwrap_or(document);
-        println!("level    mean  candidates expected  duplicates by all pairs  found  recall  found falsely");
+        println!("level    mean  candidates expected  duplicates by all pairs  found  recall  false finds");
         let mut outside = similar.len();
         for (number, level) in LEVELS.iter().enumerate() {
             let range = number * 2 * PAIRS..(number + 1) * 2 * PAIRS;
@@ -89,7 +89,7 @@ fn planted(words: &str) -> Result<(), Failure> {
                 length => format!("{:.3}", found as f64 / length as f64),
             };
             let duplicates = duplicates.len();
-            println!("{level:<5} {mean:7.3}  {candidates:19.1}  {duplicates:23}  {found:5}  {recall:>6}  {falsely:13}");
+            println!("{level:<5} {mean:7.3}  {candidates:19.1}  {duplicates:23}  {found:5}  {recall:>6}  {falsely:11}");
         }
         let united = kept.len();
         let among_pairs = similar.iter().filter(|(a, b, _)| root(*a) == root(*b)).count();
@@ -100,7 +100,7 @@ fn planted(words: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns `original` with words replaced, put in and left out at random, until its similarity is `level`.
+/// Returns `original` with words replaced, inserted and deleted at random, until its similarity is `level`.
 fn edited(original: &[&str], level: f64, words: &[&str], random: &mut Random) -> String {
     let source = shingles_of(&original.join(" "));
     let mut copy = original.to_vec();
@@ -154,14 +154,14 @@ fn corpus(documents: &Path, kept: &Path, similarity: f64) -> Result<(), Failure>
         Ok((find(&config, &texts)?, cpu_seconds()? - started))
     };
     let (found, seconds) = one_thread.install(timed)?;
-    println!("all of it: {} kept of {}, {seconds:.3} s of one core", texts.len() - found.len(), texts.len());
+    println!("total: {} kept of {}, {seconds:.3} s of one core", texts.len() - found.len(), texts.len());
     let dropped = kept_for(&found);
     let ids = documents.iter().enumerate().filter(|(document, _)| !dropped.contains_key(document));
     let ids: Vec<&str> = ids.map(|(_, document)| &*document.id).collect();
     Ok(std::fs::write(kept, ids.join("\n") + "\n")?)
 }
 
-/// Returns the seconds that this thread has had a core: other programs on the machine do not show in them.
+/// Returns the processor seconds of this thread, which other programs on the machine do not affect.
 fn cpu_seconds() -> Result<f64, Failure> {
     let statistics = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanoseconds: f64 = statistics.split_whitespace().next().ok_or("no figure")?.parse()?;
@@ -188,7 +188,7 @@ fn find(config: &Config, texts: &[String]) -> Result<Vec<Duplicate>, Failure> {
     Ok(near::duplicates(config, &[shard], &Some, MEMORY_BYTES, &text)?)
 }
 
-/// Numbers that look random (`SplitMix64`), the same in every run.
+/// Pseudo-random numbers (`SplitMix64`), the same in every run.
 struct Random(u64);
 
 impl Random {

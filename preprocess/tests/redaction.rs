@@ -84,7 +84,8 @@ fn debug_shows_no_text() {
 const ADVERSARIAL: &str = r#"
     @ 1 9 . : ␣ - + ( a a@ @a. a@a. a@b.com 1. 1␣ 12␣ 1- 01␣ 0123␣ 1234␣ 4111␣ 4111- +1 +1␣ (0) 00 :: 1: f: 2a00:
     1:: DE89 DE89␣ de eyJ eyJ- eyJ. ␣eyJ :// a:// a://a: a://a:b@ :AA 8Q~ -----BEGIN␣ -----BEGIN␣PRIVATE␣KEY-----
-    -----BEGIN␣PRIVATE␣KEY-----a␣ ----- /home/ /home/a **/home/a /home/a␣ /Users/a␣ C:\Users\ C:\Users\a␣b sk- sk-a ghp_ ␣ghp_a
+    -----BEGIN␣PRIVATE␣KEY-----a␣ ----- /home/ /home/a **/home/a /home/a␣ /Users/a␣ C:\Users\ C:\Users\a␣b sk- sk-a
+    ghp_ ␣ghp_a
     glpat-a. token token= token=a secret:␣ Bearer␣ api_key=" [at] a[at]b a␣[at]␣ %40 a%40b x␣[dot]␣ é 电话 电话1 ⍽1 –1
     phone␣ phone␣1 call␣1234567␣ 1x 415-555-0199␣ 415-555-0199␣x1 ⏎1.1.1.1␣a =1.1.1.1 x=1.1.1.1␣ SG.a 1.2.3.4␣
     a.b@c.d.e.f. x@y.Com. 1234567␣ 12345678901234567␣ key- AKIA ' " \ / ~ < <USER> <EMAIL>@

@@ -204,7 +204,8 @@ mod tests {
             let mut buffers = Buffers::default();
             let text = buffers.split(&text);
             let signals = measure(&text, &mut Scratch::default());
-            let measured: Vec<f64> = signals[4..].iter().map(|fraction| (fraction * text.chars() as f64).round()).collect();
+            let chars = text.chars() as f64;
+            let measured: Vec<f64> = signals[4..].iter().map(|fraction| (fraction * chars).round()).collect();
             let expected: Vec<f64> = by_definition(&words).into_iter().map(|chars| chars as f64).collect();
             prop_assert_eq!(measured, expected);
         }

@@ -60,7 +60,8 @@ fn check(kind: Kind, file: &str, min_precision: f64, min_recall: f64) {
     let (precision, recall) = (right as f64 / found as f64, right as f64 / wanted as f64);
     let name = kind.name();
     println!(
-        "{name:<7} {cases:>5} cases {near_misses:>5} near-misses {wanted:>5} finds  precision {precision:.4}  recall {recall:.4}"
+        "{name:<7} {cases:>5} cases {near_misses:>5} near-misses {wanted:>5} finds  \
+         precision {precision:.4}  recall {recall:.4}"
     );
     assert!(surprises.is_empty(), "{} of {name}:\n{}", surprises.len(), surprises.join("\n"));
     assert!(cases >= 300 && near_misses * 5 >= cases * 2, "{name}: {cases} cases, {near_misses} near-misses");

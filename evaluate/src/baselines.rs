@@ -1,27 +1,27 @@
-//! What a text costs without a model: general-purpose compressors on the same bytes.
+//! Baselines: general-purpose compressors on the same text.
 //!
-//! A language model's loss is the length of the text in an ideal code, so the two can be compared (Language Modeling Is
-//! Compression, 2024). The comparison favours neither plainly: the model has seen other text of its kind, a compressor
-//! has seen nothing but has the whole text before the cursor as its context.
+//! A language model's loss is the code length of the text under an ideal coder, so the two are comparable (Language
+//! Modeling Is Compression, 2024). The comparison does not clearly favour either: the model was trained on similar text;
+//! a compressor starts from nothing but has the whole preceding text as context.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-/// The sizes of a compressed text.
+/// Compression ratios of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Baselines {
-    /// Bits of `gzip -9` over bytes of text.
+    /// Bits of `gzip -9` output per byte of text.
     pub(crate) gzip_9_bits_per_byte: f64,
-    /// Bits of `zstd -19` over bytes of text.
+    /// Bits of `zstd -19` output per byte of text.
     pub(crate) zstd_19_bits_per_byte: f64,
 }
 
 impl Baselines {
-    /// Compresses `text`, which must not be empty for the figures to mean anything.
+    /// Compresses `text`, which must not be empty.
     ///
     /// # Errors
-    /// When zstd finds no memory.
+    /// Returns an error if zstd cannot allocate memory.
     pub(crate) fn of(text: &str) -> io::Result<Self> {
         let bits_per_byte = |compressed: usize| 8.0 * compressed as f64 / text.len() as f64;
         Ok(Self {
@@ -31,15 +31,15 @@ impl Baselines {
     }
 }
 
-/// Returns the length of what `gzip -9` would write, to within a percent: flate2's encoder is another than GNU's.
+/// Returns the length of `gzip -9`'s output to within a percent: flate2's encoder is not GNU's.
 fn gzip_9_bytes(text: &[u8]) -> io::Result<usize> {
     let mut encoder = flate2::write::GzEncoder::new(Counter(0), flate2::Compression::best());
     encoder.write_all(text)?;
     Ok(encoder.finish()?.0)
 }
 
-/// Returns the length of what `zstd -19` writes: the same library, told the length as the command does, with the same
-/// checksum at the end.
+/// Returns the length of `zstd -19`'s output: the same library, with the content size and checksum that the command
+/// writes.
 fn zstd_19_bytes(text: &[u8]) -> io::Result<usize> {
     let mut encoder = zstd::Encoder::new(Counter(0), 19)?;
     encoder.set_pledged_src_size(Some(text.len() as u64))?;
@@ -49,7 +49,7 @@ fn zstd_19_bytes(text: &[u8]) -> io::Result<usize> {
     Ok(encoder.finish()?.0)
 }
 
-/// Counts what is written to it.
+/// Counts the bytes written to it.
 struct Counter(usize);
 
 impl Write for Counter {
@@ -68,13 +68,13 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    /// Returns text that is the same everywhere: words of a small vocabulary in an order that never repeats.
+    /// Returns pseudo-random words of a small vocabulary, the same on every platform.
     fn sentences(words: usize) -> String {
         let vocabulary = ["let", "mut", "x", "=", "Vec::new();\n", "for", "in", "0..n", "{", "}\n", "self.push(", ")"];
         let mut state: u32 = 1;
         let mut text = String::new();
         for _ in 0..words {
-            // Numerical Recipes' generator; only its top bits are worth anything.
+            // The generator of Numerical Recipes; only its top bits are random enough.
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             text += vocabulary[(state >> 16) as usize % vocabulary.len()];
             text.push(' ');
@@ -83,8 +83,8 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_those_of_the_commands() {
-        // Made with the text of `sentences(20_000)` in a file:
+    fn sizes_match_the_commands() {
+        // Measured with the text of `sentences(20_000)` in a file:
         //     gzip -9 < text | wc -c        (GNU gzip 1.12)
         //     zstd -19 -q -c text | wc -c   (zstd 1.5.4)
         let text = sentences(20_000);
@@ -93,13 +93,13 @@ mod tests {
         assert!(found.abs_diff(gzip) * 100 < gzip, "{found} is more than a percent from {gzip}");
         let found = zstd_19_bytes(text.as_bytes()).unwrap();
         assert!(found.abs_diff(zstd) * 1000 < zstd, "{found} is more than a thousandth from {zstd}");
-        let figures = Baselines::of(&text).unwrap();
+        let baselines = Baselines::of(&text).unwrap();
         let expected = 8.0 * found as f64 / text.len() as f64;
-        assert!((figures.zstd_19_bits_per_byte - expected).abs() < 1e-12);
+        assert!((baselines.zstd_19_bits_per_byte - expected).abs() < 1e-12);
     }
 
     #[test]
-    fn what_is_counted_is_a_whole_file() {
+    fn counted_bytes_are_a_valid_file() {
         let text = sentences(1000);
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         encoder.write_all(text.as_bytes()).unwrap();
@@ -108,7 +108,7 @@ mod tests {
         let mut read = String::new();
         flate2::read::GzDecoder::new(&file[..]).read_to_string(&mut read).unwrap();
         assert_eq!(read, text);
-        // The same frame but for the checksum's four bytes.
+        // The same frame without the four bytes of the checksum.
         let frame = zstd::bulk::compress(text.as_bytes(), 19).unwrap();
         assert_eq!(frame.len() + 4, zstd_19_bytes(text.as_bytes()).unwrap());
     }

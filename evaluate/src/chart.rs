@@ -1,30 +1,32 @@
 //! Line charts as SVG.
 //!
-//! Colours and fonts come from the page's style sheet, through classes, so that a chart follows the page into the dark
-//! and onto paper. Points that are not finite are left out, and break the line they would have been on.
+//! Written by hand instead of with a plotting crate, because the charts take colours and fonts from the page's style
+//! sheet through classes, which makes them follow dark mode and print. Points that are not finite interrupt the line.
 
 use std::fmt::Write;
 
+use artifact::format::grouped;
+
 /// A line of a chart.
 pub(crate) struct Series<'a> {
-    /// What the legend calls it; nothing for a line that needs no entry.
+    /// The name in the legend; empty for a line without an entry.
     pub(crate) name: &'a str,
-    /// The class of its elements: the colour.
+    /// The CSS class of its elements, which sets the colour.
     pub(crate) class: &'a str,
-    /// Whether points are marked, as they should be where they are few.
+    /// Whether points have markers, for lines with few points.
     pub(crate) marked: bool,
     pub(crate) points: &'a [(f64, f64)],
 }
 
-/// What a chart shows.
+/// A line chart.
 pub(crate) struct Chart<'a> {
-    /// What it is called for those who cannot see it.
+    /// The title for screen readers.
     pub(crate) title: &'a str,
-    /// Units of the axis, at its right end.
+    /// The unit of the horizontal axis, at its right end.
     pub(crate) x_label: &'a str,
     pub(crate) width: f64,
     pub(crate) height: f64,
-    /// Whether the vertical axis begins at 0.
+    /// Whether the vertical axis starts at 0.
     pub(crate) from_zero: bool,
     pub(crate) series: &'a [Series<'a>],
 }
@@ -34,7 +36,7 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 30.0;
 
-/// More points than this are thinned: a chart has no more pixels, and the page would only grow.
+/// Lines with more points are thinned: charts are about this many pixels wide.
 const MAX_POINTS: usize = 600;
 
 impl Chart<'_> {
@@ -57,7 +59,7 @@ impl Chart<'_> {
             None => push(
                 &mut svg,
                 format_args!(
-                    r#"<text class="tick" x="{}" y="{}" text-anchor="middle">nothing was recorded</text>"#,
+                    r#"<text class="tick" x="{}" y="{}" text-anchor="middle">no data</text>"#,
                     self.width / 2.0,
                     self.height / 2.0
                 ),
@@ -66,7 +68,7 @@ impl Chart<'_> {
         svg + "</svg>"
     }
 
-    /// Returns the axes that all points fit on, if there are points.
+    /// Returns axes that fit all points, if there are any.
     fn plane(&self) -> Option<Plane> {
         let finite = || {
             let points = self.series.iter().flat_map(|series| series.points);
@@ -74,7 +76,7 @@ impl Chart<'_> {
         };
         let x = Axis::around(finite().map(|(x, _)| *x), false)?;
         let y = Axis::around(finite().map(|(_, y)| *y), self.from_zero)?;
-        // Time runs from the first point to the last; only heights are read off round steps.
+        // The horizontal axis spans exactly the data; only the vertical one ends at round values.
         let ends = |fold: fn(f64, f64) -> f64, start| finite().map(|(x, _)| *x).fold(start, fold);
         let (first, last) = (ends(f64::min, f64::INFINITY), ends(f64::max, f64::NEG_INFINITY));
         let x = if first < last { Axis { from: first, to: last, ..x } } else { x };
@@ -101,7 +103,7 @@ impl Chart<'_> {
     }
 }
 
-/// A pair of axes on a drawing.
+/// A pair of axes on a canvas.
 struct Plane {
     x: Axis,
     y: Axis,
@@ -112,7 +114,7 @@ struct Plane {
 impl Plane {
     fn at(&self, x: f64, y: f64) -> (f64, f64) {
         let (right, bottom) = (self.width - RIGHT, self.height - BOTTOM);
-        (LEFT + self.x.share(x) * (right - LEFT), bottom - self.y.share(y) * (bottom - TOP))
+        (LEFT + self.x.fraction(x) * (right - LEFT), bottom - self.y.fraction(y) * (bottom - TOP))
     }
 
     fn draw_grid(&self, svg: &mut String, x_label: &str) {
@@ -131,7 +133,7 @@ impl Plane {
         }
         for tick in self.x.ticks() {
             let (x, _) = self.at(tick, self.y.from);
-            // The end of the axis is where its name stands.
+            // The label of the axis is at its end.
             if x < right - 44.0 {
                 push(
                     svg,
@@ -171,7 +173,7 @@ impl Plane {
             push(svg, format_args!(r#"<path class="{class}" d="{path}"/>"#));
         }
         let finite = || points.iter().filter(|(x, y)| x.is_finite() && y.is_finite());
-        // A line of one point has no length: without a mark it would not be seen.
+        // A line of one point has no length: without a marker it would be invisible.
         if series.marked || finite().count() == 1 {
             for (x, y) in finite() {
                 let (cx, cy) = self.at(*x, *y);
@@ -189,7 +191,7 @@ impl Plane {
     }
 }
 
-/// A linear axis whose ends are whole steps.
+/// A linear axis whose ends are multiples of its step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Axis {
     from: f64,
@@ -198,7 +200,7 @@ struct Axis {
 }
 
 impl Axis {
-    /// Returns an axis that holds all `values`, which must be finite; none where there are none.
+    /// Returns an axis that holds all `values`, which must be finite; none if there are no values.
     fn around(values: impl Iterator<Item = f64>, from_zero: bool) -> Option<Self> {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values {
@@ -210,10 +212,10 @@ impl Axis {
         if from_zero {
             (low, high) = (low.min(0.0), high.max(0.0));
         }
-        // Not a line of no height, whether it is at 0, at 2.5 or at 1e300.
+        // A constant line needs a range too, whether it is at 0, 2.5 or 1e300.
         if high - low <= 1e-9 * high.abs().max(low.abs()) {
-            let room = if high == 0.0 { 1.0 } else { high.abs() / 2.0 };
-            (low, high) = (if from_zero && low == 0.0 { 0.0 } else { low - room }, high + room);
+            let margin = if high == 0.0 { 1.0 } else { high.abs() / 2.0 };
+            (low, high) = (if from_zero && low == 0.0 { 0.0 } else { low - margin }, high + margin);
         }
         let rough = (high - low) / 4.0;
         if !rough.is_finite() || rough <= 0.0 {
@@ -225,7 +227,7 @@ impl Axis {
         Some(Self { from: (low / step).floor() * step, to: (high / step).ceil() * step, step })
     }
 
-    fn share(&self, value: f64) -> f64 {
+    fn fraction(&self, value: f64) -> f64 {
         if self.to > self.from { (value - self.from) / (self.to - self.from) } else { 0.5 }
     }
 
@@ -244,30 +246,21 @@ impl Axis {
             let text = format!("{tick:.1e}");
             text.replace(".0e", "e").replace("e-", "e−")
         } else if decimals == 0.0 {
-            grouped(tick)
+            whole(tick)
         } else {
             format!("{tick:.*}", decimals as usize).replace('-', "−")
         }
     }
 }
 
-/// Returns a whole number with thin blanks between thousands.
-pub(crate) fn grouped(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::from(if value < 0.0 { "−" } else { "" });
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
+fn whole(value: f64) -> String {
+    format!("{}{}", if value < 0.0 { "−" } else { "" }, grouped(value.abs().round() as u64))
 }
 
-/// Returns a number with four significant digits, for a person.
+/// Returns a number with about four significant digits.
 fn significant(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e12 {
-        grouped(value)
+        whole(value)
     } else if value.abs() < 1e-3 {
         format!("{value:.3e}")
     } else {
@@ -275,7 +268,7 @@ fn significant(value: f64) -> String {
     }
 }
 
-/// Returns points few enough to draw: evenly spaced ones, the first and the last among them.
+/// Returns at most [`MAX_POINTS`] evenly spaced points, including the first and the last.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= MAX_POINTS {
         return points.to_vec();
@@ -283,7 +276,7 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     (0..MAX_POINTS).map(|i| points[i * (points.len() - 1) / (MAX_POINTS - 1)]).collect()
 }
 
-/// Returns text as it stands between tags and in attributes.
+/// Escapes text for elements and attributes.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -304,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_data_is_drawn_without_nonsense() {
+    fn degenerate_data_gives_valid_svg() {
         let check = |points: &[(f64, f64)], paths: usize, moves: usize, circles: usize| {
             let text = svg(points);
             for wrong in ["NaN", "inf", "< b"] {
@@ -313,7 +306,7 @@ mod tests {
             assert_eq!(text.matches("<path").count(), paths, "{text}");
             assert_eq!(text.matches('M').count(), moves, "{text}");
             assert_eq!(text.matches("<circle").count(), circles, "{text}");
-            assert_eq!(text.matches("nothing was recorded").count(), usize::from(paths == 0), "{text}");
+            assert_eq!(text.matches("no data").count(), usize::from(paths == 0), "{text}");
         };
         let (nan, inf) = (f64::NAN, f64::INFINITY);
         check(&[], 0, 0, 0);
@@ -330,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn coordinates_lie_inside_the_drawing() {
+    fn coordinates_are_inside_the_canvas() {
         let points: Vec<(f64, f64)> = (0..5000).map(|i| (f64::from(i), f64::from(i % 97) - 40.0)).collect();
         let text = svg(&points);
         let path = text.split("d=\"").nth(1).unwrap().split('"').next().unwrap();
@@ -357,15 +350,6 @@ mod tests {
         check(0.0, 3e-4, &["0", "1e−4", "2e−4", "3e−4"]);
         check(-1.0, 1.0, &["−1.0", "−0.5", "0", "0.5", "1.0"]);
         check(2.51, 2.58, &["2.50", "2.52", "2.54", "2.56", "2.58"]);
-        check(0.0, 12_000.0, &["0", "5\u{202f}000", "10\u{202f}000", "15\u{202f}000"]);
-    }
-
-    #[test]
-    fn thousands_are_grouped() {
-        for (value, expected) in
-            [(0.0, "0"), (999.0, "999"), (1e3, "1\u{202f}000"), (-1_234_567.0, "−1\u{202f}234\u{202f}567")]
-        {
-            assert_eq!(grouped(value), expected);
-        }
+        check(0.0, 12_000.0, &["0", "5,000", "10,000", "15,000"]);
     }
 }

@@ -1,28 +1,30 @@
-//! The `[evaluate]` table.
+//! The table `[evaluate]`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// What is measured, and on how much.
+/// The table `[evaluate]`: how much text to score, and which samples to draw.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The most tokens of the test split, and of the validation split, that are scored, from the split's start; the
-    /// compressors get the same text. 0 for all. Default 49152.
+    /// The maximum number of tokens to score of the test split and of the validation split, from the split's start; the
+    /// compressors get the same text. 0 for all. Default: 49152.
     pub max_tokens: u64,
-    /// How many samples are drawn. 0 for none. Default 16.
+    /// The number of samples to draw; 0 for none. Default: 16.
     pub samples: usize,
-    /// The most tokens a sample has after its prompt, at most 16384. Default 128.
+    /// The maximum number of tokens per sample after its prompt, at most 16384. Default: 128.
     pub sample_tokens: usize,
-    /// What samples begin with, taken in turn; where there are none, the openings of held-out documents. Default none.
+    /// The prompts of the samples, used in turn; without any, the first 16 tokens of held-out documents. Default: none.
     pub prompts: Vec<String>,
-    /// What logits are divided by when sampling; 0 always takes the likeliest token. Default 0.8.
+    /// Sampling temperature: divides the logits; 0 always picks the most likely token. Default: 0.8.
     pub temperature: f32,
-    /// Only the smallest set of likeliest tokens whose probabilities reach this can be drawn; 1 for all. Default 0.95.
+    /// Samples only from the smallest set of most likely tokens whose probabilities sum to at least this; 1 for all.
+    /// Default: 0.95.
     pub top_p: f32,
-    /// The language that samples are parsed as: `"rust"` or `"none"`. Default `"none"`.
+    /// The language that samples are parsed as, to count those that parse: `rust`, `python`, `javascript`, `c`, `go` or
+    /// `none`. Default: `none`.
     pub language: Language,
 }
 
@@ -40,59 +42,67 @@ impl Default for Config {
     }
 }
 
-/// A language that can be parsed.
+/// A programming language whose syntax can be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
-    /// Rust, with `syn`.
-    Rust,
-    /// Any other, or prose: nothing is parsed.
+    /// Any other language, or prose: no syntax check.
     None,
+    /// Rust.
+    Rust,
+    /// Python.
+    Python,
+    /// JavaScript.
+    JavaScript,
+    /// C.
+    C,
+    /// Go.
+    Go,
 }
 
 impl Config {
     /// Checks the values.
     ///
     /// # Errors
-    /// [`Error::Config`] with the key of the first value that makes no sense.
+    /// Returns an error that names the first invalid key.
     pub fn validate(&self) -> Result<(), Error> {
-        let wrong = |key, reason: &str, found: String| {
-            Err(Error::Config { key, reason: format!("must be {reason}, and is {found}") })
+        let invalid = |key, expected: &str, found: String| {
+            Err(Error::Config { key, reason: format!("must be {expected}, not {found}") })
         };
         if self.max_tokens == 1 {
-            return wrong(
+            return invalid(
                 "evaluate.max_tokens",
-                "at least 2, to predict one from another, or 0 for all",
+                "at least 2, since the first token is only context, or 0 for all",
                 "1".to_owned(),
             );
         }
         if self.samples > 0 && !(1..=16_384).contains(&self.sample_tokens) {
-            return wrong("evaluate.sample_tokens", "from 1 to 16384", self.sample_tokens.to_string());
+            return invalid("evaluate.sample_tokens", "from 1 to 16384", self.sample_tokens.to_string());
         }
         if let Some(i) = self.prompts.iter().position(String::is_empty) {
-            return wrong(
+            return invalid(
                 "evaluate.prompts",
                 "a list of texts that are not empty",
-                format!("empty at place {}", i + 1),
+                format!("an empty one at index {i}"),
             );
         }
         if let Some(prompt) = self.prompts.iter().find(|prompt| prompt.len() > 16_384) {
-            return wrong(
+            return invalid(
                 "evaluate.prompts",
                 "a list of texts of at most 16384 bytes",
-                format!("{} long", prompt.len()),
+                format!("one of {}", prompt.len()),
             );
         }
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return wrong("evaluate.temperature", "a number from 0 up", self.temperature.to_string());
+            return invalid("evaluate.temperature", "a number from 0 up", self.temperature.to_string());
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return wrong("evaluate.top_p", "a number above 0 and at most 1", self.top_p.to_string());
+            return invalid("evaluate.top_p", "a number above 0 and at most 1", self.top_p.to_string());
         }
         Ok(())
     }
 
-    /// Returns the configuration as JSON, less what cannot change the output.
+    /// Returns the configuration as JSON for the fingerprint.
     pub fn fingerprint_value(&self) -> serde_json::Value {
         serde_json::json!(self)
     }
@@ -103,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn invalid_values_are_named() {
         let check = |change: fn(&mut Config), expected: Option<&str>| {
             let mut config = Config::default();
             change(&mut config);
@@ -117,9 +127,9 @@ mod tests {
         check(|c| c.max_tokens = 0, None);
         check(
             |c| c.max_tokens = 1,
-            Some("evaluate.max_tokens must be at least 2, to predict one from another, or 0 for all, and is 1"),
+            Some("evaluate.max_tokens must be at least 2, since the first token is only context, or 0 for all, not 1"),
         );
-        check(|c| c.sample_tokens = 0, Some("evaluate.sample_tokens must be from 1 to 16384, and is 0"));
+        check(|c| c.sample_tokens = 0, Some("evaluate.sample_tokens must be from 1 to 16384, not 0"));
         check(
             |c| {
                 c.samples = 0;
@@ -129,9 +139,9 @@ mod tests {
         );
         check(
             |c| c.prompts = vec!["fn".to_owned(), String::new()],
-            Some("evaluate.prompts must be a list of texts that are not empty, and is empty at place 2"),
+            Some("evaluate.prompts must be a list of texts that are not empty, not an empty one at index 1"),
         );
-        check(|c| c.temperature = f32::NAN, Some("evaluate.temperature must be a number from 0 up, and is NaN"));
-        check(|c| c.top_p = 0.0, Some("evaluate.top_p must be a number above 0 and at most 1, and is 0"));
+        check(|c| c.temperature = f32::NAN, Some("evaluate.temperature must be a number from 0 up, not NaN"));
+        check(|c| c.top_p = 0.0, Some("evaluate.top_p must be a number above 0 and at most 1, not 0"));
     }
 }

@@ -1,18 +1,17 @@
-//! The curves of training, from the checkpoint's `metrics.jsonl`.
+//! Training curves, from the checkpoint's `metrics.jsonl`.
 //!
-//! A line is an object with a `step` and whatever was measured there. Lines that are none, and figures that are not
-//! numbers, are passed over: a report is not the place to fail for a cut line. A step that occurs twice, as after a run
-//! that was resumed, counts as it was last.
+//! A line is an object with a `step` and its metrics. Malformed lines and values that are not numbers are skipped: a
+//! truncated line should not fail the report. If a step occurs twice, as in a resumed run, the later line counts.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// A figure by step.
+/// A metric by step.
 pub(crate) type Curve = Vec<(f64, f64)>;
 
-/// What was measured while training.
+/// The metrics of training.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Curves {
     pub(crate) loss: Curve,
@@ -21,7 +20,7 @@ pub(crate) struct Curves {
     pub(crate) summary: Summary,
 }
 
-/// Training in a few figures; none where the metrics do not say.
+/// A summary of training; none for values that the metrics do not hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct Summary {
     pub(crate) steps: Option<u64>,
@@ -61,8 +60,8 @@ impl Curves {
     }
 }
 
-/// Returns a curve without its noise: each point the mean of those around it, a thirtieth of the run in all, so that the
-/// long trend shows whatever the length of the run. Towards the ends it is of fewer, as many on either side.
+/// Returns a moving average over a thirtieth of the curve, so that the trend shows in runs of any length. Towards the ends
+/// the window shrinks symmetrically.
 pub(crate) fn smoothed(curve: &[(f64, f64)]) -> Curve {
     let finite: Curve = curve.iter().copied().filter(|(_, value)| value.is_finite()).collect();
     let reach = finite.len() / 60;
@@ -115,7 +114,7 @@ mod tests {
         assert_eq!(smoothed(&short), short);
         let constant: Curve = (0..300).map(|i| (f64::from(i), 2.5)).collect();
         assert!(smoothed(&constant).iter().all(|(_, y)| (y - 2.5).abs() < 1e-9));
-        // 120 points reach two to either side, and fewer at the ends.
+        // With 120 points the window has two points to either side, fewer at the ends.
         let spiky: Curve = (0..120).map(|i| (f64::from(i), f64::from(i % 2))).collect();
         let smooth: Vec<f64> = smoothed(&spiky).into_iter().map(|(_, y)| y).collect();
         assert_eq!(smooth[..4], [0.0, 1.0 / 3.0, 2.0 / 5.0, 3.0 / 5.0]);

@@ -1,11 +1,11 @@
-//! What can go wrong while a model is measured.
+//! Errors of this crate.
 
 use std::path::PathBuf;
 
-/// What can go wrong in this stage.
+/// An error of stage evaluate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A value of the configuration makes no sense.
+    /// A value of the configuration is invalid.
     #[error("{key} {reason}")]
     Config {
         /// The key, with its table.
@@ -13,28 +13,29 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A file of an input is no JSON.
+    /// A file of an input is not JSON.
     #[error("{} is not JSON", path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// Where it stopped making sense.
+        /// The syntax error.
         #[source]
         source: serde_json::Error,
     },
-    /// A model was trained with another tokenizer than the one that made the tokens.
-    #[error("{} has digest {found}, and the held-out tokens were made with the tokenizer {expected}", path.display())]
+    /// The model's tokenizer is not the one that encoded the held-out tokens.
+    #[error("{} has digest {found}, but the held-out tokens were encoded with tokenizer {expected}", path.display())]
     Tokenizer {
-        /// The tokenizer beside the model.
+        /// The model's tokenizer.
         path: PathBuf,
         /// Its digest.
         found: String,
-        /// The digest of the tokenizer that made the tokens.
+        /// The digest of the tokenizer that encoded the tokens.
         expected: String,
     },
-    /// A split has nothing to predict.
+    /// A split is too short to score.
     #[error(
-        "the {split} split has {tokens} tokens; at least 2 are needed to score a model: add documents, or enlarge its share in [preprocess]"
+        "the {split} split has {tokens} tokens; at least 2 are needed to score a model: add documents, or enlarge its \
+         fraction in [preprocess]"
     )]
     TooFewTokens {
         /// The split's name.
@@ -42,19 +43,19 @@ pub enum Error {
         /// Its length.
         tokens: usize,
     },
-    /// A compressor failed, or a thread could not be started.
+    /// A compressor failed.
     #[error("cannot {operation}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
-        /// The system's answer.
+        /// The I/O error.
         #[source]
         source: std::io::Error,
     },
-    /// The report's template failed: a fault of this program.
+    /// The report's template failed: a bug of this program.
     #[error("cannot write report.html")]
     Template(#[from] minijinja::Error),
-    /// The run was asked to stop.
+    /// The caller cancelled.
     #[error("interrupted")]
     Interrupted,
     /// An artifact cannot be read or written.

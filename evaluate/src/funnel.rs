@@ -1,51 +1,51 @@
-//! What became of the collected documents, from the `report.json` of stage preprocess.
+//! The data funnel: documents from collection to the splits, from the `report.json` of stage preprocess.
 //!
-//! What is not there is left out, so that a report of an older or a newer preprocess still makes a page.
+//! Missing values are left out, so that reports of older and newer versions of preprocess can be read.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// The way of the documents into the splits.
+/// The documents at each stage of filtering, and in the splits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Funnel {
-    /// What each step left, from everything collected to what was kept.
-    pub(crate) steps: Vec<Amount>,
-    /// Where the rest went.
-    pub(crate) splits: Vec<Amount>,
-    /// The licences of the rest, the largest first.
-    pub(crate) licences: Vec<Amount>,
+    /// The documents left after each step, from the first.
+    pub(crate) steps: Vec<DataAmount>,
+    /// The documents in each split.
+    pub(crate) splits: Vec<DataAmount>,
+    /// The documents by licence, the largest number of bytes first.
+    pub(crate) licences: Vec<DataAmount>,
     pub(crate) bytes_per_token: Option<f64>,
 }
 
-/// Some of the documents.
+/// An amount of data.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(crate) struct Amount {
+pub(crate) struct DataAmount {
     pub(crate) name: String,
     pub(crate) documents: u64,
     pub(crate) bytes: u64,
-    /// None before there were tokens.
+    /// None before tokenization.
     pub(crate) tokens: Option<u64>,
 }
 
 impl Funnel {
-    /// Takes what it knows out of a report.
+    /// Reads the known fields of a report.
     pub(crate) fn read(report: &Value) -> Self {
         let steps = report["funnel"].as_array().into_iter().flatten();
-        let steps = steps.filter_map(|step| Amount::read(step["step"].as_str()?, step)).collect();
-        let named = |key: &str| -> Vec<Amount> {
+        let steps = steps.filter_map(|step| DataAmount::read(step["step"].as_str()?, step)).collect();
+        let named = |key: &str| -> Vec<DataAmount> {
             let amounts = report[key].as_object().into_iter().flatten();
-            amounts.filter_map(|(name, amount)| Amount::read(name, amount)).collect()
+            amounts.filter_map(|(name, amount)| DataAmount::read(name, amount)).collect()
         };
         let mut splits = named("splits");
-        let place = |name: &str| ["train", "validation", "test"].iter().position(|known| *known == name);
-        splits.sort_by_key(|split| place(&split.name).unwrap_or(usize::MAX));
+        let position = |name: &str| ["train", "validation", "test"].iter().position(|known| *known == name);
+        splits.sort_by_key(|split| position(&split.name).unwrap_or(usize::MAX));
         let mut licences = named("licences");
         licences.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
         Self { steps, splits, licences, bytes_per_token: report["bytes_per_token"].as_f64() }
     }
 }
 
-impl Amount {
+impl DataAmount {
     fn read(name: &str, value: &Value) -> Option<Self> {
         Some(Self {
             name: name.to_owned(),
@@ -62,7 +62,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_known_is_taken_and_the_rest_passed_over() {
+    fn unknown_and_malformed_fields_are_skipped() {
         let funnel = Funnel::read(&json!({
             "funnel": [
                 {"step": "collected", "documents": 10, "bytes": 1000},
@@ -78,7 +78,7 @@ mod tests {
             "bytes_per_token": 2.8,
             "new": {},
         }));
-        let names = |amounts: &[Amount]| amounts.iter().map(|a| a.name.clone()).collect::<Vec<_>>();
+        let names = |amounts: &[DataAmount]| amounts.iter().map(|a| a.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&funnel.steps), ["collected", "unique"]);
         assert_eq!(names(&funnel.splits), ["train", "test"]);
         assert_eq!(names(&funnel.licences), ["Apache-2.0", "MIT"]);

@@ -1,4 +1,4 @@
-//! How well a model predicts held-out text.
+//! Scores of a model on held-out text.
 
 use artifact::Progress;
 use model::Transformer;
@@ -9,22 +9,21 @@ use tokenizer::shard::Split;
 
 use crate::Error;
 
-/// The part of a split that is scored, as text.
+/// The part of a split that is scored.
 #[derive(Debug)]
 pub(crate) struct Excerpt {
     pub(crate) split: Split,
-    /// The tokens read: the first is only context, the others are predicted.
+    /// Number of tokens: the first is only context, the others are predicted.
     tokens: usize,
-    /// The text of the scored tokens, of chats what the assistant says: documents one after the other, special tokens left
-    /// out.
+    /// The text of the scored tokens (in chats, the assistant's messages): documents concatenated, without special tokens.
     pub(crate) text: String,
 }
 
 impl Excerpt {
-    /// Takes the first `max_tokens` tokens of a split, all of them for 0.
+    /// Returns the first `max_tokens` tokens of a split; all for 0.
     ///
     /// # Errors
-    /// [`Error::TooFewTokens`] when there is nothing to predict.
+    /// [`Error::TooFewTokens`] if there is nothing to predict.
     pub(crate) fn of(name: &'static str, split: Split, tokenizer: &Tokenizer, max_tokens: u64) -> Result<Self, Error> {
         let limit = if max_tokens == 0 { usize::MAX } else { usize::try_from(max_tokens).unwrap_or(usize::MAX) };
         let tokens = split.len().min(limit);
@@ -51,46 +50,45 @@ impl Excerpt {
         Ok(Self { split, tokens, text })
     }
 
-    /// Returns how many tokens are predicted.
+    /// Returns the number of predicted tokens.
     pub(crate) fn predicted_tokens(&self) -> u64 {
         self.tokens as u64 - 1
     }
 }
 
-/// A model's figures on an excerpt.
+/// A model's metrics on an excerpt.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(crate) struct Figures {
-    /// Mean cross-entropy of a token, end-of-text tokens included, in nats.
+pub(crate) struct Metrics {
+    /// Mean cross-entropy per token, including end-of-text tokens, in nats.
     pub(crate) loss_nats: f64,
-    /// e to the loss: between how many equally likely tokens the model is torn.
+    /// Perplexity, exp(loss).
     pub(crate) perplexity: f64,
-    /// What the text costs in the model's code: the losses of its tokens, in bits, over its bytes. Unlike the
-    /// loss, it can be compared between tokenizers.
+    /// Sum of the tokens' losses in bits, per byte of text. Unlike the loss, it is comparable between tokenizers.
     pub(crate) bits_per_byte: f64,
-    /// The share of tokens that the model found likeliest.
+    /// The fraction of tokens that were the model's most likely prediction.
     pub(crate) top_1_accuracy: f64,
-    /// The share of tokens among the model's five likeliest.
+    /// The fraction of tokens among the model's five most likely predictions.
     pub(crate) top_5_accuracy: f64,
-    /// Tokens scored.
+    /// Scored tokens.
     pub(crate) tokens: u64,
 }
 
-impl Figures {
-    /// Scores a model on an excerpt. Windows overlap by half, so that all but the first few tokens have at least half of
-    /// the context before them.
+impl Metrics {
+    /// Scores a model on an excerpt. Windows overlap by half, so that all but the first tokens are predicted from at least
+    /// half a context.
     ///
     /// # Errors
-    /// When the vocabularies differ; [`Error::Interrupted`] when `go_on` says no.
+    /// Returns an error if the vocabularies differ; [`Error::Interrupted`] if `is_cancelled` returns true.
     pub(crate) fn of(
         model: &Transformer,
         excerpt: &Excerpt,
         progress: &Progress,
-        go_on: impl Fn() -> bool,
+        is_cancelled: impl Fn() -> bool,
     ) -> Result<Self, Error> {
         let walk = SlidingWindow::overlapping(model, Some(excerpt.tokens as u64));
         let scores = score(model, &excerpt.split, &walk, |done| {
             progress.position(done);
-            go_on()
+            !is_cancelled()
         })?;
         Ok(Self {
             loss_nats: scores.loss_nats,
@@ -112,13 +110,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_per_byte_is_the_code_length_over_the_text_length() {
+    fn bits_per_byte_is_code_length_over_text_length() {
         let check = |(loss, tokens, bytes): (f64, u64, usize), expected: f64| {
             assert!((bits_per_byte(loss, tokens, bytes) - expected).abs() < 1e-12);
         };
-        // One token a byte, uniform over 256: 8 bits.
+        // One token per byte, uniform over 256: 8 bits.
         check((256f64.ln(), 100, 100), 8.0);
-        // Uniform over 4096, three bytes a token: 12 bits over 3 bytes.
+        // Uniform over 4096, three bytes per token: 12 bits over 3 bytes.
         check((4096f64.ln(), 10, 30), 4.0);
         check((0.0, 10, 30), 0.0);
     }

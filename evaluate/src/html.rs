@@ -1,49 +1,48 @@
-//! `report.html`: one page, with its style and its drawings in it.
+//! `report.html`: a single page with its style and charts.
 //!
-//! The template reads the same values as `report.json`, and everything in it is escaped but the drawings made here.
+//! The template reads the same values as `report.json`. It escapes everything except the SVG made here.
 
-use artifact::Manifest;
+use artifact::{Manifest, format};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use serde_json::{Value as Json, json};
 
-use crate::chart::{Chart, Series, grouped};
+use crate::chart::{Chart, Series};
 use crate::curves::{Curves, smoothed};
 
 const TEMPLATE: &str = include_str!("report.html");
 
-/// Fewer validation points than this are marked one by one.
+/// Validation curves with fewer points have markers.
 const FEW_POINTS: usize = 60;
 
-/// Returns the page of a report, with the manifests of the artifacts it is about.
+/// Returns the page of a report, with the manifests of its artifacts.
 ///
 /// # Errors
-/// When the template and the report do not fit: a fault of this program.
+/// Returns an error if the template does not match the report: a bug of this program.
 pub(crate) fn render(report: &Json, curves: &Curves, manifests: &[&Manifest]) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.add_filter("grouped", |value: f64| grouped(value));
+    environment.add_filter("grouped", format::grouped);
     environment.add_filter("fixed", fixed);
-    environment
-        .add_filter("percent", |share: f64, decimals: usize| format!("{}\u{202f}%", fixed(100.0 * share, decimals)));
+    environment.add_filter("percent", percent);
     environment.add_filter("signed", signed);
-    environment.add_filter("bytes", |bytes: f64| amount(bytes, &["B", "kB", "MB", "GB", "TB"]));
-    environment.add_filter("count", |count: f64| amount(count, &["", "k", "M", "G", "T"]));
-    environment.add_filter("duration", duration);
+    environment.add_filter("bytes", |bytes: u64| unbroken(&format::bytes(bytes)));
+    environment.add_filter("count", |count: f64| unbroken(&format::count(count)));
+    environment.add_filter("duration", |seconds: f64| unbroken(&format::seconds(seconds)));
     environment.add_filter("short_digest", |digest: String| digest.chars().take(12).collect::<String>());
     environment.add_filter("bar", bar);
     environment.add_template("report.html", TEMPLATE)?;
     let page = json!({
         "report": report,
         "samples": report["samples"]["items"].as_array().into_iter().flatten().map(sample).collect::<Json>(),
-        "made": manifests.iter().map(|manifest| made(manifest)).collect::<Json>(),
+        "manifests": manifests.iter().map(|manifest| manifest_row(manifest)).collect::<Json>(),
         "settings": report["artifacts"].as_array().into_iter().flatten().map(settings).collect::<Json>(),
     });
-    let drawings = [("loss_chart", loss_chart(curves)), ("learning_rate_chart", learning_rate_chart(curves))];
-    let drawings = drawings.into_iter().map(|(name, svg)| (name, Value::from_safe_string(svg)));
-    let context = Value::from_pairs(drawings.chain([("page", value(&page))]));
+    let charts = [("loss_chart", loss_chart(curves)), ("learning_rate_chart", learning_rate_chart(curves))];
+    let charts = charts.into_iter().map(|(name, svg)| (name, Value::from_safe_string(svg)));
+    let context = Value::from_pairs(charts.chain([("page", value(&page))]));
     environment.get_template("report.html")?.render(context)
 }
 
@@ -69,18 +68,17 @@ fn learning_rate_chart(curves: &Curves) -> String {
     Chart { title, x_label: "steps", width: 360.0, height: 300.0, from_zero: true, series: &series }.to_svg()
 }
 
-/// Divides a sample where the parser stopped reading.
+/// Splits a sample's text after the part that parses.
 fn sample(sample: &Json) -> Json {
     let mut sample = sample.clone();
     let text = sample["text"].as_str().unwrap_or_default();
     let kept = sample["kept_bytes"].as_u64().unwrap_or(u64::MAX).min(text.len() as u64) as usize;
     let (kept, rest) = text.split_at_checked(kept).unwrap_or((text, ""));
-    let parts = json!({"kept": kept, "rest": rest});
-    sample["parts"] = parts;
+    sample["parts"] = json!({"kept": kept, "rest": rest});
     sample
 }
 
-fn made(manifest: &Manifest) -> Json {
+fn manifest_row(manifest: &Manifest) -> Json {
     json!({
         "stage": manifest.recipe.stage,
         "headline": manifest.headline,
@@ -108,7 +106,7 @@ fn flatten(key: &str, value: &Json, rows: &mut Vec<(String, String)>) {
         }
         Json::String(text) => rows.push((key.to_owned(), format!("{text:?}"))),
         Json::Null => {}
-        // A list of tables is many rows; anything else is one.
+        // A list of tables becomes many rows; any other value is one row.
         Json::Array(items) if items.iter().any(Json::is_object) => {
             for (i, item) in items.iter().enumerate() {
                 flatten(&format!("{key}[{i}]"), item, rows);
@@ -120,57 +118,36 @@ fn flatten(key: &str, value: &Json, rows: &mut Vec<(String, String)>) {
 
 fn fixed(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
-    // No nought is negative to a reader.
-    let is_nought = text.bytes().all(|b| matches!(b, b'-' | b'0' | b'.'));
-    if is_nought { text.replace('-', "") } else { text.replace('-', "−") }
+    // "−0.00" would be confusing.
+    let is_zero = text.bytes().all(|b| matches!(b, b'-' | b'0' | b'.'));
+    if is_zero { text.replace('-', "") } else { text.replace('-', "−") }
 }
 
 fn signed(value: f64, decimals: usize) -> String {
     let text = fixed(value, decimals);
-    let is_nought = text.bytes().all(|b| matches!(b, b'0' | b'.'));
-    if value > 0.0 && !is_nought { format!("+{text}") } else { text }
+    let is_zero = text.bytes().all(|b| matches!(b, b'0' | b'.'));
+    if value > 0.0 && !is_zero { format!("+{text}") } else { text }
 }
 
-/// Returns a number with three significant digits and a unit: "2.93 MB".
-fn amount(value: f64, units: &[&str]) -> String {
-    let mut value = value;
-    let mut units = units.iter();
-    let mut unit = units.next().copied().unwrap_or_default();
-    // What would be rounded to 1000 is 1 of the next.
-    while value.abs() >= 999.5
-        && let Some(larger) = units.next()
-    {
-        value /= 1000.0;
-        unit = larger;
-    }
-    let decimals = match value.abs() {
-        _ if value.fract() == 0.0 && value.abs() < 1000.0 && unit.len() < 2 => 0,
-        x if x < 9.995 => 2,
-        x if x < 99.95 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$}\u{202f}{unit}").trim_end().to_owned()
+fn percent(fraction: f64, decimals: usize) -> String {
+    unbroken(&format!("{} %", fixed(100.0 * fraction, decimals)))
 }
 
-fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 9.95 => format!("{s:.1} s"),
-        s if s < 119.5 => format!("{s:.0} s"),
-        s if s < 5970.0 => format!("{:.0} min {:.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
-        s => format!("{:.0} h {:.0} min", (s / 3600.0).floor(), (s % 3600.0 / 60.0).floor()),
-    }
+/// Replaces spaces by narrow ones that do not break lines.
+fn unbroken(text: &str) -> String {
+    text.replace(' ', "\u{202f}")
 }
 
-/// Returns a bar as long as `value` is of `whole`.
+/// Returns a bar that is filled to `value / whole`.
 fn bar(value: f64, whole: f64, class: &str) -> Value {
-    let share = if whole > 0.0 && value.is_finite() { (value / whole).clamp(0.0, 1.0) } else { 0.0 };
+    let fraction = if whole > 0.0 && value.is_finite() { (value / whole).clamp(0.0, 1.0) } else { 0.0 };
     Value::from_safe_string(format!(
         r#"<svg class="bar" aria-hidden="true"><rect class="track" width="100%" height="100%" rx="3"/><rect class="{class}" width="{:.2}%" height="100%" rx="3"/></svg>"#,
-        100.0 * share
+        100.0 * fraction
     ))
 }
 
-/// Returns JSON as the template engine has it.
+/// Converts JSON to the template engine's values.
 fn value(json: &Json) -> Value {
     match json {
         Json::Null => Value::from(()),
@@ -191,29 +168,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_for_people() {
+    fn numbers_are_formatted() {
         let check = |found: String, expected: &str| assert_eq!(found.replace('\u{202f}', " "), expected);
         check(fixed(-0.00001, 3), "0.000");
         check(fixed(-1.25, 1), "−1.2");
         check(signed(0.004, 2), "0.00");
         check(signed(0.006, 2), "+0.01");
         check(signed(-3.0, 1), "−3.0");
-        let bytes = |value| amount(value, &["B", "kB", "MB"]);
-        check(bytes(0.0), "0 B");
-        check(bytes(999.0), "999 B");
-        check(bytes(999.9), "1.00 kB");
-        check(bytes(1_234_567.0), "1.23 MB");
-        check(bytes(12_345_678_901.0), "12346 MB");
-        check(amount(12.0, &["", "k"]), "12");
-        check(amount(3_145_984.0, &["", "k", "M"]), "3.15 M");
-        check(duration(0.04), "0.0 s");
-        check(duration(100.0), "100 s");
-        check(duration(241.0), "4 min 1 s");
-        check(duration(7320.0), "2 h 2 min");
+        check(percent(0.1234, 1), "12.3 %");
     }
 
     #[test]
-    fn bars_stay_inside_their_track() {
+    fn bars_stay_within_their_track() {
         let width = |value, whole| bar(value, whole, "first").to_string().split("width=\"").nth(2).unwrap().to_owned();
         for (value, whole, expected) in [
             (1.0, 4.0, "25.00%"),
@@ -227,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_becomes_rows() {
+    fn configurations_become_rows() {
         let rows = |config: &Json| {
             let mut rows = Vec::new();
             flatten("", config, &mut rows);
@@ -250,10 +216,10 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_divided_where_the_parser_stopped() {
+    fn samples_are_split_after_the_part_that_parses() {
         let check = |text: &str, kept: u64, expected: [&str; 2]| {
-            let divided = sample(&json!({"text": text, "kept_bytes": kept}));
-            assert_eq!([&divided["parts"]["kept"], &divided["parts"]["rest"]], expected);
+            let found = sample(&json!({"text": text, "kept_bytes": kept}));
+            assert_eq!([&found["parts"]["kept"], &found["parts"]["rest"]], expected);
         };
         check("fn f() {} le", 9, ["fn f() {}", " le"]);
         check("fn f() {}", 9, ["fn f() {}", ""]);

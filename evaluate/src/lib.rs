@@ -1,13 +1,11 @@
-//! Stage evaluate: losses, samples and baselines become a report.
+//! Stage evaluate: loss on held-out text, samples and baselines, as a report.
 //!
-//! In: the corpus, the tokens, the checkpoint and the bundle of one run. Out: `report.json` with every figure, and
-//! `report.html`, one page that needs nothing but a browser.
+//! In: the corpus, the tokens, the checkpoint and the bundle of one run. Out: `report.json` with all metrics, and
+//! `report.html`, a single page that works offline. This crate never changes a weight and never uses the network.
 //!
-//! Reading order: `held_out` (how well text is predicted), `baselines` (what it costs without a model), `samples`
-//! with `diversity` and `rust_syntax` (what the model writes), `curves` and `funnel` (how it came to be),
-//! `report` (all of it), `html` with `chart` (for people).
-//!
-//! This crate changes no weight and fetches nothing; the page it writes fetches nothing either.
+//! Modules in reading order: `config`, `held_out` (loss, perplexity, bits per byte), `baselines` (compressors on the same
+//! text), `samples` with `diversity` and `syntax` (generated text), `curves` and `funnel` (training and data),
+//! `report` (`report.json`), `html` and `chart` (`report.html`).
 
 mod baselines;
 mod chart;
@@ -19,8 +17,8 @@ mod funnel;
 mod held_out;
 mod html;
 mod report;
-mod rust_syntax;
 mod samples;
+mod syntax;
 
 pub use config::{Config, Language};
 pub use error::Error;
@@ -37,38 +35,38 @@ use tokenizer::shard::Split;
 use crate::baselines::Baselines;
 use crate::curves::Curves;
 use crate::funnel::Funnel;
-use crate::held_out::{Excerpt, Figures};
-use crate::report::{ArtifactFacts, ModelFacts, Report, SplitFigures};
+use crate::held_out::{Excerpt, Metrics};
+use crate::report::{ArtifactInfo, ModelInfo, Report, SplitMetrics};
 
 /// The stage's name.
 pub const NAME: &str = "evaluate";
 
-/// Raised when the output would change for the same inputs.
-pub const VERSION: u32 = 2;
+/// Raised when the same inputs would give a different output.
+pub const VERSION: u32 = 3;
 
 const REPORT: &str = "report.json";
 const PAGE: &str = "report.html";
 
-/// The artifacts of one run that the report is about.
+/// The artifacts of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
-    /// What stage collect made.
+    /// The output of stage collect.
     pub corpus: &'a Sealed,
-    /// What stage preprocess made.
+    /// The output of stage preprocess.
     pub tokens: &'a Sealed,
-    /// What stage train made.
+    /// The output of stage train.
     pub checkpoint: &'a Sealed,
-    /// What stage optimize made.
+    /// The output of stage optimize.
     pub bundle: &'a Sealed,
 }
 
-/// Measures the checkpoint and the bundle, and writes the report into `out`.
+/// Evaluates the checkpoint and the bundle, and writes the report into `out`.
 ///
-/// `report.html` differs between equal runs: it shows how long the stages took, and on what.
+/// `report.html` differs between equal runs, since it shows the stages' durations and host.
 ///
 /// # Errors
-/// When an input is not what was sealed or does not fit the others, or a figure cannot be computed;
-/// [`Error::Interrupted`] when the context asks to stop.
+/// Returns an error if an input differs from its manifest or does not match the others, or a model cannot be evaluated;
+/// [`Error::Interrupted`] if the context is cancelled.
 pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     config.validate()?;
     out.clear()?;
@@ -90,19 +88,19 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
     let sealed = [inputs.corpus, inputs.tokens, inputs.checkpoint, inputs.bundle];
     let report = Report {
         schema_version: report::SCHEMA_VERSION,
-        model: ModelFacts {
+        model: ModelInfo {
             parameters: shape.parameters(),
             config: shape,
             checkpoint_bytes: hub_layout::weights_bytes(inputs.checkpoint.folder())?,
             bundle_bytes: hub_layout::weights_bytes(inputs.bundle.folder())?,
         },
-        validation: SplitFigures {
+        validation: SplitMetrics {
             bytes: validation.text.len() as u64,
             checkpoint: checkpoint_on_validation,
             bundle: None,
             baselines: validation_baselines,
         },
-        test: SplitFigures {
+        test: SplitMetrics {
             bytes: test.text.len() as u64,
             checkpoint: checkpoint_on_test,
             bundle: Some(bundle_on_test),
@@ -112,7 +110,7 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
         training: curves.summary,
         samples,
         data: Funnel::read(&read_json(&inputs.tokens.verified(REPORT)?)?),
-        artifacts: sealed.into_iter().map(ArtifactFacts::of).chain([ArtifactFacts::of_this(out)]).collect(),
+        artifacts: sealed.into_iter().map(ArtifactInfo::of).chain([ArtifactInfo::of_this(out)]).collect(),
     };
     let json = serde_json::to_value(&report).map_err(|source| Error::Json { path: out.path(REPORT), source })?;
     artifact::file::write_atomically(&out.path(REPORT), format!("{json:#}\n").as_bytes())?;
@@ -127,7 +125,7 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
     })
 }
 
-/// Opens the held-out splits after checking that both models read the tokenizer that made them.
+/// Opens the held-out splits and checks that both models have the tokenizer that encoded them.
 fn excerpts(config: &Config, inputs: &Inputs<'_>) -> Result<(Excerpt, Excerpt), Error> {
     let tokenizer = Tokenizer::from_file(&inputs.tokens.verified("tokenizer.json")?)?;
     let excerpt = |name| {
@@ -145,24 +143,24 @@ fn excerpts(config: &Config, inputs: &Inputs<'_>) -> Result<(Excerpt, Excerpt), 
     Ok((excerpt("validation")?, excerpt("test")?))
 }
 
-/// Scores one model on some excerpts; the model is gone from memory afterwards.
+/// Scores one model on the excerpts, and frees it.
 fn score<const N: usize>(
     name: &str,
     sealed: &Sealed,
     excerpts: &[(&str, &Excerpt); N],
     context: &Context,
-) -> Result<[Figures; N], Error> {
+) -> Result<[Metrics; N], Error> {
     hub_layout::verify(sealed)?;
     let device = model::device::resolve(&context.device)?;
     let model = checkpoint::load(sealed.folder(), &device)?;
-    let mut figures = Vec::with_capacity(N);
+    let mut metrics = Vec::with_capacity(N);
     for (split, excerpt) in excerpts {
         context.progress.begin(&format!("scoring the {name} on {split}"), excerpt.predicted_tokens(), "tokens");
-        let found = Figures::of(&model, excerpt, &context.progress, || !context.cancel.is_requested())?;
+        let found = Metrics::of(&model, excerpt, &context.progress, || context.cancel.is_requested())?;
         context.progress.figures(&format!("bits per byte {:.3}", found.bits_per_byte));
-        figures.push(found);
+        metrics.push(found);
     }
-    Ok(figures.try_into().unwrap_or_else(|_| unreachable!("one for each excerpt")))
+    Ok(metrics.try_into().unwrap_or_else(|_| unreachable!("one for each excerpt")))
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {

@@ -1,4 +1,4 @@
-//! The report: every figure of the stage, as `report.json` holds it.
+//! The report: all metrics of the stage, as in `report.json`.
 
 use artifact::{Digest, Sealed, Unsealed};
 use model::ModelConfig;
@@ -8,31 +8,31 @@ use serde_json::{Map, Value, json};
 use crate::baselines::Baselines;
 use crate::curves::Summary;
 use crate::funnel::Funnel;
-use crate::held_out::Figures;
+use crate::held_out::Metrics;
 use crate::samples::Samples;
 
-/// The layout of `report.json`.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+/// The version of `report.json`'s fields.
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
-/// Every figure of the stage. It holds no times and nothing of the machine: equal runs have equal reports.
+/// All metrics of the stage. It holds no times and no host facts, so that equal runs have equal reports.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) schema_version: u32,
-    pub(crate) model: ModelFacts,
-    pub(crate) validation: SplitFigures,
-    pub(crate) test: SplitFigures,
-    /// What the bundle's `parity.json` says.
+    pub(crate) model: ModelInfo,
+    pub(crate) validation: SplitMetrics,
+    pub(crate) test: SplitMetrics,
+    /// The bundle's `parity.json`.
     pub(crate) parity: Value,
     pub(crate) training: Summary,
     pub(crate) samples: Samples,
     pub(crate) data: Funnel,
-    /// The artifacts that the figures are of, from the corpus to this stage.
-    pub(crate) artifacts: Vec<ArtifactFacts>,
+    /// The artifacts that the metrics are based on, from the corpus to this stage.
+    pub(crate) artifacts: Vec<ArtifactInfo>,
 }
 
-/// The shape of the model.
+/// The model's configuration and size.
 #[derive(Debug, Serialize)]
-pub(crate) struct ModelFacts {
+pub(crate) struct ModelInfo {
     #[serde(flatten)]
     pub(crate) config: ModelConfig,
     pub(crate) parameters: u64,
@@ -40,20 +40,20 @@ pub(crate) struct ModelFacts {
     pub(crate) bundle_bytes: u64,
 }
 
-/// What was measured on one split.
+/// The metrics on one split.
 #[derive(Debug, Serialize)]
-pub(crate) struct SplitFigures {
-    /// UTF-8 bytes of the text that was scored and compressed.
+pub(crate) struct SplitMetrics {
+    /// UTF-8 bytes of the scored and compressed text.
     pub(crate) bytes: u64,
-    pub(crate) checkpoint: Figures,
-    /// None on the validation split, where `parity` compares the two.
-    pub(crate) bundle: Option<Figures>,
+    pub(crate) checkpoint: Metrics,
+    /// None on the validation split, where `parity` compares both models.
+    pub(crate) bundle: Option<Metrics>,
     pub(crate) baselines: Baselines,
 }
 
-/// Where an artifact came from.
+/// The provenance of an artifact.
 #[derive(Debug, Serialize)]
-pub(crate) struct ArtifactFacts {
+pub(crate) struct ArtifactInfo {
     pub(crate) stage: String,
     pub(crate) fingerprint: Digest,
     /// None for the report itself, which is not sealed yet.
@@ -63,7 +63,7 @@ pub(crate) struct ArtifactFacts {
     pub(crate) config: Value,
 }
 
-impl ArtifactFacts {
+impl ArtifactInfo {
     pub(crate) fn of(sealed: &Sealed) -> Self {
         let manifest = sealed.manifest();
         Self {
@@ -90,7 +90,7 @@ impl ArtifactFacts {
 }
 
 impl Report {
-    /// Returns the figure that the summary of a run shows.
+    /// Returns the headline for the summary of a run.
     pub(crate) fn headline(&self) -> String {
         let Baselines { gzip_9_bits_per_byte, zstd_19_bits_per_byte } = self.validation.baselines;
         format!(
@@ -99,39 +99,39 @@ impl Report {
         )
     }
 
-    /// Returns the figures for the manifest, flat, each with its split and its model in the name.
+    /// Returns the metrics for the manifest, as a flat map whose keys hold the split and the model.
     pub(crate) fn counts(&self) -> Map<String, Value> {
         let mut counts = Map::new();
-        for (split, figures) in [("validation", &self.validation), ("test", &self.test)] {
-            let models = [("checkpoint", Some(figures.checkpoint)), ("bundle", figures.bundle)];
-            for (model, figures) in models.into_iter().filter_map(|(model, figures)| Some((model, figures?))) {
+        for (split, of_split) in [("validation", &self.validation), ("test", &self.test)] {
+            let models = [("checkpoint", Some(of_split.checkpoint)), ("bundle", of_split.bundle)];
+            for (model, metrics) in models.into_iter().filter_map(|(model, metrics)| Some((model, metrics?))) {
                 let named = [
-                    ("bits_per_byte", figures.bits_per_byte),
-                    ("loss_nats", figures.loss_nats),
-                    ("perplexity", figures.perplexity),
-                    ("top_1_accuracy", figures.top_1_accuracy),
-                    ("top_5_accuracy", figures.top_5_accuracy),
+                    ("bits_per_byte", metrics.bits_per_byte),
+                    ("loss_nats", metrics.loss_nats),
+                    ("perplexity", metrics.perplexity),
+                    ("top_1_accuracy", metrics.top_1_accuracy),
+                    ("top_5_accuracy", metrics.top_5_accuracy),
                 ];
                 for (name, value) in named {
                     counts.insert(format!("{model}_{split}_{name}"), value.into());
                 }
             }
-            counts.insert(format!("gzip_9_{split}_bits_per_byte"), figures.baselines.gzip_9_bits_per_byte.into());
-            counts.insert(format!("zstd_19_{split}_bits_per_byte"), figures.baselines.zstd_19_bits_per_byte.into());
-            counts.insert(format!("{split}_bytes"), figures.bytes.into());
-            counts.insert(format!("{split}_tokens"), figures.checkpoint.tokens.into());
+            counts.insert(format!("gzip_9_{split}_bits_per_byte"), of_split.baselines.gzip_9_bits_per_byte.into());
+            counts.insert(format!("zstd_19_{split}_bits_per_byte"), of_split.baselines.zstd_19_bits_per_byte.into());
+            counts.insert(format!("{split}_bytes"), of_split.bytes.into());
+            counts.insert(format!("{split}_tokens"), of_split.checkpoint.tokens.into());
         }
         let samples = &self.samples;
-        let rest = json!({
+        let of_samples = json!({
             "samples": samples.items.len(),
             "distinct_1": samples.diversity.distinct_1,
             "distinct_2": samples.diversity.distinct_2,
             "distinct_3": samples.diversity.distinct_3,
             "repetition_4": samples.diversity.repetition_4,
-            "parses_share": samples.parses_share,
-            "parses_whole_share": samples.parses_whole_share,
+            "parses_fraction": samples.parses_fraction,
+            "parses_uncut_fraction": samples.parses_uncut_fraction,
         });
-        counts.extend(rest.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+        counts.extend(of_samples.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
         counts
     }
 }

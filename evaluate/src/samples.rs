@@ -1,4 +1,4 @@
-//! What the model writes by itself.
+//! Samples of the model, and their measures.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -13,52 +13,52 @@ use tokenizer::shard::Split;
 
 use crate::config::Language;
 use crate::diversity::Diversity;
-use crate::rust_syntax::{self, Parse, Verdict};
+use crate::syntax::{self, SyntaxCheck, Verdict};
 use crate::{Config, Error};
 
-/// Tokens that a held-out document opens with, where the configuration has no prompts.
+/// Tokens of a held-out document that serve as a prompt if the configuration has none.
 const OPENING_TOKENS: usize = 16;
 
 /// A sample.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Sample {
     pub(crate) prompt: String,
-    /// What the model wrote after it.
+    /// The generated text.
     pub(crate) text: String,
     pub(crate) seed: u64,
     pub(crate) completion_tokens: usize,
-    /// Whether the model ended it, and not the token limit.
+    /// Whether the model ended the text; otherwise the token limit did.
     pub(crate) ended: bool,
-    /// Whether prompt and text parse as they stand; none where nothing is parsed.
-    pub(crate) parses_whole: Option<bool>,
-    /// What they are once what the token limit cut off is set aside (the rules are in `rust_syntax.rs`).
+    /// Whether prompt and text parse as they stand; none without a language.
+    pub(crate) parses_uncut: Option<bool>,
+    /// The verdict by the rules for truncated samples in `syntax.rs`; none without a language.
     pub(crate) verdict: Option<Verdict>,
-    /// Bytes of `text` that were parsed then; all of it where nothing parses.
+    /// Bytes of `text` that parse by these rules; all if none do.
     pub(crate) kept_bytes: usize,
 }
 
-/// Samples and what they say together.
+/// The samples and their measures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Samples {
-    /// How varied the samples are.
+    /// Diversity of the samples.
     pub(crate) diversity: Diversity,
-    /// How varied held-out documents are, cut to the same number of tokens: what to compare with.
+    /// Diversity of held-out documents cut to the same number of tokens, for comparison.
     pub(crate) held_out_diversity: Diversity,
-    /// Samples that could be judged; those that were cut off within the first comment could not.
-    pub(crate) judged: usize,
-    /// The share of them that parses; none where nothing is parsed.
-    pub(crate) parses_share: Option<f64>,
-    /// The share of them that parses as it stands, truncation held against it.
-    pub(crate) parses_whole_share: Option<f64>,
-    /// The same as `parses_share` of the held-out documents, those among them that are not in the language included.
-    pub(crate) held_out_parses_share: Option<f64>,
+    /// Samples with a verdict; those truncated before any code have none.
+    pub(crate) checked: usize,
+    /// The fraction of them that parses; none without a language.
+    pub(crate) parses_fraction: Option<f64>,
+    /// The fraction of them that parses as it stands, with truncation counted as an error.
+    pub(crate) parses_uncut_fraction: Option<f64>,
+    /// `parses_fraction` of the held-out documents, including those in other languages.
+    pub(crate) held_out_parses_fraction: Option<f64>,
     pub(crate) items: Vec<Sample>,
 }
 
 /// Draws samples from the model in `folder` and measures them.
 ///
 /// # Errors
-/// When the model cannot be loaded or computes something that is no number; [`Error::Interrupted`].
+/// Returns an error if the model cannot be loaded or its logits are not finite; [`Error::Interrupted`] if cancelled.
 pub(crate) fn draw(config: &Config, folder: &Path, test: &Split, context: &Context) -> Result<Samples, Error> {
     let generator = Generator::open(folder, &context.device)?;
     let tokenizer = generator.tokenizer();
@@ -70,38 +70,38 @@ pub(crate) fn draw(config: &Config, folder: &Path, test: &Split, context: &Conte
     let total = if prompts.is_empty() { 0 } else { config.samples };
     context.progress.begin("sampling", (total * config.sample_tokens) as u64, "tokens");
     let done = AtomicU64::new(0);
-    // One sample is too little work for all cores. Each has its own seed, so their order changes nothing.
+    // One sample is too little work for all cores. Each has its own seed, so the order does not matter.
     let mut items: Vec<Sample> = (0..total)
         .into_par_iter()
         .map(|index| draw_one(config, &generator, &prompts[index % prompts.len()], index, &done, context))
         .collect::<Result<_, Error>>()?;
-    let parses = parse_samples(config.language, &mut items)?;
+    let checks = check_samples(config.language, &mut items);
     let held_out: Vec<(String, bool)> =
         references.iter().map(|r| (format!("{}{}", r.opening, r.following), r.whole)).collect();
-    let held_out_parses = parse(config.language, &held_out)?;
+    let held_out_checks = syntax::check_all(config.language, &held_out);
 
     let texts: Vec<&str> = items.iter().map(|sample| sample.text.as_str()).collect();
     let references: Vec<&str> = references.iter().map(|reference| reference.following.as_str()).collect();
     Ok(Samples {
         diversity: Diversity::of(&texts),
         held_out_diversity: Diversity::of(&references),
-        judged: judged(&parses).count(),
-        parses_share: share(&parses, |parse| parse.verdict == Verdict::Parses),
-        parses_whole_share: share(&parses, |parse| parse.whole),
-        held_out_parses_share: share(&held_out_parses, |parse| parse.verdict == Verdict::Parses),
+        checked: with_verdict(&checks).count(),
+        parses_fraction: fraction(&checks, |check| check.verdict == Verdict::Parses),
+        parses_uncut_fraction: fraction(&checks, |check| check.parses_uncut),
+        held_out_parses_fraction: fraction(&held_out_checks, |check| check.verdict == Verdict::Parses),
         items,
     })
 }
 
-/// The opening of a held-out document, and what a sample of the same length would be compared with.
+/// The beginning of a held-out document: a prompt, and the text to compare with a sample of the same length.
 struct Reference {
     opening: String,
     following: String,
-    /// Whether that is the whole document.
+    /// Whether this is the whole document.
     whole: bool,
 }
 
-/// Takes as many documents as there are samples, from the split's first; short ones are passed over.
+/// Returns as many documents as there are samples, from the start of the split; short ones are skipped.
 fn references(config: &Config, tokenizer: &Tokenizer, test: &Split) -> Result<Vec<Reference>, Error> {
     let mut references = Vec::new();
     for index in 0..test.n_documents() {
@@ -135,7 +135,7 @@ fn draw_one(
     let sampling = Sampling { temperature: config.temperature, top_p: config.top_p, seed, ..Sampling::default() };
     let options = CompletionOptions { max_tokens: config.sample_tokens, sampling, ..CompletionOptions::default() };
     let completion = generator.generate(prompt, &options, &mut |_| {
-        // A token takes a millisecond; nobody reads a bar that fast.
+        // A token takes about a millisecond: updating the progress bar each time would be wasteful.
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(16) {
             context.progress.position(done);
@@ -152,39 +152,30 @@ fn draw_one(
         seed,
         completion_tokens: completion.completion_tokens,
         ended: completion.finish_reason == FinishReason::Stop,
-        parses_whole: None,
+        parses_uncut: None,
         verdict: None,
     })
 }
 
-/// Parses the samples, and notes in each what came of it.
-fn parse_samples(language: Language, items: &mut [Sample]) -> Result<Vec<Parse>, Error> {
+/// Checks the samples' syntax, and notes the verdict in each.
+fn check_samples(language: Language, items: &mut [Sample]) -> Vec<SyntaxCheck> {
     let texts: Vec<(String, bool)> =
         items.iter().map(|sample| (format!("{}{}", sample.prompt, sample.text), sample.ended)).collect();
-    let parses = parse(language, &texts)?;
-    for (sample, parse) in items.iter_mut().zip(&parses) {
-        sample.parses_whole = Some(parse.whole);
-        sample.verdict = Some(parse.verdict);
-        sample.kept_bytes = parse.kept_bytes.saturating_sub(sample.prompt.len());
+    let checks = syntax::check_all(language, &texts);
+    for (sample, check) in items.iter_mut().zip(&checks) {
+        sample.parses_uncut = Some(check.parses_uncut);
+        sample.verdict = Some(check.verdict);
+        sample.kept_bytes = check.kept_bytes.saturating_sub(sample.prompt.len());
     }
-    Ok(parses)
+    checks
 }
 
-fn parse(language: Language, texts: &[(String, bool)]) -> Result<Vec<Parse>, Error> {
-    match language {
-        Language::None => Ok(Vec::new()),
-        Language::Rust => {
-            rust_syntax::parse_all(texts).map_err(|source| Error::Io { operation: "parse the samples", source })
-        }
-    }
+fn with_verdict(checks: &[SyntaxCheck]) -> impl Iterator<Item = &SyntaxCheck> {
+    checks.iter().filter(|check| check.verdict != Verdict::OnlyComments)
 }
 
-fn judged(parses: &[Parse]) -> impl Iterator<Item = &Parse> {
-    parses.iter().filter(|parse| parse.verdict != Verdict::OnlyComments)
-}
-
-fn share(parses: &[Parse], holds: impl Fn(&Parse) -> bool) -> Option<f64> {
-    let all = judged(parses).count();
-    let holding = judged(parses).filter(|parse| holds(parse)).count();
+fn fraction(checks: &[SyntaxCheck], holds: impl Fn(&SyntaxCheck) -> bool) -> Option<f64> {
+    let all = with_verdict(checks).count();
+    let holding = with_verdict(checks).filter(|check| holds(check)).count();
     (all > 0).then(|| holding as f64 / all as f64)
 }

@@ -1,4 +1,4 @@
-//! The whole stage on a random model of a few thousand weights.
+//! The stage on a random model of a few thousand weights.
 
 use std::fs;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn seal(unsealed: Unsealed) -> Sealed {
     unsealed.seal(Outcome::default(), 1.0, Host::default()).unwrap()
 }
 
-/// Returns the documents of every split: some Rust, all different.
+/// Returns the documents of every split: different Rust functions.
 fn documents() -> Vec<String> {
     (0..12)
         .map(|i| {
@@ -154,7 +154,7 @@ fn sharded_models_give_the_same_figures() {
 }
 
 #[test]
-fn the_report_holds_every_figure_and_no_time() {
+fn report_holds_all_metrics_and_no_times() {
     let run = inputs();
     let sealed = run.evaluate("evaluate", &config(), &Context::quiet(3)).unwrap();
     assert_eq!(sealed.files(""), ["report.html", "report.json"]);
@@ -164,7 +164,7 @@ fn the_report_holds_every_figure_and_no_time() {
     let counts = &sealed.manifest().counts;
     for split in ["validation", "test"] {
         let figures = &report[split]["checkpoint"];
-        // The first token is only context; it is one byte, since a document begins with a mark.
+        // The first token is only context; it is one byte, a slash.
         let scored = report[split]["bytes"].as_u64().unwrap() as usize;
         assert!(scored < bytes && scored > bytes - 20, "{scored} of {bytes}");
         let number = |name: &str| figures[name].as_f64().unwrap();
@@ -181,7 +181,7 @@ fn the_report_holds_every_figure_and_no_time() {
             assert!((0.1..20.0).contains(&value.as_f64().unwrap()), "{name} {value}");
         }
     }
-    for name in ["checkpoint_test_perplexity", "bundle_test_top_1_accuracy", "parses_share", "distinct_2"] {
+    for name in ["checkpoint_test_perplexity", "bundle_test_top_1_accuracy", "parses_fraction", "distinct_2"] {
         assert!(counts[name].is_number(), "{name}");
     }
     assert!(sealed.manifest().headline.starts_with("validation bits per byte "), "{}", sealed.manifest().headline);
@@ -189,8 +189,8 @@ fn the_report_holds_every_figure_and_no_time() {
     let samples = report["samples"]["items"].as_array().unwrap();
     assert_eq!(samples.len(), 8);
     assert_eq!(samples[2]["seed"], 5);
-    // All held-out documents are whole Rust files but for the token limit.
-    assert_eq!(report["samples"]["held_out_parses_share"], 1.0);
+    // All held-out documents are valid Rust, truncated by the token limit.
+    assert_eq!(report["samples"]["held_out_parses_fraction"], 1.0);
     assert_eq!(report["training"]["best_validation_loss_nats"], 5.65);
     assert_eq!(report["data"]["steps"][1]["documents"], 36);
     assert_eq!(report["artifacts"][4]["digest"], Value::Null);
@@ -207,7 +207,7 @@ fn the_report_holds_every_figure_and_no_time() {
 }
 
 #[test]
-fn the_page_stands_alone_and_is_escaped() {
+fn page_is_self_contained_and_escaped() {
     let run = inputs();
     let config = Config { prompts: vec!["<script>alert(1)</script> & \"".to_owned()], ..config() };
     let sealed = run.evaluate("evaluate", &config, &Context::quiet(3)).unwrap();
@@ -236,7 +236,7 @@ fn the_page_stands_alone_and_is_escaped() {
 }
 
 #[test]
-fn a_run_without_samples_or_a_language_makes_a_page_too() {
+fn page_without_samples_or_a_language() {
     let run = inputs();
     let check = |config: Config, expected: &[&str], absent: &[&str]| {
         let page = text(&run.evaluate("evaluate", &config, &Context::quiet(3)).unwrap(), "report.html");
@@ -248,7 +248,7 @@ fn a_run_without_samples_or_a_language_makes_a_page_too() {
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn mismatches_are_named() {
     let check = |run: &Run, config: &Config, expected: &[&str]| {
         let error = run.evaluate("evaluate", config, &Context::quiet(3)).unwrap_err().to_string();
         assert!(expected.iter().all(|part| error.contains(part)), "{error}");
@@ -281,7 +281,7 @@ fn what_does_not_fit_is_named() {
 }
 
 #[test]
-fn a_request_to_stop_is_heard() {
+fn cancelling_is_an_error() {
     let context = Context::quiet(3);
     context.cancel.request();
     assert!(matches!(inputs().evaluate("evaluate", &config(), &context), Err(Error::Interrupted)));

@@ -77,8 +77,8 @@ Examples:
   pipeline import openai-community/gpt2@main --name small
   pipeline import ~/models/mine
 
-Then: pipeline generate small \"…\", pipeline serve small, or init = \"small\" in [train]. The commit of the revision is \
-recorded in model.lock.")]
+Then: pipeline generate small \"…\", pipeline serve small, or init = \"small\" in [train]. The commit is recorded \
+in model.lock.")]
     Import(ImportArgs),
     /// Export a model as a folder for transformers and what builds on it, and compare the two
     #[command(after_help = "\

@@ -214,7 +214,8 @@ mod tests {
         check(
             "name = \"a/b\"",
             &[],
-            "DIR/pipeline.toml:1: invalid value: name is \"a/b\"; it names folders: use letters, digits, `.`, `_` and `-`",
+            "DIR/pipeline.toml:1: invalid value: name is \"a/b\"; it names folders: \
+             use letters, digits, `.`, `_` and `-`",
         );
     }
 

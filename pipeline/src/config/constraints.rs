@@ -38,8 +38,8 @@ pub fn complete(config: &mut Config, document: &DocumentMut, source: &ConfigSour
     if let Some(key) = extra {
         let key = format!("train.model.{key}");
         let message = format!(
-            "`{key}` cannot be given with train.init = \"{init}\", whose model has its own shape; of [train.model], only \
-             context_length may be given"
+            "`{key}` cannot be given with train.init = \"{init}\", whose model has its own shape; of \
+             [train.model], only context_length may be given"
         );
         return refused(&key, message);
     }

@@ -112,8 +112,8 @@ impl Init {
         };
         ensure!(
             tokens <= known,
-            "{what} has {tokens} tokens, but the vocabulary of train.init ({}) has {known}: use the model's own tokenizer, \
-             the default if [preprocess.tokenizer] is not given",
+            "{what} has {tokens} tokens, but the vocabulary of train.init ({}) has {known}: use the model's own \
+             tokenizer, the default if [preprocess.tokenizer] is not given",
             self.about
         );
         Ok(())

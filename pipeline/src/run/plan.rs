@@ -92,7 +92,8 @@ impl Planner<'_> {
         let reasons = if force { vec!["--force".to_owned()] } else { self.reasons(stage, &recipe) };
         if self.selection.before(stage) {
             anyhow::bail!(
-                "--from {} needs stage {stage} to be done for this configuration, but it is not: {}; run without --from",
+                "--from {} needs stage {stage} to be done for this configuration, but it is not: {}; \
+                 run without --from",
                 self.selection.from.unwrap_or(stage),
                 reasons.join("; ")
             );

@@ -1,11 +1,11 @@
-//! Datasets, what became of documents, and preprocess shared between machines.
+//! Datasets, filtering decisions, and preprocess divided between machines.
 
 use std::fs;
 
 use crate::project::Project;
 
 #[test]
-fn parts_of_preprocess_are_gone_on_from() {
+fn a_run_merges_the_shards_of_preprocess() {
     let project = Project::new();
     let early = project.fails(1, &["run", "--shard", "1/2"]);
     assert!(early.contains("run --until collect"), "{early}");
@@ -33,7 +33,7 @@ fn parts_of_preprocess_are_gone_on_from() {
 }
 
 #[test]
-fn what_was_dropped_is_shown_and_other_thresholds_are_judged() {
+fn dropped_documents_are_shown_and_other_thresholds_evaluated() {
     let project = Project::new();
     let text = fs::read_to_string(project.path("texts/03.rs")).unwrap();
     project.write("texts/copy.rs", &text);
@@ -50,7 +50,7 @@ fn what_was_dropped_is_shown_and_other_thresholds_are_judged() {
 }
 
 #[test]
-fn a_dataset_is_added_looked_at_and_described() {
+fn a_dataset_is_added_inspected_and_described() {
     let project = Project::new();
     project.write("reviews.jsonl", "{\"body\": \"a fine book\"}\n{\"body\": \"a long one\"}\n");
     let added = project.succeeds(&["data", "add", "reviews.jsonl", "--licence", "CC0-1.0"]);

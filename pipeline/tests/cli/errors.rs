@@ -1,4 +1,4 @@
-//! What is printed when something is wrong: each as a person would read it.
+//! Error messages, as reviewed.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,16 +10,16 @@ fn check(name: &str, code: i32, spoil: impl Fn(&Project), arguments: &[&str]) {
     let project = Project::new();
     spoil(&project);
     let error = project.fails(code, arguments);
-    // Lines of progress come before it.
+    // Progress lines are printed before it.
     let from = error.find("error: ").unwrap_or(0);
     project.snapshot(&format!("error_{name}"), &error[from..]);
 }
 
-fn as_it_is(_: &Project) {}
+fn unchanged(_: &Project) {}
 
 #[test]
 fn wrong_configurations() {
-    check("no_config", 2, as_it_is, &["run", "other.toml"]);
+    check("no_config", 2, unchanged, &["run", "other.toml"]);
     check("unknown_key", 2, |p| p.configure("steps = 12", "setps = 12"), &["run"]);
     check("unknown_key_of_another_table", 2, |p| p.configure("seed = 7", "learning_rate = 1e-3"), &["plan"]);
     check("unknown_table", 2, |p| p.configure("[optimize]", "[optimise]"), &["run"]);
@@ -27,13 +27,13 @@ fn wrong_configurations() {
     check("wrong_value", 2, |p| p.configure("batch_size = 2", "batch_size = 0"), &["run"]);
     check("wrong_choice", 2, |p| p.configure("n_layer = 1", "n_layer = 1\nfamily = \"qwen\""), &["run"]);
     check("no_toml", 2, |p| p.configure("[train]", "[train"), &["run"]);
-    check("set_unknown_key", 2, as_it_is, &["run", "--set", "train.learning_rat=3e-4"]);
-    check("set_wrong_type", 2, as_it_is, &["run", "--set", "train.steps=many"]);
-    check("set_wrong_value", 2, as_it_is, &["run", "--set", "train.steps=0"]);
-    check("set_without_value", 2, as_it_is, &["run", "--set", "train.steps"]);
+    check("set_unknown_key", 2, unchanged, &["run", "--set", "train.learning_rat=3e-4"]);
+    check("set_wrong_type", 2, unchanged, &["run", "--set", "train.steps=many"]);
+    check("set_wrong_value", 2, unchanged, &["run", "--set", "train.steps=0"]);
+    check("set_without_value", 2, unchanged, &["run", "--set", "train.steps"]);
     check("unknown_device", 2, |p| p.configure("\"cpu\"", "\"gpu\""), &["run"]);
-    check("unknown_option", 2, as_it_is, &["run", "--untli", "train"]);
-    check("unknown_stage", 2, as_it_is, &["run", "--until", "trian"]);
+    check("unknown_option", 2, unchanged, &["run", "--untli", "train"]);
+    check("unknown_stage", 2, unchanged, &["run", "--until", "trian"]);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn an_unreadable_file_is_named() {
     let path = project.path("texts/07.rs");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&path).is_ok() {
-        // Whoever may read everything (root) still cannot follow a link to itself.
+        // Even root, who may read every file, cannot follow a link to itself.
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(&path, &path).unwrap();
         project.configure("path = \"texts\"", "path = \"texts/07.rs\"");
@@ -79,8 +79,8 @@ fn an_unreadable_file_is_named() {
 
 #[test]
 fn wrong_names() {
-    check("no_runs", 1, as_it_is, &["show"]);
-    check("no_model", 1, as_it_is, &["generate", "texts", "fn"]);
+    check("no_runs", 1, unchanged, &["show"]);
+    check("no_model", 1, unchanged, &["generate", "texts", "fn"]);
     let project = Project::new();
     project.succeeds(&["run", "--until", "collect"]);
     project.snapshot("error_unknown_run", &project.fails(1, &["show", "tiny-01"]));
@@ -88,7 +88,7 @@ fn wrong_names() {
 }
 
 #[test]
-fn a_gpu_where_there_is_none() {
+fn a_missing_gpu() {
     let project = Project::new();
     project.configure("\"cpu\"", "\"wgpu\"");
     let without_drivers = |arguments: &[&str]| {
@@ -110,7 +110,7 @@ fn a_gpu_where_there_is_none() {
 }
 
 #[test]
-fn text_that_is_not_utf_8_is_mended_and_counted() {
+fn text_that_is_not_utf_8_is_repaired_and_counted() {
     let project = Project::new();
     fs::write(project.path("texts/latin.txt"), [b"caf\xe9 ".repeat(30), b"\n".to_vec()].concat()).unwrap();
     project.succeeds(&["run", "--until", "preprocess"]);

@@ -1,4 +1,4 @@
-//! What is run, what is skipped, and why.
+//! Which stages run, which are skipped, and why.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -14,7 +14,7 @@ fn ran(project: &Project, run: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_whole_flow_then_nothing_then_only_what_changed() {
+fn all_stages_then_none_then_only_changed_ones() {
     let project = Project::new();
     let plan = project.succeeds(&["plan"]);
     project.snapshot("plan_before_the_first_run", without_training(&plan));
@@ -95,7 +95,7 @@ fn a_run_can_be_shown_verified_generated_from_and_repeated_from_its_own_folder()
 }
 
 #[test]
-fn the_newest_run_that_has_what_a_command_needs_is_latest() {
+fn latest_is_the_newest_run_with_the_needed_artifact() {
     let project = Project::new();
     project.succeeds(&["run", "--until", "train"]);
     project.write("texts/99.rs", "fn another() {}\n");
@@ -108,7 +108,7 @@ fn the_newest_run_that_has_what_a_command_needs_is_latest() {
 }
 
 #[test]
-fn a_budget_is_kept_when_the_run_is_repeated() {
+fn a_repeated_run_keeps_its_budget_plan() {
     let project = Project::new();
     project.configure("steps = 12\nbatch_size = 2\nlearning_rate = 0.004\nvalidation_every = 6\n", "budget = \"3s\"\n");
     project.configure("n_layer = 1\nd_model = 32\nn_head = 2\n", "");
@@ -165,7 +165,7 @@ fn init_writes_a_configuration_that_plans_and_never_overwrites_one() {
 }
 
 #[test]
-fn doctor_says_what_there_is() {
+fn doctor_lists_the_machine() {
     let project = Project::new();
     let out = project.succeeds(&["doctor"]);
     for line in
@@ -188,7 +188,7 @@ fn help_is_as_reviewed() {
     }
 }
 
-/// What training would cost depends on the machine.
+/// Removes the cost of training, which depends on the machine.
 fn without_training(plan: &str) -> &str {
     plan.split("\ntraining: ").next().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Runs that are stopped or killed, and go on to the same bytes.
+//! Interrupted and killed runs resume to the same bytes.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +12,7 @@ use crate::project::{Ended, Project};
 const MODEL: &str = "model.safetensors";
 
 #[test]
-fn serve_says_where_answers_and_stops_when_told() {
+fn serve_prints_its_address_answers_and_stops_on_a_signal() {
     let project = Project::new();
     project.succeeds(&["run", "--until", "optimize", "--set", "train.steps=2"]);
     let arguments = ["serve", "latest", "--port", "0", "--device", "cpu"];
@@ -71,7 +71,7 @@ fn uninterrupted() -> String {
 }
 
 #[test]
-fn ctrl_c_saves_and_the_same_command_goes_on_to_the_same_bytes() {
+fn ctrl_c_saves_and_the_same_command_resumes_to_the_same_bytes() {
     let project = slow();
     let child = start(&project);
     wait_for_step(&project, 30);
@@ -113,7 +113,7 @@ fn kill_9_at_any_moment_of_a_run_changes_no_artifact() {
     for milliseconds in (5..420).step_by(15) {
         let mut child = project.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(milliseconds));
-        // The last attempts may find everything done.
+        // The last attempts may find that everything is done.
         let _ = child.kill();
         child.wait().unwrap();
     }
@@ -127,7 +127,7 @@ fn kill_9_at_any_moment_of_a_run_changes_no_artifact() {
 }
 
 #[test]
-fn a_second_ctrl_c_stops_at_once() {
+fn a_second_ctrl_c_aborts() {
     let project = slow();
     let child = start(&project);
     wait_for_step(&project, 3);

@@ -1,4 +1,4 @@
-//! The binary as people use it: commands typed in a folder of their own, on a small model of small texts.
+//! The binary from the outside: commands in a folder of their own, with a small model of small texts.
 
 mod data;
 mod errors;

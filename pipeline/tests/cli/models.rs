@@ -1,4 +1,4 @@
-//! Models from elsewhere: imported, exported, started from; and what is said when they cannot be.
+//! Imported and exported models, training from them, and the errors.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -87,7 +87,7 @@ fn a_folder_is_imported_generated_from_and_exported() {
 }
 
 #[test]
-fn weights_in_several_files_are_those_in_one() {
+fn sharded_weights_equal_those_in_one_file() {
     let project = Project::new();
     write(&project.path("one"), &tiny("qwen3"));
     write(&project.path("two"), &sharded(tiny("qwen3")));
@@ -101,7 +101,7 @@ fn weights_in_several_files_are_those_in_one() {
 }
 
 #[test]
-fn a_run_starts_from_a_folder_wherever_it_lies() {
+fn a_run_starts_from_a_folder_anywhere() {
     let project = project_from("gpt2", "tiny");
     let plan = project.succeeds(&["plan", "--until", "train"]);
     project.snapshot("plan_with_init", plan.split("\ntraining: ").next().unwrap());
@@ -121,7 +121,7 @@ fn a_run_starts_from_a_folder_wherever_it_lies() {
     let again = project.succeeds(&["run", "--until", "optimize"]);
     assert!(again.starts_with("Nothing to do: all 4 stages"), "{again}");
 
-    // Other weights train again; the tokens are as they were.
+    // With other weights, training reruns; the tokens are unchanged.
     let other = project.path("exports/other");
     project.succeeds(&["export", "tiny-001", "--format", "hf", "--output", "exports/other"]);
     fs::copy(project.path("moved/tokenizer.json"), other.join("tokenizer.json")).unwrap();
@@ -139,7 +139,7 @@ fn a_run_starts_from_a_run() {
     start_from(&project, "tiny-001");
     project.succeeds(&["run", "--until", "evaluate"]);
     let stages = project.stages("tiny-002");
-    // A trained tokenizer and the same one taken are two recipes; what comes of them is the same.
+    // A trained tokenizer and the same one from the model are two recipes with the same result.
     assert!(stages[1].starts_with("preprocess ran: tokenizer of train.init is new"), "{stages:?}");
     assert!(stages[2].contains("train.init is new"), "{stages:?}");
     let digest = |run: &str| project.digest(run, "preprocess", "tokenizer.json");
@@ -162,7 +162,7 @@ fn a_model_of_the_hub_is_pinned_cached_and_found_again_without_the_network() {
     use_hub(&project, &server.url);
     let plan = project.succeeds(&["plan", "--until", "train"]);
     project.snapshot("plan_with_init_not_fetched", &plan);
-    assert!(server.requests().is_empty(), "plan asks nobody");
+    assert!(server.requests().is_empty(), "plan sends no request");
     let ended = without_token(&project, &["run", "--until", "train", "--locked"]);
     project.snapshot("error_init_not_locked", &ended.err);
     let ended = without_token(&project, &["run", "--until", "train", "--offline"]);
@@ -186,7 +186,7 @@ fn a_model_of_the_hub_is_pinned_cached_and_found_again_without_the_network() {
 }
 
 #[test]
-fn a_download_that_was_cut_off_goes_on() {
+fn an_interrupted_download_resumes() {
     let files = tiny("gpt2");
     let is_cut = Arc::new(Mutex::new(true));
     let cut = Arc::clone(&is_cut);
@@ -205,7 +205,7 @@ fn a_download_that_was_cut_off_goes_on() {
     assert_eq!(ranges, [None, Some("bytes=1000-".to_owned())]);
 }
 
-/// Checks the reviewed text of the error when a spoiled folder is imported.
+/// Checks the reviewed error of importing a damaged folder.
 fn check_folder(name: &str, spoil: impl Fn(&Path)) {
     let project = Project::new();
     write(&project.path("tiny"), &tiny("qwen3"));
@@ -223,7 +223,7 @@ fn remove(folder: &Path, name: &str) {
 }
 
 #[test]
-fn folders_that_are_no_models() {
+fn folders_that_are_not_models() {
     check_folder("no_config", |folder| remove(folder, "config.json"));
     check_folder("no_tokenizer", |folder| remove(folder, "tokenizer.json"));
     check_folder("only_a_pickle", |folder| {
@@ -250,7 +250,7 @@ fn folders_that_are_no_models() {
     check_folder("tokenizer_of_another", |folder| fs::write(folder.join("tokenizer.json"), tokenizer(60)).unwrap());
 }
 
-/// Checks the reviewed text of the error when a model of a hub that answers `answer` is imported.
+/// Checks the reviewed error of importing a model from a hub that replies `answer`.
 fn check_hub(name: &str, model: &str, answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) {
     let server = Server::start(answer);
     let project = Project::new();
@@ -261,7 +261,7 @@ fn check_hub(name: &str, model: &str, answer: impl Fn(&Request) -> Reply + Send 
 }
 
 #[test]
-fn models_that_the_hub_does_not_give() {
+fn models_that_the_hub_refuses() {
     let files = tiny("gpt2");
     check_hub("revision_gone", "owner/name@v2", move |request| answer(request, "owner/name", &files));
     check_hub("no_such_model", "owner/name", |_| Reply::status(404).with("X-Error-Code", "RepoNotFound"));
@@ -274,14 +274,14 @@ fn models_that_the_hub_does_not_give() {
     check_hub("not_a_hub", "owner/name", |_| Reply::body("<html>"));
 
     let project = Project::new();
-    // Nobody listens on a port that was just let go of.
+    // No server listens on a port that was just released.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     use_hub(&project, &format!("http://{closed}"));
     let ended = without_token(&project, &["import", "owner/name"]);
     project.snapshot("error_hub_unreachable", &ended.err.replace(&closed.to_string(), "CLOSED"));
 }
 
-/// Checks the reviewed text of the error of a configuration that starts from a model, changed by `spoil`.
+/// Checks the reviewed error of a configuration with `train.init`, changed by `spoil`.
 fn check_init(name: &str, code: i32, spoil: impl Fn(&Project)) {
     let project = project_from("qwen3", "tiny");
     spoil(&project);

@@ -60,7 +60,7 @@ check_requests = 1
 check_max_tokens = 4
 "#;
 
-/// Texts, a configuration, and whatever runs leave.
+/// Texts, a configuration, and the results of runs.
 pub struct Project {
     folder: TempDir,
 }
@@ -68,7 +68,7 @@ pub struct Project {
 /// How a command ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// The exit code; none where a signal ended it.
+    /// The exit code; none if a signal ended it.
     pub code: Option<i32>,
     /// What it printed on stdout.
     pub out: String,
@@ -82,7 +82,7 @@ impl Project {
         Self::with(60)
     }
 
-    /// Returns a project with so many texts.
+    /// Returns a project with `count` texts.
     pub fn with(n_texts: usize) -> Self {
         let project = Self { folder: TempDir::new().unwrap() };
         project.write("pipeline.toml", CONFIG);
@@ -147,7 +147,7 @@ impl Project {
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
     }
 
-    /// Returns what a run did, stage by stage: `collect ran: never run before`.
+    /// Returns the stages of a run with their reasons: `collect ran: never run before`.
     pub fn stages(&self, run: &str) -> Vec<String> {
         let record = self.record(run);
         let stage = |stage: &Value| {
@@ -172,7 +172,7 @@ impl Project {
         manifest["files"][file]["sha256"].as_str().unwrap().to_owned()
     }
 
-    /// Checks a text against a snapshot, with what differs from run to run and from machine to machine taken out.
+    /// Compares a text with a snapshot, without the parts that depend on the run and the machine.
     pub fn snapshot(&self, name: &str, text: &str) {
         let mut settings = insta::Settings::clone_current();
         settings.set_prepend_module_to_snapshot(false);
@@ -181,7 +181,7 @@ impl Project {
             settings.add_filter(&regex_of(&folder), "DIR");
         }
         settings.add_filter(&regex_of(Path::new(PROGRAM)), "pipeline");
-        // Figures of a model differ a little from one kind of processor to another.
+        // Results of a model differ slightly between processors.
         settings.add_filter(r"(nothing changed): .*", "$1: FIGURES");
         settings.add_filter(r"\b\d+(\.\d+)? (B|kB|MB)\b", "SIZE");
         settings.add_filter(r"\b[0-9a-f]{64}\b", "DIGEST");
@@ -210,7 +210,7 @@ fn regex_of(path: &Path) -> String {
     pattern
 }
 
-/// Returns a text of about 900 bytes that looks like code, the same on every machine, each another.
+/// Returns a text of about 900 bytes that looks like code; texts of different numbers differ.
 fn text(number: usize) -> String {
     let names = ["count", "total", "offset", "length", "index", "value", "first", "rest", "left", "right"];
     let mut state = number as u64 * 2 + 1;

@@ -1,4 +1,4 @@
-//! The recipes of `experiments/`, and what has none: from data to a served model, on models of a few thousand
+//! The recipes of `experiments/`, and preference tuning: from data to a served model, with models of a few thousand
 //! parameters.
 
 use std::fs;
@@ -10,7 +10,7 @@ use crate::project::Project;
 use crate::tiny::{COMMIT, answer, chatting, start_from, tiny, without_token, write};
 use test_support::server::{Reply, Server};
 
-/// What makes a recipe short: a few steps on a few short rows.
+/// Overrides that make a recipe short: a few steps on a few short rows.
 const SHORT: [&str; 15] = [
     "train.steps=4",
     "train.batch_size=4",
@@ -33,7 +33,7 @@ fn experiments() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments")
 }
 
-/// Runs a recipe as it stands, but short, with this hub and what is set.
+/// Runs a shortened recipe with this hub and overrides.
 fn check_recipe(project: &Project, name: &str, hub: &Server, set: &[&str]) {
     let recipe = fs::read_to_string(experiments().join(format!("{name}.toml"))).unwrap();
     let keys = format!("hub_endpoint = \"{}\"\nallow_private = true\n", hub.url);
@@ -50,7 +50,7 @@ fn check_recipe(project: &Project, name: &str, hub: &Server, set: &[&str]) {
     assert_eq!(project.stages(&format!("{name}-001")).len(), 7, "{name} goes through every stage");
 }
 
-/// Runs a recipe that starts from a model of the hub, with a tiny one in its place.
+/// Runs a recipe that fine-tunes a model of the Hub, with a tiny one in its place.
 fn check_fine_tuning(name: &str, model: &'static str, family: &str) {
     let files = if family == "llama" { chatting() } else { tiny(family) };
     let server = Server::start(move |request| answer(request, model, &files));
@@ -62,7 +62,7 @@ fn check_fine_tuning(name: &str, model: &'static str, family: &str) {
 /// Returns a project with the datasets of the recipes.
 fn project_with_datasets() -> Project {
     let project = Project::new();
-    // The real one is downloaded.
+    // The real dataset is downloaded.
     project.write("datasets/shakespeare/dataset.toml", "[[source]]\npath = \"../../texts\"\nlicence = \"CC0-1.0\"\n");
     for name in ["support-chat", "lessons-zh"] {
         for entry in fs::read_dir(experiments().join("../datasets").join(name)).unwrap().flatten() {
@@ -74,16 +74,16 @@ fn project_with_datasets() -> Project {
 }
 
 #[test]
-fn the_recipes_from_nothing_run() {
+fn the_pretraining_recipes_run() {
     let project = project_with_datasets();
-    let nobody = Server::start(|_| Reply::status(404));
+    let no_hub = Server::start(|_| Reply::status(404));
     for name in ["shakespeare-char", "shakespeare-char-gpu", "lessons-zh", "own-code"] {
-        check_recipe(&project, name, &nobody, &["preprocess.validation=0.15", "preprocess.test=0.15"]);
+        check_recipe(&project, name, &no_hub, &["preprocess.validation=0.15", "preprocess.test=0.15"]);
     }
 }
 
 #[test]
-fn the_recipes_of_the_hub_run_from_tiny_models() {
+fn the_fine_tuning_recipes_run_from_tiny_models() {
     check_fine_tuning("gpt2-finetune", "openai-community/gpt2", "gpt2");
     check_fine_tuning("smollm-finetune", "HuggingFaceTB/SmolLM2-135M-Instruct", "llama");
     check_fine_tuning("support-chat", "HuggingFaceTB/SmolLM2-135M", "llama");
@@ -127,8 +127,8 @@ fn preferences_go_from_a_file_to_a_served_model() {
     write(&project.path("tiny"), &chatting());
     start_from(&project, "tiny");
     let pair = |i: usize| -> Value {
-        json!({"prompt": format!("is {i} even"), "chosen": format!("{i} is {}", if i.is_multiple_of(2) { "even" } else { "odd" }),
-               "rejected": "no idea at all"})
+        let parity = if i.is_multiple_of(2) { "even" } else { "odd" };
+        json!({"prompt": format!("is {i} even"), "chosen": format!("{i} is {parity}"), "rejected": "no idea at all"})
     };
     let lines: Vec<String> = (0..80).map(|i| pair(i).to_string()).collect();
     project.write("pairs.jsonl", &lines.join("\n"));
@@ -142,16 +142,16 @@ fn preferences_go_from_a_file_to_a_served_model() {
     let measured: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of = |key: &str| measured.iter().filter_map(|line| line[key].as_f64()).collect::<Vec<_>>();
     let (losses, accuracies) = (of("validation_loss"), of("validation_accuracy"));
-    // Before the first step a pair costs ln 2: the model is its own reference.
+    // Before the first step the loss of a pair is ln 2: the model is its own reference.
     assert!((losses[0] - std::f64::consts::LN_2).abs() < 1e-4 && losses.last() < Some(&0.6), "{losses:?}");
     assert!(accuracies.last() > Some(&0.9), "{accuracies:?}");
     let answer = project.succeeds(&["generate", "tiny-001", "is 4 even", "--temperature", "0", "--max-tokens", "8"]);
     assert!(!answer.contains("is 4 even"), "an answer without its question: {answer}");
-    // What is measured is how well the chosen answers are written, not the rejected ones.
+    // Bits per byte are measured on the chosen answers, not on the rejected ones.
     let report = fs::read(project.artifact("tiny-001", "evaluate").join("report.json")).unwrap();
     let report: Value = serde_json::from_slice(&report).unwrap();
     let (bytes, tokens) = (&report["validation"]["bytes"], &report["validation"]["checkpoint"]["tokens"]);
     let (bytes, tokens) = (bytes.as_u64().unwrap(), tokens.as_u64().unwrap());
-    // A character is a token here, and `<|im_end|>` and the line end after it are two more of each answer.
+    // Each character is a token here; `<|im_end|>` and the line end after it are two more per answer.
     assert!(bytes < tokens && tokens < 2 * bytes, "{bytes} bytes of {tokens} tokens");
 }

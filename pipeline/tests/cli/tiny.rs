@@ -18,7 +18,7 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// The files of a model, by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// Returns a tiny model that transformers made, with a tokenizer that writes a character as a token.
+/// Returns a tiny model made by transformers, with a tokenizer of single characters.
 pub fn tiny(family: &str) -> Files {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures").join(family);
     let names = ["config.json", "generation_config.json", "model.safetensors"];
@@ -29,7 +29,7 @@ pub fn tiny(family: &str) -> Files {
     files
 }
 
-/// Returns a tiny model whose tokenizer knows the marks of conversations.
+/// Returns a tiny model whose tokenizer has the special tokens of conversations.
 pub fn chatting() -> Files {
     let mut files = tiny("llama");
     let specials = ["<|endoftext|>", "<unk>", "<|im_start|>", "<|im_end|>"];
@@ -37,7 +37,7 @@ pub fn chatting() -> Files {
     files
 }
 
-/// Returns a `tokenizer.json` with so many tokens: `<|endoftext|>`, one for what is unknown, and characters.
+/// Returns a `tokenizer.json` with `count` tokens: `<|endoftext|>`, one for unknown characters, and characters.
 pub fn tokenizer(vocab_size: usize) -> Vec<u8> {
     tokenizer_with(&["<|endoftext|>", "<unk>"], vocab_size)
 }
@@ -97,7 +97,7 @@ pub fn hub(files: Files) -> Server {
     Server::start(move |request| answer(request, "owner/name", &files))
 }
 
-/// Answers as a hub with one model.
+/// Replies like a hub with one model.
 pub fn answer(request: &Request, model: &str, files: &Files) -> Reply {
     let path = request.path();
     if path == format!("/api/models/{model}/revision/main") {

@@ -57,8 +57,16 @@ pub fn fetch_items(
     environment: &Environment,
 ) -> Result<Vec<CachedFile>, Error> {
     let remote_context = RemoteContext::new(options, context, environment)?;
+    // Like stage collect, which asks for the missing files only.
+    let is_cached = |item: &FetchItem<'_>| {
+        let expected = item.expected.as_ref().map(|expected| expected.sha256);
+        expected.is_some_and(|sha256| fetch::cached_path(&remote_context.cache, sha256).is_file())
+    };
+    let is_complete = files.iter().all(is_cached);
     let batches = [FetchBatch { name: "s", remote, commit, files }];
-    fetch::check_offline(&batches, &remote_context)?;
+    if !is_complete {
+        fetch::check_offline(&batches, &remote_context)?;
+    }
     let _guard = remote_context.lock_cache()?;
     let (mut fetched, outcome) = fetch::fetch(&batches, &remote_context);
     outcome.map(|()| fetched.remove(0).unwrap())

@@ -56,7 +56,7 @@ fn a_dataset_is_added_inspected_and_described() {
     let added = project.succeeds(&["data", "add", "reviews.jsonl", "--licence", "CC0-1.0"]);
     assert!(added.contains("text_column = \"body\""), "{added}");
     let again = project.fails(1, &["data", "add", "reviews.jsonl"]);
-    assert!(again.contains("is there already"), "{again}");
+    assert!(again.contains("exists; edit it"), "{again}");
     let listed = project.succeeds(&["data", "ls"]);
     assert!(listed.contains("reviews") && listed.contains("CC0-1.0"), "{listed}");
     let peeked = project.succeeds(&["data", "peek", "reviews", "--count", "1"]);

@@ -128,7 +128,7 @@ fn a_truncated_checkpoint() {
     let error = project.fails(1, &["generate", "latest", "fn", "--device", "cpu"]);
     project.snapshot("error_truncated_checkpoint", &error);
     let plan = project.succeeds(&["plan", "--until", "train"]);
-    assert!(plan.contains("     train  run   files of its artifact are missing or cut short"), "{plan}");
+    assert!(plan.contains("     train  run   files of its artifact are missing or truncated"), "{plan}");
 }
 
 #[test]

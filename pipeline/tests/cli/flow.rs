@@ -136,7 +136,7 @@ fn stages_can_be_selected_and_forced() {
 
     fs::remove_dir_all(project.artifact("tiny-002", "optimize")).unwrap();
     let plan = project.succeeds(&["plan", "--until", "optimize"]);
-    assert!(plan.contains("  optimize  run   its artifact is gone"), "{plan}");
+    assert!(plan.contains("  optimize  run   its artifact was deleted"), "{plan}");
 }
 
 #[test]
@@ -169,13 +169,13 @@ fn doctor_lists_the_machine() {
     let project = Project::new();
     let out = project.succeeds(&["doctor"]);
     for line in
-        ["cores", "memory", "device  cpu: CPU (burn-flex)", "auto takes", "disk", "data  the one source is there"]
+        ["cores", "memory", "device  cpu: CPU (burn-flex)", "auto takes", "disk", "data  the one source is available"]
     {
         assert!(out.contains(line), "{line} is not in\n{out}");
     }
     fs::remove_dir_all(project.path("texts")).unwrap();
     let out = project.succeeds(&["doctor"]);
-    assert!(!out.contains("source is there"), "{out}");
+    assert!(!out.contains("source is available"), "{out}");
 }
 
 #[test]

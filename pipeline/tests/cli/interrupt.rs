@@ -78,12 +78,12 @@ fn ctrl_c_saves_and_the_same_command_resumes_to_the_same_bytes() {
     signal(&child, "-INT");
     let ended = Ended::from(child.wait_with_output().unwrap());
     assert_eq!(ended.code, Some(130), "{}", ended.err);
-    assert!(ended.err.contains("stopping where nothing is lost"), "{}", ended.err);
-    assert!(ended.err.contains("run the same command again to go on"), "{}", ended.err);
+    assert!(ended.err.contains("Stopping at the next safe point"), "{}", ended.err);
+    assert!(ended.err.contains("run the same command again to resume"), "{}", ended.err);
     assert_eq!(project.record("tiny-001")["status"], "interrupted");
 
     let plan = project.succeeds(&["plan", "--until", "train"]);
-    assert!(plan.contains("     train  run   an earlier attempt was cut off"), "{plan}");
+    assert!(plan.contains("     train  run   an earlier attempt was interrupted"), "{plan}");
     project.succeeds(&["run", "--until", "train"]);
     assert_eq!(project.digest("tiny-002", "train", MODEL), uninterrupted());
 }

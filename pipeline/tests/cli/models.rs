@@ -79,7 +79,7 @@ fn a_folder_is_imported_generated_from_and_exported() {
         project.write("exports/tiny/notes.txt", "mine");
         project.write("exports/tiny/model-00001-of-00002.safetensors", "of an export before");
         let out = project.succeeds(&["export", "tiny", "--format", "hf", "--dtype", "bf16", "--force"]);
-        assert!(out.contains(" in bf16 to exports/tiny\n") && out.contains("not equal to the bit"), "{out}");
+        assert!(out.contains(" in bf16 to exports/tiny\n") && out.contains("not bit-identical"), "{out}");
         assert!(exported.join("notes.txt").is_file() && !exported.join("model-00001-of-00002.safetensors").exists());
         let config: Value = serde_json::from_slice(&read("config.json")).unwrap();
         assert_eq!(config["dtype"], "bfloat16");
@@ -92,7 +92,7 @@ fn sharded_weights_equal_those_in_one_file() {
     write(&project.path("one"), &tiny("qwen3"));
     write(&project.path("two"), &sharded(tiny("qwen3")));
     let out = project.succeeds(&["import", "two"]);
-    assert!(out.contains("24 tensors equal to the bit; largest logit difference 0 "), "{out}");
+    assert!(out.contains("24 tensors bit-identical; largest logit difference 0 "), "{out}");
     let arguments =
         |model| ["generate", model, "pub fn ", "--max-tokens", "8", "--temperature", "0", "--device", "cpu"];
     assert_eq!(project.succeeds(&arguments("two")), project.succeeds(&arguments("one")));
@@ -180,7 +180,7 @@ fn a_model_of_the_hub_is_pinned_cached_and_found_again_without_the_network() {
     let again = without_token(&project, &["run", "--until", "train", "--offline", "--set", "train.steps=6"]);
     assert_eq!(again.code, Some(0), "what is in the store needs no cache: {}", again.err);
     let imported = without_token(&project, &["import", "owner/name"]);
-    assert!(imported.out.contains("imported owner/name of the hub, commit 0123456789ab as name\n"), "{}", imported.err);
+    assert!(imported.out.contains("imported owner/name of the Hub, commit 0123456789ab as name\n"), "{}", imported.err);
     let asked_again = server.requests().split_off(asked.len());
     assert!(asked_again.iter().all(|request| request.path().contains(COMMIT)), "the lock says which commit it is");
 }

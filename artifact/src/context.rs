@@ -1,61 +1,61 @@
-//! What a stage is handed beside its inputs: where to report, and when to stop.
+//! The context of a stage besides its inputs: settings, progress reports and cancellation.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Something a stage tells whoever watches it.
+/// A progress event of a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<'a> {
-    /// A part of the work begins: what it is, how much there is (0 where unknown), and in which unit.
+    /// A part of the work begins.
     Begin {
         /// A short noun phrase: "encoding".
         part: &'a str,
-        /// How many units there are; 0 where nobody knows.
+        /// The number of units; 0 if unknown.
         total: u64,
         /// The unit's name in the plural: "documents", "bytes", "steps", "tokens".
         unit: &'a str,
     },
-    /// So many units are done.
+    /// The number of finished units of the part.
     Position(u64),
-    /// The figures that matter just now: "loss 3.214".
+    /// The current figures: "loss 3.214".
     Figures(&'a str),
-    /// A line to keep, such as a sample of the model half-way.
+    /// A line to keep, such as a sample during training.
     Line(&'a str),
 }
 
-/// Where a stage reports. Cheap to clone and to call; safe from any thread.
+/// Receives the progress events of a stage. Cheap to clone and to call from any thread.
 #[derive(Clone)]
 pub struct Progress(Arc<dyn Fn(Event<'_>) + Send + Sync>);
 
 impl Progress {
-    /// Returns a progress that hands every event to `listen`.
+    /// Returns a progress that calls `listen` with every event.
     pub fn new(listen: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
         Self(Arc::new(listen))
     }
 
-    /// Returns a progress nobody watches.
+    /// Returns a progress that ignores all events.
     pub fn silent() -> Self {
         Self::new(|_| ())
     }
 
-    /// Begins a part of `total` units (0 where unknown).
+    /// Begins a part with `total` units (0 if unknown).
     pub fn begin(&self, part: &str, total: u64, unit: &str) {
         (self.0)(Event::Begin { part, total, unit });
     }
 
-    /// Sets how many units of the part are done.
+    /// Sets the number of finished units of the part.
     pub fn position(&self, done: u64) {
         (self.0)(Event::Position(done));
     }
 
-    /// Shows the figures that matter just now.
+    /// Shows the current figures.
     pub fn figures(&self, text: &str) {
         (self.0)(Event::Figures(text));
     }
 
-    /// Prints a line that stays.
+    /// Prints a line to keep.
     pub fn line(&self, text: &str) {
         (self.0)(Event::Line(text));
     }
@@ -67,41 +67,41 @@ impl fmt::Debug for Progress {
     }
 }
 
-/// Asks a stage to stop at the next point where nothing is lost.
+/// Requests that a stage stops at the next safe point.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Asks.
+    /// Requests cancellation.
     pub fn request(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Tells whether somebody asked.
+    /// Returns true if cancellation was requested.
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// What every stage is handed.
+/// The context of every stage.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// The folder that relative paths of the configuration start from: the one `pipeline.toml` lies in.
+    /// The folder of relative paths in the configuration: that of `pipeline.toml`.
     pub base: PathBuf,
-    /// The seed of everything random.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// The device's name as the configuration gives it: `auto`, `cpu`, `wgpu`, ….
+    /// The device's name in the configuration: `auto`, `cpu`, `wgpu`, ….
     pub device: String,
-    /// Whether the network may not be used.
+    /// True if the network must not be used.
     pub offline: bool,
-    /// Where to report.
+    /// Progress reports.
     pub progress: Progress,
-    /// When to stop.
+    /// Cancellation.
     pub cancel: Cancel,
 }
 
 impl Context {
-    /// Returns a context for a test or a tool: silent, on the CPU, with paths from the current folder.
+    /// Returns a context for tests and tools: silent, offline, on the CPU, relative to the current folder.
     pub fn quiet(seed: u64) -> Self {
         Self {
             base: PathBuf::from("."),

@@ -24,7 +24,7 @@ impl Digest {
     /// Returns the digest of a file's content and its length in bytes.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// On I/O errors.
     pub fn of_file(path: &Path) -> Result<(Self, u64), Error> {
         let mut file = File::open(path).map_err(|e| Error::io("open", path, e))?;
         let mut hasher = Hasher::default();
@@ -40,15 +40,14 @@ impl Digest {
         }
     }
 
-    /// Returns the digest of a value's JSON with the keys of every object sorted, so that equal values have equal
-    /// digests whatever order they were written in.
+    /// Returns the digest of a value's JSON with sorted keys, so that the order of keys does not matter.
     pub fn of_json(value: &serde_json::Value) -> Self {
         let mut text = String::new();
         write_canonical(value, &mut text);
         Self::of(text.as_bytes())
     }
 
-    /// Returns the digest whose 32 bytes these are.
+    /// Returns the digest with these 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -58,13 +57,13 @@ impl Digest {
         &self.0
     }
 
-    /// Returns the first 12 hexadecimal digits, for people.
+    /// Returns the first 12 hexadecimal digits, for display.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }
 }
 
-/// A digest in the making, for content that arrives in pieces.
+/// An incremental digest, for content that arrives in pieces.
 #[derive(Default, Clone)]
 pub struct Hasher(Sha256);
 
@@ -74,7 +73,7 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// Returns the digest of everything added.
+    /// Returns the digest of all added bytes.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }

@@ -1,4 +1,4 @@
-//! Files that are either whole or not there.
+//! Atomic and durable file operations.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -6,24 +6,24 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::Error;
 
-/// Writes `bytes` to `path` so that a reader sees the old file or the new one, never a part, whenever the machine
-/// stops: a temporary file beside it is written, flushed to the disk and renamed.
+/// Writes `bytes` to `path` atomically: a reader sees the old or the new file, never a part, even after a crash. A
+/// temporary file beside it is written, flushed to the disk and renamed.
 ///
 /// # Errors
-/// When the disk refuses; the old file is then still there.
+/// On I/O errors; the old file is kept.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write_atomically_with(path, |writer| writer.write_all(bytes).map_err(|e| Error::io("write", path, e)))
 }
 
-/// As [`write_atomically`], for what is too large to be in memory: `write` is given a buffered writer of the new file.
+/// Like [`write_atomically`], for content larger than memory: `write` gets a buffered writer of the new file.
 ///
 /// # Errors
-/// When the disk refuses or `write` fails; the old file is then still there.
+/// On I/O errors, or if `write` fails; the old file is kept.
 pub fn write_atomically_with<E: From<Error>>(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), E>,
 ) -> Result<(), E> {
-    // The parent of a bare name is the empty path, which is no folder.
+    // The parent of a bare name is the empty path, not a folder.
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |e| Error::io("write", path, e);
     let temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
@@ -41,17 +41,17 @@ pub fn write_atomically_with<E: From<Error>>(
 /// Flushes a file's content to the disk.
 ///
 /// # Errors
-/// When the disk refuses.
+/// On I/O errors.
 pub fn sync(path: &Path) -> Result<(), Error> {
     // Write access, since some systems refuse to flush a file opened for reading only.
     let file = File::options().append(true).open(path).map_err(|e| Error::io("open", path, e))?;
     file.sync_all().map_err(|e| Error::io("write", path, e))
 }
 
-/// Flushes a folder's list of names to the disk, so that a rename in it survives a power cut.
+/// Flushes a folder's entries to the disk, so that a rename in it survives a power failure.
 ///
 /// # Errors
-/// When the disk refuses.
+/// On I/O errors.
 pub fn sync_folder(path: &Path) -> Result<(), Error> {
     if cfg!(unix) {
         let folder = File::open(path).map_err(|e| Error::io("open", path, e))?;
@@ -60,15 +60,15 @@ pub fn sync_folder(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Creates a folder and those above it.
+/// Creates a folder and its parents.
 ///
 /// # Errors
-/// When the disk refuses.
+/// On I/O errors.
 pub fn create_folder(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(|e| Error::io("create folder", path, e))
 }
 
-// Temporary files are made readable by their owner alone; artifacts are for everybody whom the folder lets in.
+// Temporary files are readable only by their owner; artifacts are readable by all users with access to the folder.
 #[cfg(unix)]
 fn make_readable(file: &File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -79,7 +79,8 @@ fn make_readable(file: &File) -> std::io::Result<()> {
 fn make_readable(_: &File) -> std::io::Result<()> {
     Ok(())
 }
-/// Returns `path` without its `.` components, for people to read and copy.
+
+/// Returns `path` without its `.` components, for display.
 pub fn tidy(path: &Path) -> PathBuf {
     let tidied: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
     if tidied.as_os_str().is_empty() { PathBuf::from(".") } else { tidied }

@@ -1,4 +1,4 @@
-//! The fingerprint of a stage: everything that decides what it would write.
+//! The fingerprint of a stage: the digest of everything that determines its output.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,20 +8,20 @@ use serde_json::Value;
 
 use crate::Digest;
 
-/// Everything that decides the output of a stage; its digest is the fingerprint, the name of the artifact's folder.
+/// Everything that determines the output of a stage. Its digest is the fingerprint, the name of the artifact's folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// The stage's name: `collect`, `preprocess`, ….
     pub stage: String,
-    /// A constant of the stage's crate, raised when its output would change for the same inputs.
+    /// A constant of the stage's crate, raised when its output changes for the same inputs.
     pub stage_version: u32,
-    /// The stage's resolved configuration, less what cannot change the output.
+    /// The stage's resolved configuration, without values that cannot change the output.
     pub config: Value,
-    /// Digests of what goes in, by name: an upstream artifact, or a source of the data.
+    /// Digests of the inputs, by name: upstream artifacts and sources of the data.
     pub inputs: BTreeMap<String, Digest>,
-    /// The seed of everything random.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// `cpu` or the kind of GPU path, for stages that compute; none where the output does not depend on it.
+    /// `cpu` or the kind of GPU backend; `None` if the output does not depend on it.
     pub device_class: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl Recipe {
         }))
     }
 
-    /// Returns how this recipe differs from an earlier one of the same stage, most telling first.
+    /// Returns the differences from an earlier recipe of the same stage, the most important ones first.
     pub fn changes_since(&self, earlier: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
         for (name, digest) in &self.inputs {
@@ -93,26 +93,26 @@ fn compare(key: &str, from: &Value, to: &Value, changes: &mut Vec<Change>) {
 /// One difference between two recipes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// An input has other content.
+    /// The content of an input changed.
     Input {
         /// Its name.
         name: String,
-        /// Its digest then.
+        /// Its old digest.
         from: Digest,
-        /// Its digest now.
+        /// Its new digest.
         to: Digest,
     },
-    /// An input that was not there.
+    /// A new input.
     InputAdded(String),
-    /// An input that is no longer there.
+    /// An input that was removed.
     InputRemoved(String),
-    /// A configured value.
+    /// A configured value changed.
     Value {
         /// Its dotted key.
         key: String,
-        /// The value then.
+        /// The old value.
         from: Value,
-        /// The value now.
+        /// The new value.
         to: Value,
     },
 }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_counts_and_is_named() {
+    fn every_difference_is_named() {
         let same = recipe(json!({"model": {"n_layer": 2}, "steps": 10}));
         check(&same, &[]);
         check(&recipe(json!({"steps": 20, "model": {"n_layer": 2}})), &["train.steps was 10, is 20"]);

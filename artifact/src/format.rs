@@ -1,4 +1,4 @@
-//! Numbers for people: the one set of formats for the terminal, reports and headlines.
+//! Number formats for the terminal, reports and headlines.
 
 /// Returns a size in decimal units with three significant digits: `14.2 MB`.
 pub fn bytes(bytes: u64) -> String {
@@ -38,7 +38,7 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// Returns a count with a comma between each three digits: `1,234,567`.
+/// Returns a count with thousands separators: `1,234,567`.
 pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);

@@ -1,11 +1,11 @@
-//! Where things are in a store.
+//! The paths of a store.
 
 use std::path::{Path, PathBuf};
 
 use crate::Store;
 use crate::file::tidy;
 
-/// The paths of a store: a folder of artifacts, runs and names of imported models.
+/// The paths of a store, a folder with artifacts, runs and the names of imported models.
 #[derive(Debug, Clone)]
 pub struct StoreLayout {
     root: PathBuf,
@@ -17,7 +17,7 @@ impl StoreLayout {
         Self { root: root.into() }
     }
 
-    /// Returns the layout of the store that the folder of a run is in.
+    /// Returns the layout of the store that contains the run in `folder`.
     pub fn of_run(folder: &Path) -> Self {
         Self::new(tidy(folder.parent().and_then(Path::parent).unwrap_or(Path::new("."))))
     }
@@ -27,7 +27,7 @@ impl StoreLayout {
         &self.root
     }
 
-    /// Returns the artifacts.
+    /// Returns the store of artifacts.
     pub fn artifacts(&self) -> Store {
         Store::new(self.root.join("artifacts"))
     }
@@ -37,7 +37,7 @@ impl StoreLayout {
         self.root.join("runs")
     }
 
-    /// Returns the folder of the names of imported models.
+    /// Returns the folder with the names of imported models.
     pub fn models(&self) -> PathBuf {
         self.root.join("models")
     }

@@ -1,4 +1,4 @@
-//! The manifest: what a sealed artifact says about itself.
+//! The manifest, the description of a sealed artifact.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ pub const FILE_NAME: &str = "manifest.json";
 /// The version of the manifest's layout that this crate writes and reads.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// What `manifest.json` holds.
+/// The content of `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The version of this layout.
@@ -23,17 +23,17 @@ pub struct Manifest {
     pub fingerprint: Digest,
     /// The digest of the files that do not differ between two equal runs: what downstream stages depend on.
     pub digest: Digest,
-    /// What decided the content.
+    /// The recipe that determined the content.
     pub recipe: Recipe,
     /// Every file, by its path inside the folder.
     pub files: BTreeMap<String, FileEntry>,
     /// Counts and figures, by name; the unit is part of the name.
     pub counts: Map<String, Value>,
-    /// The one figure to show in a table: "validation loss 2.31".
+    /// The most important figure, for tables: "validation loss 2.31".
     pub headline: String,
-    /// Seconds of wall-clock time that the stage took, all its attempts together where it resumed.
+    /// Wall-clock seconds of the stage, including all attempts if it was resumed.
     pub wall_seconds: f64,
-    /// Where it was made.
+    /// The machine and the program that made it.
     pub host: Host,
 }
 
@@ -44,8 +44,8 @@ pub struct FileEntry {
     pub bytes: u64,
     /// The digest of its content.
     pub sha256: Digest,
-    /// Whether it holds times or addresses that differ between two equal runs; such a file does not count in the
-    /// artifact's digest.
+    /// True if it has times or addresses that differ between two equal runs; it is then left out of the artifact's
+    /// digest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub volatile: bool,
 }
@@ -69,7 +69,7 @@ impl Manifest {
     /// Reads the manifest of the artifact in `folder`.
     ///
     /// # Errors
-    /// When there is none, or it cannot be understood.
+    /// Returns an error if there is no manifest, or if it cannot be parsed.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FILE_NAME);
         let text = match std::fs::read(&path) {
@@ -87,13 +87,13 @@ impl Manifest {
         serde_json::from_value(value).map_err(parse)
     }
 
-    /// Returns the bytes of all files together.
+    /// Returns the total size of the files, in bytes.
     pub fn total_bytes(&self) -> u64 {
         self.files.values().map(|file| file.bytes).sum()
     }
 }
 
-/// Returns the digest of an artifact's files: names, lengths and contents, volatile ones left out.
+/// Returns the digest of an artifact's files: names, lengths and contents, without volatile files.
 pub fn digest_of(files: &BTreeMap<String, FileEntry>) -> Digest {
     let lasting = files.iter().filter(|(_, file)| !file.volatile);
     Digest::of_json(&lasting.map(|(name, file)| serde_json::json!([name, file.bytes, file.sha256])).collect())

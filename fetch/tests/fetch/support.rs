@@ -58,9 +58,10 @@ pub fn fetch_items(
 ) -> Result<Vec<CachedFile>, Error> {
     let remote_context = RemoteContext::new(options, context, environment)?;
     // Like stage collect, which asks for the missing files only.
+    let cache = options.cache_folder(&context.base, environment)?;
     let is_cached = |item: &FetchItem<'_>| {
         let expected = item.expected.as_ref().map(|expected| expected.sha256);
-        expected.is_some_and(|sha256| fetch::cached_path(&remote_context.cache, sha256).is_file())
+        expected.is_some_and(|sha256| fetch::cached_path(&cache, sha256).is_file())
     };
     let is_complete = files.iter().all(is_cached);
     let batches = [FetchBatch { name: "s", remote, commit, files }];

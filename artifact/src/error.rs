@@ -37,7 +37,10 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A manifest was written by a later version of this program.
-    #[error("{} has schema version {found}; this program reads {supported}: update it, or delete that folder", path.display())]
+    #[error(
+        "{} has schema version {found}; this program reads {supported}: update it, or delete that folder",
+        path.display()
+    )]
     Schema {
         /// The manifest's path.
         path: PathBuf,
@@ -48,7 +51,8 @@ pub enum Error {
     },
     /// A file's content differs from its digest in the manifest.
     #[error(
-        "{} is corrupt: its SHA-256 is {found}, its manifest says {expected}; delete the folder it lies in and run again",
+        "{} is corrupt: its SHA-256 is {found}, its manifest says {expected}; delete the folder it lies in and \
+         run again",
         path.display()
     )]
     Corrupt {
@@ -60,7 +64,10 @@ pub enum Error {
         found: Digest,
     },
     /// A file of the manifest is missing or has another length.
-    #[error("{} should have {expected} bytes and has {found}; delete the folder it lies in and run again", path.display())]
+    #[error(
+        "{} should have {expected} bytes and has {found}; delete the folder it lies in and run again",
+        path.display()
+    )]
     Truncated {
         /// The file.
         path: PathBuf,

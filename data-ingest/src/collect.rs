@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::corpus_writer::Writer;
 use crate::documents::batch::Batch;
+use crate::documents::counts::SourceCounts;
 use crate::documents::document::{Content, Document};
 use crate::documents::mapping::Mapping;
 use crate::documents::refusal::{Refusal, Skip};
-use crate::documents::tally::Tally;
 use crate::formats::reader::Job;
 use crate::inventory::ListedSource;
 use crate::{Config, Error, Inventory};
@@ -34,17 +34,18 @@ pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Con
     let total = inventory.sources.iter().map(ListedSource::bytes).sum();
     context.progress.begin("reading", total, "bytes");
     let mut collector = Collector { config, writer: Writer::new(out.folder()), context, done_bytes: 0 };
-    let mut tallies = Vec::with_capacity(inventory.sources.len());
+    let mut source_counts = Vec::with_capacity(inventory.sources.len());
     for source in &inventory.sources {
-        tallies.push(collector.source(source, out.folder())?);
+        source_counts.push(collector.source(source, out.folder())?);
     }
     let shards = collector.writer.finish()?;
-    let all = tallies.iter().fold(Tally::default(), Tally::plus);
+    let all = source_counts.iter().fold(SourceCounts::default(), SourceCounts::plus);
     let files: u64 = inventory.sources.iter().map(|source| source.files.len() as u64).sum();
     if all.documents == 0 {
         return Err(Error::Empty { files, skipped: all.in_words() });
     }
-    let described: Vec<Value> = inventory.sources.iter().zip(&tallies).map(|(source, t)| describe(source, t)).collect();
+    let described: Vec<Value> =
+        inventory.sources.iter().zip(&source_counts).map(|(source, t)| describe(source, t)).collect();
     let text = format!("{:#}\n", json!({ "schema_version": SCHEMA_VERSION, "sources": described }));
     file::write_atomically(&out.path("sources.json"), text.as_bytes())?;
     let not_selected: u64 = inventory.sources.iter().map(|source| source.not_selected).sum();
@@ -73,11 +74,11 @@ struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    fn source(&mut self, source: &ListedSource, spill: &Path) -> Result<Tally, Error> {
+    fn source(&mut self, source: &ListedSource, spill: &Path) -> Result<SourceCounts, Error> {
         let Self { config, writer, context, done_bytes } = self;
-        let mut tally = Tally::default();
+        let mut counts = SourceCounts::default();
         let mut conversations = 0u64;
-        tally.skip(Skip::TooLarge, source.too_large);
+        counts.skip(Skip::TooLarge, source.too_large);
         let limit = config.max_bad_records;
         let mapping = Mapping::new(&source.columns, source.max_file_bytes)
             .map_err(|message| Error::value(&format!("source {}: template", source.name), &message))?;
@@ -87,11 +88,11 @@ impl Collector<'_> {
             }
             match read {
                 Ok(document) => {
-                    tally.document(&document, &source.licence);
+                    counts.document(&document, &source.licence);
                     conversations += u64::from(matches!(document.content, Content::Chat(_)));
                     writer.push(document, source)
                 }
-                Err(refusal) => tally.refused(refusal, &source.name, limit),
+                Err(refusal) => counts.refused(refusal, &source.name, limit),
             }
         };
         let mut batch = Batch::new(source, &mapping, &mut sink);
@@ -102,31 +103,31 @@ impl Collector<'_> {
             context.progress.position(*done_bytes);
         }
         batch.flush()?;
-        tally.check(&source.name, limit)?;
-        if source.columns.chat.is_some() && conversations == 0 && tally.documents > 0 {
+        counts.check(&source.name, limit)?;
+        if source.columns.chat.is_some() && conversations == 0 && counts.documents > 0 {
             let message =
                 "none of its files has rows to read conversations from; remove `chat`, or name files that have";
             return Err(Error::value(&format!("source {}: chat", source.name), message));
         }
-        if let Some(words) = tally.bad_in_words() {
+        if let Some(words) = counts.bad_in_words() {
             context.progress.line(&format!("source {}: {words}", source.name));
         }
-        Ok(tally)
+        Ok(counts)
     }
 }
 
-fn describe(source: &ListedSource, tally: &Tally) -> Value {
+fn describe(source: &ListedSource, counts: &SourceCounts) -> Value {
     json!({
         "name": source.name,
         "origin": source.origin,
         "licence": source.licence,
-        "licences": tally.licences,
+        "licences": counts.licences,
         "sha256": source.content,
         "files": source.files.len(),
-        "documents": tally.documents,
-        "bytes": tally.bytes,
-        "not_utf8": tally.not_utf8,
-        "skipped": tally.skipped,
-        "bad_records": tally.bad_as_json(),
+        "documents": counts.documents,
+        "bytes": counts.bytes,
+        "not_utf8": counts.not_utf8,
+        "skipped": counts.skipped,
+        "bad_records": counts.bad_as_json(),
     })
 }

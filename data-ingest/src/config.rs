@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::documents::chat::Chat;
+use crate::documents::counts::BadRecordLimit;
 use crate::documents::mapping;
-use crate::documents::tally::BadRecordLimit;
 use crate::formats::format::Format;
 use crate::formats::html::Html;
 use crate::sources::remote;

@@ -2,8 +2,8 @@
 
 pub(crate) mod batch;
 pub(crate) mod chat;
+pub(crate) mod counts;
 pub(crate) mod document;
 pub(crate) mod mapping;
 pub(crate) mod refusal;
-pub(crate) mod tally;
 pub(crate) mod template;

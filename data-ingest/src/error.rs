@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use artifact::Digest;
 
-use crate::documents::tally::BadRecordLimit;
+use crate::documents::counts::BadRecordLimit;
 
 /// What can go wrong while collecting.
 #[derive(Debug, thiserror::Error)]
@@ -119,8 +119,8 @@ pub enum Error {
         path: PathBuf,
     },
     /// A table has no such column.
-    #[error("{} has no column `{column}`; it has {available}: set the source's `text_column` or `template`; or leave the \
-         file out with `exclude`, and give it a source of its own", path.display())]
+    #[error("{} has no column `{column}`; it has {available}: set the source's `text_column` or `template`; or leave \
+         the file out with `exclude`, and give it a source of its own", path.display())]
     Column {
         /// The file.
         path: PathBuf,
@@ -141,9 +141,9 @@ pub enum Error {
     },
     /// A source has too many bad records.
     #[error(
-        "source {name}: {bad} of {records} records are bad, and collect.max_bad_records is {limit}: {examples}; raise it if \
-         they may be left out; a file of another kind is left out with `exclude`, or has a source of its own (conversations: \
-         `chat = \"messages\"`)"
+        "source {name}: {bad} of {records} records are bad, and collect.max_bad_records is {limit}: {examples}; raise \
+         it if they may be left out; a file of another kind is left out with `exclude`, or has a source of its own \
+         (conversations: `chat = \"messages\"`)"
     )]
     BadRecords {
         /// The source.
@@ -158,7 +158,10 @@ pub enum Error {
         examples: String,
     },
     /// A compressed file unpacks to more than allowed.
-    #[error("{} unpacks to more than {limit} bytes; if that is meant, raise collect.max_unpacked_bytes", path.display())]
+    #[error(
+        "{} unpacks to more than {limit} bytes; if that is meant, raise collect.max_unpacked_bytes",
+        path.display()
+    )]
     Unpacked {
         /// The file.
         path: PathBuf,
@@ -193,8 +196,8 @@ pub enum Error {
     },
     /// A source differs from its entry in the lock.
     #[error(
-        "source {name}: {} was written for {what} {locked}, and it now is {declared}; if that is meant, run `pipeline data \
-         lock --update {name}`",
+        "source {name}: {} was written for {what} {locked}, and it now is {declared}; if that is meant, run `pipeline \
+         data lock --update {name}`",
         lock.display()
     )]
     LockedOtherwise {

@@ -29,7 +29,7 @@ mod sources;
 pub use collect::run;
 pub use config::{Config, Source};
 pub use documents::chat::Chat;
-pub use documents::tally::BadRecordLimit;
+pub use documents::counts::BadRecordLimit;
 pub use error::Error;
 pub use fetch::LockChange;
 pub use formats::format::Format;

@@ -98,16 +98,16 @@ fn a_wrong_table_is_told_with_file_and_columns() {
         &[("a.csv", b"id,body\n1,x\n")],
         &path("a.csv"),
         Err(
-            "<base>/a.csv has no column `text`; it has `id`, `body`: set the source's `text_column` or `template`; or leave \
-             the file out with `exclude`, and give it a source of its own",
+            "<base>/a.csv has no column `text`; it has `id`, `body`: set the source's `text_column` or `template`; or \
+             leave the file out with `exclude`, and give it a source of its own",
         ),
     );
     check(
         &[("a.parquet", &parquet("body", &[Some("one")]))],
         &path("a.parquet"),
         Err(
-            "<base>/a.parquet has no column `text`; it has `n`, `body`: set the source's `text_column` or `template`; or leave \
-             the file out with `exclude`, and give it a source of its own",
+            "<base>/a.parquet has no column `text`; it has `n`, `body`: set the source's `text_column` or `template`; \
+             or leave the file out with `exclude`, and give it a source of its own",
         ),
     );
     let config = one(Source { path: Some("a.parquet".into()), text_column: Some("n".into()), ..Source::default() });
@@ -127,7 +127,8 @@ fn conversations_are_not_looked_for_in_vain() {
         &[("d/a.txt", b"text")],
         &config,
         Err(
-            "source d: chat: none of its files has rows to read conversations from; remove `chat`, or name files that have",
+            "source d: chat: none of its files has rows to read conversations from; remove `chat`, or name files that \
+                have",
         ),
     );
     // Beside conversations there may be a text about them.

@@ -44,7 +44,7 @@ fn the_first_use_is_written_down_and_holds() {
     let server = changing(&content);
     let config = config(vec![url(&server, "fox")]);
 
-    // A plan before anything is fetched asks nobody, writes nothing, and will see the difference.
+    // A plan before any download neither connects to a server nor writes a file, and will see the difference.
     let before = inventory(&config, &online(base.path())).unwrap();
     assert!(server.requests().is_empty() && fs::read_dir(base.path()).unwrap().next().is_none());
 
@@ -182,7 +182,7 @@ fn a_dataset_has_its_lock_beside_it() {
         lock(&config, &online(base.path())).unwrap();
         assert!(base.path().join("datasets/d").join(expected).is_file());
     }
-    // An entry whose source is gone does no harm, and goes when everything is looked up anew.
+    // An entry of a removed source is ignored, and removed when all entries are updated.
     let toml = toml.replace("\"a\"", "\"b\"");
     write(base.path(), &[("datasets/d/dataset.toml", toml.as_bytes())]);
     let config = Config { dataset: Some("datasets/d".to_owned()), ..config(Vec::new()) };

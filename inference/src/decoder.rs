@@ -30,8 +30,8 @@ impl StopTokens {
 /// Extends a sequence token by token; also an iterator over the new tokens.
 ///
 /// A sequence may grow longer than the model's context. Whenever the next token would not fit, the oldest tokens are
-/// dropped and the rest is read again: as many are kept as leave room for all tokens still to come, but never fewer than
-/// half the context. A prompt longer than the context is cut by the same rule.
+/// dropped and the rest is read again: as many are kept as leave room for all tokens still to come, but never fewer
+/// than half the context. A prompt longer than the context is cut by the same rule.
 #[derive(Debug)]
 pub struct Decoder<'a> {
     model: &'a Transformer,

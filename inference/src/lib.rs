@@ -25,8 +25,8 @@
 //! # }
 //! ```
 //!
-//! Sampling happens on the CPU over `f32` logits in one pure function ([`sampler::pick`]), and its randomness comes from
-//! a `ChaCha8` stream, so the same seed gives the same tokens on every platform where the logits are equal.
+//! Sampling happens on the CPU over `f32` logits in one pure function ([`sampler::pick`]), and its randomness comes
+//! from a `ChaCha8` stream, so the same seed gives the same tokens on every platform where the logits are equal.
 //!
 //! Modules in reading order: [`decoder`] (prefill, cache, sliding window), [`sampler`] (from logits to a token),
 //! [`parity`] (how far two models' logits are apart).

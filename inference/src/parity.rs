@@ -75,7 +75,8 @@ impl Parity {
     }
 }
 
-/// Returns the largest absolute difference between two lists of logits; infinite if a value is NaN or the lengths differ.
+/// Returns the largest absolute difference between two lists of logits; infinite if a value is NaN or the lengths
+/// differ.
 pub fn max_logit_difference(a: &[f32], b: &[f32]) -> f64 {
     if a.len() != b.len() {
         return f64::INFINITY;

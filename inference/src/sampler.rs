@@ -1,8 +1,8 @@
 //! From logits to a token.
 //!
-//! The steps and their order are those of transformers' `generate`: repetition penalty, temperature, top-k, top-p, draw.
-//! Two deviations make a seed give the same token on every platform: tied logits are ordered by token id (lowest first),
-//! and top-k keeps exactly `k` tokens where transformers keeps every token tied with the last.
+//! The steps and their order are those of transformers' `generate`: repetition penalty, temperature, top-k, top-p,
+//! draw. Two deviations make a seed give the same token on every platform: tied logits are ordered by token id (lowest
+//! first), and top-k keeps exactly `k` tokens where transformers keeps every token tied with the last.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -260,8 +260,8 @@ mod tests {
 
     #[test]
     fn repetition_is_penalized_as_in_ctrl() {
-        // transformers 5.23.0: RepetitionPenaltyLogitsProcessor(2.0)(tensor([[0, 1, 1, 3]]), tensor([[2., -1., 4., 0.]]))
-        // gives [1, -2, 4, 0]: a token that occurs twice is penalized once.
+        // transformers 5.23.0: RepetitionPenaltyLogitsProcessor(2.0)(tensor([[0, 1, 1, 3]]), tensor([[2., -1., 4.,
+        // 0.]])) gives [1, -2, 4, 0]: a token that occurs twice is penalized once.
         let mut logits = [2.0, -1.0, 4.0, 0.0];
         penalize(&mut logits, &[0, 1, 1, 3], 2.0);
         assert_eq!(logits.map(f32::to_bits), [1.0, -2.0, 4.0, 0.0_f32].map(f32::to_bits));

@@ -122,8 +122,8 @@ impl Config {
     }
 }
 
-/// Upper limit of `max_queue`. Heuristic, not measured: because it is far more requests than a client would wait for, and
-/// keeps the queue's memory small.
+/// Upper limit of `max_queue`. Heuristic, not measured: because it is far more requests than a client would wait for,
+/// and keeps the queue's memory small.
 const MAX_QUEUE: usize = 65_536;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Stage serve: a deployment check. Starts the real server on a free port, sends requests over HTTP, measures the answers
-//! and shuts the server down.
+//! Stage serve: a deployment check. Starts the real server on a free port, sends requests over HTTP, measures the
+//! answers and shuts the server down.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -28,8 +28,8 @@ const COMPLETION: &str = "POST /v1/completions";
 const STREAM: &str = "POST /v1/completions (stream)";
 const INVALID: &str = "POST /v1/completions (invalid)";
 
-/// Checks that the model in `bundle` can be served, and writes `service.json`: the requests, the time to the first token
-/// and the tokens per second.
+/// Checks that the model in `bundle` can be served, and writes `service.json`: the requests, the time to the first
+/// token and the tokens per second.
 ///
 /// # Errors
 /// Returns an error if the bundle differs from its manifest, the server does not start, or an answer is wrong.

@@ -1,9 +1,9 @@
 //! Host and Origin checks against DNS rebinding and cross-site requests.
 //!
 //! Every web page that a user visits can send requests to a server on the user's machine. Three measures keep pages out
-//! unless the configuration allows them: no CORS headers by default, JSON bodies only (a page cannot send one to another
-//! origin without a CORS preflight), and a check of the `Host` header, since a page can make its own domain name resolve
-//! to this machine (DNS rebinding).
+//! unless the configuration allows them: no CORS headers by default, JSON bodies only (a page cannot send one to
+//! another origin without a CORS preflight), and a check of the `Host` header, since a page can make its own domain
+//! name resolve to this machine (DNS rebinding).
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Parsing and validation of completion requests.
 //!
-//! Unknown parameters are ignored, since OpenAI's clients send some of their own. OpenAI parameters that this server does
-//! not support are refused if they would change the text: ignoring them would give a wrong answer.
+//! Unknown parameters are ignored, since OpenAI's clients send some of their own. OpenAI parameters that this server
+//! does not support are refused if they would change the text: ignoring them would give a wrong answer.
 
 use axum::http::StatusCode;
 use generate::{CompletionOptions, Sampling};
@@ -19,7 +19,8 @@ use crate::worker::Work;
 const MAX_STOP: usize = 4;
 /// `max_tokens` of requests that leave it out: OpenAI's default.
 const DEFAULT_MAX_TOKENS: usize = 16;
-/// Characters of an invalid value repeated in an error. Heuristic, not measured: because longer messages are hard to read.
+/// Characters of an invalid value repeated in an error. Heuristic, not measured: because longer messages are hard to
+/// read.
 const SHOWN_CHARACTERS: usize = 40;
 
 /// The body of a completion request. A parameter that is null counts as left out.

@@ -13,14 +13,15 @@ use crate::random::Random;
 use crate::web::{PAGE, page, warc};
 
 const LINES: &str = "{\"text\": \"one\", \"n\": 1}\n{\"text\": \"\\u00e4\", \"n\": null}\n{\"text\": \"three\"}\n";
-const DATASET: &str = "name = \"x\"\ninclude = [\"*.md\", \"**/*.jsonl\"]\nexclude = [\"[ab]\"]\nmax_file_bytes = 1000\n\
-    [[source]]\nname = \"notes\"\npath = \"notes\"\nlicence = \"MIT\"\nhtml = \"all\"\nformat = \"text\"\n\
-    [[source]]\npath = \"notes/*.jsonl\"\ntemplate = \"{{ a }}{% if b %} {{ b|upper }}{% endif %}\"\nid_column = \"n\"\n\
-    [[source]]\nurl = \"https://example.org/a.txt\"\nchat = \"sharegpt\"\n\
+const DATASET: &str = "name = \"x\"\ninclude = [\"*.md\", \"**/*.jsonl\"]\nexclude = [\"[ab]\"]\nmax_file_bytes = \
+    1000\n[[source]]\nname = \"notes\"\npath = \"notes\"\nlicence = \"MIT\"\nhtml = \"all\"\nformat = \"text\"\n\
+    [[source]]\npath = \"notes/*.jsonl\"\ntemplate = \"{{ a }}{% if b %} {{ b|upper }}{% endif %}\"\nid_column = \
+    \"n\"\n[[source]]\nurl = \"https://example.org/a.txt\"\nchat = \"sharegpt\"\n\
     [[source]]\nhub = \"datasets/owner/name\"\nrevision = \"main\"\ninclude = [\"**/{a,b}*.parquet\"]\n";
-const LOCK: &str = "version = 1\n[[source]]\nname = \"https://example.org/a.txt\"\naddress = \"https://example.org/a.txt\"\n\
-    selection = \"02766a8526919ea1d92370d83f5d70ec2c4c511ab8e4fb37a5c1480ae9d88a35\"\n[[source.file]]\npath = \"a.txt\"\n\
-    bytes = 3\nsha256 = \"02766a8526919ea1d92370d83f5d70ec2c4c511ab8e4fb37a5c1480ae9d88a35\"\netag = '\"1\"'\n";
+const LOCK: &str = "version = 1\n[[source]]\nname = \"https://example.org/a.txt\"\naddress = \
+    \"https://example.org/a.txt\"\nselection = \
+    \"02766a8526919ea1d92370d83f5d70ec2c4c511ab8e4fb37a5c1480ae9d88a35\"\n[[source.file]]\npath = \"a.txt\"\nbytes = \
+    3\nsha256 = \"02766a8526919ea1d92370d83f5d70ec2c4c511ab8e4fb37a5c1480ae9d88a35\"\netag = '\"1\"'\n";
 
 const PACKED_WORDS: &[&str] =
     &["\0\0\0\0", "../", "PK\u{1}\u{2}", "PK\u{3}\u{4}", "PK\u{5}\u{6}", "ustar", "{", "\"", "\n", "<p>"];

@@ -26,7 +26,8 @@ use data_ingest::{Source, dataset};
 use inputs::{Input, Inputs, Target};
 use random::Random;
 
-/// The processor time, in seconds, that an input may take before it is kept as a slow one. A guess: none has over 4 MB.
+/// Inputs that take more processor time than this are kept as slow ones; seconds. Heuristic, not measured: because no
+/// input has more than 4 MB.
 const SLOW_SECONDS: f64 = 5.0;
 /// Inputs that are kept before the program gives up.
 const MAX_KEPT: u64 = 20;
@@ -37,7 +38,7 @@ static PANICS: AtomicU64 = AtomicU64::new(0);
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
 #[derive(Default)]
-struct Tally {
+struct Counts {
     inputs: u64,
     bytes: u64,
     collected: u64,
@@ -62,11 +63,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::Builder::new().prefix(&format!("fuzz-{name}-")).tempdir()?;
     println!("{name}, seed {seed}, inputs in {}", folder.path().display());
     let inputs = Inputs::new(target);
-    let (mut random, mut tally, begin) = (Random(seed), Tally::default(), Instant::now());
-    while begin.elapsed() < length && tally.kept < MAX_KEPT {
-        feed(&inputs.next(&mut random), name, folder.path(), &mut tally)?;
+    let (mut random, mut counts, begin) = (Random(seed), Counts::default(), Instant::now());
+    while begin.elapsed() < length && counts.kept < MAX_KEPT {
+        feed(&inputs.next(&mut random), name, folder.path(), &mut counts)?;
     }
-    let Tally { inputs, bytes, collected, kept, panics, slowest_seconds } = tally;
+    let Counts { inputs, bytes, collected, kept, panics, slowest_seconds } = counts;
     let (seconds, bytes) = (begin.elapsed().as_secs(), bytes as f64 / 1e6);
     println!("{inputs} inputs, {bytes:.1} MB in {seconds} s; {collected} gave documents");
     println!("{:.0} s of processor time, {slowest_seconds:.2} s for the slowest", processor_seconds());
@@ -75,36 +76,36 @@ fn main() -> Result<(), Box<dyn Error>> {
     if kept == 0 { Ok(()) } else { Err(format!("{kept} inputs are kept as fuzz-{name}-*").into()) }
 }
 
-/// Has the stage collect an input, and keeps it if that went wrong.
-fn feed(input: &Input, target: &str, folder: &Path, tally: &mut Tally) -> Result<(), Box<dyn Error>> {
+/// Runs the stage on an input, and keeps the input if it panics or is slow.
+fn feed(input: &Input, target: &str, folder: &Path, counts: &mut Counts) -> Result<(), Box<dyn Error>> {
     let (base, out) = (folder.join("in"), folder.join("out"));
     let files: Vec<(&str, &[u8])> = input.files.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
     corpus::write(&base, &files);
     let begin = processor_seconds();
     let collected = catch_unwind(AssertUnwindSafe(|| collect(input, &base, &out)));
     let spent = processor_seconds() - begin;
-    tally.inputs += 1;
-    tally.bytes += files.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
-    tally.collected += u64::from(matches!(collected, Ok(true)));
-    tally.panics += u64::from(collected.is_err());
-    tally.slowest_seconds = tally.slowest_seconds.max(spent);
+    counts.inputs += 1;
+    counts.bytes += files.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+    counts.collected += u64::from(matches!(collected, Ok(true)));
+    counts.panics += u64::from(collected.is_err());
+    counts.slowest_seconds = counts.slowest_seconds.max(spent);
     if collected.is_err() || spent > SLOW_SECONDS {
-        tally.kept += 1;
+        counts.kept += 1;
         let what = if collected.is_err() {
             LAST_PANIC.lock().map_or_else(|_| String::new(), |last| last.clone())
         } else {
             "slow".to_owned()
         };
-        println!("{}: {:.1} s: {what}", tally.kept, spent);
+        println!("{}: {:.1} s: {what}", counts.kept, spent);
         for (name, bytes) in &files {
-            fs::write(format!("fuzz-{target}-{}-{}", tally.kept, name.replace('/', "-")), bytes)?;
+            fs::write(format!("fuzz-{target}-{}-{}", counts.kept, name.replace('/', "-")), bytes)?;
         }
     }
     fs::remove_dir_all(&base)?;
     Ok(())
 }
 
-/// Collects an input, and tells whether it gave documents.
+/// Collects an input, and returns true if it yielded documents.
 fn collect(input: &Input, base: &Path, out: &Path) -> bool {
     let context = corpus::context(base);
     if input.config.dataset.is_some() {

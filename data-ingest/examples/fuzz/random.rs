@@ -18,7 +18,7 @@ impl Random {
         (self.next() % limit.max(1) as u64) as usize
     }
 
-    /// Tells whether something happens that does so once in `times`.
+    /// Returns true once in `times` on average.
     pub fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

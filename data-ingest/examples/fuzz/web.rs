@@ -6,14 +6,16 @@ use crate::packed::gzip;
 use crate::random::Random;
 
 /// A page as it should be.
-pub const PAGE: &str = "<html><head><meta charset=utf-8><title>Herons</title></head><body><nav><a href=/>Home</a></nav><article>\
-    <p>A heron stands in the water, still as a post, and waits for a fish to come near, for a very long time.</p><table>\
-    <tr><td>1<td>2</table><ul><li>a<li>b</ul><pre>code\n x</pre></article></body></html>";
+pub const PAGE: &str = "<html><head><meta charset=utf-8><title>Herons</title></head><body><nav><a \
+    href=/>Home</a></nav><article><p>A heron stands in the water, still as a post, and waits for a fish to come near, \
+    for a very long time.</p><table><tr><td>1<td>2</table><ul><li>a<li>b</ul><pre>code\n \
+    x</pre></article></body></html>";
 const TAGS: &str = "a abbr address article aside b base blockquote body br button caption center code col colgroup dd \
-    details div dl dt em embed fieldset figure font footer form frame frameset h1 h2 h3 head header hr html i iframe image \
-    img input ins li link main math mi annotation-xml meta nav nobr noembed noframes noscript object ol optgroup option p \
-    param plaintext pre q rp rt ruby s script section select small source span strike strong style sub summary sup svg path \
-    g foreignObject desc table tbody td template textarea tfoot th thead time title tr tt u ul var video wbr xmp foo";
+    details div dl dt em embed fieldset figure font footer form frame frameset h1 h2 h3 head header hr html i iframe \
+    image img input ins li link main math mi annotation-xml meta nav nobr noembed noframes noscript object ol optgroup \
+    option p param plaintext pre q rp rt ruby s script section select small source span strike strong style sub \
+    summary sup svg path g foreignObject desc table tbody td template textarea tfoot th thead time title tr tt u ul \
+    var video wbr xmp foo";
 const MARKUP: &[&str] = &[
     "<!--",
     "-->",

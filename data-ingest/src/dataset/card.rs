@@ -9,7 +9,7 @@ use artifact::file;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::documents::tally::Share;
+use crate::documents::counts::Totals;
 use crate::inventory::ListedSource;
 use crate::{Error, Inventory};
 
@@ -25,7 +25,7 @@ struct Collected {
     name: String,
     documents: u64,
     bytes: u64,
-    licences: BTreeMap<String, Share>,
+    licences: BTreeMap<String, Totals>,
 }
 
 /// Writes the card of a collected corpus.
@@ -60,9 +60,9 @@ fn render(inventory: &Inventory, corpus: &Corpus, tokens: Option<&BTreeMap<Strin
     line("\n## Licences\n");
     line("| licence | documents | bytes | tokens |\n|---|---:|---:|---:|");
     let collected: BTreeMap<&str, &Collected> = corpus.sources.iter().map(|one| (one.name.as_str(), one)).collect();
-    let mut shares: BTreeMap<&str, Share> = BTreeMap::new();
+    let mut totals: BTreeMap<&str, Totals> = BTreeMap::new();
     for (licence, own) in corpus.sources.iter().flat_map(|source| &source.licences) {
-        let share = shares.entry(licence).or_default();
+        let share = totals.entry(licence).or_default();
         share.documents += own.documents;
         share.bytes += own.bytes;
     }
@@ -70,12 +70,13 @@ fn render(inventory: &Inventory, corpus: &Corpus, tokens: Option<&BTreeMap<Strin
         let tokens = tokens.and_then(|tokens| tokens.get(licence));
         tokens.map_or_else(|| "–".to_owned(), u64::to_string)
     };
-    for (licence, Share { documents, bytes }) in &shares {
+    for (licence, Totals { documents, bytes }) in &totals {
         line(&format!("| {} | {documents} | {bytes} | {} |", cell(licence), tokens_of(licence)));
     }
-    if shares.contains_key("unknown") {
+    if totals.contains_key("unknown") {
         line(
-            "\nDocuments of unknown licence may not be free to use; say what it is by the key `licence` of their source.",
+            "\nDocuments of unknown licence may not be free to use; say what it is by the key `licence` of their \
+                source.",
         );
     }
     line("\n## Sources\n");

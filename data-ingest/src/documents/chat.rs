@@ -79,8 +79,8 @@ pub(crate) fn preference(prompt: Value, chosen: Value, rejected: Value) -> Resul
             Value::String(content) => vec![Message { role: Role::Assistant, content }],
             turns => unchecked(turns, Chat::Messages).map_err(named)?,
         };
-        let starts_anew = turns.iter().any(|turn| turn.role != Role::Assistant);
-        let before = if starts_anew { &[][..] } else { &before };
+        let is_whole_conversation = turns.iter().any(|turn| turn.role != Role::Assistant);
+        let before = if is_whole_conversation { &[][..] } else { &before };
         checked(before.iter().cloned().chain(turns).collect()).map_err(named)
     };
     let (mut chosen, mut rejected) = (whole("chosen", chosen)?, whole("rejected", rejected)?);

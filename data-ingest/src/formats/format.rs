@@ -71,16 +71,16 @@ const PROSE: &str = "txt text md markdown mdx rst adoc asciidoc org tex typ text
 
 /// Extensions of source code and hand-written data.
 const CODE: &str = "rs py pyi ipynb js mjs cjs jsx ts mts cts tsx vue svelte css scss sass less java kt kts scala \
-    groovy gradle c h cc cpp cxx hh hpp hxx inl cu cuh m mm swift go cs fs fsi fsx vb dart rb php pl pm lua r jl hs lhs \
-    ml mli elm ex exs erl hrl clj cljs cljc edn lisp lsp el scm rkt zig nim d v sv vhd vhdl f f90 f95 f03 f08 for pas \
-    ada adb ads cob cbl asm s sol move cairo wgsl glsl hlsl vert frag comp metal sh bash zsh fish ps1 psm1 bat cmd awk \
-    sed sql graphql gql proto thrift toml yaml yml json json5 jsonc xml xsd xsl svg ini cfg conf properties cmake mk \
-    bzl bazel nix tf hcl dockerfile";
+    groovy gradle c h cc cpp cxx hh hpp hxx inl cu cuh m mm swift go cs fs fsi fsx vb dart rb php pl pm lua r jl hs \
+    lhs ml mli elm ex exs erl hrl clj cljs cljc edn lisp lsp el scm rkt zig nim d v sv vhd vhdl f f90 f95 f03 f08 for \
+    pas ada adb ads cob cbl asm s sol move cairo wgsl glsl hlsl vert frag comp metal sh bash zsh fish ps1 psm1 bat cmd \
+    awk sed sql graphql gql proto thrift toml yaml yml json json5 jsonc xml xsd xsl svg ini cfg conf properties cmake \
+    mk bzl bazel nix tf hcl dockerfile";
 
 /// Names of text files without an extension.
-const NAMES: &str = "README LICENSE LICENCE COPYING COPYRIGHT NOTICE AUTHORS CONTRIBUTORS CHANGELOG CHANGES HISTORY NEWS \
-    TODO INSTALL Makefile GNUmakefile Dockerfile Containerfile Rakefile Gemfile Vagrantfile Jenkinsfile Justfile justfile \
-    BUILD WORKSPACE";
+const NAMES: &str = "README LICENSE LICENCE COPYING COPYRIGHT NOTICE AUTHORS CONTRIBUTORS CHANGELOG CHANGES HISTORY \
+    NEWS TODO INSTALL Makefile GNUmakefile Dockerfile Containerfile Rakefile Gemfile Vagrantfile Jenkinsfile Justfile \
+    justfile BUILD WORKSPACE";
 
 /// Returns the compression of a file by its name, and the name without its extension.
 pub(crate) fn packing(file_name: &str) -> (Packing, Cow<'_, str>) {

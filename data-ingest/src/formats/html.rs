@@ -224,15 +224,17 @@ fn find(text: &[u8], word: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const ARTICLE: &str = "<p>The heron stands in the shallow water, still as a post, and waits until a fish comes near enough \
-        to be caught.</p><p>Then, faster than one can see, it strikes; more often than not, it misses, and waits again.</p>";
+    const ARTICLE: &str = "<p>The heron stands in the shallow water, still as a post, and waits until a fish comes \
+        near enough to be caught.</p><p>Then, faster than one can see, it strikes; more often than not, it misses, \
+        and waits again.</p>";
 
     fn page(inside: &str) -> String {
         format!(
             "<!DOCTYPE html><html><head><title>The heron</title><style>p {{ color: red }}</style>\
              <script>let secret = \"<p>script</p>\";</script></head><body>\
              <nav><ul><li><a href=\"/\">Home</a></li><li><a href=\"/birds\">Birds</a></li></ul></nav>\
-             <article>{inside}</article><footer>All rights reserved. <a href=\"/terms\">Terms</a></footer></body></html>"
+             <article>{inside}</article><footer>All rights reserved. <a \
+             href=\"/terms\">Terms</a></footer></body></html>"
         )
     }
 
@@ -244,8 +246,8 @@ mod tests {
 
     #[test]
     fn the_main_text_is_taken_in_paragraphs() {
-        let first = "The heron stands in the shallow water, still as a post, and waits until a fish comes near enough to be \
-            caught.";
+        let first = "The heron stands in the shallow water, still as a post, and waits until a fish comes near enough \
+            to be caught.";
         let second = "Then, faster than one can see, it strikes; more often than not, it misses, and waits again.";
         let main = format!("The heron\n\n{first}\n\n{second}");
         check(page(ARTICLE).as_bytes(), None, Html::Main, Ok(&main));

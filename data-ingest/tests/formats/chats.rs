@@ -10,7 +10,10 @@ proptest::proptest! {
 
     #[test]
     fn conversations_go_through_unchanged(
-        chats in proptest::collection::vec((proptest::bool::ANY, proptest::collection::vec(".{0,20}[a-z]", 1..5)), 1..20),
+        chats in proptest::collection::vec(
+            (proptest::bool::ANY, proptest::collection::vec(".{0,20}[a-z]", 1..5)),
+            1..20,
+        ),
     ) {
         let turns = |(has_system, texts): &(bool, Vec<String>)| {
             let system = has_system.then(|| ("system".to_owned(), "Be brief.".to_owned()));
@@ -45,8 +48,9 @@ proptest::proptest! {
 fn conversations_become_messages() {
     let turns = "[(\"user\", \"Hi\"), (\"assistant\", \"Hello\")]";
     let chat = |chat| Source { chat: Some(chat), ..Source::default() };
-    let openai = b"{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"Hello\"}]}\n\
-        {\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}\n{\"messages\": null}\n{\"text\": \"no\"}\n";
+    let openai = b"{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \
+        \"Hello\"}]}\n{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}\n{\"messages\": null}\n{\"text\": \
+        \"no\"}\n";
     check_file(
         "a.jsonl",
         openai,
@@ -58,7 +62,8 @@ fn conversations_become_messages() {
             "a.jsonl line 4 [no_column]: no `messages`; it has `text`",
         ],
     );
-    let sharegpt = b"[{\"id\": 1, \"conversations\": [{\"from\": \"human\", \"value\": \"Hi\"}, {\"from\": \"gpt\", \"value\": \"Hello\"}]}]";
+    let sharegpt = b"[{\"id\": 1, \"conversations\": [{\"from\": \"human\", \"value\": \"Hi\"}, {\"from\": \"gpt\", \
+        \"value\": \"Hello\"}]}]";
     let source = Source { format: Some(Format::Json), ..chat(data_ingest::Chat::Sharegpt) };
     check_file("a.json", sharegpt, source, &[&format!("s/a.json#1: {turns}")]);
     let alpaca = chat(data_ingest::Chat::Alpaca);
@@ -73,14 +78,16 @@ fn conversations_become_messages() {
         ],
     );
     let source = Source { messages_column: Some("m".to_owned()), ..chat(data_ingest::Chat::Messages) };
-    let cell = "\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"Hi\"\"}, {\"\"role\"\": \"\"assistant\"\", \"\"content\"\": \"\"Hello\"\"}]\"";
+    let cell = "\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"Hi\"\"}, {\"\"role\"\": \"\"assistant\"\", \
+        \"\"content\"\": \"\"Hello\"\"}]\"";
     check_file("a.csv", format!("m\n{cell}\n").as_bytes(), source, &[&format!("s/a.csv#1: {turns}")]);
 }
 
 #[test]
 fn a_conversations_digest_is_of_its_compact_json() {
     let base = tempfile::tempdir().unwrap();
-    let line = "{\"messages\": [{\"content\": \"H\\u00e4?\", \"role\": \"user\"}, {\"role\": \"assistant\", \"content\": \"Ja\"}]}";
+    let line = "{\"messages\": [{\"content\": \"H\\u00e4?\", \"role\": \"user\"}, {\"role\": \"assistant\", \
+        \"content\": \"Ja\"}]}";
     write(base.path(), &[("a.jsonl", line.as_bytes())]);
     let chat = Some(data_ingest::Chat::Messages);
     let config = one(Source { path: Some("a.jsonl".to_owned()), chat, ..Source::default() });

@@ -12,7 +12,8 @@ use crate::{check, check_file, collected};
 fn a_bad_record_costs_that_record() {
     check_file(
         "a.jsonl",
-        b"{\"text\": \"one\"}\n{\"text\": \"two\",}\n{\"body\": 1}\n[]\n{\"text\": 1}\n{\"text\": \"caf\xe9\"}\n{\"text\": \"six\"}\n",
+        b"{\"text\": \"one\"}\n{\"text\": \"two\",}\n{\"body\": 1}\n[]\n{\"text\": 1}\n{\"text\": \
+            \"caf\xe9\"}\n{\"text\": \"six\"}\n",
         Source::default(),
         &[
             "s/a.jsonl#1: one",
@@ -186,20 +187,20 @@ fn a_tar_cannot_hide_memory_in_its_headers() {
 fn too_many_bad_records_end_the_run_and_are_quoted() {
     let bad = "{\"text\": 1}\n".repeat(11);
     let jsonl = format!("{{\"text\": \"one\"}}\n{bad}");
-    let told = "source a.jsonl: 11 of 12 records are bad, and collect.max_bad_records is 0.01: a.jsonl line 2: `text` holds a \
-        number, not text; a.jsonl line 3: `text` holds a number, not text; a.jsonl line 4: `text` holds a number, not text; \
-        raise it if they may be left out; a file of another kind is left out with `exclude`, or \
+    let told = "source a.jsonl: 11 of 12 records are bad, and collect.max_bad_records is 0.01: a.jsonl line 2: `text` \
+        holds a number, not text; a.jsonl line 3: `text` holds a number, not text; a.jsonl line 4: `text` holds a \
+        number, not text; raise it if they may be left out; a file of another kind is left out with `exclude`, or \
         has a source of its own (conversations: `chat = \"messages\"`)";
     check(&[("a.jsonl", jsonl.as_bytes())], &path("a.jsonl"), &[told]);
     let lenient = Config { max_bad_records: data_ingest::BadRecordLimit::Count(11), ..path("a.jsonl") };
     assert_eq!(collected(&[("a.jsonl", jsonl.as_bytes())], &lenient).len(), 12);
     let strict = Config { max_bad_records: data_ingest::BadRecordLimit::Count(0), ..path("a.jsonl") };
-    let told = "source a.jsonl: 1 of 2 records are bad, and collect.max_bad_records is 0: a.jsonl line 2: `text` holds a \
-        number, not text; raise it if they may be left out; a file of another kind is left out with `exclude`, or \
+    let told = "source a.jsonl: 1 of 2 records are bad, and collect.max_bad_records is 0: a.jsonl line 2: `text` holds \
+        a number, not text; raise it if they may be left out; a file of another kind is left out with `exclude`, or \
         has a source of its own (conversations: `chat = \"messages\"`)";
     check(&[("a.jsonl", jsonl.as_bytes())], &strict, &[told]);
-    let told = "source a.jsonl: 2 of 2 records are bad, and collect.max_bad_records is 0.01: a.jsonl line 1: no `text`; it has \
-        `body`; a.jsonl line 2: no `text`; it has `body`; raise it if they may be left out; a file of another kind is left out with `exclude`, or \
-        has a source of its own (conversations: `chat = \"messages\"`)";
+    let told = "source a.jsonl: 2 of 2 records are bad, and collect.max_bad_records is 0.01: a.jsonl line 1: no \
+        `text`; it has `body`; a.jsonl line 2: no `text`; it has `body`; raise it if they may be left out; a file of \
+        another kind is left out with `exclude`, or has a source of its own (conversations: `chat = \"messages\"`)";
     check(&[("a.jsonl", b"{\"body\": \"a\"}\n{\"body\": \"b\"}\n")], &path("a.jsonl"), &[told]);
 }

@@ -56,9 +56,9 @@ fn check_file(name: &str, bytes: &[u8], source: Source, expected: &[&str]) {
     check(&[(name, bytes)], &one(source), expected);
 }
 
-const PAGE: &str = "<html><head><title>Herons</title></head><body><nav><a href=/>Home</a></nav><article><p>A heron stands in \
-    the water, still as a post, and waits for a fish to come near, for a very long time.</p><p>Then it strikes, and more \
-    often than not it misses, and stands still again.</p></article></body></html>";
+const PAGE: &str = "<html><head><title>Herons</title></head><body><nav><a href=/>Home</a></nav><article><p>A heron \
+    stands in the water, still as a post, and waits for a fish to come near, for a very long time.</p><p>Then it \
+    strikes, and more often than not it misses, and stands still again.</p></article></body></html>";
 
 fn warc() -> Vec<u8> {
     let http = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n{PAGE}");
@@ -75,8 +75,8 @@ fn warc() -> Vec<u8> {
 
 #[test]
 fn every_format_is_read_in_every_packing() {
-    let heron = "Herons||A heron stands in the water, still as a post, and waits for a fish to come near, for a very long \
-        time.||Then it strikes, and more often than not it misses, and stands still again.";
+    let heron = "Herons||A heron stands in the water, still as a post, and waits for a fish to come near, for a very \
+        long time.||Then it strikes, and more often than not it misses, and stands still again.";
     let warc = warc();
     let cases: &[(&str, &[u8], &[&str])] = &[
         ("a.txt", b"one\ntwo", &["s/<name>: one|two"]),
@@ -194,10 +194,8 @@ fn columns_become_text_names_licences_and_sources() {
         "a.zip",
         &zipped,
         source,
-        &[
-            "<base>/a.zip!/b/a.csv has no column `q`; it has `a`, `n`: set the source's `text_column` or `template`; or leave \
-             the file out with `exclude`, and give it a source of its own",
-        ],
+        &["<base>/a.zip!/b/a.csv has no column `q`; it has `a`, `n`: set the source's `text_column` or `template`; \
+             or leave the file out with `exclude`, and give it a source of its own"],
     );
     let base = tempfile::tempdir().unwrap();
     write(base.path(), &[("a.csv", csv)]);

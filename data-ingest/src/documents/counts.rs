@@ -93,7 +93,7 @@ impl<'de> Deserialize<'de> for BadRecordLimit {
 
 /// Documents and their bytes together.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Share {
+pub(crate) struct Totals {
     /// The number of documents.
     pub documents: u64,
     /// Their bytes.
@@ -102,7 +102,7 @@ pub(crate) struct Share {
 
 /// The counts of a source.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Tally {
+pub(crate) struct SourceCounts {
     /// Documents.
     pub documents: u64,
     /// Their total bytes.
@@ -110,7 +110,7 @@ pub(crate) struct Tally {
     /// Those that are not UTF-8.
     pub not_utf8: u64,
     /// Documents and their bytes, by licence.
-    pub licences: BTreeMap<String, Share>,
+    pub licences: BTreeMap<String, Totals>,
     /// Skipped files and records, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
     /// Members of archives that were not selected.
@@ -121,7 +121,7 @@ pub(crate) struct Tally {
     pub examples: Vec<BadRecord>,
 }
 
-impl Tally {
+impl SourceCounts {
     /// Counts a document, under `licence` unless it has its own.
     pub fn document(&mut self, document: &Document, licence: &str) {
         self.documents += 1;
@@ -234,24 +234,24 @@ mod tests {
     use crate::documents::refusal::{At, Reason};
 
     fn check(limit: BadRecordLimit, (good, bad, good_after): (u64, u64, u64), expected: Result<(), u64>) {
-        let mut tally = Tally { documents: good, ..Tally::default() };
+        let mut counts = SourceCounts { documents: good, ..SourceCounts::default() };
         let record = || {
             let (file, at, message) = ("a.jsonl".to_owned(), At::Line(1), "wrong".to_owned());
             Refusal::Bad(BadRecord { file, at, reason: Reason::Malformed, message })
         };
         let mut run = || {
             for _ in 0..bad {
-                tally.refused(record(), "s", limit)?;
+                counts.refused(record(), "s", limit)?;
             }
-            tally.documents += good_after;
-            tally.check("s", limit)
+            counts.documents += good_after;
+            counts.check("s", limit)
         };
         let found = run().map_err(|error| match error {
             Error::BadRecords { bad, .. } => bad,
             other => panic!("{other}"),
         });
         assert_eq!(found, expected, "{limit:?} of {good} + {bad} + {good_after}");
-        assert!(tally.examples.len() <= QUOTED);
+        assert!(counts.examples.len() <= QUOTED);
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_a_count_or_a_share() {
+    fn a_limit_is_a_count_or_a_fraction() {
         let parse = |text: &str| {
             let table: Result<BTreeMap<String, BadRecordLimit>, _> = toml::from_str(&format!("x = {text}"));
             table.map(|table| table["x"].to_string()).map_err(|e| e.message().to_owned())

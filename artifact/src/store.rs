@@ -171,7 +171,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let made = sealed(&Store::new(root.path()), 1, "whole");
         let path = made.folder().join("data.txt");
-        fs::write(&path, "whome").unwrap();
+        fs::write(&path, "whale").unwrap();
         let error = made.verified("data.txt").unwrap_err();
         assert!(matches!(&error, Error::Corrupt { path: p, .. } if *p == path), "{error}");
         assert_eq!(made.verify().len(), 1);

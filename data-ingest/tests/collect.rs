@@ -309,7 +309,7 @@ fn one_touched_byte_names_its_source_and_an_unread_file_none() {
     assert_eq!(before.keys().collect::<Vec<_>>(), ["source a", "source b"]);
     write(base.path(), &[("a/image.png", b"pixels")]);
     assert_eq!(inputs(&config), before, "a file of no known kind is not collected");
-    write(base.path(), &[("b/3.txt", b"threE")]);
+    write(base.path(), &[("b/3.txt", b"trees")]);
     let after = inputs(&config);
     assert_eq!(after["source a"], before["source a"]);
     assert_ne!(after["source b"], before["source b"]);

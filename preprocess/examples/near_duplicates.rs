@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use preprocess::dedup::minhash::{Config, Scratch, Signer, Writer};
 use preprocess::dedup::shingles::{self, Shingles, jaccard};
-use preprocess::dedup::{Duplicate, Error as DedupError, Shard, near};
+use preprocess::dedup::{Duplicate, Shard, near};
 use rayon::prelude::*;
 
 /// Any error ends the program.
@@ -184,7 +184,7 @@ fn find(config: &Config, texts: &[String]) -> Result<Vec<Duplicate>, Failure> {
     }
     writer.finish()?;
     let shard = Shard { folder: folder.path().to_owned(), first: 0, documents: texts.len() as u32 };
-    let text = |document: u32| Ok::<_, DedupError>(texts[document as usize].clone());
+    let text = |document: u32| Ok::<_, preprocess::Error>(texts[document as usize].clone());
     Ok(near::duplicates(config, &[shard], &Some, MEMORY_BYTES, &text)?)
 }
 

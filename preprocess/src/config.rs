@@ -40,6 +40,7 @@ pub const RENAMED_KEYS: &[(&str, &str)] = &[
     ("fineweb.max_short_line_share", "fineweb.max_short_line_fraction"),
     ("fineweb.max_duplicate_line_char_share", "fineweb.max_duplicate_line_char_fraction"),
     ("code.min_alphanumeric_share", "code.min_alphanumeric_fraction"),
+    ("decontaminate.max_share", "decontaminate.max_fraction"),
 ];
 
 /// The table `[preprocess]`: the steps that documents go through, in order, then how they become tokens.
@@ -315,10 +316,10 @@ impl Preset {
 }
 
 /// The trainer counts pairs in 32 bits: below this many bytes no count can overflow.
-const MOST_TRAIN_BYTES: u64 = 1 << 30;
+const MAX_TRAIN_BYTES: u64 = 1 << 30;
 
 /// The largest vocabulary in use anywhere is some 260 000; beyond this a number is a slip.
-const MOST_VOCAB_SIZE: usize = 1 << 20;
+const MAX_VOCAB_SIZE: usize = 1 << 20;
 
 impl Config {
     /// Returns the steps in their order.
@@ -389,8 +390,8 @@ impl Config {
                 Err("sets: missing: name the files of the evaluation sets".to_owned())
             }
             Step::Decontaminate => self.decontaminate.validate(),
-            Step::Repeated => return Ok(self.repeated.validate()?),
-            Step::NearDuplicates => return Ok(self.near_duplicates.validate()?),
+            Step::Repeated => return self.repeated.validate(),
+            Step::NearDuplicates => return self.near_duplicates.validate(),
         };
         checked.map_err(|problem| in_table(step.name(), &problem))
     }
@@ -440,16 +441,25 @@ impl Config {
         }
         serde_json::from_value(value).map_err(|e| Error::Config {
             key: "preprocess".to_owned(),
-            problem: format!("does not take the new value: {e}"),
+            problem: format!("cannot be set to the new value: {e}"),
         })
     }
 }
 
 impl LengthConfig {
+    /// Returns the key by which a document of this length is dropped, if it is.
+    pub(crate) fn failed(&self, bytes: u64) -> Option<&'static str> {
+        match bytes {
+            _ if bytes < self.min_bytes => Some("min_bytes"),
+            _ if bytes > self.max_bytes => Some("max_bytes"),
+            _ => None,
+        }
+    }
+
     fn validate(&self) -> Result<(), Error> {
         let fail = |key: &str, problem| Err(Error::Config { key: key.to_owned(), problem });
         if self.min_bytes == 0 {
-            let problem = "is 0; an empty document has no tokens, so 1 is the least".to_owned();
+            let problem = "is 0; an empty document has no tokens, so the minimum is 1".to_owned();
             return fail("preprocess.length.min_bytes", problem);
         }
         if self.max_bytes < self.min_bytes {
@@ -471,18 +481,18 @@ impl TokenizerConfig {
             return Ok(());
         }
         // What the other kinds need depends on the text.
-        let least = if self.kind == Kind::Bpe { MIN_VOCAB_SIZE + self.special_tokens.len() } else { 1 };
+        let min = if self.kind == Kind::Bpe { MIN_VOCAB_SIZE + self.special_tokens.len() } else { 1 };
         let vocab_size = self.vocab_size;
-        if !(least..=MOST_VOCAB_SIZE).contains(&vocab_size) {
+        if !(min..=MAX_VOCAB_SIZE).contains(&vocab_size) {
             let problem = format!(
-                "is {vocab_size}, and must lie between {least} (the least that can write any text, special tokens \
-                 included) and {MOST_VOCAB_SIZE}"
+                "is {vocab_size}, and must lie between {min} (the least that can write any text, special tokens \
+                 included) and {MAX_VOCAB_SIZE}"
             );
             return fail("preprocess.tokenizer.vocab_size", problem);
         }
         let train_bytes = self.train_bytes;
-        if !(1..=MOST_TRAIN_BYTES).contains(&train_bytes) {
-            let problem = format!("is {train_bytes}, and must lie between 1 and {MOST_TRAIN_BYTES}");
+        if !(1..=MAX_TRAIN_BYTES).contains(&train_bytes) {
+            let problem = format!("is {train_bytes}, and must lie between 1 and {MAX_TRAIN_BYTES}");
             return fail("preprocess.tokenizer.train_bytes", problem);
         }
         Ok(())

@@ -9,7 +9,6 @@
 //! threads nor the memory granted change a result. A document without a rank takes no part: it has been dropped already.
 
 mod cache;
-mod error;
 pub mod exact;
 pub mod minhash;
 pub mod near;
@@ -22,8 +21,6 @@ mod union_find;
 mod words;
 
 use std::path::PathBuf;
-
-pub use error::Error;
 
 /// Where a map left the records of some documents.
 #[derive(Debug, Clone, PartialEq, Eq)]

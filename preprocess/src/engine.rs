@@ -1,10 +1,12 @@
-//! The engine: passes over the documents of a corpus, on all cores, resumable.
+//! The engine: parallel, resumable passes over the documents of a corpus.
 
 pub(crate) mod corpus;
 pub(crate) mod documents;
+pub(crate) mod layout;
 pub(crate) mod parquet;
 pub(crate) mod pass;
 pub(crate) mod record;
 pub(crate) mod schedule;
 pub(crate) mod spool;
 pub(crate) mod steps;
+pub(crate) mod thresholds;

@@ -1,5 +1,5 @@
-//! Looking at documents: at a corpus as it is, and at what became of it, from the signals of a tokens artifact. Nothing is
-//! judged again that the stage has measured.
+//! Inspection of a corpus and, from the signals of a tokens artifact, of the outcomes of its documents. Nothing is
+//! measured again.
 
 mod documents;
 mod dropped;
@@ -14,7 +14,7 @@ pub use what_if::{Amount, StepChange, WhatIf, what_if};
 use std::path::PathBuf;
 
 use artifact::Sealed;
-use polars::prelude::{DataFrame, DataType, PolarsError, PolarsResult};
+use polars::prelude::{DataFrame, PolarsError};
 
 use crate::engine::parquet;
 use crate::{Config, Error};
@@ -22,15 +22,15 @@ use crate::{Config, Error};
 /// Rows in memory at a time.
 const ROWS: usize = 1 << 15;
 
-/// Returns the configuration that an artifact was made with.
+/// Returns the configuration of the run that wrote an artifact.
 fn config_of(tokens: &Sealed) -> Result<Config, Error> {
     serde_json::from_value(tokens.manifest().recipe.config.clone()).map_err(|e| Error::Config {
         key: "preprocess".to_owned(),
-        problem: format!("as kept in {} cannot be read: {e}", tokens.folder().display()),
+        problem: format!("cannot be read from the manifest in {}: {e}", tokens.folder().display()),
     })
 }
 
-/// The rows of the signals, some at a time.
+/// The rows of the signals, in batches.
 struct Rows {
     path: PathBuf,
     first: usize,
@@ -44,7 +44,7 @@ impl Rows {
         Ok(Self { path, first: 0, count })
     }
 
-    /// Returns the next rows, with the number of the first.
+    /// Returns the next rows and the number of the first.
     fn next(&mut self) -> Result<Option<(usize, DataFrame)>, Error> {
         if self.first >= self.count {
             return Ok(None);
@@ -55,15 +55,7 @@ impl Rows {
         Ok(Some((first, frame)))
     }
 
-    fn wrong(&self, source: PolarsError) -> Error {
+    fn error(&self, source: PolarsError) -> Error {
         Error::Signals { operation: "read", path: self.path.clone(), source }
     }
-}
-
-pub(crate) fn texts(frame: &DataFrame, name: &str) -> PolarsResult<Vec<Option<String>>> {
-    Ok(frame.column(name)?.str()?.iter().map(|value| value.map(str::to_owned)).collect())
-}
-
-pub(crate) fn numbers(frame: &DataFrame, name: &str) -> PolarsResult<Vec<Option<f64>>> {
-    Ok(frame.column(name)?.cast(&DataType::Float64)?.f64()?.iter().collect())
 }

@@ -1,6 +1,7 @@
-//! What is written: splits, mixture, token shards, signals and the report.
+//! The output: splits, mixture, token shards, signals and the report.
 
 pub mod mixture;
+pub(crate) mod outcome;
 pub(crate) mod report;
 pub(crate) mod signals;
 pub(crate) mod split;

@@ -1,4 +1,4 @@
-//! Looking at what became of documents, against what a run does.
+//! Inspection of dropped documents and thresholds, compared with runs.
 
 mod corpus;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokenizer::{Tokenizer, TrainConfig};
 
-/// Runs the stage with a tokenizer that is the same whatever is kept.
+/// A run with a given tokenizer, which does not depend on the documents that are kept.
 struct Made {
     corpus: Sealed,
     tokens: Sealed,
@@ -72,7 +72,7 @@ fn run(config: &Config, corpus: &Sealed, folder: &Path) -> Sealed {
     out.seal(outcome, 0.0, artifact::Host::default()).unwrap()
 }
 
-/// Documents of many lengths, each with one that is nearly equal, and some equal ones.
+/// Documents of many lengths, each with a near duplicate, and some exact duplicates.
 fn many() -> Vec<Document> {
     let mut all = unlike(60);
     for i in 0..60 {
@@ -87,7 +87,7 @@ fn many() -> Vec<Document> {
     all
 }
 
-/// Asserts that what is predicted is what a run with other thresholds keeps.
+/// Asserts that the predicted documents are those that a run with other thresholds keeps.
 fn check(made: &Made, overrides: &[(&str, Value)]) -> WhatIf {
     let overrides: Vec<(String, Value)> = overrides.iter().map(|(key, v)| ((*key).to_owned(), v.clone())).collect();
     let predicted = inspect::what_if(&made.tokens, &overrides).unwrap();
@@ -102,15 +102,15 @@ fn check(made: &Made, overrides: &[(&str, Value)]) -> WhatIf {
             assert_eq!(change.then.documents, dropped, "{overrides:?} {}", change.step.name());
         }
     } else {
-        // Those that were never compared may turn out to be duplicates.
-        let least = predicted.then.documents - predicted.not_compared;
-        assert!((least..=predicted.then.documents).contains(&counts["documents_out"].as_u64().unwrap()));
+        // Documents that were never compared may be duplicates.
+        let min = predicted.then.documents - predicted.not_compared;
+        assert!((min..=predicted.then.documents).contains(&counts["documents_out"].as_u64().unwrap()));
     }
     predicted
 }
 
 #[test]
-fn what_if_says_what_a_run_would_keep() {
+fn what_if_predicts_the_documents_that_a_run_keeps() {
     let made = made(&many(), |_| ());
     let now = check(&made, &[]);
     assert_eq!(now.now, now.then);
@@ -126,15 +126,15 @@ fn what_if_says_what_a_run_would_keep() {
 }
 
 #[test]
-fn a_duplicate_takes_the_place_of_one_that_would_go() {
+fn a_duplicate_is_kept_if_the_other_one_is_dropped() {
     let made = made(&many(), |_| ());
-    // The nearly equal one is longer: between the two lengths, it is the one that stays, whichever is kept now.
-    let shorter_goes = check(&made, &[("length.min_bytes", json!(300))]);
-    assert!(shorter_goes.gained.documents > 0, "{shorter_goes:?}");
+    // The near duplicate is longer: a minimum between the two lengths keeps it, whichever of them is kept now.
+    let shorter_dropped = check(&made, &[("length.min_bytes", json!(300))]);
+    assert!(shorter_dropped.gained.documents > 0, "{shorter_dropped:?}");
 }
 
 #[test]
-fn keys_that_no_signal_tells_are_refused() {
+fn keys_that_need_a_run_are_rejected() {
     let made = made(&many(), |_| ());
     let check = |key: &str, value: Value, expected: &str| {
         let error = inspect::what_if(&made.tokens, &[(key.to_owned(), value)]).unwrap_err().to_string();
@@ -145,16 +145,16 @@ fn keys_that_no_signal_tells_are_refused() {
         json!(3),
         "preprocess.gopher_quality.min_word is unknown; did you mean gopher_quality.min_words?",
     );
-    check("fineweb.max_short_line_fraction", json!(0.5), "belongs to a step that was not taken");
+    check("fineweb.max_short_line_fraction", json!(0.5), "belongs to a step that was not run");
     check("near_duplicates.similarity", json!(0.5), "changes texts or compares them");
     check("length.long", json!("cut"), "changes texts or compares them");
-    check("tokenizer.vocab_size", json!(500), "belongs to no step that can be judged anew");
+    check("tokenizer.vocab_size", json!(500), "belongs to no step with thresholds on signals");
     check("length.min_bytes", json!(0), "preprocess.length.min_bytes is 0");
-    check("length.min_bytes", json!("a"), "does not take the new value");
+    check("length.min_bytes", json!("a"), "cannot be set to the new value");
 }
 
 #[test]
-fn dropped_documents_are_shown_with_reason_and_figure() {
+fn dropped_documents_have_a_reason_and_figures() {
     let made = made(&many(), |_| ());
     let page = |by, skip, count| inspect::dropped(&made.tokens, &made.corpus, by, skip, count).unwrap();
     let (all, total) = page(None, 0, 1000);
@@ -177,5 +177,8 @@ fn dropped_documents_are_shown_with_reason_and_figure() {
     let (paged, again) = page(None, 3, 4);
     assert_eq!((paged.as_slice(), again), (&all[3..7], total));
     let error = inspect::dropped(&made.tokens, &made.corpus, Some(Step::C4), 0, 1).unwrap_err().to_string();
-    assert!(error.starts_with("preprocess.steps does not have \"c4\": the steps taken were repair, length"), "{error}");
+    assert!(
+        error.starts_with("preprocess.steps does not have \"c4\": the steps of the run were repair, length"),
+        "{error}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Preferences on their way through the stage.
+//! Preference pairs.
 
 mod corpus;
 
@@ -51,7 +51,7 @@ fn preferences(count: usize) -> Vec<Chat> {
     (0..count).map(chat).collect()
 }
 
-/// A configuration that keeps documents as short as these.
+/// Returns a configuration without a minimum length.
 fn short() -> Config {
     Config { length: LengthConfig { min_bytes: 1, ..LengthConfig::default() }, ..small() }
 }
@@ -65,8 +65,8 @@ fn run(config: &Config, chats: &[Chat], each: impl Fn(&Sealed)) -> Result<(), Er
 }
 
 #[test]
-fn a_preference_becomes_a_pair_of_documents_that_stay_together() {
-    // Shards so small that some must end between pairs.
+fn a_preference_becomes_a_pair_of_consecutive_documents() {
+    // Shards so small that some end between pairs.
     let config = Config { shard_bytes: 300, ..short() };
     let check = |sealed: &Sealed| {
         let tokenizer = Tokenizer::from_file(&sealed.folder().join("tokenizer.json")).unwrap();
@@ -100,7 +100,7 @@ fn a_preference_becomes_a_pair_of_documents_that_stay_together() {
 }
 
 #[test]
-fn preferences_beside_other_documents_are_refused() {
+fn a_split_of_preferences_and_other_documents_is_an_error() {
     let mut chats = preferences(20);
     chats.iter_mut().skip(10).for_each(|chat| drop(chat.pop()));
     let error = run(&short(), &chats, |_| ()).unwrap_err();

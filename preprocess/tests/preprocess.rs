@@ -20,7 +20,7 @@ fn with_lengths(min_bytes: u64, max_bytes: u64, long: LongDocuments) -> Config {
     Config { length: LengthConfig { min_bytes, max_bytes, long }, ..small() }
 }
 
-/// What the stage made of documents, in folders that live as long as it does.
+/// The output of the stage for some documents, in folders that live as long as it does.
 struct Run {
     sealed: Sealed,
     _folders: [TempDir; 2],
@@ -59,7 +59,7 @@ impl Run {
         Split::open(&self.sealed, name).unwrap()
     }
 
-    /// The text of every document of a split, in its order.
+    /// Returns the text of every document of a split, in order.
     fn texts(&self, split: &str) -> Vec<String> {
         let (tokenizer, split) = (self.tokenizer(), self.split(split));
         (0..split.n_documents()).map(|i| tokenizer.decode(&split.document(i)).unwrap()).collect()
@@ -69,7 +69,7 @@ impl Run {
         ["train", "validation", "test"].iter().flat_map(|split| self.texts(split)).collect()
     }
 
-    /// A text column of the signals, by id.
+    /// Returns a text column of the signals, by id.
     fn signals(&self, column: &str) -> BTreeMap<String, Option<String>> {
         let file = File::open(self.sealed.folder().join("signals.parquet")).unwrap();
         let frame = ParquetReader::new(file).finish().unwrap();
@@ -81,7 +81,7 @@ impl Run {
 }
 
 #[test]
-fn every_document_is_in_one_split_as_it_was() {
+fn every_document_is_in_one_split_unchanged() {
     let documents = documents(60);
     let run = Run::new(&small(), &documents);
     let expected: BTreeSet<String> = documents.iter().map(|d| String::from_utf8(d.2.clone()).unwrap()).collect();
@@ -98,14 +98,18 @@ fn every_document_is_in_one_split_as_it_was() {
         for i in 0..split.n_documents() {
             let document = split.document(i);
             let ends: Vec<usize> = (0..document.len()).filter(|at| document[*at] == end_of_text).collect();
-            assert_eq!(ends, [document.len() - 1], "a document ends once, whatever its text says");
+            assert_eq!(
+                ends,
+                [document.len() - 1],
+                "a document has one end-of-text token, even if its text contains `<|endoftext|>`"
+            );
         }
     }
     assert_eq!(run.count("tokens") as usize, splits.iter().map(Split::len).sum::<usize>());
 }
 
 #[test]
-fn bytes_depend_on_neither_threads_nor_files() {
+fn output_depends_on_neither_threads_nor_files() {
     let config = Config { shard_bytes: 2000, ..small() };
     let documents = documents(80);
     let with_threads = |threads| {
@@ -123,7 +127,7 @@ fn bytes_depend_on_neither_threads_nor_files() {
 }
 
 #[test]
-fn documents_stay_in_their_split_when_others_come() {
+fn documents_stay_in_their_split_when_others_are_added() {
     let few = Run::new(&small(), &documents(60)).signals("split");
     let many = Run::new(&small(), &documents(120)).signals("split");
     assert_eq!((few.len(), many.len()), (60, 120));
@@ -131,7 +135,7 @@ fn documents_stay_in_their_split_when_others_come() {
 }
 
 #[test]
-fn equal_texts_are_kept_once() {
+fn exact_duplicates_are_dropped() {
     let mut documents = documents(30);
     let windows = String::from_utf8(documents[3].2.clone()).unwrap().replace('\n', "\r\n");
     documents.push(document("a-copy", windows));
@@ -139,7 +143,7 @@ fn equal_texts_are_kept_once() {
     documents.push(document("z-copy", documents[4].2.clone()));
     let run = Run::new(&small(), &documents);
     assert_eq!(run.counts(&["documents_in", "documents_out", "dropped_exact_duplicates"]), [33, 30, 3]);
-    // Of equal texts the first in the corpus stays.
+    // Of exact duplicates, the first in the corpus is kept.
     let reasons = run.signals("reason");
     let duplicate = Some("exact_duplicates".to_owned());
     assert_eq!((&reasons["a-copy"], &reasons["z-copy"]), (&duplicate, &duplicate));
@@ -149,7 +153,7 @@ fn equal_texts_are_kept_once() {
 }
 
 #[test]
-fn what_is_not_utf8_is_repaired_or_rejected_and_counted() {
+fn invalid_utf8_is_repaired_or_rejected_and_counted() {
     let mut documents = documents(30);
     documents.push(document("latin", [b"caf\xe9 ".repeat(20), b"\n".to_vec()].concat()));
     for (invalid_utf8, out, dropped) in [(InvalidUtf8::Repair, 31, 0), (InvalidUtf8::Reject, 30, 1)] {
@@ -166,7 +170,7 @@ fn what_is_not_utf8_is_repaired_or_rejected_and_counted() {
 }
 
 #[test]
-fn texts_are_normalised_before_anything_is_decided() {
+fn texts_are_normalised_before_deduplication() {
     let mut documents = documents(30);
     let (composed, decomposed) = ("é: one line\n".repeat(10), "e\u{301}: one line\r\n".repeat(10));
     documents.push(document("composed", &composed));
@@ -181,14 +185,14 @@ fn lengths_are_limited() {
     let mut documents = documents(30);
     documents.push(document("short", "x".repeat(63)));
     documents.push(document("just", "y".repeat(64)));
-    documents.push(document("most", "z".repeat(999) + "\n"));
+    documents.push(document("limit", "z".repeat(999) + "\n"));
     documents.push(document("long", "long line\n".repeat(101)));
     let config = with_lengths(64, 1000, LongDocuments::Drop);
     let run = Run::new(&config, &documents);
     assert_eq!(run.counts(&["documents_out", "dropped_length"]), [32, 2]);
     let failed = run.signals("length.failed");
     let failed = |id: &str| failed[id].as_deref();
-    assert_eq!([failed("short"), failed("just"), failed("most")], [Some("min_bytes"), None, None]);
+    assert_eq!([failed("short"), failed("just"), failed("limit")], [Some("min_bytes"), None, None]);
     assert_eq!(failed("long"), Some("max_bytes"));
     let funnel = run.report()["funnel"].clone();
     let steps: Vec<(&str, u64)> = funnel.as_array().unwrap().iter().map(step).collect();
@@ -201,7 +205,7 @@ fn step(step: &Value) -> (&str, u64) {
 }
 
 #[test]
-fn one_long_text_is_enough_when_it_is_cut() {
+fn one_long_text_that_is_cut_fills_all_splits() {
     let lines: Vec<String> = (0..2000).map(|i| format!("line {i} of a long text\n")).collect();
     let config = with_lengths(64, 1000, LongDocuments::Cut);
     let run = Run::new(&config, &[document("book", lines.concat())]);
@@ -245,17 +249,17 @@ fn a_given_tokenizer_is_used_as_it_is() {
 }
 
 #[test]
-fn what_a_vocabulary_cannot_write_is_counted_by_split() {
+fn unknown_tokens_are_counted_by_split() {
     let mut documents = documents(40);
-    // Each holds a character that no other has; those outside the train split cannot be written.
+    // Each contains a character that no other has; outside the train split it is an unknown token.
     let rare =
         ('一'..).take(20).map(|c| document(&format!("rare-{c}"), format!("A text with {c} in it.\n").repeat(20)));
     documents.extend(rare);
-    for (kind, can_write_all) in [(Kind::Bpe, true), (Kind::WordPiece, false), (Kind::Character, false)] {
+    for (kind, has_all_characters) in [(Kind::Bpe, true), (Kind::WordPiece, false), (Kind::Character, false)] {
         let tokenizer = TokenizerConfig { kind, vocab_size: 300, ..TokenizerConfig::default() };
         let run = Run::new(&Config { tokenizer, ..small() }, &documents);
         let (report, headline) = (run.report(), &run.sealed.manifest().headline);
-        if can_write_all {
+        if has_all_characters {
             assert_eq!(report["unknown_tokens"], Value::Null);
             assert_eq!(report["splits"]["train"]["unknown_tokens"], Value::Null);
             assert!(!headline.contains("unknown"), "{headline}");
@@ -282,27 +286,27 @@ fn check_error(config: &Config, documents: &[Document], expected: &str) {
 }
 
 #[test]
-fn what_leaves_nothing_to_train_on_says_what_to_change() {
+fn errors_of_empty_splits_say_what_to_change() {
     let short: Vec<Document> = (0..3).map(|i| document(&i.to_string(), format!("{i}"))).collect();
     let advice = "see preprocess.length.min_bytes, max_bytes and long = \"cut\"";
-    check_error(&small(), &short, &format!("none of 3 documents is left: 3 by length ({advice})"));
+    check_error(&small(), &short, &format!("all 3 documents were filtered out: 3 by length ({advice})"));
     check_error(
         &with_lengths(64, 100, LongDocuments::Drop),
         &[short, documents(2)].concat(),
-        &format!("none of 5 documents is left: 5 by length ({advice})"),
+        &format!("all 5 documents were filtered out: 5 by length ({advice})"),
     );
     check_error(
         &Config { validation: 0.0001, ..small() },
         &documents(30),
-        "split validation is empty: a share of 0.0001 of 30 documents came to none. Add documents, raise \
-         preprocess.validation, or let preprocess.length.long = \"cut\" with a smaller preprocess.length.max_bytes \
-         make more documents of long ones",
+        "split validation is empty: a fraction of 0.0001 of 30 documents gave none. Add documents, raise \
+         preprocess.validation, or set preprocess.length.long = \"cut\" with a smaller preprocess.length.max_bytes \
+         to cut long documents into several",
     );
     check_error(
         &Config { validation: 0.499, test: 0.5, ..small() },
         &documents(30),
         &format!(
-            "split train is empty: a share of {} of 30 documents came to none. Add documents, or lower \
+            "split train is empty: a fraction of {} of 30 documents gave none. Add documents, or lower \
              preprocess.validation and preprocess.test",
             1.0 - 0.499 - 0.5
         ),
@@ -310,12 +314,12 @@ fn what_leaves_nothing_to_train_on_says_what_to_change() {
     check_error(
         &with_lengths(0, 100, LongDocuments::Drop),
         &[],
-        "preprocess.length.min_bytes is 0; an empty document has no tokens, so 1 is the least",
+        "preprocess.length.min_bytes is 0; an empty document has no tokens, so the minimum is 1",
     );
 }
 
 #[test]
-fn an_empty_corpus_is_named() {
+fn an_empty_corpus_is_an_error() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let corpus = write(folders[0].path(), &[], 7);
     let error = preprocess::run(&small(), &corpus, &unsealed(folders[1].path()), &Context::quiet(0)).unwrap_err();
@@ -324,7 +328,7 @@ fn an_empty_corpus_is_named() {
 }
 
 #[test]
-fn a_corpus_that_is_damaged_or_of_another_kind_is_named() {
+fn a_damaged_or_foreign_corpus_is_an_error() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let sealed = write(folders[0].path(), &documents(30), 10);
     let path = folders[0].path().join("documents-00001.parquet");
@@ -344,7 +348,7 @@ fn a_corpus_that_is_damaged_or_of_another_kind_is_named() {
 }
 
 #[test]
-fn a_stop_is_heeded_and_leftovers_are_removed() {
+fn a_run_can_be_cancelled_and_removes_the_files_of_a_killed_one() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let corpus = write(folders[0].path(), &documents(30), 10);
     fs::write(folders[1].path().join("train-00099.safetensors"), "left by an attempt that was killed").unwrap();

@@ -1,4 +1,4 @@
-//! Parts, interruptions and larger corpora: the same bytes, whichever way they came about.
+//! Sharded and interrupted runs write the same bytes as an uninterrupted one.
 
 mod corpus;
 
@@ -10,7 +10,7 @@ use corpus::{seal, small, unlike, unsealed, write};
 use preprocess::{Config, Error, Step};
 use tempfile::TempDir;
 
-/// A corpus of several files with near and equal duplicates, and steps that need more than one pass.
+/// Returns a corpus of several files with near and exact duplicates, and steps that need more than one pass.
 fn several_passes() -> (TempDir, Sealed, Config) {
     let folder = tempfile::tempdir().unwrap();
     let mut all = unlike(60);
@@ -36,7 +36,7 @@ fn run(config: &Config, corpus: &Sealed, out: &Path, context: &Context) -> Resul
 }
 
 #[test]
-fn parts_made_apart_give_the_bytes_of_one_run() {
+fn a_sharded_run_writes_the_bytes_of_one_run() {
     let (_folder, corpus, config) = several_passes();
     let (alone, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let context = Context::quiet(0);
@@ -52,16 +52,16 @@ fn parts_made_apart_give_the_bytes_of_one_run() {
     assert_eq!(times.len(), 9, "one folder for each file of the corpus");
     let found = run(&config, &corpus, apart.path(), &context).unwrap();
     assert_eq!(found.manifest().files, expected.manifest().files);
-    assert!(!first_pass.exists(), "the work is gone once the artifact is sealed");
+    assert!(!first_pass.exists(), "the unfinished work is deleted when the artifact is sealed");
 }
 
 #[test]
-fn a_run_stopped_anywhere_goes_on_to_the_same_bytes() {
+fn an_interrupted_run_resumes_to_the_same_bytes() {
     let (_folder, corpus, config) = several_passes();
     let (alone, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let expected = run(&config, &corpus, alone.path(), &Context::quiet(0)).unwrap();
     let mut stops = 0;
-    // Each attempt is stopped one report of progress later than the one before.
+    // Each attempt is interrupted one progress event later than the one before.
     for reports in 1_usize.. {
         let context = Context::quiet(0);
         let (cancel, count) = (context.cancel.clone(), std::sync::atomic::AtomicUsize::new(0));
@@ -85,7 +85,7 @@ fn a_run_stopped_anywhere_goes_on_to_the_same_bytes() {
 }
 
 #[test]
-fn what_a_killed_process_left_half_done_is_done_again() {
+fn unfinished_files_of_a_killed_process_are_written_again() {
     let (_folder, corpus, config) = several_passes();
     let (alone, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let context = Context::quiet(0);

@@ -46,7 +46,7 @@ fn dropped_documents_are_shown_and_other_thresholds_evaluated() {
     let judged = project.succeeds(&["data", "what-if", "length.min_bytes=1"]);
     assert!(judged.contains("(kept)") && judged.contains("lost 0 documents"), "{judged}");
     let refused = project.fails(1, &["data", "what-if", "gopher_quality.min_words=30"]);
-    assert!(refused.contains("belongs to a step that was not taken"), "{refused}");
+    assert!(refused.contains("belongs to a step that was not run"), "{refused}");
 }
 
 #[test]

@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::shingles::{self, mix};
-use super::{Error, Shard, records};
+use super::{Shard, records};
+use crate::Error;
 
 /// How nearly equal documents are found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,17 +59,17 @@ impl Config {
     /// When one makes no sense.
     pub fn validate(&self) -> Result<(), Error> {
         if !(1..=1000).contains(&self.words_per_shingle) {
-            return Err(Error::config("near_duplicates.words_per_shingle", "must be from 1 to 1000"));
+            return Err(Error::config("preprocess.near_duplicates.words_per_shingle", "must be from 1 to 1000"));
         }
         if !(1..=MAX_BANDS).contains(&self.bands) {
-            return Err(Error::config("near_duplicates.bands", format!("must be from 1 to {MAX_BANDS}")));
+            return Err(Error::config("preprocess.near_duplicates.bands", format!("must be from 1 to {MAX_BANDS}")));
         }
         if self.rows == 0 || self.rows.saturating_mul(self.bands) > MAX_HASHES {
             let problem = format!("must be at least 1, and bands times rows at most {MAX_HASHES}");
-            return Err(Error::config("near_duplicates.rows", problem));
+            return Err(Error::config("preprocess.near_duplicates.rows", problem));
         }
         if !(0.0..=1.0).contains(&self.similarity) {
-            return Err(Error::config("near_duplicates.similarity", "must be from 0 to 1"));
+            return Err(Error::config("preprocess.near_duplicates.similarity", "must be from 0 to 1"));
         }
         Ok(())
     }
@@ -250,14 +251,17 @@ mod tests {
         check(|_| {}, None);
         check(|config| config.similarity = 0.0, None);
         check(|config| config.bands = 256, None);
-        check(|config| config.words_per_shingle = 0, Some("near_duplicates.words_per_shingle must be from 1 to 1000"));
-        check(|config| config.bands = 0, Some("near_duplicates.bands must be from 1 to 256"));
-        check(|config| config.bands = 257, Some("near_duplicates.bands must be from 1 to 256"));
-        let problem = "near_duplicates.rows must be at least 1, and bands times rows at most 65536";
+        check(
+            |config| config.words_per_shingle = 0,
+            Some("preprocess.near_duplicates.words_per_shingle must be from 1 to 1000"),
+        );
+        check(|config| config.bands = 0, Some("preprocess.near_duplicates.bands must be from 1 to 256"));
+        check(|config| config.bands = 257, Some("preprocess.near_duplicates.bands must be from 1 to 256"));
+        let problem = "preprocess.near_duplicates.rows must be at least 1, and bands times rows at most 65536";
         check(|config| config.rows = 0, Some(problem));
         check(|config| config.rows = usize::MAX, Some(problem));
-        check(|config| config.similarity = f64::NAN, Some("near_duplicates.similarity must be from 0 to 1"));
-        check(|config| config.similarity = 1.01, Some("near_duplicates.similarity must be from 0 to 1"));
+        check(|config| config.similarity = f64::NAN, Some("preprocess.near_duplicates.similarity must be from 0 to 1"));
+        check(|config| config.similarity = 1.01, Some("preprocess.near_duplicates.similarity must be from 0 to 1"));
     }
 
     #[test]

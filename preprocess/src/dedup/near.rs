@@ -20,7 +20,8 @@ use super::minhash::{self, Config};
 use super::records::{Reader, Record};
 use super::shingles::{self, Shingles, jaccard};
 use super::union_find::UnionFind;
-use super::{Duplicate, Error, Shard};
+use super::{Duplicate, Shard};
+use crate::Error;
 
 /// Members of a bucket that all others are compared with. A guess: all pairs of nearly every bucket, and a bounded cost
 /// for the rest.

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Shard;
 use super::records::{self, Reader};
-use super::{Error, Shard};
+use crate::Error;
 
 pub use removal::{Hashes, Removal, Scratch, hashes};
 
@@ -51,13 +52,16 @@ impl Config {
     /// When one makes no sense.
     pub fn validate(&self) -> Result<(), Error> {
         if !self.lines && !self.paragraphs {
-            return Err(Error::config("repeated.lines", "and `paragraphs` are both false: nothing would be removed"));
+            return Err(Error::config(
+                "preprocess.repeated.lines",
+                "and `paragraphs` are both false: nothing would be removed",
+            ));
         }
         if self.min_characters == 0 {
-            return Err(Error::config("repeated.min_characters", "must be at least 1"));
+            return Err(Error::config("preprocess.repeated.min_characters", "must be at least 1"));
         }
         if self.max_documents == 0 {
-            return Err(Error::config("repeated.max_documents", "must be at least 1"));
+            return Err(Error::config("preprocess.repeated.max_documents", "must be at least 1"));
         }
         Ok(())
     }

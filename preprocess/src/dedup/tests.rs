@@ -9,7 +9,8 @@ use super::minhash::{self, Signer};
 use super::near;
 use super::repeated::{self, Removal};
 use super::shingles::{self, Shingles, jaccard};
-use super::{Duplicate, Error, Shard};
+use super::{Duplicate, Shard};
+use crate::Error;
 
 /// Writes the documents `texts` into as many shards as there are `sizes`, the last taking the rest.
 fn write_shards(folder: &Path, texts: &[String], sizes: &[usize], write: impl Fn(&Path, &[String])) -> Vec<Shard> {

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 
 use polars::prelude::{Column, PolarsResult};
 
+use crate::Error;
 use crate::dedup::{Duplicate, Shard};
+use crate::engine::layout;
 use crate::engine::parquet;
-use crate::engine::pass;
 use crate::engine::record::Body;
 use crate::engine::spool::{Entry, Spool};
-use crate::output::split::Split;
-use crate::{Config, Error};
 
 /// The documents of a corpus.
 pub(crate) struct Documents {
@@ -47,7 +46,7 @@ impl Documents {
 
     /// Takes over what a pass over `files` files left in `root`.
     pub fn after_pass(&mut self, root: PathBuf, files: usize) -> Result<(), Error> {
-        self.spools = (0..files).map(|file| Spool::open(&pass::folder(&root, file))).collect::<Result<_, Error>>()?;
+        self.spools = (0..files).map(|file| Spool::open(&layout::folder(&root, file))).collect::<Result<_, Error>>()?;
         self.passes.push(root);
         self.first.clear();
         self.dropped_by.clear();
@@ -130,7 +129,7 @@ impl Documents {
     pub fn shards(&self) -> Vec<Shard> {
         let root = self.passes.last().unwrap_or(&self.work);
         let shard = |(file, spool): (usize, &Spool)| Shard {
-            folder: pass::folder(root, file),
+            folder: layout::folder(root, file),
             first: self.first[file],
             documents: spool.len() as u32,
         };
@@ -155,11 +154,6 @@ impl Documents {
         self.duplicate_of.values().copied()
     }
 
-    /// Returns the split that a document belongs to; none where it was dropped.
-    pub fn split(&self, config: &Config, file: usize, at: usize, entry: &Entry) -> Option<Split> {
-        (self.dropped_by(file, at) == 0).then(|| Split::of(entry, config))
-    }
-
     /// Returns a column of texts that the first pass wrote of a file.
     pub fn texts(&self, file: usize, column: &str) -> Result<Vec<String>, Error> {
         self.column(file, column, |column| {
@@ -173,7 +167,7 @@ impl Documents {
     }
 
     fn column<T>(&self, file: usize, name: &str, take: fn(&Column) -> PolarsResult<Vec<T>>) -> Result<Vec<T>, Error> {
-        let path = pass::folder(&self.passes[0], file).join(pass::SIGNALS);
+        let path = layout::folder(&self.passes[0], file).join(layout::SIGNALS);
         let frame = parquet::read(&path, Some(&[name]))?;
         frame.column(name).and_then(take).map_err(|source| Error::Signals { operation: "read", path, source })
     }

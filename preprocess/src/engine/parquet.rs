@@ -144,3 +144,13 @@ pub(crate) fn height(path: &Path) -> Result<usize, Error> {
     let rows = ParquetReader::new(file).num_rows();
     rows.map_err(|source| Error::Signals { operation: "read", path: path.to_owned(), source })
 }
+
+/// Returns a column of texts.
+pub(crate) fn texts(frame: &DataFrame, name: &str) -> PolarsResult<Vec<Option<String>>> {
+    Ok(frame.column(name)?.str()?.iter().map(|value| value.map(str::to_owned)).collect())
+}
+
+/// Returns a column of numbers of any type.
+pub(crate) fn numbers(frame: &DataFrame, name: &str) -> PolarsResult<Vec<Option<f64>>> {
+    Ok(frame.column(name)?.cast(&DataType::Float64)?.f64()?.iter().collect())
+}

@@ -16,6 +16,7 @@ use crate::Error;
 use crate::dedup::{minhash, repeated};
 use crate::engine::corpus::{self, Reader};
 use crate::engine::documents::Documents;
+use crate::engine::layout::{SIGNALS, folder};
 use crate::engine::parquet::Table;
 use crate::engine::record::{Body, Document, Record};
 use crate::engine::spool;
@@ -219,14 +220,6 @@ fn read_spool(documents: &Documents, file: usize, send: &mut Send<'_>) -> Result
     }
     if index.is_empty() { send(Vec::new(), 0, true) } else { Ok(true) }
 }
-
-/// Returns the folder of a file of the corpus.
-pub(crate) fn folder(root: &Path, file: usize) -> PathBuf {
-    root.join(format!("{file:05}"))
-}
-
-/// The name of the signals of one file.
-pub(crate) const SIGNALS: &str = "signals.parquet";
 
 /// The folder that is written for one file of the corpus.
 struct Output {

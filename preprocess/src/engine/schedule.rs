@@ -1,7 +1,7 @@
-//! All steps over all documents, as few passes as their order allows.
+//! Schedules the steps in as few passes over the documents as their order allows.
 //!
-//! A step that looks at one document alone runs in a pass; one that compares documents (duplicates, repeated lines) runs
-//! between two passes, on what the pass before it noted of each document.
+//! A per-document step runs in a pass; a step that compares documents (duplicates, repeated lines) runs between two
+//! passes, on records that the pass before it wrote for each document.
 
 use std::path::{Path, PathBuf};
 
@@ -16,39 +16,39 @@ use crate::engine::spool::Entry;
 use crate::engine::steps::Steps;
 use crate::{Config, Error};
 
-/// Memory for what compares all documents, in bytes: beyond it the disk is used. A guess: a quarter of what the whole
-/// stage shall take at most.
+/// Memory for the comparison of all documents, in bytes; beyond it the disk is used. Heuristic, not measured: a quarter
+/// of the maximum for the whole stage.
 const MEMORY_BYTES: u64 = 512 << 20;
 
-/// A pass, and the comparisons that follow it.
+/// The plan of a pass and of the comparisons that follow it.
 #[derive(Debug, Default, PartialEq)]
-struct Round {
-    /// Steps of the pass, each with its number from 1.
+struct PassPlan {
+    /// The per-document steps of the pass, each with its number from 1.
     mapped: Vec<(u16, Step)>,
-    /// Steps that follow it.
+    /// The comparing steps that follow it.
     compared: Vec<(u16, Step)>,
 }
 
-/// Divides the steps into rounds.
-fn rounds(steps: &[Step]) -> Vec<Round> {
-    let mut rounds = vec![Round::default()];
+/// Divides the steps into passes.
+fn plan_passes(steps: &[Step]) -> Vec<PassPlan> {
+    let mut plans = vec![PassPlan::default()];
     for (number, step) in (1..).zip(steps.iter().copied()) {
-        let last = rounds.len() - 1;
+        let last = plans.len() - 1;
         match step {
-            Step::ExactDuplicates | Step::NearDuplicates => rounds[last].compared.push((number, step)),
+            Step::ExactDuplicates | Step::NearDuplicates => plans[last].compared.push((number, step)),
             Step::Repeated => {
-                rounds[last].compared.push((number, step));
-                // What is found to repeat is removed by the pass that comes next.
-                rounds.push(Round { mapped: vec![(number, step)], compared: Vec::new() });
+                plans[last].compared.push((number, step));
+                // The next pass removes the repeated lines.
+                plans.push(PassPlan { mapped: vec![(number, step)], compared: Vec::new() });
             }
-            step if rounds[last].compared.is_empty() => rounds[last].mapped.push((number, step)),
-            step => rounds.push(Round { mapped: vec![(number, step)], compared: Vec::new() }),
+            step if plans[last].compared.is_empty() => plans[last].mapped.push((number, step)),
+            step => plans.push(PassPlan { mapped: vec![(number, step)], compared: Vec::new() }),
         }
     }
-    rounds
+    plans
 }
 
-/// Does the first pass over part `part` of `parts` (from 1) of the corpus's files; what is done already is left alone.
+/// Runs the first pass over part `part` of `parts` (from 1) of the corpus's files, except for those already done.
 pub(crate) fn part(
     config: &Config,
     corpus: &Sealed,
@@ -56,25 +56,25 @@ pub(crate) fn part(
     (part, parts): (usize, usize),
     context: &Context,
 ) -> Result<(), Error> {
-    let rounds = rounds(&config.steps());
+    let plans = plan_passes(&config.steps());
     let files: Vec<usize> = (0..corpus::files(corpus).len()).filter(|file| file % parts == part - 1).collect();
-    let pass = pass_of(config, &rounds[0], None, true, context)?;
+    let pass = pass_of(config, &plans[0], None, true, context)?;
     pass.run(&Input::Corpus(corpus), &root(work, 0), &files, context)
 }
 
-/// Takes all documents of `corpus` through all steps.
+/// Runs all steps on all documents of `corpus`.
 pub(crate) fn all(config: &Config, corpus: &Sealed, work: &Path, context: &Context) -> Result<Documents, Error> {
-    let rounds = rounds(&config.steps());
+    let plans = plan_passes(&config.steps());
     let files: Vec<usize> = (0..corpus::files(corpus).len()).collect();
     let mut documents = Documents::new(work);
     let mut repeats = None;
-    for (i, round) in rounds.iter().enumerate() {
+    for (i, plan) in plans.iter().enumerate() {
         let root = root(work, i);
-        let pass = pass_of(config, round, repeats.take(), i == 0, context)?;
+        let pass = pass_of(config, plan, repeats.take(), i == 0, context)?;
         let input = if i == 0 { Input::Corpus(corpus) } else { Input::Documents(&documents) };
         pass.run(&input, &root, &files, context)?;
         documents.after_pass(root, files.len())?;
-        for (number, step) in &round.compared {
+        for (number, step) in &plan.compared {
             if context.cancel.is_requested() {
                 return Err(Error::Interrupted);
             }
@@ -88,20 +88,20 @@ pub(crate) fn all(config: &Config, corpus: &Sealed, work: &Path, context: &Conte
     Ok(documents)
 }
 
-fn root(work: &Path, round: usize) -> PathBuf {
-    work.join(format!("pass-{round}"))
+fn root(work: &Path, pass: usize) -> PathBuf {
+    work.join(format!("pass-{pass}"))
 }
 
 fn pass_of(
     config: &Config,
-    round: &Round,
+    plan: &PassPlan,
     repeats: Option<repeated::Repeats>,
     is_first: bool,
     context: &Context,
 ) -> Result<Pass, Error> {
-    let follows = |step| round.compared.iter().any(|(_, known)| *known == step);
+    let follows = |step| plan.compared.iter().any(|(_, known)| *known == step);
     Ok(Pass {
-        steps: Steps::new(config, &round.mapped, repeats, context)?,
+        steps: Steps::new(config, &plan.mapped, repeats, context)?,
         is_first,
         bands: follows(Step::NearDuplicates).then(|| minhash::Signer::new(&config.near_duplicates)),
         lines: follows(Step::Repeated).then(|| config.repeated.clone()),
@@ -109,7 +109,7 @@ fn pass_of(
 }
 
 fn exact_duplicates(documents: &mut Documents, number: u16, context: &Context) -> Result<(), Error> {
-    context.progress.begin("finding equal texts", 0, "documents");
+    context.progress.begin("finding exact duplicates", 0, "documents");
     let ranks = Ranks::new(documents)?;
     let scan = |push: &mut dyn FnMut(u32, &[u8; 32])| {
         for file in 0..documents.files() {
@@ -125,7 +125,7 @@ fn exact_duplicates(documents: &mut Documents, number: u16, context: &Context) -
 }
 
 fn near_duplicates(config: &Config, documents: &mut Documents, number: u16, context: &Context) -> Result<(), Error> {
-    context.progress.begin("finding nearly equal texts", 0, "documents");
+    context.progress.begin("finding near duplicates", 0, "documents");
     let ranks = Ranks::new(documents)?;
     let read = |document| {
         if context.cancel.is_requested() {
@@ -140,7 +140,8 @@ fn near_duplicates(config: &Config, documents: &mut Documents, number: u16, cont
     Ok(())
 }
 
-/// Who of several likes is kept: the one whose content has the smallest digest, so that neither names nor order count.
+/// The ranks that decide which duplicate is kept: the one with the smallest digest, so that neither names nor order
+/// matter.
 struct Ranks(Vec<Option<u32>>);
 
 impl Ranks {
@@ -149,7 +150,7 @@ impl Ranks {
         for file in 0..documents.files() {
             let index = documents.index(file)?;
             let rank = |(at, entry): (usize, &Entry)| {
-                // Half of the digest's first 64 bits; where two agree in them, the place in the corpus decides.
+                // The first 32 bits of the digest; if two documents agree in them, the position in the corpus decides.
                 (documents.dropped_by(file, at) == 0).then_some((entry.draw() >> 32) as u32)
             };
             ranks.extend(index.iter().enumerate().map(rank));
@@ -166,7 +167,7 @@ fn find_repeats(config: &Config, documents: &Documents, context: &Context) -> Re
     context.progress.begin("finding repeated lines", 0, "documents");
     let ranks = Ranks::new(documents)?;
     let rank = |document| ranks.of(document);
-    Ok(repeated::find(&config.repeated, &documents.shards(), &rank, MEMORY_BYTES)?)
+    repeated::find(&config.repeated, &documents.shards(), &rank, MEMORY_BYTES)
 }
 
 #[cfg(test)]
@@ -174,11 +175,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_divided_where_documents_are_compared() {
+    fn steps_are_divided_into_passes_at_comparisons() {
         use Step::{Code, ExactDuplicates, Length, NearDuplicates, Redact, Repair, Repeated};
         let check = |steps: &[Step], expected: &[(&[u16], &[u16])]| {
             let numbers = |steps: &[(u16, Step)]| steps.iter().map(|(number, _)| *number).collect::<Vec<u16>>();
-            let found: Vec<_> = rounds(steps).iter().map(|r| (numbers(&r.mapped), numbers(&r.compared))).collect();
+            let found: Vec<_> = plan_passes(steps).iter().map(|r| (numbers(&r.mapped), numbers(&r.compared))).collect();
             let expected: Vec<_> = expected.iter().map(|(m, c)| (m.to_vec(), c.to_vec())).collect();
             assert_eq!(found, expected, "{steps:?}");
         };

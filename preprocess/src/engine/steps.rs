@@ -1,36 +1,30 @@
-//! The steps that look at one document alone, ready to be applied.
+//! The per-document steps of a pass, prepared and applied.
 
 use std::borrow::Cow;
-use std::fs;
-use std::path::Path;
 
 use artifact::Context;
-use polars::prelude::{DataFrame, PolarsResult};
-use serde_json::Value;
 
 use crate::config::{LengthConfig, LongDocuments, Step};
 use crate::dedup::{minhash, repeated};
 use crate::engine::record::{Body, ColumnKind, Record, Signal};
-use crate::steps::decontaminate;
-use crate::steps::decontaminate::Index;
+use crate::engine::thresholds::rule;
+use crate::steps::decontaminate::{self, Index, evaluation_sets};
 use crate::steps::language;
-use crate::steps::quality;
-use crate::steps::quality::{Rule, c4};
-use crate::steps::redact;
-use crate::steps::redact::{Kind, Redactor};
+use crate::steps::quality::{self, Rule, c4};
+use crate::steps::redact::{self, Kind, Redactor};
 use crate::steps::repair;
 use crate::text::words::Buffers;
-use crate::{Config, Error, inspect};
+use crate::{Config, Error};
 
-/// The signal that names the criterion by which a step would drop a document, whatever other steps say.
+/// The signal that names the criterion by which a step drops a document, even if an earlier step dropped it already.
 pub(crate) const FAILED: &str = "failed";
 
-/// The steps of a pass in their order.
+/// The steps of a pass, in order.
 pub(crate) struct Steps {
     prepared: Vec<Prepared>,
 }
 
-/// A step with what it needs, and its number from 1 in the list of all steps.
+/// A step with the data it needs, and its number, from 1, in the list of all steps.
 struct Prepared {
     number: u16,
     step: Step,
@@ -47,7 +41,7 @@ enum Work {
     Repeated(repeated::Config, repeated::Repeats),
 }
 
-/// Memory that is used again from document to document.
+/// Buffers that are reused from document to document.
 #[derive(Default)]
 pub(crate) struct Scratch {
     words: Buffers,
@@ -58,22 +52,22 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Returns the part that near duplicates use.
+    /// Returns the buffers for `MinHash` signatures.
     pub fn minhash(&mut self) -> &mut minhash::Scratch {
         &mut self.minhash
     }
 
-    /// Returns the part that repeated lines use.
+    /// Returns the buffers for hashes of lines and paragraphs.
     pub fn repeated(&mut self) -> &mut repeated::Scratch {
         &mut self.repeated
     }
 }
 
 impl Steps {
-    /// Makes the steps `mapped` ready, each with its number; `repeats` is what the step `repeated` removes.
+    /// Prepares the steps `mapped`, each with its number; `repeats` are the lines that the step `repeated` removes.
     ///
     /// # Errors
-    /// When what a step needs cannot be read.
+    /// Returns an error if a file that a step needs cannot be read.
     pub fn new(
         config: &Config,
         mapped: &[(u16, Step)],
@@ -106,12 +100,12 @@ impl Steps {
         Ok(Self { prepared })
     }
 
-    /// Returns what the steps do, for whoever watches.
+    /// Returns a description of the steps for the progress display.
     pub fn what(&self) -> &'static str {
         if self.prepared.is_empty() { "reading" } else { "cleaning and filtering" }
     }
 
-    /// Returns the columns of the signals that the steps write, in order.
+    /// Returns the signal columns that the steps write, in order.
     pub fn columns(&self) -> Vec<(String, ColumnKind)> {
         let mut columns = Vec::new();
         for Prepared { step, work, .. } in &self.prepared {
@@ -140,7 +134,7 @@ impl Steps {
         columns
     }
 
-    /// Takes a record through the steps: one comes out, or its pieces.
+    /// Applies the steps to a record. Returns the record, or its pieces if it was cut.
     pub fn apply(&self, record: Record, scratch: &mut Scratch) -> Vec<Record> {
         let mut done = Vec::with_capacity(1);
         self.apply_from(0, record, scratch, &mut done);
@@ -151,12 +145,12 @@ impl Steps {
         let mut at = first;
         while let Some(prepared) = self.prepared.get(at) {
             let rules: Vec<(&Prepared, &Rule)> =
-                self.prepared[at..].iter().map_while(|prepared| Some((prepared, prepared.reading_rule()?))).collect();
+                self.prepared[at..].iter().map_while(|prepared| Some((prepared, prepared.read_only_rule()?))).collect();
             if !rules.is_empty() {
                 let failed = apply_rules(&rules, &record.body, scratch);
                 for ((prepared, _), (signals, failed)) in rules.iter().zip(failed) {
                     record.signals.extend(signals);
-                    prepared.note(&mut record, failed);
+                    prepared.record_failure(&mut record, failed);
                 }
                 at += rules.len();
                 continue;
@@ -178,25 +172,25 @@ impl Steps {
     }
 }
 
-/// Returns the pieces of a text that is too long and shall be cut.
+/// Returns the pieces of a text that is too long, if long texts are cut.
 fn cut(length: &LengthConfig, body: &Body) -> Option<Vec<String>> {
     match body {
         Body::Text(text) if length.long == LongDocuments::Cut && text.len() as u64 > length.max_bytes => {
-            let most = usize::try_from(length.max_bytes).unwrap_or(usize::MAX);
-            Some(pieces(text, most).into_iter().map(str::to_owned).collect())
+            let max_bytes = usize::try_from(length.max_bytes).unwrap_or(usize::MAX);
+            Some(pieces(text, max_bytes).into_iter().map(str::to_owned).collect())
         }
         _ => None,
     }
 }
 
-/// Returns `text` in pieces of at most `max_bytes` that together are the text, each but the last ending at a line's end
-/// where it has one. A character longer than that is a piece of its own.
+/// Cuts `text` into pieces of at most `max_bytes`. Each piece except the last ends at the end of a line if it contains
+/// one. A character that is longer than `max_bytes` is a piece of its own.
 fn pieces(text: &str, max_bytes: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while rest.len() > max_bytes {
-        let most = rest.floor_char_boundary(max_bytes).max(rest.ceil_char_boundary(1));
-        let end = rest[..most].rfind('\n').map_or(most, |at| at + 1);
+        let limit = rest.floor_char_boundary(max_bytes).max(rest.ceil_char_boundary(1));
+        let end = rest[..limit].rfind('\n').map_or(limit, |at| at + 1);
         let (piece, after) = rest.split_at(end);
         pieces.push(piece);
         rest = after;
@@ -206,21 +200,21 @@ fn pieces(text: &str, max_bytes: usize) -> Vec<&str> {
 }
 
 impl Prepared {
-    /// Applies the step, notes what it measured, and by which criterion it drops the record, if it does.
+    /// Applies the step, and records its signals and the criterion by which it drops the record, if any.
     fn apply(&self, record: &mut Record, scratch: &mut Scratch) {
         let failed = self.measure(record, scratch);
-        self.note(record, failed);
+        self.record_failure(record, failed);
     }
 
-    fn note(&self, record: &mut Record, failed: Option<&'static str>) {
+    fn record_failure(&self, record: &mut Record, failed: Option<&'static str>) {
         if failed.is_some() && record.dropped_by == 0 {
             record.dropped_by = self.number;
         }
         record.signals.push(failed.map_or(Signal::None, |criterion| Signal::Text(Cow::Borrowed(criterion))));
     }
 
-    /// Returns the rule, where the step is one that only reads: several in a row read a text that is split once.
-    fn reading_rule(&self) -> Option<&Rule> {
+    /// Returns the rule, if the step is a read-only one. The text is split into words once for consecutive ones.
+    fn read_only_rule(&self) -> Option<&Rule> {
         match &self.work {
             Work::Rule(Rule::C4(_)) => None,
             Work::Rule(rule) => Some(rule),
@@ -265,7 +259,7 @@ impl Prepared {
                 sums.into_iter().for_each(number);
                 c4::first_failure(config, &sums).map(|failure| failure.criterion)
             }
-            // These only read, and are applied several at a time.
+            // Read-only rules are applied together, by `apply_rules`.
             Work::Rule(_) => None,
             Work::Redact(redactor) => {
                 let (mut counts, mut dropped) = ([0.0; redact::KINDS], false);
@@ -282,10 +276,11 @@ impl Prepared {
                 let overlap = index.check(&body.text(), &mut scratch.decontaminate);
                 let set = overlap.as_ref().map(|overlap| overlap.set.to_owned());
                 signals.push(set.map_or(Signal::None, |set| Signal::Text(Cow::Owned(set))));
-                let (matches, share) = overlap.as_ref().map_or((0, 0.0), |overlap| (overlap.matches, overlap.share));
+                let (matches, fraction) =
+                    overlap.as_ref().map_or((0, 0.0), |overlap| (overlap.matches, overlap.fraction));
                 signals.push(Signal::Number(matches as f64));
-                signals.push(Signal::Number(share));
-                config.failed(matches, share)
+                signals.push(Signal::Number(fraction));
+                config.failed(matches, fraction)
             }
             Work::Repeated(config, repeats) => {
                 let (mut lines, mut paragraphs) = (0, 0);
@@ -303,7 +298,7 @@ impl Prepared {
     }
 }
 
-/// Returns a text that differs from the one it was made from.
+/// Returns the text if it was changed.
 fn changed(text: Cow<'_, str>) -> Option<String> {
     match text {
         Cow::Borrowed(_) => None,
@@ -311,145 +306,25 @@ fn changed(text: Cow<'_, str>) -> Option<String> {
     }
 }
 
-/// What one rule measured, and the criterion it drops the record by.
-type Judged = (Vec<Signal>, Option<&'static str>);
+/// The signals of one rule, and the criterion by which it drops the record.
+type RuleResult = (Vec<Signal>, Option<&'static str>);
 
-/// Applies rules that only read: the text is split once for all of them.
-fn apply_rules(rules: &[(&Prepared, &Rule)], body: &Body, scratch: &mut Scratch) -> Vec<Judged> {
+/// Applies read-only rules: the text is split into words once for all of them.
+fn apply_rules(rules: &[(&Prepared, &Rule)], body: &Body, scratch: &mut Scratch) -> Vec<RuleResult> {
     let text = body.text();
     let text = scratch.words.split(&text);
     let quality = &mut scratch.quality;
-    let judge = |(_, rule): &(&Prepared, &Rule)| {
+    let evaluate = |(_, rule): &(&Prepared, &Rule)| {
         let mut values = Vec::with_capacity(rule.signals().len());
         rule.measure(&text, quality, &mut values);
         let failure = rule.first_failure(&values);
         (values.into_iter().map(Signal::Number).collect(), failure.map(|failure| failure.criterion))
     };
-    rules.iter().map(judge).collect()
-}
-
-impl LengthConfig {
-    fn failed(&self, bytes: u64) -> Option<&'static str> {
-        match bytes {
-            _ if bytes < self.min_bytes => Some("min_bytes"),
-            _ if bytes > self.max_bytes => Some("max_bytes"),
-            _ => None,
-        }
-    }
-}
-
-/// Returns the rule that a step is, with its thresholds.
-fn rule(config: &Config, step: Step) -> Option<Rule> {
-    match step {
-        Step::GopherQuality => Some(Rule::GopherQuality(config.gopher_quality.clone())),
-        Step::GopherRepetition => Some(Rule::GopherRepetition(config.gopher_repetition.clone())),
-        Step::C4 => Some(Rule::C4(config.c4())),
-        Step::Fineweb => Some(Rule::FineWeb(config.fineweb.clone())),
-        Step::Code => Some(Rule::Code(config.code.clone())),
-        _ => None,
-    }
-}
-
-/// Judges a step anew from the signals that it left.
-pub(crate) enum Judge {
-    Length(LengthConfig),
-    Language(language::Config),
-    Decontaminate(decontaminate::Config),
-    Rule(Rule),
-}
-
-impl Judge {
-    /// Returns the judges of the steps that have thresholds.
-    pub fn all(config: &Config) -> Vec<(Step, Self)> {
-        let judge = |step| match step {
-            Step::Length => Some(Self::Length(config.length.clone())),
-            Step::Language => Some(Self::Language(config.language.clone())),
-            Step::Decontaminate => Some(Self::Decontaminate(config.decontaminate.clone())),
-            step => rule(config, step).map(Self::Rule),
-        };
-        Step::ALL.into_iter().filter_map(|step| Some((step, judge(step)?))).collect()
-    }
-
-    /// Tells whether a key, such as `gopher_quality.min_words`, decides from signals alone.
-    pub fn decides(config: &Config, step: Step, key: &str) -> bool {
-        let name = key.split_once('.').map_or("", |(_, name)| name);
-        match step {
-            // Cutting makes other documents.
-            Step::Length => config.length.long == LongDocuments::Drop && ["min_bytes", "max_bytes"].contains(&name),
-            Step::Language => ["keep", "threshold"].contains(&name),
-            Step::Decontaminate => ["max_matches", "max_share"].contains(&name),
-            step => {
-                rule(config, step).is_some_and(|rule| rule.criteria().iter().any(|criterion| criterion.key == name))
-            }
-        }
-    }
-
-    /// Tells of each row of the signals whether the step would drop it.
-    pub fn failed(&self, frame: &DataFrame) -> PolarsResult<Vec<bool>> {
-        let numbers = |step: Step, signal: &str| inspect::numbers(frame, &format!("{}.{signal}", step.name()));
-        let or_0 = |value: &Option<f64>| value.unwrap_or(0.0);
-        Ok(match self {
-            Self::Length(length) => {
-                let bytes = numbers(Step::Length, "bytes")?;
-                bytes.iter().map(|bytes| length.failed(or_0(bytes) as u64).is_some()).collect()
-            }
-            Self::Language(config) => {
-                let languages = inspect::texts(frame, "language.language")?;
-                let confidences = numbers(Step::Language, "confidence")?;
-                let pairs = languages.iter().zip(&confidences);
-                pairs.map(|(language, c)| config.failed(language.as_deref(), or_0(c)).is_some()).collect()
-            }
-            Self::Decontaminate(config) => {
-                let matches = numbers(Step::Decontaminate, "matches")?;
-                let shares = numbers(Step::Decontaminate, "share")?;
-                let pairs = matches.iter().zip(&shares);
-                pairs.map(|(matches, share)| config.failed(or_0(matches) as u64, or_0(share)).is_some()).collect()
-            }
-            Self::Rule(rule) => {
-                let column = |signal: &&str| inspect::numbers(frame, &format!("{}.{signal}", rule.name()));
-                let columns = rule.signals().iter().map(column).collect::<PolarsResult<Vec<_>>>()?;
-                let row = |i: usize| columns.iter().map(|column| or_0(&column[i])).collect::<Vec<f64>>();
-                (0..frame.height()).map(|i| rule.first_failure(&row(i)).is_some()).collect()
-            }
-        })
-    }
+    rules.iter().map(evaluate).collect()
 }
 
 fn redactor(config: &redact::Config) -> Result<Redactor, Error> {
-    Redactor::new(config).map_err(|problem| Error::Config { key: "preprocess.redact".to_owned(), problem })
-}
-
-/// Reads the evaluation sets that training shall not see.
-fn evaluation_sets(config: &decontaminate::Config, base: &Path) -> Result<Index, Error> {
-    let mut texts = Vec::new();
-    for set in &config.sets {
-        let path = base.join(set);
-        let name = set.display().to_string();
-        let text = fs::read_to_string(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
-        if path.extension().is_none_or(|extension| extension != "jsonl") {
-            texts.push((name, text));
-            continue;
-        }
-        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-            let value: Value = serde_json::from_str(line).map_err(|e| Error::EvaluationSet {
-                path: path.clone(),
-                problem: format!("line {number} is not JSON: {e}"),
-            })?;
-            let mut strings = Vec::new();
-            collect_strings(&value, &mut strings);
-            texts.extend(strings.into_iter().map(|text| (name.clone(), text)));
-        }
-    }
-    Index::build(config, texts.into_iter().map(Ok))
-}
-
-fn collect_strings(value: &Value, strings: &mut Vec<String>) {
-    match value {
-        Value::String(text) => strings.push(text.clone()),
-        Value::Array(values) => values.iter().for_each(|value| collect_strings(value, strings)),
-        Value::Object(map) => map.values().for_each(|value| collect_strings(value, strings)),
-        _ => {}
-    }
+    Redactor::new(config).map_err(|problem| Error::config("preprocess.redact", problem))
 }
 
 #[cfg(test)]
@@ -472,7 +347,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_are_the_text(text in "[a-zé€\n]{0,200}", max_bytes in 4_usize..50) {
+        fn pieces_concatenate_to_the_text(text in "[a-zé€\n]{0,200}", max_bytes in 4_usize..50) {
             let pieces = pieces(&text, max_bytes);
             prop_assert_eq!(pieces.concat(), text.as_str());
             prop_assert!(pieces.iter().all(|piece| piece.len() <= max_bytes));

@@ -1,4 +1,4 @@
-//! Paging through the documents of a corpus.
+//! The documents of a corpus, by page.
 
 use artifact::Sealed;
 
@@ -15,16 +15,16 @@ pub struct Document {
     pub source: String,
     /// Its licence.
     pub licence: String,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
-    /// Its text; of a conversation, `role: content` a line.
+    /// Its text; for a conversation, one line `role: content` per message.
     pub text: String,
 }
 
-/// Returns up to `count` documents after the first `skip`, and how many there are.
+/// Returns up to `count` documents after the first `skip`, and the number of all documents.
 ///
 /// # Errors
-/// When the corpus cannot be read.
+/// Returns an error if the corpus cannot be read.
 pub fn documents(corpus: &Sealed, skip: usize, count: usize) -> Result<(Vec<Document>, usize), Error> {
     let mut page = Vec::new();
     let mut total = 0;

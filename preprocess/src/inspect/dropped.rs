@@ -1,41 +1,42 @@
-//! Documents that were dropped, with the reason and the figure.
+//! Dropped documents, with the reason and the measurements.
 
 use artifact::Sealed;
 use polars::prelude::{DataFrame, PolarsResult};
 
-use super::{Rows, config_of, numbers, texts};
+use super::{Rows, config_of};
 use crate::Error;
 use crate::config::Step;
 use crate::engine::corpus;
+use crate::engine::parquet::{numbers, texts};
 use crate::engine::record::Body;
 use crate::engine::steps::FAILED;
 
-/// A document that was dropped.
+/// A dropped document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dropped {
-    /// Its name in the corpus, with the piece where it was cut.
+    /// Its name in the corpus, with the number of the piece if it was cut.
     pub name: String,
     /// The source it came from.
     pub source: String,
     /// The step that dropped it.
     pub reason: String,
-    /// The criterion it failed there, where the step has several.
+    /// The criterion of that step it did not meet, if the step has several.
     pub criterion: Option<String>,
-    /// What the step measured: `("words", 12.0)`.
+    /// The measurements of that step: `("words", 12.0)`.
     pub figures: Vec<(String, f64)>,
     /// The document that was kept in its place.
     pub duplicate_of: Option<String>,
-    /// How many tokens it would have been.
+    /// The number of tokens it would have.
     pub tokens: u64,
-    /// Its text in the corpus, before any step.
+    /// Its text in the corpus, before the first step.
     pub text: String,
 }
 
-/// Returns up to `count` of the documents that `by` dropped (any step where none is named), after the first `skip`, and
-/// how many there are.
+/// Returns up to `count` of the documents that step `by` (`None`: any step) dropped, after the first `skip`, and the
+/// number of all of them.
 ///
 /// # Errors
-/// When `by` was not taken, or the signals or the corpus cannot be read.
+/// Returns an error if `by` is not a step of the run, or if the signals or the corpus cannot be read.
 pub fn dropped(
     tokens: &Sealed,
     corpus: &Sealed,
@@ -45,15 +46,15 @@ pub fn dropped(
 ) -> Result<(Vec<Dropped>, usize), Error> {
     let config = config_of(tokens)?;
     if let Some(step) = by.filter(|step| !config.steps().contains(step)) {
-        let taken: Vec<&str> = config.steps().iter().map(|step| step.name()).collect();
-        let problem = format!("does not have \"{}\": the steps taken were {}", step.name(), taken.join(", "));
-        return Err(Error::Config { key: "preprocess.steps".to_owned(), problem });
+        let known: Vec<&str> = config.steps().iter().map(|step| step.name()).collect();
+        let problem = format!("does not have \"{}\": the steps of the run were {}", step.name(), known.join(", "));
+        return Err(Error::config("preprocess.steps", problem));
     }
     let mut rows = Rows::open(tokens)?;
     let (mut found, mut total, mut row_of_corpus) = (Vec::new(), 0, 0);
     while let Some((_, frame)) = rows.next()? {
-        let taken = page(&frame, by, (skip, count), &mut total, &mut row_of_corpus, &mut found);
-        taken.map_err(|e| rows.wrong(e))?;
+        let added = page(&frame, by, (skip, count), &mut total, &mut row_of_corpus, &mut found);
+        added.map_err(|e| rows.error(e))?;
     }
     let places: Vec<usize> = found.iter().map(|(row, _)| *row).collect();
     let contents = contents(corpus, &places)?;
@@ -110,7 +111,7 @@ fn page(
     Ok(())
 }
 
-/// Returns the texts of rows of the corpus, counted over all its files; `rows` ascend.
+/// Returns the texts of rows of the corpus, numbered over all its files. `rows` is in ascending order.
 fn contents(corpus: &Sealed, rows: &[usize]) -> Result<Vec<String>, Error> {
     let mut contents = Vec::with_capacity(rows.len());
     let mut first = 0;

@@ -1,4 +1,4 @@
-//! What other thresholds would keep.
+//! Prediction of the documents that other thresholds would keep.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,31 +6,33 @@ use artifact::Sealed;
 use polars::prelude::{DataFrame, PolarsResult};
 use serde_json::Value;
 
-use super::{Rows, config_of, numbers, texts};
+use super::{Rows, config_of};
 use crate::config::Step;
-use crate::engine::steps::{FAILED, Judge};
+use crate::engine::parquet::{numbers, texts};
+use crate::engine::steps::FAILED;
+use crate::engine::thresholds::Thresholds;
 use crate::{Config, Error};
 use settings::suggest;
 
-/// What other thresholds would keep.
+/// The documents that other thresholds would keep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WhatIf {
-    /// What is kept now.
+    /// Documents kept now.
     pub now: Amount,
-    /// What would be kept.
+    /// Documents that would be kept.
     pub then: Amount,
-    /// What would be kept and is not.
+    /// Documents that would be kept and are dropped now.
     pub gained: Amount,
-    /// What is kept and would not be.
+    /// Documents that would be dropped and are kept now.
     pub lost: Amount,
-    /// What each step drops now and would drop.
+    /// Documents that each step drops now and would drop.
     pub steps: Vec<StepChange>,
-    /// Of those gained: documents that were never compared with others, since an earlier step had dropped them. A run
-    /// may find duplicates among them.
+    /// Gained documents that were never compared with others, because an earlier step had dropped them. A run may find
+    /// duplicates among them.
     pub not_compared: u64,
 }
 
-/// Documents and their tokens, ends included.
+/// Documents and their tokens, end of text included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amount {
     /// Documents.
@@ -39,14 +41,14 @@ pub struct Amount {
     pub tokens: u64,
 }
 
-/// What one step drops.
+/// The change of the documents that a step drops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepChange {
     /// The step.
     pub step: Step,
-    /// What it drops now.
+    /// Documents it drops now.
     pub now: Amount,
-    /// What it would drop.
+    /// Documents it would drop.
     pub then: Amount,
 }
 
@@ -57,30 +59,30 @@ impl Amount {
     }
 }
 
-/// Returns which documents of `tokens` would be kept with other thresholds, such as `("gopher_quality.min_words", 30)`,
-/// by judging anew what was measured. Texts are not read.
+/// Predicts the documents of `tokens` that would be kept with other thresholds, such as
+/// `("gopher_quality.min_words", 30)`, by evaluating the thresholds on the recorded signals. Texts are not read.
 ///
 /// # Errors
-/// For a key that does not exist, that belongs to a step that was not taken, or that changes texts, so that only a run
-/// can tell; and when the signals cannot be read.
+/// Returns an error if a key does not exist, belongs to a step that was not run, or changes texts, which needs a run; and
+/// if the signals cannot be read.
 pub fn what_if(tokens: &Sealed, overrides: &[(String, Value)]) -> Result<WhatIf, Error> {
     let config = config_of(tokens)?;
     check_keys(&config, overrides)?;
     let other = config.with(overrides)?;
     other.validate()?;
     let steps = config.steps();
-    let judges = Judge::all(&other);
+    let thresholds = Thresholds::all(&other);
     let mut rows = Rows::open(tokens)?;
     let mut kept_for_others = BTreeSet::new();
     while let Some((_, frame)) = rows.next()? {
-        let of = texts(&frame, "duplicate_of").map_err(|e| rows.wrong(e))?;
+        let of = texts(&frame, "duplicate_of").map_err(|e| rows.error(e))?;
         kept_for_others.extend(of.into_iter().flatten());
     }
     let mut sums = Sums::new(&steps);
     let mut compared: BTreeMap<String, Row> = BTreeMap::new();
     let mut rows = Rows::open(tokens)?;
     while let Some((first, frame)) = rows.next()? {
-        for (name, row) in judge(&frame, first, &steps, &judges).map_err(|e| rows.wrong(e))? {
+        for (name, row) in evaluate(&frame, first, &steps, &thresholds).map_err(|e| rows.error(e))? {
             if row.duplicate_of.is_some() || kept_for_others.contains(&name) {
                 compared.insert(name, row);
             } else {
@@ -97,8 +99,8 @@ pub fn what_if(tokens: &Sealed, overrides: &[(String, Value)]) -> Result<WhatIf,
     Ok(sums.finish(steps))
 }
 
-/// Lets the step numbered `step`, if it compares documents, keep one of each set of likes that it found: of those that
-/// reach it, the first in the order of the digests, as a run does.
+/// Lets the step numbered `step`, if it compares documents, keep one of each set of duplicates that it found: as in a
+/// run, the first in the order of digests among those that reach the step.
 fn compare(step: usize, compared: &mut BTreeMap<String, Row>) {
     let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, row) in compared.iter().filter(|(_, row)| row.now == Some(step)) {
@@ -121,7 +123,7 @@ fn compare(step: usize, compared: &mut BTreeMap<String, Row>) {
 /// A document.
 struct Row {
     digest: String,
-    /// Its place in the corpus.
+    /// Its position in the corpus.
     place: usize,
     tokens: u64,
     /// The step that dropped it, from 1.
@@ -131,18 +133,18 @@ struct Row {
     duplicate_of: Option<String>,
 }
 
-/// Returns each row by its name, judged by the steps that look at one document alone.
-fn judge(
+/// Returns each row by its name, with the per-document step that would drop it.
+fn evaluate(
     frame: &DataFrame,
     first: usize,
     steps: &[Step],
-    judges: &[(Step, Judge)],
+    thresholds: &[(Step, Thresholds)],
 ) -> PolarsResult<Vec<(String, Row)>> {
     let mut fails: Vec<Option<usize>> = vec![None; frame.height()];
     for (number, step) in (1..).zip(steps) {
-        let failed = match judges.iter().find(|(known, _)| known == step) {
-            Some((_, judge)) => judge.failed(frame)?,
-            // A step without thresholds says what it said.
+        let failed = match thresholds.iter().find(|(known, _)| known == step) {
+            Some((_, thresholds)) => thresholds.failed(frame)?,
+            // A step without thresholds drops the same documents.
             None => match frame.column(&format!("{}.{FAILED}", step.name())) {
                 Ok(_) => texts(frame, &format!("{}.{FAILED}", step.name()))?.iter().map(Option::is_some).collect(),
                 Err(_) => continue,
@@ -235,11 +237,13 @@ fn check_keys(config: &Config, overrides: &[(String, Value)]) -> Result<(), Erro
         let fail = |problem: String| Err(Error::Config { key: format!("preprocess.{key}"), problem });
         let name = key.split('.').next().unwrap_or_default();
         let Some(step) = Step::ALL.into_iter().find(|step| step.name() == name) else {
-            let known: Vec<&str> = Judge::all(config).iter().map(|(step, _)| step.name()).collect();
-            return fail(format!("belongs to no step that can be judged anew; those are {}", known.join(", ")));
+            let known: Vec<&str> = Thresholds::all(config).iter().map(|(step, _)| step.name()).collect();
+            return fail(format!("belongs to no step with thresholds on signals; those are {}", known.join(", ")));
         };
         if !steps.contains(&step) {
-            return fail(format!("belongs to a step that was not taken: add \"{name}\" to preprocess.steps and run"));
+            return fail(format!(
+                "belongs to a step that was not run: add \"{name}\" to preprocess.steps and run again"
+            ));
         }
         let table = known[name].as_object();
         let parameter = key.split('.').nth(1).unwrap_or_default();
@@ -249,8 +253,10 @@ fn check_keys(config: &Config, overrides: &[(String, Value)]) -> Result<(), Erro
                 near.map_or("is unknown".to_owned(), |near| format!("is unknown; did you mean {name}.{near}?")),
             );
         }
-        if !Judge::decides(config, step, key) {
-            return fail("changes texts or compares them, which no signal tells: set it and run".to_owned());
+        if !Thresholds::can_evaluate(config, step, key) {
+            return fail(
+                "changes texts or compares them, so its effect is not in the signals: set it and run again".to_owned(),
+            );
         }
     }
     Ok(())

@@ -97,7 +97,7 @@ pub enum Error {
 }
 
 /// The most passes over a source. A guess: beyond it a number is a slip.
-const MOST_EPOCHS: f64 = 1000.0;
+const MAX_EPOCHS: f64 = 1000.0;
 
 const NOTHING_LEFT: &str = "weights are all 0: nothing would be left";
 
@@ -108,8 +108,8 @@ impl Config {
     /// The key and what is wrong with its value.
     pub fn validate(&self) -> Result<(), String> {
         for (key, epochs) in &self.epochs {
-            if !(0.0..=MOST_EPOCHS).contains(epochs) {
-                return Err(format!("epochs.{key} is {epochs}, and must lie between 0 and {MOST_EPOCHS}"));
+            if !(0.0..=MAX_EPOCHS).contains(epochs) {
+                return Err(format!("epochs.{key} is {epochs}, and must lie between 0 and {MAX_EPOCHS}"));
             }
         }
         for (key, weight) in &self.weights {
@@ -144,8 +144,8 @@ impl SourceAmount {
 pub fn plan(config: &Config, sources: &[SourceAmount], seed: u64) -> Result<Plan, Error> {
     config.validate().map_err(Error::Value)?;
     let epoch_keys = keys_of("epochs", &config.epochs, sources)?;
-    let most = |at: usize| epoch_keys[at].map_or(1.0, |key| config.epochs[key]);
-    let mut rates: Vec<f64> = (0..sources.len()).map(most).collect();
+    let max_epochs = |at: usize| epoch_keys[at].map_or(1.0, |key| config.epochs[key]);
+    let mut rates: Vec<f64> = (0..sources.len()).map(max_epochs).collect();
     if !config.weights.is_empty() {
         let weight_keys = keys_of("weights", &config.weights, sources)?;
         let mut bytes_of_key: BTreeMap<&str, f64> = BTreeMap::new();
@@ -345,8 +345,8 @@ mod tests {
             let plan = Plan { seed, ..one_source(rate) };
             let documents = 4000;
             let copies: Vec<u32> = (0..documents).map(|number| plan.copies("a", &digest(number))).collect();
-            let least = rate.floor() as u32;
-            prop_assert!(copies.iter().all(|copies| (least..=least + 1).contains(copies)));
+            let min = rate.floor() as u32;
+            prop_assert!(copies.iter().all(|copies| (min..=min + 1).contains(copies)));
             let mean = f64::from(copies.iter().sum::<u32>()) / f64::from(documents);
             // Six standard deviations of a share of 4000 draws.
             prop_assert!((mean - rate).abs() < 6.0 * (0.25 / f64::from(documents)).sqrt(), "{} for {}", mean, rate);

@@ -11,7 +11,7 @@ use tokenizer::Tokenizer;
 use tokenizer::shard::ShardTotals;
 
 use crate::config::Step;
-use crate::output::signals::Fate;
+use crate::output::outcome::DocumentOutcome;
 use crate::output::split::Split;
 use crate::{Config, Error};
 
@@ -76,16 +76,16 @@ fn given_tokenizer(config: &Config) -> Option<String> {
 }
 
 impl Amount {
-    fn add(&mut self, fate: &Fate) {
+    fn add(&mut self, outcome: &DocumentOutcome) {
         self.documents += 1;
-        self.bytes += fate.text_bytes;
-        self.tokens += fate.tokens;
+        self.bytes += outcome.text_bytes;
+        self.tokens += outcome.tokens;
     }
 }
 
 /// The sums, row by row.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Totals {
     documents_in: u64,
     bytes_in: u64,
     invalid_utf8: u64,
@@ -97,9 +97,9 @@ pub(crate) struct Tally {
     sources: BTreeMap<String, Amount>,
 }
 
-impl Tally {
+impl Totals {
     /// Adds rows of the signals.
-    pub fn add(&mut self, frame: &DataFrame, fates: &[Fate]) -> PolarsResult<()> {
+    pub fn add(&mut self, frame: &DataFrame, outcomes: &[DocumentOutcome]) -> PolarsResult<()> {
         let pieces = frame.column("piece")?.u32()?;
         let bytes_in = frame.column("bytes_in")?.u64()?;
         let invalid = frame.column("invalid_utf8")?.bool()?;
@@ -111,11 +111,11 @@ impl Tally {
             }
         }
         let (licences, sources) = (frame.column("licence")?.str()?, frame.column("source")?.str()?);
-        for ((fate, licence), source) in fates.iter().zip(licences.iter()).zip(sources.iter()) {
-            self.by_step.entry(fate.dropped_by).or_default().add(fate);
-            if fate.dropped_by == 0 {
-                self.licences.entry(licence.unwrap_or_default().to_owned()).or_default().add(fate);
-                self.sources.entry(source.unwrap_or_default().to_owned()).or_default().add(fate);
+        for ((outcome, licence), source) in outcomes.iter().zip(licences.iter()).zip(sources.iter()) {
+            self.by_step.entry(outcome.dropped_by).or_default().add(outcome);
+            if outcome.dropped_by == 0 {
+                self.licences.entry(licence.unwrap_or_default().to_owned()).or_default().add(outcome);
+                self.sources.entry(source.unwrap_or_default().to_owned()).or_default().add(outcome);
             }
         }
         for column in frame.columns() {
@@ -139,16 +139,16 @@ const CHANGING: [Step; 3] = [Step::Repair, Step::Redact, Step::Repeated];
 
 impl Report {
     /// Sums up.
-    pub fn new(config: &Config, tally: Tally, tokenizer: &Tokenizer, written: &[(Split, ShardTotals)]) -> Self {
-        let kept = tally.by_step.get(&0).copied().unwrap_or_default();
+    pub fn new(config: &Config, totals: Totals, tokenizer: &Tokenizer, written: &[(Split, ShardTotals)]) -> Self {
+        let kept = totals.by_step.get(&0).copied().unwrap_or_default();
         let steps = config.steps();
         let numbered = || (1_u16..).zip(steps.iter());
-        let dropped = |number: u16| tally.by_step.get(&number).copied().unwrap_or_default();
-        let all = tally
+        let dropped = |number: u16| totals.by_step.get(&number).copied().unwrap_or_default();
+        let all = totals
             .by_step
             .values()
             .fold((0, 0), |(documents, bytes), amount| (documents + amount.documents, bytes + amount.bytes));
-        let mut funnel = vec![Remaining { step: "collected", documents: tally.documents_in, bytes: tally.bytes_in }];
+        let mut funnel = vec![Remaining { step: "collected", documents: totals.documents_in, bytes: totals.bytes_in }];
         let (mut documents, mut bytes) = all;
         for (number, step) in numbered() {
             documents -= dropped(number).documents;
@@ -170,21 +170,21 @@ impl Report {
         let (tokens, text_bytes) = written.iter().fold((0, 0), |sum, (_, w)| (sum.0 + w.tokens, sum.1 + w.text_bytes));
         let unknown = written.iter().map(|(_, written)| written.unknown_tokens).sum();
         Self {
-            documents_in: tally.documents_in,
-            bytes_in: tally.bytes_in,
+            documents_in: totals.documents_in,
+            bytes_in: totals.bytes_in,
             documents_out: kept.documents,
             bytes_out: kept.bytes,
             tokens,
             unknown_tokens: tokenizer.unknown_token().map(|_| unknown),
             bytes_per_token: text_bytes as f64 / tokens as f64,
-            invalid_utf8: tally.invalid_utf8,
+            invalid_utf8: totals.invalid_utf8,
             funnel,
             dropped: numbered().map(|(number, step)| (step.name(), dropped(number))).collect(),
-            failed: tally.failed,
-            changes: tally.changes,
+            failed: totals.failed,
+            changes: totals.changes,
             splits: splits.collect(),
-            licences: tally.licences,
-            sources: tally.sources,
+            licences: totals.licences,
+            sources: totals.sources,
             tokenizer: TokenizerReport {
                 vocab_size: tokenizer.vocab_size(),
                 digest: tokenizer.digest(),

@@ -11,10 +11,11 @@ use polars::prelude::{Column, DataFrame, PolarsError, PolarsResult, Schema};
 
 use crate::config::Step;
 use crate::engine::documents::Documents;
+use crate::engine::layout;
 use crate::engine::parquet;
-use crate::engine::pass;
 use crate::engine::spool::Entry;
-use crate::output::report::Tally;
+use crate::output::outcome::DocumentOutcome;
+use crate::output::report::Totals;
 use crate::output::split::Split;
 use crate::output::tokenize::{Encoded, token_counts};
 use crate::{Config, Error};
@@ -22,13 +23,13 @@ use crate::{Config, Error};
 /// Rows in memory at a time.
 const ROWS: usize = 1 << 15;
 
-/// Writes the signals of all documents and hands each row to `tally`.
+/// Writes the signals of all documents and hands each row to `totals`.
 pub(crate) fn write(
     config: &Config,
     documents: &Documents,
     encoded: &Encoded,
     path: &Path,
-    tally: &mut Tally,
+    totals: &mut Totals,
     context: &Context,
 ) -> Result<(), Error> {
     context.progress.begin("writing the signals", documents.len() as u64, "documents");
@@ -44,11 +45,13 @@ pub(crate) fn write(
             }
             let rows = start..(start + ROWS).min(index.len());
             let measured = measured(documents, file, (start, rows.len()))?;
-            let fates: Vec<Fate> =
-                rows.clone().map(|at| Fate::of(config, documents, file, at, &index[at], tokens[at])).collect();
-            let frame = with_fates(measured, &steps, &fates, &index[rows], &ids);
+            let outcomes: Vec<DocumentOutcome> = rows
+                .clone()
+                .map(|at| DocumentOutcome::of(config, documents, file, at, &index[at], tokens[at]))
+                .collect();
+            let frame = with_outcomes(measured, &steps, &outcomes, &index[rows], &ids);
             let frame = frame.map_err(|source| parquet::failed(path, source))?;
-            tally.add(&frame, &fates).map_err(|source| parquet::failed(path, source))?;
+            totals.add(&frame, &outcomes).map_err(|source| parquet::failed(path, source))?;
             let writer = match &mut writer {
                 Some(writer) => writer,
                 none => {
@@ -63,31 +66,6 @@ pub(crate) fn write(
     }
     writer.map(|writer| writer.finish()).transpose().map_err(|source| parquet::failed(path, source))?;
     Ok(())
-}
-
-/// What became of a document.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Fate {
-    /// The step that dropped it, from 1; 0 where it was kept.
-    pub dropped_by: u16,
-    pub split: Option<Split>,
-    pub text_bytes: u64,
-    /// How many tokens it has, its end included, whether kept or not.
-    pub tokens: u64,
-    /// Its number among all documents.
-    pub duplicate_of: Option<u32>,
-}
-
-impl Fate {
-    fn of(config: &Config, documents: &Documents, file: usize, at: usize, entry: &Entry, tokens: u64) -> Self {
-        Self {
-            dropped_by: documents.dropped_by(file, at),
-            split: documents.split(config, file, at, entry),
-            text_bytes: entry.text_bytes,
-            tokens,
-            duplicate_of: documents.duplicate_of(documents.number(file, at)),
-        }
-    }
 }
 
 /// Returns the ids of the documents that were kept in place of others.
@@ -118,7 +96,7 @@ pub(crate) fn name_of(id: &str, piece: u32) -> String {
 fn measured(documents: &Documents, file: usize, rows: (usize, usize)) -> Result<DataFrame, Error> {
     let mut all: Option<DataFrame> = None;
     for root in documents.passes() {
-        let path = pass::folder(root, file).join(pass::SIGNALS);
+        let path = layout::folder(root, file).join(layout::SIGNALS);
         let part = parquet::read_rows(&path, rows)?;
         all = Some(match all {
             None => part,
@@ -131,30 +109,31 @@ fn measured(documents: &Documents, file: usize, rows: (usize, usize)) -> Result<
     Ok(all.unwrap_or_default())
 }
 
-fn with_fates(
+fn with_outcomes(
     mut frame: DataFrame,
     steps: &[Step],
-    fates: &[Fate],
+    outcomes: &[DocumentOutcome],
     index: &[Entry],
     ids: &BTreeMap<u32, String>,
 ) -> PolarsResult<DataFrame> {
-    let name = |fate: &Fate| fate.dropped_by.checked_sub(1).map(|i| steps[usize::from(i)].name());
+    let name = |outcome: &DocumentOutcome| outcome.dropped_by.checked_sub(1).map(|i| steps[usize::from(i)].name());
     let mut add = |name: &str, column: Column| {
         frame.with_column(column.with_name(name.into()))?;
         Ok::<(), PolarsError>(())
     };
     let column = |values: Vec<u64>| Column::new("".into(), values);
-    add("bytes", column(fates.iter().map(|fate| fate.text_bytes).collect()))?;
-    add("tokens", column(fates.iter().map(|fate| fate.tokens).collect()))?;
+    add("bytes", column(outcomes.iter().map(|outcome| outcome.text_bytes).collect()))?;
+    add("tokens", column(outcomes.iter().map(|outcome| outcome.tokens).collect()))?;
     let digests: Vec<String> = index.iter().map(|entry| entry.digest.to_string()).collect();
     add("sha256", Column::new("".into(), digests))?;
-    let decisions: Vec<&str> = fates.iter().map(|fate| if fate.dropped_by == 0 { "keep" } else { "drop" }).collect();
+    let decisions: Vec<&str> =
+        outcomes.iter().map(|outcome| if outcome.dropped_by == 0 { "keep" } else { "drop" }).collect();
     add("decision", Column::new("".into(), decisions))?;
-    add("reason", Column::new("".into(), fates.iter().map(name).collect::<Vec<Option<&str>>>()))?;
-    let splits: Vec<Option<&str>> = fates.iter().map(|fate| fate.split.map(Split::name)).collect();
+    add("reason", Column::new("".into(), outcomes.iter().map(name).collect::<Vec<Option<&str>>>()))?;
+    let splits: Vec<Option<&str>> = outcomes.iter().map(|outcome| outcome.split.map(Split::name)).collect();
     add("split", Column::new("".into(), splits))?;
     let kept: Vec<Option<&str>> =
-        fates.iter().map(|fate| fate.duplicate_of.and_then(|of| ids.get(&of)).map(String::as_str)).collect();
+        outcomes.iter().map(|outcome| outcome.duplicate_of.and_then(|of| ids.get(&of)).map(String::as_str)).collect();
     add("duplicate_of", Column::new("".into(), kept))?;
     // What the passes wrote comes in the chunks of their row groups, and a row group is written from equal ones.
     frame.rechunk_mut();

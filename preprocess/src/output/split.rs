@@ -1,9 +1,10 @@
-//! Where a document goes, by its content alone.
+//! The split of a document, which depends on its content alone.
 
 use crate::Config;
+use crate::engine::documents::Documents;
 use crate::engine::spool::Entry;
 
-/// A part of the documents.
+/// A split of the documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Split {
     Train,
@@ -23,8 +24,20 @@ impl Split {
         }
     }
 
-    /// Returns the split of a content. The digest's first 64 bits are as good as a uniform draw from 0 to 1: below the
-    /// test share it is test, then validation, then train, so a document never moves when others come or go.
+    /// Returns the split of document `at` of `file`, or `None` if it was dropped.
+    pub(crate) fn of_kept(
+        config: &Config,
+        documents: &Documents,
+        file: usize,
+        at: usize,
+        entry: &Entry,
+    ) -> Option<Self> {
+        (documents.dropped_by(file, at) == 0).then(|| Self::of(entry, config))
+    }
+
+    /// Returns the split of a document's content. The digest's first 64 bits serve as a uniform draw from 0 to 1: below
+    /// the fraction of test it is test, then validation, then train. A document therefore never changes its split when
+    /// others are added or removed.
     pub(crate) fn of(entry: &Entry, config: &Config) -> Self {
         let draw = entry.draw() as f64 / (u64::MAX as f64 + 1.0);
         if draw < config.test {
@@ -36,8 +49,8 @@ impl Split {
         }
     }
 
-    /// Returns the share of the documents that the split shall have.
-    pub(crate) fn share(self, config: &Config) -> f64 {
+    /// Returns the configured fraction of the documents in this split.
+    pub(crate) fn fraction(self, config: &Config) -> f64 {
         match self {
             Self::Train => 1.0 - config.validation - config.test,
             Self::Validation => config.validation,

@@ -74,7 +74,7 @@ fn sample(config: &Config, documents: &Documents, context: &Context) -> Result<V
             return Err(Error::Interrupted);
         }
         for (at, entry) in documents.index(file)?.iter().enumerate() {
-            if documents.split(config, file, at, entry) != Some(Split::Train) {
+            if Split::of_kept(config, documents, file, at, entry) != Some(Split::Train) {
                 continue;
             }
             chosen.push((entry.digest, entry.text_bytes, file, at));
@@ -188,7 +188,7 @@ impl Run<'_> {
         let sources = if self.plan.is_some() { self.documents.texts(file, "source")? } else { Vec::new() };
         let mut places = Vec::new();
         for (at, entry) in index.iter().enumerate() {
-            let Some(split) = self.documents.split(self.config, file, at, entry) else { continue };
+            let Some(split) = Split::of_kept(self.config, self.documents, file, at, entry) else { continue };
             let copies = match self.plan {
                 Some(plan) if split == Split::Train => plan.copies(&sources[at], entry.digest.as_bytes()),
                 _ => 1,
@@ -325,18 +325,18 @@ impl RunReader {
 }
 
 /// Runs that are open at the same time: systems allow some hundreds of files.
-const MOST_OPEN_RUNS: usize = 256;
+const MAX_OPEN_RUNS: usize = 256;
 
 /// Merges the runs of one split into its shards.
 fn merge(run: &Run<'_>, split: Split, folder: &Path, out: &Unsealed, context: &Context) -> Result<ShardTotals, Error> {
     let files = run.documents.files();
     let mut runs: Vec<PathBuf> = (0..files).map(|file| folder.join(format!("{file:05}")).join(split.name())).collect();
     for round in 0.. {
-        if runs.len() <= MOST_OPEN_RUNS {
+        if runs.len() <= MAX_OPEN_RUNS {
             break;
         }
         let mut fewer = Vec::new();
-        for (number, group) in runs.chunks(MOST_OPEN_RUNS).enumerate() {
+        for (number, group) in runs.chunks(MAX_OPEN_RUNS).enumerate() {
             let path = folder.join(format!("merged-{}-{round}-{number}", split.name()));
             let failed = |e| artifact::Error::io("write", &path, e);
             let mut to = BufWriter::with_capacity(1 << 18, File::create(&path).map_err(failed)?);

@@ -1,6 +1,6 @@
-//! A corpus as stage collect writes it, for the tests of this stage.
+//! Test corpora in the format that stage collect writes.
 
-#![allow(dead_code, reason = "each file of tests uses a part of it")]
+#![allow(dead_code, reason = "each test crate uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,7 +18,7 @@ pub fn document(id: &str, content: impl AsRef<[u8]>) -> Document {
     (id.to_owned(), "crate a 1.0".to_owned(), content.as_ref().to_vec())
 }
 
-/// Documents that differ, look like code, and hold what is hard: special tokens, other scripts.
+/// Returns distinct documents that look like code and contain special tokens and other scripts.
 pub fn documents(count: usize) -> Vec<Document> {
     let text = |i: usize| {
         let lines = (0..4 + i % 7).map(|line| format!("    let value_{line} = compute({i}, {});\n", line * 31 + i));
@@ -28,7 +28,7 @@ pub fn documents(count: usize) -> Vec<Document> {
     (0..count).map(|i| document(&format!("doc-{i:04}"), text(i))).collect()
 }
 
-/// Writes a corpus as stage collect does, `per_file` documents a file.
+/// Writes a corpus in the format of stage collect, with `per_file` documents per file.
 pub fn write(folder: &Path, documents: &[Document], per_file: usize) -> Sealed {
     for (number, documents) in documents.chunks(per_file).enumerate() {
         let column = |name: &str, value: &dyn Fn(&Document) -> Option<String>| -> Column {
@@ -46,7 +46,7 @@ pub fn write(folder: &Path, documents: &[Document], per_file: usize) -> Sealed {
         ])
         .unwrap();
         let file = File::create(folder.join(format!("documents-{number:05}.parquet"))).unwrap();
-        // Several row groups a file, as a real corpus has.
+        // Several row groups per file, as in a real corpus.
         ParquetWriter::new(file).with_row_group_size(Some(4)).finish(&mut frame).unwrap();
     }
     seal(folder, Outcome::default())
@@ -68,7 +68,7 @@ pub fn seal(folder: &Path, outcome: Outcome) -> Sealed {
     unsealed(folder).seal(outcome, 0.0, Host::default()).unwrap()
 }
 
-/// A configuration that fits a corpus of some dozens of documents.
+/// Returns a configuration for a corpus of a few dozen documents.
 pub fn small() -> Config {
     Config {
         validation: 0.2,
@@ -78,14 +78,14 @@ pub fn small() -> Config {
     }
 }
 
-/// Documents of which no two are alike: lines of words drawn at random, of many lengths.
+/// Returns documents of many lengths, none similar to another: lines of random words.
 pub fn unlike(count: usize) -> Vec<Document> {
     const WORDS: &str = "river stone lamp winter garden letter music window bridge forest silver engine harbour mirror \
         candle shadow market valley thunder ribbon copper meadow signal basket anchor feather island kettle ladder \
         marble needle orchard pillow quarry rocket saddle tunnel violet walnut yellow zipper";
     let words: Vec<&str> = WORDS.split_whitespace().collect();
     let text = |i: usize| {
-        // Numerical Recipes' linear congruential generator; its high bits are good enough to draw words with.
+        // The linear congruential generator of Numerical Recipes; its high bits are random enough to draw words.
         let mut state = i as u32 + 1;
         let mut draw = |below: usize| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

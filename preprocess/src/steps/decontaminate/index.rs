@@ -1,56 +1,56 @@
-//! The sequences of evaluation texts, and looking for them in documents.
+//! An index of the word sequences of evaluation texts, and the search for them in documents.
 
 use std::collections::BTreeSet;
 
 use super::Config;
 use super::words::hash_words;
 
-/// The sequences of all evaluation sets, as 64-bit hashes: 12 bytes a sequence, and 2 to 4 for the filter before it.
+/// The sequences of all evaluation sets as 64-bit hashes: 12 bytes per sequence, and 2 to 4 for the filter.
 #[derive(Debug)]
 pub struct Index {
-    /// Names of the sets in the order in which they came.
+    /// Names of the sets, in the order of their first text.
     sets: Vec<String>,
-    /// Hashes of the sequences, sorted; the same hash once.
+    /// Hashes of the sequences, sorted and unique.
     hashes: Vec<u64>,
-    /// The first set that has the sequence, for each of `hashes`.
+    /// For each of `hashes`, the first set that contains the sequence.
     set_of: Vec<u32>,
-    /// One bit for some bits of a hash, so that nearly all sequences that are not there cost one look.
+    /// A Bloom filter with one hash function, so that nearly all absent sequences cost one memory access.
     filter: Vec<u64>,
-    /// Words in a sequence: `ngram`, and the lengths of shorter texts; each with the power of [`BASE`] that goes with it.
+    /// Lengths of sequences in words (`ngram`, and the lengths of shorter texts), each with that power of [`BASE`].
     lengths: Vec<(usize, u64)>,
     skipped: u64,
 }
 
-/// What a document shares with evaluation sets.
+/// The overlap of a document with the evaluation sets.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Overlap<'i> {
-    /// The set with most matches; of equals the first.
+    /// The set with the most matches; the first one if several have as many.
     pub set: &'i str,
-    /// Places in the document at which a sequence of any set begins.
+    /// The number of positions in the document at which a sequence of any set begins.
     pub matches: u64,
-    /// The share of the document's words that lie in such sequences, from 0 to 1.
-    pub share: f64,
+    /// The fraction of the document's words in such sequences, from 0 to 1.
+    pub fraction: f64,
 }
 
-/// Memory that is used again from document to document.
+/// Buffers that are reused from document to document.
 #[derive(Debug, Default)]
 pub struct Scratch {
     words: Vec<u64>,
     prefixes: Vec<u64>,
     /// Matches by set.
     matches: Vec<u64>,
-    /// For each word, whether it lies in a match.
-    is_shared: Vec<bool>,
+    /// For each word, whether it is part of a match.
+    is_matching: Vec<bool>,
 }
 
-/// The base of the polynomial that makes one hash of those of words, modulo 2^64; an odd number, chosen at random.
+/// The base of the polynomial that combines the hashes of words into one, modulo 2^64; a random odd number.
 const BASE: u64 = 0x9e6c_63d0_876a_46b5;
 
 impl Index {
-    /// Returns the index of the texts of evaluation sets, each with its set's name.
+    /// Builds the index of `texts`, each given with the name of its evaluation set.
     ///
     /// # Errors
-    /// The first error among `texts`.
+    /// Returns the first error in `texts`.
     pub fn build<E>(config: &Config, texts: impl IntoIterator<Item = Result<(String, String), E>>) -> Result<Self, E> {
         let mut sets: Vec<String> = Vec::new();
         let mut entries: Vec<(u64, u32)> = Vec::new();
@@ -75,7 +75,7 @@ impl Index {
             let power = power(length);
             entries.extend((length..=words.len()).map(|end| (sequence(&prefixes, end, length, power), number)));
         }
-        // Of equal sequences the first set's stays.
+        // Of equal sequences, the one of the first set is kept.
         entries.sort_unstable();
         entries.dedup_by_key(|(hash, _)| *hash);
         let (hashes, set_of): (Vec<u64>, Vec<u32>) = entries.into_iter().unzip();
@@ -88,37 +88,41 @@ impl Index {
         Ok(Self { sets, hashes, set_of, filter, lengths, skipped })
     }
 
-    /// Returns how many different sequences there are.
+    /// Returns the number of distinct sequences.
     pub fn sequences(&self) -> usize {
         self.hashes.len()
     }
 
-    /// Returns how many evaluation texts were skipped as too short.
+    /// Returns the number of evaluation texts that were skipped because they are too short.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// Returns what `text` shares with the sets; none where it shares nothing.
+    /// Returns the overlap of `text` with the sets, or `None` if there is none.
     pub fn check(&self, text: &str, scratch: &mut Scratch) -> Option<Overlap<'_>> {
-        let Scratch { words, prefixes, matches, is_shared } = scratch;
+        let Scratch { words, prefixes, matches, is_matching } = scratch;
         words.clear();
         hash_words(text, words);
         fill_prefixes(words, prefixes);
         matches.clear();
         matches.resize(self.sets.len(), 0);
-        is_shared.clear();
+        is_matching.clear();
         for &(length, power) in &self.lengths {
             for end in length..=words.len() {
                 if let Some(set) = self.find(sequence(prefixes, end, length, power)) {
                     matches[set as usize] += 1;
-                    is_shared.resize(words.len(), false);
-                    is_shared[end - length..end].fill(true);
+                    is_matching.resize(words.len(), false);
+                    is_matching[end - length..end].fill(true);
                 }
             }
         }
-        let (most, set) = matches.iter().zip(&self.sets).rev().max_by_key(|(count, _)| **count)?;
-        let shared = is_shared.iter().filter(|is_shared| **is_shared).count();
-        (*most > 0).then(|| Overlap { set, matches: matches.iter().sum(), share: shared as f64 / words.len() as f64 })
+        let (max, set) = matches.iter().zip(&self.sets).rev().max_by_key(|(count, _)| **count)?;
+        let matching = is_matching.iter().filter(|is_matching| **is_matching).count();
+        (*max > 0).then(|| Overlap {
+            set,
+            matches: matches.iter().sum(),
+            fraction: matching as f64 / words.len() as f64,
+        })
     }
 
     fn find(&self, hash: u64) -> Option<u32> {
@@ -130,7 +134,7 @@ impl Index {
     }
 }
 
-/// Fills `prefixes` with the polynomial's values over the first 0, 1, 2, … words.
+/// Fills `prefixes` with the values of the polynomial over the first 0, 1, 2, … words.
 fn fill_prefixes(words: &[u64], prefixes: &mut Vec<u64>) {
     prefixes.clear();
     prefixes.push(0);
@@ -150,7 +154,7 @@ fn power(length: usize) -> u64 {
     (0..length).fold(1, |power, _| power.wrapping_mul(BASE))
 }
 
-/// Returns the place in a filter of `words` 64-bit words (a power of two) that stands for `hash`.
+/// Returns the word and the bit of `hash` in a filter of `words` 64-bit words (a power of two).
 fn filter_place(hash: u64, words: usize) -> (usize, u64) {
     ((hash >> 6) as usize & (words - 1), 1 << (hash & 63))
 }
@@ -176,17 +180,14 @@ mod tests {
                 ("rivers", QUESTION),
                 ("short", "Nine words are enough to count as one sequence."),
                 ("short", "These are too few words."),
-                (
-                    "clocks",
-                    "The station clock stopped at noon and nobody in the waiting room noticed it until evening.",
-                ),
+                ("clocks", "The station clock stopped at noon and none in the waiting room noticed it until evening."),
             ],
         );
         assert_eq!((index.sequences(), index.skipped()), (4 + 1 + 4, 1));
         let mut scratch = Scratch::default();
         let mut check = |text: &str, expected: Option<(&str, u64, f64)>| {
             let found = index.check(text, &mut scratch);
-            let found = found.map(|overlap| (overlap.set, overlap.matches, (overlap.share * 1e4).round() / 1e4));
+            let found = found.map(|overlap| (overlap.set, overlap.matches, (overlap.fraction * 1e4).round() / 1e4));
             assert_eq!(found, expected, "{text:?}");
         };
         check("", None);
@@ -196,29 +197,29 @@ mod tests {
             "WHICH river -- flows\nthrough 'the' old  town, before it reaches the sea: near THE harbour-wall",
             Some(("rivers", 4, 1.0)),
         );
-        // Twelve words are no match, thirteen are one.
+        // Twelve words do not match, thirteen do.
         check("I asked which river flows through the old town before it reaches the sea", None);
         check(
             "I asked which river flows through the old town before it reaches the sea near",
             Some(("rivers", 1, 0.8667)),
         );
-        // A changed word in the middle hides it.
+        // A changed word in the middle hides the match.
         check(&QUESTION.replace("before", "until"), None);
         check("Yes: nine words are enough to count as one sequence!", Some(("short", 1, 0.9)));
         check("These are too few words.", None);
-        let clock = "the station clock stopped at noon and nobody in the waiting room noticed";
+        let clock = "the station clock stopped at noon and none in the waiting room noticed";
         check(&format!("{clock}. {QUESTION}"), Some(("rivers", 5, 1.0)));
         check(&format!("{clock}, {clock}"), Some(("clocks", 2, 1.0)));
     }
 
     #[test]
-    fn an_index_of_nothing_finds_nothing() {
+    fn an_empty_index_finds_nothing() {
         let index = index(&Config::default(), &[]);
         assert_eq!(index.check(QUESTION, &mut Scratch::default()), None);
     }
 
     #[test]
-    fn characters_are_words_where_there_are_no_blanks() {
+    fn characters_are_words_in_scripts_without_spaces() {
         let index = index(&Config::default(), &[("zh", "小猫坐在窗台上看着外面的雨点慢慢落下。")]);
         let mut scratch = Scratch::default();
         let mut check = |text: &str, matches: Option<u64>| {
@@ -234,7 +235,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_index_finds_what_comparing_finds(eval in words(), document in words(), ngram in 1_usize..6) {
+        fn the_index_finds_the_matches_of_a_comparison_of_all_pairs(eval in words(), document in words(), ngram in 1_usize..6) {
             let config = Config { ngram, min_words: 1, ..Config::default() };
             let index = index(&config, &[("set", &eval.join(" "))]);
             let length = ngram.min(eval.len());

@@ -1,0 +1,137 @@
+//! What can go wrong in this stage.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong in this stage.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An I/O error, or a damaged artifact.
+    #[error(transparent)]
+    Artifact(#[from] artifact::Error),
+    /// The tokenizer or its shards.
+    #[error(transparent)]
+    Tokenizer(#[from] tokenizer::Error),
+    /// A configured value is invalid.
+    #[error("{key} {problem}")]
+    Config {
+        /// The dotted key.
+        key: String,
+        /// What is wrong with its value.
+        problem: String,
+    },
+    /// A file of the corpus does not have the format that stage collect writes.
+    #[error("cannot read documents from {}", path.display())]
+    Corpus {
+        /// The file.
+        path: PathBuf,
+        /// The reader's error.
+        #[source]
+        source: polars::error::PolarsError,
+    },
+    /// A document of the corpus has neither text, bytes nor messages.
+    #[error("document {id} in {} has neither text nor raw bytes nor messages", path.display())]
+    NoContent {
+        /// The file.
+        path: PathBuf,
+        /// The document.
+        id: String,
+    },
+    /// The corpus has no documents.
+    #[error("the corpus in {} has no documents: check the sources and patterns of [collect]", path.display())]
+    EmptyCorpus {
+        /// The artifact's folder.
+        path: PathBuf,
+    },
+    /// The corpus has more documents than a 32-bit number can count.
+    #[error("{} has more than 4294967295 documents; split the corpus into several runs", path.display())]
+    TooManyDocuments {
+        /// The working folder.
+        path: PathBuf,
+    },
+    /// The unfinished work of an earlier attempt cannot be read.
+    #[error("{} is damaged; delete the folder .work that contains it and run again", path.display())]
+    Spool {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of records for deduplication does not have the format that its writer produces.
+    #[error("{} is damaged: {problem}; delete its folder and run again", path.display())]
+    Records {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An evaluation set cannot be parsed.
+    #[error("evaluation set {}: {problem}", path.display())]
+    EvaluationSet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Every document was filtered out.
+    #[error("all {documents} documents were filtered out: {dropped}")]
+    NothingLeft {
+        /// Documents in the corpus.
+        documents: usize,
+        /// How many were dropped by which step, and what to change.
+        dropped: String,
+    },
+    /// A split has no documents.
+    #[error(
+        "split {split} is empty: a fraction of {fraction} of {documents} documents gave none. Add documents, {advice}"
+    )]
+    EmptySplit {
+        /// The split.
+        split: &'static str,
+        /// The configured fraction of the documents.
+        fraction: f64,
+        /// Documents to split.
+        documents: usize,
+        /// What to change in the configuration.
+        advice: String,
+    },
+    /// A split mixes preference pairs with other documents.
+    #[error(
+        "split {split} mixes preference pairs (`chat = \"preference\"`) with other documents, but preference tuning \
+         reads only pairs; use a separate run for them"
+    )]
+    MixedPairs {
+        /// The split.
+        split: &'static str,
+    },
+    /// The given tokenizer has no token that ends a document.
+    #[error("{} has no end-of-text token; add `{}` to it as a special token", path.display(), tokenizer::END_OF_TEXT)]
+    NoEndOfText {
+        /// The `tokenizer.json`.
+        path: PathBuf,
+    },
+    /// The signals could not be read or written.
+    #[error("cannot {operation} {}", path.display())]
+    Signals {
+        /// "read" or "write".
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The error of the Parquet library.
+        #[source]
+        source: polars::error::PolarsError,
+    },
+    /// The run was interrupted.
+    #[error("preprocess was interrupted; run the same command again to resume")]
+    Interrupted,
+}
+
+impl Error {
+    /// Returns a function that makes an error of an I/O error of `operation` on `path`.
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| artifact::Error::io(operation, path, source).into()
+    }
+
+    /// Returns the error of an invalid value of `key`.
+    pub(crate) fn config(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Config { key: key.into(), problem: problem.into() }
+    }
+}

@@ -1,8 +1,8 @@
 //! Baselines: general-purpose compressors on the same text.
 //!
 //! A language model's loss is the code length of the text under an ideal coder, so the two are comparable (Language
-//! Modeling Is Compression, 2024). The comparison does not clearly favour either: the model was trained on similar text;
-//! a compressor starts from nothing but has the whole preceding text as context.
+//! Modeling Is Compression, 2024). The comparison does not clearly favour either: the model was trained on similar
+//! text; a compressor starts from nothing but has the whole preceding text as context.
 
 use std::io::{self, Write};
 

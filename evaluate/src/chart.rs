@@ -87,18 +87,10 @@ impl Chart<'_> {
         let right = self.width - RIGHT;
         for (i, series) in self.series.iter().filter(|series| !series.name.is_empty()).enumerate() {
             let y = TOP + 8.0 + 18.0 * i as f64;
-            push(
-                svg,
-                format_args!(
-                    r#"<line class="{}" x1="{}" x2="{}" y1="{y}" y2="{y}"/><text class="legend" x="{}" y="{}" text-anchor="end">{}</text>"#,
-                    series.class,
-                    right - 18.0,
-                    right,
-                    right - 24.0,
-                    y + 4.0,
-                    escaped(series.name)
-                ),
-            );
+            let (class, name) = (series.class, escaped(series.name));
+            let (x, x1, text_y) = (right - 24.0, right - 18.0, y + 4.0);
+            push(svg, format_args!(r#"<line class="{class}" x1="{x1}" x2="{right}" y1="{y}" y2="{y}"/>"#));
+            push(svg, format_args!(r#"<text class="legend" x="{x}" y="{text_y}" text-anchor="end">{name}</text>"#));
         }
     }
 }
@@ -121,15 +113,9 @@ impl Plane {
         let (right, bottom) = (self.width - RIGHT, self.height - BOTTOM);
         for tick in self.y.ticks() {
             let (_, y) = self.at(self.x.from, tick);
-            push(
-                svg,
-                format_args!(
-                    r#"<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1}" y2="{y:.1}"/><text class="tick" x="{}" y="{:.1}" text-anchor="end">{}</text>"#,
-                    LEFT - 8.0,
-                    y + 4.0,
-                    self.y.label(tick)
-                ),
-            );
+            let (x, text_y, label) = (LEFT - 8.0, y + 4.0, self.y.label(tick));
+            push(svg, format_args!(r#"<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1}" y2="{y:.1}"/>"#));
+            push(svg, format_args!(r#"<text class="tick" x="{x}" y="{text_y:.1}" text-anchor="end">{label}</text>"#));
         }
         for tick in self.x.ticks() {
             let (x, _) = self.at(tick, self.y.from);
@@ -177,15 +163,9 @@ impl Plane {
         if series.marked || finite().count() == 1 {
             for (x, y) in finite() {
                 let (cx, cy) = self.at(*x, *y);
-                let name = escaped(series.name);
-                push(
-                    svg,
-                    format_args!(
-                        r#"<circle class="{class}" cx="{cx:.1}" cy="{cy:.1}" r="3"><title>{name} {} at {}</title></circle>"#,
-                        significant(*y),
-                        significant(*x)
-                    ),
-                );
+                let title = format!("{} {} at {}", escaped(series.name), significant(*y), significant(*x));
+                push(svg, format_args!(r#"<circle class="{class}" cx="{cx:.1}" cy="{cy:.1}" r="3">"#));
+                push(svg, format_args!("<title>{title}</title></circle>"));
             }
         }
     }

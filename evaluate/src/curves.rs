@@ -60,8 +60,8 @@ impl Curves {
     }
 }
 
-/// Returns a moving average over a thirtieth of the curve, so that the trend shows in runs of any length. Towards the ends
-/// the window shrinks symmetrically.
+/// Returns a moving average over a thirtieth of the curve, so that the trend shows in runs of any length. Towards the
+/// ends the window shrinks symmetrically.
 pub(crate) fn smoothed(curve: &[(f64, f64)]) -> Curve {
     let finite: Curve = curve.iter().copied().filter(|(_, value)| value.is_finite()).collect();
     let reach = finite.len() / 60;

@@ -15,7 +15,8 @@ pub(crate) struct Excerpt {
     pub(crate) split: Split,
     /// Number of tokens: the first is only context, the others are predicted.
     tokens: usize,
-    /// The text of the scored tokens (in chats, the assistant's messages): documents concatenated, without special tokens.
+    /// The text of the scored tokens (in chats, the assistant's messages): documents concatenated, without special
+    /// tokens.
     pub(crate) text: String,
 }
 
@@ -74,8 +75,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Scores a model on an excerpt. Windows overlap by half, so that all but the first tokens are predicted from at least
-    /// half a context.
+    /// Scores a model on an excerpt. Windows overlap by half, so that all but the first tokens are predicted from at
+    /// least half a context.
     ///
     /// # Errors
     /// Returns an error if the vocabularies differ; [`Error::Interrupted`] if `is_cancelled` returns true.

@@ -3,8 +3,8 @@
 //! In: the corpus, the tokens, the checkpoint and the bundle of one run. Out: `report.json` with all metrics, and
 //! `report.html`, a single page that works offline. This crate never changes a weight and never uses the network.
 //!
-//! Modules in reading order: `config`, `held_out` (loss, perplexity, bits per byte), `baselines` (compressors on the same
-//! text), `samples` with `diversity` and `syntax` (generated text), `curves` and `funnel` (training and data),
+//! Modules in reading order: `config`, `held_out` (loss, perplexity, bits per byte), `baselines` (compressors on the
+//! same text), `samples` with `diversity` and `syntax` (generated text), `curves` and `funnel` (training and data),
 //! `report` (`report.json`), `html` and `chart` (`report.html`).
 
 mod baselines;

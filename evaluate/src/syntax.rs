@@ -1,14 +1,14 @@
 //! Syntax check of generated code: the fraction of samples that tree-sitter parses without an error.
 //!
-//! A sample parses if its tree has neither ERROR nor MISSING nodes and holds anything but comments. Most samples are cut
-//! off by the token limit in the middle of a statement, which says nothing about the model. Therefore:
+//! A sample parses if its tree has neither ERROR nor MISSING nodes and holds anything but comments. Most samples are
+//! cut off by the token limit in the middle of a statement, which says nothing about the model. Therefore:
 //!
 //! 1. A sample that ended by itself is parsed as it stands.
 //! 2. A truncated sample is completed: an open comment or string, the open brackets and the last statement are closed.
 //! 3. If that does not parse, its end is removed, at most a quarter of the sample, and the rest is completed. Cuts are
-//!    tried at line ends and after `;`, `,`, `{` and `}`, where the innermost open bracket is a block's (in Python, none
-//!    is open), up to [`MAX_CUTS`] of them from the last one back. A bracket that closes one that is not open is an
-//!    error at once.
+//!    tried at line ends and after `;`, `,`, `{` and `}`, where the innermost open bracket is a block's (in Python,
+//!    none is open), up to [`MAX_CUTS`] of them from the last one back. A bracket that closes one that is not open is
+//!    an error at once.
 //! 4. A truncated sample that holds only comments, documentation strings and attributes counts neither way.
 //!
 //! The report also gives the fraction that parses without rules 2 and 3. The grammars are those of editors: they accept
@@ -23,8 +23,8 @@ use tree_sitter::{Node, Parser, Tree};
 
 use crate::config::Language;
 
-/// How many cuts are tried. Measured on the files above: with 3, C loses 2 % of valid samples; with 8, a fifth more of the
-/// invalid ones pass.
+/// How many cuts are tried. Measured on the files above: with 3, C loses 2 % of valid samples; with 8, a fifth more of
+/// the invalid ones pass.
 const MAX_CUTS: usize = 5;
 
 /// The result for one sample.

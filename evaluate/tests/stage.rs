@@ -77,7 +77,10 @@ fn sharded_inputs(max_shard_bytes: u64) -> Run {
         writer.finish().unwrap();
     }
     let report = json!({
-        "funnel": [{"step": "collected <all>", "documents": 40, "bytes": 4000}, {"step": "unique", "documents": 36, "bytes": 3600}],
+        "funnel": [
+            {"step": "collected <all>", "documents": 40, "bytes": 4000},
+            {"step": "unique", "documents": 36, "bytes": 3600},
+        ],
         "splits": {"test": {"documents": 12, "bytes": 1200, "tokens": 600}},
         "licences": {"MIT & Apache-2.0": {"documents": 36, "bytes": 3600, "tokens": 1800}},
         "bytes_per_token": 2.0,

@@ -100,12 +100,12 @@ impl Generator {
         &self.tokenizer
     }
 
-    /// Continues `prompt`, or answers it as a user message with `options.chat`. Special tokens in the prompt are read as
-    /// ordinary text; an empty prompt starts from end-of-text, as a new document does in training.
+    /// Continues `prompt`, or answers it as a user message with `options.chat`. Special tokens in the prompt are read
+    /// as ordinary text; an empty prompt starts from end-of-text, as a new document does in training.
     ///
-    /// `on_text` is called once per token with the text that is final by then: whole characters that cannot be the start
-    /// of a stop string, often none. It cancels by returning [`ControlFlow::Break`]. The pieces concatenated are the
-    /// completion's text.
+    /// `on_text` is called once per token with the text that is final by then: whole characters that cannot be the
+    /// start of a stop string, often none. It cancels by returning [`ControlFlow::Break`]. The pieces concatenated are
+    /// the completion's text.
     ///
     /// A text may grow longer than the model's context; see [`Decoder`].
     ///

@@ -1,32 +1,20 @@
 //! The stage on a sealed bundle of a tiny random model.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use artifact::{Context, Host, Outcome, Recipe, Sealed, Store};
+use artifact::{Context, Host, Outcome, Sealed, Store};
 use generate::{Config, Error};
 use model::{Dtype, Family};
 use serde_json::Value;
 use test_support::tiny;
-
-fn recipe(stage: &str) -> Recipe {
-    Recipe {
-        stage: stage.to_owned(),
-        stage_version: 1,
-        config: Value::Null,
-        inputs: BTreeMap::new(),
-        seed: 1,
-        device_class: None,
-    }
-}
 
 fn bundle(root: &Path) -> Sealed {
     sharded_bundle(root, model::checkpoint::MAX_SHARD_BYTES)
 }
 
 fn sharded_bundle(root: &Path, max_shard_bytes: u64) -> Sealed {
-    let out = Store::new(root).begin(recipe("optimize")).unwrap();
+    let out = Store::new(root).begin(test_support::recipe("optimize")).unwrap();
     let tokenizer = tiny::tokenizer();
     let model = tiny::model(Family::Qwen3, 32, &tokenizer);
     model::checkpoint::save_sharded(&model, out.folder(), Dtype::Bf16, max_shard_bytes).unwrap();
@@ -35,7 +23,7 @@ fn sharded_bundle(root: &Path, max_shard_bytes: u64) -> Sealed {
 }
 
 fn run(config: &Config, bundle: &Sealed, root: &Path, context: &Context) -> Result<(Outcome, String), Error> {
-    let out = Store::new(root).begin(recipe("generate")).unwrap();
+    let out = Store::new(root).begin(test_support::recipe("generate")).unwrap();
     fs::write(out.path("left-over.txt"), "from a killed attempt").unwrap();
     let outcome = generate::run(config, bundle, &out, context)?;
     assert!(!out.path("left-over.txt").exists());
@@ -68,7 +56,7 @@ fn samples_are_reproducible() {
 }
 
 #[test]
-fn a_sharded_bundle_gives_the_same_samples() {
+fn sharded_bundle_gives_the_same_samples() {
     let [one, several] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let config = Config { max_tokens: 8, ..Config::default() };
     let expected = run(&config, &bundle(one.path()), one.path(), &Context::quiet(5)).unwrap();

@@ -44,7 +44,7 @@ fn unsealed_bundle(root: &Path, max_shard_bytes: u64) -> Unsealed {
 }
 
 #[test]
-fn a_sharded_bundle_is_served() {
+fn sharded_bundle_is_served() {
     let root = tempfile::tempdir().unwrap();
     let bundle = unsealed_bundle(root.path(), 4_000).seal(Outcome::default(), 0.0, Host::default()).unwrap();
     assert!(bundle.folder().join(model::hub_layout::INDEX).exists());

@@ -11,7 +11,7 @@ use crate::documents::batch::Batch;
 use crate::documents::counts::SourceCounts;
 use crate::documents::document::{Content, Document};
 use crate::documents::mapping::Mapping;
-use crate::documents::refusal::{Refusal, Skip};
+use crate::documents::rejection::{Rejection, Skip};
 use crate::formats::reader::Job;
 use crate::inventory::ListedSource;
 use crate::{Config, Error, Inventory};
@@ -82,7 +82,7 @@ impl Collector<'_> {
         let limit = config.max_bad_records;
         let mapping = Mapping::new(&source.columns, source.max_file_bytes)
             .map_err(|message| Error::value(&format!("source {}: template", source.name), &message))?;
-        let mut sink = |read: Result<Document, Refusal>| {
+        let mut sink = |read: Result<Document, Rejection>| {
             if context.cancel.is_requested() {
                 return Err(Error::Interrupted);
             }
@@ -92,7 +92,7 @@ impl Collector<'_> {
                     conversations += u64::from(matches!(document.content, Content::Chat(_)));
                     writer.push(document, source)
                 }
-                Err(refusal) => counts.refused(refusal, &source.name, limit),
+                Err(rejection) => counts.reject(rejection, &source.name, limit),
             }
         };
         let mut batch = Batch::new(source, &mapping, &mut sink);

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use artifact::Digest;
 use fetch::Environment;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
+use settings::ConfigSource;
 
 use crate::Error;
 use crate::documents::chat::Chat;
@@ -298,7 +299,7 @@ pub(crate) fn portable_name(written: &str) -> String {
 }
 
 /// The content of `dataset.toml`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Dataset {
     name: Option<String>,
@@ -374,31 +375,17 @@ pub(crate) fn declared(config: &Config, base: &Path, environment: &Environment) 
 }
 
 fn parse(text: &str, path: &Path) -> Result<Dataset, Error> {
-    toml::from_str(text).map_err(|error| {
-        let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        Error::Dataset { path: path.to_owned(), line, column, message: explain(error.message()) }
-    })
-}
-
-/// Returns serde's message about an unknown key with the nearest known one instead of the list of all.
-fn explain(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    match (message.starts_with("unknown field"), quoted.next()) {
-        (true, Some(unknown)) => {
-            let nearest = quoted.max_by(|a, b| similarity(unknown, a).total_cmp(&similarity(unknown, b)));
-            match nearest {
-                Some(known) => format!("unknown key `{unknown}`; the nearest known one is `{known}`"),
-                None => format!("unknown key `{unknown}`"),
-            }
-        }
-        _ => message.trim_end().replace('\n', "; "),
-    }
-}
-
-fn similarity(a: &str, b: &str) -> f64 {
-    strsim::jaro_winkler(a, b)
+    let keys = |schema: schemars::Schema| -> Vec<String> {
+        schema
+            .get("properties")
+            .and_then(|keys| keys.as_object())
+            .into_iter()
+            .flat_map(|keys| keys.keys().cloned())
+            .collect()
+    };
+    let mut known = keys(schema_for!(Dataset));
+    known.extend(keys(schema_for!(Source)).into_iter().map(|key| format!("source.{key}")));
+    Ok(ConfigSource::new(path, text).parse(&known, &[])?.value)
 }
 
 #[cfg(test)]
@@ -419,19 +406,16 @@ mod tests {
         check_dataset("[[source]]\npath = \"a.csv\"\ntext = \"body\"\n", "1 sources");
         check_dataset(
             "[[source]]\npath = \".\"\n  licens = \"MIT\"\n",
-            "d/dataset.toml line 3, column 3: unknown key `licens`; the nearest known one is `licence`",
+            "d/dataset.toml:3: unknown key `source.licens`; did you mean `source.licence`?",
         );
-        check_dataset(
-            "[[sources]]\npath = \".\"\n",
-            "d/dataset.toml line 1, column 3: unknown key `sources`; the nearest known one is `source`",
-        );
+        check_dataset("[[sources]]\npath = \".\"\n", "d/dataset.toml:1: unknown key `sources`; did you mean `source`?");
         check_dataset(
             "[[source]]\nmax_file_bytes = \"1\"\n",
-            "d/dataset.toml line 2, column 18: invalid type: string \"1\", expected u64",
+            "d/dataset.toml:2: `source[0].max_file_bytes`: invalid type: string \"1\", expected u64",
         );
         check_dataset(
             "[[source]]\nsha256 = \"12\"\n",
-            "d/dataset.toml line 2, column 10: `12` is not a SHA-256 digest (64 hexadecimal digits)",
+            "d/dataset.toml:2: `source[0].sha256`: `12` is not a SHA-256 digest (64 hexadecimal digits)",
         );
     }
 

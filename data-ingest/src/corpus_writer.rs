@@ -118,8 +118,8 @@ struct Shards {
 
 struct OpenShard {
     path: PathBuf,
-    writer: BatchedWriter<Watched>,
-    refusal: Refusal,
+    writer: BatchedWriter<ErrorKeepingFile>,
+    io_error: IoErrorSlot,
     bytes: usize,
 }
 
@@ -150,24 +150,24 @@ impl Shards {
 impl OpenShard {
     fn create(path: PathBuf) -> Result<Self, Error> {
         let file = File::create(&path).map_err(|e| artifact::Error::io("create", &path, e))?;
-        let refusal = Refusal::default();
-        let watched = Watched { file, refusal: Arc::clone(&refusal) };
+        let io_error = IoErrorSlot::default();
+        let kept = ErrorKeepingFile { file, io_error: Arc::clone(&io_error) };
         let column = |(name, dtype): (&str, DataType)| (PlSmallStr::from(name), dtype);
         let schema: Schema = columns().into_iter().map(column).collect();
         // The smallest and largest text of a file are of no use.
         let statistics = StatisticsOptions { min_value: false, max_value: false, ..StatisticsOptions::default() };
-        let writer = ParquetWriter::new(watched)
+        let writer = ParquetWriter::new(kept)
             .with_compression(ParquetCompression::Zstd(None))
             .with_statistics(statistics)
             .batched(&schema)
             .map_err(|source| Error::Parquet { path: path.clone(), source })?;
-        Ok(Self { path, writer, refusal, bytes: 0 })
+        Ok(Self { path, writer, io_error, bytes: 0 })
     }
 
     /// Returns the I/O error if there was one, else the error of polars.
     fn failed(&self, error: PolarsError) -> Error {
-        match self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(refusal) => artifact::Error::io("write", &self.path, refusal).into(),
+        match self.io_error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(io_error) => artifact::Error::io("write", &self.path, io_error).into(),
             None => Error::Parquet { path: self.path.clone(), source: error },
         }
     }
@@ -247,26 +247,26 @@ fn messages(chats: &[Option<Vec<Message>>]) -> PolarsResult<Series> {
     Series::from_arrow("messages".into(), lists.boxed())?.cast(&DataType::List(Box::new(message_type())))
 }
 
-/// The last I/O error.
-type Refusal = Arc<Mutex<Option<io::Error>>>;
+/// The last I/O error of a file.
+type IoErrorSlot = Arc<Mutex<Option<io::Error>>>;
 
 /// A file that keeps its I/O errors: polars passes on only their text, from which a full disk cannot be recognised
 /// reliably.
-struct Watched {
+struct ErrorKeepingFile {
     file: File,
-    refusal: Refusal,
+    io_error: IoErrorSlot,
 }
 
-impl Watched {
+impl ErrorKeepingFile {
     fn keep<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.inspect_err(|error| {
             let copy = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
+            *self.io_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
         })
     }
 }
 
-impl Write for Watched {
+impl Write for ErrorKeepingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes);
         self.keep(written)

@@ -5,5 +5,5 @@ pub(crate) mod chat;
 pub(crate) mod counts;
 pub(crate) mod document;
 pub(crate) mod mapping;
-pub(crate) mod refusal;
+pub(crate) mod rejection;
 pub(crate) mod template;

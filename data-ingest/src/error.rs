@@ -1,4 +1,4 @@
-//! What can go wrong while collecting.
+//! Errors of the stage.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use artifact::Digest;
 
 use crate::documents::counts::BadRecordLimit;
 
-/// What can go wrong while collecting.
+/// An error of the stage.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A configured value is invalid.
@@ -18,17 +18,8 @@ pub enum Error {
         message: String,
     },
     /// A `dataset.toml` is invalid.
-    #[error("{} line {line}, column {column}: {message}", path.display())]
-    Dataset {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The column, from 1.
-        column: usize,
-        /// What is wrong there.
-        message: String,
-    },
+    #[error(transparent)]
+    Dataset(#[from] settings::Error),
     /// A source's path does not exist.
     #[error("source {name}: {} does not exist", path.display())]
     NoSuchPath {

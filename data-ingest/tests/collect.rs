@@ -290,7 +290,7 @@ fn a_dataset_brings_its_own_folder_globs_and_cap() {
     check(
         &[("d/dataset.toml", b"[[source]]\npath = \".\"\nlicense = \"MIT\"\n")],
         &dataset("d"),
-        Err("<base>/d/dataset.toml line 3, column 1: unknown key `license`; the nearest known one is `licence`"),
+        Err("<base>/d/dataset.toml:3: unknown key `source.license`; did you mean `source.licence`?"),
     );
     check(
         &[("d/dataset.toml", b"[[source]]\nurl = \"ftp://localhost/x\"\n")],

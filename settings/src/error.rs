@@ -1,4 +1,4 @@
-//! What can be wrong with a settings file.
+//! Errors of settings files.
 
 use std::path::PathBuf;
 

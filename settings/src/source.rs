@@ -19,7 +19,7 @@ pub struct ConfigSource {
     overrides: Vec<String>,
 }
 
-/// What a [`ConfigSource`] says.
+/// The result of parsing a [`ConfigSource`].
 #[derive(Debug, Clone)]
 pub struct Parsed<T> {
     /// The value.
@@ -30,8 +30,8 @@ pub struct Parsed<T> {
     pub notices: Vec<String>,
 }
 
-/// Why a document is not a value.
-struct Refusal {
+/// Why a document cannot be deserialized.
+struct ValueError {
     /// The byte in the text of the document.
     offset: Option<usize>,
     message: String,
@@ -47,9 +47,14 @@ impl ConfigSource {
             ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
             _ => Error::Read { path: path.to_owned(), source },
         })?;
+        Ok(Self { overrides: overrides.to_vec(), ..Self::new(path, &text) })
+    }
+
+    /// Returns the source of `text`, which was read from `path`, without overrides.
+    pub fn new(path: &Path, text: &str) -> Self {
         // A byte order mark is invisible in every editor, and TOML does not allow it.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
-        Ok(Self { path: path.to_owned(), text, overrides: overrides.to_vec() })
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
+        Self { path: path.to_owned(), text, overrides: Vec::new() }
     }
 
     /// Returns the file's path.
@@ -81,9 +86,9 @@ impl ConfigSource {
                 notices.push(format!("{}: `{old}` was renamed to `{new}`; rename it", self.place(old)));
             }
         }
-        let mut value = deserialize(&document, known).map_err(|refusal| {
+        let mut value = deserialize(&document, known).map_err(|error| {
             // A renamed key may have moved the lines after it.
-            self.at_offset(refusal.offset.filter(|_| !was_renamed), refusal.message)
+            self.at_offset(error.offset.filter(|_| !was_renamed), error.message)
         })?;
         for assignment in &self.overrides {
             let wrong = |message: String| Error::At { place: format!("--set {assignment}"), message };
@@ -93,18 +98,18 @@ impl ConfigSource {
             if let Some(new) = new_key {
                 notices.push(format!("--set {key}: `{key}` was renamed to `{new}`; use that"));
             }
-            let mut refusals = Vec::new();
+            let mut messages = Vec::new();
             let accepted = readings(text.trim()).into_iter().find_map(|reading| {
                 let mut changed = document.clone();
                 let result = match assign(&mut changed, new_key.unwrap_or(key), reading) {
-                    Ok(()) => deserialize(&changed, known).map_err(|refusal| refusal.message),
+                    Ok(()) => deserialize(&changed, known).map_err(|error| error.message),
                     Err(message) => Err(message),
                 };
-                result.map_err(|message| refusals.push(message)).ok().map(|value| (value, changed))
+                result.map_err(|message| messages.push(message)).ok().map(|value| (value, changed))
             });
             match accepted {
                 Some(accepted) => (value, document) = accepted,
-                None => return Err(wrong(refusals.swap_remove(0))),
+                None => return Err(wrong(messages.swap_remove(0))),
             }
         }
         Ok(Parsed { value, document, notices })
@@ -139,9 +144,9 @@ impl ConfigSource {
     }
 }
 
-fn deserialize<T: DeserializeOwned>(document: &DocumentMut, known: &[String]) -> Result<T, Refusal> {
+fn deserialize<T: DeserializeOwned>(document: &DocumentMut, known: &[String]) -> Result<T, ValueError> {
     let text = document.to_string();
-    let deserializer = toml::Deserializer::parse(&text).map_err(|error| Refusal {
+    let deserializer = toml::Deserializer::parse(&text).map_err(|error| ValueError {
         offset: error.span().map(|span| span.start),
         message: error.message().to_owned(),
     })?;
@@ -156,7 +161,7 @@ fn deserialize<T: DeserializeOwned>(document: &DocumentMut, known: &[String]) ->
             None if path == "." => error.message().to_owned(),
             None => format!("`{path}`: {}", error.message()),
         };
-        Refusal { offset: span.map(|span| span.start), message }
+        ValueError { offset: span.map(|span| span.start), message }
     })
 }
 

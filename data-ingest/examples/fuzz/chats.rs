@@ -1,13 +1,13 @@
-//! Conversations.
+//! Random conversations.
 
 use std::fmt::Write as _;
 
 use data_ingest::{Chat, Format, Source};
 
-use crate::inputs::{Input, JSON_WORDS, file};
+use crate::input::{Input, JSON_WORDS, file};
 use crate::random::Random;
 
-/// Returns conversations as JSON lines: right ones, and ones with anything anywhere.
+/// Returns conversations as JSON lines: valid ones, and ones with random values in random places.
 pub fn chat(random: &mut Random) -> Input {
     let shape = random.pick(&[Chat::Messages, Chat::Sharegpt, Chat::Alpaca]);
     let mut lines = String::new();
@@ -37,7 +37,7 @@ pub fn chat(random: &mut Random) -> Input {
     file((name, bytes), Source { chat: Some(shape), format, ..Source::default() })
 }
 
-/// Returns a JSON value: text once in two, and else anything, now and then nested deeply.
+/// Returns a JSON value: text half of the time, otherwise any value, sometimes deeply nested.
 fn value(random: &mut Random, depth: usize) -> String {
     match random.below(if depth == 0 { 12 } else { 16 }) {
         0..=7 => "\"Some words, \\u00e4 \\ud83d\\ude00\\n and more.\"".to_owned(),

@@ -1,4 +1,4 @@
-//! Inputs: well-formed ones, put together by chance, and then damaged by it.
+//! Random inputs: well-formed files, some of them damaged.
 
 use data_ingest::{BadRecordLimit, Chat, Config, Format, Html, Source};
 use polars::prelude::{
@@ -7,7 +7,7 @@ use polars::prelude::{
 };
 
 use crate::chats::chat;
-use crate::corpus::one;
+use crate::input::{Input, JSON_WORDS, file};
 use crate::packed::{bzip2, gzip, tar, xz, zip, zstandard};
 use crate::random::Random;
 use crate::web::{PAGE, page, warc};
@@ -25,29 +25,6 @@ const LOCK: &str = "version = 1\n[[source]]\nname = \"https://example.org/a.txt\
 
 const PACKED_WORDS: &[&str] =
     &["\0\0\0\0", "../", "PK\u{1}\u{2}", "PK\u{3}\u{4}", "PK\u{5}\u{6}", "ustar", "{", "\"", "\n", "<p>"];
-/// What a reader of JSON has an eye for.
-pub const JSON_WORDS: &[&str] = &[
-    "{",
-    "}",
-    "[",
-    "]",
-    "\"",
-    ",",
-    ":",
-    "\n",
-    "\\u",
-    "\\ud800",
-    "null",
-    "1e999",
-    "-0",
-    "\"role\"",
-    "\"content\"",
-    "\"text\"",
-    "\0",
-    "\u{feff}",
-    "{\"a\":",
-    "[[",
-];
 const TOML_WORDS: &[&str] = &[
     "[",
     "]",
@@ -83,7 +60,7 @@ const TOML_WORDS: &[&str] = &[
     "://",
 ];
 
-/// What is fed.
+/// The kind of inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     Archive,
@@ -95,7 +72,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Returns the target of a name.
+    /// Returns the target with this name.
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
             "archive" => Self::Archive,
@@ -109,13 +86,7 @@ impl Target {
     }
 }
 
-/// Files, and how to collect them.
-pub struct Input {
-    pub files: Vec<(&'static str, Vec<u8>)>,
-    pub config: Config,
-}
-
-/// A source of inputs.
+/// A generator of inputs.
 pub struct Inputs {
     target: Target,
     /// One table in each format.
@@ -123,12 +94,12 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Returns the source of inputs for a target.
+    /// Returns the generator of inputs for a target.
     pub fn new(target: Target) -> Self {
         Self { target, tables: tables() }
     }
 
-    /// Returns an input that no other is like.
+    /// Returns the next input.
     pub fn next(&self, random: &mut Random) -> Input {
         match self.target {
             Target::Archive => self.archive(random),
@@ -200,9 +171,9 @@ impl Inputs {
     }
 }
 
-/// What packs a file.
+/// Compresses a file.
 type Pack = fn(&[u8]) -> Vec<u8>;
-/// Packed text files.
+/// Compressed text files.
 const PACKINGS: &[(&str, Pack)] =
     &[("a.txt.gz", gzip), ("a.txt.zst", zstandard), ("a.txt.xz", xz), ("a.txt.bz2", bzip2)];
 
@@ -239,19 +210,13 @@ fn tables() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Returns one file as an input.
-pub fn file((name, bytes): (&'static str, Vec<u8>), source: Source) -> Input {
-    let config = one(Source { path: Some(name.to_owned()), ..source });
-    Input { files: vec![(name, bytes)], config: Config { max_bad_records: BadRecordLimit::Fraction(1.0), ..config } }
-}
-
-/// Damages what a tar archive says of a member, and makes its checksum right again.
+/// Damages a member's header in a tar archive, and corrects its checksum.
 fn damage_header(random: &mut Random, bytes: &mut [u8]) {
     let start = random.below(bytes.len() / 512) * 512;
     let header = &mut bytes[start..start + 512];
     header[156] = random.pick(b"00123567LKxgSD");
     for _ in 0..random.below(4) {
-        // Mostly the fields of numbers, from the mode to the time.
+        // Mostly the numeric fields, from the mode to the time.
         let at = if random.one_in(3) { random.below(512) } else { 100 + random.below(56) };
         header[at] = random.pick(b"\0\x80\xff0789 ");
     }
@@ -264,7 +229,7 @@ fn dataset(random: &mut Random) -> Input {
     let (mut written, mut lock) = (DATASET.into(), LOCK.into());
     let damaged = if random.one_in(4) { &mut lock } else { &mut written };
     random.damage(damaged, TOML_WORDS);
-    // Remote sources end the run where nothing may be fetched; without them the rest gets its turn.
+    // Remote sources end an offline run; without them the other sources are tested too.
     if random.one_in(2) {
         let text = String::from_utf8_lossy(&written).into_owned();
         written = text.split("[[source]]\nurl").next().unwrap_or_default().as_bytes().to_vec();

@@ -1,13 +1,14 @@
-//! Feeds damaged and hostile input to what reads other people's files, and says whether it held.
+//! Fuzzes the readers of foreign formats: feeds damaged and hostile inputs to the stage and reports panics.
 //!
 //! Usage: `fuzz <archive|warc|html|chat|table|dataset> SECONDS [SEED]`. Every input is a file, or a dataset, that the
-//! whole stage collects. One that makes it panic, or that takes long, is kept in the current folder as
-//! `fuzz-<target>-<number>-<file>`; one that ends the process (a stack that is used up, no memory) is what lies in the
-//! folder that is printed first. Memory is the most that the process ever had, as Linux counts it.
+//! whole stage collects. Inputs that cause a panic or take long are kept in the current folder as
+//! `fuzz-<target>-<number>-<file>`. If the process aborts (stack overflow, out of memory), the input is in the folder
+//! that is printed first. Memory is the peak of the process, as Linux reports it.
 
 mod chats;
 #[path = "../../tests/corpus/mod.rs"]
 mod corpus;
+mod input;
 mod inputs;
 #[path = "../../tests/packed/mod.rs"]
 mod packed;
@@ -23,18 +24,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use data_ingest::{Source, dataset};
-use inputs::{Input, Inputs, Target};
+use input::Input;
+use inputs::{Inputs, Target};
 use random::Random;
 
-/// Inputs that take more processor time than this are kept as slow ones; seconds. Heuristic, not measured: because no
-/// input has more than 4 MB.
+/// Inputs that take more processor time than this are kept as slow ones; seconds. Heuristic, not
+/// measured: because no input has more than 4 MB.
 const SLOW_SECONDS: f64 = 5.0;
 /// Inputs that are kept before the program gives up.
 const MAX_KEPT: u64 = 20;
 
-/// Panics so far, those included that the stage itself takes for a damaged record.
+/// Panics so far, including those that the stage itself turns into a bad record.
 static PANICS: AtomicU64 = AtomicU64::new(0);
-/// What the last panic said.
+/// The message of the last panic.
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
 #[derive(Default)]
@@ -113,7 +115,7 @@ fn collect(input: &Input, base: &Path, out: &Path) -> bool {
             let leads_out = |path: &String| path.contains("..") || path.starts_with(['/', '\\', '~', '$']);
             source.git.is_none() && source.path.as_ref().is_none_or(|path| !leads_out(path))
         };
-        // A path made by chance may be that of a whole disk.
+        // A random path may be that of a whole disk.
         match dataset::summary(&input.config, &context) {
             Ok(summary) if summary.sources.iter().all(stays_here) => {}
             _ => return false,
@@ -122,11 +124,11 @@ fn collect(input: &Input, base: &Path, out: &Path) -> bool {
     corpus::collect_into(&input.config, &context, out).is_ok()
 }
 
-/// Returns the seconds for which this process has had a core, on Linux to a hundredth: on a busy machine the clock says
-/// nothing of an input.
+/// Returns the processor time of this process in seconds, on Linux to a hundredth: on a busy machine, wall-clock time
+/// says nothing about an input.
 fn processor_seconds() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // After the name, which is in brackets, the 12th and 13th field are ticks of user and system time (proc(5)).
+    // After the name, which is in parentheses, the 12th and 13th fields are ticks of user and system time (proc(5)).
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
     ticks as f64 / 100.0

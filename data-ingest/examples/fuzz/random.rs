@@ -1,10 +1,10 @@
-//! Chance that can be repeated, and damage done by it.
+//! Reproducible random numbers, and random damage.
 
 /// Random numbers from a seed: splitmix64 ("Fast Splittable Pseudorandom Number Generators", 2014).
 pub struct Random(pub u64);
 
 impl Random {
-    /// Returns any number.
+    /// Returns the next number.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -13,7 +13,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Returns a number below `limit`; 0 where there is none.
+    /// Returns a number below `limit`; 0 if `limit` is 0.
     pub fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit.max(1) as u64) as usize
     }
@@ -28,7 +28,7 @@ impl Random {
         choices[self.below(choices.len())]
     }
 
-    /// Damages bytes in one to eight places, rather few; `words` are put in, which the reader of them has an eye for.
+    /// Damages bytes in one to eight places, few more likely than many; inserts `words`, tokens that the parser knows.
     pub fn damage(&mut self, bytes: &mut Vec<u8>, words: &[&str]) {
         let places = 1 + self.below(8).min(self.below(8));
         for _ in 0..places {

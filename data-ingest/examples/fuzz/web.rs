@@ -1,11 +1,11 @@
-//! Pages, and web archives of them.
+//! Random pages, and web archives of them.
 
 use std::fmt::Write as _;
 
 use crate::packed::gzip;
 use crate::random::Random;
 
-/// A page as it should be.
+/// A well-formed page.
 pub const PAGE: &str = "<html><head><meta charset=utf-8><title>Herons</title></head><body><nav><a \
     href=/>Home</a></nav><article><p>A heron stands in the water, still as a post, and waits for a fish to come near, \
     for a very long time.</p><table><tr><td>1<td>2</table><ul><li>a<li>b</ul><pre>code\n \
@@ -49,7 +49,7 @@ const WARC_WORDS: &[&str] = &[
     "\0",
 ];
 
-/// Returns a page of tags in any order, one in `rarity` of them long.
+/// Returns a page of tags in random order; one in `rarity` is long.
 pub fn page(random: &mut Random, rarity: usize) -> Vec<u8> {
     if random.one_in(5) {
         let mut page = PAGE.into();
@@ -57,7 +57,7 @@ pub fn page(random: &mut Random, rarity: usize) -> Vec<u8> {
         return page;
     }
     let tags: Vec<&str> = TAGS.split_whitespace().collect();
-    // What is hard on a parser is the same few tags again and again.
+    // Parsers have the most trouble with the same few tags repeated.
     let few: Vec<&str> = (0..=random.below(8)).map(|_| random.pick(&tags)).collect();
     let pieces = if random.one_in(rarity) { 20_000 } else { 10 + random.below(600) };
     let mut page = String::new();
@@ -83,7 +83,7 @@ pub fn page(random: &mut Random, rarity: usize) -> Vec<u8> {
     page
 }
 
-/// Returns a web archive, packed or not.
+/// Returns a web archive, compressed or not.
 pub fn warc(random: &mut Random) -> (&'static str, Vec<u8>) {
     let is_packed = random.one_in(3);
     let mut archive = Vec::new();

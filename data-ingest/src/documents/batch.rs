@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::documents::document::{Content, Document};
-use crate::documents::mapping::{Field, Mapping, Unfit};
-use crate::documents::refusal::{At, BadRecord, Reason, Refusal, Skip};
+use crate::documents::mapping::{Field, Mapping, MappingError};
+use crate::documents::rejection::{At, BadRecord, Reason, Rejection, Skip};
 use crate::formats::columnar::{self, PIECE_BYTES};
 use crate::formats::html::{self, Html, MAX_PAGE_BYTES, NoText};
 use crate::formats::json::{self, Records};
@@ -20,13 +20,13 @@ const BATCH_BYTES: usize = 8 << 20;
 /// Bytes of a file that are inspected to tell text from binary, as in git.
 const SNIFFED_BYTES: usize = 8000;
 
-/// Receives documents and refusals.
-pub(crate) type Sink<'a> = dyn FnMut(Result<Document, Refusal>) -> Result<(), Error> + 'a;
+/// Receives documents and rejections.
+pub(crate) type Sink<'a> = dyn FnMut(Result<Document, Rejection>) -> Result<(), Error> + 'a;
 
 /// A piece of input from which documents can be made without reading anything else.
 pub(crate) enum Raw {
     /// A document.
-    Whole(Whole),
+    Document(RawDocument),
     /// JSON records.
     Json(Arc<str>, Unit, Records),
     /// Records of a delimited file.
@@ -34,7 +34,7 @@ pub(crate) enum Raw {
     /// Rows of a table: the number of the first, and the wanted columns.
     Rows(Arc<str>, u64, DataFrame),
     /// Nothing.
-    Refused(Refusal),
+    Rejected(Rejection),
 }
 
 /// How the records of a JSON file are numbered.
@@ -50,7 +50,7 @@ pub(crate) enum Unit {
 pub(crate) type Places = Vec<Option<usize>>;
 
 /// One document as read.
-pub(crate) struct Whole {
+pub(crate) struct RawDocument {
     /// Its number, if its file holds several.
     pub number: Option<u64>,
     /// The path of its file inside the source.
@@ -87,15 +87,15 @@ impl<'a> Batch<'a> {
         if self.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Adds a refusal.
+    /// Adds a rejection.
     pub fn skip(&mut self, skip: Skip) -> Result<(), Error> {
-        self.push(Raw::Refused(Refusal::Skipped(skip)))
+        self.push(Raw::Rejected(Rejection::Skipped(skip)))
     }
 
     /// Adds a bad record.
     pub fn bad(&mut self, file: &str, at: At, reason: Reason, message: String) -> Result<(), Error> {
         let file = file.to_owned();
-        self.push(Raw::Refused(Refusal::Bad(BadRecord { file, at, reason, message })))
+        self.push(Raw::Rejected(Rejection::Bad(BadRecord { file, at, reason, message })))
     }
 
     /// Makes documents of all input.
@@ -115,14 +115,14 @@ impl Raw {
         const OWN_BYTES: usize = 128;
         OWN_BYTES
             + match self {
-                Self::Whole(whole) => whole.bytes.len(),
+                Self::Document(whole) => whole.bytes.len(),
                 Self::Json(_, _, records) => records.bytes.len(),
                 Self::Delimited(_, _, records) => {
                     records.iter().map(|(_, record)| record.as_slice().len() + OWN_BYTES).sum()
                 }
                 // A piece of a table is cut to about this size.
                 Self::Rows(..) => PIECE_BYTES,
-                Self::Refused(_) => 0,
+                Self::Rejected(_) => 0,
             }
     }
 }
@@ -135,9 +135,9 @@ struct Convert<'a> {
 }
 
 impl Convert<'_> {
-    fn documents(self, raw: Raw) -> Vec<Result<Document, Refusal>> {
+    fn documents(self, raw: Raw) -> Vec<Result<Document, Rejection>> {
         match raw {
-            Raw::Whole(whole) => vec![self.whole(whole)],
+            Raw::Document(whole) => vec![self.whole(whole)],
             Raw::Json(file, unit, records) => self.json(&file, unit, &records),
             Raw::Delimited(file, places, records) => {
                 let row = |(number, record): (u64, ByteRecord)| {
@@ -151,13 +151,13 @@ impl Convert<'_> {
                 let row = |(number, fields)| self.row(&file, number, At::Row(number), fields, String::new);
                 (first..).zip(rows).map(row).collect()
             }
-            Raw::Refused(refusal) => vec![Err(refusal)],
+            Raw::Rejected(rejection) => vec![Err(rejection)],
         }
     }
 
-    fn whole(self, whole: Whole) -> Result<Document, Refusal> {
-        let Whole { number, file, address, is_html, charset, bytes } = whole;
-        let skip = |skip| Err(Refusal::Skipped(skip));
+    fn whole(self, whole: RawDocument) -> Result<Document, Rejection> {
+        let RawDocument { number, file, address, is_html, charset, bytes } = whole;
+        let skip = |skip| Err(Rejection::Skipped(skip));
         let content = if bytes.is_empty() {
             return skip(Skip::Empty);
         } else if is_html && self.source.html != Html::Source {
@@ -170,7 +170,7 @@ impl Convert<'_> {
                 Err(NoText::Hostile(what)) => {
                     let at = number.map_or(At::File, At::Record);
                     let (file, message) = (file.to_string(), what.to_owned());
-                    return Err(Refusal::Bad(BadRecord { file, at, reason: Reason::Hostile, message }));
+                    return Err(Rejection::Bad(BadRecord { file, at, reason: Reason::Hostile, message }));
                 }
             }
         } else if bytes[..bytes.len().min(SNIFFED_BYTES)].contains(&0) {
@@ -185,10 +185,10 @@ impl Convert<'_> {
         Ok(Document { id, path, content, sha256, bytes, licence: None, source: None })
     }
 
-    fn json(self, file: &str, unit: Unit, records: &Records) -> Vec<Result<Document, Refusal>> {
+    fn json(self, file: &str, unit: Unit, records: &Records) -> Vec<Result<Document, Rejection>> {
         let record = |number: u64, bytes: &[u8]| {
             let at = if unit == Unit::Line { At::Line(number) } else { At::Record(number) };
-            let bad = |reason, message| Err(Refusal::Bad(BadRecord { file: file.to_owned(), at, reason, message }));
+            let bad = |reason, message| Err(Rejection::Bad(BadRecord { file: file.to_owned(), at, reason, message }));
             if bytes.len() as u64 > self.source.max_file_bytes {
                 return bad(Reason::TooLong, "longer than max_file_bytes".to_owned());
             }
@@ -214,17 +214,17 @@ impl Convert<'_> {
         at: At,
         fields: Vec<Option<Field>>,
         available: impl Fn() -> String,
-    ) -> Result<Document, Refusal> {
+    ) -> Result<Document, Rejection> {
         let mapped = self.mapping.map(fields).map_err(|unfit| {
             let (reason, message) = match unfit {
-                Unfit::Skipped(skip) => return Refusal::Skipped(skip),
-                Unfit::Missing(columns) => {
+                MappingError::Skipped(skip) => return Rejection::Skipped(skip),
+                MappingError::Missing(columns) => {
                     let quoted: Vec<String> = columns.iter().map(|name| format!("`{name}`")).collect();
                     (Reason::NoColumn, format!("no {}{}", quoted.join(", "), available()))
                 }
-                Unfit::Bad(reason, message) => (reason, message),
+                MappingError::Bad(reason, message) => (reason, message),
             };
-            Refusal::Bad(BadRecord { file: file.to_owned(), at, reason, message })
+            Rejection::Bad(BadRecord { file: file.to_owned(), at, reason, message })
         })?;
         let (sha256, bytes) = mapped.content.measure();
         let name = &self.source.name;

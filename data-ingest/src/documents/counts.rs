@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::documents::document::{Content, Document};
-use crate::documents::refusal::{BadRecord, Refusal, Skip};
+use crate::documents::rejection::{BadRecord, Rejection, Skip};
 
 /// Bad records of a source that are quoted in `sources.json`.
 const QUOTED: usize = 20;
@@ -136,12 +136,12 @@ impl SourceCounts {
         self.not_utf8 += u64::from(matches!(document.content, Content::Raw(_)));
     }
 
-    /// Counts a refusal; returns an error once there are more bad records than allowed.
-    pub fn refused(&mut self, refusal: Refusal, name: &str, limit: BadRecordLimit) -> Result<(), Error> {
-        match refusal {
-            Refusal::NotSelected => self.not_selected += 1,
-            Refusal::Skipped(skip) => self.skip(skip, 1),
-            Refusal::Bad(bad) => {
+    /// Counts a rejection; returns an error once there are more bad records than allowed.
+    pub fn reject(&mut self, rejection: Rejection, name: &str, limit: BadRecordLimit) -> Result<(), Error> {
+        match rejection {
+            Rejection::NotSelected => self.not_selected += 1,
+            Rejection::Skipped(skip) => self.skip(skip, 1),
+            Rejection::Bad(bad) => {
                 *self.bad.entry(bad.reason.name()).or_default() += 1;
                 if self.examples.len() < QUOTED {
                     self.examples.push(bad);
@@ -231,17 +231,17 @@ fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documents::refusal::{At, Reason};
+    use crate::documents::rejection::{At, Reason};
 
     fn check(limit: BadRecordLimit, (good, bad, good_after): (u64, u64, u64), expected: Result<(), u64>) {
         let mut counts = SourceCounts { documents: good, ..SourceCounts::default() };
         let record = || {
             let (file, at, message) = ("a.jsonl".to_owned(), At::Line(1), "wrong".to_owned());
-            Refusal::Bad(BadRecord { file, at, reason: Reason::Malformed, message })
+            Rejection::Bad(BadRecord { file, at, reason: Reason::Malformed, message })
         };
         let mut run = || {
             for _ in 0..bad {
-                counts.refused(record(), "s", limit)?;
+                counts.reject(record(), "s", limit)?;
             }
             counts.documents += good_after;
             counts.check("s", limit)

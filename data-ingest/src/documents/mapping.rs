@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::Source;
 use crate::documents::chat::{self, Chat};
 use crate::documents::document::Content;
-use crate::documents::refusal::{Reason, Skip};
-use crate::documents::template::{Failed, Template};
+use crate::documents::rejection::{Reason, Skip};
+use crate::documents::template::{RenderError, Template};
 
 /// The columns that a source names; defaults are filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -87,7 +87,7 @@ pub(crate) struct Mapped {
 
 /// Why a row gives no document.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Unfit {
+pub(crate) enum MappingError {
     /// It is empty.
     Skipped(Skip),
     /// It lacks these columns.
@@ -186,7 +186,7 @@ impl<'a> Mapping<'a> {
     }
 
     /// Makes a document of a row, given its value in each column, or none.
-    pub fn map(&self, fields: Vec<Option<Field>>) -> Result<Mapped, Unfit> {
+    pub fn map(&self, fields: Vec<Option<Field>>) -> Result<Mapped, MappingError> {
         let mut content = Vec::with_capacity(fields.len());
         let (mut id, mut licence, mut source) = (None, None, None);
         for (column, field) in self.columns.iter().zip(fields) {
@@ -204,15 +204,15 @@ impl<'a> Mapping<'a> {
             Content::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
         };
         match bytes as u64 {
-            0 => Err(Unfit::Skipped(Skip::Empty)),
+            0 => Err(MappingError::Skipped(Skip::Empty)),
             bytes if bytes > self.max_bytes => {
-                Err(Unfit::Bad(Reason::TooLong, format!("{bytes} bytes, max_file_bytes is {}", self.max_bytes)))
+                Err(MappingError::Bad(Reason::TooLong, format!("{bytes} bytes, max_file_bytes is {}", self.max_bytes)))
             }
             _ => Ok(Mapped { content, id, licence, source }),
         }
     }
 
-    fn content(&self, fields: Vec<Option<Field>>) -> Result<Content, Unfit> {
+    fn content(&self, fields: Vec<Option<Field>>) -> Result<Content, MappingError> {
         let is_missing = |(column, field): &(&Column, &Option<Field>)| column.part == Part::Content && field.is_none();
         let missing: Vec<String> =
             self.columns.iter().zip(&fields).filter(is_missing).map(|(column, _)| column.name.clone()).collect();
@@ -220,7 +220,7 @@ impl<'a> Mapping<'a> {
             return self.rendered(template, fields, missing);
         }
         if !missing.is_empty() {
-            return Err(Unfit::Missing(missing));
+            return Err(MappingError::Missing(missing));
         }
         if let Shape::Preference = self.shape {
             let columns = self.columns.iter().zip(fields);
@@ -228,23 +228,23 @@ impl<'a> Mapping<'a> {
             let mut next = || values.next().unwrap_or(Ok(Value::Null));
             let (prompt, chosen, rejected) = (next()?, next()?, next()?);
             if chosen.is_null() || rejected.is_null() {
-                return Err(Unfit::Skipped(Skip::Null));
+                return Err(MappingError::Skipped(Skip::Null));
             }
             let messages = chat::preference(prompt, chosen, rejected);
-            return messages.map(Content::Chat).map_err(|message| Unfit::Bad(Reason::Chat, message));
+            return messages.map(Content::Chat).map_err(|message| MappingError::Bad(Reason::Chat, message));
         }
         let mut fields = self.columns.iter().zip(fields);
         let mut next = || fields.next().and_then(|(column, field)| Some((column, field?)));
         match (&self.shape, next()) {
             (Shape::Text | Shape::Turns(_), Some((_, Field::Value(Value::Null))))
             | (Shape::Template(_) | Shape::Preference, _)
-            | (_, None) => Err(Unfit::Skipped(Skip::Null)),
+            | (_, None) => Err(MappingError::Skipped(Skip::Null)),
             (Shape::Text, Some((_, Field::Bytes(bytes)))) => Ok(Content::of(bytes)),
             (Shape::Text, Some((_, Field::Value(Value::String(text))))) => Ok(Content::Text(text)),
             (Shape::Text, Some((column, field))) => Err(column.wrong_type(&field)),
             (Shape::Turns(chat), Some((column, field))) => {
                 let value = column.value(field)?;
-                chat::turns(value, *chat).map(Content::Chat).map_err(|message| Unfit::Bad(Reason::Chat, message))
+                chat::turns(value, *chat).map(Content::Chat).map_err(|message| MappingError::Bad(Reason::Chat, message))
             }
             (Shape::Alpaca, Some((column, instruction))) => {
                 let instruction = column.text(instruction)?;
@@ -252,7 +252,7 @@ impl<'a> Mapping<'a> {
                 let output = next().map(|(column, field)| column.text(field)).transpose()?.unwrap_or_default();
                 chat::alpaca(instruction, &input, output)
                     .map(Content::Chat)
-                    .map_err(|message| Unfit::Bad(Reason::Chat, message))
+                    .map_err(|message| MappingError::Bad(Reason::Chat, message))
             }
         }
     }
@@ -262,7 +262,7 @@ impl<'a> Mapping<'a> {
         template: &Template<'_>,
         fields: Vec<Option<Field>>,
         missing: Vec<String>,
-    ) -> Result<Content, Unfit> {
+    ) -> Result<Content, MappingError> {
         let mut row = Vec::with_capacity(fields.len());
         let mut nulls = Vec::new();
         for (column, field) in self.columns.iter().zip(fields) {
@@ -274,25 +274,28 @@ impl<'a> Mapping<'a> {
             }
         }
         template.render(TemplateValue::from_pairs(row)).map(Content::Text).map_err(|failed| match failed {
-            Failed::Undefined(_) if !missing.is_empty() => Unfit::Missing(missing),
-            Failed::Undefined(_) if !nulls.is_empty() => {
-                Unfit::Bad(Reason::Template, format!("it needs a value where there is none: {}", nulls.join(", ")))
+            RenderError::Undefined(_) if !missing.is_empty() => MappingError::Missing(missing),
+            RenderError::Undefined(_) if !nulls.is_empty() => MappingError::Bad(
+                Reason::Template,
+                format!("it needs a value where there is none: {}", nulls.join(", ")),
+            ),
+            RenderError::Undefined(message) | RenderError::Other(message) => {
+                MappingError::Bad(Reason::Template, message)
             }
-            Failed::Undefined(message) | Failed::Other(message) => Unfit::Bad(Reason::Template, message),
         })
     }
 }
 
 impl Column {
-    fn wrong_type(&self, field: &Field) -> Unfit {
+    fn wrong_type(&self, field: &Field) -> MappingError {
         let found = match field {
             Field::Bytes(_) => "bytes that are not UTF-8",
             Field::Value(value) => kind(value),
         };
-        Unfit::Bad(Reason::WrongType, format!("`{}` holds {found}, not text", self.name))
+        MappingError::Bad(Reason::WrongType, format!("`{}` holds {found}, not text", self.name))
     }
 
-    fn value(&self, field: Field) -> Result<Value, Unfit> {
+    fn value(&self, field: Field) -> Result<Value, MappingError> {
         match field {
             Field::Value(value) => Ok(value),
             Field::Bytes(bytes) => {
@@ -302,7 +305,7 @@ impl Column {
     }
 
     /// Returns text, empty if there is none.
-    fn text(&self, field: Field) -> Result<String, Unfit> {
+    fn text(&self, field: Field) -> Result<String, MappingError> {
         match self.value(field)? {
             Value::String(text) => Ok(text),
             Value::Null => Ok(String::new()),
@@ -311,19 +314,19 @@ impl Column {
     }
 
     /// Returns a name, if there is one.
-    fn name_of(&self, field: Option<Field>) -> Result<Option<String>, Unfit> {
+    fn name_of(&self, field: Option<Field>) -> Result<Option<String>, MappingError> {
         let name = field.map(|field| self.text(field)).transpose()?;
         Ok(name.filter(|name| !name.trim().is_empty()))
     }
 
     /// Returns the identifier, which must exist.
-    fn id(&self, field: Option<Field>) -> Result<String, Unfit> {
+    fn id(&self, field: Option<Field>) -> Result<String, MappingError> {
         match field.map(|field| self.value(field)).transpose()? {
-            None => Err(Unfit::Missing(vec![self.name.clone()])),
+            None => Err(MappingError::Missing(vec![self.name.clone()])),
             Some(Value::String(text)) if !text.trim().is_empty() => Ok(text),
             Some(Value::Number(number)) => Ok(number.to_string()),
             Some(Value::String(_) | Value::Null) => {
-                Err(Unfit::Bad(Reason::WrongType, format!("`{}` names no document: it is empty", self.name)))
+                Err(MappingError::Bad(Reason::WrongType, format!("`{}` names no document: it is empty", self.name)))
             }
             Some(other) => Err(self.wrong_type(&Field::Value(other))),
         }

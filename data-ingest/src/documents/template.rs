@@ -22,7 +22,7 @@ pub(crate) struct Template<'a> {
 
 /// Why a template gave no text.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Failed {
+pub(crate) enum RenderError {
     /// It needs a value that the row does not have.
     Undefined(String),
     /// Something else, in minijinja's words.
@@ -54,17 +54,17 @@ impl<'a> Template<'a> {
     }
 
     /// Renders a row.
-    pub fn render(&self, row: Value) -> Result<String, Failed> {
-        let mut out = Limited { bytes: Vec::new(), limit: self.max_bytes };
-        let template = self.environment.get_template(NAME).map_err(|e| Failed::Other(describe(&e)))?;
+    pub fn render(&self, row: Value) -> Result<String, RenderError> {
+        let mut out = LimitedBuffer { bytes: Vec::new(), limit: self.max_bytes };
+        let template = self.environment.get_template(NAME).map_err(|e| RenderError::Other(describe(&e)))?;
         template.render_captured_to(row, &mut out).map_err(|e| match e.kind() {
-            ErrorKind::UndefinedError => Failed::Undefined(describe(&e)),
-            ErrorKind::OutOfFuel => Failed::Other("it takes too many steps".to_owned()),
-            ErrorKind::WriteFailure => Failed::Other("it writes more than max_file_bytes".to_owned()),
-            _ => Failed::Other(describe(&e)),
+            ErrorKind::UndefinedError => RenderError::Undefined(describe(&e)),
+            ErrorKind::OutOfFuel => RenderError::Other("it takes too many steps".to_owned()),
+            ErrorKind::WriteFailure => RenderError::Other("it writes more than max_file_bytes".to_owned()),
+            _ => RenderError::Other(describe(&e)),
         })?;
         // minijinja writes strings.
-        String::from_utf8(out.bytes).map_err(|e| Failed::Other(e.to_string()))
+        String::from_utf8(out.bytes).map_err(|e| RenderError::Other(e.to_string()))
     }
 }
 
@@ -77,12 +77,12 @@ fn describe(error: &minijinja::Error) -> String {
     format!("{}{detail}{line}", error.kind())
 }
 
-struct Limited {
+struct LimitedBuffer {
     bytes: Vec<u8>,
     limit: u64,
 }
 
-impl Write for Limited {
+impl Write for LimitedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if (self.bytes.len() + bytes.len()) as u64 > self.limit {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -106,9 +106,9 @@ mod tests {
             q => "What?", a => "This <&>.", n => 3, list => vec!["x", "y"], object => context! { key => "v" },
         };
         let found = Template::new(text, 1000)
-            .map_err(Failed::Other)
+            .map_err(RenderError::Other)
             .and_then(|template| template.render(row))
-            .map_err(|(Failed::Other(message) | Failed::Undefined(message))| message);
+            .map_err(|(RenderError::Other(message) | RenderError::Undefined(message))| message);
         assert_eq!(found.as_deref().map_err(String::as_str), expected, "{text}");
     }
 

@@ -10,8 +10,8 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use crate::Error;
-use crate::documents::refusal::Skip;
-use crate::formats::limits::{Guarded, Limited, Watch};
+use crate::documents::rejection::Skip;
+use crate::formats::limits::{AllowanceReader, InputFile, LimitedReader};
 
 /// The most members that are read. Heuristic, not measured: about ten times the files of the Linux kernel.
 const MAX_MEMBERS: usize = 1_000_000;
@@ -19,9 +19,9 @@ const MAX_MEMBERS: usize = 1_000_000;
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 
 /// An entry of an archive.
-pub(crate) enum Found<'r> {
+pub(crate) enum Entry<'r> {
     /// A file: its path inside the archive, with `/` on every system, and its bytes.
-    Member(String, Box<dyn Read + 'r>),
+    File(String, Box<dyn Read + 'r>),
     /// A skipped member.
     Skipped(Skip),
     /// A member, by its path, or the rest of the archive, cannot be read.
@@ -31,22 +31,22 @@ pub(crate) enum Found<'r> {
 /// Walks through a ZIP archive in the order of its directory.
 pub(crate) fn zip<'w>(
     file: impl Read + Seek + 'w,
-    watch: &'w Watch<'_>,
-    mut visit: impl FnMut(Found<'_>) -> Result<(), Error>,
+    input: &'w InputFile<'_>,
+    mut visit: impl FnMut(Entry<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut archive = match ZipArchive::new(file) {
         Ok(archive) => archive,
-        Err(error) => return visit(Found::Damaged(None, io_error(error))),
+        Err(error) => return visit(Entry::Damaged(None, io_error(error))),
     };
     let mut names = Names::default();
     for i in 0..archive.len() {
         if i == MAX_MEMBERS {
-            return visit(Found::Damaged(None, too_many()));
+            return visit(Entry::Damaged(None, too_many()));
         }
         let entry = match archive.by_index_data(i) {
             Ok(entry) => entry,
             Err(error) => {
-                visit(Found::Damaged(None, io_error(error)))?;
+                visit(Entry::Damaged(None, io_error(error)))?;
                 continue;
             }
         };
@@ -60,18 +60,18 @@ pub(crate) fn zip<'w>(
         let path = match skip {
             _ if entry.is_dir() => continue,
             Err((skip, _)) => {
-                visit(Found::Skipped(skip))?;
+                visit(Entry::Skipped(skip))?;
                 continue;
             }
             Ok(path) => path,
         };
         // The directory's length of a member is not trusted beyond the size of the file.
-        let packed_bytes = Rc::new(Cell::new(entry.compressed_size().min(watch.read_bytes().get())));
+        let packed_bytes = Rc::new(Cell::new(entry.compressed_size().min(input.read_bytes().get())));
         match archive.by_index(i) {
             Ok(member) => {
-                visit(Found::Member(path, Box::new(Guarded::new(member, watch, packed_bytes))))?;
+                visit(Entry::File(path, Box::new(LimitedReader::new(member, input, packed_bytes))))?;
             }
-            Err(error) => visit(Found::Damaged(Some(path), io_error(error)))?,
+            Err(error) => visit(Entry::Damaged(Some(path), io_error(error)))?,
         }
     }
     Ok(())
@@ -80,26 +80,26 @@ pub(crate) fn zip<'w>(
 /// Walks through a tar archive.
 pub(crate) fn tar<'w>(
     stream: impl Read + 'w,
-    watch: &'w Watch<'_>,
-    mut visit: impl FnMut(Found<'_>) -> Result<(), Error>,
+    input: &'w InputFile<'_>,
+    mut visit: impl FnMut(Entry<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let (stream, left_bytes) = Limited::new(stream);
+    let (stream, left_bytes) = AllowanceReader::new(stream);
     let mut archive = tar::Archive::new(stream);
     let mut names = Names::default();
     // The reader keeps names of any claimed length in memory, so it gets few bytes between two members.
     left_bytes.set(MAX_HEADER_BYTES);
     let entries = match archive.entries() {
         Ok(entries) => entries,
-        Err(error) => return visit(Found::Damaged(None, error)),
+        Err(error) => return visit(Entry::Damaged(None, error)),
     };
     for (i, entry) in entries.enumerate() {
         let mut entry = match entry {
             Err(_) if left_bytes.get() == 0 => {
                 let error = io::Error::new(io::ErrorKind::InvalidData, "a member's header is very long");
-                return visit(Found::Damaged(None, error));
+                return visit(Entry::Damaged(None, error));
             }
-            Err(error) => return visit(Found::Damaged(None, error)),
-            Ok(_) if i == MAX_MEMBERS => return visit(Found::Damaged(None, too_many())),
+            Err(error) => return visit(Entry::Damaged(None, error)),
+            Ok(_) if i == MAX_MEMBERS => return visit(Entry::Damaged(None, too_many())),
             Ok(entry) => entry,
         };
         left_bytes.set(u64::MAX);
@@ -109,22 +109,22 @@ pub(crate) fn tar<'w>(
                 Ok(path) => {
                     // A sparse file is mostly holes, which take no space in the archive.
                     let reader: Box<dyn Read + '_> = if kind.is_gnu_sparse() {
-                        Box::new(Guarded::new(&mut entry, watch, watch.read_bytes()))
+                        Box::new(LimitedReader::new(&mut entry, input, input.read_bytes()))
                     } else {
                         let left_bytes = entry.size();
-                        Box::new(Whole { inner: &mut entry, left_bytes })
+                        Box::new(CompleteReader { inner: &mut entry, left_bytes })
                     };
-                    visit(Found::Member(path, reader))?;
+                    visit(Entry::File(path, reader))?;
                 }
-                Err(skip) => visit(Found::Skipped(skip))?,
+                Err(skip) => visit(Entry::Skipped(skip))?,
             }
         } else if kind.is_symlink() || kind.is_hard_link() {
-            visit(Found::Skipped(Skip::Link))?;
+            visit(Entry::Skipped(Skip::Link))?;
         }
         let is_sparse = kind.is_gnu_sparse();
         let drained = if is_sparse { Ok(0) } else { io::copy(&mut entry, &mut io::sink()) };
         if let Err(error) = drained {
-            return visit(Found::Damaged(None, error));
+            return visit(Entry::Damaged(None, error));
         }
         left_bytes.set(if is_sparse { u64::MAX } else { MAX_HEADER_BYTES });
     }
@@ -132,12 +132,12 @@ pub(crate) fn tar<'w>(
 }
 
 /// Reports an archive that ends inside a member; the reader of crate tar ends as if the member were complete.
-struct Whole<R> {
+struct CompleteReader<R> {
     inner: R,
     left_bytes: u64,
 }
 
-impl<R: Read> Read for Whole<R> {
+impl<R: Read> Read for CompleteReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         if read == 0 && self.left_bytes > 0 && !buffer.is_empty() {
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_lead_out_are_refused() {
+    fn names_that_lead_out_are_rejected() {
         let mut names = Names::default();
         let cases = [
             ("a.txt", Ok("a.txt")),

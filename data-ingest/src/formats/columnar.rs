@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::Error;
 use crate::documents::mapping::{Field, Mapping};
-use crate::documents::refusal::At;
+use crate::documents::rejection::At;
 use crate::formats::arrow;
 use crate::formats::parquet;
 
@@ -32,7 +32,7 @@ pub(crate) enum Table {
 }
 
 /// A part of a table, or a problem with it.
-pub(crate) enum Found {
+pub(crate) enum TablePart {
     /// Rows: the number of the first, from 1, and the requested columns.
     Rows(u64, DataFrame),
     /// A part that cannot be decoded.
@@ -45,7 +45,7 @@ pub(crate) enum Found {
     Unreadable(io::Error),
 }
 
-type Visit<'a> = dyn FnMut(Found) -> Result<(), Error> + 'a;
+type Visit<'a> = dyn FnMut(TablePart) -> Result<(), Error> + 'a;
 
 /// Reads the columns of `mapping`, some rows at a time.
 pub(crate) fn read(file: &File, table: Table, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
@@ -67,7 +67,7 @@ pub(crate) fn rows<'a>(
 fn row_groups(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
     let mut reader = match file.try_clone() {
         Ok(file) => ParquetReader::new(file),
-        Err(error) => return visit(Found::Unreadable(error)),
+        Err(error) => return visit(TablePart::Unreadable(error)),
     };
     let known = caught(|| reader.schema().and_then(|schema| Ok((schema, reader.get_metadata()?.clone()))));
     let (schema, metadata) = match known {
@@ -153,7 +153,7 @@ fn batches<B: Into<DataFrame>>(
 /// Returns the columns to read; reports a missing column and returns none.
 fn wanted(header: &[String], mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<Option<Vec<String>>, Error> {
     if let Some(column) = mapping.missing_in(header) {
-        visit(Found::NoColumn { column: column.to_owned(), header: header.to_vec() })?;
+        visit(TablePart::NoColumn { column: column.to_owned(), header: header.to_vec() })?;
         return Ok(None);
     }
     let mut wanted: Vec<String> = mapping.names().map(str::to_owned).filter(|name| header.contains(name)).collect();
@@ -166,17 +166,17 @@ fn hand_on(number: u64, frame: &DataFrame, mapping: &Mapping<'_>, visit: &mut Vi
     if let Some(column) = mapping.text().and_then(|name| frame.column(name).ok()) {
         let dtype = column.dtype();
         if !matches!(dtype, DataType::String | DataType::Binary) {
-            return visit(Found::WrongType { column: column.name().to_string(), found: dtype.to_string() });
+            return visit(TablePart::WrongType { column: column.name().to_string(), found: dtype.to_string() });
         }
     }
     let height = frame.height();
     if frame.columns().iter().any(|column| column.len() != height) {
         let message = "its columns are of different lengths".to_owned();
-        return visit(Found::Damaged(At::Row(number), message));
+        return visit(TablePart::Damaged(At::Row(number), message));
     }
     let step = (height * PIECE_BYTES / frame.estimated_size().max(1)).clamp(1, height.max(1));
     for start in (0..height).step_by(step) {
-        visit(Found::Rows(number + start as u64, frame.slice(start as i64, step)))?;
+        visit(TablePart::Rows(number + start as u64, frame.slice(start as i64, step)))?;
     }
     Ok(())
 }
@@ -189,13 +189,13 @@ fn caught<T>(decode: impl FnOnce() -> PolarsResult<T>) -> PolarsResult<T> {
 }
 
 /// Distinguishes an I/O error from a damaged file: only the former has an error number of the operating system.
-fn damaged(at: At, error: PolarsError) -> Found {
+fn damaged(at: At, error: PolarsError) -> TablePart {
     match error {
         PolarsError::IO { error, .. } if error.raw_os_error().is_some() => {
             let copy = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-            Found::Unreadable(copy)
+            TablePart::Unreadable(copy)
         }
-        error => Found::Damaged(at, error.to_string().replace('\n', " ")),
+        error => TablePart::Damaged(at, error.to_string().replace('\n', " ")),
     }
 }
 

@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use lzma_rust2::XzReader;
 
 use crate::formats::format::Packing;
-use crate::formats::limits::{Guarded, Watch};
+use crate::formats::limits::{InputFile, LimitedReader};
 
 /// The largest dictionary of an xz stream; `xz -9` needs 64 MiB (xz manual).
 const XZ_MEMORY_KIB: u32 = 256 << 10;
@@ -19,7 +19,7 @@ pub(crate) fn unpack<'r>(
     packed: impl Read + 'r,
     packing: Packing,
     packed_bytes: Rc<Cell<u64>>,
-    watch: &'r Watch<'_>,
+    input: &'r InputFile<'_>,
 ) -> io::Result<Box<dyn Read + 'r>> {
     let decoder: Box<dyn Read + 'r> = match packing {
         Packing::Plain => return Ok(Box::new(packed)),
@@ -28,5 +28,5 @@ pub(crate) fn unpack<'r>(
         Packing::Xz => Box::new(XzReader::new_mem_limit(BufReader::new(packed), true, XZ_MEMORY_KIB)),
         Packing::Bzip2 => Box::new(MultiBzDecoder::new(BufReader::new(packed))),
     };
-    Ok(Box::new(Guarded::new(decoder, watch, packed_bytes)))
+    Ok(Box::new(LimitedReader::new(decoder, input, packed_bytes)))
 }

@@ -4,11 +4,11 @@ use std::io::{self, Read};
 
 use csv::ByteRecord;
 
-use crate::formats::limits::Limited;
+use crate::formats::limits::AllowanceReader;
 
 /// A record of a table, or its fault.
 #[derive(Debug)]
-pub(crate) enum Piece {
+pub(crate) enum DelimitedPiece {
     /// The names in the header; they come first.
     Header(Vec<String>),
     /// A record: its number, from 1 for the first after the header, and its values.
@@ -24,11 +24,11 @@ pub(crate) fn records<E: From<io::Error>>(
     reader: impl Read,
     delimiter: u8,
     max_bytes: u64,
-    mut take: impl FnMut(Piece) -> Result<(), E>,
+    mut emit: impl FnMut(DelimitedPiece) -> Result<(), E>,
 ) -> Result<(), E> {
     /// The parser's read-ahead.
     const BUFFER_BYTES: usize = 256 << 10;
-    let (limited, left) = Limited::new(reader);
+    let (limited, left) = AllowanceReader::new(reader);
     let mut builder = csv::ReaderBuilder::new();
     let mut reader = builder.delimiter(delimiter).flexible(true).buffer_capacity(BUFFER_BYTES).from_reader(limited);
     let mut record = ByteRecord::new();
@@ -49,20 +49,20 @@ pub(crate) fn records<E: From<io::Error>>(
             Ok(false) => return Ok(()),
             Ok(true) if width == 0 => {
                 width = record.len();
-                take(Piece::Header(record.iter().enumerate().map(name).collect()))?;
+                emit(DelimitedPiece::Header(record.iter().enumerate().map(name).collect()))?;
             }
             Ok(true) => {
                 number += 1;
                 if record.len() == width {
-                    take(Piece::Record(number, std::mem::take(&mut record)))?;
+                    emit(DelimitedPiece::Record(number, std::mem::take(&mut record)))?;
                 } else {
                     let line = record.position().map_or(line, csv::Position::line);
                     let found = record.len();
-                    take(Piece::Malformed(line, format!("{found} fields, and the header has {width}")))?;
+                    emit(DelimitedPiece::Malformed(line, format!("{found} fields, and the header has {width}")))?;
                 }
             }
             // After an unclosed quote, the start of the next record is unknown.
-            Err(csv::ErrorKind::Io(_)) if left.get() == 0 => return take(Piece::TooLong(line)),
+            Err(csv::ErrorKind::Io(_)) if left.get() == 0 => return emit(DelimitedPiece::TooLong(line)),
             Err(csv::ErrorKind::Io(error)) => return Err(error.into()),
             Err(other) => return Err(io::Error::other(format!("{other:?}")).into()),
         }
@@ -81,19 +81,19 @@ mod tests {
 
     fn check(text: &[u8], expected: &str) {
         let mut found = Vec::new();
-        let take = |piece: Piece| {
+        let emit = |piece: DelimitedPiece| {
             found.push(match piece {
-                Piece::Header(names) => names.join(";"),
-                Piece::Record(n, record) => {
+                DelimitedPiece::Header(names) => names.join(";"),
+                DelimitedPiece::Record(n, record) => {
                     let fields: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
                     format!("{n} {}", fields.join(";"))
                 }
-                Piece::Malformed(line, message) => format!("line {line}: {message}"),
-                Piece::TooLong(line) => format!("line {line}: too long"),
+                DelimitedPiece::Malformed(line, message) => format!("line {line}: {message}"),
+                DelimitedPiece::TooLong(line) => format!("line {line}: too long"),
             });
             io::Result::Ok(())
         };
-        records(text, b',', 100, take).unwrap();
+        records(text, b',', 100, emit).unwrap();
         assert_eq!(found.join("|"), expected, "{}", String::from_utf8_lossy(&text[..text.len().min(100)]));
     }
 

@@ -1,4 +1,6 @@
 //! HTTP responses in web archives: RFC 9112, parsed leniently, since crawlers do not always comply.
+//!
+//! Crate httparse is not used because it rejects the status lines `HTTP/2 200` that browser-based crawlers write.
 
 use std::io::{self, BufRead, Read};
 
@@ -119,6 +121,7 @@ fn unchunked(body: &[u8]) -> Option<Vec<u8>> {
         rest = rest.strip_prefix(b"\r\n").or_else(|| rest.strip_prefix(b"\n"))?;
     }
 }
+
 /// Reads a header line, without its end; none at the end of the input.
 pub(crate) fn line(reader: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = Vec::new();

@@ -23,7 +23,7 @@ pub(crate) struct Records {
 
 /// A piece of a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
+pub(crate) enum JsonPiece {
     /// Records.
     Records(Records),
     /// A record that is longer than allowed, by its number.
@@ -38,7 +38,7 @@ pub(crate) enum Piece {
 pub(crate) fn lines<E: From<io::Error>>(
     mut reader: impl Read,
     max_bytes: u64,
-    mut take: impl FnMut(Piece) -> Result<(), E>,
+    mut emit: impl FnMut(JsonPiece) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut pending = Vec::new();
     let mut first = 1;
@@ -50,7 +50,7 @@ pub(crate) fn lines<E: From<io::Error>>(
         if let Some(mut end) = end {
             if is_too_long {
                 is_too_long = false;
-                take(Piece::TooLong(first))?;
+                emit(JsonPiece::TooLong(first))?;
                 first += 1;
                 let rest = pending.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
                 pending.drain(..rest);
@@ -60,7 +60,7 @@ pub(crate) fn lines<E: From<io::Error>>(
             let bytes = std::mem::replace(&mut pending, after);
             let lines: u64 = bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum();
             if !bytes.is_empty() {
-                take(Piece::Records(Records { first, bytes }))?;
+                emit(JsonPiece::Records(Records { first, bytes }))?;
             }
             first += lines;
         }
@@ -75,9 +75,9 @@ pub(crate) fn lines<E: From<io::Error>>(
         }
     }
     match (is_too_long, pending.is_empty()) {
-        (true, _) => take(Piece::TooLong(first)),
+        (true, _) => emit(JsonPiece::TooLong(first)),
         (false, true) => Ok(()),
-        (false, false) => take(Piece::Records(Records { first, bytes: pending })),
+        (false, false) => emit(JsonPiece::Records(Records { first, bytes: pending })),
     }
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn lines<E: From<io::Error>>(
 pub(crate) fn objects<E: From<io::Error>>(
     mut reader: impl Read,
     max_bytes: u64,
-    mut take: impl FnMut(Piece) -> Result<(), E>,
+    mut emit: impl FnMut(JsonPiece) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut buffer = vec![0; CHUNK_BYTES as usize];
     let mut object = Vec::new();
@@ -105,7 +105,7 @@ pub(crate) fn objects<E: From<io::Error>>(
                 let belongs = byte.is_ascii_whitespace() || b"[],\xef\xbb\xbf".contains(byte);
                 if !belongs && is_between {
                     number += 1;
-                    take(Piece::NoObject(number))?;
+                    emit(JsonPiece::NoObject(number))?;
                 }
                 is_between = belongs;
                 continue;
@@ -132,18 +132,22 @@ pub(crate) fn objects<E: From<io::Error>>(
                 let bytes = std::mem::take(&mut object);
                 let is_kept = !std::mem::take(&mut is_too_long);
                 is_between = true;
-                take(if is_kept { Piece::Records(Records { first: number, bytes }) } else { Piece::TooLong(number) })?;
+                emit(if is_kept {
+                    JsonPiece::Records(Records { first: number, bytes })
+                } else {
+                    JsonPiece::TooLong(number)
+                })?;
             }
         }
     }
-    if depth > 0 { take(Piece::Unended(number)) } else { Ok(()) }
+    if depth > 0 { emit(JsonPiece::Unended(number)) } else { Ok(()) }
 }
 
 /// Parses an object and returns its values of `names`.
 pub(crate) fn fields<'n>(object: &[u8], names: impl Iterator<Item = &'n str>) -> Result<Vec<Option<Field>>, String> {
     let names: Vec<&str> = names.collect();
     let mut deserializer = serde_json::Deserializer::from_slice(object);
-    let parsed = Wanted { names: &names }.deserialize(&mut deserializer);
+    let parsed = FieldsVisitor { names: &names }.deserialize(&mut deserializer);
     parsed.and_then(|fields| deserializer.end().map(|()| fields)).map_err(|e| describe(&e, object))
 }
 
@@ -173,11 +177,11 @@ fn describe(error: &serde_json::Error, object: &[u8]) -> String {
     format!("column {}: {cause}", error.column())
 }
 
-struct Wanted<'n> {
+struct FieldsVisitor<'n> {
     names: &'n [&'n str],
 }
 
-impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+impl<'de> DeserializeSeed<'de> for FieldsVisitor<'_> {
     type Value = Vec<Option<Field>>;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -185,7 +189,7 @@ impl<'de> DeserializeSeed<'de> for Wanted<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Wanted<'_> {
+impl<'de> Visitor<'de> for FieldsVisitor<'_> {
     type Value = Vec<Option<Field>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -255,24 +259,24 @@ mod tests {
         let mut found = String::new();
         for step in [1, 2, 3, 7, 1 << 20] {
             let mut pieces = Vec::new();
-            let take = |piece: Piece| {
+            let emit = |piece: JsonPiece| {
                 match piece {
-                    Piece::Records(Records { first, bytes }) if are_lines => {
+                    JsonPiece::Records(Records { first, bytes }) if are_lines => {
                         let lines = bytes.split_inclusive(|byte| *byte == b'\n');
                         let shown = |line: &[u8]| String::from_utf8_lossy(line.trim_ascii()).into_owned();
                         pieces.extend((first..).zip(lines).map(|(n, line)| format!("{n} {}", shown(line))));
                     }
-                    Piece::Records(Records { first, bytes }) => {
+                    JsonPiece::Records(Records { first, bytes }) => {
                         pieces.push(format!("{first} {}", String::from_utf8_lossy(&bytes)));
                     }
-                    Piece::TooLong(n) => pieces.push(format!("{n} too long")),
-                    Piece::NoObject(n) => pieces.push(format!("{n} no object")),
-                    Piece::Unended(n) => pieces.push(format!("{n} unended")),
+                    JsonPiece::TooLong(n) => pieces.push(format!("{n} too long")),
+                    JsonPiece::NoObject(n) => pieces.push(format!("{n} no object")),
+                    JsonPiece::Unended(n) => pieces.push(format!("{n} unended")),
                 }
                 io::Result::Ok(())
             };
             let reader = Slow(text, step);
-            if are_lines { lines(reader, max_bytes, take) } else { objects(reader, max_bytes, take) }.unwrap();
+            if are_lines { lines(reader, max_bytes, emit) } else { objects(reader, max_bytes, emit) }.unwrap();
             let pieces = pieces.join("|");
             assert!(found.is_empty() || found == pieces, "{found}\n{pieces}");
             found = pieces;
@@ -296,20 +300,20 @@ mod tests {
             (format!("{long}\n{long}\n{long}"), "1 too long|2 too long|3 too long"),
         ] {
             let mut pieces = Vec::new();
-            let take = |piece: Piece| {
+            let emit = |piece: JsonPiece| {
                 match piece {
-                    Piece::Records(Records { first, bytes }) => {
+                    JsonPiece::Records(Records { first, bytes }) => {
                         for (n, line) in (first..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
                             let line = String::from_utf8_lossy(line.trim_ascii());
                             pieces.push(if line.len() > 100 { format!("{n} too long") } else { format!("{n} {line}") });
                         }
                     }
-                    Piece::TooLong(n) => pieces.push(format!("{n} too long")),
+                    JsonPiece::TooLong(n) => pieces.push(format!("{n} too long")),
                     other => panic!("{other:?}"),
                 }
                 io::Result::Ok(())
             };
-            lines(text.as_bytes(), 100, take).unwrap();
+            lines(text.as_bytes(), 100, emit).unwrap();
             assert_eq!(pieces.join("|"), expected);
         }
     }

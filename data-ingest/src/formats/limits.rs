@@ -13,7 +13,7 @@ use artifact::digest::Hasher;
 use artifact::{Context, Digest};
 
 use crate::Error;
-use crate::documents::refusal::Reason;
+use crate::documents::rejection::Reason;
 
 /// Bytes that any file may unpack to. Heuristic, not measured: read in a moment.
 const HARMLESS_BYTES: u64 = 64 << 20;
@@ -21,7 +21,7 @@ const HARMLESS_BYTES: u64 = 64 << 20;
 const MAX_RATIO: u64 = 1000;
 
 /// A file that is being read.
-pub(crate) struct Watch<'a> {
+pub(crate) struct InputFile<'a> {
     /// The file.
     pub path: &'a Path,
     context: &'a Context,
@@ -35,7 +35,7 @@ pub(crate) struct Watch<'a> {
     bomb: Cell<bool>,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> InputFile<'a> {
     /// Returns a file of which nothing has been read.
     pub fn new(path: &'a Path, max_unpacked_bytes: u64, done_bytes: u64, context: &'a Context) -> Self {
         Self {
@@ -52,28 +52,28 @@ impl<'a> Watch<'a> {
     }
 
     /// Opens the file for sequential reading.
-    pub fn open(&self) -> Result<Watched<'_, 'a>, Error> {
+    pub fn open(&self) -> Result<HashingReader<'_, 'a>, Error> {
         let file = File::open(self.path).map_err(|e| artifact::Error::io("read", self.path, e))?;
-        Ok(Watched { file, watch: self, is_hashed: true })
+        Ok(HashingReader { file, input: self, is_hashed: true })
     }
 
     /// Opens the file for random access, after hashing it.
-    pub fn open_seekable(&self) -> Result<Watched<'_, 'a>, Error> {
+    pub fn open_seekable(&self) -> Result<HashingReader<'_, 'a>, Error> {
         let mut whole = self.open()?;
         io::copy(&mut whole, &mut io::sink())
             .map_err(|e| self.fault(&e).err().unwrap_or_else(|| self.unreadable(e)))?;
-        let mut seekable = Watched { is_hashed: false, ..whole };
+        let mut seekable = HashingReader { is_hashed: false, ..whole };
         seekable.seek(SeekFrom::Start(0)).map_err(|e| self.unreadable(e))?;
         Ok(seekable)
     }
 
     /// Reads the rest of the file and returns the digest of all of it.
-    pub fn finish(&self, mut rest: Watched<'_, 'a>) -> Result<Digest, Error> {
+    pub fn finish(&self, mut rest: HashingReader<'_, 'a>) -> Result<Digest, Error> {
         io::copy(&mut rest, &mut io::sink()).map_err(|e| self.fault(&e).err().unwrap_or_else(|| self.unreadable(e)))?;
         Ok(self.digest())
     }
 
-    /// Returns the digest of what has been read, which is everything if [`Watch::open_seekable`] was called.
+    /// Returns the digest of what has been read, which is everything if [`InputFile::open_seekable`] was called.
     pub fn digest(&self) -> Digest {
         self.hasher.take().finish()
     }
@@ -105,39 +105,39 @@ impl<'a> Watch<'a> {
 }
 
 /// A file that reports what is read of it.
-pub(crate) struct Watched<'w, 'a> {
+pub(crate) struct HashingReader<'w, 'a> {
     file: File,
-    watch: &'w Watch<'a>,
+    input: &'w InputFile<'a>,
     is_hashed: bool,
 }
 
-impl Watched<'_, '_> {
+impl HashingReader<'_, '_> {
     /// Returns the file itself.
     pub fn into_file(self) -> File {
         self.file
     }
 }
 
-impl Read for Watched<'_, '_> {
+impl Read for HashingReader<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let watch = self.watch;
-        if watch.context.cancel.is_requested() {
-            return Err(watch.stop(Error::Interrupted));
+        let input = self.input;
+        if input.context.cancel.is_requested() {
+            return Err(input.stop(Error::Interrupted));
         }
         let read = match self.file.read(buffer) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
-            read => read.map_err(|e| watch.stop(artifact::Error::io("read", watch.path, e)))?,
+            read => read.map_err(|e| input.stop(artifact::Error::io("read", input.path, e)))?,
         };
         if self.is_hashed {
-            watch.hasher.borrow_mut().update(&buffer[..read]);
-            watch.read_bytes.set(watch.read_bytes.get() + read as u64);
-            watch.context.progress.position(watch.done_bytes + watch.read_bytes.get());
+            input.hasher.borrow_mut().update(&buffer[..read]);
+            input.read_bytes.set(input.read_bytes.get() + read as u64);
+            input.context.progress.position(input.done_bytes + input.read_bytes.get());
         }
         Ok(read)
     }
 }
 
-impl Seek for Watched<'_, '_> {
+impl Seek for HashingReader<'_, '_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         // Callers that seek have hashed the file before; otherwise the digest would be wrong.
         assert!(!self.is_hashed, "a file that is hashed is read in order");
@@ -146,12 +146,12 @@ impl Seek for Watched<'_, '_> {
 }
 
 /// Counts the bytes that are read.
-pub(crate) struct Counted<R> {
+pub(crate) struct CountingReader<R> {
     inner: R,
     bytes: Rc<Cell<u64>>,
 }
 
-impl<R: Read> Counted<R> {
+impl<R: Read> CountingReader<R> {
     /// Returns a reader that counts, and its counter.
     pub fn new(inner: R) -> (Self, Rc<Cell<u64>>) {
         let bytes = Rc::<Cell<u64>>::default();
@@ -159,7 +159,7 @@ impl<R: Read> Counted<R> {
     }
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.bytes.set(self.bytes.get() + read as u64);
@@ -168,12 +168,12 @@ impl<R: Read> Read for Counted<R> {
 }
 
 /// A reader that fails after its allowance, which can be reset at any time.
-pub(crate) struct Limited<R> {
+pub(crate) struct AllowanceReader<R> {
     inner: R,
     left_bytes: Rc<Cell<u64>>,
 }
 
-impl<R: Read> Limited<R> {
+impl<R: Read> AllowanceReader<R> {
     /// Returns a reader with an allowance of zero, and the allowance.
     pub fn new(inner: R) -> (Self, Rc<Cell<u64>>) {
         let left_bytes = Rc::<Cell<u64>>::default();
@@ -181,7 +181,7 @@ impl<R: Read> Limited<R> {
     }
 }
 
-impl<R: Read> Read for Limited<R> {
+impl<R: Read> Read for AllowanceReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.left_bytes.get();
         if left == 0 {
@@ -194,29 +194,29 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
-/// The output of a decompressor, refused if it is a bomb.
-pub(crate) struct Guarded<'w, 'a, R> {
+/// The output of a decompressor, rejected if it is a bomb.
+pub(crate) struct LimitedReader<'w, 'a, R> {
     inner: R,
-    watch: &'w Watch<'a>,
+    input: &'w InputFile<'a>,
     packed_bytes: Rc<Cell<u64>>,
     unpacked_bytes: u64,
     /// The error of `inner`: a decoder that is read after an error may return anything, or never return.
     failed: Option<(io::ErrorKind, String)>,
 }
 
-impl<'w, 'a, R: Read> Guarded<'w, 'a, R> {
+impl<'w, 'a, R: Read> LimitedReader<'w, 'a, R> {
     /// Returns a reader that fails once `inner` has exceeded the ratio to `packed_bytes`, and always after `inner` has
     /// failed.
-    pub fn new(inner: R, watch: &'w Watch<'a>, packed_bytes: Rc<Cell<u64>>) -> Self {
-        Self { inner, watch, packed_bytes, unpacked_bytes: 0, failed: None }
+    pub fn new(inner: R, input: &'w InputFile<'a>, packed_bytes: Rc<Cell<u64>>) -> Self {
+        Self { inner, input, packed_bytes, unpacked_bytes: 0, failed: None }
     }
 }
 
-impl<R: Read> Read for Guarded<'_, '_, R> {
+impl<R: Read> Read for LimitedReader<'_, '_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let watch = self.watch;
-        if watch.context.cancel.is_requested() {
-            return Err(watch.stop(Error::Interrupted));
+        let input = self.input;
+        if input.context.cancel.is_requested() {
+            return Err(input.stop(Error::Interrupted));
         }
         if let Some((kind, message)) = &self.failed {
             return Err(io::Error::new(*kind, message.clone()));
@@ -227,16 +227,16 @@ impl<R: Read> Read for Guarded<'_, '_, R> {
             }
         })? as u64;
         self.unpacked_bytes += read;
-        let all = watch.unpacked_bytes.get() + read;
-        watch.unpacked_bytes.set(all);
-        if all > watch.max_unpacked_bytes {
-            let (path, limit) = (watch.path.to_owned(), watch.max_unpacked_bytes);
-            return Err(watch.stop(Error::Unpacked { path, limit }));
+        let all = input.unpacked_bytes.get() + read;
+        input.unpacked_bytes.set(all);
+        if all > input.max_unpacked_bytes {
+            let (path, limit) = (input.path.to_owned(), input.max_unpacked_bytes);
+            return Err(input.stop(Error::Unpacked { path, limit }));
         }
         // Members of an archive may overlap, so that each is harmless but all together are not.
         let is_bomb = |unpacked: u64, packed: u64| unpacked > HARMLESS_BYTES && unpacked / MAX_RATIO > packed;
-        if is_bomb(self.unpacked_bytes, self.packed_bytes.get()) || is_bomb(all, watch.read_bytes.get()) {
-            watch.bomb.set(true);
+        if is_bomb(self.unpacked_bytes, self.packed_bytes.get()) || is_bomb(all, input.read_bytes.get()) {
+            input.bomb.set(true);
             return Err(io::Error::other("a decompression bomb"));
         }
         Ok(read as usize)

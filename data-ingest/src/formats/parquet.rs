@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::Source;
     use crate::documents::mapping::{Columns, Mapping};
-    use crate::formats::columnar::{self, Found, Table};
+    use crate::formats::columnar::{self, Table, TablePart};
 
     /// Returns a small table with nulls and, optionally, a dictionary.
     fn packed(compression: ParquetCompression, repeated: bool) -> Vec<u8> {
@@ -130,9 +130,9 @@ mod tests {
         let (mut rows, mut said) = (0, Vec::new());
         columnar::read(&file, Table::Parquet, &mapping, &mut |found| {
             match found {
-                Found::Rows(_, frame) => rows += frame.height(),
-                Found::Damaged(_, message) => said.push(message),
-                Found::Unreadable(error) => panic!("the disk is whole: {error}"),
+                TablePart::Rows(_, frame) => rows += frame.height(),
+                TablePart::Damaged(_, message) => said.push(message),
+                TablePart::Unreadable(error) => panic!("the disk is whole: {error}"),
                 _ => {}
             }
             Ok(())

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use artifact::Context;
 
 use crate::Error;
-use crate::documents::batch::{Batch, Places, Raw, Unit, Whole};
+use crate::documents::batch::{Batch, Places, Raw, RawDocument, Unit};
 use crate::documents::mapping::Mapping;
-use crate::documents::refusal::{At, Reason, Refusal, Skip};
-use crate::formats::archive::{self, Found};
+use crate::documents::rejection::{At, Reason, Rejection, Skip};
+use crate::formats::archive::{self, Entry};
 use crate::formats::columnar;
 use crate::formats::decompress::unpack;
-use crate::formats::delimited;
+use crate::formats::delimited::{self, DelimitedPiece};
 use crate::formats::format::{self, Archive, Format, Kind, Packing};
-use crate::formats::json::{self, Piece};
-use crate::formats::limits::{Counted, Watch};
+use crate::formats::json::{self, JsonPiece};
+use crate::formats::limits::{CountingReader, InputFile};
 use crate::formats::warc::{self, Record};
 use crate::inventory::{HashedFile, ListedSource, Place};
 
@@ -39,20 +39,20 @@ pub(crate) struct Job<'a> {
 }
 
 /// Why reading ended early.
-enum Halt {
+enum ReadError {
     /// The run ends.
-    Run(Error),
+    Fatal(Error),
     /// The rest of the file cannot be read.
     Input(io::Error),
 }
 
-impl From<Error> for Halt {
+impl From<Error> for ReadError {
     fn from(error: Error) -> Self {
-        Self::Run(error)
+        Self::Fatal(error)
     }
 }
 
-impl From<io::Error> for Halt {
+impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         Self::Input(error)
     }
@@ -62,61 +62,67 @@ impl Job<'_> {
     /// Reads a file of the source, and checks that it has not changed since it was listed; `done_bytes` were read
     /// before.
     pub fn file(&self, file: &HashedFile, done_bytes: u64, batch: &mut Batch<'_>) -> Result<(), Error> {
-        let watch = Watch::new(file.place.path(), self.max_unpacked_bytes, done_bytes, self.context);
+        let input = InputFile::new(file.place.path(), self.max_unpacked_bytes, done_bytes, self.context);
         let relative: Arc<str> = file.relative.as_str().into();
         let packing = format::packing(&file.relative).0;
         let digest = match file.kind {
             Kind::Archive(Archive::Zip) => {
-                let seekable = watch.open_seekable()?;
-                archive::zip(seekable, &watch, |found| self.found(&relative, found, &watch, batch))?;
-                watch.digest()
+                let seekable = input.open_seekable()?;
+                archive::zip(seekable, &input, |entry| self.entry(&relative, entry, &input, batch))?;
+                input.digest()
             }
             Kind::File(Format::Parquet | Format::Arrow) if packing == Packing::Plain => {
-                let seekable = watch.open_seekable()?.into_file();
-                self.table(&seekable, file.kind, &relative, &watch, batch)?;
-                watch.digest()
+                let seekable = input.open_seekable()?.into_file();
+                self.table(&seekable, file.kind, &relative, &input, batch)?;
+                input.digest()
             }
             kind => {
-                let mut opened = watch.open()?;
-                match unpack(&mut opened, packing, watch.read_bytes(), &watch) {
-                    Err(error) => halt(Halt::Input(error), &relative, &watch, batch)?,
+                let mut opened = input.open()?;
+                match unpack(&mut opened, packing, input.read_bytes(), &input) {
+                    Err(error) => report(ReadError::Input(error), &relative, &input, batch)?,
                     Ok(stream) => match kind {
                         Kind::Archive(_) => {
-                            archive::tar(stream, &watch, |found| self.found(&relative, found, &watch, batch))?;
+                            archive::tar(stream, &input, |entry| self.entry(&relative, entry, &input, batch))?;
                         }
-                        Kind::File(format) => self.stream(format, stream, &relative, &watch, batch)?,
+                        Kind::File(format) => self.stream(format, stream, &relative, &input, batch)?,
                     },
                 }
-                watch.finish(opened)?
+                input.finish(opened)?
             }
         };
         if digest == file.sha256 {
             return Ok(());
         }
-        Err(Error::Changed { name: self.source.name.clone(), path: watch.path.to_owned() })
+        Err(Error::Changed { name: self.source.name.clone(), path: input.path.to_owned() })
     }
 
     /// Reads a member of the archive `archive`.
-    fn found(&self, archive: &str, found: Found<'_>, watch: &Watch<'_>, batch: &mut Batch<'_>) -> Result<(), Error> {
-        let (path, reader) = match found {
-            Found::Member(path, reader) => (path, reader),
-            Found::Skipped(skip) => return batch.skip(skip),
-            Found::Damaged(path, error) => {
+    fn entry(
+        &self,
+        archive: &str,
+        entry: Entry<'_>,
+        input: &InputFile<'_>,
+        batch: &mut Batch<'_>,
+    ) -> Result<(), Error> {
+        let (path, reader) = match entry {
+            Entry::File(path, reader) => (path, reader),
+            Entry::Skipped(skip) => return batch.skip(skip),
+            Entry::Damaged(path, error) => {
                 let name = path.map_or_else(|| archive.to_owned(), |path| format!("{archive}!/{path}"));
-                return halt(Halt::Input(error), &name, watch, batch);
+                return report(ReadError::Input(error), &name, input, batch);
             }
         };
         let name: Arc<str> = format!("{archive}!/{path}").into();
         match self.source.filter.member(archive, &path) {
-            None => batch.push(Raw::Refused(Refusal::NotSelected)),
+            None => batch.push(Raw::Rejected(Rejection::NotSelected)),
             Some(Kind::Archive(_)) => batch.skip(Skip::NestedArchive),
             Some(Kind::File(format)) => match format::packing(&path).0 {
-                Packing::Plain => self.stream(format, reader, &name, watch, batch),
+                Packing::Plain => self.stream(format, reader, &name, input, batch),
                 packing => {
-                    let (reader, packed_bytes) = Counted::new(reader);
-                    match unpack(reader, packing, packed_bytes, watch) {
-                        Ok(stream) => self.stream(format, stream, &name, watch, batch),
-                        Err(error) => halt(Halt::Input(error), &name, watch, batch),
+                    let (reader, packed_bytes) = CountingReader::new(reader);
+                    match unpack(reader, packing, packed_bytes, input) {
+                        Ok(stream) => self.stream(format, stream, &name, input, batch),
+                        Err(error) => report(ReadError::Input(error), &name, input, batch),
                     }
                 }
             },
@@ -129,7 +135,7 @@ impl Job<'_> {
         format: Format,
         reader: impl Read,
         name: &Arc<str>,
-        watch: &Watch<'_>,
+        input: &InputFile<'_>,
         batch: &mut Batch<'_>,
     ) -> Result<(), Error> {
         let read = match format {
@@ -140,17 +146,17 @@ impl Job<'_> {
             Format::Json => {
                 json::objects(reader, self.source.max_file_bytes, |piece| json_piece(piece, Unit::Object, name, batch))
             }
-            Format::Csv => self.delimited(reader, b',', name, watch, batch),
-            Format::Tsv => self.delimited(reader, b'\t', name, watch, batch),
+            Format::Csv => self.delimited(reader, b',', name, input, batch),
+            Format::Tsv => self.delimited(reader, b'\t', name, input, batch),
             Format::Warc => self.warc(reader, name, batch),
             Format::Parquet | Format::Arrow => {
-                self.spilled(reader).and_then(|file| Ok(self.table(&file, Kind::File(format), name, watch, batch)?))
+                self.spilled(reader).and_then(|file| Ok(self.table(&file, Kind::File(format), name, input, batch)?))
             }
         };
-        read.or_else(|why| halt(why, name, watch, batch))
+        read.or_else(|why| report(why, name, input, batch))
     }
 
-    fn whole(&self, is_html: bool, reader: impl Read, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), Halt> {
+    fn whole(&self, is_html: bool, reader: impl Read, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), ReadError> {
         let mut bytes = Vec::new();
         // One byte beyond the limit shows that a file is too large without reading all of it.
         reader.take(self.source.max_file_bytes + 1).read_to_end(&mut bytes)?;
@@ -158,7 +164,14 @@ impl Job<'_> {
             return Ok(batch.skip(Skip::TooLarge)?);
         }
         let file = Arc::clone(name);
-        Ok(batch.push(Raw::Whole(Whole { number: None, file, address: None, is_html, charset: None, bytes }))?)
+        Ok(batch.push(Raw::Document(RawDocument {
+            number: None,
+            file,
+            address: None,
+            is_html,
+            charset: None,
+            bytes,
+        }))?)
     }
 
     fn delimited(
@@ -166,24 +179,24 @@ impl Job<'_> {
         reader: impl Read,
         delimiter: u8,
         name: &Arc<str>,
-        watch: &Watch<'_>,
+        input: &InputFile<'_>,
         batch: &mut Batch<'_>,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), ReadError> {
         let mut places = Arc::new(Places::new());
         let (mut rows, mut rows_bytes) = (Vec::new(), 0);
         let result = delimited::records(reader, delimiter, self.source.max_file_bytes, |piece| {
             let row = match piece {
-                delimited::Piece::Header(header) => {
+                DelimitedPiece::Header(header) => {
                     if let Some(column) = self.mapping.missing_in(&header) {
-                        return Err(Halt::Run(no_column(name, column, &header, watch)));
+                        return Err(ReadError::Fatal(no_column(name, column, &header, input)));
                     }
                     let place = |wanted: &str| header.iter().position(|name| name == wanted);
                     places = Arc::new(self.mapping.names().map(place).collect());
                     return Ok(());
                 }
-                delimited::Piece::Record(number, record) => Ok((number, record)),
-                delimited::Piece::Malformed(line, message) => Err((At::Line(line), Reason::Malformed, message)),
-                delimited::Piece::TooLong(line) => {
+                DelimitedPiece::Record(number, record) => Ok((number, record)),
+                DelimitedPiece::Malformed(line, message) => Err((At::Line(line), Reason::Malformed, message)),
+                DelimitedPiece::TooLong(line) => {
                     let message = "it has no end within max_file_bytes (an open quote?); what follows in it is left";
                     Err((At::Line(line), Reason::TooLong, message.to_owned()))
                 }
@@ -209,11 +222,11 @@ impl Job<'_> {
         result
     }
 
-    fn warc(&self, reader: impl Read, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), Halt> {
+    fn warc(&self, reader: impl Read, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), ReadError> {
         let reader = BufReader::with_capacity(1 << 16, reader);
         warc::records(reader, self.source.max_file_bytes, |number, record| {
             match record {
-                Record::Page(page) => batch.push(Raw::Whole(Whole {
+                Record::Page(page) => batch.push(Raw::Document(RawDocument {
                     number: Some(number),
                     file: Arc::clone(name),
                     address: Some(page.address),
@@ -235,7 +248,7 @@ impl Job<'_> {
         file: &File,
         kind: Kind,
         name: &Arc<str>,
-        watch: &Watch<'_>,
+        input: &InputFile<'_>,
         batch: &mut Batch<'_>,
     ) -> Result<(), Error> {
         let table = match kind {
@@ -243,24 +256,24 @@ impl Job<'_> {
             _ => columnar::Table::Parquet,
         };
         columnar::read(file, table, self.mapping, &mut |found| match found {
-            columnar::Found::NoColumn { column, header } => Err(no_column(name, &column, &header, watch)),
-            columnar::Found::WrongType { column, found } => {
-                Err(Error::ColumnType { path: watch.path.to_owned(), column, found })
+            columnar::TablePart::NoColumn { column, header } => Err(no_column(name, &column, &header, input)),
+            columnar::TablePart::WrongType { column, found } => {
+                Err(Error::ColumnType { path: input.path.to_owned(), column, found })
             }
-            columnar::Found::Rows(first, frame) => {
+            columnar::TablePart::Rows(first, frame) => {
                 if self.context.cancel.is_requested() {
                     return Err(Error::Interrupted);
                 }
                 batch.push(Raw::Rows(Arc::clone(name), first, frame))
             }
-            columnar::Found::Damaged(at, message) => batch.bad(name, at, Reason::Corrupt, message),
-            columnar::Found::Unreadable(error) => Err(artifact::Error::io("read", watch.path, error).into()),
+            columnar::TablePart::Damaged(at, message) => batch.bad(name, at, Reason::Corrupt, message),
+            columnar::TablePart::Unreadable(error) => Err(artifact::Error::io("read", input.path, error).into()),
         })
     }
 
     /// Copies a table to an unnamed file, which is deleted when it is closed.
-    fn spilled(&self, mut reader: impl Read) -> Result<File, Halt> {
-        let failed = |e| Halt::Run(artifact::Error::io("write a temporary file in", self.spill, e).into());
+    fn spilled(&self, mut reader: impl Read) -> Result<File, ReadError> {
+        let failed = |e| ReadError::Fatal(artifact::Error::io("write a temporary file in", self.spill, e).into());
         let mut file = tempfile::tempfile_in(self.spill).map_err(failed)?;
         let mut buffer = vec![0; 1 << 18];
         loop {
@@ -268,7 +281,7 @@ impl Job<'_> {
                 Ok(0) => break,
                 Ok(read) => file.write_all(&buffer[..read]).map_err(failed)?,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(Halt::Input(e)),
+                Err(e) => return Err(ReadError::Input(e)),
             }
         }
         file.rewind().map_err(failed)?;
@@ -277,38 +290,38 @@ impl Job<'_> {
 }
 
 /// Ends the run, or counts the rest of a file as a bad record.
-fn halt(why: Halt, name: &str, watch: &Watch<'_>, batch: &mut Batch<'_>) -> Result<(), Error> {
+fn report(why: ReadError, name: &str, input: &InputFile<'_>, batch: &mut Batch<'_>) -> Result<(), Error> {
     let error = match why {
-        Halt::Run(error) => return Err(error),
-        Halt::Input(error) => error,
+        ReadError::Fatal(error) => return Err(error),
+        ReadError::Input(error) => error,
     };
-    let (reason, message) = watch.fault(&error)?;
+    let (reason, message) = input.fault(&error)?;
     batch.bad(name, At::File, reason, format!("{message}; what follows in it is left"))
 }
 
-fn json_piece(piece: Piece, unit: Unit, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), Halt> {
+fn json_piece(piece: JsonPiece, unit: Unit, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), ReadError> {
     let at = |number| if unit == Unit::Line { At::Line(number) } else { At::Record(number) };
     match piece {
-        Piece::Records(records) => batch.push(Raw::Json(Arc::clone(name), unit, records))?,
-        Piece::TooLong(number) => {
+        JsonPiece::Records(records) => batch.push(Raw::Json(Arc::clone(name), unit, records))?,
+        JsonPiece::TooLong(number) => {
             batch.bad(name, at(number), Reason::TooLong, "longer than max_file_bytes".to_owned())?;
         }
-        Piece::NoObject(number) => {
+        JsonPiece::NoObject(number) => {
             batch.bad(name, at(number), Reason::Malformed, "a JSON object is needed here".to_owned())?;
         }
-        Piece::Unended(number) => {
+        JsonPiece::Unended(number) => {
             batch.bad(name, at(number), Reason::Malformed, "the file ends inside this object".to_owned())?;
         }
     }
     Ok(())
 }
 
-fn no_column(name: &str, column: &str, header: &[String], watch: &Watch<'_>) -> Error {
+fn no_column(name: &str, column: &str, header: &[String], input: &InputFile<'_>) -> Error {
     let quoted: Vec<String> = header.iter().map(|name| format!("`{name}`")).collect();
     let available = if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") };
     // The path of an archive does not identify the table in it.
     let member = name.split_once("!/").map_or_else(String::new, |(_, member)| format!("!/{member}"));
-    let path = format!("{}{member}", watch.path.display());
+    let path = format!("{}{member}", input.path.display());
     Error::Column { path: path.into(), column: column.to_owned(), available }
 }
 

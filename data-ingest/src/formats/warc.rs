@@ -40,7 +40,7 @@ pub(crate) struct Page {
 pub(crate) fn records<E: From<io::Error>>(
     mut reader: impl BufRead,
     max_bytes: u64,
-    mut take: impl FnMut(u64, Record) -> Result<(), E>,
+    mut emit: impl FnMut(u64, Record) -> Result<(), E>,
 ) -> Result<(), E> {
     for number in 1.. {
         let Some(header) = Header::read(&mut reader)? else { break };
@@ -60,7 +60,7 @@ pub(crate) fn records<E: From<io::Error>>(
         if block.limit() > 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        take(number, record)?;
+        emit(number, record)?;
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ mod tests {
 
     fn check(archive: &[u8], expected: Result<&[&str], &str>) {
         let mut found = Vec::new();
-        let take = |number, record: Record| {
+        let emit = |number, record: Record| {
             found.push(match record {
                 Record::Page(page) => {
                     let text = String::from_utf8_lossy(&page.bytes).into_owned();
@@ -171,7 +171,7 @@ mod tests {
             });
             io::Result::Ok(())
         };
-        let result = records(archive, 100, take).map_err(|e| e.to_string());
+        let result = records(archive, 100, emit).map_err(|e| e.to_string());
         let found: Vec<&str> = found.iter().map(String::as_str).collect();
         assert_eq!(result.map(|()| &found[..]).as_deref().map_err(String::as_str), expected);
     }

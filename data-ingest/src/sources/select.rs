@@ -69,7 +69,7 @@ pub(crate) fn select(declared: &Declared, path: &Path, rules: IgnoreRules) -> Re
             // A file that is named explicitly is selected whatever its extension.
             let kind = kind(filter.format, &name).unwrap_or(Kind::File(Format::Text));
             let file = SelectedFile { relative: name, path: path.to_owned(), bytes: metadata.len(), kind };
-            filter.take(&mut selection, file);
+            filter.add(&mut selection, file);
             Ok(selection)
         }
         Ok(_) => Err(Error::value(&format!("{}.path", declared.key), "is neither a file nor a folder")),
@@ -113,7 +113,7 @@ fn walk(
             let listed = |source| Error::List { name: declared.source.display_name(), source };
             let bytes = entry.metadata().map_err(listed)?.len();
             let file = SelectedFile { relative, path: entry.into_path(), bytes, kind };
-            filter.take(&mut selection, file);
+            filter.add(&mut selection, file);
         }
     }
     selection.files.sort_unstable_by(|a, b| (&a.relative, &a.path).cmp(&(&b.relative, &b.path)));
@@ -189,7 +189,7 @@ impl Filter {
         matches!(kind, Kind::File(format) if format.is_one_document()) && bytes > self.max_file_bytes
     }
 
-    fn take(&self, selection: &mut Selection, file: SelectedFile) {
+    fn add(&self, selection: &mut Selection, file: SelectedFile) {
         if self.is_too_large(file.kind, file.bytes) {
             selection.too_large += 1;
         } else {

@@ -136,7 +136,7 @@ impl fmt::Display for BadRecord {
 
 /// Why a file or record gave no document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum Rejection {
     /// It was skipped.
     Skipped(Skip),
     /// It was not selected, or its format is unknown.

@@ -1,11 +1,11 @@
-//! Brings the crates of a `dataset.toml` up to date with a `Cargo.lock`: versions, licences and digests.
+//! Updates the crates of a `dataset.toml` from a `Cargo.lock`: versions, licences and digests.
 //!
 //! ```text
 //! cargo run --release -p data-ingest --example pin -- datasets/rust-crates/dataset.toml Cargo.lock
 //! ```
 //!
-//! Comments, globs and the order of the sources stay as they are. A crate of which the lock has several versions keeps
-//! its own while the lock has it, and else takes the last one listed, the newest.
+//! Comments, globs and the order of the sources are kept. If the lock has several versions of a crate, the current one
+//! is kept if the lock has it; otherwise the last one listed, the newest, is used.
 
 use std::error::Error;
 use std::fs;
@@ -59,7 +59,7 @@ fn versions(lock: &DocumentMut, name: &str) -> Vec<String> {
     named.filter_map(|package| package["version"].as_str().map(str::to_owned)).collect()
 }
 
-/// Lists the unpinned dataset, from a file beside the real one so that relative paths mean the same.
+/// Lists the unpinned dataset, from a file beside the original so that relative paths are the same.
 fn summarise(dataset: &Path, document: &DocumentMut) -> Result<Vec<SourceSummary>, Box<dyn Error>> {
     let folder = dataset.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unpinned = tempfile::Builder::new().prefix(".unpinned").suffix(".toml").tempfile_in(folder)?;

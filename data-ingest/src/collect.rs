@@ -105,8 +105,8 @@ impl Collector<'_> {
         batch.flush()?;
         counts.check(&source.name, limit)?;
         if source.columns.chat.is_some() && conversations == 0 && counts.documents > 0 {
-            let message =
-                "none of its files has rows to read conversations from; remove `chat`, or name files that have";
+            let message = "conversations are read from rows, and none of its files has rows; remove `chat`, or select \
+                           other files";
             return Err(Error::value(&format!("source {}: chat", source.name), message));
         }
         if let Some(words) = counts.bad_in_words() {

@@ -93,11 +93,11 @@ impl Config {
     pub fn validate(&self) -> Result<(), Error> {
         match (&self.dataset, self.sources.is_empty()) {
             (Some(_), false) => {
-                let message = "a run takes its data from `dataset` or from `sources`; remove one of them";
+                let message = "`dataset` and `sources` cannot both be given; remove one of them";
                 return Err(Error::value("collect.dataset", message));
             }
             (None, true) => {
-                let message = "missing: name a folder with a dataset.toml, or write [[collect.sources]]";
+                let message = "missing: set it to a folder with a dataset.toml, or add [[collect.sources]]";
                 return Err(Error::value("collect.dataset", message));
             }
             _ => {}
@@ -237,7 +237,7 @@ impl Source {
             }
             [_] => {}
             [_, other, ..] => {
-                return fail(other, "a source has a `path`, `url`, `hub`, `git` or `crate`, and only one of them");
+                return fail(other, "a source has exactly one of `path`, `url`, `hub`, `git` and `crate`");
             }
         }
         let others = [
@@ -257,7 +257,7 @@ impl Source {
             (Some(_), None) => return fail("version", "missing: the crate's exact version, as Cargo.lock has it"),
             (None, Some(_)) => return fail("version", "only a `crate` has a version; see `revision` and `commit`"),
             (Some(name), Some(version)) if [name, version].iter().any(|part| part.contains(['/', '\\'])) => {
-                return fail("crate", "a crate's name and version hold no slash");
+                return fail("crate", "a crate's name and version must not contain a slash");
             }
             _ => {}
         }
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_key_or_value_is_named_with_its_line() {
+    fn errors_name_key_and_line() {
         check_dataset("name = \"x\"\n[[source]]\npath = \".\"\n", "1 sources");
         check_dataset("[[source]]\npath = \"a.csv\"\ntext = \"body\"\n", "1 sources");
         check_dataset(
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_has_one_origin_and_what_it_needs() {
+    fn a_source_has_exactly_one_origin() {
         let some = |text: &str| Some(text.to_owned());
         let path = Source { path: some("."), ..Source::default() };
         check_source(&path, "valid");
@@ -441,7 +441,7 @@ mod tests {
         let krate = Source { krate: some("serde"), ..Source::default() };
         check_source(&krate, "collect.sources[0].version: missing");
         let outside = Source { version: some("../.."), ..krate.clone() };
-        check_source(&outside, "collect.sources[0].crate: a crate's name and version hold no slash");
+        check_source(&outside, "collect.sources[0].crate: a crate's name and version must not contain a slash");
         check_source(&Source { version: some("1.0.0"), ..krate }, "valid");
     }
 

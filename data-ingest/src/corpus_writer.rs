@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_told_as_one() {
+    fn a_full_disk_is_reported_as_such() {
         let mut shard = OpenShard::create("/dev/full".into()).unwrap();
         let content = Content::Text("text".to_owned());
         let (sha256, bytes) = content.measure();

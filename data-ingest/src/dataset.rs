@@ -77,7 +77,7 @@ pub fn source_of(address: &str, folder: &Path) -> Result<Source, Error> {
     }
     let is_glob = address.contains(['*', '?', '[']);
     if !path.exists() && !is_glob {
-        return Err(Error::value(&format!("`{address}`"), "is no file, folder, glob or address"));
+        return Err(Error::value(&format!("`{address}`"), "is not a file, folder, glob or address"));
     }
     Ok(Source { path: Some(seen_from(folder, path)?), ..Source::default() })
 }
@@ -145,6 +145,6 @@ mod tests {
         let commit = "0123456789012345678901234567890123456789";
         check(&format!("git@host:r.git@{commit}"), &format!("git = \"git@host:r.git\"\ncommit = \"{commit}\""));
         check(file.to_str().unwrap(), "path = \"../../notes.txt\"");
-        check("/nowhere/at/all", "`/nowhere/at/all`: is no file, folder, glob or address");
+        check("/nowhere/at/all", "`/nowhere/at/all`: is not a file, folder, glob or address");
     }
 }

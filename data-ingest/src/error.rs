@@ -38,7 +38,7 @@ pub enum Error {
         source: ignore::Error,
     },
     /// Two sources have the same name.
-    #[error("two sources are called `{name}`; give one of them another `name`")]
+    #[error("two sources are named `{name}`; give one of them another `name`")]
     SameName {
         /// The name.
         name: String,
@@ -54,7 +54,7 @@ pub enum Error {
         registry: PathBuf,
     },
     /// A crate's manifest cannot be read for its licence.
-    #[error("{} has no licence that can be read: {message}", path.display())]
+    #[error("cannot read the licence in {}: {message}", path.display())]
     Manifest {
         /// The crate's `Cargo.toml`.
         path: PathBuf,
@@ -62,7 +62,7 @@ pub enum Error {
         message: String,
     },
     /// A crate's manifest names another licence than the dataset.
-    #[error("source {name}: {} says its licence is `{found}`, the dataset says `{expected}`", path.display())]
+    #[error("source {name}: {} has licence `{found}`, but the dataset has `{expected}`", path.display())]
     Licence {
         /// The source.
         name: String,
@@ -74,7 +74,7 @@ pub enum Error {
         found: String,
     },
     /// A source does not have its pinned digest.
-    #[error("source {name}: its content has SHA-256 {found}, {key}.sha256 says {expected}")]
+    #[error("source {name}: its content has SHA-256 {found}, but {key}.sha256 is {expected}")]
     Pinned {
         /// The source.
         name: String,
@@ -94,7 +94,7 @@ pub enum Error {
         passed_over: String,
     },
     /// The sources have no document.
-    #[error("the dataset is empty: {files} files were read and none held a document ({skipped})")]
+    #[error("the dataset is empty: none of {files} files contained a document ({skipped})")]
     Empty {
         /// The number of files.
         files: u64,
@@ -133,7 +133,7 @@ pub enum Error {
     /// A source has too many bad records.
     #[error(
         "source {name}: {bad} of {records} records are bad, and collect.max_bad_records is {limit}: {examples}; raise \
-         it if they may be left out; a file of another kind is left out with `exclude`, or has a source of its own \
+         it to skip them, leave out files of another kind with `exclude`, or give them a source of their own \
          (conversations: `chat = \"messages\"`)"
     )]
     BadRecords {
@@ -150,7 +150,7 @@ pub enum Error {
     },
     /// A compressed file unpacks to more than allowed.
     #[error(
-        "{} unpacks to more than {limit} bytes; if that is meant, raise collect.max_unpacked_bytes",
+        "{} unpacks to more than {limit} bytes; if this is intended, raise collect.max_unpacked_bytes",
         path.display()
     )]
     Unpacked {
@@ -187,7 +187,7 @@ pub enum Error {
     },
     /// A source differs from its entry in the lock.
     #[error(
-        "source {name}: {} was written for {what} {locked}, and it now is {declared}; if that is meant, run `pipeline \
+        "source {name}: {} has {what} {locked}, but it is now {declared}; if this is intended, run `pipeline \
          data lock --update {name}`",
         lock.display()
     )]

@@ -48,7 +48,7 @@ pub fn update_lock(resolved: &mut Resolved, context: &Context, sources: &[String
         let source = resolved.declarations.sources.iter().find(|declared| declared.source.display_name() == *name);
         let remote = source.map(|declared| lockable(declared, &resolved.environment)).transpose()?.flatten();
         if remote.is_none() {
-            let message = "is not a locked source: those are on another machine and have no `sha256`";
+            let message = "is not a locked source; only remote sources without `sha256` are locked";
             return Err(Error::value(&format!("`{name}`"), message));
         }
     }
@@ -348,7 +348,7 @@ mod tests {
         for (url, expected) in [
             ("s3://bucket/*.jsonl", "there is none"),
             ("s3://bucket/data/none", "there is none"),
-            ("s3://bucket/data/c.png/", "1 excluded or of an unknown kind"),
+            ("s3://bucket/data/c.png/", "1 excluded or of an unknown format"),
         ] {
             let error = lock_objects(url).unwrap_err();
             let Error::NothingSelected { passed_over, .. } = &error else { panic!("{url}: {error}") };

@@ -1,4 +1,4 @@
-//! Local sources: what is selected, how it is read, and what the corpus says of it.
+//! Local sources: selection, reading, and the resulting corpus.
 
 mod corpus;
 
@@ -93,7 +93,7 @@ fn format_and_column_can_be_named() {
 }
 
 #[test]
-fn a_wrong_table_is_told_with_file_and_columns() {
+fn errors_of_tables_name_file_and_columns() {
     check(
         &[("a.csv", b"id,body\n1,x\n")],
         &path("a.csv"),
@@ -119,19 +119,17 @@ fn a_wrong_table_is_told_with_file_and_columns() {
 }
 
 #[test]
-fn conversations_are_not_looked_for_in_vain() {
+fn chat_needs_a_format_with_rows() {
     let config = one(Source { path: Some("d".into()), chat: Some(Chat::Messages), ..Source::default() });
     let chat =
         b"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n";
     check(
         &[("d/a.txt", b"text")],
         &config,
-        Err(
-            "source d: chat: none of its files has rows to read conversations from; remove `chat`, or name files that \
-                have",
-        ),
+        Err("source d: chat: conversations are read from rows, and none of its files has rows; remove `chat`, \
+             or select other files"),
     );
-    // Beside conversations there may be a text about them.
+    // Text files beside conversations are allowed.
     let base = tempfile::tempdir().unwrap();
     write(base.path(), &[("d/README.txt", b"about"), ("d/a.jsonl", chat)]);
     assert_eq!(collect(&config, &context(base.path())).unwrap().1.len(), 2);
@@ -171,13 +169,13 @@ fn globs_and_ignore_rules_select_files() {
     check(
         files,
         &with(&["*.toml"], &[]),
-        Err("source p selects no file (5 excluded or of an unknown kind); see its `path`, `include` and `exclude`"),
+        Err("source p selects no file (5 excluded or of an unknown format); see its `path`, `include` and `exclude`"),
     );
 }
 
 #[cfg(unix)]
 #[test]
-fn links_are_followed_where_they_are_named_and_nowhere_else() {
+fn only_links_named_as_the_source_are_followed() {
     let base = tempfile::tempdir().unwrap();
     write(base.path(), &[("p/a.txt", b"a"), ("outside.txt", b"outside")]);
     let link = |to: &str, from: &str| std::os::unix::fs::symlink(base.path().join(to), base.path().join(from)).unwrap();
@@ -189,7 +187,7 @@ fn links_are_followed_where_they_are_named_and_nowhere_else() {
 }
 
 #[test]
-fn what_is_skipped_is_counted_and_what_is_not_utf8_goes_through() {
+fn skipped_files_are_counted_and_other_encodings_kept() {
     let base = tempfile::tempdir().unwrap();
     write(
         base.path(),
@@ -234,31 +232,31 @@ fn what_is_skipped_is_counted_and_what_is_not_utf8_goes_through() {
 }
 
 #[test]
-fn missing_and_unreadable_and_empty_are_errors() {
+fn missing_unreadable_and_empty_sources_are_errors() {
     check(&[], &path("nowhere"), Err("source nowhere: <base>/nowhere does not exist"));
     check(&[], &path("nowhere/*.txt"), Err("source nowhere/*.txt: <base>/nowhere/*.txt does not exist"));
     check(
         &[("p/a.txt", b"")],
         &path("p"),
-        Err("the dataset is empty: 1 files were read and none held a document (skipped: 1 empty)"),
+        Err("the dataset is empty: none of 1 files contained a document (skipped: 1 empty)"),
     );
     check(
         &[("a.csv", b"text\n")],
         &path("a.csv"),
-        Err("the dataset is empty: 1 files were read and none held a document (none was skipped)"),
+        Err("the dataset is empty: none of 1 files contained a document (nothing was skipped)"),
     );
     let two = Config { sources: [path("p").sources, path("./p/").sources].concat(), ..Config::default() };
-    check(&[("p/a.txt", b"a")], &two, Err("two sources are called `p`; give one of them another `name`"));
+    check(&[("p/a.txt", b"a")], &two, Err("two sources are named `p`; give one of them another `name`"));
     let pinned = Source { path: Some("p".into()), sha256: Some(Digest::of(b"")), ..Source::default() };
     let found = Digest::of(format!("{}  a.txt\n", Digest::of(b"a")).as_bytes());
     let expected = Digest::of(b"");
-    let told = format!("source p: its content has SHA-256 {found}, collect.sources[0].sha256 says {expected}");
-    check(&[("p/a.txt", b"a")], &one(pinned), Err(&told));
+    let found = format!("source p: its content has SHA-256 {found}, but collect.sources[0].sha256 is {expected}");
+    check(&[("p/a.txt", b"a")], &one(pinned), Err(&found));
     let krate = Source { krate: Some("no-such-crate".into()), version: Some("9.9.9".into()), ..Source::default() };
     let base = tempfile::tempdir().unwrap();
     let error = inventory(&one(krate), &context(base.path())).unwrap_err();
     assert!(matches!(&error, Error::MissingCrate { name, .. } if name == "no-such-crate"), "{error}");
-    // A file that can be opened and not read, even by root.
+    // A file that can be opened but not read, even by root.
     if cfg!(target_os = "linux") {
         check(&[], &path("/dev/null"), Err("collect.sources[0].path: is neither a file nor a folder"));
         check(&[], &path("/proc/self/mem"), Err("cannot read /proc/self/mem: Input/output error (os error 5)"));
@@ -266,7 +264,7 @@ fn missing_and_unreadable_and_empty_are_errors() {
 }
 
 #[test]
-fn a_dataset_brings_its_own_folder_globs_and_cap() {
+fn a_dataset_has_its_own_folder_globs_and_limit() {
     let dataset = "name = \"d\"\ninclude = [\"*.rs\", \"*.md\"]\nexclude = [\"tests\"]\nmax_file_bytes = 3\n\
         [[source]]\npath = \"src\"\nlicence = \"MIT\"\n[[source]]\npath = \"docs\"\ninclude = [\"*.txt\"]\n";
     let files: &[(&str, &[u8])] = &[
@@ -300,7 +298,7 @@ fn a_dataset_brings_its_own_folder_globs_and_cap() {
 }
 
 #[test]
-fn one_touched_byte_names_its_source_and_an_unread_file_none() {
+fn a_changed_byte_changes_the_digest_of_its_source_only() {
     let base = tempfile::tempdir().unwrap();
     write(base.path(), &[("a/1.txt", b"one"), ("a/2.txt", b"two"), ("b/3.txt", b"three")]);
     let mut config = Config { sources: [path("a").sources, path("b").sources].concat(), ..Config::default() };
@@ -342,7 +340,7 @@ fn a_file_that_changes_after_it_was_listed_is_an_error() {
 }
 
 #[test]
-fn an_interruption_stops_and_leaves_nothing_sealed() {
+fn an_interruption_leaves_nothing_sealed() {
     let base = tempfile::tempdir().unwrap();
     write(base.path(), &[("a.txt", b"a")]);
     let context = context(base.path());
@@ -369,7 +367,7 @@ proptest::proptest! {
     }
 }
 
-/// Where the test below, started again as a process of its own, writes.
+/// The folder that the test below writes to when started as a process of its own.
 const CHILD_OUT: &str = "COLLECT_TEST_OUT";
 
 #[test]
@@ -408,7 +406,7 @@ fn bytes_depend_on_neither_threads_nor_folders_nor_the_order_of_sources() {
 }
 
 #[test]
-fn a_large_corpus_is_cut_into_shards() {
+fn a_large_corpus_is_split_into_shards() {
     let base = tempfile::tempdir().unwrap();
     let text = "0123456789abcdef".repeat(1 << 16);
     for i in 0..70 {

@@ -1,4 +1,4 @@
-//! Git repositories, made by the tests with the program `git`.
+//! Git repositories, created by the tests with `git`.
 
 mod corpus;
 
@@ -20,7 +20,7 @@ fn git(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Makes a repository with two commits and returns them.
+/// Creates a repository with two commits and returns them.
 fn repository(folder: &Path) -> [String; 2] {
     fs::create_dir_all(folder).unwrap();
     git(folder, &["init", "--quiet", "--initial-branch=main"]);
@@ -56,7 +56,7 @@ fn check(base: &Path, config: &Config, expected: &[(&str, &str)]) {
 }
 
 #[test]
-fn a_commit_is_collected_whatever_was_committed_later() {
+fn a_commit_is_collected_regardless_of_later_commits() {
     let base = tempfile::tempdir().unwrap();
     let [first, _] = repository(&base.path().join("repo"));
     check(base.path(), &at_commit(&first), &[("repo/a.md", "first"), ("repo/src/lib.rs", "fn a() {}")]);

@@ -1,4 +1,4 @@
-//! `dataset.lock`: what is written at the first use, and what is told when something differs afterwards.
+//! `dataset.lock`: written at the first fetch, and compared afterwards.
 
 mod corpus;
 
@@ -28,7 +28,7 @@ fn read_lock(base: &Path) -> String {
     fs::read_to_string(base.join("dataset.lock")).unwrap()
 }
 
-/// Starts a server whose files hold what `content` holds at the moment.
+/// Starts a server whose files have the current content of `content`.
 fn changing(content: &Arc<Mutex<&'static str>>) -> Server {
     let content = Arc::clone(content);
     Server::start(move |request| {
@@ -38,7 +38,7 @@ fn changing(content: &Arc<Mutex<&'static str>>) -> Server {
 }
 
 #[test]
-fn the_first_use_is_written_down_and_holds() {
+fn the_first_fetch_is_locked() {
     let base = tempfile::tempdir().unwrap();
     let content = Arc::new(Mutex::new("first"));
     let server = changing(&content);
@@ -66,7 +66,7 @@ fn the_first_use_is_written_down_and_holds() {
     assert_eq!(after.summaries()[0].sha256, first);
     assert_eq!(before.inputs().keys().collect::<Vec<_>>(), after.inputs().keys().collect::<Vec<_>>());
 
-    // Whatever the server has now, the lock and the cache have what was fetched.
+    // The lock and the cache have the fetched file, regardless of changes on the server.
     *content.lock().unwrap() = "second";
     let asked = server.requests().len();
     let locked = Config { locked: true, ..config.clone() };
@@ -74,18 +74,18 @@ fn the_first_use_is_written_down_and_holds() {
     assert_eq!(server.requests().len(), asked);
     assert_eq!(inventory(&locked, &context(base.path())).unwrap().inputs(), after.inputs());
 
-    // Without the cache the difference is told, and the lock stays.
+    // Without the cache the difference is an error, and the lock is unchanged.
     let locked_text = read_lock(base.path());
     fs::remove_dir_all(base.path().join("experiments")).unwrap();
     for config in [&config, &locked] {
-        let told = collect(config, &online(base.path())).unwrap_err().to_string();
+        let found = collect(config, &online(base.path())).unwrap_err().to_string();
         let expected = format!(
             "source fox: fox.txt has SHA-256 {}, but {} has {first}; if the new content is wanted, run `pipeline data \
              lock --update fox`",
             Digest::of(b"second"),
             base.path().join("dataset.lock").display()
         );
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
         assert_eq!(read_lock(base.path()), locked_text);
     }
     let changes = update_lock(&config, &online(base.path()), &[]).unwrap();
@@ -96,7 +96,7 @@ fn the_first_use_is_written_down_and_holds() {
 }
 
 #[test]
-fn what_is_not_locked_is_refused_where_nothing_may_be_added() {
+fn unlocked_sources_are_rejected_with_locked() {
     let base = tempfile::tempdir().unwrap();
     let server = changing(&Arc::new(Mutex::new("x")));
     let config = config(vec![url(&server, "a"), url(&server, "b")]);
@@ -120,8 +120,8 @@ fn what_is_not_locked_is_refused_where_nothing_may_be_added() {
     assert!(matches!(lock(&twice, &online(base.path())), Err(Error::SameName { name }) if name == "a"));
 
     let error = update_lock(&config, &online(base.path()), &["c".to_owned()]).unwrap_err().to_string();
-    assert_eq!(error, "`c`: is not a locked source: those are on another machine and have no `sha256`");
-    // What is on this machine, and what says its own digest, need no lock.
+    assert_eq!(error, "`c`: is not a locked source; only remote sources without `sha256` are locked");
+    // Local sources, and sources with a digest, need no lock.
     write(base.path(), &[("d.txt", b"d")]);
     let path = Source { path: Some("d.txt".to_owned()), ..Source::default() };
     let pinned = Source { sha256: Some(Digest::of(b"x")), ..url(&server, "a") };
@@ -131,7 +131,7 @@ fn what_is_not_locked_is_refused_where_nothing_may_be_added() {
 }
 
 #[test]
-fn a_source_that_says_something_else_than_its_lock_is_told() {
+fn a_source_that_differs_from_its_lock_is_an_error() {
     let base = tempfile::tempdir().unwrap();
     let server = changing(&Arc::new(Mutex::new("x")));
     let source = url(&server, "a");
@@ -145,14 +145,14 @@ fn a_source_that_says_something_else_than_its_lock_is_told() {
         assert_eq!(read_lock(base.path()), locked_text);
     };
     let elsewhere = format!("{}/elsewhere.txt", server.url);
-    let told = format!("address {}/a.txt, and it now is {elsewhere}", server.url);
-    check(Source { url: Some(elsewhere), ..source.clone() }, &told);
+    let found = format!("address {}/a.txt, but it is now {elsewhere}", server.url);
+    check(Source { url: Some(elsewhere), ..source.clone() }, &found);
     check(Source { include: vec!["*.md".to_owned()], ..source.clone() }, "a selection of files");
     check(Source { max_file_bytes: Some(1), ..source }, "a selection of files");
 }
 
 #[test]
-fn a_lock_that_cannot_be_read_is_told() {
+fn an_invalid_lock_is_an_error() {
     let base = tempfile::tempdir().unwrap();
     let config = config(vec![Source { url: Some("https://x.invalid/a.txt".to_owned()), ..Source::default() }]);
     for (text, expected) in [
@@ -172,7 +172,7 @@ fn a_lock_that_cannot_be_read_is_told() {
 }
 
 #[test]
-fn a_dataset_has_its_lock_beside_it() {
+fn the_lock_lies_beside_the_dataset() {
     let base = tempfile::tempdir().unwrap();
     let server = changing(&Arc::new(Mutex::new("x")));
     let toml = format!("[[source]]\nname = \"a\"\nurl = \"{}/a.txt\"\n", server.url);
@@ -195,7 +195,7 @@ fn a_dataset_has_its_lock_beside_it() {
 }
 
 #[test]
-fn what_was_fetched_before_a_failure_is_kept() {
+fn files_fetched_before_a_failure_are_kept() {
     let base = tempfile::tempdir().unwrap();
     let server = Server::start(|request| match request.path() {
         "/broken.txt" => Reply::status(404),
@@ -213,7 +213,7 @@ fn what_was_fetched_before_a_failure_is_kept() {
     assert_eq!(server.headers_of("/whole.txt", "range").len(), 1);
 }
 
-/// Answers as the hub does for a dataset of two files.
+/// Responds like the Hub for a dataset of two files.
 fn hub(request: &Request) -> Reply {
     let (api, page) = ("/api/datasets/owner/name", "/datasets/owner/name");
     match request.path() {
@@ -249,7 +249,7 @@ fn a_revision_of_the_hub_is_pinned() {
     assert!(text.contains(&format!("revision = \"main\"\ncommit = \"{COMMIT}\"\nlicence = \"mit\"\n")), "{text}");
     assert!(text.contains("not_selected = 1"), "{text}");
 
-    // From here on nothing is requested: not for the plan, and not for the files.
+    // From here on nothing is requested, neither for the plan nor for the files.
     let requests = server.requests().len();
     let locked = Config { locked: true, ..config.clone() };
     let (_, rows) = collect(&locked, &context(base.path())).unwrap();
@@ -275,7 +275,7 @@ fn a_download_without_tls_needs_a_digest() {
 }
 
 #[test]
-fn a_card_tells_sources_and_licences() {
+fn a_card_lists_sources_and_licences() {
     let base = tempfile::tempdir().unwrap();
     let server = changing(&Arc::new(Mutex::new("hello")));
     let toml = format!(
@@ -296,7 +296,7 @@ fn a_card_tells_sources_and_licences() {
     let expected = format!(
         "# demo\n\nTwo texts.\n\n## Licences\n\n| licence | documents | bytes | tokens |\n|---|---:|---:|---:|\n\
          | MIT | 1 | 5 | 7 |\n| unknown | 1 | 4 | – |\n\n\
-         Documents of unknown licence may not be free to use; say what it is by the key `licence` of their source.\n\n\
+         Documents of unknown licence may not be free to use; set the key `licence` of their source.\n\n\
          ## Sources\n\n| source | from | licence | files | documents | bytes | SHA-256 |\n\
          |---|---|---|---:|---:|---:|---|\n\
          | a\\|b | <url>/a.txt | MIT | 1 | 1 | 5 | `{remote}` |\n\

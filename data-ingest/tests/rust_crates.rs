@@ -1,4 +1,4 @@
-//! The default dataset keeps step with Cargo.lock and with the crates it names.
+//! The default dataset matches Cargo.lock and the crates it names.
 
 mod corpus;
 
@@ -9,7 +9,7 @@ use std::time::Instant;
 use corpus::{context, inventory};
 use data_ingest::Config;
 
-/// Licences under which anybody may train on, and pass on, the text.
+/// Licences that permit training on, and redistributing, the text.
 const PERMISSIVE: [&str; 6] = ["MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "Unlicense", "ISC"];
 
 const ADVICE: &str =
@@ -46,7 +46,7 @@ fn every_version_is_in_the_lock() {
 fn every_crate_is_as_pinned_and_permissively_licensed() {
     let dataset = dataset();
     for source in dataset["source"].as_array().unwrap() {
-        // Without them, nothing would be compared below.
+        // Without these keys, nothing would be compared below.
         let (licence, _) = (text(source, "licence"), text(source, "sha256"));
         let words = licence.split([' ', '/', '(', ')']).filter(|word| !["OR", "AND", ""].contains(word));
         let allowed = words.clone().filter(|word| PERMISSIVE.contains(word)).count();

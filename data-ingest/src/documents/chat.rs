@@ -98,8 +98,8 @@ pub(crate) fn preference(prompt: Value, chosen: Value, rejected: Value) -> Resul
 fn unchecked(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
     let turns = match value {
         Value::Array(turns) => turns,
-        Value::String(text) => serde_json::from_str(&text).map_err(|_| "it is text, and no JSON list".to_owned())?,
-        _ => return Err("it is no list".to_owned()),
+        Value::String(text) => serde_json::from_str(&text).map_err(|_| "it is text, not a JSON list".to_owned())?,
+        _ => return Err("it is not a list".to_owned()),
     };
     let (role_key, content_key) = match chat {
         Chat::Sharegpt => ("from", "value"),
@@ -111,12 +111,12 @@ fn unchecked(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
         let mut take = |key| turn.get_mut(key).map(Value::take);
         let role = match take(role_key) {
             Some(Value::String(name)) => role(&name).map_err(at)?,
-            _ => return Err(at(format!("`{role_key}` is missing or no text"))),
+            _ => return Err(at(format!("`{role_key}` is missing or not text"))),
         };
         let content = match take(content_key) {
             Some(Value::String(text)) => text,
             Some(Value::Array(parts)) => joined(parts).map_err(at)?,
-            _ => return Err(at(format!("`{content_key}` is missing or no text"))),
+            _ => return Err(at(format!("`{content_key}` is missing or not text"))),
         };
         messages.push(Message { role, content });
     }
@@ -134,7 +134,7 @@ fn role(name: &str) -> Result<Role, String> {
         "system" => Ok(Role::System),
         "user" | "human" => Ok(Role::User),
         "assistant" | "gpt" => Ok(Role::Assistant),
-        other => Err(format!("the role `{}` is none of system, user, assistant", other.escape_debug())),
+        other => Err(format!("the role `{}` is not system, user or assistant", other.escape_debug())),
     }
 }
 
@@ -144,7 +144,7 @@ fn joined(parts: Vec<Value>) -> Result<String, String> {
         let is_text = part.get("type").and_then(Value::as_str) == Some("text");
         match part.get_mut("text").map(Value::take) {
             Some(Value::String(text)) if is_text => Ok(text),
-            _ => Err("its content has a part that is no text".to_owned()),
+            _ => Err("its content has a part that is not text".to_owned()),
         }
     };
     parts.into_iter().map(text).collect()
@@ -157,12 +157,12 @@ fn checked(messages: Vec<Message>) -> Result<Vec<Message>, String> {
         let turn = i + 1;
         match (message.role, last) {
             (Role::System, _) if i == 0 => {}
-            (Role::System, _) => return Err(format!("turn {turn}: the system speaks first or not at all")),
+            (Role::System, _) => return Err(format!("turn {turn}: only the first turn may be the system's")),
             (Role::Assistant, Role::Assistant) if !messages[..i].iter().any(|m| m.role == Role::User) => {
-                return Err(format!("turn {turn}: the assistant speaks before the user"));
+                return Err(format!("turn {turn}: an assistant turn before the first user turn"));
             }
             (role, previous) if role == previous => {
-                return Err(format!("turn {turn}: two turns of the {} in a row", role.name()));
+                return Err(format!("turn {turn}: two consecutive {} turns", role.name()));
             }
             (role, _) => last = role,
         }
@@ -173,7 +173,9 @@ fn checked(messages: Vec<Message>) -> Result<Vec<Message>, String> {
     match messages.last().map(|message| message.role) {
         Some(Role::Assistant) => Ok(messages),
         None => Err("it has no turns".to_owned()),
-        Some(other) => Err(format!("turn {}: the {} has the last word", messages.len(), other.name())),
+        Some(other) => {
+            Err(format!("turn {}: the last turn is the {}'s, not the assistant's", messages.len(), other.name()))
+        }
     }
 }
 
@@ -232,9 +234,12 @@ mod tests {
         check(&format!(r#"{{"prompt": "2 + 2?", "chosen": [{user}, {four}], "rejected": "5"}}"#), expected);
 
         check(r#"{"prompt": "a", "chosen": "b", "rejected": "b"}"#, Err("chosen and rejected are the same"));
-        check(r#"{"chosen": "b", "rejected": "c"}"#, Err("chosen: turn 1: the assistant speaks before the user"));
+        check(
+            r#"{"chosen": "b", "rejected": "c"}"#,
+            Err("chosen: turn 1: an assistant turn before the first user turn"),
+        );
         check(r#"{"prompt": "a", "chosen": "b", "rejected": " "}"#, Err("rejected: turn 2: it is empty"));
-        check(r#"{"prompt": 1, "chosen": "b", "rejected": "c"}"#, Err("prompt: it is no list"));
+        check(r#"{"prompt": 1, "chosen": "b", "rejected": "c"}"#, Err("prompt: it is not a list"));
         let other = r#"{"role": "user", "content": "3 + 3?"}"#;
         check(
             &format!(r#"{{"chosen": [{user}, {four}], "rejected": [{other}, {five}]}}"#),
@@ -243,54 +248,54 @@ mod tests {
         let role = r#"{"role": "rejected", "content": "a"}"#;
         check(
             &format!(r#"{{"chosen": [{user}, {role}], "rejected": [{user}, {five}]}}"#),
-            Err("chosen: turn 2: the role `rejected` is none of system, user, assistant"),
+            Err("chosen: turn 2: the role `rejected` is not system, user or assistant"),
         );
     }
 
     #[test]
-    fn what_is_no_conversation_is_told_by_turn() {
+    fn invalid_conversations_name_the_turn() {
         let messages = |turns: &[(&str, &str)]| {
             let turn = |(role, content): &(&str, &str)| serde_json::json!({ "role": role, "content": content });
             Value::Array(turns.iter().map(turn).collect()).to_string()
         };
         let cases: &[(&[(&str, &str)], &str)] = &[
             (&[], "it has no turns"),
-            (&[("user", "a")], "turn 1: the user has the last word"),
-            (&[("system", "a")], "turn 1: the system has the last word"),
-            (&[("assistant", "a")], "turn 1: the assistant speaks before the user"),
-            (&[("system", "s"), ("assistant", "a")], "turn 2: the assistant speaks before the user"),
-            (&[("user", "a"), ("user", "b"), ("assistant", "c")], "turn 2: two turns of the user in a row"),
-            (&[("user", "a"), ("assistant", "b"), ("assistant", "c")], "turn 3: two turns of the assistant in a row"),
-            (&[("user", "a"), ("system", "s"), ("assistant", "b")], "turn 2: the system speaks first or not at all"),
-            (&[("system", "s"), ("system", "s")], "turn 2: the system speaks first or not at all"),
+            (&[("user", "a")], "turn 1: the last turn is the user's, not the assistant's"),
+            (&[("system", "a")], "turn 1: the last turn is the system's, not the assistant's"),
+            (&[("assistant", "a")], "turn 1: an assistant turn before the first user turn"),
+            (&[("system", "s"), ("assistant", "a")], "turn 2: an assistant turn before the first user turn"),
+            (&[("user", "a"), ("user", "b"), ("assistant", "c")], "turn 2: two consecutive user turns"),
+            (&[("user", "a"), ("assistant", "b"), ("assistant", "c")], "turn 3: two consecutive assistant turns"),
+            (&[("user", "a"), ("system", "s"), ("assistant", "b")], "turn 2: only the first turn may be the system's"),
+            (&[("system", "s"), ("system", "s")], "turn 2: only the first turn may be the system's"),
             (&[("user", " \n"), ("assistant", "b")], "turn 1: it is empty"),
             (&[("user", "a"), ("assistant", "")], "turn 2: it is empty"),
             (
                 &[("user", "a"), ("tool", "b"), ("assistant", "c")],
-                "turn 2: the role `tool` is none of system, user, assistant",
+                "turn 2: the role `tool` is not system, user or assistant",
             ),
-            (&[("\u{1b}[31m", "a")], "turn 1: the role `\\u{1b}[31m` is none of system, user, assistant"),
+            (&[("\u{1b}[31m", "a")], "turn 1: the role `\\u{1b}[31m` is not system, user or assistant"),
         ];
         for (turns, expected) in cases {
             check(&messages(turns), Chat::Messages, Err(expected));
         }
         let cases = [
-            ("{}", "it is no list"),
-            ("null", "it is no list"),
-            ("\"text\"", "it is text, and no JSON list"),
-            ("[1]", "turn 1: `role` is missing or no text"),
-            (r#"[{"role": 1}]"#, "turn 1: `role` is missing or no text"),
-            (r#"[{"role": "user", "content": null}]"#, "turn 1: `content` is missing or no text"),
+            ("{}", "it is not a list"),
+            ("null", "it is not a list"),
+            ("\"text\"", "it is text, not a JSON list"),
+            ("[1]", "turn 1: `role` is missing or not text"),
+            (r#"[{"role": 1}]"#, "turn 1: `role` is missing or not text"),
+            (r#"[{"role": "user", "content": null}]"#, "turn 1: `content` is missing or not text"),
             (
                 r#"[{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]"#,
-                "turn 1: its content has a part that is no text",
+                "turn 1: its content has a part that is not text",
             ),
-            (r#"[{"from": "human", "value": "a"}]"#, "turn 1: `role` is missing or no text"),
+            (r#"[{"from": "human", "value": "a"}]"#, "turn 1: `role` is missing or not text"),
         ];
         for (json, expected) in cases {
             check(json, Chat::Messages, Err(expected));
         }
-        check(r#"[{"role": "user", "content": "a"}]"#, Chat::Sharegpt, Err("turn 1: `from` is missing or no text"));
+        check(r#"[{"role": "user", "content": "a"}]"#, Chat::Sharegpt, Err("turn 1: `from` is missing or not text"));
         assert_eq!(alpaca(String::new(), "", "a".to_owned()), Err("turn 1: it is empty".to_owned()));
         assert_eq!(alpaca("a".to_owned(), "b", " ".to_owned()), Err("turn 2: it is empty".to_owned()));
     }

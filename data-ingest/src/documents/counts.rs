@@ -201,7 +201,7 @@ impl SourceCounts {
     /// Describes what was skipped.
     pub fn in_words(&self) -> String {
         if self.skipped.is_empty() {
-            return "none was skipped".to_owned();
+            return "nothing was skipped".to_owned();
         }
         format!("skipped: {}", counts(&self.skipped))
     }

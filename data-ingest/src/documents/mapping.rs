@@ -56,10 +56,10 @@ pub(crate) fn validate(source: &Source) -> Result<(), (&'static str, String)> {
     match (source.chat, &source.messages_column) {
         (None, Some(_)) => return wrong("messages_column", "needs `chat`"),
         (Some(Chat::Alpaca), Some(_)) => {
-            return wrong("messages_column", "Alpaca's conversations are in the columns instruction, input, output");
+            return wrong("messages_column", "`alpaca` reads the columns instruction, input and output");
         }
         (Some(Chat::Preference), Some(_)) => {
-            return wrong("messages_column", "preferences are in the columns prompt, chosen, rejected");
+            return wrong("messages_column", "`preference` reads the columns prompt, chosen and rejected");
         }
         _ => {}
     }
@@ -275,10 +275,9 @@ impl<'a> Mapping<'a> {
         }
         template.render(TemplateValue::from_pairs(row)).map(Content::Text).map_err(|failed| match failed {
             RenderError::Undefined(_) if !missing.is_empty() => MappingError::Missing(missing),
-            RenderError::Undefined(_) if !nulls.is_empty() => MappingError::Bad(
-                Reason::Template,
-                format!("it needs a value where there is none: {}", nulls.join(", ")),
-            ),
+            RenderError::Undefined(_) if !nulls.is_empty() => {
+                MappingError::Bad(Reason::Template, format!("it prints a null value: {}", nulls.join(", ")))
+            }
             RenderError::Undefined(message) | RenderError::Other(message) => {
                 MappingError::Bad(Reason::Template, message)
             }
@@ -326,7 +325,7 @@ impl Column {
             Some(Value::String(text)) if !text.trim().is_empty() => Ok(text),
             Some(Value::Number(number)) => Ok(number.to_string()),
             Some(Value::String(_) | Value::Null) => {
-                Err(MappingError::Bad(Reason::WrongType, format!("`{}` names no document: it is empty", self.name)))
+                Err(MappingError::Bad(Reason::WrongType, format!("`{}` is empty; an id is needed", self.name)))
             }
             Some(other) => Err(self.wrong_type(&Field::Value(other))),
         }
@@ -372,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_of_a_source_is_said_in_one_way() {
+    fn content_keys_are_mutually_exclusive() {
         let some = |text: &str| Some(text.to_owned());
         let path = Source { path: some("."), ..Source::default() };
         let template = Source { template: some("{{ q }}"), ..path.clone() };
@@ -382,18 +381,15 @@ mod tests {
             "template: a source has a `text_column` or a `template`",
         );
         check(&Source { template: some("{{ q"), ..path.clone() }, "template: syntax error");
-        check(&Source { template: some("q"), ..path.clone() }, "template: it names no column");
+        check(&Source { template: some("q"), ..path.clone() }, "template: it uses no column");
         let chat = |chat| Source { chat: Some(chat), ..path.clone() };
         check(&chat(Chat::Alpaca), "valid");
         check(&chat(Chat::Preference), "valid");
         let messages_column = some("turns");
-        check(&Source { messages_column, ..chat(Chat::Preference) }, "messages_column: preferences are in");
+        check(&Source { messages_column, ..chat(Chat::Preference) }, "messages_column: `preference` reads");
         let turns = some("turns");
         check(&Source { messages_column: turns.clone(), ..chat(Chat::Sharegpt) }, "valid");
-        check(
-            &Source { messages_column: turns.clone(), ..chat(Chat::Alpaca) },
-            "messages_column: Alpaca's conversations",
-        );
+        check(&Source { messages_column: turns.clone(), ..chat(Chat::Alpaca) }, "messages_column: `alpaca` reads");
         check(&Source { messages_column: turns, ..path.clone() }, "messages_column: needs `chat`");
         check(&Source { template: some("{{ q }}"), ..chat(Chat::Messages) }, "template: a source of conversations");
     }

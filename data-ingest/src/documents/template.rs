@@ -43,7 +43,7 @@ impl<'a> Template<'a> {
         columns.retain(|name| !environment.globals().any(|(global, _)| global == name));
         columns.sort_unstable();
         if columns.is_empty() {
-            return Err("it names no column: `{{ question }}` stands for the column `question`".to_owned());
+            return Err("it uses no column; `{{ question }}` inserts the column `question`".to_owned());
         }
         Ok(Self { environment, columns, max_bytes })
     }
@@ -113,15 +113,15 @@ mod tests {
     }
 
     #[test]
-    fn a_template_makes_one_text_of_a_row() {
+    fn a_template_renders_a_row() {
         check("Q: {{ q }}\nA: {{ a }}", Ok("Q: What?\nA: This <&>."));
         check("{{ n + 1 }} {{ object.key }} {{ list | join('-') }}{# no #}", Ok("4 v x-y"));
         check("{% for x in list %}{{ loop.index }}{{ x }}{% endfor %}", Ok("1x2y"));
         check("{{ q }}{% if note %} ({{ note }}){% endif %}", Ok("What?"));
         check("{{ q }}\n{{ note }}", Err("undefined value (line 2)"));
         check("{{ q", Err("syntax error: unexpected end of input, expected end of variable block (line 1)"));
-        check("no column", Err("it names no column: `{{ question }}` stands for the column `question`"));
-        check("{{ range(3) }}", Err("it names no column: `{{ question }}` stands for the column `question`"));
+        check("no column", Err("it uses no column; `{{ question }}` inserts the column `question`"));
+        check("{{ range(3) }}", Err("it uses no column; `{{ question }}` inserts the column `question`"));
         check(
             "{% include q %}{{ q }}",
             Err("template not found: tried to include non-existing template 'What?' (line 1)"),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_can_neither_run_nor_write_without_end() {
+    fn templates_are_limited_in_steps_and_output() {
         let many = "{% for a in range(9999) %}{% for b in range(9999) %}{% if q %}{% endif %}{% endfor %}{% endfor %}";
         check(many, Err("it takes too many steps"));
         check("{% for a in range(9999) %}{{ q }}{% endfor %}", Err("it writes more than max_file_bytes"));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn its_columns_are_known() {
+    fn columns_of_a_template_are_listed() {
         let template = Template::new("{{ b }}{{ a.x }}{% set c = 1 %}{{ c }}{% for d in e %}{{ d }}{% endfor %}", 1);
         assert_eq!(template.ok().unwrap().columns(), ["a", "b", "e"]);
     }

@@ -95,7 +95,7 @@ pub(crate) fn tar<'w>(
     for (i, entry) in entries.enumerate() {
         let mut entry = match entry {
             Err(_) if left_bytes.get() == 0 => {
-                let error = io::Error::new(io::ErrorKind::InvalidData, "a member's header is very long");
+                let error = io::Error::new(io::ErrorKind::InvalidData, "a member's header is too long");
                 return visit(Entry::Damaged(None, error));
             }
             Err(error) => return visit(Entry::Damaged(None, error)),
@@ -141,7 +141,7 @@ impl<R: Read> Read for CompleteReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         if read == 0 && self.left_bytes > 0 && !buffer.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends inside it"));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends inside this member"));
         }
         self.left_bytes = self.left_bytes.saturating_sub(read as u64);
         Ok(read)
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_lead_out_are_rejected() {
+    fn paths_outside_the_archive_are_rejected() {
         let mut names = Names::default();
         let cases = [
             ("a.txt", Ok("a.txt")),

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_compared_with_the_file() {
+    fn sizes_are_checked_against_the_file() {
         let body = [0; 64];
         let packed = |length: i64| [&length.to_le_bytes()[..], &[0; 56]].concat();
         check(b"", Ok(()));

@@ -185,7 +185,7 @@ fn hand_on(number: u64, frame: &DataFrame, mapping: &Mapping<'_>, visit: &mut Vi
 fn caught<T>(decode: impl FnOnce() -> PolarsResult<T>) -> PolarsResult<T> {
     // Partial results are dropped with `decode`, so no state after a panic is observed.
     catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(PolarsError::ComputeError("the decoder gave up".into())))
+        .unwrap_or_else(|_| Err(PolarsError::ComputeError("the decoder panicked".into())))
 }
 
 /// Distinguishes an I/O error from a damaged file: only the former has an error number of the operating system.

@@ -58,7 +58,7 @@ pub(crate) fn records<E: From<io::Error>>(
                 } else {
                     let line = record.position().map_or(line, csv::Position::line);
                     let found = record.len();
-                    emit(DelimitedPiece::Malformed(line, format!("{found} fields, and the header has {width}")))?;
+                    emit(DelimitedPiece::Malformed(line, format!("{found} fields, but the header has {width}")))?;
                 }
             }
             // After an unclosed quote, the start of the next record is unknown.
@@ -98,15 +98,15 @@ mod tests {
     }
 
     #[test]
-    fn records_are_numbered_and_bad_ones_told_by_line() {
+    fn records_are_numbered_and_bad_ones_reported_by_line() {
         check(b"", "");
         check(b"a,b\n", "a;b");
         check(b"a,b\n1,2\n\n3,\"4\n\"\"5\"\n6,7", "a;b|1 1;2|2 3;4\n\"5|3 6;7");
         check(b"\xef\xbb\xbfa,b\r\n1,2\r\n", "a;b|1 1;2");
         check(
             b"a,b\n1\n2,3\n4,5,6\n7,8\n",
-            "a;b|line 2: 1 fields, and the header has 2|2 2;3|\
-            line 4: 3 fields, and the header has 2|4 7;8",
+            "a;b|line 2: 1 fields, but the header has 2|2 2;3|\
+            line 4: 3 fields, but the header has 2|4 7;8",
         );
         check(b"a\n\xff\n", "a|1 \u{fffd}");
         let open = format!("a,b\n1,2\n3,\"{}", "x,y\n".repeat(1 << 19));

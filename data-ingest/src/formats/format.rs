@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_formats() {
+    fn formats_follow_from_names() {
         let cases = [
             ("a.txt", "plain Some(File(Text))"),
             ("a.MD", "plain Some(File(Text))"),

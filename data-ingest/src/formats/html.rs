@@ -56,7 +56,7 @@ pub(crate) enum NoText {
 pub(crate) fn text(page: &[u8], charset: Option<&str>, html: Html) -> Result<String, NoText> {
     let (page, ..) = encoding(page, charset).decode(page);
     if attribute_work(&page) > MAX_ATTRIBUTE_WORK {
-        return Err(NoText::Hostile("a tag with very many attributes"));
+        return Err(NoText::Hostile("a tag with too many attributes"));
     }
     let document = parse(&page)?;
     let (title, text) = match html {
@@ -70,7 +70,7 @@ pub(crate) fn text(page: &[u8], charset: Option<&str>, html: Html) -> Result<Str
             let mut readability =
                 Readability::with_document(document, None, Some(config)).map_err(|_| NoText::NoMainText)?;
             let article = readability.parse().map_err(|e| match e {
-                ReadabilityError::TooManyElements(..) => NoText::Hostile("very many elements"),
+                ReadabilityError::TooManyElements(..) => NoText::Hostile("too many elements"),
                 _ => NoText::NoMainText,
             })?;
             (article.title, article.text_content.to_string())
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_main_text_is_taken_in_paragraphs() {
+    fn the_main_text_is_extracted_in_paragraphs() {
         let first = "The heron stands in the shallow water, still as a post, and waits until a fish comes near enough \
             to be caught.";
         let second = "Then, faster than one can see, it strikes; more often than not, it misses, and waits again.";
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn encodings_are_told_by_mark_server_page_and_trial() {
+    fn encodings_are_detected() {
         let cases: &[(&[u8], Option<&str>)] = &[
             ("<p>Käse".as_bytes(), None),
             (b"\xef\xbb\xbf<p>K\xc3\xa4se", Some("latin1")),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_pages_end_soon() {
+    fn hostile_pages_are_rejected_quickly() {
         let deep = "elements nested more than 256 deep";
         let attributes: String = (0..100_000).fold(String::new(), |tag, i| tag + &format!("a{i} "));
         let formatting = |n: usize| (0..n).fold(String::new(), |tags, i| tags + &format!("<b a={i}>"));
@@ -296,8 +296,8 @@ mod tests {
             ("<svg><g>".repeat(100_000), deep),
             ("<table>".to_owned() + &"<div>".repeat(100_000), deep),
             (formatting(20_000) + &"<p>".repeat(100_000), deep),
-            (format!("<div {attributes}>"), "a tag with very many attributes"),
-            (format!("<div a='>' {attributes}>"), "a tag with very many attributes"),
+            (format!("<div {attributes}>"), "a tag with too many attributes"),
+            (format!("<div a='>' {attributes}>"), "a tag with too many attributes"),
             ("<p>".to_owned() + &formatting(200) + &"<p>b".repeat(100_000), "more than 1,000,000 nodes"),
         ];
         for (page, what) in cases {

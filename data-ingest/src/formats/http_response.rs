@@ -130,7 +130,7 @@ pub(crate) fn line(reader: &mut impl BufRead) -> io::Result<Option<String>> {
         return Ok(None);
     }
     if line.last() != Some(&b'\n') && line.len() as u64 == MAX_LINE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a very long header line"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a header line that is too long"));
     }
     Ok(Some(String::from_utf8_lossy(line.trim_ascii_end()).into_owned()))
 }

@@ -170,7 +170,7 @@ fn describe(error: &serde_json::Error, object: &[u8]) -> String {
         && let Ok(value) = serde_json::from_slice::<Value>(object)
         && !value.is_object()
     {
-        return format!("a JSON object is needed, and this is {}", kind(&value));
+        return format!("expected a JSON object, found {}", kind(&value));
     }
     let text = error.to_string();
     let cause = text.split(" at line ").next().unwrap_or(&text);
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn wanted_keys_are_parsed() {
+    fn requested_keys_are_parsed() {
         let check = |object: &str, expected: Result<&[Option<Value>], &str>| {
             let found = fields(object.as_bytes(), ["text", "id", "text"].into_iter());
             let value = |field: Option<Field>| {
@@ -353,8 +353,8 @@ mod tests {
         check(r#"{"text": "a", "x": [1, {"text": 2}], "id": 7}"#, Ok(&[text("a"), Some(7.into()), text("a")]));
         check(r#" {"t\u0065xt": "\u00e4\n", "text": "last"} "#, Ok(&[text("last"), None, text("last")]));
         check("{}", Ok(&[None, None, None]));
-        check("[1]", Err("a JSON object is needed, and this is an array"));
-        check("1", Err("a JSON object is needed, and this is a number"));
+        check("[1]", Err("expected a JSON object, found an array"));
+        check("1", Err("expected a JSON object, found a number"));
         check("{\"text\": \"a\",}", Err("column 14: trailing comma"));
         check("{\"text\": \"a\"} x", Err("column 15: trailing characters"));
         check("{\"text\": \"\\ud800\"}", Err("column 17: unexpected end of hex escape"));

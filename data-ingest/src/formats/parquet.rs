@@ -27,7 +27,7 @@ const HARMLESS_VALUES: u64 = 1 << 28;
 pub(crate) fn validate(file: &File, rows: usize, chunk: &ColumnChunkMetadata) -> io::Result<()> {
     let range = chunk.byte_range();
     if range.end > file.metadata()?.len() || range.start > range.end {
-        return Err(wrong("a column ends behind the end of the file".to_owned()));
+        return Err(wrong("a column ends after the end of the file".to_owned()));
     }
     let all = chunk.num_values();
     let most = HARMLESS_VALUES.max((range.end - range.start).saturating_mul(MAX_RATIO));
@@ -132,7 +132,7 @@ mod tests {
             match found {
                 TablePart::Rows(_, frame) => rows += frame.height(),
                 TablePart::Damaged(_, message) => said.push(message),
-                TablePart::Unreadable(error) => panic!("the disk is whole: {error}"),
+                TablePart::Unreadable(error) => panic!("the disk works: {error}"),
                 _ => {}
             }
             Ok(())
@@ -143,7 +143,7 @@ mod tests {
 
     /// polars allocated 2^64 − 192 values, and the process aborted.
     #[test]
-    fn a_page_that_claims_fewer_values_than_none_is_damaged() {
+    fn a_page_with_a_negative_value_count_is_damaged() {
         let mut bytes = packed(ParquetCompression::Uncompressed, false);
         assert_eq!(read(&bytes).0, 40);
         // The header's fifth field is the header of its data, the first of which are 40 values, in zigzag 80.
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_what_its_type_says() {
+    fn a_page_needs_the_header_of_its_type() {
         let check = |type_, change: fn(&mut PageHeader), expected: Result<u64, &str>| {
             let bytes = header(type_, change);
             let mut protocol = TCompactInputProtocol::new(&bytes[..], MAX_HEADER_BYTES);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn no_changed_byte_ends_the_process() {
+    fn changed_bytes_do_not_abort_the_process() {
         for (compression, repeated) in
             [(ParquetCompression::Uncompressed, true), (ParquetCompression::Zstd(None), false)]
         {

@@ -197,7 +197,7 @@ impl Job<'_> {
                 DelimitedPiece::Record(number, record) => Ok((number, record)),
                 DelimitedPiece::Malformed(line, message) => Err((At::Line(line), Reason::Malformed, message)),
                 DelimitedPiece::TooLong(line) => {
-                    let message = "it has no end within max_file_bytes (an open quote?); what follows in it is left";
+                    let message = "no end within max_file_bytes (an unclosed quote?); the rest of it is skipped";
                     Err((At::Line(line), Reason::TooLong, message.to_owned()))
                 }
             };
@@ -296,7 +296,7 @@ fn report(why: ReadError, name: &str, input: &InputFile<'_>, batch: &mut Batch<'
         ReadError::Input(error) => error,
     };
     let (reason, message) = input.fault(&error)?;
-    batch.bad(name, At::File, reason, format!("{message}; what follows in it is left"))
+    batch.bad(name, At::File, reason, format!("{message}; the rest of it is skipped"))
 }
 
 fn json_piece(piece: JsonPiece, unit: Unit, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), ReadError> {
@@ -307,7 +307,7 @@ fn json_piece(piece: JsonPiece, unit: Unit, name: &Arc<str>, batch: &mut Batch<'
             batch.bad(name, at(number), Reason::TooLong, "longer than max_file_bytes".to_owned())?;
         }
         JsonPiece::NoObject(number) => {
-            batch.bad(name, at(number), Reason::Malformed, "a JSON object is needed here".to_owned())?;
+            batch.bad(name, at(number), Reason::Malformed, "expected a JSON object".to_owned())?;
         }
         JsonPiece::Unended(number) => {
             batch.bad(name, at(number), Reason::Malformed, "the file ends inside this object".to_owned())?;

@@ -128,7 +128,7 @@ impl Header {
                 _ => {}
             }
         }
-        Err(wrong("a record of a web archive with very many header lines"))
+        Err(wrong("a record of a web archive with too many header lines"))
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_taken_and_the_rest_is_told() {
+    fn pages_are_read_and_other_records_reported() {
         let archive = [
             record("WARC-Type: warcinfo", b"software: x\r\n"),
             record("WARC-Type: request\r\nContent-Type: application/http", b"GET / HTTP/1.1\r\n\r\n"),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_http_packed_is_unpacked() {
+    fn http_encodings_are_decoded() {
         let head = |more: &str| format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{more}\r\n\r\n").into_bytes();
         let with = |more: &str, body: &[u8]| response(&[head(more), body.to_vec()].concat());
         let chunked = b"3\r\none\r\n4;x=y\r\n two\r\n0\r\n\r\n";
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_archive_is_an_error() {
+    fn malformed_archives_are_errors() {
         let wrong = "a record of a web archive begins with `WARC/`";
         check(b"<html>", Err(wrong));
         check(&[record("WARC-Type: warcinfo", b"a"), b"x\r\n".to_vec()].concat(), Err(wrong));
@@ -238,8 +238,8 @@ mod tests {
         check(b"WARC/1.0\r\nContent-Length: 18446744073709551615\r\n\r\nx", Err("unexpected end of file"));
         check(b"WARC/1.0\r\nContent-Length: 5\r\n", Err("unexpected end of file"));
         let long = [b"WARC/1.0\r\n".to_vec(), vec![b'x'; 100_000]].concat();
-        check(&long, Err("a very long header line"));
+        check(&long, Err("a header line that is too long"));
         let many = format!("WARC/1.0\r\n{}", "a: b\r\n".repeat(300));
-        check(many.as_bytes(), Err("a record of a web archive with very many header lines"));
+        check(many.as_bytes(), Err("a record of a web archive with too many header lines"));
     }
 }

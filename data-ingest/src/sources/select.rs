@@ -39,7 +39,7 @@ pub(crate) struct Selection {
 /// Describes what was skipped, for the error of a source without files.
 pub(crate) fn passed_over(not_selected: u64, too_large: u64, links: u64) -> String {
     let counts = [
-        (not_selected, "excluded or of an unknown kind"),
+        (not_selected, "excluded or of an unknown format"),
         (too_large, "above max_file_bytes"),
         (links, "symbolic links"),
     ];

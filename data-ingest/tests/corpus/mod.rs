@@ -1,4 +1,4 @@
-//! What the tests share: folders of files, and the corpus they become.
+//! Shared by the tests: folders of files, and the corpus that is collected from them.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
@@ -49,7 +49,7 @@ pub fn one(source: Source) -> Config {
     Config { sources: vec![source], ..Config::default() }
 }
 
-/// Fetches what is not in the lock.
+/// Fetches sources that are not in the lock.
 pub fn lock(config: &Config, context: &Context) -> Result<Vec<LockChange>, Error> {
     data_ingest::lock(&mut data_ingest::resolve(config, context)?, context)
 }
@@ -81,7 +81,7 @@ pub fn collect_into(config: &Config, context: &Context, out: &Path) -> Result<Ou
     data_ingest::run(config, &inventory, &Unsealed::at(out, recipe), context)
 }
 
-/// Collects, and returns what the stage says and the rows it wrote.
+/// Collects, and returns the stage's outcome and the rows it wrote.
 pub fn collect(config: &Config, context: &Context) -> Result<(Outcome, Vec<Row>), Error> {
     let out = tempfile::tempdir().unwrap();
     let outcome = collect_into(config, context, out.path())?;

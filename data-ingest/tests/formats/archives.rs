@@ -1,4 +1,4 @@
-//! Archives are folders, and cannot lead out of themselves.
+//! Archives: read like folders; members outside are skipped.
 
 use std::io::{Cursor, Write as _};
 
@@ -10,7 +10,7 @@ use crate::packed::{tar, zip};
 use crate::{check_file, collected};
 
 #[test]
-fn archives_are_folders() {
+fn archives_are_read_like_folders() {
     let png: &[u8] = b"\x89PNG";
     let members: &[(&str, &[u8])] = &[
         ("./README.md", b"readme"),
@@ -55,7 +55,7 @@ fn archives_are_folders() {
 }
 
 #[test]
-fn what_leads_out_of_an_archive_is_left_and_counted() {
+fn members_outside_the_archive_are_skipped_and_counted() {
     let inner = zip(&[("a.txt", b"inner")]);
     let members: &[(&str, &[u8])] = &[
         ("../a.txt", b"outside"),
@@ -92,7 +92,7 @@ fn what_leads_out_of_an_archive_is_left_and_counted() {
 }
 
 #[test]
-fn an_encrypted_member_is_left_and_counted() {
+fn an_encrypted_member_is_skipped_and_counted() {
     // Bit 0 of the general purpose flag says that a member is encrypted (APPNOTE.TXT 6.3.10, section 4.4.4).
     let mut bytes = zip(&[("a.txt", b"secret"), ("b.txt", b"open")]);
     for (signature, flag) in [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)] {

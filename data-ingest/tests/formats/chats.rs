@@ -1,4 +1,4 @@
-//! Conversations, in the shapes in which they are published.
+//! Conversations in their published formats.
 
 use data_ingest::{Format, Source};
 
@@ -9,7 +9,7 @@ proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
 
     #[test]
-    fn conversations_go_through_unchanged(
+    fn conversations_are_unchanged(
         chats in proptest::collection::vec(
             (proptest::bool::ANY, proptest::collection::vec(".{0,20}[a-z]", 1..5)),
             1..20,
@@ -58,7 +58,7 @@ fn conversations_become_messages() {
         &[
             &format!("s/a.jsonl#1: {turns}"),
             "1 null",
-            "a.jsonl line 2 [chat]: turn 1: the user has the last word",
+            "a.jsonl line 2 [chat]: turn 1: the last turn is the user's, not the assistant's",
             "a.jsonl line 4 [no_column]: no `messages`; it has `text`",
         ],
     );
@@ -84,7 +84,7 @@ fn conversations_become_messages() {
 }
 
 #[test]
-fn a_conversations_digest_is_of_its_compact_json() {
+fn the_digest_of_a_conversation_is_that_of_its_compact_json() {
     let base = tempfile::tempdir().unwrap();
     let line = "{\"messages\": [{\"content\": \"H\\u00e4?\", \"role\": \"user\"}, {\"role\": \"assistant\", \
         \"content\": \"Ja\"}]}";

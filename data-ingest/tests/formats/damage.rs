@@ -1,4 +1,4 @@
-//! What is damaged, too large or too much costs no more than itself.
+//! Damaged and oversized files and records: only they are skipped.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::packed::{bzip2, gzip, tar, xz, zip, zstandard};
 use crate::{check, check_file, collected};
 
 #[test]
-fn a_bad_record_costs_that_record() {
+fn only_bad_records_are_skipped() {
     check_file(
         "a.jsonl",
         b"{\"text\": \"one\"}\n{\"text\": \"two\",}\n{\"body\": 1}\n[]\n{\"text\": 1}\n{\"text\": \
@@ -20,7 +20,7 @@ fn a_bad_record_costs_that_record() {
             "s/a.jsonl#7: six",
             "a.jsonl line 2 [malformed]: column 16: trailing comma",
             "a.jsonl line 3 [no_column]: no `text`; it has `body`",
-            "a.jsonl line 4 [malformed]: a JSON object is needed, and this is an array",
+            "a.jsonl line 4 [malformed]: expected a JSON object, found an array",
             "a.jsonl line 5 [wrong_type]: `text` holds a number, not text",
             "a.jsonl line 6 [malformed]: column 14: invalid unicode code point",
         ],
@@ -32,8 +32,8 @@ fn a_bad_record_costs_that_record() {
         &[
             "s/a.csv#1: x",
             "s/a.csv#4: w",
-            "a.csv line 3 [malformed]: 3 fields, and the header has 2",
-            "a.csv line 4 [malformed]: 1 fields, and the header has 2",
+            "a.csv line 3 [malformed]: 3 fields, but the header has 2",
+            "a.csv line 4 [malformed]: 1 fields, but the header has 2",
         ],
     );
     let long = format!("{{\"text\": \"{}\"}}\n{{\"text\": \"two\"}}\n", "x".repeat(2_000_000));
@@ -51,12 +51,12 @@ fn a_bad_record_costs_that_record() {
         source,
         &[
             "s/a.csv#1: one",
-            "a.csv line 3 [too_long]: it has no end within max_file_bytes (an open quote?); what follows in it is left",
+            "a.csv line 3 [too_long]: no end within max_file_bytes (an unclosed quote?); the rest of it is skipped",
         ],
     );
 }
 
-/// Returns JSON lines that do not compress to nothing.
+/// Returns JSON lines that compress little.
 fn lines(count: u32) -> String {
     (0..count).fold(String::new(), |mut lines, i| {
         writeln!(lines, "{{\"text\": \"{:x}\"}}", i.wrapping_mul(2_654_435_761)).unwrap();
@@ -65,7 +65,7 @@ fn lines(count: u32) -> String {
 }
 
 #[test]
-fn a_damaged_file_gives_what_comes_before_the_damage() {
+fn records_before_the_damage_are_read() {
     let lines: String = lines(20_000);
     for (name, bytes, what) in [
         ("a.jsonl.gz", gzip(lines.as_bytes()), "corrupt"),
@@ -77,7 +77,7 @@ fn a_damaged_file_gives_what_comes_before_the_damage() {
         let (last, documents) = found.split_last().unwrap();
         assert!(documents.len() > 1000 && documents[0].ends_with("#1: 0"), "{name}: {}", documents.len());
         assert!(last.starts_with(&format!("{name}  [{what}]: ")), "{last}");
-        assert!(last.ends_with("; what follows in it is left"), "{last}");
+        assert!(last.ends_with("; the rest of it is skipped"), "{last}");
     }
     check(
         &[
@@ -89,15 +89,15 @@ fn a_damaged_file_gives_what_comes_before_the_damage() {
         &path("p"),
         &[
             "p/a.txt: one",
-            "b.txt.gz  [corrupt]: invalid gzip header; what follows in it is left",
-            "c.zip  [corrupt]: invalid Zip archive: Could not find EOCD; what follows in it is left",
-            "d.tgz  [corrupt]: failed to read entire block; what follows in it is left",
+            "b.txt.gz  [corrupt]: invalid gzip header; the rest of it is skipped",
+            "c.zip  [corrupt]: invalid Zip archive: Could not find EOCD; the rest of it is skipped",
+            "d.tgz  [corrupt]: failed to read entire block; the rest of it is skipped",
         ],
     );
 }
 
 #[test]
-fn a_damaged_member_costs_that_member() {
+fn only_damaged_members_are_skipped() {
     let texts: Vec<String> = (0..3).map(|i| format!("{i} ").repeat(1000)).collect();
     let mut bytes =
         zip(&[("a.txt", texts[0].as_bytes()), ("b.txt", texts[1].as_bytes()), ("c.txt", texts[2].as_bytes())]);
@@ -111,62 +111,64 @@ fn a_damaged_member_costs_that_member() {
     let found = collected(&[("a.tar", &whole[..3000])], &path("a.tar"));
     let expected = [
         "a.tar/a.tar!/a.txt: one",
-        "a.tar!/b.txt  [corrupt]: the archive ends inside it; what follows in it is left",
-        "a.tar  [corrupt]: unexpected EOF during skip; what follows in it is left",
+        "a.tar!/b.txt  [corrupt]: the archive ends inside this member; the rest of it is skipped",
+        "a.tar  [corrupt]: unexpected EOF during skip; the rest of it is skipped",
     ];
     assert_eq!(found, expected);
 }
 
 #[test]
-fn a_decoder_that_failed_is_not_asked_again() {
+fn a_failed_decoder_is_not_read_again() {
     let mut bytes = xz(&tar(&[("a.txt", &vec![b'x'; 100_000]), ("b.txt", b"two")]));
-    // Behind the headers of stream and block, and a chunk of 64 KiB: a chunk whose properties are out of range. What
-    // the archive's reader would pass over after that kept the decoder busy for ever.
+    // After the headers of stream and block, and a chunk of 64 KiB: a chunk whose properties are out of range. The
+    // archive's reader skips the rest of the member, which used to put the decoder into an infinite loop.
     bytes[24 + 3 + (1 << 16)..][..6].copy_from_slice(&[0xe0, 0, 0, 0, 4, 0xff]);
-    let told = "corrupted input data (LZMA2:3); what follows in it is left";
-    let expected = [format!("a.txz!/a.txt  [corrupt]: {told}"), format!("a.txz  [corrupt]: {told}")];
+    let found = "corrupted input data (LZMA2:3); the rest of it is skipped";
+    let expected = [format!("a.txz!/a.txt  [corrupt]: {found}"), format!("a.txz  [corrupt]: {found}")];
     check(&[("p/a.txz", &bytes), ("p/c.txt", b"c")], &path("p"), &["p/c.txt: c", &expected[0], &expected[1]]);
 }
 
 #[test]
-fn bombs_are_left_and_what_is_too_much_stops_the_run() {
+fn decompression_bombs_are_skipped_and_the_limit_ends_the_run() {
     let zeros = vec![b' '; 80 << 20];
     let bomb = zstandard(&zeros);
     assert!(bomb.len() < 20_000);
-    let told = "it unpacks to more than 1000 times its size; what follows in it is left";
+    let found = "it unpacks to more than 1000 times its size; the rest of it is skipped";
     check(
         &[("p/a.txt", b"one"), ("p/b.jsonl.zst", &bomb)],
         &path("p"),
-        &["p/a.txt: one", &format!("b.jsonl.zst  [bomb]: {told}")],
+        &["p/a.txt: one", &format!("b.jsonl.zst  [bomb]: {found}")],
     );
     check(
         &[("p/a.txt", b"one"), ("p/b.zip", &zip(&[("x.jsonl.zst", &bomb), ("y.txt", b"y")]))],
         &path("p"),
-        // An archive that unpacks to so much is a bomb as a whole.
-        &["p/a.txt: one", &format!("b.zip!/x.jsonl.zst  [bomb]: {told}"), &format!("b.zip!/y.txt  [bomb]: {told}")],
+        // An archive that unpacks to this much is a bomb as a whole.
+        &["p/a.txt: one", &format!("b.zip!/x.jsonl.zst  [bomb]: {found}"), &format!("b.zip!/y.txt  [bomb]: {found}")],
     );
     check(
         &[("p/a.txt", b"one"), ("p/b.tar.zst", &zstandard(&tar(&[("x.jsonl", &zeros), ("y.txt", b"y")])))],
         &path("p"),
-        &["p/a.txt: one", &format!("b.tar.zst!/x.jsonl  [bomb]: {told}"), &format!("b.tar.zst  [bomb]: {told}")],
+        &["p/a.txt: one", &format!("b.tar.zst!/x.jsonl  [bomb]: {found}"), &format!("b.tar.zst  [bomb]: {found}")],
     );
     let text: String = lines(200_000);
     let config = Config { max_unpacked_bytes: 1 << 20, ..path("a.jsonl.gz") };
     check(
         &[("a.jsonl.gz", &gzip(text.as_bytes()))],
         &config,
-        &["<base>/a.jsonl.gz unpacks to more than 1048576 bytes; if that is meant, raise collect.max_unpacked_bytes"],
+        &["<base>/a.jsonl.gz unpacks to more than 1048576 bytes; if this is intended, raise \
+             collect.max_unpacked_bytes"],
     );
     let config = Config { max_unpacked_bytes: 1 << 20, ..path("a.zip") };
     check(
         &[("a.zip", &zip(&[("a.jsonl", text.as_bytes())]))],
         &config,
-        &["<base>/a.zip unpacks to more than 1048576 bytes; if that is meant, raise collect.max_unpacked_bytes"],
+        &["<base>/a.zip unpacks to more than 1048576 bytes; if this is intended, raise \
+             collect.max_unpacked_bytes"],
     );
 }
 
 #[test]
-fn a_tar_cannot_hide_memory_in_its_headers() {
+fn tar_headers_are_limited_in_size() {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::GNULongName);
     let name = vec![b'x'; 40 << 20];
@@ -179,7 +181,7 @@ fn a_tar_cannot_hide_memory_in_its_headers() {
         "a.tgz",
         &gzip(&archive),
         Source::default(),
-        &["s/a.tgz!/a.txt: one", "a.tgz  [corrupt]: a member's header is very long; what follows in it is left"],
+        &["s/a.tgz!/a.txt: one", "a.tgz  [corrupt]: a member's header is too long; the rest of it is skipped"],
     );
 }
 
@@ -187,20 +189,23 @@ fn a_tar_cannot_hide_memory_in_its_headers() {
 fn too_many_bad_records_end_the_run_and_are_quoted() {
     let bad = "{\"text\": 1}\n".repeat(11);
     let jsonl = format!("{{\"text\": \"one\"}}\n{bad}");
-    let told = "source a.jsonl: 11 of 12 records are bad, and collect.max_bad_records is 0.01: a.jsonl line 2: `text` \
+    let found = "source a.jsonl: 11 of 12 records are bad, and collect.max_bad_records is 0.01: a.jsonl line 2: `text` \
         holds a number, not text; a.jsonl line 3: `text` holds a number, not text; a.jsonl line 4: `text` holds a \
-        number, not text; raise it if they may be left out; a file of another kind is left out with `exclude`, or \
-        has a source of its own (conversations: `chat = \"messages\"`)";
-    check(&[("a.jsonl", jsonl.as_bytes())], &path("a.jsonl"), &[told]);
+        number, not text; raise it \
+        to skip them, leave out files of another kind with `exclude`, or give them a source of their own \
+        (conversations: `chat = \"messages\"`)";
+    check(&[("a.jsonl", jsonl.as_bytes())], &path("a.jsonl"), &[found]);
     let lenient = Config { max_bad_records: data_ingest::BadRecordLimit::Count(11), ..path("a.jsonl") };
     assert_eq!(collected(&[("a.jsonl", jsonl.as_bytes())], &lenient).len(), 12);
     let strict = Config { max_bad_records: data_ingest::BadRecordLimit::Count(0), ..path("a.jsonl") };
-    let told = "source a.jsonl: 1 of 2 records are bad, and collect.max_bad_records is 0: a.jsonl line 2: `text` holds \
-        a number, not text; raise it if they may be left out; a file of another kind is left out with `exclude`, or \
-        has a source of its own (conversations: `chat = \"messages\"`)";
-    check(&[("a.jsonl", jsonl.as_bytes())], &strict, &[told]);
-    let told = "source a.jsonl: 2 of 2 records are bad, and collect.max_bad_records is 0.01: a.jsonl line 1: no \
-        `text`; it has `body`; a.jsonl line 2: no `text`; it has `body`; raise it if they may be left out; a file of \
-        another kind is left out with `exclude`, or has a source of its own (conversations: `chat = \"messages\"`)";
-    check(&[("a.jsonl", b"{\"body\": \"a\"}\n{\"body\": \"b\"}\n")], &path("a.jsonl"), &[told]);
+    let found = "source a.jsonl: 1 of 2 records are bad, and collect.max_bad_records is 0: a.jsonl line 2: `text` \
+        holds a number, not text; raise it \
+        to skip them, leave out files of another kind with `exclude`, or give them a source of their own \
+        (conversations: `chat = \"messages\"`)";
+    check(&[("a.jsonl", jsonl.as_bytes())], &strict, &[found]);
+    let found = "source a.jsonl: 2 of 2 records are bad, and collect.max_bad_records is 0.01: a.jsonl line 1: no \
+        `text`; it has `body`; a.jsonl line 2: no `text`; it has `body`; raise it \
+        to skip them, leave out files of another kind with `exclude`, or give them a source of their own \
+        (conversations: `chat = \"messages\"`)";
+    check(&[("a.jsonl", b"{\"body\": \"a\"}\n{\"body\": \"b\"}\n")], &path("a.jsonl"), &[found]);
 }

@@ -1,4 +1,4 @@
-//! Every format, in every packing, whole and damaged.
+//! Every format with every compression, intact and damaged.
 
 mod archives;
 mod chats;
@@ -13,7 +13,7 @@ use corpus::{chain, collect_into, context, one, path, rows, write};
 use data_ingest::{Config, Format, Html, Source};
 use packed::{bzip2, gzip, tar, xz, zip, zstandard};
 
-/// Collects and tells documents (`id: text`, line breaks as `|`), counts and bad records, or the error.
+/// Collects and returns documents (`id: text`, line breaks as `|`), counts and bad records, or the error.
 fn collected(files: &[(&str, &[u8])], config: &Config) -> Vec<String> {
     let base = tempfile::tempdir().unwrap();
     write(base.path(), files);
@@ -50,7 +50,7 @@ fn check(files: &[(&str, &[u8])], config: &Config, expected: &[&str]) {
     assert_eq!(collected(files, config), expected);
 }
 
-/// Checks one file that is a source.
+/// Checks a source of one file.
 fn check_file(name: &str, bytes: &[u8], source: Source, expected: &[&str]) {
     let source = Source { path: Some(name.to_owned()), name: Some("s".to_owned()), ..source };
     check(&[(name, bytes)], &one(source), expected);
@@ -74,7 +74,7 @@ fn warc() -> Vec<u8> {
 }
 
 #[test]
-fn every_format_is_read_in_every_packing() {
+fn every_format_is_read_with_every_compression() {
     let heron = "Herons||A heron stands in the water, still as a post, and waits for a fish to come near, for a very \
         long time.||Then it strikes, and more often than not it misses, and stands still again.";
     let warc = warc();
@@ -92,7 +92,7 @@ fn every_format_is_read_in_every_packing() {
             [("", <[u8]>::to_vec), (".gz", gzip), (".zst", zstandard), (".bz2", bzip2), (".xz", xz)];
         for (extension, pack) in packings {
             let packed_name = format!("{name}{extension}");
-            // Every packing may come in parts that follow one another.
+            // Compressed files may consist of several concatenated streams.
             let (first, second) = bytes.split_at(bytes.len() / 2);
             let whole = [pack(first), pack(second)].concat();
             let expect = |name: &str| -> Vec<String> {
@@ -117,7 +117,7 @@ fn every_format_is_read_in_every_packing() {
 }
 
 #[test]
-fn pages_are_read_as_the_source_says() {
+fn pages_are_read_as_configured() {
     let source = |html| Source { html, ..Source::default() };
     let [main] = &collected(&[("a.htm", PAGE.as_bytes())], &path("a.htm"))[..] else { panic!("one page") };
     assert!(main.starts_with("a.htm/a.htm: Herons||A heron") && !main.contains("Home"), "{main}");
@@ -140,7 +140,7 @@ fn pages_are_read_as_the_source_says() {
 }
 
 #[test]
-fn a_json_file_is_text_unless_it_is_said_to_hold_objects() {
+fn a_json_file_is_text_without_format_json() {
     check_file("a.json", b"[{\"text\": \"one\"}]", Source::default(), &["s/a.json: [{\"text\": \"one\"}]"]);
     let json = Source { format: Some(Format::Json), ..Source::default() };
     check_file(
@@ -150,7 +150,7 @@ fn a_json_file_is_text_unless_it_is_said_to_hold_objects() {
         &[
             "s/a.json#1: one",
             "s/a.json#4: two",
-            "a.json record 2 [malformed]: a JSON object is needed here",
+            "a.json record 2 [malformed]: expected a JSON object",
             "a.json record 3 [wrong_type]: `text` holds an object, not text",
         ],
     );
@@ -163,7 +163,7 @@ fn a_json_file_is_text_unless_it_is_said_to_hold_objects() {
 }
 
 #[test]
-fn columns_become_text_names_licences_and_sources() {
+fn columns_are_mapped() {
     let some = |text: &str| Some(text.to_owned());
     let jsonl = b"{\"q\": \"What?\", \"a\": \"This.\", \"n\": 7, \"l\": \"MIT\", \"o\": \"wiki\"}\n\
         {\"q\": \"Why?\", \"a\": \"So.\", \"n\": \"x y\", \"l\": null}\n{\"q\": \"Who?\", \"a\": null, \"n\": 9}\n\
@@ -176,8 +176,8 @@ fn columns_become_text_names_licences_and_sources() {
         &[
             "s/7: Q: What?|A: This.",
             "s/x y: Q: Why?|A: So.",
-            "a.jsonl line 3 [template]: it needs a value where there is none: `a`",
-            "a.jsonl line 4 [wrong_type]: `n` names no document: it is empty",
+            "a.jsonl line 3 [template]: it prints a null value: `a`",
+            "a.jsonl line 4 [wrong_type]: `n` is empty; an id is needed",
         ],
     );
     let csv = b"a,n,q,l,o\nThis.,7,What?,,\nSo.,8,Why?,CC0-1.0,books\n";
@@ -209,7 +209,7 @@ fn columns_become_text_names_licences_and_sources() {
     });
     let out = tempfile::tempdir().unwrap();
     collect_into(&config, &context(base.path()), out.path()).unwrap();
-    let told: Vec<_> = rows(out.path()).into_iter().map(|row| (row.source, row.licence)).collect();
+    let found: Vec<_> = rows(out.path()).into_iter().map(|row| (row.source, row.licence)).collect();
     let expected = [("a.csv", "MIT"), ("books", "CC0-1.0")].map(|(a, b)| (a.to_owned(), b.to_owned()));
-    assert_eq!(told, expected);
+    assert_eq!(found, expected);
 }

@@ -1,4 +1,4 @@
-//! Tables that are kept by column: Parquet and Arrow.
+//! Columnar tables: Parquet and Arrow.
 
 use data_ingest::Source;
 use polars::prelude::{
@@ -18,7 +18,7 @@ fn texts(name: &str, texts: &[Option<&str>]) -> Column {
     Series::new(name.into(), texts).into()
 }
 
-/// Packs a table as Parquet with row groups of two rows, as an Arrow file, and as an Arrow stream.
+/// Writes a table as Parquet with row groups of two rows, as an Arrow file, and as an Arrow stream.
 fn as_files(frame: &mut DataFrame) -> [(&'static str, Vec<u8>); 3] {
     let [mut parquet, mut file, mut stream] = [const { Vec::new() }; 3];
     ParquetWriter::new(&mut parquet).with_row_group_size(Some(2)).finish(frame).unwrap();
@@ -28,7 +28,7 @@ fn as_files(frame: &mut DataFrame) -> [(&'static str, Vec<u8>); 3] {
 }
 
 #[test]
-fn tables_kept_by_column_are_read_in_every_packing() {
+fn columnar_tables_are_read_with_every_compression() {
     let numbers: Column = Series::new("n".into(), [1_i64, 2, 3, 4, 5]).into();
     let text = texts("text", &[Some("one"), None, Some("three"), Some(""), Some("five")]);
     let expect = |name: &str| {
@@ -54,7 +54,7 @@ fn tables_kept_by_column_are_read_in_every_packing() {
 }
 
 #[test]
-fn columns_of_tables_kept_by_column_are_mapped() {
+fn columns_of_columnar_tables_are_mapped() {
     let some = |text: &str| Some(text.to_owned());
     let mut frame = table(vec![
         texts("q", &[Some("What?"), Some("Why?"), Some("Who?")]),
@@ -66,13 +66,13 @@ fn columns_of_tables_kept_by_column_are_mapped() {
     for (name, bytes) in as_files(&mut frame) {
         let template = some("{{ q }}{% if a %} {{ a }}{% endif %} {{ score }}");
         let source = Source { template, id_column: some("n"), ..Source::default() };
-        let bad = format!("{name} row 3 [wrong_type]: `n` names no document: it is empty");
+        let bad = format!("{name} row 3 [wrong_type]: `n` is empty; an id is needed");
         check_file(name, &bytes, source, &["s/7: What? This. 0.5", "s/8: Why? 1.5", &bad]);
         let source = |column: &str| Source { text_column: some(column), ..Source::default() };
         let raw = [format!("s/{name}#1: [99, 97, 102, 233]"), format!("s/{name}#2: plain")];
         check_file(name, &bytes, source("raw"), &[&raw[0], &raw[1], "1 empty"]);
-        let told = format!("<base>/{name}: column `n` holds u32, not text");
-        check_file(name, &bytes, source("n"), &[&told]);
+        let found = format!("<base>/{name}: column `n` holds u32, not text");
+        check_file(name, &bytes, source("n"), &[&found]);
         let header = "it has `q`, `a`, `n`, `score`, `raw`: set the source's `text_column` or `template`; or leave \
              the file out with `exclude`, and give it a source of its own";
         check_file(name, &bytes, source("no"), &[&format!("<base>/{name} has no column `no`; {header}")]);
@@ -92,7 +92,7 @@ fn chat_column(name: &str, keys: [&str; 2], chats: &[Vec<(&str, &str)>]) -> Colu
 }
 
 #[test]
-fn conversations_of_tables_kept_by_column_become_messages() {
+fn conversations_of_columnar_tables_become_messages() {
     let chats = [
         vec![("human", "Hi"), ("gpt", "Hello")],
         vec![("human", "Hi")],
@@ -104,20 +104,20 @@ fn conversations_of_tables_kept_by_column_become_messages() {
         let expected = [
             format!("s/{name}#1: [(\"user\", \"Hi\"), (\"assistant\", \"Hello\")]"),
             format!("s/{name}#3: [(\"system\", \"s\"), (\"user\", \"a\"), (\"assistant\", \"b\")]"),
-            format!("{name} row 2 [chat]: turn 1: the user has the last word"),
+            format!("{name} row 2 [chat]: turn 1: the last turn is the user's, not the assistant's"),
         ];
         check_file(name, &bytes, source, &expected.each_ref().map(String::as_str));
     }
 }
 
 #[test]
-fn a_damaged_table_gives_what_can_be_read() {
+fn a_damaged_table_does_not_affect_other_files() {
     for (name, bytes) in as_files(&mut table(vec![texts("text", &[Some("a"); 1000])])) {
-        let told = collected(&[("p/a.txt", b"one"), (&format!("p/{name}"), &bytes[..bytes.len() / 2])], &path("p"));
-        assert_eq!(told[0], "p/a.txt: one", "{name}");
-        assert!(told.last().unwrap().contains("[corrupt]: "), "{told:?}");
-        let told = collected(&[("p/a.txt", b"one"), (&format!("p/{name}"), b"")], &path("p"));
-        assert_eq!((told.len(), told[0].as_str()), (2, "p/a.txt: one"), "{told:?}");
-        assert!(told[1].starts_with(&format!("{name}  [corrupt]: ")), "{told:?}");
+        let found = collected(&[("p/a.txt", b"one"), (&format!("p/{name}"), &bytes[..bytes.len() / 2])], &path("p"));
+        assert_eq!(found[0], "p/a.txt: one", "{name}");
+        assert!(found.last().unwrap().contains("[corrupt]: "), "{found:?}");
+        let found = collected(&[("p/a.txt", b"one"), (&format!("p/{name}"), b"")], &path("p"));
+        assert_eq!((found.len(), found[0].as_str()), (2, "p/a.txt: one"), "{found:?}");
+        assert!(found[1].starts_with(&format!("{name}  [corrupt]: ")), "{found:?}");
     }
 }

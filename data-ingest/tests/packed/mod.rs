@@ -1,4 +1,4 @@
-//! Packed files and archives, made in memory.
+//! Compressed files and archives, created in memory.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
@@ -6,19 +6,19 @@ use std::io::{Cursor, Write as _};
 
 use zip::write::SimpleFileOptions;
 
-/// Packs with gzip.
+/// Compresses with gzip.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-/// Packs with Zstandard.
+/// Compresses with Zstandard.
 pub fn zstandard(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-/// Packs with bzip2.
+/// Compresses with bzip2.
 pub fn bzip2(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -70,7 +70,7 @@ pub fn xz(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Makes a ZIP archive.
+/// Returns a ZIP archive.
 pub fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in members {
@@ -80,12 +80,12 @@ pub fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// Makes a tar archive, with any names.
+/// Returns a tar archive, with any names.
 pub fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, bytes) in members {
         let mut header = tar::Header::new_gnu();
-        // The builder itself refuses names that lead out.
+        // The builder rejects paths outside the archive.
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_size(bytes.len() as u64);
         header.set_cksum();

@@ -1,4 +1,4 @@
-//! Git repositories, made by the tests with the program `git`.
+//! Git repositories, created by the tests with `git`.
 
 use std::fs;
 use std::path::Path;

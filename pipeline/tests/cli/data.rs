@@ -67,6 +67,6 @@ fn a_dataset_is_added_inspected_and_described() {
     let card = fs::read_to_string(project.path("datasets/reviews/CARD.md")).unwrap();
     assert!(card.contains("| CC0-1.0 | 2 | 21 | – |"), "{card}");
     let missing = project.fails(1, &["data", "add", "nowhere"]);
-    assert!(missing.contains("is no file, folder, glob or address"), "{missing}");
+    assert!(missing.contains("is not a file, folder, glob or address"), "{missing}");
     assert!(!project.path("datasets/nowhere").exists());
 }

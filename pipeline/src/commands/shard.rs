@@ -5,9 +5,10 @@ use artifact::{Context, Recipe};
 
 use crate::cli::RunArgs;
 use crate::platform::interrupt::Interrupted;
+use crate::run::dispatch::StageError;
 use crate::run::engine;
 use crate::run::session::Session;
-use crate::run::stage::{Artifacts, Stage, StageError};
+use crate::run::stage::{Artifacts, Stage};
 
 use super::print_out;
 

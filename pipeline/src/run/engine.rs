@@ -8,10 +8,11 @@ use data_ingest::Resolved;
 
 use crate::platform::host::host;
 use crate::platform::interrupt::Interrupted;
+use crate::run::dispatch::{self, RawData, StageError};
 use crate::run::init::Init;
 use crate::run::plan::{Decision, Planner, in_short};
 use crate::run::session::Session;
-use crate::run::stage::{self, Artifacts, RawData, Stage, StageError};
+use crate::run::stage::{Artifacts, Stage};
 
 /// Reasons in a line of the terminal; `plan` prints all.
 const REASONS_SHOWN: usize = 3;
@@ -37,8 +38,8 @@ pub struct Done<'a> {
 pub fn locked_raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData> {
     let Session { loaded, console, .. } = session;
     let context = &session.context();
-    let mut dataset = stage::resolve(&loaded.config, context).map_err(failure)?;
-    let changes = stage::lock(&mut dataset, context);
+    let mut dataset = dispatch::resolve(&loaded.config, context).map_err(failure)?;
+    let changes = dispatch::lock(&mut dataset, context);
     console.clear();
     let added = changes.map_err(failure)?.len();
     if added > 0 {
@@ -63,12 +64,12 @@ pub fn locked_raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData
 pub fn raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData> {
     let context = session.context();
     let init = if last < Stage::Preprocess { None } else { Init::plan(&session.loaded, &context)? };
-    let dataset = stage::resolve(&session.loaded.config, &context).map_err(failure)?;
+    let dataset = dispatch::resolve(&session.loaded.config, &context).map_err(failure)?;
     listed(session, init, &dataset, &context)
 }
 
 fn listed(session: &Session, init: Option<Init>, dataset: &Resolved, context: &Context) -> anyhow::Result<RawData> {
-    let raw_data = stage::raw_data(&session.loaded.config, init, dataset, context);
+    let raw_data = dispatch::raw_data(&session.loaded.config, init, dataset, context);
     session.console.clear();
     raw_data.map_err(failure)
 }

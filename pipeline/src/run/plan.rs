@@ -7,8 +7,9 @@ use artifact::{Recipe, Sealed, Store};
 use clap::Args;
 
 use crate::config::Config;
+use crate::run::dispatch::RawData;
 use crate::run::record::Run;
-use crate::run::stage::{Artifacts, RawData, Stage};
+use crate::run::stage::{Artifacts, Stage};
 
 /// Which stages are asked for.
 #[derive(Debug, Clone, Default, Args)]

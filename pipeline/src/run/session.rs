@@ -6,9 +6,10 @@ use artifact::{Cancel, Context, Recipe, Store, StoreLayout};
 
 use crate::config::Loaded;
 use crate::platform::interrupt;
+use crate::run::dispatch::RawData;
 use crate::run::plan::{Planner, Selection};
 use crate::run::record::{self, Run};
-use crate::run::stage::{RawData, Stage};
+use crate::run::stage::Stage;
 use crate::ui::console::Console;
 
 /// A configuration, opened: its store, device and terminal.

@@ -1,17 +1,14 @@
-//! The stages in their order, as one table, and the calls into their crates.
+//! The stages in their order, as one table.
 
 use std::collections::BTreeMap;
-use std::error::Error as StdError;
 use std::fmt;
 
-use artifact::{Context, Digest, Outcome, Recipe, Sealed, Unsealed};
+use artifact::Sealed;
 use clap::ValueEnum;
-use data_ingest::{Inventory, LockChange, Resolved};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::run::init::Init;
 
 /// A stage of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
@@ -33,101 +30,23 @@ pub enum Stage {
     Serve,
 }
 
-/// Why a stage did not finish.
-#[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    /// It was interrupted.
-    #[error("{0}")]
-    Interrupted(String),
-    /// It failed.
-    #[error(transparent)]
-    Failed(Box<dyn StdError + Send + Sync>),
-}
-
-// Every stage crate has its own error with an `Interrupted` in it; a trait for that alone would have to live in a crate
-// below them all.
-macro_rules! stage_result {
-    ($stage:ident, $result:expr) => {
-        stage_result!($stage, $result, $stage::Error::Interrupted)
-    };
-    ($stage:ident, $result:expr, $interrupted:pat) => {
-        $result.map_err(|error| match error {
-            $interrupted => StageError::Interrupted(error.to_string()),
-            other => StageError::Failed(Box::new(other)),
-        })
-    };
-}
-
-/// What a run reads from outside the store, listed and hashed.
-#[derive(Debug)]
-pub struct RawData {
-    /// The model to start from, if there is one and a selected stage reads it.
-    pub init: Option<Init>,
-    inventory: Inventory,
-    digests: BTreeMap<Stage, BTreeMap<String, Digest>>,
-}
-
-impl RawData {
-    /// Returns the number of sources that the corpus is collected from.
-    pub fn sources(&self) -> usize {
-        self.digests.get(&Stage::Collect).map_or(0, BTreeMap::len)
-    }
-}
-
-/// Lists and hashes everything that a run reads from outside the store, except the model to start from.
-///
-/// # Errors
-/// Returns an error if something is missing or cannot be read, or on interruption.
-pub fn raw_data(
-    config: &Config,
-    init: Option<Init>,
-    dataset: &Resolved,
-    context: &Context,
-) -> Result<RawData, StageError> {
-    let inventory = stage_result!(data_ingest, data_ingest::inventory(dataset, context))?;
-    let prompts = stage_result!(generate, generate::inputs(&config.generate, context))?;
-    let tokenizer = stage_result!(preprocess, preprocess::inputs(&config.preprocess, context))?;
-    let digests = BTreeMap::from([
-        (Stage::Collect, inventory.inputs()),
-        (Stage::Preprocess, tokenizer),
-        (Stage::Generate, prompts),
-    ]);
-    Ok(RawData { init, inventory, digests })
-}
-
-/// Reads the dataset and its lock.
-///
-/// # Errors
-/// Returns an error if one of them cannot be read or parsed.
-pub fn resolve(config: &Config, context: &Context) -> Result<Resolved, StageError> {
-    stage_result!(data_ingest, data_ingest::resolve(&config.collect, context))
-}
-
-/// Fetches remote sources that are in no lock yet, and returns what was added to the lock.
-///
-/// # Errors
-/// Returns an error if a source cannot be fetched or differs from the lock, or on interruption.
-pub fn lock(dataset: &mut Resolved, context: &Context) -> Result<Vec<LockChange>, StageError> {
-    stage_result!(data_ingest, data_ingest::lock(dataset, context))
-}
-
 /// The sealed artifacts of a run so far.
 pub type Artifacts = BTreeMap<Stage, Sealed>;
 
 /// What the runner knows of a stage.
-struct StageSpec {
+pub(super) struct StageSpec {
     /// The stage's name, also of its configuration table and its folder of artifacts.
-    name: &'static str,
+    pub(super) name: &'static str,
     /// Raised when the output changes.
-    version: u32,
+    pub(super) version: u32,
     /// The name of its artifact.
-    artifact: &'static str,
+    pub(super) artifact: &'static str,
     /// The stages whose artifacts it reads.
-    inputs: &'static [Stage],
+    pub(super) inputs: &'static [Stage],
     /// Whether it computes on the device.
-    computes: bool,
+    pub(super) computes: bool,
     /// Its table, without the keys that cannot change the output.
-    fingerprint_value: fn(&Config) -> Value,
+    pub(super) fingerprint_value: fn(&Config) -> Value,
 }
 
 /// The stages, in the order of [`Stage`]. A new stage is a variant, a row here, and its call in [`Stage::run`].
@@ -196,7 +115,7 @@ impl Stage {
         [Self::Collect, Self::Preprocess, Self::Train, Self::Optimize, Self::Evaluate, Self::Generate, Self::Serve];
 
     /// Returns the stage's row of the table.
-    fn spec(self) -> &'static StageSpec {
+    pub(super) fn spec(self) -> &'static StageSpec {
         &SPECS[self as usize]
     }
 
@@ -218,118 +137,6 @@ impl Stage {
     /// Returns true if the stage computes on the device, so that another class of device may give another output.
     pub fn computes(self) -> bool {
         self.spec().computes
-    }
-
-    /// Returns everything that decides the stage's output.
-    ///
-    /// # Errors
-    /// Returns the stages whose artifacts are missing in `made`.
-    pub fn recipe(
-        self,
-        config: &Config,
-        raw_data: &RawData,
-        made: &Artifacts,
-        device_class: &str,
-    ) -> Result<Recipe, Vec<Self>> {
-        let missing: Vec<Self> = self.inputs().iter().copied().filter(|input| !made.contains_key(input)).collect();
-        if !missing.is_empty() {
-            return Err(missing);
-        }
-        let mut inputs = raw_data.digests.get(&self).cloned().unwrap_or_default();
-        inputs.extend(self.inputs().iter().map(|input| (input.artifact().to_owned(), made[input].digest())));
-        match (&raw_data.init, self) {
-            (Some(init), Self::Preprocess) if config.preprocess.tokenizer.from_init => {
-                inputs.insert("tokenizer of train.init".to_owned(), init.tokenizer);
-            }
-            (Some(init), Self::Train) => {
-                inputs.insert("train.init".to_owned(), init.digest);
-            }
-            _ => {}
-        }
-        let spec = self.spec();
-        Ok(Recipe {
-            stage: spec.name.to_owned(),
-            stage_version: spec.version,
-            config: (spec.fingerprint_value)(config),
-            inputs,
-            seed: config.seed,
-            device_class: self.computes().then(|| device_class.to_owned()),
-        })
-    }
-
-    /// Does one part of stage preprocess in `out`, which [`Stage::run`] continues; the corpus is in `made`.
-    ///
-    /// # Errors
-    /// Returns the stage's error.
-    pub fn preprocess_part(
-        config: &Config,
-        made: &Artifacts,
-        out: &Unsealed,
-        part: (usize, usize),
-        context: &Context,
-    ) -> Result<(), StageError> {
-        stage_result!(preprocess, preprocess::part(&config.preprocess, &made[&Self::Collect], out, part, context))
-    }
-
-    /// Runs the stage in `out`. All its inputs are in `made`.
-    ///
-    /// # Errors
-    /// Returns the stage's error.
-    pub fn run(
-        self,
-        config: &Config,
-        raw_data: &RawData,
-        made: &Artifacts,
-        out: &Unsealed,
-        context: &Context,
-    ) -> Result<Outcome, StageError> {
-        let init = raw_data.init.as_ref().and_then(|init| init.sealed.as_ref());
-        let outcome = match self {
-            Self::Collect => {
-                stage_result!(data_ingest, data_ingest::run(&config.collect, &raw_data.inventory, out, context))
-            }
-            Self::Preprocess => {
-                let mut config = config.preprocess.clone();
-                config.tokenizer.init_file = init.map(|init| init.folder().join("tokenizer.json"));
-                stage_result!(preprocess, preprocess::run(&config, &made[&Self::Collect], out, context))
-            }
-            Self::Train => stage_result!(
-                train,
-                train::run(&config.train, init, &made[&Self::Preprocess], out, context),
-                train::Error::Interrupted | train::Error::InterruptedAt { .. }
-            ),
-            Self::Optimize => stage_result!(
-                optimize,
-                optimize::run(&config.optimize, &made[&Self::Train], &made[&Self::Preprocess], out, context)
-            ),
-            Self::Evaluate => {
-                let inputs = evaluate::Inputs {
-                    corpus: &made[&Self::Collect],
-                    tokens: &made[&Self::Preprocess],
-                    checkpoint: &made[&Self::Train],
-                    bundle: &made[&Self::Optimize],
-                };
-                stage_result!(evaluate, evaluate::run(&config.evaluate, &inputs, out, context))
-            }
-            Self::Generate => {
-                stage_result!(generate, generate::run(&config.generate, &made[&Self::Optimize], out, context))
-            }
-            Self::Serve => stage_result!(serve, serve::run(&config.serve, &made[&Self::Optimize], out, context)),
-        }?;
-        // Collect compares each file itself; the others read their file long after it was hashed.
-        let now = match self {
-            Self::Preprocess => stage_result!(preprocess, preprocess::inputs(&config.preprocess, context))?,
-            Self::Generate => stage_result!(generate, generate::inputs(&config.generate, context))?,
-            _ => return Ok(outcome),
-        };
-        let then = raw_data.digests.get(&self);
-        match now.into_iter().find(|(name, digest)| then.and_then(|then| then.get(name)) != Some(digest)) {
-            Some((name, _)) => {
-                let text = format!("{name} changed during the run; run the same command again");
-                Err(StageError::Failed(text.into()))
-            }
-            None => Ok(outcome),
-        }
     }
 }
 

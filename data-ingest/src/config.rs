@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use artifact::Digest;
-use fetch::Environment;
+use fetch::{Environment, GitRepository, HubRepository, ObjectPattern};
 use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
 use settings::ConfigSource;
@@ -15,7 +15,6 @@ use crate::documents::counts::BadRecordLimit;
 use crate::documents::mapping;
 use crate::formats::format::Format;
 use crate::formats::html::Html;
-use crate::sources::remote;
 
 /// The largest text file that is read, unless a source or its dataset says otherwise: 64 MiB. Heuristic, not measured:
 /// above any book or source file, and small beside the memory of a laptop.
@@ -261,7 +260,7 @@ impl Source {
             }
             _ => {}
         }
-        remote::validate(self).or_else(|(name, message)| fail(name, &message))?;
+        validate_remote(self).or_else(|(name, message)| fail(name, &message))?;
         if self.max_file_bytes == Some(0) {
             return fail("max_file_bytes", "must be at least 1");
         }
@@ -280,6 +279,47 @@ impl Source {
         let address = self.url.clone().or_else(|| self.hub.clone());
         let path = || self.path.as_deref().or(self.git.as_deref()).map(portable_name);
         address.or_else(path).unwrap_or_default()
+    }
+}
+
+/// Validates the keys of remote sources; returns the wrong key and the reason.
+fn validate_remote(source: &Source) -> Result<(), (&'static str, String)> {
+    if source.revision.is_some() && source.hub.is_none() && source.git.is_none() {
+        return Err(("revision", "only a `hub` or `git` repository has revisions".to_owned()));
+    }
+    match (&source.git, &source.commit, &source.revision) {
+        (None, Some(_), _) => return Err(("commit", "only a `git` repository has a `commit`".to_owned())),
+        (Some(_), None, None) => {
+            return Err(("commit", "missing: the commit, or a `revision` to resolve".to_owned()));
+        }
+        (Some(_), Some(_), Some(_)) => {
+            return Err(("revision", "a source has a `commit` or a `revision`, not both".to_owned()));
+        }
+        (Some(_), Some(commit), None) if !fetch::is_commit(commit) => {
+            return Err(("commit", format!("`{commit}` is not 40 hexadecimal digits in lower case")));
+        }
+        _ => {}
+    }
+    if let Some(hub) = &source.hub {
+        HubRepository::parse(hub).map_err(|message| ("hub", message))?;
+    }
+    if let Some(git) = source.git.as_deref().filter(|git| git.starts_with('-') || !fetch::is_path(git)) {
+        GitRepository::parse(git).map_err(|message| ("git", message))?;
+    }
+    let not_anonymous = || ("anonymous", "only an object store can be accessed anonymously".to_owned());
+    let Some(url) = &source.url else {
+        return if source.anonymous { Err(not_anonymous()) } else { Ok(()) };
+    };
+    match ObjectPattern::parse(url, source.anonymous) {
+        Some(objects) => objects.map(|_| ()).map_err(|message| ("url", message)),
+        None if source.anonymous => Err(not_anonymous()),
+        None => {
+            let parsed = fetch::parse_url(url).map_err(|refused| ("url", format!("`{url}`: {refused}")))?;
+            if parsed.username().is_empty() && parsed.password().is_none() {
+                return Ok(());
+            }
+            Err(("url", "contains a user name or password, which would be written into the corpus".to_owned()))
+        }
     }
 }
 

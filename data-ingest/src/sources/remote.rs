@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Declared, portable_name};
 use crate::sources::select::Filter;
-use crate::{Error, Source};
+use crate::Error;
 
 /// The selected files of a source.
 #[derive(Debug)]
@@ -97,47 +97,6 @@ pub(crate) fn list(
     Ok(selection)
 }
 
-/// Validates what is configured for a source on another machine; returns the key that is wrong, and how.
-pub(crate) fn validate(source: &Source) -> Result<(), (&'static str, String)> {
-    if source.revision.is_some() && source.hub.is_none() && source.git.is_none() {
-        return Err(("revision", "only a `hub` or `git` repository has revisions".to_owned()));
-    }
-    match (&source.git, &source.commit, &source.revision) {
-        (None, Some(_), _) => return Err(("commit", "only a `git` repository has a `commit`".to_owned())),
-        (Some(_), None, None) => {
-            return Err(("commit", "missing: the commit, or a `revision` to resolve".to_owned()));
-        }
-        (Some(_), Some(_), Some(_)) => {
-            return Err(("revision", "a source has a `commit` or a `revision`, not both".to_owned()));
-        }
-        (Some(_), Some(commit), None) if !fetch::is_commit(commit) => {
-            return Err(("commit", format!("`{commit}` is not 40 hexadecimal digits in lower case")));
-        }
-        _ => {}
-    }
-    if let Some(hub) = &source.hub {
-        HubRepository::parse(hub).map_err(|message| ("hub", message))?;
-    }
-    if let Some(git) = source.git.as_deref().filter(|git| git.starts_with('-') || !fetch::is_path(git)) {
-        GitRepository::parse(git).map_err(|message| ("git", message))?;
-    }
-    let not_anonymous = || ("anonymous", "only an object store can be accessed anonymously".to_owned());
-    let Some(url) = &source.url else {
-        return if source.anonymous { Err(not_anonymous()) } else { Ok(()) };
-    };
-    match ObjectPattern::parse(url, source.anonymous) {
-        Some(objects) => objects.map(|_| ()).map_err(|message| ("url", message)),
-        None if source.anonymous => Err(not_anonymous()),
-        None => {
-            let parsed = fetch::parse_url(url).map_err(|refused| ("url", format!("`{url}`: {refused}")))?;
-            if parsed.username().is_empty() && parsed.password().is_none() {
-                return Ok(());
-            }
-            Err(("url", "contains a user name or password, which would be written into the corpus".to_owned()))
-        }
-    }
-}
-
 /// Returns the address of a source as it is written.
 pub(crate) fn written_address(declared: &Declared) -> &str {
     let source = &declared.source;
@@ -152,7 +111,7 @@ pub(crate) fn is_pinned(declared: &Declared, remote: &Remote) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Config;
+    use crate::{Config, Source};
 
     fn check_source(source: &Source, expected: &str) {
         let config = Config { sources: vec![source.clone()], ..Config::default() };

@@ -28,7 +28,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A manifest cannot be parsed.
-    #[error("{} is not a manifest this version understands; delete that folder and run again", path.display())]
+    #[error("{} is not a manifest that this version can read; delete that folder and run again", path.display())]
     Manifest {
         /// The manifest's path.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum Error {
     },
     /// A file's content differs from its digest in the manifest.
     #[error(
-        "{} is corrupt: its SHA-256 is {found}, its manifest says {expected}; delete the folder it lies in and \
+        "{} is corrupt: its SHA-256 is {found}, but the manifest has {expected}; delete its folder and \
          run again",
         path.display()
     )]
@@ -65,7 +65,7 @@ pub enum Error {
     },
     /// A file of the manifest is missing or has another length.
     #[error(
-        "{} should have {expected} bytes and has {found}; delete the folder it lies in and run again",
+        "{} should have {expected} bytes but has {found}; delete its folder and run again",
         path.display()
     )]
     Truncated {
@@ -91,7 +91,10 @@ pub enum Error {
         path: PathBuf,
     },
     /// Another process uses this store.
-    #[error("another run (process {holder}) is using {}; wait for it, or give this one another folder", path.display())]
+    #[error(
+        "another run (process {holder}) is using {}; wait for it to finish, or run this one in another folder",
+        path.display()
+    )]
     Locked {
         /// The lock file.
         path: PathBuf,

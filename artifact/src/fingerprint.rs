@@ -122,7 +122,7 @@ impl fmt::Display for Change {
         match self {
             Self::Input { name, from, to } => write!(f, "{name} changed ({} → {})", from.short(), to.short()),
             Self::InputAdded(name) => write!(f, "{name} is new"),
-            Self::InputRemoved(name) => write!(f, "{name} is gone"),
+            Self::InputRemoved(name) => write!(f, "{name} was removed"),
             Self::Value { key, from, to } => write!(f, "{key} was {from}, is {to}"),
         }
     }
@@ -164,6 +164,6 @@ mod tests {
             &Recipe { inputs: [("tokens".to_owned(), Digest::of(b"other"))].into(), ..same.clone() },
             &[&format!("tokens changed ({} → {})", Digest::of(b"tokens").short(), Digest::of(b"other").short())],
         );
-        check(&Recipe { inputs: BTreeMap::new(), ..same }, &["tokens is gone"]);
+        check(&Recipe { inputs: BTreeMap::new(), ..same }, &["tokens was removed"]);
     }
 }

@@ -1,4 +1,4 @@
-//! How records become documents: columns, templates, conversations, and what is refused.
+//! Conversion of records into documents: columns, templates, conversations and rejections.
 
 pub(crate) mod batch;
 pub(crate) mod chat;

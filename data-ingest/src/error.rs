@@ -14,7 +14,7 @@ pub enum Error {
     Value {
         /// The key: `collect.sources[0].url`.
         key: String,
-        /// What is wrong with it.
+        /// The reason.
         message: String,
     },
     /// A `dataset.toml` is invalid.
@@ -58,7 +58,7 @@ pub enum Error {
     Manifest {
         /// The crate's `Cargo.toml`.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         message: String,
     },
     /// A crate's manifest names another licence than the dataset.
@@ -90,7 +90,7 @@ pub enum Error {
     NothingSelected {
         /// The source.
         name: String,
-        /// What was skipped, in words.
+        /// The skipped files, in words.
         passed_over: String,
     },
     /// The sources have no document.
@@ -98,7 +98,7 @@ pub enum Error {
     Empty {
         /// The number of files.
         files: u64,
-        /// What was skipped, in words.
+        /// The skipped files, in words.
         skipped: String,
     },
     /// A file changed since the sources were listed.
@@ -198,9 +198,9 @@ pub enum Error {
         lock: PathBuf,
         /// What differs: "address", "revision".
         what: &'static str,
-        /// What the lock has.
+        /// The value in the lock.
         locked: String,
-        /// What the source has.
+        /// The value of the source.
         declared: String,
     },
     /// The stage was interrupted.

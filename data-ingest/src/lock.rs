@@ -26,7 +26,7 @@ pub(crate) const UPDATE_COMMAND: &str = "pipeline data lock --update";
 /// `resolved`.
 ///
 /// Returns what was added, sorted by source and file. If nothing is missing, neither the network nor the disk is
-/// touched. What was fetched before a failure is kept.
+/// touched. Files fetched before a failure are kept.
 ///
 /// # Errors
 /// Returns an error if something is missing and `config.locked` or `context.offline` forbids to fetch it, if an entry

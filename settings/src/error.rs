@@ -25,7 +25,7 @@ pub enum Error {
     At {
         /// `pipeline.toml:12`, or `--set train.steps=many`.
         place: String,
-        /// What is wrong, with the nearest known name where there is one.
+        /// The reason, with the most similar known name if there is one.
         message: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Settings files in TOML: where a key is, which keys are unknown or renamed, and what was meant instead.
+//! Settings files in TOML: positions of keys, unknown and renamed keys, and suggestions for misspelt ones.
 //!
 //! In: the text of a file, overrides from the command line. Out: a value of the caller's type, or an [`Error`] that
 //! names the file and the line, or the override. Must not depend on any stage.

@@ -1,4 +1,4 @@
-//! Turns what was read into documents, on all cores, in the order of reading.
+//! Converts raw input into documents, on all cores, in the order of reading.
 
 use std::sync::Arc;
 
@@ -127,7 +127,7 @@ impl Raw {
     }
 }
 
-/// What is needed to make documents.
+/// Everything needed to convert raw input into documents.
 #[derive(Clone, Copy)]
 struct Convert<'a> {
     source: &'a ListedSource,

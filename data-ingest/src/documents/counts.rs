@@ -198,7 +198,7 @@ impl SourceCounts {
         self
     }
 
-    /// Describes what was skipped.
+    /// Describes the skipped files and records.
     pub fn in_words(&self) -> String {
         if self.skipped.is_empty() {
             return "nothing was skipped".to_owned();

@@ -48,7 +48,7 @@ impl Skip {
     }
 }
 
-/// What is wrong with a bad record.
+/// The kind of fault of a bad record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Reason {
     /// It is malformed.

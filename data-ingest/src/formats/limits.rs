@@ -73,7 +73,7 @@ impl<'a> InputFile<'a> {
         Ok(self.digest())
     }
 
-    /// Returns the digest of what has been read, which is everything if [`InputFile::open_seekable`] was called.
+    /// Returns the digest of the bytes read so far, which is the whole file if [`InputFile::open_seekable`] was called.
     pub fn digest(&self) -> Digest {
         self.hasher.take().finish()
     }
@@ -104,7 +104,7 @@ impl<'a> InputFile<'a> {
     }
 }
 
-/// A file that reports what is read of it.
+/// A reader of a file that hashes, counts and reports the bytes read.
 pub(crate) struct HashingReader<'w, 'a> {
     file: File,
     input: &'w InputFile<'a>,

@@ -24,7 +24,7 @@ use crate::inventory::{HashedFile, ListedSource, Place};
 /// Rows of a delimited file that are passed on together. Heuristic, not measured.
 const ROWS_BYTES: usize = 256 << 10;
 
-/// What is needed to read the files of a source.
+/// Everything needed to read the files of a source.
 pub(crate) struct Job<'a> {
     /// The source.
     pub source: &'a ListedSource,

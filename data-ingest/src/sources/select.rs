@@ -36,7 +36,7 @@ pub(crate) struct Selection {
     pub links: u64,
 }
 
-/// Describes what was skipped, for the error of a source without files.
+/// Describes the skipped files, for the error of a source without files.
 pub(crate) fn passed_over(not_selected: u64, too_large: u64, links: u64) -> String {
     let counts = [
         (not_selected, "excluded or of an unknown format"),

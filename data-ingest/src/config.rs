@@ -1,20 +1,21 @@
 //! The table `[collect]` and `dataset.toml`, validated once.
 
+mod remote;
+pub(crate) mod source;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use artifact::Digest;
-use fetch::{Environment, GitRepository, HubRepository, ObjectPattern};
+use fetch::Environment;
 use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
 use settings::ConfigSource;
 
 use crate::Error;
-use crate::documents::chat::Chat;
 use crate::documents::counts::BadRecordLimit;
 use crate::documents::mapping;
-use crate::formats::format::Format;
-use crate::formats::html::Html;
+
+pub use source::Source;
 
 /// The largest text file that is read, unless a source or its dataset says otherwise: 64 MiB. Heuristic, not measured:
 /// above any book or source file, and small beside the memory of a laptop.
@@ -110,7 +111,10 @@ impl Config {
         if self.max_unpacked_bytes == 0 {
             return Err(Error::value("collect.max_unpacked_bytes", "must be at least 1"));
         }
-        self.sources.iter().enumerate().try_for_each(|(i, source)| source.validate(&format!("collect.sources[{i}]")))
+        self.sources
+            .iter()
+            .enumerate()
+            .try_for_each(|(i, source)| validate_source(source, &format!("collect.sources[{i}]")))
     }
 
     /// Returns the options of fetching remote files.
@@ -138,204 +142,52 @@ impl Config {
     }
 }
 
-/// One source: a `path`, a `url`, a repository of the `hub`, a `git` repository or a `crate`, and which of its files to
-/// read.
-///
-/// A remote source without a digest here gets one in `dataset.lock`, beside this file, when it is first fetched.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Source {
-    /// The name of this source in errors, `plan` and documents. Default: the path or address as written, or the crate's
-    /// name and version.
-    pub name: Option<String>,
-    /// A file, a folder or a glob (`notes/**/*.md`), relative to the folder of this file; `~` and `$VARS` are expanded.
-    /// In a folder, hidden files, symbolic links and what `.gitignore` or `.ignore` files in it exclude are skipped.
-    pub path: Option<String>,
-    /// An HTTP or HTTPS address of one file; or an object, a prefix or a glob in an object store:
-    /// `s3://bucket/a/*.parquet`, `gs://bucket/a`, `az://container/a`, `abfs://container/a`. Credentials, region and
-    /// endpoint come from the provider's environment variables.
-    pub url: Option<String>,
-    /// A repository of the Hugging Face Hub: `datasets/owner/name`, or `owner/name` for the files of a model. The token
-    /// is `$HF_TOKEN` or that of the Hub's own programs.
-    pub hub: Option<String>,
-    /// A git repository: an `https://` or `ssh://` address, `user@host:path`, or a folder; needs `commit` or
-    /// `revision`.
-    pub git: Option<String>,
-    /// The branch, tag or commit of a `hub` or `git` repository; its commit is recorded in the lock. Default: `main`
-    /// for the Hub, none for git.
-    pub revision: Option<String>,
-    /// The commit of a `git` repository, in full.
-    pub commit: Option<String>,
-    /// Whether an object store is accessed without credentials, as public buckets allow. Default: false.
-    pub anonymous: bool,
-    /// The name of a crate that Cargo has unpacked on this machine; needs `version`.
-    #[serde(rename = "crate")]
-    pub krate: Option<String>,
-    /// The crate's exact version, as in `Cargo.lock`.
-    pub version: Option<String>,
-    /// The expected digest of the content. For a file behind an HTTP address: of its bytes. Otherwise: of the lines
-    /// that `sha256sum` prints for the collected files, sorted by path. Default: any; for a remote source, that of the
-    /// lock.
-    #[schemars(with = "Option<String>")]
-    pub sha256: Option<Digest>,
-    /// The licence of the text, as an SPDX expression. Default: that of a crate's manifest or of the Hub's card, else
-    /// `unknown`.
-    pub licence: Option<String>,
-    /// Globs of the files to read; one without `/` matches in every folder, and an archive counts as a folder. Default:
-    /// those of the dataset, else every file whose name has a known extension.
-    pub include: Vec<String>,
-    /// Globs of the files to skip, in addition to those of the dataset. Default: none.
-    pub exclude: Vec<String>,
-    /// The format of the files: `text` or `html` (one document per file), `jsonl`, `json` (an array of objects), `csv`,
-    /// `tsv`, `parquet` or `arrow` (one document per row), or `warc` (one document per page). Default: by each file's
-    /// extension. `.gz`, `.zst`, `.xz` and `.bz2` are decompressed first; in `.zip` and `.tar` files (also compressed)
-    /// every member is a file of the source, called `archive.zip!/folder/file.md`; archives inside archives are
-    /// skipped.
-    pub format: Option<Format>,
-    /// Which part of a web page is read: `main` (title and main text), `all` (title and all text) or `source` (the
-    /// HTML, as code). Default: `main`.
-    pub html: Html,
-    /// The column of a table, or the key of a JSON object, that holds the text; `text = "body"` means the same.
-    /// Default: `text`.
-    #[serde(alias = "text")]
-    pub text_column: Option<String>,
-    /// A minijinja template that makes the text from several columns: `"{{ question }}\n\n{{ answer }}"`. A missing or
-    /// null column may be tested (`{% if note %}`) but not printed. Default: none.
-    pub template: Option<String>,
-    /// The shape of conversations, which become the column `messages` instead of text: `messages` (OpenAI's),
-    /// `sharegpt` or `alpaca` (columns `instruction`, `input`, `output`); or `preference` (columns `prompt`, `chosen`,
-    /// `rejected`), for preference tuning. Default: none.
-    pub chat: Option<Chat>,
-    /// The column that holds a conversation's turns. Default: `messages`, or `conversations` with `chat = "sharegpt"`.
-    pub messages_column: Option<String>,
-    /// The column that names each document: its id is `<source>/<value>`. Default: none; ids consist of file and row.
-    pub id_column: Option<String>,
-    /// The column that holds each document's licence; if it is empty, the source's licence is used. Default: none.
-    pub licence_column: Option<String>,
-    /// The column that holds each document's source, for tables merged from others; if it is empty, this source's name
-    /// is used. Default: none.
-    pub source_column: Option<String>,
-    /// The largest text, page or row that is read, in bytes, unpacked; larger ones are counted and skipped. Tables and
-    /// archives are read in pieces and may have any size. Default: that of the dataset, else 64 MiB.
-    pub max_file_bytes: Option<u64>,
-}
-
-impl Source {
-    /// Validates the source; `key` is the place where it is declared.
-    pub(crate) fn validate(&self, key: &str) -> Result<(), Error> {
-        let fail = |name: &str, message: &str| Err(Error::value(&format!("{key}.{name}"), message));
-        let origins =
-            [("path", &self.path), ("url", &self.url), ("hub", &self.hub), ("git", &self.git), ("crate", &self.krate)];
-        let given: Vec<&str> = origins.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| *name).collect();
-        match given[..] {
-            [] => {
-                return fail(
-                    "path",
-                    "missing: a source has a `path`, `url`, `hub` or `git`, or a `crate` with `version`",
-                );
-            }
-            [_] => {}
-            [_, other, ..] => {
-                return fail(other, "a source has exactly one of `path`, `url`, `hub`, `git` and `crate`");
-            }
+/// Validates a source; `key` is the place where it is declared.
+fn validate_source(source: &Source, key: &str) -> Result<(), Error> {
+    let fail = |name: &str, message: &str| Err(Error::value(&format!("{key}.{name}"), message));
+    let origins = [
+        ("path", &source.path),
+        ("url", &source.url),
+        ("hub", &source.hub),
+        ("git", &source.git),
+        ("crate", &source.krate),
+    ];
+    let given: Vec<&str> = origins.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| *name).collect();
+    match given[..] {
+        [] => {
+            return fail("path", "missing: a source has a `path`, `url`, `hub` or `git`, or a `crate` with `version`");
         }
-        let others = [
-            ("name", &self.name),
-            ("text_column", &self.text_column),
-            ("messages_column", &self.messages_column),
-            ("id_column", &self.id_column),
-            ("licence_column", &self.licence_column),
-            ("source_column", &self.source_column),
-        ];
-        for (name, value) in origins.iter().chain(&others) {
-            if value.as_deref().is_some_and(|value| value.trim().is_empty()) {
-                return fail(name, "must not be empty");
-            }
+        [_] => {}
+        [_, other, ..] => {
+            return fail(other, "a source has exactly one of `path`, `url`, `hub`, `git` and `crate`");
         }
-        match (&self.krate, &self.version) {
-            (Some(_), None) => return fail("version", "missing: the crate's exact version, as Cargo.lock has it"),
-            (None, Some(_)) => return fail("version", "only a `crate` has a version; see `revision` and `commit`"),
-            (Some(name), Some(version)) if [name, version].iter().any(|part| part.contains(['/', '\\'])) => {
-                return fail("crate", "a crate's name and version must not contain a slash");
-            }
-            _ => {}
-        }
-        validate_remote(self).or_else(|(name, message)| fail(name, &message))?;
-        if self.max_file_bytes == Some(0) {
-            return fail("max_file_bytes", "must be at least 1");
-        }
-        mapping::validate(self).or_else(|(name, message)| fail(name, &message))
     }
-
-    /// Returns the name of this source in messages and documents: the configured one, else one derived from its
-    /// address.
-    pub(crate) fn display_name(&self) -> String {
-        if let Some(name) = &self.name {
-            return name.clone();
+    let others = [
+        ("name", &source.name),
+        ("text_column", &source.text_column),
+        ("messages_column", &source.messages_column),
+        ("id_column", &source.id_column),
+        ("licence_column", &source.licence_column),
+        ("source_column", &source.source_column),
+    ];
+    for (name, value) in origins.iter().chain(&others) {
+        if value.as_deref().is_some_and(|value| value.trim().is_empty()) {
+            return fail(name, "must not be empty");
         }
-        if let (Some(krate), Some(version)) = (&self.krate, &self.version) {
-            return format!("{krate} {version}");
-        }
-        let address = self.url.clone().or_else(|| self.hub.clone());
-        let path = || self.path.as_deref().or(self.git.as_deref()).map(portable_name);
-        address.or_else(path).unwrap_or_default()
     }
-}
-
-/// Validates the keys of remote sources; returns the wrong key and the reason.
-fn validate_remote(source: &Source) -> Result<(), (&'static str, String)> {
-    if source.revision.is_some() && source.hub.is_none() && source.git.is_none() {
-        return Err(("revision", "only a `hub` or `git` repository has revisions".to_owned()));
-    }
-    match (&source.git, &source.commit, &source.revision) {
-        (None, Some(_), _) => return Err(("commit", "only a `git` repository has a `commit`".to_owned())),
-        (Some(_), None, None) => {
-            return Err(("commit", "missing: the commit, or a `revision` to resolve".to_owned()));
-        }
-        (Some(_), Some(_), Some(_)) => {
-            return Err(("revision", "a source has a `commit` or a `revision`, not both".to_owned()));
-        }
-        (Some(_), Some(commit), None) if !fetch::is_commit(commit) => {
-            return Err(("commit", format!("`{commit}` is not 40 hexadecimal digits in lower case")));
+    match (&source.krate, &source.version) {
+        (Some(_), None) => return fail("version", "missing: the crate's exact version, as Cargo.lock has it"),
+        (None, Some(_)) => return fail("version", "only a `crate` has a version; see `revision` and `commit`"),
+        (Some(name), Some(version)) if [name, version].iter().any(|part| part.contains(['/', '\\'])) => {
+            return fail("crate", "a crate's name and version must not contain a slash");
         }
         _ => {}
     }
-    if let Some(hub) = &source.hub {
-        HubRepository::parse(hub).map_err(|message| ("hub", message))?;
+    remote::validate(source).or_else(|(name, message)| fail(name, &message))?;
+    if source.max_file_bytes == Some(0) {
+        return fail("max_file_bytes", "must be at least 1");
     }
-    if let Some(git) = source.git.as_deref().filter(|git| git.starts_with('-') || !fetch::is_path(git)) {
-        GitRepository::parse(git).map_err(|message| ("git", message))?;
-    }
-    let not_anonymous = || ("anonymous", "only an object store can be accessed anonymously".to_owned());
-    let Some(url) = &source.url else {
-        return if source.anonymous { Err(not_anonymous()) } else { Ok(()) };
-    };
-    match ObjectPattern::parse(url, source.anonymous) {
-        Some(objects) => objects.map(|_| ()).map_err(|message| ("url", message)),
-        None if source.anonymous => Err(not_anonymous()),
-        None => {
-            let parsed = fetch::parse_url(url).map_err(|refused| ("url", format!("`{url}`: {refused}")))?;
-            if parsed.username().is_empty() && parsed.password().is_none() {
-                return Ok(());
-            }
-            Err(("url", "contains a user name or password, which would be written into the corpus".to_owned()))
-        }
-    }
-}
-
-/// Returns a name for a path that is the same on every machine: a relative path as written, else its last part.
-pub(crate) fn portable_name(written: &str) -> String {
-    let slashes = written.replace('\\', "/");
-    let machine_bound = Path::new(written).is_absolute() || slashes.starts_with(['/', '~', '$']);
-    let trimmed = slashes.trim_end_matches('/').trim_start_matches("./");
-    if !machine_bound {
-        return if trimmed.is_empty() { ".".to_owned() } else { trimmed.to_owned() };
-    }
-    // For a glob, the last folder before the first wildcard is more informative than the wildcard.
-    let parts: Vec<&str> = trimmed.split('/').collect();
-    let first_wild = parts.iter().position(|part| part.contains(['*', '?', '[', '{'])).unwrap_or(parts.len());
-    let from = first_wild.saturating_sub(1).min(parts.len() - 1);
-    parts[from..].join("/")
+    mapping::validate(source).or_else(|(name, message)| fail(name, &message))
 }
 
 /// The content of `dataset.toml`.
@@ -401,7 +253,7 @@ pub(crate) fn declared(config: &Config, base: &Path, environment: &Environment) 
     }
     let declare = |(i, mut source): (usize, Source)| {
         let key = format!("{}: source[{i}]", path.display());
-        source.validate(&key)?;
+        validate_source(&source, &key)?;
         if source.include.is_empty() {
             source.include.clone_from(&dataset.include);
         }
@@ -483,22 +335,5 @@ mod tests {
         let outside = Source { version: some("../.."), ..krate.clone() };
         check_source(&outside, "collect.sources[0].crate: a crate's name and version must not contain a slash");
         check_source(&Source { version: some("1.0.0"), ..krate }, "valid");
-    }
-
-    #[test]
-    fn names_do_not_depend_on_the_machine() {
-        let cases = [
-            (".", "."),
-            ("./", "."),
-            ("notes/", "notes"),
-            ("./a/**/*.md", "a/**/*.md"),
-            ("/home/me/books", "books"),
-            ("~/books/*.txt", "books/*.txt"),
-            ("$DATA/books/a.txt", "a.txt"),
-            ("/*.txt", "/*.txt"),
-        ];
-        for (written, expected) in cases {
-            assert_eq!(portable_name(written), expected, "{written}");
-        }
     }
 }

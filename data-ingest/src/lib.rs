@@ -7,7 +7,7 @@
 //! Collecting has four steps. [`resolve()`] reads the dataset and its lock. [`lock()`] fetches remote sources that are
 //! not in the lock yet, and adds their files to `dataset.lock`; with a complete lock it does nothing. [`inventory()`]
 //! finds and hashes everything without writing and without the network, so that the plan can name the changed source.
-//! [`run`] fetches the files that the cache lacks, checks them against the lock, reads everything and writes the corpus.
+//! [`run`] fetches the files that the cache lacks, checks them against the lock, reads all files and writes the corpus.
 //!
 //! Crate `fetch` does everything that needs the network. This crate never changes a document: text that is not UTF-8
 //! stays bytes, and duplicates stay; preprocess decides about both. Members of archives, rows of tables, conversations

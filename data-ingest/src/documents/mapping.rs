@@ -4,7 +4,7 @@ use minijinja::Value as TemplateValue;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::Source;
+use crate::config::source::Source;
 use crate::documents::chat::{self, Chat};
 use crate::documents::document::Content;
 use crate::documents::rejection::{Reason, Skip};

@@ -3,9 +3,10 @@
 use fetch::{Environment, GitRepository, HubRepository, ObjectPattern, Remote, RemoteContext, RemoteFile};
 use serde_json::{Value, json};
 
-use crate::config::{Declared, portable_name};
-use crate::sources::select::Filter;
 use crate::Error;
+use crate::config::Declared;
+use crate::config::source::portable_name;
+use crate::sources::select::Filter;
 
 /// The selected files of a source.
 #[derive(Debug)]
@@ -106,60 +107,4 @@ pub(crate) fn written_address(declared: &Declared) -> &str {
 /// Returns whether the configuration has the digest of a source's content, so that the lock need not have it.
 pub(crate) fn is_pinned(declared: &Declared, remote: &Remote) -> bool {
     matches!(remote, Remote::Url(_)) && declared.source.sha256.is_some()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Config, Source};
-
-    fn check_source(source: &Source, expected: &str) {
-        let config = Config { sources: vec![source.clone()], ..Config::default() };
-        let found = config.validate().map_or_else(|e| e.to_string(), |()| "valid".to_owned());
-        assert!(found.starts_with(expected), "{found}\n{expected}");
-    }
-
-    #[test]
-    fn remote_sources_are_validated() {
-        let some = |text: &str| Some(text.to_owned());
-        let url = |text: &str| Source { url: some(text), ..Source::default() };
-        check_source(&url("https://x/y.txt"), "valid");
-        check_source(&url("ftp://x"), "collect.sources[0].url: `ftp://x`: `ftp://` is neither");
-        check_source(&url("file:///etc/passwd"), "collect.sources[0].url: `file:///etc/passwd`: `file://` is neither");
-        check_source(&url("x/y"), "collect.sources[0].url: `x/y`: not a URL");
-        check_source(&url("https://me:secret@x/y"), "collect.sources[0].url: contains a user name");
-        check_source(&url("s3://b/a/**/*.parquet"), "valid");
-        check_source(&url("s3:///a"), "collect.sources[0].url: `s3:///a` names no bucket");
-        check_source(&Source { anonymous: true, ..url("gs://b/a") }, "valid");
-        check_source(&Source { anonymous: true, ..url("https://x/y") }, "collect.sources[0].anonymous: only an object");
-        check_source(
-            &Source { revision: some("main"), ..url("s3://b/a") },
-            "collect.sources[0].revision: only a `hub`",
-        );
-        let hub = |text: &str| Source { hub: some(text), ..Source::default() };
-        check_source(&hub("datasets/owner/name"), "valid");
-        check_source(&Source { revision: some("v1.0"), ..hub("owner/name") }, "valid");
-        check_source(&hub("spaces/owner/name"), "collect.sources[0].hub: a space is a program");
-        for wrong in ["datasets/a/b/c", "a/../b", "https://huggingface.co/a/b", "a b", "datasets/", "-x/y"] {
-            check_source(&hub(wrong), &format!("collect.sources[0].hub: `{wrong}` is neither"));
-        }
-        let commit = some(&"a1".repeat(20));
-        let git = |text: &str| Source { git: some(text), commit: commit.clone(), ..Source::default() };
-        for right in ["https://x/y.git", "ssh://git@x/y", "git@x:y/z.git", "../y", "~/y", "$HOME/y"] {
-            check_source(&git(right), "valid");
-        }
-        check_source(&git("ext::sh -c true"), "collect.sources[0].git: `ext::sh -c true` names a transport");
-        check_source(&git("file:///y"), "collect.sources[0].git: `file://` is not supported");
-        check_source(&git("git://x/y"), "collect.sources[0].git: `git://` is not supported");
-        check_source(&git("--upload-pack=x"), "collect.sources[0].git: `--upload-pack=x` begins with `-`");
-        check_source(&git("ssh://-oProxyCommand=x/y"), "collect.sources[0].git: ");
-        check_source(&git("git@-oProxyCommand=x:y"), "collect.sources[0].git: the host of");
-        check_source(&git("https://me:secret@x/y"), "collect.sources[0].git: contains a user name");
-        let git = git("https://x/y");
-        check_source(&Source { commit: None, ..git.clone() }, "collect.sources[0].commit: missing");
-        check_source(&Source { commit: None, revision: some("main"), ..git.clone() }, "valid");
-        check_source(&Source { revision: some("main"), ..git.clone() }, "collect.sources[0].revision: a source has a");
-        check_source(&Source { commit: some("a1b2"), ..git }, "collect.sources[0].commit: `a1b2` is not 40");
-        check_source(&Source { commit, ..url("https://x/y") }, "collect.sources[0].commit: only a `git`");
-    }
 }

@@ -145,10 +145,10 @@ mod tests {
         let unsealed = store.begin(recipe(1)).unwrap();
         fs::write(unsealed.path("data.txt"), "half").unwrap();
         assert!(store.find(&recipe(1)).unwrap().is_none());
-        let made = sealed(&store, 1, "whole");
-        assert_eq!(made.files(""), ["data.txt", "times.txt"]);
+        let artifact = sealed(&store, 1, "whole");
+        assert_eq!(artifact.files(""), ["data.txt", "times.txt"]);
         let found = store.find(&recipe(1)).unwrap().unwrap();
-        assert_eq!(found.manifest(), made.manifest());
+        assert_eq!(found.manifest(), artifact.manifest());
         assert!(found.verify().is_empty());
         assert_eq!(store.list("collect").unwrap().len(), 1);
         store.begin(recipe(1)).unwrap();
@@ -169,17 +169,17 @@ mod tests {
     #[test]
     fn a_changed_file_is_found_and_named() {
         let root = tempfile::tempdir().unwrap();
-        let made = sealed(&Store::new(root.path()), 1, "whole");
-        let path = made.folder().join("data.txt");
+        let artifact = sealed(&Store::new(root.path()), 1, "whole");
+        let path = artifact.folder().join("data.txt");
         fs::write(&path, "whale").unwrap();
-        let error = made.verified("data.txt").unwrap_err();
+        let error = artifact.verified("data.txt").unwrap_err();
         assert!(matches!(&error, Error::Corrupt { path: p, .. } if *p == path), "{error}");
-        assert_eq!(made.verify().len(), 1);
+        assert_eq!(artifact.verify().len(), 1);
         fs::write(&path, "who").unwrap();
-        assert!(matches!(made.verified("data.txt"), Err(Error::Truncated { expected: 5, found: 3, .. })));
+        assert!(matches!(artifact.verified("data.txt"), Err(Error::Truncated { expected: 5, found: 3, .. })));
         fs::remove_file(&path).unwrap();
-        assert!(matches!(made.verified("data.txt"), Err(Error::Truncated { found: 0, .. })));
-        assert!(matches!(made.verified("other"), Err(Error::NoSuchFile { .. })));
+        assert!(matches!(artifact.verified("data.txt"), Err(Error::Truncated { found: 0, .. })));
+        assert!(matches!(artifact.verified("other"), Err(Error::NoSuchFile { .. })));
     }
 
     #[test]

@@ -127,18 +127,18 @@ mod tests {
         file.write_all(bytes).unwrap();
         let columns = Columns::of(&Source::default());
         let mapping = Mapping::new(&columns, 1 << 20).unwrap();
-        let (mut rows, mut said) = (0, Vec::new());
+        let (mut rows, mut messages) = (0, Vec::new());
         columnar::read(&file, Table::Parquet, &mapping, &mut |found| {
             match found {
                 TablePart::Rows(_, frame) => rows += frame.height(),
-                TablePart::Damaged(_, message) => said.push(message),
-                TablePart::Unreadable(error) => panic!("the disk works: {error}"),
+                TablePart::Damaged(_, message) => messages.push(message),
+                TablePart::Unreadable(error) => panic!("{error}"),
                 _ => {}
             }
             Ok(())
         })
         .unwrap();
-        (rows, said)
+        (rows, messages)
     }
 
     /// polars allocated 2^64 − 192 values, and the process aborted.

@@ -74,10 +74,7 @@ fn render(inventory: &Inventory, corpus: &Corpus, tokens: Option<&BTreeMap<Strin
         line(&format!("| {} | {documents} | {bytes} | {} |", cell(licence), tokens_of(licence)));
     }
     if totals.contains_key("unknown") {
-        line(
-            "\nDocuments of unknown licence may not be free to use; say what it is by the key `licence` of their \
-                source.",
-        );
+        line("\nDocuments of unknown licence may not be free to use; set the key `licence` of their source.");
     }
     line("\n## Sources\n");
     line("| source | from | licence | files | documents | bytes | SHA-256 |\n|---|---|---|---:|---:|---:|---|");

@@ -18,9 +18,10 @@ npm install --silent --prefix "$work/npm" svg-term-cli@2.1.1 playwright-core@1.6
 ln -s "$(realpath "$binary")" "$work/pipeline"
 PATH="$work:$PATH" "$work/venv/bin/asciinema" rec --quiet --cols 126 --rows 30 --command \
     "echo '$ pipeline run pipeline.toml'; pipeline run pipeline.toml --set store=$work/store; sleep 3" "$work/full.cast"
-python3 - "$work/full.cast" "$work/thin.cast" <<'PY'
+python3 - "$work/full.cast" "$work/thin.cast" "$work/store" <<'PY'
 import json, sys
-header, *events = [json.loads(line) for line in open(sys.argv[1])]
+# The temporary store is shown as the default one.
+header, *events = [json.loads(line.replace(sys.argv[3], "experiments")) for line in open(sys.argv[1])]
 end = events[-1][0]
 speed = max(1.0, end / 20)
 frames = []
@@ -53,7 +54,7 @@ await page.screenshot({ path: out + '/report.png' });
 await page.goto('http://127.0.0.1:8931/');
 const box = page.locator('textarea').first();
 await box.fill('fn main() {');
-await page.locator('button[type=submit], button').first().click();
+await page.getByRole('button', { name: 'Generate' }).click();
 await page.waitForTimeout(6000);
 await page.screenshot({ path: out + '/page.png' });
 await browser.close();

@@ -140,7 +140,7 @@ fn a_source_that_differs_from_its_lock_is_an_error() {
     let check = |source: Source, what: &str| {
         let error = collect(&config(vec![source]), &online(base.path())).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains(&format!("was written for {what}")), "{text}");
+        assert!(text.contains(&format!("dataset.lock has {what}")), "{text}");
         assert!(text.ends_with("run `pipeline data lock --update a`"), "{text}");
         assert_eq!(read_lock(base.path()), locked_text);
     };

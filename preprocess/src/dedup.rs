@@ -1,12 +1,12 @@
 //! Duplicates: equal documents, nearly equal ones, and lines that many documents repeat.
 //!
-//! Each comes in two halves. A map sees one document at a time, in any order and on any machine, and notes a few bytes of
-//! it in a file of its shard. A global step reads these files on one machine and says what to drop. Documents are numbered
-//! by the caller: within a shard from 0, and over all shards by [`Shard::first`].
+//! Each has two phases. A map sees one document at a time, in any order and on any machine, and records a few bytes per
+//! document in a file of its shard. A global step reads these files on one machine and decides what to drop. The caller
+//! numbers documents: within a shard from 0, and over all shards by [`Shard::first`].
 //!
-//! What is kept depends on the documents and their *ranks* alone: a rank is a number that the caller gives to each
-//! document, the smaller the rather kept; where two are equal the document's number decides. Neither shard boundaries nor
-//! threads nor the memory granted change a result. A document without a rank takes no part: it has been dropped already.
+//! What is kept depends only on the documents and their *ranks*, numbers given by the caller: the lowest rank wins, and
+//! of equal ranks the lowest document number. Shard boundaries, threads and the memory limit do not change a result. A
+//! document without a rank is ignored: it has been dropped already.
 
 mod cache;
 pub mod exact;
@@ -22,14 +22,14 @@ mod words;
 
 use std::path::PathBuf;
 
-/// Where a map left the records of some documents.
+/// The records of a map over some documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shard {
-    /// The folder that the map's writer was given.
+    /// The folder of the map's writer.
     pub folder: PathBuf,
     /// The number of its first document.
     pub first: u32,
-    /// How many documents it has.
+    /// The number of its documents.
     pub documents: u32,
 }
 
@@ -38,6 +38,6 @@ pub struct Shard {
 pub struct Duplicate {
     /// Its number.
     pub document: u32,
-    /// The number of the one that is kept in its place.
+    /// The number of the document that is kept instead.
     pub of: u32,
 }

@@ -1,4 +1,4 @@
-//! Shingles of documents that were compared lately.
+//! A cache of the shingles of recently compared documents.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,9 +7,9 @@ use super::shingles::Shingles;
 
 /// Keeps shingles by document, up to a number of bytes.
 ///
-/// There are two generations. What is used goes into the young one; when that has half the bytes, it becomes the old one
-/// and what was old is forgotten. So what was used among the last half is always there, which is what the least recently
-/// used order would be kept for, at the price of two look-ups.
+/// There are two generations. A used entry goes into the young one; when that has half the bytes, it becomes the old
+/// one, and the previous old one is dropped. So recently used entries stay, as with an LRU cache, at the price of two
+/// look-ups.
 pub(super) struct Cache {
     generations: Mutex<Generations>,
     young_bytes_max: usize,
@@ -22,7 +22,7 @@ struct Generations {
     young_bytes: usize,
 }
 
-/// What an entry takes beside its hashes: two words in each of table, reference count and slice. A guess.
+/// Bytes of an entry besides its hashes: two words each for table, reference count and slice. Heuristic, not measured.
 const ENTRY_BYTES: usize = 64;
 
 impl Cache {
@@ -32,7 +32,7 @@ impl Cache {
         Self { generations: Mutex::default(), young_bytes_max }
     }
 
-    /// Returns the shingles of `document`, which are made by `make` where they are not there. Two threads may make the
+    /// Returns the shingles of `document`, which `make` computes if they are not cached. Two threads may make the
     /// same at once; nothing waits for a document to be read.
     pub fn get<E>(&self, document: u32, make: impl FnOnce() -> Result<Shingles, E>) -> Result<Arc<Shingles>, E> {
         let found = self.lock(|generations| {
@@ -76,7 +76,7 @@ mod tests {
         Shingles::new("word", 1, &mut Scratch::default())
     }
 
-    /// Tells which documents were made when these were asked for, one after the other.
+    /// Returns which documents were computed when these were requested in order.
     fn made(bytes: u64, documents: &[u32]) -> Vec<u32> {
         let cache = Cache::new(bytes);
         let mut made = Vec::new();

@@ -4,21 +4,21 @@ use rayon::prelude::*;
 
 use super::Duplicate;
 
-/// A digest's first 16 bytes, and the document it is of.
+/// The first 16 bytes of a digest, and its document.
 ///
 /// That two different contents among n agree in 16 bytes has a probability of about n²/2¹²⁹: 10⁻²⁵ for ten million
 /// documents.
 type Entry = ([u64; 2], u32);
 
-/// Returns the documents that are equal to one of smaller rank, in ascending order, each with the one of smallest rank.
+/// Returns the documents that are equal to one of smaller rank, in ascending order, each with the one of lowest rank.
 ///
-/// `scan` calls what it is given with the number and the SHA-256 digest of each document, in any order; `rank` gives a
-/// document's rank, or none where it takes no part. Where the entries of all documents, 24 bytes each, do not fit into
-/// `memory_bytes`, `scan` is called several times, and each time the entries of one range of digests are kept. Documents
-/// equal to one another are never divided: the memory can be exceeded by 24 bytes for each.
+/// `scan` calls its argument with the number and the SHA-256 digest of each document, in any order; `rank` gives a
+/// document's rank, or none if it is ignored. If the entries of all documents, 24 bytes each, do not fit into
+/// `memory_bytes`, `scan` is called several times, and each time the entries of one range of digests are kept.
+/// Documents equal to one another are never divided: the memory can be exceeded by 24 bytes for each.
 ///
 /// # Errors
-/// When `scan` fails.
+/// Returns the error of `scan`.
 pub fn duplicates<E>(
     documents: u32,
     mut scan: impl FnMut(&mut dyn FnMut(u32, &[u8; 32])) -> Result<(), E>,

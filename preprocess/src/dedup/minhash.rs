@@ -1,19 +1,20 @@
-//! `MinHash` signatures, and the bands by which similar documents meet.
+//! `MinHash` signatures and their bands, in which similar documents collide.
 //!
 //! Of each of many random orders of all shingles, a signature keeps the smallest shingle of a document: two documents
 //! agree in it with a probability that is their Jaccard similarity (Broder, "On the resemblance and containment of
 //! documents", 1997). Signatures are cut into bands; documents that agree in a whole band are candidates. A pair of
-//! similarity s becomes one with probability 1 − (1 − s^rows)^bands, an S-curve that is steepest near (1/bands)^(1/rows).
-//! With the defaults that is 0.72, and the curve passes through
+//! similarity s becomes one with probability 1 − (1 − s^rows)^bands, an S-curve that is steepest near
+//! (1/bands)^(1/rows). With the defaults that is 0.72, and the curve passes through
 //!
 //! | similarity  | 0.5  | 0.6  | 0.7  | 0.75 | 0.8  | 0.85 | 0.9   | 0.95  |
 //! |-------------|------|------|------|------|------|------|-------|-------|
 //! | probability | .053 | .211 | .565 | .772 | .924 | .988 | .9996 | 1.000 |
 //!
-//! `FineWeb` uses these numbers, with 5 words a shingle, to find documents "at least 75 % similar" (Penedo et al., 2024)
-//! and takes every candidate. Lee et al. ("Deduplicating training data makes language models better", 2022), with 20 bands
-//! of 450 rows, check candidates for a similarity above 0.8. This checks them too, in [`super::near`], against 0.7 by
-//! default: what `FineWeb` aims at is then found as often as there, and what meets by chance far below it is not dropped.
+//! `FineWeb` uses these numbers, with 5 words per shingle, to find documents "at least 75 % similar" (Penedo et al.,
+//! 2024) and treats every candidate as a duplicate. Lee et al. ("Deduplicating training data makes language models
+//! better", 2022), with 20 bands of 450 rows, check candidates for a similarity above 0.8. This checks them too, in
+//! [`super::near`], against 0.7 by default: pairs in the range of `FineWeb` are then found as often, and chance
+//! collisions far below it are not dropped.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,7 @@ use super::shingles::{self, mix};
 use super::{Shard, records};
 use crate::Error;
 
-/// How nearly equal documents are found.
+/// Parameters of near-duplicate detection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -35,8 +36,8 @@ pub struct Config {
     pub bands: usize,
     /// Hashes in a band. More miss less similar pairs. Default 8.
     pub rows: usize,
-    /// The Jaccard similarity of their shingles from which on two documents are duplicates, from 0 to 1. At 0 every
-    /// candidate is one, unread, as in datatrove. Default 0.7, just below where the curve is steepest.
+    /// The lowest Jaccard similarity of the shingles of two duplicates, from 0 to 1. With 0 every candidate is a
+    /// duplicate without being read, as in datatrove. Default 0.7, just below where the curve is steepest.
     pub similarity: f64,
 }
 
@@ -49,14 +50,14 @@ impl Default for Config {
 /// The most bands: their number takes eight bits of a key.
 const MAX_BANDS: usize = 256;
 
-/// The most hashes in a signature, seven times those of Lee et al.: a guess at where a slip of the keyboard begins.
+/// The most hashes in a signature, seven times those of Lee et al. Heuristic: more is likely a typing error.
 const MAX_HASHES: usize = 1 << 16;
 
 impl Config {
-    /// Checks every value.
+    /// Validates every value.
     ///
     /// # Errors
-    /// When one makes no sense.
+    /// Returns an error that names the first invalid one.
     pub fn validate(&self) -> Result<(), Error> {
         if !(1..=1000).contains(&self.words_per_shingle) {
             return Err(Error::config("preprocess.near_duplicates.words_per_shingle", "must be from 1 to 1000"));
@@ -81,7 +82,7 @@ impl Config {
     }
 }
 
-/// Space that is used again from document to document.
+/// Buffers that are reused between documents.
 #[derive(Debug, Default)]
 pub struct Scratch {
     shingles: shingles::Scratch,
@@ -90,20 +91,21 @@ pub struct Scratch {
     bytes: Vec<u8>,
 }
 
-/// Orders that are worked out side by side, for the compiler to put into vector registers.
+/// Orders that are computed together, so that the compiler uses vector registers.
 const LANES: usize = 16;
 
-/// Where the orders come from; changing it changes every signature. The golden ratio's fraction, as good as any.
+/// The seed of the orders; changing it changes every signature. The fraction of the golden ratio, an arbitrary choice.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Computes signatures.
 ///
 /// The order number i compares a·x + b modulo 2⁶⁴ as signed numbers, with an odd a and any b of its own, x being the
-/// shingle's hash. That is a permutation of the 64-bit words, so two shingles never tie, and is the multiply-shift family
-/// of Dietzfelbinger et al. ("A reliable randomized algorithm for the closest-pair problem", 1997), universal in the high
-/// bits that decide a comparison. The usual (a·x + b) mod 2⁶¹ − 1 needs products of 122 bits, which no vector unit has;
-/// where it is computed in 64 bits, as by datatrove with numpy, it is this family before a useless remainder. That x is
-/// already mixed is what makes a linear order good enough: the tests hold its bias and its S-curve against theory.
+/// shingle's hash. That is a permutation of the 64-bit words, so two shingles never tie, and is the multiply-shift
+/// family of Dietzfelbinger et al. ("A reliable randomized algorithm for the closest-pair problem", 1997), universal in
+/// the high bits that decide a comparison. The usual (a·x + b) mod 2⁶¹ − 1 needs products of 122 bits, which no vector
+/// unit has; where it is computed in 64 bits, as by datatrove with numpy, it is this family before a useless remainder.
+/// That x is already mixed is what makes a linear order good enough: the tests compare its bias and its S-curve with
+/// theory.
 #[derive(Debug, Clone)]
 pub struct Signer {
     config: Config,
@@ -132,10 +134,10 @@ impl Signer {
         Self { config: config.clone(), orders }
     }
 
-    /// Returns the key of each band of `text`; none where it has fewer words than a shingle.
+    /// Returns the key of each band of `text`; none if it has fewer words than a shingle.
     ///
-    /// The first eight bits of a key are the band's number, the others a hash of its rows. Two unequal bands have the same
-    /// key with a probability of 2⁻⁵⁶, about once among ten million documents, and then the similarity is checked.
+    /// The first eight bits of a key are the band's number, the others a hash of its rows. Two unequal bands have the
+    /// same key with a probability of 2⁻⁵⁶, about once among ten million documents, and then the similarity is checked.
     pub fn bands(&self, text: &str, scratch: &mut Scratch) -> Option<Vec<u64>> {
         self.signature(text, scratch)?;
         let Scratch { signature, bytes, .. } = scratch;
@@ -147,7 +149,7 @@ impl Signer {
         Some(signature.chunks_exact(self.config.rows).enumerate().map(key).collect())
     }
 
-    /// Returns the signature of `text`, bands times rows hashes; none where it has fewer words than a shingle.
+    /// Returns the signature of `text`, bands times rows hashes; none if it has fewer words than a shingle.
     fn signature<'a>(&self, text: &str, scratch: &'a mut Scratch) -> Option<&'a [u64]> {
         let Scratch { shingles, hashes, signature, .. } = scratch;
         shingles::sequence(text, self.config.words_per_shingle, shingles, hashes);
@@ -164,8 +166,8 @@ impl Signer {
 }
 
 impl Orders {
-    /// Returns the smallest of `shingles` in each order. That a shingle occurs twice does not show in a minimum, and
-    /// leaving the second out would take longer than looking at it.
+    /// Returns the smallest of `shingles` in each order. A repeated shingle does not change a minimum, and
+    /// removing it would take longer than reading it.
     fn minima(&self, shingles: &[u64]) -> [i64; LANES] {
         let mut minima = [i64::MAX; LANES];
         for shingle in shingles {
@@ -185,10 +187,10 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Creates the file in `folder`, which is there.
+    /// Creates the file in `folder`, which must exist.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn create(folder: &Path) -> Result<Self, Error> {
         Ok(Self { records: records::Writer::create(folder.join(FILE))? })
     }
@@ -196,15 +198,15 @@ impl Writer {
     /// Adds what [`Signer::bands`] returned for the document with this number within the shard.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn push(&mut self, document: u32, bands: &[u64]) -> Result<(), Error> {
         bands.iter().try_for_each(|band| self.records.push(*band, document))
     }
 
-    /// Finishes the file, which has no final name before.
+    /// Finishes the file, which then gets its final name.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn finish(self) -> Result<(), Error> {
         self.records.finish()
     }
@@ -223,7 +225,7 @@ mod tests {
     use crate::dedup::shingles::{Shingles, jaccard};
     use proptest::prelude::*;
 
-    /// Returns two texts of which `common` words stand in both and `own` more in each alone, none of them in another pair.
+    /// Returns two texts that share `common` words and have `own` more each, none of which occur in another pair.
     fn pair(number: usize, common: usize, own: usize) -> [String; 2] {
         let word = |name, i| format!("{name}{}", letters(number * 10_000 + i));
         let words = |name, count| (0..count).map(|i| word(name, i)).collect::<Vec<_>>().join(" ");
@@ -231,7 +233,7 @@ mod tests {
         ["a", "b"].map(|name| format!("{common} {}", words(name, own)))
     }
 
-    /// Writes a number in letters, since words are compared without their digits.
+    /// Writes a number in letters, since digits are not compared.
     fn letters(number: usize) -> String {
         number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect()
     }
@@ -293,13 +295,13 @@ mod tests {
         assert_eq!(bands(""), None);
     }
 
-    /// Of many pairs of one similarity, the mean of the estimates, their variance and the share of pairs that meet in a
-    /// band are what independent random orders would give.
+    /// Of many pairs of one similarity, the mean of the estimates, their variance and the fraction of pairs that
+    /// collide in a band equal those of independent random orders.
     #[test]
     fn estimates_are_unbiased_and_bands_follow_the_curve() {
         let config = Config { words_per_shingle: 1, ..Config::default() };
         let signer = Signer::new(&config);
-        // 400 pairs: a standard error of 0.0024 for the mean at 0.5, and at most 0.025 for the share.
+        // 400 pairs: a standard error of 0.0024 for the mean at 0.5, and at most 0.025 for the fraction.
         let pairs = 400;
         for (common, own) in [(4, 2), (40, 20), (400, 200), (240, 40), (270, 15), (30, 5)] {
             let similarity = f64::from(common as u32) / f64::from((common + 2 * own) as u32);

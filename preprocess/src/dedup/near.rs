@@ -1,17 +1,16 @@
-//! Nearly equal documents, by the bands that a map wrote ([`minhash`]).
+//! Near duplicates, by the bands that a map wrote ([`minhash`]).
 //!
-//! Documents with a key in common are a *bucket*, and in it are candidates: each with each of the bucket's first
-//! 16 by rank. Candidates whose similarity is high enough are united; a set of united documents keeps its
-//! first by rank. Sets grow by chains, as everywhere where pairs are united: of a set's members, some may be less similar
-//! to the kept one than the configured similarity.
+//! Documents with a common key form a *bucket*, and each of them is a candidate with each of the first 16 by rank.
+//! Sufficiently similar candidates are united; a set of united documents keeps its first by rank. Sets grow by chains,
+//! as always when pairs are united: some members may be less similar to the kept one than the configured similarity.
 //!
-//! In a bucket of at most 17 every pair is a candidate. In a larger one (a licence, a page that a site repeats) the pairs
-//! would be half the square of its size; here they are at most 16 times its size. A pair of its later members is then found
-//! where both are similar to one of the first 16, or where they meet in a smaller bucket of another band: very similar
-//! documents agree in most of the bands, and what fills a large bucket beside them does not.
+//! In a bucket of at most 17 every pair is a candidate. In a larger one (a licence, a page that a site repeats) the
+//! pairs would be half the square of its size; here they are at most 16 times its size. A pair of later members is then
+//! found if both are similar to one of the first 16, or if they share a smaller bucket of another band: very similar
+//! documents agree in most bands, and the rest of a large bucket does not.
 //!
-//! Which pairs are candidates depends on nothing but keys and ranks, and a candidate that is united already is left out,
-//! which changes no set. So the order of work, and with it memory and threads, does not show in the result.
+//! Which pairs are candidates depends only on keys and ranks; a candidate that is already united is skipped, which
+//! changes no set. So the result does not depend on the order of work, memory or threads.
 
 use rayon::prelude::*;
 
@@ -23,21 +22,21 @@ use super::union_find::UnionFind;
 use super::{Duplicate, Shard};
 use crate::Error;
 
-/// Members of a bucket that all others are compared with. A guess: all pairs of nearly every bucket, and a bounded cost
-/// for the rest.
+/// Members of a bucket with which all others are compared. Heuristic, not measured: all pairs of nearly every bucket,
+/// and a bounded cost for the rest.
 const REPRESENTATIVES: usize = 16;
 
-/// Candidates whose texts are compared between two looks at what is united already.
+/// Candidates whose texts are compared between two checks of the united sets.
 const BATCH_PAIRS: usize = 1 << 13;
 
-/// Returns the documents to drop, in ascending order, each with the one kept in its place.
+/// Returns the documents to drop, in ascending order, each with the one that is kept instead.
 ///
-/// `shards` are all there are; `rank` gives a document's rank, or none where it takes
-/// no part; `text` reads a document, from several threads at once. Of `memory_bytes` half is used for records, a quarter
-/// for candidates and a quarter for shingles of texts just read; 4 bytes for each document come on top.
+/// `shards` are all there are; `rank` gives a document's rank, or none if it is ignored; `text` reads a document, from
+/// several threads at once. Of `memory_bytes` half is used for records, a quarter for candidates and a quarter for
+/// shingles of texts just read; 4 bytes per document are added.
 ///
 /// # Errors
-/// When the disk refuses, a file of records is damaged, or `text` fails: an error of its own may stop the work.
+/// Returns an error if a file of records is damaged or `text` fails, and on I/O errors.
 pub fn duplicates<E>(
     config: &Config,
     shards: &[Shard],
@@ -80,12 +79,12 @@ where
 struct Buckets {
     /// Sorted by key, then by rank.
     records: Vec<Record>,
-    /// The members of the largest.
+    /// The size of the largest.
     longest: usize,
 }
 
 impl Buckets {
-    /// Takes them from `records` sorted by key.
+    /// Collects them from `records` sorted by key.
     fn new(mut records: Vec<Record>, rank: impl Fn(u32) -> Option<u32>) -> Self {
         records.retain(|record| rank(record.document).is_some());
         let (mut longest, mut kept, mut start) = (0, 0, 0);
@@ -103,7 +102,7 @@ impl Buckets {
         Self { records, longest }
     }
 
-    /// Returns the pairs of the representative with this number and later members, where they are not united yet, in the
+    /// Returns the pairs of the representative with this number and later members that are not united yet, in the
     /// order of documents.
     fn candidates(&self, representative: usize, sets: &mut UnionFind) -> Vec<(u32, u32)> {
         let mut pairs = Vec::new();

@@ -1,7 +1,7 @@
 //! Records of a key and a document on disk, written in any order, read in that of keys.
 //!
-//! A file is a number of *runs*, each of [`RUN_RECORDS`] records but the last, sorted by key. A range of keys is then one
-//! slice of each run, so that all files together can be read range by range, each as large as memory allows.
+//! A file is a number of *runs*, each of [`RUN_RECORDS`] records but the last, sorted by key. A range of keys is then
+//! one slice of each run, so that all files together can be read range by range, each as large as memory allows.
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -23,10 +23,10 @@ pub(super) struct Record {
 /// A record on disk: key and document, little-endian.
 const RECORD_BYTES: usize = 12;
 
-/// Records in a run: 3 MiB on disk, 4 in memory while it is written. Few in tests, which shall see many runs.
+/// Records in a run: 3 MiB on disk, 4 in memory while it is written. Few in tests, so that they have many runs.
 const RUN_RECORDS: usize = if cfg!(test) { 1 << 6 } else { 1 << 18 };
 
-/// One key of this many of a run is known before the run is read: fine enough to cut ranges to a few percent, coarse
+/// One key of this many is in the index of a run: fine enough to cut ranges to a few percent, coarse
 /// enough that all of them together take a few megabytes.
 const SAMPLED_RECORDS: usize = RUN_RECORDS >> 6;
 
@@ -40,7 +40,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Creates the file that shall be at `path` under a temporary name.
+    /// Creates the file for `path` under a temporary name.
     pub fn create(path: PathBuf) -> Result<Self, Error> {
         let temporary = path.with_extension("unfinished");
         let file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
@@ -78,7 +78,7 @@ pub(super) struct Reader {
     files: Vec<Runs>,
 }
 
-/// A file of records, with what is known of it without reading it all.
+/// A file of records, with an index.
 struct Runs {
     path: PathBuf,
     records: usize,
@@ -294,7 +294,7 @@ mod tests {
             let reader = Reader::open(&all, file).unwrap();
             let ranges = reader.ranges(records_in_memory * size_of::<Record>() as u64);
             let parts: Vec<Vec<Record>> = ranges.iter().map(|range| reader.read(range).unwrap()).collect();
-            // Beyond what was asked for, a sample of each run, and the equal keys that cannot be divided.
+            // In addition to the request: a sample of each run, and equal keys that cannot be divided.
             let runs: usize = shards.iter().map(|records| records.len().div_ceil(RUN_RECORDS)).sum();
             for part in &parts {
                 let equal = part.chunk_by(|a, b| a.key == b.key).map(<[Record]>::len).max().unwrap_or(0);

@@ -1,10 +1,10 @@
 //! Lines and paragraphs that many documents repeat: menus, notices, signatures.
 //!
-//! Published pipelines do this in two ways. `CCNet` (Wenzek et al., 2020) hashes each line of each document and removes all
-//! lines whose hash occurs twice, the first occurrence too. Dolma (Soldaini et al., 2024) keeps the occurrence that its
-//! Bloom filter sees first and removes those after it. By default this is Dolma's rule without the chance in it: the
-//! occurrence kept is that in the document of smallest rank, nothing is taken for a repetition by mistake (but for hashes
-//! of 64 bits), and repetitions inside one document, which the rules on quality judge, stay.
+//! Published pipelines do this in two ways. `CCNet` (Wenzek et al., 2020) hashes each line of each document and removes
+//! all lines whose hash occurs twice, the first occurrence too. Dolma (Soldaini et al., 2024) keeps the occurrence that
+//! its Bloom filter sees first and removes those after it. By default this is Dolma's rule without its randomness: the
+//! occurrence in the document of lowest rank is kept, there are no false positives (except for collisions of 64-bit
+//! hashes), and repetitions inside one document, which the quality rules evaluate, stay.
 
 mod removal;
 
@@ -19,23 +19,23 @@ use crate::Error;
 
 pub use removal::{Hashes, Removal, Scratch, hashes};
 
-/// What counts as repeated.
+/// Parameters of the step `repeated`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Lines are removed where they repeat. Default true.
+    /// Whether repeated lines are removed. Default true.
     pub lines: bool,
-    /// Paragraphs of two lines or more, which a blank line ends, are removed where they repeat: these may consist of lines
-    /// that are too short to be looked at. Default true.
+    /// Whether repeated paragraphs of two or more lines are removed, which may consist of lines that are too short on
+    /// their own. Default true.
     pub paragraphs: bool,
-    /// Lines and paragraphs with fewer letters and numbers are left alone; characters, a number counting as one, in the
-    /// form that is compared. Default 30, the length up to which `FineWeb` calls a line short: what is shorter repeats by
-    /// nature, as headings and items of lists do.
+    /// The minimum length of lines and paragraphs, in letters and numbers of the compared form, where a number counts
+    /// as one. Default 30, up to which `FineWeb` calls a line short: shorter ones, such as headings and list items,
+    /// repeat naturally.
     pub min_characters: u32,
-    /// What stands in more documents than this is repeated. Default 1, as in `CCNet` and Dolma.
+    /// Lines and paragraphs in more documents than this are repeated. Default 1, as in `CCNet` and Dolma.
     pub max_documents: u32,
-    /// One document, that of smallest rank, keeps what is repeated, as in Dolma; else none does, as in `CCNet`. Default
-    /// true.
+    /// Whether the document of lowest rank keeps its occurrence, as in Dolma; otherwise none does, as in `CCNet`.
+    /// Default true.
     pub keep_first: bool,
 }
 
@@ -46,10 +46,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks every value.
+    /// Validates every value.
     ///
     /// # Errors
-    /// When one makes no sense.
+    /// Returns an error that names the first invalid one.
     pub fn validate(&self) -> Result<(), Error> {
         if !self.lines && !self.paragraphs {
             return Err(Error::config(
@@ -74,10 +74,10 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Creates the file in `folder`, which is there.
+    /// Creates the file in `folder`, which must exist.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn create(folder: &Path) -> Result<Self, Error> {
         Ok(Self { records: records::Writer::create(folder.join(FILE))? })
     }
@@ -85,15 +85,15 @@ impl Writer {
     /// Adds what [`hashes`] returned for the document with this number within the shard.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn push(&mut self, document: u32, hashes: &Hashes) -> Result<(), Error> {
         hashes.iter().try_for_each(|hash| self.records.push(hash, document))
     }
 
-    /// Finishes the file, which has no final name before.
+    /// Finishes the file, which then gets its final name.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn finish(self) -> Result<(), Error> {
         self.records.finish()
     }
@@ -105,39 +105,39 @@ fn file(shard: &Shard) -> PathBuf {
     shard.folder.join(FILE)
 }
 
-/// The lines and paragraphs that are repeated.
+/// The repeated lines and paragraphs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repeats {
     /// Their hashes, in ascending order.
     hashes: Vec<u64>,
-    /// Of each, the document that keeps it.
+    /// The document that keeps each.
     first: Vec<u32>,
 }
 
 impl Repeats {
-    /// Returns how many there are.
+    /// Returns their number.
     pub fn len(&self) -> usize {
         self.hashes.len()
     }
 
-    /// Tells whether there is none.
+    /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
 
-    /// Returns the document of smallest rank that has the line or paragraph of this hash, where it is repeated.
+    /// Returns the document of lowest rank with the line or paragraph of this hash, if it is repeated.
     fn first(&self, hash: u64) -> Option<u32> {
         self.hashes.binary_search(&hash).ok().map(|at| self.first[at])
     }
 }
 
-/// Returns what is repeated in all documents together.
+/// Returns the lines and paragraphs that are repeated across all documents.
 ///
-/// `rank` gives a document's rank, or none where it takes no part. Records in memory take at most about `memory_bytes`,
-/// the result 12 bytes for each hash that is repeated on top: at most 12 for every `max_documents` + 1 records.
+/// `rank` gives a document's rank, or none if it is ignored. Records in memory take at most about `memory_bytes`,
+/// and the result 12 bytes per repeated hash: at most 12 for every `max_documents` + 1 records.
 ///
 /// # Errors
-/// When the disk refuses or a file of records is damaged.
+/// Returns an error if a file of records is damaged, and on I/O errors.
 pub fn find(
     config: &Config,
     shards: &[Shard],

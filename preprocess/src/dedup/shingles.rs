@@ -1,7 +1,7 @@
-//! Shingles: what two texts are compared by, the set of the runs of a few words that each contains.
+//! Shingles: the set of runs of a few words of a text, by which two texts are compared.
 //!
-//! Broder ("On the resemblance and containment of documents", 1997) calls the share of common shingles the resemblance of
-//! two documents; it is the Jaccard similarity of the two sets.
+//! Broder ("On the resemblance and containment of documents", 1997) calls the fraction of common shingles the
+//! resemblance of two documents; it is the Jaccard similarity of the two sets.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::words;
 
-/// Space that is used again from text to text.
+/// Buffers that are reused between texts.
 #[derive(Debug, Default)]
 pub struct Scratch {
     words: words::Scratch,
@@ -24,7 +24,7 @@ pub struct Shingles {
 }
 
 impl Shingles {
-    /// Returns the shingles of `words_per_shingle` words in `text`; none where it has fewer words.
+    /// Returns the shingles of `words_per_shingle` words in `text`; none if it has fewer words.
     ///
     /// Two different shingles have the same hash with a probability of about 2⁻⁶⁰.
     pub fn new(text: &str, words_per_shingle: usize, scratch: &mut Scratch) -> Self {
@@ -35,19 +35,19 @@ impl Shingles {
         Self { hashes: hashes.into_boxed_slice() }
     }
 
-    /// Returns how many there are.
+    /// Returns their number.
     pub fn len(&self) -> usize {
         self.hashes.len()
     }
 
-    /// Tells whether there is none.
+    /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
 }
 
-/// Returns the Jaccard similarity of two sets, from 0 to 1: the number of common members over the number of all; 0 where
-/// both are empty, since such texts have nothing in common either.
+/// Returns the Jaccard similarity of two sets, from 0 to 1: the number of common members over the number of all; 0 if
+/// both are empty.
 pub fn jaccard(a: &Shingles, b: &Shingles) -> f64 {
     let (mut rest_a, mut rest_b) = (&*a.hashes, &*b.hashes);
     let mut common = 0;
@@ -73,8 +73,8 @@ pub(super) fn sequence(text: &str, words_per_shingle: usize, scratch: &mut Scrat
     roll(word_hashes, words_per_shingle, hashes);
 }
 
-/// The base of the polynomial that words are the coefficients of. An arbitrary odd number; 3 modulo 8, so that exchanging
-/// two words, which changes the sum by a multiple of a power of it less 1, loses few bits.
+/// The base of the polynomial that words are the coefficients of. An arbitrary odd number; 3 modulo 8, so that
+/// exchanging two words, which changes the sum by a multiple of a power of it less 1, loses few bits.
 const BASE: u64 = 0xd6e8_feb8_6659_fd93;
 
 /// Writes the hash of every window of `length` words to `hashes`: Karp and Rabin's rolling polynomial ("Efficient
@@ -96,8 +96,8 @@ fn roll(words: &[u64], length: usize, hashes: &mut Vec<u64>) {
     }
 }
 
-/// A permutation of the 64-bit words after which every bit depends on every other: the last step of `SplitMix64` (Steele,
-/// Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+/// A permutation of the 64-bit words after which every bit depends on every other: the last step of `SplitMix64`
+/// (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 pub(super) fn mix(mut word: u64) -> u64 {
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

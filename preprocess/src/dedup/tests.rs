@@ -1,4 +1,4 @@
-//! Maps and global steps together, against the plainest way to the same result.
+//! Maps and global steps together, compared with straightforward reference implementations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::shingles::{self, Shingles, jaccard};
 use super::{Duplicate, Shard};
 use crate::Error;
 
-/// Writes the documents `texts` into as many shards as there are `sizes`, the last taking the rest.
+/// Writes the documents `texts` into as many shards as there are `sizes`, the last with the rest.
 fn write_shards(folder: &Path, texts: &[String], sizes: &[usize], write: impl Fn(&Path, &[String])) -> Vec<Shard> {
     let mut shards = Vec::new();
     let mut start: usize = 0;
@@ -51,7 +51,7 @@ fn write_lines(config: &repeated::Config) -> impl Fn(&Path, &[String]) {
     }
 }
 
-/// How a result is worked out, which shall not show in it.
+/// Parameters of the computation that must not change its result.
 #[derive(Debug, Clone)]
 struct Way {
     sizes: Vec<usize>,
@@ -157,7 +157,7 @@ proptest! {
         prop_assert_eq!(one.near(&config, &texts, &ranks), other.near(&config, &texts, &ranks));
     }
 
-    /// With ranks that differ, the order of documents does not show either.
+    /// With different ranks, the order of documents does not matter either.
     #[test]
     fn the_order_of_documents_does_not_show(texts in alike(60..61), order in Just((0..60).collect::<Vec<usize>>()).prop_shuffle(), way in way()) {
         let config = minhash::Config { words_per_shingle: 2, bands: 6, rows: 2, similarity: 0.5 };

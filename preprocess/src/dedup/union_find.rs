@@ -1,8 +1,8 @@
-//! Sets of documents that grow together.
+//! Disjoint sets of documents.
 
-/// Disjoint sets of the documents 0 to n (Tarjan, "Efficiency of a good but not linear set union algorithm", 1975), with
-/// path halving. The root of a set is its first member by a given order, so the sets are the same, root included, in
-/// whatever order they were united.
+/// Disjoint sets of the documents 0 to n (Tarjan, "Efficiency of a good but not linear set union algorithm", 1975),
+/// with path halving. The root of a set is its first member by a given order, so the sets are the same, root included,
+/// in whatever order they were united.
 #[derive(Debug)]
 pub(super) struct UnionFind {
     parents: Vec<u32>,

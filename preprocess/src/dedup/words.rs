@@ -1,16 +1,17 @@
-//! The words that texts are compared by.
+//! The words by which texts are compared.
 //!
-//! A text is simplified before it is cut into words, as datatrove's `simplify_text` does with its defaults: lower case; a
-//! number, with its decimals, becomes `0`; diacritics go; whatever is neither letter nor number separates. Words are then
-//! those of Unicode Standard Annex 29. Where that differs from datatrove: words are not spaCy's; all that is no letter or
-//! number separates, not a list of punctuation; all combining marks go, not only the non-spacing ones; all numeric
-//! characters that are no letters are numbers, not only decimal digits; soft hyphens and joiners go without separating.
+//! A text is simplified before it is cut into words, as datatrove's `simplify_text` does with its defaults: lower case;
+//! a number, with its decimals, becomes `0`; diacritics go; whatever is neither letter nor number separates. Words are
+//! then those of Unicode Standard Annex 29. Where that differs from datatrove: words are not spaCy's; all that is no
+//! letter or number separates, not a list of punctuation; all combining marks go, not only the non-spacing ones; all
+//! numeric characters that are no letters are numbers, not only decimal digits; soft hyphens and joiners go without
+//! separating.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Space that is used again from text to text.
+/// Buffers that are reused between texts.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     word: Vec<u8>,
@@ -40,8 +41,8 @@ const CLASS: [u8; 256] = {
 
 /// Calls `word` with each word of `text` in its simplified form (UTF-8), in order.
 ///
-/// Nearly all words of nearly all texts are ASCII between two ASCII separators; there a word is a maximal run of letters
-/// and numbers, and a table of 256 entries finds it. A run with another character in it takes the long way, alone.
+/// Nearly all words of nearly all texts are ASCII between two ASCII separators; there a word is a maximal run of
+/// letters and numbers, and a table of 256 entries finds it. A run with another character takes the slow path.
 pub(super) fn for_each(text: &str, scratch: &mut Scratch, mut word: impl FnMut(&[u8])) {
     let bytes = text.as_bytes();
     let class = |at: usize| bytes.get(at).map_or(GAP, |byte| CLASS[usize::from(*byte)]);
@@ -65,7 +66,7 @@ pub(super) fn for_each(text: &str, scratch: &mut Scratch, mut word: impl FnMut(&
                     if is_separator(bytes, at) {
                         match class(at + 1) {
                             DIGIT => at = skip_digits(bytes, at + 1),
-                            // It may be a digit of another script: the long way knows.
+                            // It may be a digit of another script, which the slow path handles.
                             NOT_ASCII => at += 1,
                             _ => {}
                         }
@@ -92,8 +93,8 @@ fn is_separator(bytes: &[u8], at: usize) -> bool {
     matches!(bytes.get(at), Some(b'.' | b','))
 }
 
-/// Returns the end of the run of letters, numbers and non-ASCII characters at `at`. What may be the decimal separator of a
-/// number does not end it.
+/// Returns the end of the run of letters, numbers and non-ASCII characters at `at`. What may be the decimal separator
+/// of a number does not end it.
 fn end_of_run(bytes: &[u8], mut at: usize) -> usize {
     let may_be_digit = |at: usize| bytes.get(at).is_some_and(|byte| byte.is_ascii_digit() || !byte.is_ascii());
     while at < bytes.len() {
@@ -145,13 +146,14 @@ fn simplify(text: &str, simplified: &mut String) {
     }
 }
 
-/// Tells whether a character is a letter. The tables of the standard library are slowest for those it is asked for most
-/// often, the unified ideographs.
+/// Returns true if a character is a letter. The tables of the standard library are slowest for the most frequent
+/// queries, the unified ideographs.
 fn is_letter(c: char) -> bool {
     matches!(c, '\u{4e00}'..='\u{9fff}') || c.is_alphabetic()
 }
 
-/// Tells whether a character is neither seen nor separates: soft hyphen, joiners, direction marks, byte order mark.
+/// Returns true if a character is invisible and does not separate: soft hyphen, joiners, direction marks, byte order
+/// mark.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200c}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
@@ -189,7 +191,7 @@ mod tests {
     }
 
     proptest! {
-        /// The quick way and the long way agree.
+        /// The fast and the slow path agree.
         #[test]
         fn ascii_is_cut_like_any_text(text in "[a-cA-C0-2.,'_ \u{e9}\u{301}\u{661}\u{732b}\u{ad}\u{2019}\n-]{0,40}") {
             let mut simplified = String::new();

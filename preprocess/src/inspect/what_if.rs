@@ -63,8 +63,8 @@ impl Amount {
 /// `("gopher_quality.min_words", 30)`, by evaluating the thresholds on the recorded signals. Texts are not read.
 ///
 /// # Errors
-/// Returns an error if a key does not exist, belongs to a step that was not run, or changes texts, which needs a run; and
-/// if the signals cannot be read.
+/// Returns an error if a key does not exist, belongs to a step that was not run, or changes texts, which needs a run;
+/// and if the signals cannot be read.
 pub fn what_if(tokens: &Sealed, overrides: &[(String, Value)]) -> Result<WhatIf, Error> {
     let config = config_of(tokens)?;
     check_keys(&config, overrides)?;

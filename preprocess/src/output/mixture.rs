@@ -1,18 +1,18 @@
-//! How much of each source the train split takes, and in which order.
+//! The mixture of sources in the train split, and the order of its documents.
 //!
-//! *Epochs* say how often a source is seen at most: 1 where nothing is said, 2.5 for every document twice and half of them
-//! a third time. Repeating up to four times costs little (Muennighoff et al., "Scaling Data-Constrained Language Models",
-//! 2023). *Weights* give the shares that sources shall have of all bytes. With weights, the total is the largest that
-//! gives every source its share without exceeding its epochs: `min over sources of epochs · bytes / share`. The source at
-//! which the minimum lies is taken with all its epochs, of the others less.
+//! *Epochs* limit how often a source is seen: 1 by default; 2.5 means every document twice and half of them a third
+//! time. Repeating up to four times costs little (Muennighoff et al., "Scaling Data-Constrained Language Models",
+//! 2023). *Weights* set the fractions of bytes of the sources. With weights, the total is the largest that gives every
+//! source its fraction without exceeding its epochs: `min over sources of epochs · bytes / fraction`. The source with
+//! the minimum is used with all its epochs, the others less.
 //!
-//! A source taken `r` times gives each document `⌊r⌋` times, and once more where a hash of the seed and the document's
-//! digest, as a number from 0 to 1, is below `r - ⌊r⌋`. Bytes therefore come out as planned but for chance, which is small
-//! among many documents; and a document's copies depend on no other document but through `r`: where that grows, copies are
-//! added and none goes.
+//! A source with rate `r` repeats each document `⌊r⌋` times, and once more if a hash of the seed and the document's
+//! digest, as a number from 0 to 1, is below `r - ⌊r⌋`. So bytes differ from the plan only by chance, which is small
+//! for many documents; and the copies of a document depend on other documents only through `r`: if it grows, copies are
+//! added and none is removed.
 //!
-//! The order is that of a hash of seed, digest and copy ([`order_key`]): the same for any number of threads and machines,
-//! and a document that is added moves no other.
+//! The order is that of a hash of seed, digest and copy ([`order_key`]): the same for any number of threads and
+//! machines, and adding a document moves no other.
 
 use std::collections::BTreeMap;
 
@@ -24,19 +24,18 @@ use settings::suggest;
 
 /// The table `[preprocess.mix]`.
 ///
-/// Keys are names of sources; `*` stands for any characters, and a name without it goes before one with it.
+/// Keys are names of sources; `*` stands for any characters, and a name without it has precedence.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The share of bytes that a source, or all that a pattern fits together, shall have, in relation to the others:
-    /// `{ books = 3, "web-*" = 1 }`. Every source must have one; 0 leaves it out. Default: none, each source is taken
-    /// as its epochs say.
+    /// The relative number of bytes of a source, or of all sources of a pattern together: `{ books = 3, "web-*" = 1 }`.
+    /// Every source must have one; 0 excludes it. Default: none, each source is used with its epochs.
     pub weights: BTreeMap<String, f64>,
-    /// How often a source is seen at most, in whole passes and parts of one. Default: 1 each.
+    /// The largest number of passes over a source, possibly fractional. Default: 1 each.
     pub epochs: BTreeMap<String, f64>,
 }
 
-/// How much of a source there is.
+/// The size of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceAmount {
     /// The source's name.
@@ -47,7 +46,7 @@ pub struct SourceAmount {
     pub bytes: u64,
 }
 
-/// Which documents come how often.
+/// How often each document is repeated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     seed: u64,
@@ -57,10 +56,10 @@ pub struct Plan {
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A value makes no sense.
+    /// A value is invalid.
     #[error("{0}")]
     Value(String),
-    /// A key fits no source.
+    /// A key matches no source.
     #[error("{table}.{key} fits no source{suggestion}")]
     UnknownSource {
         /// `weights` or `epochs`.
@@ -70,7 +69,7 @@ pub enum Error {
         /// The nearest name, or all.
         suggestion: String,
     },
-    /// Two patterns fit one source.
+    /// Two patterns match one source.
     #[error("{table}: both `{first}` and `{second}` fit source `{name}`; name it by itself")]
     Ambiguous {
         /// `weights` or `epochs`.
@@ -82,13 +81,13 @@ pub enum Error {
         /// The source.
         name: String,
     },
-    /// A source has no weight where others have.
+    /// A source has no weight although others have.
     #[error("weights: source `{name}` has none; give it one, or 0 to leave it out")]
     NoWeight {
         /// The source.
         name: String,
     },
-    /// A weight cannot be given, since there is nothing to take.
+    /// A weight is given for a source without documents.
     #[error("weights.{key} cannot be given: there are no bytes to take, by documents or by epochs")]
     Empty {
         /// The key.
@@ -96,16 +95,16 @@ pub enum Error {
     },
 }
 
-/// The most passes over a source. A guess: beyond it a number is a slip.
+/// The most passes over a source. Heuristic: more is likely a typing error.
 const MAX_EPOCHS: f64 = 1000.0;
 
 const NOTHING_LEFT: &str = "weights are all 0: nothing would be left";
 
 impl Config {
-    /// Checks the values by themselves; [`plan`] checks them against the sources.
+    /// Validates the values by themselves; [`plan`] checks them against the sources.
     ///
     /// # Errors
-    /// The key and what is wrong with its value.
+    /// Returns the key and what is wrong with its value.
     pub fn validate(&self) -> Result<(), String> {
         for (key, epochs) in &self.epochs {
             if !(0.0..=MAX_EPOCHS).contains(epochs) {
@@ -137,10 +136,10 @@ impl SourceAmount {
     }
 }
 
-/// Returns how often each of `sources` is taken.
+/// Returns how often each of `sources` is repeated.
 ///
 /// # Errors
-/// When a value makes no sense, or does not fit the sources.
+/// Returns an error if a value is invalid, or does not match the sources.
 pub fn plan(config: &Config, sources: &[SourceAmount], seed: u64) -> Result<Plan, Error> {
     config.validate().map_err(Error::Value)?;
     let epoch_keys = keys_of("epochs", &config.epochs, sources)?;
@@ -163,7 +162,7 @@ pub fn plan(config: &Config, sources: &[SourceAmount], seed: u64) -> Result<Plan
                 total = total.min(bytes / weight);
             }
         }
-        // Keys with a weight may all stand behind others that fit the same sources better.
+        // A weighted key may match only sources that another key matches better.
         if total.is_infinite() {
             return Err(Error::Value(NOTHING_LEFT.to_owned()));
         }
@@ -176,7 +175,7 @@ pub fn plan(config: &Config, sources: &[SourceAmount], seed: u64) -> Result<Plan
     Ok(Plan { seed, rates: sources.iter().map(|source| source.name.clone()).zip(rates).collect() })
 }
 
-/// Returns the key that belongs to each source: its name, or the one pattern that fits it.
+/// Returns the key of each source: its name, or the one pattern that matches it.
 fn keys_of<'c>(
     table: &'static str,
     values: &'c BTreeMap<String, f64>,
@@ -205,7 +204,7 @@ fn keys_of<'c>(
     sources.iter().map(key_of).collect()
 }
 
-/// Returns whether `name` is what `pattern` says, in which `*` stands for any characters.
+/// Returns true if `name` matches `pattern`, in which `*` stands for any characters.
 fn fits(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut name) = name.strip_prefix(start) else { return false };
@@ -218,12 +217,12 @@ fn fits(pattern: &str, name: &str) -> bool {
 }
 
 impl Plan {
-    /// Returns how often each source is taken, on average over its documents.
+    /// Returns how often each source is repeated, on average over its documents.
     pub fn rates(&self) -> &BTreeMap<String, f64> {
         &self.rates
     }
 
-    /// Returns how often the document with the content's SHA-256 `digest` comes; never, where the source is not known.
+    /// Returns how often the document with the content's SHA-256 `digest` is repeated; never if the source is unknown.
     pub fn copies(&self, source: &str, digest: &[u8; 32]) -> u32 {
         let rate = self.rates.get(source).copied().unwrap_or(0.0);
         let draw = xxh3_64_with_seed(digest, self.seed) as f64 / (u64::MAX as f64 + 1.0);
@@ -231,8 +230,8 @@ impl Plan {
     }
 }
 
-/// Returns the key by which copy `copy` (from 0) of the document with this digest is sorted: as good as a shuffle with
-/// `seed`, and no two keys are equal but by a chance of one in 2^128.
+/// Returns the key by which copy `copy` (from 0) of the document with this digest is sorted: equivalent to a shuffle
+/// with `seed`; two keys are equal with a probability of 2^-128.
 pub fn order_key(seed: u64, digest: &[u8; 32], copy: u32) -> [u8; 16] {
     let mut input = [0; 36];
     input[..32].copy_from_slice(digest);
@@ -275,9 +274,9 @@ mod tests {
         };
         check(&[], &[], [1.0, 1.0, 1.0, 1.0]);
         check(&[], &[("books", 2.5), ("web-*", 0.5), ("web-b", 0.0)], [2.5, 1.0, 0.5, 0.0]);
-        // Books bind: 100 bytes are a quarter of 400.
+        // Books are the limit: 100 bytes are a quarter of 400.
         check(&[("books", 1.0), ("code", 1.0), ("web-*", 2.0)], &[], [1.0, 0.25, 0.5, 0.5]);
-        // Seen four times, they bind no more: code does.
+        // Seen four times, they are not: code is.
         check(&[("books", 1.0), ("code", 2.0), ("web-*", 1.0)], &[("books", 4.0)], [2.0, 1.0, 0.5, 0.5]);
         check(&[("books", 0.5), ("*", 0.5)], &[], [1.0, 0.125, 0.125, 0.125]);
         check(&[("books", 0.0), ("code", 0.0), ("*", 7.0)], &[], [0.0, 0.0, 1.0, 1.0]);
@@ -331,7 +330,8 @@ mod tests {
 
     #[test]
     fn keys_are_the_published_hash() {
-        // xxhash.xxh3_128_hexdigest((7).to_bytes(4, "little") + bytes(28) + (1).to_bytes(4, "little"), seed=42) in Python.
+        // xxhash.xxh3_128_hexdigest((7).to_bytes(4, "little") + bytes(28) + (1).to_bytes(4, "little"), seed=42) in
+        // Python.
         assert_eq!(u128::from_be_bytes(order_key(42, &digest(7), 1)), 0x8f60_302c_5b7e_cddb_1f66_1d76_0128_bf24);
     }
 
@@ -348,7 +348,7 @@ mod tests {
             let min = rate.floor() as u32;
             prop_assert!(copies.iter().all(|copies| (min..=min + 1).contains(copies)));
             let mean = f64::from(copies.iter().sum::<u32>()) / f64::from(documents);
-            // Six standard deviations of a share of 4000 draws.
+            // Six standard deviations of a fraction of 4000 draws.
             prop_assert!((mean - rate).abs() < 6.0 * (0.25 / f64::from(documents)).sqrt(), "{} for {}", mean, rate);
         }
 
@@ -369,7 +369,7 @@ mod tests {
             for (taken, (_, weight, _)) in taken.iter().zip(&sources) {
                 prop_assert!((taken / total - weight / weights).abs() < 1e-9);
             }
-            // One source is used up, and none more than that.
+            // One source is used up, and none is exceeded.
             let used: Vec<f64> = (0..sources.len()).map(|i| plan.rates()[&name(i)] / sources[i].2).collect();
             prop_assert!(used.iter().all(|used| *used <= 1.0));
             prop_assert!(used.iter().any(|used| *used > 1.0 - 1e-9));

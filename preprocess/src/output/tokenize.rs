@@ -1,7 +1,7 @@
-//! The tokenizer, and the shards it makes.
+//! The tokenizer and the token shards.
 //!
-//! Documents come in the corpus's order and leave in a shuffled one. Each file of the corpus becomes a *run*: its
-//! documents' tokens, sorted by the order they shall have; then all runs are merged. Only one run's tokens are in memory.
+//! Documents are read in the corpus's order and written in a shuffled one. Each file of the corpus becomes a *run*: its
+//! documents' tokens, sorted by their final order; then all runs are merged. Only one run's tokens are in memory.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -22,10 +22,10 @@ use crate::output::mixture;
 use crate::output::split::Split;
 use crate::{Config, Error, TokenizerConfig};
 
-/// How much text is encoded between two looks at whether to stop.
+/// Text that is encoded between two checks for cancellation.
 const BATCH_BYTES: u64 = 8 << 20;
 
-/// How often a pair of tokens must occur to become one: once would be a name for a single place.
+/// The minimum frequency of a pair of tokens that is merged: a pair that occurs once would be one occurrence.
 const MIN_FREQUENCY: u64 = 2;
 
 /// Reads the given tokenizer, or trains one on the train split.
@@ -66,7 +66,7 @@ pub(crate) fn tokenizer(config: &Config, documents: &Documents, context: &Contex
 
 /// Returns the texts of the train split in the order of their digests, up to `train_bytes`; one at the least.
 fn sample(config: &Config, documents: &Documents, context: &Context) -> Result<Vec<String>, Error> {
-    // The largest digest of the sample so far is on top: what does not fit any more goes first.
+    // The largest digest of the sample is on top: it is removed first.
     let mut chosen: BinaryHeap<(Digest, u64, usize, usize)> = BinaryHeap::new();
     let mut bytes = 0;
     for file in 0..documents.files() {
@@ -91,11 +91,11 @@ fn sample(config: &Config, documents: &Documents, context: &Context) -> Result<V
     places.iter().map(text).collect()
 }
 
-/// What encoding gave.
+/// The result of encoding.
 pub(crate) struct Encoded {
     /// What was written, by split.
     pub written: Vec<(Split, ShardTotals)>,
-    /// The folder with how many tokens each document of a file has ([`token_counts`]).
+    /// The folder with the number of tokens of each document of a file ([`token_counts`]).
     pub folder: PathBuf,
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn encode(
 ) -> Result<Encoded, Error> {
     let total = (0..documents.files()).map(|file| documents.spool(file).text_bytes()).sum();
     context.progress.begin("encoding", total, "bytes");
-    // Another tokenizer, another folder: what was encoded before an interruption is used again.
+    // Each tokenizer has its own folder, in which encoding resumes after an interruption.
     let folder = documents.work().join(format!("tokens-{}", tokenizer.digest().short()));
     file::create_folder(&folder)?;
     let encoders = Mutex::new(Vec::new());
@@ -129,13 +129,13 @@ pub(crate) fn encode(
     Ok(Encoded { written, folder })
 }
 
-/// What a run is made with.
+/// What is needed to make a run.
 struct Run<'a> {
     config: &'a Config,
     tokenizer: &'a Tokenizer,
     documents: &'a Documents,
     plan: Option<&'a mixture::Plan>,
-    /// Encoders remember words, so they are handed on from batch to batch.
+    /// Encoders cache words, so they are reused between batches.
     encoders: &'a Mutex<Vec<Encoder<'a>>>,
     seed: u64,
 }
@@ -143,9 +143,9 @@ struct Run<'a> {
 /// The tokens of a document, its end included.
 struct Tokens {
     ids: Vec<u32>,
-    /// Where there is one: which of them count.
+    /// The loss mask, if there is one.
     loss_mask: Option<Vec<bool>>,
-    /// Of a preference, how many are those of the chosen answer; those of the rejected one come after them. Else 0.
+    /// Of a preference, the number of tokens of the chosen answer; those of the rejected one follow. Otherwise 0.
     chosen: usize,
 }
 
@@ -244,7 +244,7 @@ impl Run<'_> {
                     ids.extend(chat.ids);
                     ids.extend(end);
                     loss_mask.extend(chat.loss_mask);
-                    // After the last answer comes the end, and a model shall learn to stop there.
+                    // The end follows the last answer, and the model must learn to stop there.
                     loss_mask.resize(ids.len(), true);
                 }
                 Ok(Tokens { ids, loss_mask: Some(loss_mask), chosen })
@@ -255,7 +255,7 @@ impl Run<'_> {
 
 const COUNTS: &str = "counts";
 
-/// Returns how many tokens each document of a file has, its end included.
+/// Returns the number of tokens of each document of a file, its end included.
 pub(crate) fn token_counts(folder: &Path, file: usize) -> Result<Vec<u64>, Error> {
     let path = folder.join(format!("{file:05}")).join(COUNTS);
     let bytes = fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
@@ -282,7 +282,7 @@ struct RunReader {
     path: PathBuf,
 }
 
-/// The first document that a run still has.
+/// The next document of a run.
 struct Head {
     key: [u8; 16],
     text_bytes: u64,
@@ -369,7 +369,7 @@ fn merge(run: &Run<'_>, split: Split, folder: &Path, out: &Unsealed, context: &C
     Ok(writer.finish()?)
 }
 
-/// Hands the documents of sorted runs to `each`, in the order of their keys.
+/// Passes the documents of sorted runs to `each`, in the order of their keys.
 fn merge_runs(
     paths: &[PathBuf],
     context: &Context,

@@ -1,11 +1,11 @@
 //! Step decontaminate: drops documents that contain passages of evaluation sets.
 //!
-//! The measure is that of GPT-3 (Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C): sequences of 13
-//! words, lower-cased and without punctuation, that occur in a document and in an evaluation text. A text of 8 to 12
-//! words counts as one sequence; matches of shorter ones may be coincidence. Two deviations: GPT-3 removed 200 characters
-//! on both sides of a match, here the whole document is dropped; and GPT-3 ignored sequences that occur in more than ten
-//! documents, here none is ignored, because a document's outcome must not depend on others. A set that quotes a licence
-//! or a verse therefore drops every document with the same words; the counts by set show it.
+//! The measure is that of GPT-3 (Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C): sequences of
+//! 13 words, lower-cased and without punctuation, that occur in a document and in an evaluation text. A text of 8 to 12
+//! words counts as one sequence; matches of shorter ones may be coincidence. Two deviations: GPT-3 removed 200
+//! characters on both sides of a match, here the whole document is dropped; and GPT-3 ignored sequences that occur in
+//! more than ten documents, here none is ignored, because a document's outcome must not depend on others. A set that
+//! quotes a licence or a verse therefore drops every document with the same words; the counts by set show it.
 
 mod index;
 mod sets;
@@ -30,7 +30,8 @@ pub struct Config {
     /// Minimum length of an evaluation text, in words. A text shorter than `ngram` counts as one sequence if it has at
     /// least this many words; otherwise it is skipped. Default 8, the minimum of GPT-3.
     pub min_words: usize,
-    /// Maximum number of matching sequences. A document is dropped if it exceeds both this and `max_fraction`. Default 0.
+    /// Maximum number of matching sequences. A document is dropped if it exceeds both this and `max_fraction`. Default
+    /// 0.
     pub max_matches: u64,
     /// Maximum fraction of a document's words in matching sequences, from 0 to 1. A document is dropped if it exceeds
     /// both this and `max_matches`. Default 0.

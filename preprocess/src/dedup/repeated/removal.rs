@@ -1,4 +1,4 @@
-//! The lines and paragraphs of one text, and the text without those that repeat.
+//! The lines and paragraphs of one text, and the removal of repeated ones.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -19,13 +19,13 @@ impl Hashes {
     }
 }
 
-/// Space that is used again from text to text.
+/// Buffers that are reused between texts.
 #[derive(Debug, Default)]
 pub struct Scratch {
     words: words::Scratch,
 }
 
-/// Returns the hashes of the lines and paragraphs of `text` that are looked at.
+/// Returns the hashes of the lines and paragraphs of `text` that are long enough.
 pub fn hashes(config: &Config, text: &str, scratch: &mut Scratch) -> Hashes {
     let mut hashes = Vec::new();
     for paragraph in paragraphs(text) {
@@ -37,10 +37,10 @@ pub fn hashes(config: &Config, text: &str, scratch: &mut Scratch) -> Hashes {
     Hashes { hashes }
 }
 
-/// A text without what repeats.
+/// A text without its repeated lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
-    /// What is left.
+    /// The rest.
     pub text: String,
     /// Lines removed, those of removed paragraphs not counted.
     pub lines: u32,
@@ -49,9 +49,9 @@ pub struct Removal {
 }
 
 impl Repeats {
-    /// Returns `text`, of the document with this number, without what repeats; none where nothing does.
+    /// Returns `text`, of the document with this number, without its repeated lines; none if it has none.
     ///
-    /// A paragraph of which nothing is left takes the blank lines before it along.
+    /// A paragraph that is removed completely is removed with the blank lines before it.
     pub fn remove(&self, config: &Config, document: u32, text: &str, scratch: &mut Scratch) -> Option<Removal> {
         let is_repeated = |hash: &Option<u64>| {
             let first = hash.and_then(|hash| self.first(hash));
@@ -91,13 +91,13 @@ impl Repeats {
     }
 }
 
-/// Lines with no blank one between them.
+/// Consecutive lines without a blank one.
 struct Paragraph<'a> {
     /// The blank lines before it.
     blank: &'a str,
     /// Its lines, with their ends.
     text: &'a str,
-    /// Where it ends in the whole text, in bytes.
+    /// Its end in the text, in bytes.
     end: usize,
 }
 
@@ -120,7 +120,7 @@ fn paragraphs(text: &str) -> impl Iterator<Item = Paragraph<'_>> {
     })
 }
 
-/// The hashes of a paragraph and of its lines; none for what is not looked at.
+/// The hashes of a paragraph and of its lines; none if they are too short.
 struct Hashed {
     lines: Vec<Option<u64>>,
     paragraph: Option<u64>,
@@ -144,7 +144,7 @@ impl Hashed {
     }
 }
 
-/// A hash that words are added to, and how many characters they have.
+/// A running hash of words, and their number of characters.
 struct Sum {
     hash: u64,
     characters: u32,

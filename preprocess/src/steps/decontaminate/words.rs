@@ -1,8 +1,8 @@
 //! The words of a text as overlap sees them: lower-cased, without punctuation, whatever blanks stand between.
 //!
-//! A word is a run of letters, digits and marks. Apostrophes inside it are left out (`don't`, `don’t` and `dont` are one);
-//! other punctuation ends it. Where writing has no blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese)
-//! each letter is a word, as in Unicode Standard Annex 29.
+//! A word is a run of letters, digits and marks. Apostrophes inside it are left out (`don't`, `don’t` and `dont` are
+//! one); other punctuation ends it. Where writing has no blanks between words (Chinese, Japanese, Thai, Lao, Khmer,
+//! Burmese) each letter is a word, as in Unicode Standard Annex 29.
 
 use unicode_normalization::char::canonical_combining_class;
 use xxhash_rust::xxh3::xxh3_64;

@@ -97,7 +97,8 @@ mod tests {
     proptest! {
         #[test]
         fn parts_change_nothing(
-            documents in prop::collection::vec((0_u8..20, prop::option::of(0_u32..10)), 0..60), memory_bytes in 1_u64..2000,
+            documents in prop::collection::vec((0_u8..20, prop::option::of(0_u32..10)), 0..60),
+            memory_bytes in 1_u64..2000,
         ) {
             // Spread over the range of digests, so that parts have something to divide.
             let digests: Vec<[u8; 32]> = documents.iter().map(|(content, _)| [content.wrapping_mul(13); 32]).collect();

@@ -285,7 +285,8 @@ mod tests {
             let mut expected = Vec::new();
             let mut all = Vec::new();
             for (first, records) in (0..).step_by(100).zip(&shards) {
-                let records: Vec<(u64, u32)> = records.iter().map(|(key, document)| (stretch(*key), *document)).collect();
+                let records: Vec<(u64, u32)> =
+                    records.iter().map(|(key, document)| (stretch(*key), *document)).collect();
                 write(&file(&shard(folder.path(), first)), &records);
                 all.push(shard(folder.path(), first));
                 expected.extend(records.iter().map(|(key, document)| Record { key: *key, document: first + document }));

@@ -159,7 +159,11 @@ proptest! {
 
     /// With different ranks, the order of documents does not matter either.
     #[test]
-    fn the_order_of_documents_does_not_show(texts in alike(60..61), order in Just((0..60).collect::<Vec<usize>>()).prop_shuffle(), way in way()) {
+    fn the_order_of_documents_does_not_matter(
+        texts in alike(60..61),
+        order in Just((0..60).collect::<Vec<usize>>()).prop_shuffle(),
+        way in way(),
+    ) {
         let config = minhash::Config { words_per_shingle: 2, bands: 6, rows: 2, similarity: 0.5 };
         let in_order: Vec<Option<u32>> = (0..60).map(Some).collect();
         let shuffled: Vec<String> = order.iter().map(|document| texts[*document].clone()).collect();
@@ -199,7 +203,8 @@ proptest! {
             text.lines().filter(is_removed).count() as u32
         }).collect();
         let removals = way.remove(&config, &texts, &ranks);
-        prop_assert_eq!(removals.iter().map(|removal| removal.as_ref().map_or(0, |r| r.lines)).collect::<Vec<_>>(), expected);
+        let lines: Vec<_> = removals.iter().map(|removal| removal.as_ref().map_or(0, |r| r.lines)).collect();
+        prop_assert_eq!(lines, expected);
     }
 }
 

@@ -59,7 +59,8 @@ mod tests {
     proptest! {
         #[test]
         fn sets_are_those_of_painting(
-            (pairs, ranks) in (prop::collection::vec((0_u32..30, 0_u32..30), 0..40), prop::collection::vec(0_u32..20, 30)),
+            pairs in prop::collection::vec((0_u32..30, 0_u32..30), 0..40),
+            ranks in prop::collection::vec(0_u32..20, 30),
         ) {
             let key = |document: u32| (ranks[document as usize], document);
             let expected = painted(30, &pairs, &ranks);

@@ -365,7 +365,8 @@ mod tests {
             };
             let plan = plan(&config, &amounts, 0).unwrap();
             let taken: Vec<f64> = (0..sources.len()).map(|i| plan.rates()[&name(i)] * sources[i].0 as f64).collect();
-            let (total, weights) = (taken.iter().sum::<f64>(), sources.iter().map(|(_, weight, _)| weight).sum::<f64>());
+            let total = taken.iter().sum::<f64>();
+            let weights = sources.iter().map(|(_, weight, _)| weight).sum::<f64>();
             for (taken, (_, weight, _)) in taken.iter().zip(&sources) {
                 prop_assert!((taken / total - weight / weights).abs() < 1e-9);
             }
@@ -382,9 +383,13 @@ mod tests {
         }
 
         #[test]
-        fn added_documents_move_no_other(numbers in proptest::collection::btree_set(any::<u32>(), 0..60), added in any::<u32>()) {
+        fn added_documents_move_no_other(
+            numbers in proptest::collection::btree_set(any::<u32>(), 0..60),
+            added in any::<u32>(),
+        ) {
             let shuffled = |numbers: &BTreeSet<u32>| {
-                let mut order: Vec<(u32, u32)> = numbers.iter().flat_map(|number| [(*number, 0), (*number, 1)]).collect();
+                let mut order: Vec<(u32, u32)> =
+                    numbers.iter().flat_map(|number| [(*number, 0), (*number, 1)]).collect();
                 order.sort_by_key(|(number, copy)| order_key(7, &digest(*number), *copy));
                 order
             };

@@ -235,7 +235,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_index_finds_the_matches_of_a_comparison_of_all_pairs(eval in words(), document in words(), ngram in 1_usize..6) {
+        fn the_index_finds_the_matches_of_a_comparison_of_all_pairs(
+            eval in words(),
+            document in words(),
+            ngram in 1_usize..6,
+        ) {
             let config = Config { ngram, min_words: 1, ..Config::default() };
             let index = index(&config, &[("set", &eval.join(" "))]);
             let length = ngram.min(eval.len());

@@ -43,17 +43,17 @@ pub const RENAMED_KEYS: &[(&str, &str)] = &[
     ("decontaminate.max_share", "decontaminate.max_fraction"),
 ];
 
-/// The table `[preprocess]`: the steps that documents go through, in order, then how they become tokens.
+/// The table `[preprocess]`: the steps applied to documents, in order, then the splits and the tokenizer.
 ///
-/// Each step has a table of its own name with its parameters: `[preprocess.gopher_quality]` belongs to the step
-/// `"gopher_quality"`. A table of a step that is not in the list decides nothing.
+/// The parameters of a step are in the table of its name: `[preprocess.gopher_quality]` for the step
+/// `"gopher_quality"`. The table of a step that is not in the list has no effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A list of steps by name, where `steps` is not given: `"none"`, `"web"`, `"code"` or `"chat"`; see
+    /// A named list of steps, used if `steps` is not given: `"none"`, `"web"`, `"code"` or `"chat"`; see
     /// [`Preset::steps`]. Default `"none"`.
     pub preset: Preset,
-    /// The steps in their order, each at most once. Default: those of `preset`.
+    /// The steps, in order, each at most once. Default: those of `preset`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<Step>>,
     /// Parameters of the step `repair`.
@@ -80,27 +80,27 @@ pub struct Config {
     pub repeated: repeated::Config,
     /// Parameters of the step `near_duplicates`.
     pub near_duplicates: minhash::Config,
-    /// How much of each source the train split takes.
+    /// The mixture of sources in the train split.
     pub mix: mixture::Config,
-    /// The share of documents held out to watch training by, between 0 and 1. Default 0.02.
+    /// Fraction of the documents held out for validation during training, between 0 and 1. Default 0.02.
     pub validation: f64,
-    /// The share of documents held out for the evaluation, between 0 and 1. Default 0.02.
+    /// Fraction of the documents held out for evaluation, between 0 and 1. Default 0.02.
     pub test: f64,
-    /// A shard is closed once its tokens take this many bytes. Default 67108864 (64 MiB).
+    /// Size of a shard's tokens, in bytes, at which the next shard begins. Default 67108864 (64 MiB).
     pub shard_bytes: u64,
     /// The table `[preprocess.tokenizer]`.
     pub tokenizer: TokenizerConfig,
 }
 
-/// A step that documents go through.
+/// A step applied to documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Mends encodings, line ends and Unicode's equal forms.
+    /// Repairs encodings and line ends, and normalizes Unicode.
     Repair,
-    /// Drops documents that are too short or too long, or cuts the long ones.
+    /// Drops documents that are too short or too long, or cuts long ones.
     Length,
-    /// Keeps documents in the languages listed.
+    /// Keeps documents in the configured languages.
     Language,
     /// The quality rules of Gopher.
     GopherQuality,
@@ -108,30 +108,30 @@ pub enum Step {
     GopherRepetition,
     /// The line and document rules of C4.
     C4,
-    /// The rules that `FineWeb` added.
+    /// The custom rules of `FineWeb`.
     Fineweb,
     /// Rules for source code.
     Code,
-    /// Replaces personal data and secrets by placeholders.
+    /// Replaces personal data and secrets with placeholders.
     Redact,
     /// Drops documents that overlap with evaluation sets.
     Decontaminate,
-    /// Removes lines and paragraphs that many documents repeat.
+    /// Removes lines and paragraphs that occur in several documents.
     Repeated,
-    /// Keeps one of equal texts.
+    /// Exact deduplication.
     ExactDuplicates,
-    /// Keeps one of nearly equal texts.
+    /// Near deduplication.
     NearDuplicates,
 }
 
-/// A list of steps by name.
+/// A named list of steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// No judgement of quality: mended, within the lengths, each text once.
+    /// Text repair, length limits and exact deduplication only.
     #[default]
     None,
-    /// Web pages as `FineWeb` filters them (Penedo et al., 2024), then redacted.
+    /// Web pages: the filters of `FineWeb` (Penedo et al., 2024), then redaction and deduplication.
     Web,
     /// Source code.
     Code,
@@ -145,16 +145,16 @@ pub enum Preset {
 pub struct LengthConfig {
     /// Documents shorter than this are dropped; bytes. Default 64.
     pub min_bytes: u64,
-    /// Documents longer than this are dropped or cut; bytes. Default 262144 (256 KiB): what is longer in a source tree
-    /// is generated, as a rule.
+    /// Documents longer than this are dropped or cut; bytes. Default 262144 (256 KiB): longer files in a source tree
+    /// are usually generated.
     pub max_bytes: u64,
-    /// What happens to a longer document: `"drop"`, or `"cut"` into pieces of at most `max_bytes` at line ends, each a
-    /// document of its own: the choice where one file holds a whole book. A conversation is never cut. Default
+    /// What to do with longer documents: `"drop"`, or `"cut"` them at line ends into pieces of at most `max_bytes`,
+    /// each a separate document, for example if one file contains a whole book. A conversation is never cut. Default
     /// `"drop"`.
     pub long: LongDocuments,
 }
 
-/// What happens to a document longer than `max_bytes`.
+/// What to do with a document longer than `max_bytes`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LongDocuments {
@@ -165,31 +165,31 @@ pub enum LongDocuments {
     Cut,
 }
 
-/// The table `[preprocess.tokenizer]`: train one, or take one.
+/// The table `[preprocess.tokenizer]`: train a tokenizer, or use a given one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerConfig {
     /// A `tokenizer.json` to use instead of training one, relative to `pipeline.toml`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
-    /// Whether the tokenizer of `train.init` is used instead of training one. Default: true where `train.init` is set and
-    /// nothing else is given in this table, else false.
+    /// Whether to use the tokenizer of `train.init` instead of training one. Default: true if `train.init` is set and
+    /// this table has no other key, else false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub from_init: bool,
-    /// Where the tokenizer of `train.init` lies. Not a key of the file.
+    /// The path of the tokenizer of `train.init`. Not a key of the file.
     #[serde(skip)]
     pub init_file: Option<PathBuf>,
-    /// What is trained: `"bpe"` (byte-level), `"unigram"`, `"wordpiece"` or `"character"`. Default `"bpe"`.
+    /// The model to train: `"bpe"` (byte-level), `"unigram"`, `"wordpiece"` or `"character"`. Default `"bpe"`.
     pub kind: Kind,
-    /// Tokens in the trained vocabulary, special tokens included. Default 4096.
+    /// Size of the trained vocabulary, special tokens included. Default 4096.
     pub vocab_size: usize,
-    /// Where text is cut before bytes are merged, `"qwen2"`, `"gpt2"` or `"smollm"`; all are known to llama.cpp.
-    /// Default `"qwen2"`.
+    /// The pre-tokenization pattern: `"qwen2"`, `"gpt2"` or `"smollm"`; llama.cpp supports all of them. Default
+    /// `"qwen2"`.
     pub pattern: tokenizer::Pattern,
     /// Special tokens beside `<|endoftext|>`, `<|im_start|>` and `<|im_end|>`. Default: none.
     pub special_tokens: Vec<String>,
-    /// At most this many bytes of the train split, chosen by content hash, train the tokenizer. Default 33554432
-    /// (32 MiB): more hardly moves a vocabulary of a few thousand.
+    /// Maximum size of the sample of the train split, chosen by content hash, that the tokenizer is trained on; bytes.
+    /// Default 33554432 (32 MiB): more hardly changes a vocabulary of a few thousand tokens.
     pub train_bytes: u64,
 }
 
@@ -241,7 +241,7 @@ impl Default for TokenizerConfig {
 }
 
 impl Step {
-    /// Every step, in an order that makes sense.
+    /// Every step, in a sensible order.
     pub const ALL: [Self; 13] = [
         Self::Repair,
         Self::Length,
@@ -258,7 +258,7 @@ impl Step {
         Self::NearDuplicates,
     ];
 
-    /// Returns the name in the configuration, in counts and in signals.
+    /// Returns the name used in the configuration, in counts and in signals.
     pub fn name(self) -> &'static str {
         match self {
             Self::Repair => "repair",
@@ -277,7 +277,7 @@ impl Step {
         }
     }
 
-    /// Returns what to change for documents that this step dropped to stay.
+    /// Returns advice on how to keep the documents that this step dropped.
     pub(crate) fn advice(self) -> &'static str {
         match self {
             Self::Repair => "set preprocess.repair.invalid_utf8 = \"repair\"",
@@ -285,7 +285,7 @@ impl Step {
             Self::ExactDuplicates | Self::NearDuplicates => "collect other documents",
             Self::Language => "see preprocess.language.keep and threshold",
             Self::Decontaminate => "see preprocess.decontaminate.sets",
-            _ => "see its thresholds, or take it out of preprocess.steps",
+            _ => "see its thresholds, or remove it from preprocess.steps",
         }
     }
 }
@@ -315,19 +315,19 @@ impl Preset {
     }
 }
 
-/// The trainer counts pairs in 32 bits: below this many bytes no count can overflow.
+/// The tokenizer's trainer counts pairs in 32 bits; up to this many bytes no count overflows.
 const MAX_TRAIN_BYTES: u64 = 1 << 30;
 
-/// The largest vocabulary in use anywhere is some 260 000; beyond this a number is a slip.
+/// The largest vocabularies in use have about 260 000 tokens; a larger number than this is a typing error.
 const MAX_VOCAB_SIZE: usize = 1 << 20;
 
 impl Config {
-    /// Returns the steps in their order.
+    /// Returns the steps, in order.
     pub fn steps(&self) -> Vec<Step> {
         self.steps.clone().unwrap_or_else(|| self.preset.steps())
     }
 
-    /// Returns the rules of C4, as the preset has them where nothing is said.
+    /// Returns the rules of C4, with the preset's values for keys that are not given.
     pub(crate) fn c4(&self) -> c4::Config {
         let by_preset = self.preset != Preset::Web;
         let drop_unterminated_lines = self.c4.drop_unterminated_lines.or(Some(by_preset));
@@ -337,18 +337,18 @@ impl Config {
     /// Checks the values.
     ///
     /// # Errors
-    /// [`Error::Config`] with the key of the first that makes no sense.
+    /// Returns [`Error::Config`] with the key of the first invalid value.
     pub fn validate(&self) -> Result<(), Error> {
-        let fail = |key: &str, problem: String| Err(Error::Config { key: key.to_owned(), problem });
+        let fail = |key: &str, problem: String| Err(Error::config(key, problem));
         let mut seen = BTreeSet::new();
         let steps = self.steps();
         if let Some(twice) = steps.iter().find(|step| !seen.insert(**step)) {
-            return fail("preprocess.steps", format!("names `{}` twice; a step is done once", twice.name()));
+            return fail("preprocess.steps", format!("contains `{}` twice; a step runs only once", twice.name()));
         }
         let compares = |step: &Step| matches!(step, Step::Repeated | Step::ExactDuplicates | Step::NearDuplicates);
-        let place = |wanted: &dyn Fn(&Step) -> bool| steps.iter().position(wanted);
+        let position = |wanted: &dyn Fn(&Step) -> bool| steps.iter().position(wanted);
         if self.length.long == LongDocuments::Cut
-            && let (Some(length), Some(comparing)) = (place(&|step| *step == Step::Length), place(&compares))
+            && let (Some(length), Some(comparing)) = (position(&|step| *step == Step::Length), position(&compares))
             && comparing < length
         {
             let problem =
@@ -358,14 +358,14 @@ impl Config {
         for step in &steps {
             self.validate_step(*step)?;
         }
-        for (key, share) in [("preprocess.validation", self.validation), ("preprocess.test", self.test)] {
-            if !(share > 0.0 && share < 1.0) {
-                return fail(key, format!("is {share}, and must lie between 0 and 1: a share of the documents"));
+        for (key, fraction) in [("preprocess.validation", self.validation), ("preprocess.test", self.test)] {
+            if !(fraction > 0.0 && fraction < 1.0) {
+                return fail(key, format!("is {fraction}, but must be between 0 and 1, a fraction of the documents"));
             }
         }
         if self.validation + self.test >= 1.0 {
             let problem =
-                format!("= {} and preprocess.test = {} leave nothing to train on", self.validation, self.test);
+                format!("= {} and preprocess.test = {} leave no documents for training", self.validation, self.test);
             return fail("preprocess.validation", problem);
         }
         if self.shard_bytes == 0 {
@@ -396,8 +396,8 @@ impl Config {
         checked.map_err(|problem| in_table(step.name(), &problem))
     }
 
-    /// Returns the configuration as JSON, less what cannot change the output: parameters of steps that are not taken,
-    /// and how a tokenizer would be trained where one is given.
+    /// Returns the configuration as JSON, without the values that cannot change the output: parameters of steps that
+    /// are not run, and of the training of a tokenizer if one is given.
     pub fn fingerprint_value(&self) -> Value {
         let mut value = json!(self);
         let steps = self.steps();
@@ -421,10 +421,10 @@ impl Config {
         value
     }
 
-    /// Returns the configuration with `overrides` (`("gopher_quality.min_words", 30)`) laid over it.
+    /// Returns the configuration with the values of `overrides`, such as `("gopher_quality.min_words", 30)`.
     ///
     /// # Errors
-    /// [`Error::Config`] for a key that does not exist or a value of another type.
+    /// Returns [`Error::Config`] if a key does not exist or a value has the wrong type.
     pub fn with(&self, overrides: &[(String, Value)]) -> Result<Self, Error> {
         let mut value = json!(self);
         for (key, new) in overrides {
@@ -435,7 +435,7 @@ impl Config {
                 at = at
                     .as_object_mut()
                     .and_then(|table: &mut Map<String, Value>| table.get_mut(part))
-                    .ok_or_else(|| problem("is no key"))?;
+                    .ok_or_else(|| problem("is not a key"))?;
             }
             *at = new.clone();
         }
@@ -457,7 +457,7 @@ impl LengthConfig {
     }
 
     fn validate(&self) -> Result<(), Error> {
-        let fail = |key: &str, problem| Err(Error::Config { key: key.to_owned(), problem });
+        let fail = |key: &str, problem: String| Err(Error::config(key, problem));
         if self.min_bytes == 0 {
             let problem = "is 0; an empty document has no tokens, so the minimum is 1".to_owned();
             return fail("preprocess.length.min_bytes", problem);
@@ -472,44 +472,44 @@ impl LengthConfig {
 
 impl TokenizerConfig {
     fn validate(&self) -> Result<(), Error> {
-        let fail = |key: &str, problem| Err(Error::Config { key: key.to_owned(), problem });
+        let fail = |key: &str, problem: String| Err(Error::config(key, problem));
         if self.from_init && self.file.is_some() {
-            let problem = "is given beside preprocess.tokenizer.from_init = true; remove one of them".to_owned();
+            let problem = "is given together with preprocess.tokenizer.from_init = true; remove one of them".to_owned();
             return fail("preprocess.tokenizer.file", problem);
         }
         if self.from_init || self.file.is_some() {
             return Ok(());
         }
-        // What the other kinds need depends on the text.
+        // The minimum of the other kinds depends on the text.
         let min = if self.kind == Kind::Bpe { MIN_VOCAB_SIZE + self.special_tokens.len() } else { 1 };
         let vocab_size = self.vocab_size;
         if !(min..=MAX_VOCAB_SIZE).contains(&vocab_size) {
             let problem = format!(
-                "is {vocab_size}, and must lie between {min} (the least that can write any text, special tokens \
+                "is {vocab_size}, but must be between {min} (the minimum that can encode any text, special tokens \
                  included) and {MAX_VOCAB_SIZE}"
             );
             return fail("preprocess.tokenizer.vocab_size", problem);
         }
         let train_bytes = self.train_bytes;
         if !(1..=MAX_TRAIN_BYTES).contains(&train_bytes) {
-            let problem = format!("is {train_bytes}, and must lie between 1 and {MAX_TRAIN_BYTES}");
+            let problem = format!("is {train_bytes}, but must be between 1 and {MAX_TRAIN_BYTES}");
             return fail("preprocess.tokenizer.train_bytes", problem);
         }
         Ok(())
     }
 }
 
-/// Returns the error of a table's check, whose text begins with the key inside the table.
+/// Returns the error for a problem in a table; the text of `problem` begins with the key within the table.
 fn in_table(table: &str, problem: &str) -> Error {
     let (key, problem) = problem.split_once([' ', ':']).unwrap_or((problem, ""));
     Error::Config { key: format!("preprocess.{table}.{key}"), problem: problem.trim_start_matches(' ').to_owned() }
 }
 
-/// Returns the digests of what this stage reads beside the corpus, by name: a given `tokenizer.json`, and the evaluation
-/// sets to keep out.
+/// Returns the digests of the files that this stage reads in addition to the corpus, by name: a given `tokenizer.json`
+/// and the evaluation sets to decontaminate against.
 ///
 /// # Errors
-/// When one cannot be read.
+/// Returns an error if one cannot be read.
 pub fn inputs(config: &Config, context: &Context) -> Result<BTreeMap<String, Digest>, Error> {
     let mut inputs = BTreeMap::new();
     let mut add = |what: &str, file: &PathBuf| {

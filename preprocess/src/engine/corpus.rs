@@ -1,4 +1,4 @@
-//! Reading the corpus, one row group of one of its files at a time.
+//! Reads the corpus by row groups.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tokenizer::Message;
 use crate::Error;
 use crate::engine::record::{Body, Document};
 
-/// Returns the names of the files that hold documents, in the corpus's order.
+/// Returns the names of the files with documents, in the corpus's order.
 pub(crate) fn files(corpus: &Sealed) -> Vec<String> {
     let mut names = corpus.files("documents-");
     names.retain(|name| Path::new(name).extension().is_some_and(|extension| extension == "parquet"));
@@ -32,17 +32,17 @@ pub(crate) struct Row {
     pub content: Content,
 }
 
-/// What a row says.
+/// The content of a row.
 #[derive(Debug)]
 pub(crate) enum Content {
     /// Text, or a conversation.
     Body(Body),
-    /// Bytes that stage collect could not read as UTF-8.
+    /// Bytes that are not valid UTF-8.
     Raw(Vec<u8>),
 }
 
 impl Reader {
-    /// Opens the file `name` of `corpus` after comparing its digest.
+    /// Opens the file `name` of `corpus` after verifying its digest.
     pub fn open(corpus: &Sealed, name: &str) -> Result<Self, Error> {
         let path = corpus.verified(name)?;
         let metadata = File::open(&path)
@@ -52,7 +52,7 @@ impl Reader {
         Ok(Self { path, metadata })
     }
 
-    /// Returns where each row group begins, and how many rows it has.
+    /// Returns the first row and the number of rows of each row group.
     pub fn row_groups(&self) -> Vec<(usize, usize)> {
         let mut first = 0;
         let groups = self.metadata.row_groups.iter().map(|group| {
@@ -63,7 +63,7 @@ impl Reader {
         groups.collect()
     }
 
-    /// Reads rows.
+    /// Reads rows, given as `(first, count)`.
     pub fn rows(&self, (first, count): (usize, usize)) -> Result<Vec<Row>, Error> {
         let frame = self.frame(first, count).map_err(|source| Error::Corpus { path: self.path.clone(), source })?;
         let rows = rows(&frame).map_err(|source| Error::Corpus { path: self.path.clone(), source })?;
@@ -81,7 +81,7 @@ impl Reader {
         let mut columns = ["id", "text", "raw", "source", "path", "licence"].map(str::to_owned).to_vec();
         columns.extend(schema.contains("messages").then(|| "messages".to_owned()));
         let mut frame = reader.with_columns(Some(columns)).with_slice(Some((first, count))).finish()?;
-        // Numbers for ids, or a column without any value, are read like the rest.
+        // Ids may be numbers, and a column without values may have another type.
         for name in ["id", "text", "source", "path", "licence"] {
             let column = frame.column(name)?.cast(&DataType::String)?;
             frame.with_column(column)?;
@@ -127,7 +127,7 @@ fn rows(frame: &DataFrame) -> PolarsResult<Vec<(Document, Option<Content>)>> {
     Ok(rows)
 }
 
-/// Returns the messages in a cell of the column `messages`: a list of structs of `role` and `content`.
+/// Returns the messages in a cell of the column `messages`, a list of structs of `role` and `content`.
 fn chat(value: &AnyValue<'_>) -> PolarsResult<Option<Vec<Message>>> {
     let AnyValue::List(series) = value else { return Ok(None) };
     let fields = series.struct_()?;

@@ -1,6 +1,6 @@
-//! All documents after the steps so far: where they lie, and which step dropped them.
+//! All documents after the steps so far: where they are stored, and which step dropped them.
 //!
-//! What is in memory is a few bytes for each document; the rest is read where it is needed.
+//! Only a few bytes of each document are in memory; the rest is read when it is needed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,21 +17,21 @@ use crate::engine::spool::{Entry, Spool};
 /// The documents of a corpus.
 pub(crate) struct Documents {
     work: PathBuf,
-    /// The folders of the passes that have been done, in order.
+    /// The folders of the finished passes, in order.
     passes: Vec<PathBuf>,
-    /// What the last pass kept, by file of the corpus.
+    /// The output of the last pass, by file of the corpus.
     spools: Vec<Spool>,
     /// The number of the first document of each file.
     first: Vec<u32>,
-    /// The step that dropped each document, from 1; 0 where none did.
+    /// The step that dropped each document, from 1; 0 if none did.
     dropped_by: Vec<u16>,
-    /// Of each duplicate, the document that was kept in its place.
+    /// For each duplicate, the document that was kept in its place.
     duplicate_of: BTreeMap<u32, u32>,
     has_chats: bool,
 }
 
 impl Documents {
-    /// Returns what there is before the first pass; `work` is the folder that everything lies in.
+    /// Returns the state before the first pass; `work` is the working folder.
     pub fn new(work: &Path) -> Self {
         Self {
             work: work.to_owned(),
@@ -44,7 +44,7 @@ impl Documents {
         }
     }
 
-    /// Takes over what a pass over `files` files left in `root`.
+    /// Loads the output of a pass over `files` files from `root`.
     pub fn after_pass(&mut self, root: PathBuf, files: usize) -> Result<(), Error> {
         self.spools = (0..files).map(|file| Spool::open(&layout::folder(&root, file))).collect::<Result<_, Error>>()?;
         self.passes.push(root);
@@ -64,27 +64,27 @@ impl Documents {
         Ok(())
     }
 
-    /// Returns the folder that all work lies in.
+    /// Returns the working folder.
     pub fn work(&self) -> &Path {
         &self.work
     }
 
-    /// Returns the folders of the passes done.
+    /// Returns the folders of the finished passes.
     pub fn passes(&self) -> &[PathBuf] {
         &self.passes
     }
 
-    /// Returns how many files there are.
+    /// Returns the number of files.
     pub fn files(&self) -> usize {
         self.spools.len()
     }
 
-    /// Returns how many documents there are.
+    /// Returns the number of documents.
     pub fn len(&self) -> usize {
         self.dropped_by.len()
     }
 
-    /// Tells whether any document is a conversation.
+    /// Returns true if any document is a conversation.
     pub fn has_chats(&self) -> bool {
         self.has_chats
     }
@@ -104,7 +104,7 @@ impl Documents {
         self.spools[file].body(at)
     }
 
-    /// Returns the file that a document is in, and its place there.
+    /// Returns the file that contains a document, and its index there.
     pub fn place(&self, document: u32) -> (usize, usize) {
         let file = self.first.partition_point(|first| *first <= document) - 1;
         (file, (document - self.first[file]) as usize)
@@ -120,12 +120,12 @@ impl Documents {
         self.first[file] + at as u32
     }
 
-    /// Returns the step that dropped a document, from 1; 0 where none did.
+    /// Returns the step that dropped a document, from 1; 0 if none did.
     pub fn dropped_by(&self, file: usize, at: usize) -> u16 {
         self.dropped_by[self.number(file, at) as usize]
     }
 
-    /// Returns where the last pass left what it noted of each document.
+    /// Returns the locations of the records that the last pass wrote for comparisons.
     pub fn shards(&self) -> Vec<Shard> {
         let root = self.passes.last().unwrap_or(&self.work);
         let shard = |(file, spool): (usize, &Spool)| Shard {
@@ -136,7 +136,7 @@ impl Documents {
         self.spools.iter().enumerate().map(shard).collect()
     }
 
-    /// Notes that the step numbered `step` found documents to be duplicates of others.
+    /// Drops documents that the step numbered `step` found to be duplicates of others.
     pub fn drop_duplicates(&mut self, duplicates: Vec<Duplicate>, step: u16) {
         for Duplicate { document, of } in duplicates {
             self.dropped_by[document as usize] = step;
@@ -149,26 +149,26 @@ impl Documents {
         self.duplicate_of.get(&document).copied()
     }
 
-    /// Returns all that were kept in place of others.
+    /// Returns the documents that were kept in place of others.
     pub fn kept_for_others(&self) -> impl Iterator<Item = u32> + '_ {
         self.duplicate_of.values().copied()
     }
 
-    /// Returns a column of texts that the first pass wrote of a file.
+    /// Returns a column of texts that the first pass wrote for a file.
     pub fn texts(&self, file: usize, column: &str) -> Result<Vec<String>, Error> {
         self.column(file, column, |column| {
             Ok(column.str()?.iter().map(|value| value.unwrap_or_default().to_owned()).collect())
         })
     }
 
-    /// Returns the number of each piece of a file, 0 for what was not cut.
+    /// Returns the piece number of each document of a file; 0 for documents that were not cut.
     pub fn pieces(&self, file: usize) -> Result<Vec<u32>, Error> {
         self.column(file, "piece", |column| Ok(column.u32()?.iter().map(Option::unwrap_or_default).collect()))
     }
 
-    fn column<T>(&self, file: usize, name: &str, take: fn(&Column) -> PolarsResult<Vec<T>>) -> Result<Vec<T>, Error> {
+    fn column<T>(&self, file: usize, name: &str, read: fn(&Column) -> PolarsResult<Vec<T>>) -> Result<Vec<T>, Error> {
         let path = layout::folder(&self.passes[0], file).join(layout::SIGNALS);
         let frame = parquet::read(&path, Some(&[name]))?;
-        frame.column(name).and_then(take).map_err(|source| Error::Signals { operation: "read", path, source })
+        frame.column(name).and_then(read).map_err(|source| Error::Signals { operation: "read", path, source })
     }
 }

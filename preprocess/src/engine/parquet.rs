@@ -1,4 +1,4 @@
-//! Parquet files written a batch at a time: the signals.
+//! Signals as Parquet files, written in batches.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use polars::prelude::{
 use crate::Error;
 use crate::engine::record::{ColumnKind, Record, Signal};
 
-/// A file of signals that is being written.
+/// Writes a file of signals.
 pub(crate) struct Table {
     path: PathBuf,
     writer: BatchedWriter<File>,
@@ -20,7 +20,7 @@ pub(crate) struct Table {
     with_identity: bool,
 }
 
-/// The columns that say who a document is.
+/// The columns that identify a document.
 const IDENTITY: [(&str, DataType); 7] = [
     ("id", DataType::String),
     ("piece", DataType::UInt32),
@@ -32,7 +32,7 @@ const IDENTITY: [(&str, DataType); 7] = [
 ];
 
 impl Table {
-    /// Creates a table of what the steps measured, in `columns`, and `with_identity` also of who each record is.
+    /// Creates a table of the steps' signals, in `columns`, and of the identity of records if `with_identity`.
     pub fn create(path: PathBuf, columns: Vec<(String, ColumnKind)>, with_identity: bool) -> Result<Self, Error> {
         let named = |(name, kind): &(String, ColumnKind)| {
             let dtype = match kind {
@@ -68,7 +68,7 @@ impl Table {
 /// Opens a Parquet file for writing in batches.
 pub(crate) fn writer(path: &Path, schema: &Schema) -> Result<BatchedWriter<File>, Error> {
     let file = File::create(path).map_err(|e| artifact::Error::io("create", path, e))?;
-    // The smallest and largest of a column of texts tell nobody anything.
+    // The minimum and maximum of a column of texts are of no use.
     let statistics = StatisticsOptions { min_value: false, max_value: false, ..StatisticsOptions::default() };
     let writer = ParquetWriter::new(file)
         .with_compression(ParquetCompression::Zstd(None))
@@ -85,7 +85,7 @@ pub(crate) fn read(path: &Path, columns: Option<&[&str]>) -> Result<DataFrame, E
     read.map_err(|source| Error::Signals { operation: "read", path: path.to_owned(), source })
 }
 
-/// Returns the error of a write: polars hands on the disk's answer as text, which tells a full disk all the same.
+/// Returns the error of a failed write. polars wraps I/O errors; their kind still identifies a full disk.
 pub(crate) fn failed(path: &Path, source: PolarsError) -> Error {
     match source {
         PolarsError::IO { error, .. } => artifact::Error::io("write", path, std::io::Error::from(error.kind())).into(),
@@ -138,7 +138,7 @@ pub(crate) fn read_rows(path: &Path, rows: (usize, usize)) -> Result<DataFrame, 
     read.map_err(|source| Error::Signals { operation: "read", path: path.to_owned(), source })
 }
 
-/// Returns how many rows a table has.
+/// Returns the number of rows of a table.
 pub(crate) fn height(path: &Path) -> Result<usize, Error> {
     let file = File::open(path).map_err(|e| artifact::Error::io("open", path, e))?;
     let rows = ParquetReader::new(file).num_rows();

@@ -1,8 +1,8 @@
-//! A pass: every document of a file of the corpus goes through some steps, and what comes out is kept in a folder.
+//! A pass applies some steps to every document of a file of the corpus and writes the result to a folder.
 //!
-//! Files are independent of one another, so they can be done in any order and on several machines; a folder that has its
-//! final name is whole. Three threads hand batches on through bounded channels: one reads, this one has all cores do the
-//! steps, one writes. In memory are a few batches, however large the corpus is.
+//! Files are independent of one another, so they can be processed in any order and on several machines; a folder with
+//! its final name is complete. Three threads form a pipeline of bounded channels: one reads batches, this one applies
+//! the steps on all cores, one writes. Only a few batches are in memory, however large the corpus is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,34 +22,34 @@ use crate::engine::record::{Body, Document, Record};
 use crate::engine::spool;
 use crate::engine::steps::{Scratch, Steps};
 
-/// The text of a batch read from a spool, in bytes; a batch of the corpus is a row group. A guess: large enough for all
-/// cores, small enough for a few to be in memory.
+/// The text of a batch read from a spool, in bytes; a batch of the corpus is a row group. Heuristic, not measured:
+/// large enough for all cores, small enough for several batches in memory.
 const BATCH_BYTES: u64 = 8 << 20;
 
-/// Batches between two threads.
+/// Capacity of the channel between two threads, in batches.
 const QUEUED_BATCHES: usize = 1;
 
-/// What a pass does.
+/// The work of a pass.
 pub(crate) struct Pass {
     /// The steps.
     pub steps: Steps,
-    /// Whether it is the first, which notes who each document is.
+    /// Whether it is the first pass, which also writes the identity of each document.
     pub is_first: bool,
-    /// Also writes the bands of near duplicates, for the step that follows.
+    /// If set, also writes `MinHash` bands, for the near deduplication that follows.
     pub bands: Option<minhash::Signer>,
-    /// Also writes the hashes of lines and paragraphs, for the step that follows.
+    /// If set, also writes hashes of lines and paragraphs, for the search for repeated ones that follows.
     pub lines: Option<repeated::Config>,
 }
 
-/// What a pass reads.
+/// The input of a pass.
 pub(crate) enum Input<'a> {
     /// The corpus.
     Corpus(&'a Sealed),
-    /// What an earlier pass kept.
+    /// The output of an earlier pass.
     Documents(&'a Documents),
 }
 
-/// A document after the steps, with what the pass computes of it beside the signals.
+/// A document after the steps, with the digest, bands and hashes that the pass computes in addition to signals.
 struct Done {
     record: Record,
     digest: Digest,
@@ -57,43 +57,42 @@ struct Done {
     lines: Option<repeated::Hashes>,
 }
 
-/// Documents of one file of the corpus, in its order.
+/// Documents of one file of the corpus, in order.
 struct Batch<T> {
     file: usize,
     documents: T,
-    /// Its share of what is read, for whoever watches.
+    /// The bytes of input it accounts for in the progress display.
     bytes: u64,
     is_last: bool,
 }
 
 impl Pass {
-    /// Does the files in `wanted` that are not done yet, each into a folder `<root>/<number>`.
+    /// Processes the files in `wanted` that are not finished yet, each into a folder `<root>/<number>`.
     ///
     /// # Errors
-    /// When the input cannot be read, the disk refuses, or a stop was asked for.
+    /// Returns an error if the input cannot be read, on I/O errors, and if the run is interrupted.
     pub fn run(&self, input: &Input<'_>, root: &Path, wanted: &[usize], context: &Context) -> Result<(), Error> {
         file::create_folder(root)?;
         let left: Vec<usize> = wanted.iter().copied().filter(|file| !folder(root, *file).is_dir()).collect();
         if left.is_empty() {
             return Ok(());
         }
-        context.progress.begin(self.steps.what(), input.bytes(&left), "bytes");
+        context.progress.begin(self.steps.description(), input.bytes(&left), "bytes");
         let (to_map, read) = sync_channel(QUEUED_BATCHES);
         let (to_write, mapped) = sync_channel(QUEUED_BATCHES);
         let left = left.as_slice();
         thread::scope(|scope| {
-            // Each end of a channel moves into the thread that uses it, so that it is gone when the thread ends.
+            // Each end of a channel is moved into the thread that uses it, so that it is dropped when the thread ends.
             let reader = scope.spawn(move || input.read(left, &to_map, context));
             let writer = scope.spawn(move || self.write(root, mapped, context));
             self.map(&read, &to_write);
-            // The reader stops when nobody takes what it reads, and the writer when nobody brings more.
+            // Closed channels end the reader and the writer.
             drop((read, to_write));
             let joined = |result: thread::Result<Result<(), Error>>| match result {
                 Ok(result) => result,
                 Err(panic) => std::panic::resume_unwind(panic),
             };
-            // Of several errors the first cause is the one to tell: a writer that failed makes the mapper stop, which
-            // makes the reader stop.
+            // Of several errors, the first cause is returned: a failed writer ends the mapper, which ends the reader.
             joined(writer.join()).and(joined(reader.join()))
         })
     }
@@ -116,13 +115,13 @@ impl Pass {
     }
 
     fn finish(&self, record: Record, scratch: &mut Scratch) -> Done {
-        let keeps = record.dropped_by == 0;
+        let is_kept = record.dropped_by == 0;
         let bands =
-            self.bands.as_ref().filter(|_| keeps).map(|signer| signer.bands(&record.body.text(), scratch.minhash()));
+            self.bands.as_ref().filter(|_| is_kept).map(|signer| signer.bands(&record.body.text(), scratch.minhash()));
         let lines = self
             .lines
             .as_ref()
-            .filter(|_| keeps)
+            .filter(|_| is_kept)
             .map(|config| repeated::hashes(config, &record.body.text(), scratch.repeated()));
         Done { digest: record.body.digest(), record, bands: bands.flatten(), lines }
     }
@@ -164,14 +163,14 @@ impl Input<'_> {
                 if context.cancel.is_requested() {
                     return Err(Error::Interrupted);
                 }
-                // A closed channel means that the others failed, and they say why.
+                // A closed channel means that another thread failed; its error is returned.
                 Ok(to.send(Batch { file: *file, documents, bytes, is_last }).is_ok())
             };
-            let goes_on = match self {
+            let is_open = match self {
                 Self::Corpus(corpus) => read_corpus(corpus, *file, &mut send)?,
                 Self::Documents(documents) => read_spool(documents, *file, &mut send)?,
             };
-            if !goes_on {
+            if !is_open {
                 break;
             }
         }
@@ -193,7 +192,7 @@ fn read_corpus(corpus: &Sealed, file: usize, send: &mut Send<'_>) -> Result<bool
             return Ok(false);
         }
     }
-    // A file without rows is done too.
+    // A file without rows gets a folder too.
     if groups.is_empty() { send(Vec::new(), 0, true) } else { Ok(true) }
 }
 
@@ -205,7 +204,7 @@ fn read_spool(documents: &Documents, file: usize, send: &mut Send<'_>) -> Result
         let bytes = index[range.clone()].iter().map(|entry| entry.length).sum();
         let bodies = spool.bodies(&index[range.clone()])?;
         let record = |(body, at)| Record {
-            // Who it is stands in the signals of the first pass.
+            // Its identity is in the signals of the first pass.
             document: Document::default(),
             number: documents.number(file, at),
             piece: 0,
@@ -221,7 +220,7 @@ fn read_spool(documents: &Documents, file: usize, send: &mut Send<'_>) -> Result
     if index.is_empty() { send(Vec::new(), 0, true) } else { Ok(true) }
 }
 
-/// The folder that is written for one file of the corpus.
+/// The output folder of one file of the corpus.
 struct Output {
     temporary: PathBuf,
     folder: PathBuf,

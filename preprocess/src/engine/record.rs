@@ -1,28 +1,28 @@
-//! A document on its way through the steps.
+//! A document during the steps.
 
 use std::borrow::Cow;
 
 use artifact::Digest;
 use tokenizer::Message;
 
-/// A document, or a piece of one, with what is known of it so far.
+/// A document, or a piece of one, with its signals so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
-    /// What the corpus says of it.
+    /// Its metadata in the corpus.
     pub document: Document,
-    /// Its number among all documents, once a first pass has numbered them.
+    /// Its number among all documents, assigned after the first pass.
     pub number: u32,
-    /// The piece's number where the document is cut, else 0.
+    /// The number of the piece if the document was cut, else 0.
     pub piece: u32,
-    /// What it says now.
+    /// Its current content.
     pub body: Body,
-    /// The step that dropped it, counted from 1 in the list of steps; 0 while nothing has.
+    /// The step that dropped it, counted from 1 in the list of steps; 0 if none has.
     pub dropped_by: u16,
-    /// What the steps of this pass measured, one value for each of their columns.
+    /// The signals of this pass, one value for each column of its steps.
     pub signals: Vec<Signal>,
 }
 
-/// A document as the corpus has it.
+/// A document's metadata in the corpus.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Document {
     pub id: String,
@@ -31,11 +31,11 @@ pub(crate) struct Document {
     pub licence: String,
     /// Its length before the first step.
     pub bytes: u64,
-    /// Whether its bytes were not UTF-8.
+    /// Whether its bytes were not valid UTF-8.
     pub invalid_utf8: bool,
 }
 
-/// What a document says.
+/// The content of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Body {
     /// Text.
@@ -47,15 +47,15 @@ pub(crate) enum Body {
 /// A value in a column of the signals.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Signal {
-    /// Nothing was measured.
+    /// No value.
     None,
-    /// A figure.
+    /// A number.
     Number(f64),
-    /// A word: a language, the criterion that dropped the document.
+    /// A text: a language, or the criterion that dropped the document.
     Text(Cow<'static, str>),
 }
 
-/// Whether a column holds figures or words.
+/// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ColumnKind {
     Number,
@@ -63,7 +63,7 @@ pub(crate) enum ColumnKind {
 }
 
 impl Body {
-    /// Returns all that is said, for steps that read: the messages of a conversation one after the other.
+    /// Returns the whole text, for steps that only read it: for a conversation, all messages in order.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => Cow::Borrowed(text),
@@ -73,7 +73,7 @@ impl Body {
         }
     }
 
-    /// Changes every text in it.
+    /// Replaces every text for which `change` returns a new one.
     pub fn rewrite(&mut self, mut change: impl FnMut(&str) -> Option<String>) {
         let mut rewrite = |text: &mut String| {
             if let Some(changed) = change(text) {
@@ -86,7 +86,7 @@ impl Body {
         }
     }
 
-    /// Returns the length of all that is said, in bytes.
+    /// Returns the length of the text, in bytes.
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
@@ -94,7 +94,7 @@ impl Body {
         }
     }
 
-    /// Returns the bytes that a spool keeps, and that the digest is of: the text, or the messages as compact JSON.
+    /// Returns the bytes that are stored in a spool and hashed: the text, or the messages as compact JSON.
     pub fn to_bytes(&self) -> Cow<'_, [u8]> {
         match self {
             Self::Text(text) => Cow::Borrowed(text.as_bytes()),
@@ -102,7 +102,7 @@ impl Body {
         }
     }
 
-    /// Returns what [`Body::to_bytes`] wrote; none where the bytes are not that.
+    /// Parses the bytes of [`Body::to_bytes`]; returns `None` if they are invalid.
     pub fn from_bytes(bytes: Vec<u8>, is_chat: bool) -> Option<Self> {
         if is_chat {
             return serde_json::from_slice(&bytes).ok().map(Self::Chat);
@@ -110,7 +110,7 @@ impl Body {
         String::from_utf8(bytes).ok().map(Self::Text)
     }
 
-    /// Returns the digest of the content, which decides everything that depends on no other document.
+    /// Returns the digest of the content, on which the split and the order depend.
     pub fn digest(&self) -> Digest {
         Digest::of(&self.to_bytes())
     }

@@ -1,8 +1,7 @@
-//! Documents on disk between two passes: for each file of the corpus a folder with `texts`, one document's bytes after
-//! the other, and `index`, an entry of [`ENTRY_BYTES`] for each.
+//! Spools: documents on disk between two passes. Each file of the corpus has a folder with `texts`, the concatenated
+//! bytes of the documents, and `index`, an entry of [`ENTRY_BYTES`] for each.
 //!
-//! A spool lives in the stage's own folder while it runs, is read by this program alone, and goes when the artifact is
-//! sealed.
+//! A spool is internal to this stage, and is deleted when the artifact is sealed.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -17,18 +16,18 @@ use crate::engine::record::{Body, Record};
 /// The length of an entry of an index.
 const ENTRY_BYTES: usize = 64;
 
-/// What an index says of a document.
+/// The entry of a document in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// The digest of its content.
     pub digest: Digest,
-    /// Where its bytes begin.
+    /// The offset of its bytes.
     pub offset: u64,
-    /// How many there are.
+    /// The number of its bytes.
     pub length: u64,
-    /// The bytes of what is said: less than `length` for a conversation, which is kept as JSON.
+    /// The length of its text in bytes: less than `length` for a conversation, which is stored as JSON.
     pub text_bytes: u64,
-    /// The step that dropped it, from 1; 0 where none did.
+    /// The step that dropped it, from 1; 0 if none did.
     pub dropped_by: u16,
     /// Whether it is a conversation.
     pub is_chat: bool,
@@ -60,7 +59,7 @@ impl Entry {
         }
     }
 
-    /// Returns the first 64 bits of the digest: as good as a uniform draw.
+    /// Returns the first 64 bits of the digest, which serve as a uniform random number.
     pub fn draw(&self) -> u64 {
         self.digest.as_bytes()[..8].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
     }
@@ -75,7 +74,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Creates the files in `folder`, which is there.
+    /// Creates the files in the existing folder `folder`.
     pub fn create(folder: &Path) -> Result<Self, Error> {
         let create = |name: &str| {
             let path = folder.join(name);
@@ -85,7 +84,7 @@ impl Writer {
         Ok(Self { texts: create(TEXTS)?, index: create(INDEX)?, folder: folder.to_owned(), offset: 0 })
     }
 
-    /// Adds a record, of whose content `digest` is the digest.
+    /// Adds a record whose content has the digest `digest`.
     pub fn push(&mut self, record: &Record, digest: Digest) -> Result<(), Error> {
         let bytes = record.body.to_bytes();
         let entry = Entry {
@@ -102,7 +101,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Flushes the files to the disk.
+    /// Flushes the files to disk.
     pub fn finish(mut self) -> Result<(), Error> {
         for (file, name) in [(&mut self.texts, TEXTS), (&mut self.index, INDEX)] {
             let flushed = file.flush().and_then(|()| file.get_ref().sync_all());
@@ -115,7 +114,7 @@ impl Writer {
 const TEXTS: &str = "texts";
 const INDEX: &str = "index";
 
-/// A spool that can be read anywhere, from any thread.
+/// A spool with random access from any thread.
 #[derive(Debug)]
 pub(crate) struct Spool {
     texts: Mutex<File>,
@@ -145,12 +144,12 @@ impl Spool {
         })
     }
 
-    /// Returns how many documents there are.
+    /// Returns the number of documents.
     pub fn len(&self) -> usize {
         self.documents
     }
 
-    /// Returns the length of all texts together.
+    /// Returns the total length of all texts, in bytes.
     pub fn text_bytes(&self) -> u64 {
         self.bytes
     }
@@ -172,7 +171,7 @@ impl Spool {
         Body::from_bytes(bytes, entry.is_chat).ok_or_else(|| Error::Spool { path: self.path.clone() })
     }
 
-    /// Reads documents that follow one another in one go.
+    /// Reads consecutive documents with one read.
     pub fn bodies(&self, entries: &[Entry]) -> Result<Vec<Body>, Error> {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
         let bytes = self.bytes(first.offset, last.offset + last.length - first.offset)?;
@@ -197,7 +196,7 @@ fn read_at(file: &Mutex<File>, offset: u64, into: &mut [u8]) -> std::io::Result<
     file.read_exact(into)
 }
 
-/// Returns `entries` in runs of about `bytes`, each of one document at least.
+/// Divides `entries` into runs of about `bytes`, each of at least one document.
 pub(crate) fn runs(entries: &[Entry], bytes: u64) -> Vec<std::ops::Range<usize>> {
     let mut runs = Vec::new();
     let (mut start, mut sum) = (0, 0);

@@ -101,7 +101,7 @@ impl Steps {
     }
 
     /// Returns a description of the steps for the progress display.
-    pub fn what(&self) -> &'static str {
+    pub fn description(&self) -> &'static str {
         if self.prepared.is_empty() { "reading" } else { "cleaning and filtering" }
     }
 

@@ -11,7 +11,7 @@ use crate::engine::corpus;
 use crate::engine::record::Body;
 use crate::steps::language;
 
-/// Documents whose language and similarity are looked at: the first of the corpus. A guess: a minute's work.
+/// Documents, the first of the corpus, whose language and similarity are measured. Heuristic: about a minute.
 const LOOKED_AT: u64 = 200_000;
 
 /// What a corpus is made of.

@@ -4,14 +4,16 @@
 //! tensor once and allocates its result, and the backward pass repeats that several times. Here one pass over memory
 //! does the work of many operations, forward and backward.
 //!
-//! In: tensors. Out: the same tensors as those of [`mod@reference`], gradients included, up to the last bits of f32. On any
-//! other device, and for any other number type, the reference implementations run. This crate knows shapes, not models.
+//! In: tensors. Out: the same tensors as those of [`mod@reference`], gradients included, up to the last bits of f32. On
+//! any other device, and for any other number type, the reference implementations run. This crate knows shapes, not
+//! models.
 //!
 //! Sums are computed in an order that depends on the shape alone, so that results do not depend on the number of
 //! threads.
 //!
-//! Reading order: this file (the operations), [`mod@reference`], the loops (`gemm`, `attention`, `softmax`, `loss`, `norm`,
-//! `activation`, `rope`, `embedding`, `dropout`, `reduce`, `optimizers`) over `simd` and `dispatch`, `autodiff`.
+//! Reading order: this file (the operations), [`mod@reference`], the loops (`gemm`, `attention`, `softmax`, `loss`,
+//! `norm`, `activation`, `rope`, `embedding`, `dropout`, `reduce`, `optimizers`) over `simd` and `dispatch`,
+//! `autodiff`.
 
 mod activation;
 mod attention;

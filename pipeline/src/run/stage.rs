@@ -49,7 +49,7 @@ pub(super) struct StageSpec {
     pub(super) fingerprint_value: fn(&Config) -> Value,
 }
 
-/// The stages, in the order of [`Stage`]. A new stage is a variant, a row here, and its call in [`Stage::run`].
+/// The stages, in the order of [`Stage`]. A new stage is a variant, a row here, and its call in `dispatch.rs`.
 static SPECS: [StageSpec; 7] = [
     StageSpec {
         name: data_ingest::NAME,

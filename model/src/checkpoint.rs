@@ -146,7 +146,7 @@ pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), Error> {
 
 fn read_json(path: &Path) -> Result<Value, Error> {
     let text = std::fs::read(path).map_err(|source| Error::Io { operation: "read", path: path.to_owned(), source })?;
-    serde_json::from_slice(&text).map_err(|e| Error::ConfigFile { path: path.to_owned(), source: Box::new(e) })
+    artifact::json::from_slice(&text).map_err(|e| Error::ConfigFile { path: path.to_owned(), source: Box::new(e) })
 }
 
 /// The dimensions of a parameter, and its values as a vector.

@@ -25,6 +25,19 @@ impl Dtype {
         Self::ALL.into_iter().find(|known| safetensors::Dtype::from(*known) == dtype)
     }
 
+    /// Returns true if tensors of this type in a file are read as weights: those above, and F64, which is rounded.
+    pub fn is_read_from(stored: safetensors::Dtype) -> bool {
+        stored == safetensors::Dtype::F64 || Self::from_safetensors(stored).is_some()
+    }
+
+    /// Returns the numbers of a tensor's bytes in a file; None for types that are not read as weights.
+    pub fn decode_stored(stored: safetensors::Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+        if stored == safetensors::Dtype::F64 {
+            return Some(bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect());
+        }
+        Some(Self::from_safetensors(stored)?.decode(bytes))
+    }
+
     /// Returns the name in configurations.
     pub fn name(self) -> &'static str {
         match self {
@@ -40,6 +53,17 @@ impl Dtype {
             Self::F32 => "float32",
             Self::F16 => "float16",
             Self::Bf16 => "bfloat16",
+        }
+    }
+
+    /// Returns the type that a `config.json` names: as transformers writes it, with the module's name, or by another name
+    /// of PyTorch's. None for types that weights are not written in.
+    pub fn from_torch_name(name: &str) -> Option<Self> {
+        match name.strip_prefix("torch.").unwrap_or(name) {
+            "float32" | "float" => Some(Self::F32),
+            "float16" | "half" => Some(Self::F16),
+            "bfloat16" => Some(Self::Bf16),
+            _ => None,
         }
     }
 

@@ -178,21 +178,83 @@ fn an_unknown_tensor_is_named_unless_it_is_an_ignored_buffer() {
         let (_, shape, data) = tensors["model.norm.weight"].clone();
         (safetensors::Dtype::I32, shape, data)
     };
-    check("qwen3", "model.norm.weight", &integers, Some("has type I32, not F32, F16 or BF16"));
+    check("qwen3", "model.norm.weight", &integers, Some("has type I32, not F64, F32, F16 or BF16"));
+}
+
+/// Checks that a fixture with other tensors in its file has the same weights.
+fn check_same(name: &str, change: impl FnOnce(BTreeMap<String, Raw>) -> BTreeMap<String, Raw>) {
+    let copy = copy(name);
+    rewrite(&copy.path().join("model.safetensors"), |tensors| *tensors = change(std::mem::take(tensors)));
+    let [found, expected] = [copy.path(), &fixture(name)]
+        .map(|folder| checkpoint::weights(&checkpoint::load(folder, &Device::flex()).unwrap()).unwrap());
+    assert_eq!(found, expected, "{name}");
 }
 
 #[test]
-fn names_without_the_prefix_are_read() {
-    for family in ["llama", "gpt2"] {
-        let copy = copy(family);
-        rewrite(&copy.path().join("model.safetensors"), |tensors| {
-            let bare = |name: &str| name.trim_start_matches("model.").trim_start_matches("transformer.").to_owned();
-            *tensors = std::mem::take(tensors).into_iter().map(|(name, tensor)| (bare(&name), tensor)).collect();
-        });
-        let [found, expected] = [copy.path(), &fixture(family)]
-            .map(|folder| checkpoint::weights(&checkpoint::load(folder, &Device::flex()).unwrap()).unwrap());
-        assert_eq!(found, expected);
+fn names_with_the_prefix_missing_or_twice_are_read() {
+    for (family, prefix) in [("llama", "model."), ("gpt2", "transformer."), ("qwen3", "model.")] {
+        let renamed = |tensors: BTreeMap<String, Raw>, name: &dyn Fn(&str) -> String| {
+            tensors.into_iter().map(|(old, tensor)| (name(&old), tensor)).collect()
+        };
+        check_same(family, |tensors| renamed(tensors, &|name| name.trim_start_matches(prefix).to_owned()));
+        check_same(family, |tensors| renamed(tensors, &|name| format!("{prefix}{name}")));
     }
+}
+
+#[test]
+fn tied_weights_are_read_from_the_output_projection_alone() {
+    for head in ["lm_head.weight", "model.lm_head.weight"] {
+        check_same("qwen3", |mut tensors| {
+            let embedding = tensors.remove("model.embed_tokens.weight").unwrap();
+            tensors.insert(head.to_owned(), embedding);
+            tensors
+        });
+    }
+    check_same("gpt2", |mut tensors| {
+        let embedding = tensors.remove("transformer.wte.weight").unwrap();
+        tensors.insert("lm_head.weight".to_owned(), embedding);
+        tensors
+    });
+    // Two matrices that are not tied are never one for the other.
+    let untied = copy("llama");
+    rewrite(&untied.path().join("model.safetensors"), |tensors| drop(tensors.remove("model.embed_tokens.weight")));
+    check_rejected(untied.path(), "tensor model.embed_tokens.weight is missing");
+}
+
+#[test]
+fn double_precision_is_rounded() {
+    check_same("gpt2", |tensors| {
+        let widened = |(name, (dtype, shape, data)): (String, Raw)| {
+            assert_eq!(dtype, safetensors::Dtype::F32);
+            let values = data.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes)));
+            (name, (safetensors::Dtype::F64, shape, values.flat_map(f64::to_le_bytes).collect()))
+        };
+        tensors.into_iter().map(widened).collect()
+    });
+}
+
+#[test]
+fn a_prefix_of_another_program_is_named() {
+    for prefix in ["_orig_mod.", "module."] {
+        let copy = copy("llama");
+        rewrite(&copy.path().join("model.safetensors"), |tensors| {
+            *tensors =
+                std::mem::take(tensors).into_iter().map(|(k, tensor)| (format!("{prefix}{k}"), tensor)).collect();
+        });
+        check_rejected(copy.path(), &format!("remove the prefix `{prefix}` from its names"));
+    }
+}
+
+#[test]
+fn numbers_of_python_in_config_json_matter_only_where_they_are_read() {
+    let copy = copy("llama");
+    let path = copy.path().join("config.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let with = |keys: &str| fs::write(&path, text.replacen('{', &format!("{{{keys}, "), 1)).unwrap();
+    with(r#""router_jitter": NaN, "caps": [Infinity, -Infinity]"#);
+    checkpoint::load(copy.path(), &Device::flex()).unwrap();
+    with(r#""rope_scaling": {"type": "linear", "factor": Infinity}"#);
+    check_rejected(copy.path(), r#"factor: "Infinity" is not a number"#);
 }
 
 #[test]
@@ -212,6 +274,13 @@ fn saving_leaves_one_layout_and_no_partial_file() {
     let index = ["model.safetensors.index.json".to_owned()];
     let expected = both.map(str::to_owned).into_iter().chain(shards).chain(index).collect();
     assert_eq!(names(), expected);
+    // Fewer shards, then one file, replace more shards.
+    checkpoint::save_sharded(&model, folder.path(), Dtype::F32, 1).unwrap();
+    assert!(names().len() > expected.len());
+    checkpoint::save_sharded(&model, folder.path(), Dtype::F32, limit).unwrap();
+    assert_eq!(names(), expected);
+    checkpoint::save(&model, folder.path(), Dtype::F32).unwrap();
+    assert_eq!(names().len(), 3, "{:?}", names());
 
     // A value out of range stops the second save; the file of the first is still whole.
     let whole = tempfile::tempdir().unwrap();

@@ -122,7 +122,7 @@ fn copy(checkpoint: &Sealed, name: &str, out: &Unsealed) -> Result<(), Error> {
 
 fn read_json(path: &Path) -> Result<Value, Error> {
     let text = fs::read(path).map_err(|e| artifact::Error::io("read", path, e))?;
-    serde_json::from_slice(&text).map_err(|source| Error::Json { path: path.to_owned(), source })
+    artifact::json::from_slice(&text).map_err(|source| Error::Json { path: path.to_owned(), source })
 }
 
 fn pretty(value: &Value, name: &str) -> Result<Vec<u8>, Error> {

@@ -50,8 +50,8 @@ pub(crate) fn convert(source: &Path, target: &Path, dtype: Dtype, context: &Cont
             reader.read_exact(&mut input).map_err(read_failed)?;
             output.clear();
             let chunk = Chunk { source, tensor: name, first_element: element };
-            match Dtype::from_safetensors(info.dtype) {
-                Some(from) => chunk.convert(&from.decode(&input), dtype, &mut output)?,
+            match Dtype::decode_stored(info.dtype, &input) {
+                Some(values) => chunk.convert(&values, dtype, &mut output)?,
                 None => output.extend_from_slice(&input),
             }
             writer.write_all(&output).map_err(write_failed)?;
@@ -106,7 +106,7 @@ fn read_header(path: &Path, reader: &mut BufReader<File>) -> Result<Vec<(String,
 /// Returns the header of the new file, with its length before it.
 fn new_header(source: &Path, tensors: &[(String, TensorInfo)], dtype: Dtype) -> Result<Vec<u8>, Error> {
     let specs = tensors.iter().map(|(name, info)| {
-        let dtype = Dtype::from_safetensors(info.dtype).map_or(info.dtype, |_| dtype.into());
+        let dtype = if Dtype::is_read_from(info.dtype) { dtype.into() } else { info.dtype };
         TensorSpec { name: name.clone(), dtype, shape: info.shape.clone() }
     });
     header(specs, PYTORCH).map_err(|e| Error::Weights { path: source.to_owned(), reason: e.to_string() })

@@ -91,10 +91,10 @@ pub fn verified(sealed: &Sealed) -> Result<PathBuf, Error> {
 fn stored_dtype(folder: &Path) -> Result<Dtype, Error> {
     let path = folder.join("config.json");
     let text = fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
-    let config: Value = serde_json::from_slice(&text)
+    let config: Value = artifact::json::from_slice(&text)
         .map_err(|error| Error::File { file: path.display().to_string(), source: Box::new(error) })?;
-    let named = config.get("dtype").or_else(|| config.get("torch_dtype")).and_then(Value::as_str);
-    Ok(Dtype::ALL.into_iter().find(|dtype| Some(dtype.torch_name()) == named).unwrap_or(Dtype::F32))
+    let named = ["dtype", "torch_dtype"].into_iter().find_map(|key| config.get(key).and_then(Value::as_str));
+    Ok(named.and_then(Dtype::from_torch_name).unwrap_or(Dtype::F32))
 }
 
 /// Returns an empty folder beside `output` to write to, so that a reader never sees half a model.

@@ -140,7 +140,7 @@ impl Model {
         let Ok(text) = fs::read(&file.place) else { return Ok(None) };
         let file = || format!("config.json of {}", self.place);
         let value: Value =
-            serde_json::from_slice(&text).map_err(|error| Error::File { file: file(), source: Box::new(error) })?;
+            artifact::json::from_slice(&text).map_err(|error| Error::File { file: file(), source: Box::new(error) })?;
         let config = ModelConfig::from_hugging_face(&value);
         config.map(Some).map_err(|error| Error::File { file: file(), source: Box::new(error) })
     }

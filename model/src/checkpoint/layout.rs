@@ -53,9 +53,11 @@ pub(super) fn is_ignored_buffer(family: Family, name: &str) -> bool {
     }
 }
 
-/// Returns the name without the prefix that files of `AutoModel`, and GPT-2 as first published, do not have.
-pub(super) fn without_prefix(name: &str) -> &str {
-    name.strip_prefix("transformer.").or_else(|| name.strip_prefix("model.")).unwrap_or(name)
+/// Returns the names of a tensor that transformers reads, the usual one first: files of `AutoModel`, and GPT-2 as first
+/// published, do not have the prefix of the base model, and some files have it once more, on every tensor.
+pub(super) fn names(family: Family, name: &str) -> [String; 3] {
+    let prefix = if family == Family::Gpt2 { "transformer." } else { "model." };
+    [name.to_owned(), name.strip_prefix(prefix).unwrap_or(name).to_owned(), format!("{prefix}{name}")]
 }
 
 /// The location of a parameter in a file.
@@ -104,6 +106,9 @@ const GPT2_REST: [(&str, &str); 5] = [
     ("norm.bias", "transformer.ln_f.bias"),
     ("lm_head", "lm_head.weight"),
 ];
+
+/// The output projection of every family.
+pub(super) const OUTPUT_PROJECTION: &str = "lm_head.weight";
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use safetensors::tensor::Metadata;
 use super::layout::{self, FileTensor};
 use super::mapped::map;
 use crate::hub_layout::{self, Index};
-use crate::{Dtype, Error, ModelConfig};
+use crate::{Dtype, Error, Family, ModelConfig};
 
 /// The files of a checkpoint's weights.
 pub(super) struct Files {
@@ -90,14 +90,15 @@ impl Files {
         for tensor in tensors {
             let wrong =
                 |path: &Path, reason| Error::Tensor { path: path.to_owned(), tensor: tensor.name.clone(), reason };
-            let found = self.find(&tensor.name).ok_or_else(|| wrong(&self.path, "is missing".to_owned()))?;
+            let found = self.find(config.family, &tensor.name).or_else(|| self.stand_in(tensor, config));
+            let found = found.ok_or_else(|| wrong(&self.path, self.why_missing(&tensor.name)))?;
             if found.shape != tensor.shape {
                 let reason = format!("has shape {:?}, config.json requires {:?}", found.shape, tensor.shape);
                 return Err(wrong(found.path, reason));
             }
-            let Some(dtype) = Dtype::from_safetensors(found.dtype) else {
-                return Err(wrong(found.path, format!("has type {}, not F32, F16 or BF16", found.dtype)));
-            };
+            if !Dtype::is_read_from(found.dtype) {
+                return Err(wrong(found.path, format!("has type {}, not F64, F32, F16 or BF16", found.dtype)));
+            }
             let (all_rows, columns) = if tensor.transposed {
                 (tensor.shape[1], tensor.shape[0])
             } else {
@@ -107,7 +108,7 @@ impl Files {
             let mut first_row = 0;
             for (parameter, rows) in &tensor.parts {
                 let start = first_row * strides[0];
-                let part = Located { data: found.data, dtype, start, rows: *rows, columns, strides };
+                let part = Located { data: found.data, dtype: found.dtype, start, rows: *rows, columns, strides };
                 located.insert(parameter.clone(), part);
                 first_row += rows;
             }
@@ -117,13 +118,15 @@ impl Files {
     }
 
     fn reject_unknown(&self, tensors: &[FileTensor], config: &ModelConfig) -> Result<(), Error> {
-        let known: BTreeSet<&str> = tensors.iter().flat_map(|t| [&*t.name, layout::without_prefix(&t.name)]).collect();
+        let names = |name: &str| layout::names(config.family, name);
+        let known: BTreeSet<String> = tensors.iter().flat_map(|tensor| names(&tensor.name)).collect();
+        let heads = names(layout::OUTPUT_PROJECTION);
         for shard in &self.shards {
             for name in shard.metadata.offset_keys() {
-                let tied = config.tied_embeddings && name == "lm_head.weight";
-                if known.contains(&*name)
+                let tied = config.tied_embeddings && heads.contains(&name);
+                if known.contains(&name)
                     || layout::is_ignored_buffer(config.family, &name)
-                    || (tied && self.is_tied(tensors))
+                    || (tied && self.is_tied(tensors, config.family))
                 {
                     continue;
                 }
@@ -139,18 +142,43 @@ impl Files {
         Ok(())
     }
 
-    /// Returns true if the output projection in the files equals the token embedding: some programs write both.
-    fn is_tied(&self, tensors: &[FileTensor]) -> bool {
-        let embedding = tensors.iter().find(|tensor| tensor.parts[0].0 == "embed_tokens");
-        let embedding = embedding.and_then(|tensor| self.find(&tensor.name));
-        let head = self.find("lm_head.weight");
-        embedding.zip(head).is_some_and(|(a, b)| (a.dtype, a.shape, a.data) == (b.dtype, b.shape, b.data))
+    /// Returns true if the output projection in the files equals the token embedding, as some programs write both, or
+    /// is the only one of the two.
+    fn is_tied(&self, tensors: &[FileTensor], family: Family) -> bool {
+        let embedding = tensors.iter().find(|tensor| is_embedding(tensor));
+        let embedding = embedding.and_then(|tensor| self.find(family, &tensor.name));
+        let head = self.find(family, layout::OUTPUT_PROJECTION);
+        let same = |a: &Stored, b: &Stored| (a.dtype, a.shape, a.data) == (b.dtype, b.shape, b.data);
+        embedding.is_none_or(|embedding| head.is_some_and(|head| same(&embedding, &head)))
     }
 
-    fn find(&self, name: &str) -> Option<Stored<'_>> {
-        let find = |name: &str| self.shards.iter().find_map(|shard| shard.find(name));
-        find(name).or_else(|| find(layout::without_prefix(name)))
+    /// Returns the output projection for the token embedding that is tied to it: some programs write only the first.
+    fn stand_in(&self, tensor: &FileTensor, config: &ModelConfig) -> Option<Stored<'_>> {
+        let is_tied = config.tied_embeddings && is_embedding(tensor);
+        is_tied.then(|| self.find(config.family, layout::OUTPUT_PROJECTION)).flatten()
     }
+
+    /// Returns the reason for a tensor that is missing, with the name in the files that ends like it: `torch.compile`
+    /// and `DataParallel` put a prefix of their own before the names, which transformers does not read either.
+    fn why_missing(&self, name: &str) -> String {
+        let mut names = self.shards.iter().flat_map(|shard| shard.metadata.offset_keys());
+        match names.find(|other| other.ends_with(name)) {
+            Some(other) => {
+                let prefix = other.strip_suffix(name).unwrap_or_default();
+                format!("is missing; the file has {other}: remove the prefix `{prefix}` from its names")
+            }
+            None => "is missing".to_owned(),
+        }
+    }
+
+    fn find(&self, family: Family, name: &str) -> Option<Stored<'_>> {
+        let names = layout::names(family, name);
+        names.iter().find_map(|name| self.shards.iter().find_map(|shard| shard.find(name)))
+    }
+}
+
+fn is_embedding(tensor: &FileTensor) -> bool {
+    tensor.parts[0].0 == "embed_tokens"
 }
 
 impl Shard {
@@ -174,7 +202,8 @@ impl Shard {
 /// A parameter in a memory-mapped file.
 pub(super) struct Located<'a> {
     data: &'a [u8],
-    dtype: Dtype,
+    /// One that is read as weights.
+    dtype: safetensors::Dtype,
     start: usize,
     rows: usize,
     columns: usize,
@@ -186,9 +215,11 @@ impl Located<'_> {
     /// Returns the values, row by row.
     pub(super) fn values(&self) -> Vec<f32> {
         match self.dtype {
-            Dtype::F32 => self.gather(f32::from_le_bytes),
-            Dtype::F16 => self.gather(|bytes| f16::from_le_bytes(bytes).to_f32()),
-            Dtype::Bf16 => self.gather(|bytes| bf16::from_le_bytes(bytes).to_f32()),
+            safetensors::Dtype::F64 => self.gather(|bytes| f64::from_le_bytes(bytes) as f32),
+            safetensors::Dtype::F32 => self.gather(f32::from_le_bytes),
+            safetensors::Dtype::F16 => self.gather(|bytes| f16::from_le_bytes(bytes).to_f32()),
+            safetensors::Dtype::BF16 => self.gather(|bytes| bf16::from_le_bytes(bytes).to_f32()),
+            other => unreachable!("{other} was refused when the tensor was found"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Writing: one file, or shards and an index if it would be too large; one tensor in memory at a time.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::{Dtype, Error, hub_layout};
 type Values<'a, 'v> = dyn FnMut(&str) -> Result<Cow<'v, [f32]>, Error> + 'a;
 
 /// Writes `tensors` to `folder`, in files of at most `max_shard_bytes` unless a single tensor is larger. The index is
-/// written last, so that a folder with missing shards has none.
+/// written last, so that a folder with missing shards has none. The weights of an earlier model there are removed.
 ///
 /// # Errors
 /// As [`file`].
@@ -28,11 +28,13 @@ pub(super) fn folder(
     values: &mut Values<'_, '_>,
 ) -> Result<(), Error> {
     let shards = split(tensors, dtype, max_shard_bytes);
-    let (single, index) = (folder.join(hub_layout::WEIGHTS), folder.join(hub_layout::INDEX));
+    let index = folder.join(hub_layout::INDEX);
     if shards.len() < 2 {
-        file(&single, tensors, dtype, values)?;
-        return remove(&index);
+        file(&folder.join(hub_layout::WEIGHTS), tensors, dtype, values)?;
+        return remove_weights_except(folder, &BTreeSet::from([hub_layout::WEIGHTS.to_owned()]));
     }
+    // An earlier index would name shards of which some are already new.
+    remove(&index)?;
     let mut weight_map = BTreeMap::new();
     for (i, shard) in shards.iter().enumerate() {
         let name = hub_layout::shard_name(i + 1, shards.len());
@@ -43,8 +45,9 @@ pub(super) fn folder(
     let metadata = json!({"total_parameters": parameters, "total_size": parameters * dtype.bytes()});
     let text = format!("{:#}\n", json!({"metadata": metadata, "weight_map": weight_map}));
     write_atomically(&index, text.as_bytes())?;
-    // It would take precedence over the shards.
-    remove(&single)
+    let mut written: BTreeSet<String> = weight_map.into_values().collect();
+    written.insert(hub_layout::INDEX.to_owned());
+    remove_weights_except(folder, &written)
 }
 
 /// Writes `tensors` as one file, which is whole or absent.
@@ -129,6 +132,19 @@ fn assemble<'v>(tensor: &FileTensor, values: &mut Values<'_, 'v>) -> Result<Cow<
         first_row += rows;
     }
     Ok(transposed.into())
+}
+
+/// Removes the files of weights in `folder` that are not in `written`: a single file would take precedence over shards,
+/// and shards of an earlier model would be copied along.
+fn remove_weights_except(folder: &Path, written: &BTreeSet<String>) -> Result<(), Error> {
+    let failed = |source| Error::Io { operation: "list", path: folder.to_owned(), source };
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if hub_layout::is_weights(&name) && !written.contains(&name) {
+            remove(&folder.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

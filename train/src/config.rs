@@ -4,6 +4,7 @@ mod dpo;
 mod kinds;
 mod model;
 
+use ::model::checkpoint::MAX_SHARD_BYTES;
 use ::model::lora::LoraConfig;
 use ::model::{ActivationCheckpointing, ModelConfig, Precision};
 use schemars::JsonSchema;
@@ -115,6 +116,10 @@ pub struct Config {
     pub keep_last: usize,
     /// Steps between two lines of `metrics.jsonl`. Default 10.
     pub log_every: u64,
+    /// The maximum size of a file of the checkpoint's weights, in bytes: a larger model is written in shards. Default
+    /// 5,000,000,000, as on Hugging Face's hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_shard_bytes: Option<u64>,
 }
 
 impl Default for Config {
@@ -155,6 +160,7 @@ impl Default for Config {
             save_every: 50,
             keep_last: 2,
             log_every: 10,
+            max_shard_bytes: None,
         }
     }
 }
@@ -181,6 +187,7 @@ impl Config {
             ("save_every", self.save_every),
             ("keep_last", self.keep_last as u64),
             ("log_every", self.log_every),
+            ("max_shard_bytes", self.max_shard_bytes.unwrap_or(MAX_SHARD_BYTES)),
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return invalid(key, "must be at least 1".to_owned());

@@ -101,6 +101,48 @@ fn sharded_weights_equal_those_in_one_file() {
 }
 
 #[test]
+fn shards_are_read_by_every_stage() {
+    let project = Project::new();
+    write(&project.path("tiny"), &sharded(tiny("qwen3")));
+    project.succeeds(&["import", "tiny"]);
+    start_from(&project, "tiny");
+    project.configure("save_every = 3\n", "save_every = 3\nmax_shard_bytes = 10_000\n");
+    project.succeeds(&["run"]);
+    assert_eq!(project.stages("tiny-001").len(), 7);
+    let shards = |folder: &Path| -> Vec<String> {
+        assert!(folder.join("model.safetensors.index.json").is_file(), "{}", folder.display());
+        assert!(!folder.join("model.safetensors").exists(), "{}", folder.display());
+        let names = folder.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut shards: Vec<String> = names.filter(|name| name.starts_with("model-0")).collect();
+        shards.sort_unstable();
+        shards
+    };
+    let trained = shards(&project.artifact("tiny-001", "train"));
+    assert!(trained.len() > 2, "{trained:?}");
+    assert_eq!(shards(&project.artifact("tiny-001", "optimize")), trained);
+
+    // Another configuration trains to the same weights in one file, and has the same figures and texts.
+    let samples = |run| fs::read_to_string(project.artifact(run, "generate").join("samples.jsonl")).unwrap();
+    let report = |run| {
+        let text = fs::read(project.artifact(run, "evaluate").join("report.json")).unwrap();
+        serde_json::from_slice::<Value>(&text).unwrap()
+    };
+    project.configure("max_shard_bytes = 10_000\n", "");
+    project.succeeds(&["run"]);
+    assert_eq!(samples("tiny-001"), samples("tiny-002"));
+    assert_eq!(report("tiny-001")["test"], report("tiny-002")["test"]);
+
+    // The shards start a training too, and are exported.
+    for run in ["tiny-001", "tiny-002"] {
+        project.succeeds(&["export", run, "--format", "hf"]);
+    }
+    let exported = |run: &str| fs::read(project.path("exports").join(run).join("model.safetensors")).unwrap();
+    assert_eq!(exported("tiny-001"), exported("tiny-002"));
+    project.configure("init = \"tiny\"", "init = \"tiny-001\"");
+    project.succeeds(&["run", "--until", "train"]);
+}
+
+#[test]
 fn a_run_starts_from_a_folder_anywhere() {
     let project = project_from("gpt2", "tiny");
     let plan = project.succeeds(&["plan", "--until", "train"]);

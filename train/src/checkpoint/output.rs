@@ -37,7 +37,8 @@ pub fn write(files: &TransformerFiles<'_>, last: &Snapshot<'_, Transformer>, out
         artifact::file::create_folder(&folder)?;
         lora::save(&selected, files.base(), &folder)?;
     }
-    checkpoint::save(&merged(&selected), out.folder(), Dtype::F32)?;
+    let max_shard_bytes = config.max_shard_bytes.unwrap_or(checkpoint::MAX_SHARD_BYTES);
+    checkpoint::save_sharded(&merged(&selected), out.folder(), Dtype::F32, max_shard_bytes)?;
     optimizer.save(model, &out.path(optimizer::FILE))?;
     state.write(out.folder())?;
     files.tokenizer.write_hugging_face(out.folder(), model.config().context_length)?;

@@ -74,7 +74,7 @@ impl Generator {
     /// Returns an error if one of them cannot be loaded, or they do not match.
     pub fn open(folder: &Path, device: &str) -> Result<Self, Error> {
         let device = model::device::resolve(device)?;
-        let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))?;
+        let tokenizer = Tokenizer::from_folder(folder)?;
         Self::new(model::checkpoint::load(folder, &device)?, tokenizer)
     }
 
@@ -101,7 +101,8 @@ impl Generator {
     }
 
     /// Continues `prompt`, or answers it as a user message with `options.chat`. Special tokens in the prompt are read
-    /// as ordinary text; an empty prompt starts from end-of-text, as a new document does in training.
+    /// as such, as in transformers, but not those in a message. An empty prompt starts from begin-of-text, else from
+    /// end-of-text, as a new document does in training.
     ///
     /// `on_text` is called once per token with the text that is final by then: whole characters that cannot be the
     /// start of a stop string, often none. It cancels by returning [`ControlFlow::Break`]. The pieces concatenated are
@@ -120,16 +121,15 @@ impl Generator {
     ) -> Result<Completion, Error> {
         options.validate()?;
         let start = Instant::now();
-        let end_of_text = self.tokenizer.end_of_text();
         let (mut prompt_tokens, end_of_turn) = if options.chat {
             let message = Message { role: "user".to_owned(), content: prompt.to_owned() };
             let (ids, end_of_turn) = self.tokenizer.encode_chat_prompt(&[message])?;
             (ids, Some(end_of_turn))
         } else {
-            (self.tokenizer.encode(prompt)?, None)
+            (self.tokenizer.encode_prompt(prompt)?, None)
         };
         if prompt_tokens.is_empty() {
-            prompt_tokens.push(end_of_text.ok_or(Error::EmptyPrompt)?);
+            prompt_tokens.push(self.tokenizer.start_of_text().ok_or(Error::EmptyPrompt)?);
         }
         let mut completion = Completion {
             text: String::new(),
@@ -140,7 +140,10 @@ impl Generator {
             seconds: 0.0,
         };
         let mut decoder = Decoder::new(&self.model, &prompt_tokens, &options.sampling, options.max_tokens)?
-            .with_stop_tokens(&StopTokens::of(&self.model, [end_of_text, end_of_turn]))
+            .with_stop_tokens(&StopTokens::of(
+                &self.model,
+                self.tokenizer.stop_tokens().into_iter().map(Some).chain([end_of_turn]),
+            ))
             .with_vocab_size(self.tokenizer.vocab_size());
         let mut detokenizer = self.tokenizer.decode_stream();
         let mut filter = StopFilter::new(&options.stop);

@@ -1,7 +1,7 @@
 //! The files of a model in the Hugging Face layout: a folder, a repository of the Hub, or a sealed artifact.
 //!
 //! The configuration is in [`CONFIG`]; the weights are in [`WEIGHTS`], or in shards listed by [`INDEX`]; the tokenizer
-//! is in [`TOKENIZER`]. [`SIDE_FILES`] say how model and tokenizer are used and are copied unchanged.
+//! is in [`TOKENIZER`], or in the files of GPT-2. Side files ([`is_side_file`]) say how model and tokenizer are used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -23,15 +23,12 @@ pub const INDEX: &str = "model.safetensors.index.json";
 /// The tokenizer.
 pub const TOKENIZER: &str = "tokenizer.json";
 
-/// How the tokenizer is used, as `AutoTokenizer` reads it.
-pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub use tokenizer::GENERATION_CONFIG;
 
-/// The defaults of generation, and the ids of the tokens that end it.
-pub const GENERATION_CONFIG: &str = "generation_config.json";
-
-/// Files that say how a model and its tokenizer are used. None of them is required; the chat template has two forms.
-pub const SIDE_FILES: [&str; 5] =
-    [GENERATION_CONFIG, TOKENIZER_CONFIG, "special_tokens_map.json", "chat_template.jinja", "chat_template.json"];
+/// Returns true if a file of that name says how a model and its tokenizer are used. None of them is required.
+pub fn is_side_file(name: &str) -> bool {
+    name == GENERATION_CONFIG || tokenizer::is_side_file(name)
+}
 
 /// The weights of checkpoints older than safetensors: a pickle, which can run code when it is read.
 pub(crate) const PICKLE: &str = "pytorch_model.bin";
@@ -62,12 +59,14 @@ pub fn select(names: &[&str]) -> Result<Vec<String>, String> {
     } else {
         return Err(without_weights(names));
     };
-    if !has(TOKENIZER) {
+    let has_vocabulary = tokenizer::VOCABULARY_FILES.iter().all(|name| has(name));
+    if !has(TOKENIZER) && !has_vocabulary {
         let remedy = "AutoTokenizer.from_pretrained(…).save_pretrained(…) of transformers writes one";
         return Err(format!("has no tokenizer.json; {remedy}"));
     }
-    let side_files = SIDE_FILES.into_iter().filter(|name| has(name));
-    let all = [CONFIG, TOKENIZER].into_iter().chain(weights).chain(side_files);
+    let tokenizer: &[&str] = if has(TOKENIZER) { &[TOKENIZER] } else { &tokenizer::VOCABULARY_FILES };
+    let side_files = names.iter().copied().filter(|name| is_side_file(name));
+    let all = [CONFIG].into_iter().chain(tokenizer.iter().copied()).chain(weights).chain(side_files);
     let mut selected: Vec<String> = all.map(str::to_owned).collect();
     selected.sort_unstable();
     Ok(selected)
@@ -153,11 +152,18 @@ pub fn verified_weights(model: &Sealed) -> Result<Vec<PathBuf>, Error> {
 pub fn verify(model: &Sealed) -> Result<(), Error> {
     model.verified(CONFIG)?;
     verified_weights(model)?;
-    model.verified(TOKENIZER)?;
-    for name in SIDE_FILES.into_iter().filter(|name| model.manifest().files.contains_key(*name)) {
-        model.verified(name)?;
-    }
+    tokenizer_files(model).into_iter().try_for_each(|name| model.verified(&name).map(drop))?;
     Ok(())
+}
+
+/// Returns the names of the files of a sealed model's tokenizer, and the other side files.
+pub fn tokenizer_files(model: &Sealed) -> Vec<String> {
+    let files = &model.manifest().files;
+    let is_tokenizer = |name: &str| match files.contains_key(TOKENIZER) {
+        true => name == TOKENIZER,
+        false => tokenizer::VOCABULARY_FILES.contains(&name),
+    };
+    files.keys().filter(|name| is_tokenizer(name) || is_side_file(name)).cloned().collect()
 }
 
 /// The index of sharded weights.

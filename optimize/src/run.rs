@@ -6,7 +6,7 @@ use std::path::Path;
 use artifact::{Context, Outcome, Sealed, Unsealed};
 use inference::Parity;
 use model::device;
-use model::hub_layout::{CONFIG, INDEX, SIDE_FILES, TOKENIZER, verified_weights};
+use model::hub_layout::{CONFIG, INDEX, TOKENIZER, tokenizer_files, verified_weights};
 use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
@@ -32,9 +32,8 @@ pub fn run(
     config.validate()?;
     out.clear()?;
     let validation = open_validation(checkpoint, tokens)?;
-    copy(checkpoint, TOKENIZER, out)?;
-    for name in SIDE_FILES.into_iter().filter(|name| checkpoint.manifest().files.contains_key(*name)) {
-        copy(checkpoint, name, out)?;
+    for name in tokenizer_files(checkpoint) {
+        copy(checkpoint, &name, out)?;
     }
     let weights_bytes = write_model(config, checkpoint, out, context)?;
 
@@ -116,6 +115,7 @@ fn copy(checkpoint: &Sealed, name: &str, out: &Unsealed) -> Result<(), Error> {
     // Not `fs::copy`: the bundle must not get the permissions of the source, or share its disk blocks.
     let (from, to) = (checkpoint.verified(name)?, out.path(name));
     let bytes = fs::read(&from).map_err(|e| artifact::Error::io("read", &from, e))?;
+    artifact::file::create_folder(to.parent().unwrap_or(out.folder()))?;
     fs::write(&to, bytes).map_err(|e| artifact::Error::io("write", &to, e))?;
     Ok(())
 }

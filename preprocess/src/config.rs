@@ -519,6 +519,7 @@ pub fn inputs(config: &Config, context: &Context) -> Result<BTreeMap<String, Dig
     };
     if let Some(file) = &config.tokenizer.file {
         add("tokenizer", file)?;
+        tokenizer::files_beside(&context.base.join(file)).iter().try_for_each(|file| add("tokenizer", file))?;
     }
     if config.steps().contains(&Step::Decontaminate) {
         config.decontaminate.sets.iter().try_for_each(|file| add("evaluation set", file))?;

@@ -29,7 +29,7 @@ pub use tokenizer::{Kind, Pattern};
 use std::collections::BTreeMap;
 use std::fs;
 
-use artifact::{Context, Outcome, Sealed, Unsealed, file};
+use artifact::{Context, Outcome, Sealed, Unsealed};
 
 use crate::engine::documents::Documents;
 use crate::output::split::Split;
@@ -59,7 +59,7 @@ pub fn run(config: &Config, corpus: &Sealed, out: &Unsealed, context: &Context) 
     let plan = mixture_plan(config, &amounts, context)?;
     let tokenizer = output::tokenize::tokenizer(config, &documents, context)?;
     let encoded = output::tokenize::encode(config, &tokenizer, &documents, plan.as_ref(), out, context)?;
-    file::write_atomically(&out.path("tokenizer.json"), tokenizer.to_json().as_bytes())?;
+    tokenizer.save(out.folder())?;
     let mut totals = output::report::Totals::default();
     output::signals::write(config, &documents, &encoded, &out.path("signals.parquet"), &mut totals, context)?;
     let report = output::report::Report::new(config, totals, &tokenizer, &encoded.written);

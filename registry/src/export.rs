@@ -45,7 +45,7 @@ pub fn export(source: &Path, output: &Path, dtype: Option<Dtype>, force: bool) -
         checkpoint::save(&model, &unfinished, dtype)?;
         Behaviour::of(&model)?
     };
-    copy_side_files(source, &unfinished)?;
+    copy_tokenizer(source, &unfinished)?;
     let after = Behaviour::of(&checkpoint::load(&unfinished, &device)?)?;
     let bytes = replace(&unfinished, output)?;
     Ok(Export { dtype, bytes, parity: before.parity(&after) })
@@ -107,14 +107,15 @@ fn unfinished(output: &Path) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// Copies the tokenizer and the side files.
-fn copy_side_files(source: &Path, to: &Path) -> Result<(), Error> {
-    for name in
-        [hub_layout::TOKENIZER].into_iter().chain(hub_layout::SIDE_FILES).filter(|name| source.join(name).is_file())
-    {
-        let path = source.join(name);
+/// Copies the files of the tokenizer and the side files.
+fn copy_tokenizer(source: &Path, to: &Path) -> Result<(), Error> {
+    let is_copied = |name: &String| name != hub_layout::CONFIG && !hub_layout::is_weights(name);
+    for name in files_of(source)?.into_iter().filter(is_copied) {
+        let path = source.join(&name);
         let bytes = fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
-        file::write_atomically(&to.join(name), &bytes)?;
+        let target = to.join(&name);
+        file::create_folder(target.parent().unwrap_or(to))?;
+        file::write_atomically(&target, &bytes)?;
     }
     Ok(())
 }

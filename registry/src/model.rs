@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use artifact::file::tidy;
+use artifact::file::{self, tidy};
 use artifact::manifest::digest_of;
 use artifact::{Context, Digest, FileEntry, Host, Outcome, Recipe, Sealed, Store, Unsealed, format};
 use burn::tensor::Device;
@@ -121,9 +121,13 @@ impl Model {
         digest_of(&self.files.iter().map(|(name, file)| (name.clone(), file.entry.clone())).collect())
     }
 
-    /// Returns the digest of the tokenizer.
+    /// Returns the digest of the tokenizer and of what declares how it is used; none where there is no tokenizer.
     pub fn tokenizer_digest(&self) -> Option<Digest> {
-        self.files.get(hub_layout::TOKENIZER).map(|file| file.entry.sha256)
+        let is_weights = |name: &str| hub_layout::is_weights(name);
+        let files: BTreeMap<_, _> = self.files.iter().filter(|(name, _)| !is_weights(name)).collect();
+        let has_tokenizer = files.keys().any(|name| *name != hub_layout::CONFIG);
+        let entries = files.into_iter().map(|(name, file)| (name.clone(), file.entry.clone()));
+        has_tokenizer.then(|| digest_of(&entries.collect()))
     }
 
     /// Returns the length of all files together.
@@ -193,6 +197,7 @@ impl Model {
     fn copy_to(&self, out: &Unsealed) -> Result<(), Error> {
         for (name, file) in &self.files {
             let to = out.path(name);
+            file::create_folder(to.parent().unwrap_or(out.folder()))?;
             if !file.is_ours || fs::hard_link(&file.place, &to).is_err() {
                 fs::copy(&file.place, &to).map_err(|e| artifact::Error::io("copy", &file.place, e))?;
             }
@@ -209,7 +214,9 @@ impl Model {
 /// Returns the names of the files that a model in `folder` consists of.
 pub(crate) fn files_of(folder: &Path) -> Result<Vec<String>, Error> {
     let listed = fs::read_dir(folder).map_err(|e| artifact::Error::io("list", folder, e))?;
-    let names: Vec<String> = listed.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> =
+        listed.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.extend(tokenizer::named_templates(folder));
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     hub_layout::select(&names).map_err(|problem| Error::NotAModel { place: folder.display().to_string(), problem })
 }
@@ -222,7 +229,7 @@ fn lock(context: &Context) -> PathBuf {
 /// Reads the model in `folder` whole, and returns what there is to say of it.
 fn checked(folder: &Path) -> Result<Outcome, Error> {
     let config = checkpoint::load_config(folder)?;
-    let tokenizer = Tokenizer::from_file(&folder.join(hub_layout::TOKENIZER))?;
+    let tokenizer = Tokenizer::from_folder(folder)?;
     tokenizer.check_vocabulary(config.vocab_size).map_err(|error| Error::File {
         file: "tokenizer.json, which belongs to another model than config.json".to_owned(),
         source: Box::new(error),

@@ -32,6 +32,26 @@ impl Tokenizer {
         self.encoder().encode(text)
     }
 
+    /// Returns the tokens of a document: [`Tokenizer::encode`] with the tokens that transformers' `tokenizer(text)` places
+    /// before and after a text, such as begin-of-text.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_document(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.encoder().encode_document(text)
+    }
+
+    /// Returns the tokens of a prompt, exactly those of transformers' `tokenizer(text)`: special tokens in the text are
+    /// read as such, and those before and after a text are placed.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let failed = |source| Error::Encode { bytes: text.len(), source };
+        let encoding = self.parsing().encode_fast(text, false).map_err(failed)?;
+        Ok([self.prefix_tokens(), encoding.get_ids(), self.suffix_tokens()].concat())
+    }
+
     /// Returns an encoder for many texts, one per thread.
     pub fn encoder(&self) -> Encoder<'_> {
         Encoder { tokenizer: self, words: AHashMap::new(), tokens: Vec::new() }
@@ -52,6 +72,16 @@ impl<'t> Encoder<'t> {
         let mut ids = Vec::with_capacity(text.len() / 3);
         splitter.split(text, |word| self.encode_word(word, &mut ids)).map_err(failed)?;
         Ok(ids)
+    }
+
+    /// As [`Tokenizer::encode_document`].
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_document(&mut self, text: &str) -> Result<Vec<u32>, Error> {
+        let ids = self.encode(text)?;
+        let (prefix, suffix) = (self.tokenizer.prefix_tokens(), self.tokenizer.suffix_tokens());
+        Ok(if prefix.is_empty() && suffix.is_empty() { ids } else { [prefix, &ids, suffix].concat() })
     }
 
     pub(crate) fn tokenizer(&self) -> &'t Tokenizer {

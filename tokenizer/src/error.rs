@@ -19,6 +19,24 @@ pub enum Error {
         #[source]
         source: tokenizers::Error,
     },
+    /// A folder has no tokenizer that can be read.
+    #[error("{} has no tokenizer.json{found}; {remedy}", folder.display())]
+    NoTokenizer {
+        /// The folder.
+        folder: PathBuf,
+        /// What is there instead, as the rest of the sentence.
+        found: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A file beside `tokenizer.json` is not valid.
+    #[error("cannot use {}: {problem}", path.display())]
+    SideFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A tokenizer has no vocabulary.
     #[error("{origin} has an empty vocabulary")]
     EmptyVocabulary {

@@ -12,7 +12,9 @@ mod special_tokens;
 mod error;
 
 mod pre_tokenizer;
+mod text_interface;
 mod tokenizer;
+mod vocabulary_files;
 
 mod decode_stream;
 mod encoder;
@@ -30,5 +32,10 @@ pub use encoder::Encoder;
 pub use error::Error;
 pub use kind::Kind;
 pub use special_tokens::{END_OF_TEXT, MIN_VOCAB_SIZE, SPECIAL_TOKENS};
+pub use text_interface::{
+    ChatTemplates, GENERATION_CONFIG, SamplingDefaults, SpecialToken, TextInterface, files_beside, is_side_file,
+    named_templates,
+};
 pub use tokenizer::Tokenizer;
 pub use training::{Pattern, TrainConfig};
+pub use vocabulary_files::VOCABULARY_FILES;

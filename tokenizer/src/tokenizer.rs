@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use artifact::Digest;
 use tokenizers::{DecoderWrapper, Model, ModelWrapper};
@@ -10,33 +10,55 @@ use tokenizers::{DecoderWrapper, Model, ModelWrapper};
 use crate::Error;
 use crate::pre_tokenizer::{WordSplitter, byte_of};
 use crate::special_tokens::END_OF_TEXT;
+use crate::text_interface::{SpecialToken, TextInterface};
+use crate::vocabulary_files;
 
-/// Names of the end-of-document token, ours first, then those of other common tokenizers.
+/// Names of the end-of-document token where none is declared: ours first, then those of other common tokenizers.
 const END_OF_TEXT_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
+
+/// The file of a tokenizer.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
 
 /// Encodes text as token ids, and decodes them.
 #[derive(Clone)]
 pub struct Tokenizer {
+    /// Reads special tokens in a text as ordinary text.
     inner: tokenizers::Tokenizer,
+    /// The same tokenizer, which reads special tokens in a text as such; made when it is needed.
+    parsing: OnceLock<Arc<tokenizers::Tokenizer>>,
+    interface: TextInterface,
+    /// The ids that the post-processor places before and after a text.
+    affixes: (Vec<u32>, Vec<u32>),
     /// The bytes of each token, where they do not depend on its neighbours; special tokens have none.
     token_bytes: Option<Vec<Box<[u8]>>>,
     /// How text is split into words, each of which is encoded by itself, where the tokenizer does no more than that;
     /// and whether the bytes of the words are mapped to characters.
     splitter: Option<Arc<(WordSplitter, bool)>>,
     vocab_size: usize,
-    end_of_text: Option<(String, u32)>,
+    end_of_text: Option<SpecialToken>,
     unknown: Option<(String, u32)>,
     json: String,
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`.
+    /// Reads the tokenizer of a folder in Hugging Face layout: `tokenizer.json`, else `vocab.json` with `merges.txt`, and
+    /// the files beside it.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read or is not a tokenizer.
+    /// Returns an error if there is no tokenizer, or a file cannot be read or is not valid.
+    pub fn from_folder(folder: &Path) -> Result<Self, Error> {
+        let file = folder.join(TOKENIZER);
+        if file.exists() { Self::from_file(&file) } else { vocabulary_files::read(folder)?.with_files_of(folder) }
+    }
+
+    /// Reads a `tokenizer.json` and the files beside it that say how it is used.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read or is not valid.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let bytes = fs::read(path).map_err(|e| artifact::Error::io("read", path, e))?;
-        Self::parse(&bytes, &path.display().to_string())
+        let tokenizer = Self::parse(&bytes, &path.display().to_string())?;
+        tokenizer.with_files_of(path.parent().unwrap_or(Path::new("")))
     }
 
     /// Reads the content of a `tokenizer.json`.
@@ -61,10 +83,15 @@ impl Tokenizer {
         let Some(largest) = vocabulary.values().max() else {
             return Err(Error::EmptyVocabulary { origin: origin.to_owned() });
         };
-        let end_of_text =
-            END_OF_TEXT_NAMES.iter().find_map(|name| vocabulary.get(*name).map(|id| ((*name).to_owned(), *id)));
+        let end_of_text = END_OF_TEXT_NAMES.iter().find_map(|name| {
+            let id = *vocabulary.get(*name)?;
+            Some(SpecialToken { content: (*name).to_owned(), id })
+        });
         let json = inner.to_string(true).map_err(Error::Serialize)? + "\n";
         Ok(Self {
+            parsing: OnceLock::new(),
+            interface: TextInterface::default(),
+            affixes: affixes(&inner),
             vocab_size: *largest as usize + 1,
             token_bytes: token_bytes(&inner, *largest),
             splitter: splitter(&inner).map(Arc::new),
@@ -73,6 +100,61 @@ impl Tokenizer {
             json,
             inner,
         })
+    }
+
+    /// Adds what the files in `folder` declare.
+    fn with_files_of(self, folder: &Path) -> Result<Self, Error> {
+        let interface = TextInterface::read(folder, &|token| self.id(token))?;
+        Ok(self.with_interface(interface))
+    }
+
+    /// Replaces the text interface.
+    #[must_use]
+    pub fn with_interface(mut self, interface: TextInterface) -> Self {
+        if let Some(eos) = &interface.eos {
+            self.end_of_text = Some(eos.clone());
+        } else if let Some(&id) = interface.stop_tokens.first()
+            && let Some(content) = self.inner.id_to_token(id)
+        {
+            self.end_of_text = Some(SpecialToken { content, id });
+        }
+        // Transformers 4 placed begin-of-text by `add_bos_token` where `tokenizer.json` does not say.
+        let adds = |key: &str| interface.tokenizer_config.get(key).and_then(serde_json::Value::as_bool) == Some(true);
+        if self.inner.get_post_processor().is_none() {
+            let (bos, eos) = (&interface.bos, &interface.eos);
+            self.affixes.0 = bos.iter().filter(|_| adds("add_bos_token")).map(|token| token.id).collect();
+            self.affixes.1 = eos.iter().filter(|_| adds("add_eos_token")).map(|token| token.id).collect();
+        }
+        self.interface = interface;
+        self
+    }
+
+    /// Returns what the files beside `tokenizer.json` declare.
+    pub fn interface(&self) -> &TextInterface {
+        &self.interface
+    }
+
+    /// Returns the ids that end a generated text: the declared ones, and the token that ends a document.
+    pub fn stop_tokens(&self) -> Vec<u32> {
+        let mut ids = self.interface.stop_tokens.clone();
+        ids.extend(self.end_of_text().filter(|id| !ids.contains(id)));
+        ids
+    }
+
+    /// Returns the ids that transformers places before every text, often begin-of-text alone, and often none.
+    pub fn prefix_tokens(&self) -> &[u32] {
+        &self.affixes.0
+    }
+
+    /// Returns the ids that transformers places after every text, mostly none.
+    pub fn suffix_tokens(&self) -> &[u32] {
+        &self.affixes.1
+    }
+
+    /// Returns the id that an empty prompt starts from: the last of the prefix, else the token that ends the document
+    /// before.
+    pub fn start_of_text(&self) -> Option<u32> {
+        self.prefix_tokens().last().copied().or_else(|| self.end_of_text())
     }
 
     /// Returns the content of `tokenizer.json`; equal tokenizers have equal JSON.
@@ -90,14 +172,14 @@ impl Tokenizer {
         self.vocab_size
     }
 
-    /// Returns the id of the token that ends a document, if there is one.
+    /// Returns the id of the token that ends a document, if there is one: the declared one, else one with a common name.
     pub fn end_of_text(&self) -> Option<u32> {
-        self.end_of_text.as_ref().map(|(_, id)| *id)
+        self.end_of_text.as_ref().map(|token| token.id)
     }
 
     /// Returns the name of the token that ends a document, if there is one.
     pub fn end_of_text_name(&self) -> Option<&str> {
-        self.end_of_text.as_ref().map(|(name, _)| name.as_str())
+        self.end_of_text.as_ref().map(|token| token.content.as_str())
     }
 
     /// Returns the id of the token for text that cannot be encoded, if there is one.
@@ -162,6 +244,15 @@ impl Tokenizer {
         &self.inner
     }
 
+    /// Returns the library's tokenizer with special tokens in a text read as such.
+    pub(crate) fn parsing(&self) -> &tokenizers::Tokenizer {
+        self.parsing.get_or_init(|| {
+            let mut parsing = self.inner.clone();
+            parsing.set_encode_special_tokens(false);
+            Arc::new(parsing)
+        })
+    }
+
     pub(crate) fn check_ids(&self, ids: &[u32]) -> Result<(), Error> {
         match ids.iter().find(|id| **id as usize >= self.vocab_size) {
             Some(id) => Err(Error::UnknownToken { id: *id, vocab_size: self.vocab_size }),
@@ -174,6 +265,14 @@ impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size).finish_non_exhaustive()
     }
+}
+
+/// Returns the ids that the post-processor places before and after a text.
+fn affixes(inner: &tokenizers::Tokenizer) -> (Vec<u32>, Vec<u32>) {
+    let encode = |special| inner.encode("a", special).map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default();
+    let (text, whole) = (encode(false), encode(true));
+    let at = whole.windows(text.len().max(1)).position(|window| window == text);
+    at.map_or_else(Default::default, |at| (whole[..at].to_vec(), whole[at + text.len()..].to_vec()))
 }
 
 fn splitter(inner: &tokenizers::Tokenizer) -> Option<(WordSplitter, bool)> {

@@ -71,9 +71,6 @@ pub fn run(
 
     let snapshot = Snapshot { model: &trained.model, optimizer: &trained.optimizer, state: &trained.state };
     output::write(&files, &snapshot, out)?;
-    if let Some(init) = init {
-        init::copy_side_files(init, &tokenizer, out)?;
-    }
     Ok(Outcome {
         earlier_seconds: trained.earlier_seconds,
         device: device::describe(&context.device)?,

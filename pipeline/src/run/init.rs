@@ -45,7 +45,7 @@ impl Init {
         };
         let sealed = model.seal(store, host())?;
         let shape = Some(checkpoint::load_config(sealed.folder())?);
-        let own = Tokenizer::from_file(&sealed.folder().join("tokenizer.json"))?;
+        let own = Tokenizer::from_folder(sealed.folder())?;
         let mut init = Self { sealed: Some(sealed), shape, ..Self::of(&model)? };
         init.check(&loaded.config, context)?;
         let given = &loaded.config.preprocess.tokenizer;

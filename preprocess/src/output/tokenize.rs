@@ -226,8 +226,9 @@ impl Run<'_> {
         let end = self.tokenizer.end_of_text();
         match body {
             Body::Text(text) => {
-                let mut ids = encoder.encode(text)?;
-                ids.extend(end);
+                let mut ids = encoder.encode_document(text)?;
+                // Some tokenizers place it themselves.
+                ids.extend(end.filter(|end| ids.last() != Some(end)));
                 Ok(Tokens { ids, loss_mask: None, chosen: 0 })
             }
             Body::Chat(messages) => {

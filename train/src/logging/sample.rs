@@ -10,15 +10,15 @@ use crate::Error;
 const SAMPLE_TOKENS: usize = 48;
 
 /// Returns a prompt with up to 48 tokens of the model's text after it, sampled as stage generate does by default. An
-/// empty prompt starts from the end-of-text token. Returns None if there is no such token, or the model's logits are
+/// empty prompt starts from begin-of-text, else from end-of-text. Returns None if there is no such token, or the model's logits are
 /// not finite: the next step then reports the divergence with its details.
 ///
 /// # Errors
 /// Returns an error if the prompt cannot be encoded, or the device fails.
 pub fn sample(model: &Transformer, tokenizer: &Tokenizer, prompt: &str, seed: u64) -> Result<Option<String>, Error> {
-    let mut tokens = tokenizer.encode(prompt)?;
+    let mut tokens = tokenizer.encode_prompt(prompt)?;
     if tokens.is_empty() {
-        tokens.extend(tokenizer.end_of_text());
+        tokens.extend(tokenizer.start_of_text());
     }
     if tokens.is_empty() {
         return Ok(None);
@@ -26,7 +26,7 @@ pub fn sample(model: &Transformer, tokenizer: &Tokenizer, prompt: &str, seed: u6
     let model = model.valid();
     let mut decoder = Decoder::new(&model, &tokens, &Sampling { seed, ..Sampling::default() }, SAMPLE_TOKENS)
         .map_err(Error::Sample)?
-        .with_stop_tokens(&StopTokens::of(&model, [tokenizer.end_of_text()]))
+        .with_stop_tokens(&StopTokens::of(&model, tokenizer.stop_tokens().into_iter().map(Some)))
         .with_vocab_size(tokenizer.vocab_size());
     let mut text = prompt.to_owned();
     let mut detokenizer = tokenizer.decode_stream();

@@ -7,13 +7,15 @@ use artifact::{Context, Outcome, Unsealed, file};
 use serde_json::{Value, json};
 
 use crate::corpus_writer::Writer;
-use crate::documents::batch::Batch;
+use crate::documents::batch::{Batch, Found};
 use crate::documents::counts::SourceCounts;
-use crate::documents::document::{Content, Document};
 use crate::documents::mapping::Mapping;
-use crate::documents::rejection::{Rejection, Skip};
+use crate::documents::rejection::Skip;
+use crate::formats::format::{Format, Kind};
+use crate::formats::html::Html;
 use crate::formats::reader::Job;
-use crate::inventory::ListedSource;
+use crate::inventory::{HashedFile, ListedSource};
+use crate::sources::select::broken_in_words;
 use crate::{Config, Error, Inventory};
 
 /// The version of the layout of `sources.json`.
@@ -49,6 +51,7 @@ pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Con
     let text = format!("{:#}\n", json!({ "schema_version": SCHEMA_VERSION, "sources": described }));
     file::write_atomically(&out.path("sources.json"), text.as_bytes())?;
     let not_selected: u64 = inventory.sources.iter().map(|source| source.not_selected).sum();
+    let decoded = all.decoded();
     let Value::Object(counts) = json!({
         "documents": all.documents,
         "bytes": all.bytes,
@@ -56,6 +59,10 @@ pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Con
         "files": files,
         "shards": shards,
         "not_utf8": all.not_utf8,
+        "decoded_files": decoded.decoded,
+        "files_with_replaced_characters": decoded.replaced,
+        "files_of_unknown_encoding": decoded.kept,
+        "records_with_replaced_characters": all.replaced_records,
         "skipped": all.skipped,
         "not_selected": not_selected + all.not_selected,
         "bad_records": all.bad_records(),
@@ -77,22 +84,38 @@ impl Collector<'_> {
     fn source(&mut self, source: &ListedSource, spill: &Path) -> Result<SourceCounts, Error> {
         let Self { config, writer, context, done_bytes } = self;
         let mut counts = SourceCounts::default();
-        let mut conversations = 0u64;
         counts.skip(Skip::TooLarge, source.too_large);
+        counts.skip(Skip::RepeatedLink, source.repeated_links);
+        counts.skip(Skip::BrokenLink, source.broken_links.len() as u64);
         let limit = config.max_bad_records;
         let mapping = Mapping::new(&source.columns, source.max_file_bytes)
             .map_err(|message| Error::value(&format!("source {}: template", source.name), &message))?;
-        let mut sink = |read: Result<Document, Rejection>| {
+        let mut sink = |found: Found| {
             if context.cancel.is_requested() {
                 return Err(Error::Interrupted);
             }
-            match read {
-                Ok(document) => {
+            match found {
+                Found::Document(document) => {
                     counts.document(&document, &source.licence);
-                    conversations += u64::from(matches!(document.content, Content::Chat(_)));
                     writer.push(document, source)
                 }
-                Err(rejection) => counts.reject(rejection, &source.name, limit),
+                Found::Rejected(rejection) => counts.reject(rejection, &source.name, limit),
+                Found::Encoding(encoding) => {
+                    counts.encoding(encoding);
+                    Ok(())
+                }
+                Found::Rows(file, place) => {
+                    counts.rows(&file, place);
+                    Ok(())
+                }
+                Found::Replaced => {
+                    counts.replaced_records += 1;
+                    Ok(())
+                }
+                Found::Page => {
+                    counts.pages += 1;
+                    Ok(())
+                }
             }
         };
         let mut batch = Batch::new(source, &mapping, &mut sink);
@@ -104,16 +127,40 @@ impl Collector<'_> {
         }
         batch.flush()?;
         counts.check(&source.name, limit)?;
-        if source.columns.chat.is_some() && conversations == 0 && counts.documents > 0 {
-            let message = "conversations are read from rows, and none of its files has rows; remove `chat`, or select \
-                           other files";
-            return Err(Error::value(&format!("source {}: chat", source.name), message));
-        }
-        if let Some(words) = counts.bad_in_words() {
-            context.progress.line(&format!("source {}: {words}", source.name));
-        }
+        check_keys(source, &counts)?;
+        let say = |words: &str| context.progress.line(&format!("source {}: {words}", source.name));
+        counts.row_places_in_words().iter().for_each(|words| say(words));
+        let words = [
+            broken_in_words(&source.broken_links),
+            counts.encodings_in_words(),
+            counts.replaced_in_words(),
+            counts.bad_in_words(),
+        ];
+        words.into_iter().flatten().for_each(|words| say(&words));
         Ok(counts)
     }
+}
+
+/// Returns an error if a configured key had nothing to act on.
+fn check_keys(source: &ListedSource, counts: &SourceCounts) -> Result<(), Error> {
+    let wrong = |key: &str, message: &str| Err(Error::value(&format!("source {}: {key}", source.name), message));
+    let has_documents = counts.documents > 0;
+    if let (true, 0, [key, ..]) = (has_documents, counts.row_files, &source.keys_of_rows[..]) {
+        let message = format!(
+            "needs rows, and none of its files has rows: each is one document; remove `{key}`, select other files, or \
+             set `format`"
+        );
+        return wrong(key, &message);
+    }
+    let is_json = |file: &HashedFile| matches!(file.kind, Kind::File(Format::Json) | Kind::Archive(_));
+    if has_documents && source.columns.json_path.is_some() && !source.files.iter().any(is_json) {
+        return wrong("json_path", "none of its files is JSON; remove it, or set `format = \"json\"`");
+    }
+    let is_pages = |file: &HashedFile| matches!(file.kind, Kind::File(Format::Warc) | Kind::Archive(_));
+    if has_documents && source.html != Html::Main && counts.pages == 0 && !source.files.iter().any(is_pages) {
+        return wrong("html", "none of its files is a web page; remove it, or set `format = \"html\"`");
+    }
+    Ok(())
 }
 
 fn describe(source: &ListedSource, counts: &SourceCounts) -> Value {
@@ -127,7 +174,11 @@ fn describe(source: &ListedSource, counts: &SourceCounts) -> Value {
         "documents": counts.documents,
         "bytes": counts.bytes,
         "not_utf8": counts.not_utf8,
+        "encodings": counts.encodings,
+        "records_with_replaced_characters": counts.replaced_records,
+        "rows_at": counts.row_places_as_json(),
         "skipped": counts.skipped,
+        "broken_links": source.broken_links,
         "bad_records": counts.bad_as_json(),
     })
 }

@@ -14,6 +14,8 @@ use settings::ConfigSource;
 use crate::Error;
 use crate::documents::counts::BadRecordLimit;
 use crate::documents::mapping;
+use crate::formats::format::Format;
+use crate::formats::html::Html;
 
 pub use source::Source;
 
@@ -169,6 +171,7 @@ fn validate_source(source: &Source, key: &str) -> Result<(), Error> {
         ("id_column", &source.id_column),
         ("licence_column", &source.licence_column),
         ("source_column", &source.source_column),
+        ("json_path", &source.json_path),
     ];
     for (name, value) in origins.iter().chain(&others) {
         if value.as_deref().is_some_and(|value| value.trim().is_empty()) {
@@ -186,6 +189,19 @@ fn validate_source(source: &Source, key: &str) -> Result<(), Error> {
     remote::validate(source).or_else(|(name, message)| fail(name, &message))?;
     if source.max_file_bytes == Some(0) {
         return fail("max_file_bytes", "must be at least 1");
+    }
+    if source.json_path.is_some() && source.format.is_some_and(|format| format != Format::Json) {
+        return fail("json_path", "only files of the format `json` have a path to their rows");
+    }
+    if let Some(format) = source.format.filter(|format| format.is_one_document())
+        && let [key, ..] = source.keys_of_rows()[..]
+    {
+        let name = if format == Format::Html { "html" } else { "text" };
+        let message = format!("needs rows, but `format = \"{name}\"` makes each file one document; remove one of them");
+        return fail(key, &message);
+    }
+    if source.html != Html::Main && source.format.is_some_and(|format| !matches!(format, Format::Html | Format::Warc)) {
+        return fail("html", "only files of the formats `html` and `warc` have web pages");
     }
     mapping::validate(source).or_else(|(name, message)| fail(name, &message))
 }
@@ -224,6 +240,8 @@ pub(crate) struct Declared {
     pub folder: PathBuf,
     /// The source, with the dataset's globs merged in.
     pub source: Source,
+    /// The first key with globs of the source's own.
+    pub own_globs: Option<&'static str>,
     /// The largest text file that is read, in bytes.
     pub max_file_bytes: u64,
 }
@@ -236,6 +254,7 @@ pub(crate) fn declared(config: &Config, base: &Path, environment: &Environment) 
             key: format!("collect.sources[{i}]"),
             folder: base.to_owned(),
             source: source.clone(),
+            own_globs: own_globs(source),
             max_file_bytes: source.max_file_bytes.unwrap_or(MAX_FILE_BYTES),
         };
         let sources = config.sources.iter().enumerate().map(declare).collect();
@@ -254,16 +273,22 @@ pub(crate) fn declared(config: &Config, base: &Path, environment: &Environment) 
     let declare = |(i, mut source): (usize, Source)| {
         let key = format!("{}: source[{i}]", path.display());
         validate_source(&source, &key)?;
+        let own_globs = own_globs(&source);
         if source.include.is_empty() {
             source.include.clone_from(&dataset.include);
         }
         source.exclude.extend(dataset.exclude.iter().cloned());
         let max_file_bytes = source.max_file_bytes.or(dataset.max_file_bytes).unwrap_or(MAX_FILE_BYTES);
-        Ok(Declared { key, folder: folder.clone(), source, max_file_bytes })
+        Ok(Declared { key, folder: folder.clone(), source, own_globs, max_file_bytes })
     };
     let sources = dataset.source.into_iter().enumerate().map(declare).collect::<Result<_, Error>>()?;
     let (title, description) = (dataset.name, dataset.description);
     Ok(Declarations { title, description, lock: path.with_extension("lock"), sources })
+}
+
+fn own_globs(source: &Source) -> Option<&'static str> {
+    let keys = [("include", &source.include), ("exclude", &source.exclude)];
+    keys.into_iter().find(|(_, globs)| !globs.is_empty()).map(|(key, _)| key)
 }
 
 fn parse(text: &str, path: &Path) -> Result<Dataset, Error> {

@@ -21,7 +21,7 @@ use crate::lock;
 use crate::resolve::Resolved;
 use crate::sources::crates;
 use crate::sources::remote::{self, written_address};
-use crate::sources::select::{self, Filter, IgnoreRules, SelectedFile, passed_over, select};
+use crate::sources::select::{Filter, Origin, Reading, SelectedFile, passed_over, select};
 use crate::{Config, Error};
 
 /// Files up to this size are hashed from one read; larger ones in pieces. Heuristic, not measured.
@@ -59,8 +59,14 @@ pub(crate) struct ListedSource {
     pub content: Digest,
     /// Text files above the size cap.
     pub too_large: u64,
-    /// Files of another kind, and symbolic links.
+    /// Files of another kind.
     pub not_selected: u64,
+    /// Symbolic links to files that are read under another path.
+    pub repeated_links: u64,
+    /// Symbolic links that lead nowhere.
+    pub broken_links: Vec<String>,
+    /// The configured keys that need rows.
+    pub keys_of_rows: Vec<&'static str>,
     /// Where it is, if it is remote.
     pub remote: Option<RemoteSource>,
 }
@@ -209,6 +215,7 @@ impl ListedSource {
             "members": self.filter.described(),
             "max_file_bytes": self.max_file_bytes,
             "too_large": self.too_large,
+            "broken_links": self.broken_links,
         }))
     }
 }
@@ -271,6 +278,7 @@ fn described(declared: &Declared, origin: Value, licence: Option<String>) -> Res
         origin,
         licence: source.licence.clone().or(licence).unwrap_or_else(|| "unknown".to_owned()),
         columns: Columns::of(source),
+        keys_of_rows: source.keys_of_rows(),
         html: source.html,
         max_file_bytes: declared.max_file_bytes,
         filter: Filter::new(declared)?,
@@ -278,6 +286,8 @@ fn described(declared: &Declared, origin: Value, licence: Option<String>) -> Res
         content: content_digest(&[]),
         too_large: 0,
         not_selected: 0,
+        repeated_links: 0,
+        broken_links: Vec::new(),
         remote: None,
     })
 }
@@ -293,14 +303,14 @@ fn local(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource,
             return Err(Error::Licence { name, path: folder.join("Cargo.toml"), expected, found });
         }
         let origin = json!({ "kind": "crate", "crate": krate, "version": version });
-        (select(declared, &folder, IgnoreRules::Passed)?, origin, Some(found))
+        (select(declared, &folder, Origin::Package)?, origin, Some(found))
     } else {
         let written = source.path.as_deref().unwrap_or_default();
         let path = folder.join(around.environment.expand(written, &format!("{key}.path"))?);
-        (select(declared, &path, IgnoreRules::Obeyed)?, json!({ "kind": "path", "path": name }), None)
+        (select(declared, &path, Origin::User)?, json!({ "kind": "path", "path": name }), None)
     };
     if selection.files.is_empty() {
-        let passed_over = passed_over(selection.not_selected, selection.too_large, selection.links);
+        let passed_over = passed_over(selection.not_selected, selection.too_large, &selection.broken_links);
         return Err(Error::NothingSelected { name, passed_over });
     }
     let files = hash(&selection.files, around.context)?;
@@ -308,7 +318,9 @@ fn local(declared: &Declared, around: &Surroundings<'_>) -> Result<ListedSource,
         content: content_digest(&files),
         files,
         too_large: selection.too_large,
-        not_selected: selection.not_selected + selection.links,
+        not_selected: selection.not_selected,
+        repeated_links: selection.repeated_links,
+        broken_links: selection.broken_links,
         ..described(declared, origin, licence)?
     })
 }
@@ -363,7 +375,7 @@ fn locked(declared: &Declared, remote: Remote, around: &Surroundings<'_>) -> Res
 
 fn remote_file(declared: &Declared, relative: String, bytes: u64, sha256: Digest, cache: &Path) -> HashedFile {
     // A selected file of unknown format was named explicitly.
-    let kind = select::kind(declared.source.format, &relative).unwrap_or(Kind::File(Format::Text));
+    let kind = Reading::of(&declared.source).kind(&relative).unwrap_or(Kind::File(Format::Text));
     HashedFile { relative, place: Place::Download(cached_path(cache, sha256)), bytes, kind, sha256 }
 }
 

@@ -232,7 +232,7 @@ fn fetch_entries(
 }
 
 fn nothing_selected(source: &Missing<'_>, selection: &RemoteSelection, pointers: u64) -> Error {
-    let passed_over = passed_over(selection.not_selected + pointers, selection.too_large, 0);
+    let passed_over = passed_over(selection.not_selected + pointers, selection.too_large, &[]);
     Error::NothingSelected { name: source.name.clone(), passed_over }
 }
 

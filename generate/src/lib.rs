@@ -20,4 +20,5 @@ pub use error::Error;
 pub use generator::{Completion, FinishReason, Generator};
 pub use inference::Sampling;
 pub use options::CompletionOptions;
+pub use prompts::{read_prompts, unmarked};
 pub use stage::{NAME, VERSION, inputs, run};

@@ -179,7 +179,7 @@ pub struct GenerateArgs {
     pub model: String,
     /// The prompt; read from standard input if neither it nor --prompts is given
     pub prompt: Option<String>,
-    /// A file with one prompt per line
+    /// A file of prompts: one per line, or the `prompt` of each object in a `.jsonl` file
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub prompts: Option<PathBuf>,
     /// Write the samples to this file as JSON lines instead of printing them

@@ -21,7 +21,9 @@ pub struct Source {
     /// name and version.
     pub name: Option<String>,
     /// A file, a folder or a glob (`notes/**/*.md`), relative to the folder of this file; `~` and `$VARS` are expanded.
-    /// In a folder, hidden files, symbolic links and what `.gitignore` or `.ignore` files in it exclude are skipped.
+    /// A file or folder of exactly that name is preferred to what its glob characters mean. In a folder, hidden files
+    /// and what `.gitignore` or `.ignore` files in it exclude are skipped; symbolic links are followed, and a file that
+    /// is reached twice is read once.
     pub path: Option<String>,
     /// An HTTP or HTTPS address of one file; or an object, a prefix or a glob in an object store:
     /// `s3://bucket/a/*.parquet`, `gs://bucket/a`, `az://container/a`, `abfs://container/a`. Credentials, region and
@@ -53,17 +55,23 @@ pub struct Source {
     /// The licence of the text, as an SPDX expression. Default: that of a crate's manifest or of the Hub's card, else
     /// `unknown`.
     pub licence: Option<String>,
-    /// Globs of the files to read; one without `/` matches in every folder, and an archive counts as a folder. Default:
+    /// Globs of the files to read; one without `/` matches in every folder, and an archive counts as a folder; one that
+    /// is the name of an existing file means that file. Default:
     /// those of the dataset, else every file whose name has a known extension.
     pub include: Vec<String>,
     /// Globs of the files to skip, in addition to those of the dataset. Default: none.
     pub exclude: Vec<String>,
-    /// The format of the files: `text` or `html` (one document per file), `jsonl`, `json` (an array of objects), `csv`,
-    /// `tsv`, `parquet` or `arrow` (one document per row), or `warc` (one document per page). Default: by each file's
-    /// extension. `.gz`, `.zst`, `.xz` and `.bz2` are decompressed first; in `.zip` and `.tar` files (also compressed)
-    /// every member is a file of the source, called `archive.zip!/folder/file.md`; archives inside archives are
-    /// skipped.
+    /// The format of the files: `text` or `html` (one document per file), `jsonl`, `json` (objects in an array, one
+    /// after another, or inside an object; or columns), `csv`, `tsv`, `parquet` or `arrow` (one document per row), or
+    /// `warc` (one document per page). Default: by each file's extension; a `.json` file is text unless a key asks for
+    /// rows (`text_column`, `template`, `chat`, `json_path`, another column). `.gz`, `.zst`, `.xz` and `.bz2` are
+    /// decompressed first; in `.zip` and `.tar` files (also compressed) every member is a file of the source, called
+    /// `archive.zip!/folder/file.md`; archives inside archives are skipped.
     pub format: Option<Format>,
+    /// Where the rows of a `.json` file are: keys separated by dots, a key with a dot in double quotes; arrays on the
+    /// way are walked through (`data.paragraphs`). Default: the place with most of the columns that are asked for,
+    /// which the run prints unless it is an array of objects or objects one after another.
+    pub json_path: Option<String>,
     /// Which part of a web page is read: `main` (title and main text), `all` (title and all text) or `source` (the
     /// HTML, as code). Default: `main`.
     pub html: Html,
@@ -71,8 +79,9 @@ pub struct Source {
     /// Default: `text`.
     #[serde(alias = "text")]
     pub text_column: Option<String>,
-    /// A minijinja template that makes the text from several columns: `"{{ question }}\n\n{{ answer }}"`. A missing or
-    /// null column may be tested (`{% if note %}`) but not printed. Default: none.
+    /// A minijinja template that makes the text from several columns: `"{{ question }}\n\n{{ answer }}"`. A column of
+    /// any name is written `{{ row["What is your question?"] }}`. A missing or null column may be tested
+    /// (`{% if note %}`) but not printed. Default: none.
     pub template: Option<String>,
     /// The shape of conversations, which become the column `messages` instead of text: `messages` (OpenAI's),
     /// `sharegpt` or `alpaca` (columns `instruction`, `input`, `output`); or `preference` (columns `prompt`, `chosen`,
@@ -93,6 +102,21 @@ pub struct Source {
 }
 
 impl Source {
+    /// Returns the keys that need rows and are set.
+    pub(crate) fn keys_of_rows(&self) -> Vec<&'static str> {
+        let keys = [
+            ("text_column", self.text_column.is_some()),
+            ("template", self.template.is_some()),
+            ("chat", self.chat.is_some()),
+            ("messages_column", self.messages_column.is_some()),
+            ("id_column", self.id_column.is_some()),
+            ("licence_column", self.licence_column.is_some()),
+            ("source_column", self.source_column.is_some()),
+            ("json_path", self.json_path.is_some()),
+        ];
+        keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect()
+    }
+
     /// Returns the name of this source in messages and documents: the configured one, else one derived from its
     /// address.
     pub(crate) fn display_name(&self) -> String {

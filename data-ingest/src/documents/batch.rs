@@ -11,17 +11,38 @@ use crate::documents::document::{Content, Document};
 use crate::documents::mapping::{Field, Mapping, MappingError};
 use crate::documents::rejection::{At, BadRecord, Reason, Rejection, Skip};
 use crate::formats::columnar::{self, PIECE_BYTES};
+use crate::formats::encoding::{self, FileEncoding, Text};
 use crate::formats::html::{self, Html, MAX_PAGE_BYTES, NoText};
-use crate::formats::json::{self, Records};
+use crate::formats::json::{self, Fields, FieldsError, Records};
 use crate::inventory::ListedSource;
 
 /// Bytes read before they are turned into documents. Heuristic, not measured: enough to keep all cores busy.
 const BATCH_BYTES: usize = 8 << 20;
-/// Bytes of a file that are inspected to tell text from binary, as in git.
-const SNIFFED_BYTES: usize = 8000;
 
-/// Receives documents and rejections.
-pub(crate) type Sink<'a> = dyn FnMut(Result<Document, Rejection>) -> Result<(), Error> + 'a;
+/// Receives what is found in the files of a source.
+pub(crate) type Sink<'a> = dyn FnMut(Found) -> Result<(), Error> + 'a;
+
+/// Something found in a file.
+pub(crate) enum Found {
+    /// A document.
+    Document(Document),
+    /// A file or record that gave no document.
+    Rejected(Rejection),
+    /// A file that is not plain UTF-8.
+    Encoding(FileEncoding),
+    /// A file of rows, and where they are in it, if that was not obvious.
+    Rows(Arc<str>, Option<String>),
+    /// A record in which halves of surrogate pairs were replaced.
+    Replaced,
+    /// A web page.
+    Page,
+}
+
+impl From<Result<Document, Rejection>> for Found {
+    fn from(read: Result<Document, Rejection>) -> Self {
+        read.map_or_else(Self::Rejected, Self::Document)
+    }
+}
 
 /// A piece of input from which documents can be made without reading anything else.
 pub(crate) enum Raw {
@@ -33,8 +54,8 @@ pub(crate) enum Raw {
     Delimited(Arc<str>, Arc<Places>, Vec<(u64, ByteRecord)>),
     /// Rows of a table: the number of the first, and the wanted columns.
     Rows(Arc<str>, u64, DataFrame),
-    /// Nothing.
-    Rejected(Rejection),
+    /// Something that is not a document.
+    Found(Found),
 }
 
 /// How the records of a JSON file are numbered.
@@ -89,13 +110,23 @@ impl<'a> Batch<'a> {
 
     /// Adds a rejection.
     pub fn skip(&mut self, skip: Skip) -> Result<(), Error> {
-        self.push(Raw::Rejected(Rejection::Skipped(skip)))
+        self.push(Raw::Found(Found::Rejected(Rejection::Skipped(skip))))
+    }
+
+    /// Adds the encoding of a file, unless it is plain UTF-8.
+    pub fn encoding(&mut self, encoding: Option<FileEncoding>) -> Result<(), Error> {
+        encoding.map_or(Ok(()), |encoding| self.push(Raw::Found(Found::Encoding(encoding))))
+    }
+
+    /// Adds that a file has rows; `place` describes where they are in it, if that was not obvious.
+    pub fn rows(&mut self, file: &Arc<str>, place: Option<String>) -> Result<(), Error> {
+        self.push(Raw::Found(Found::Rows(Arc::clone(file), place)))
     }
 
     /// Adds a bad record.
     pub fn bad(&mut self, file: &str, at: At, reason: Reason, message: String) -> Result<(), Error> {
         let file = file.to_owned();
-        self.push(Raw::Rejected(Rejection::Bad(BadRecord { file, at, reason, message })))
+        self.push(Raw::Found(Found::Rejected(Rejection::Bad(BadRecord { file, at, reason, message }))))
     }
 
     /// Makes documents of all input.
@@ -103,7 +134,7 @@ impl<'a> Batch<'a> {
         let raws = std::mem::take(&mut self.raws);
         self.bytes = 0;
         let convert = Convert { source: self.source, mapping: self.mapping };
-        let converted: Vec<_> = raws.into_par_iter().map(|raw| convert.documents(raw)).collect();
+        let converted: Vec<_> = raws.into_par_iter().map(|raw| convert.found(raw)).collect();
         converted.into_iter().flatten().try_for_each(&mut *self.sink)
     }
 }
@@ -122,7 +153,7 @@ impl Raw {
                 }
                 // A piece of a table is cut to about this size.
                 Self::Rows(..) => PIECE_BYTES,
-                Self::Rejected(_) => 0,
+                Self::Found(_) => 0,
             }
     }
 }
@@ -135,10 +166,11 @@ struct Convert<'a> {
 }
 
 impl Convert<'_> {
-    fn documents(self, raw: Raw) -> Vec<Result<Document, Rejection>> {
-        match raw {
-            Raw::Document(whole) => vec![self.whole(whole)],
-            Raw::Json(file, unit, records) => self.json(&file, unit, &records),
+    fn found(self, raw: Raw) -> Vec<Found> {
+        let rows: Vec<Result<Document, Rejection>> = match raw {
+            Raw::Found(found) => return vec![found],
+            Raw::Document(whole) => return self.whole(whole),
+            Raw::Json(file, unit, records) => return self.json(&file, unit, &records),
             Raw::Delimited(file, places, records) => {
                 let row = |(number, record): (u64, ByteRecord)| {
                     let field = |place: &Option<usize>| Some(Field::Bytes(record.get((*place)?)?.to_vec()));
@@ -151,11 +183,20 @@ impl Convert<'_> {
                 let row = |(number, fields)| self.row(&file, number, At::Row(number), fields, String::new);
                 (first..).zip(rows).map(row).collect()
             }
-            Raw::Rejected(rejection) => vec![Err(rejection)],
-        }
+        };
+        rows.into_iter().map(Found::from).collect()
     }
 
-    fn whole(self, whole: RawDocument) -> Result<Document, Rejection> {
+    fn whole(self, whole: RawDocument) -> Vec<Found> {
+        let mut found = Vec::with_capacity(2);
+        found.extend(whole.is_html.then_some(Found::Page));
+        let mut note = |encoding: Option<FileEncoding>| found.extend(encoding.map(Found::Encoding));
+        let document = self.document(whole, &mut note).into();
+        found.push(document);
+        found
+    }
+
+    fn document(self, whole: RawDocument, note: &mut dyn FnMut(Option<FileEncoding>)) -> Result<Document, Rejection> {
         let RawDocument { number, file, address, is_html, charset, bytes } = whole;
         let skip = |skip| Err(Rejection::Skipped(skip));
         let content = if bytes.is_empty() {
@@ -173,10 +214,20 @@ impl Convert<'_> {
                     return Err(Rejection::Bad(BadRecord { file, at, reason: Reason::Hostile, message }));
                 }
             }
-        } else if bytes[..bytes.len().min(SNIFFED_BYTES)].contains(&0) {
-            return skip(Skip::Binary);
         } else {
-            Content::of(bytes)
+            match encoding::decode(bytes, charset.as_deref()) {
+                Text::Binary => return skip(Skip::Binary),
+                // A file of nothing but a mark.
+                Text::Decoded(text, _) if text.is_empty() => return skip(Skip::Empty),
+                Text::Decoded(text, encoding) => {
+                    note(encoding);
+                    Content::Text(text)
+                }
+                Text::Unknown(bytes, encoding) => {
+                    note(Some(encoding));
+                    Content::Raw(bytes)
+                }
+            }
         };
         let (sha256, bytes) = content.measure();
         let number = number.map_or_else(String::new, |number| format!("#{number}"));
@@ -185,26 +236,35 @@ impl Convert<'_> {
         Ok(Document { id, path, content, sha256, bytes, licence: None, source: None })
     }
 
-    fn json(self, file: &str, unit: Unit, records: &Records) -> Vec<Result<Document, Rejection>> {
-        let record = |number: u64, bytes: &[u8]| {
+    fn json(self, file: &str, unit: Unit, records: &Records) -> Vec<Found> {
+        let mut found = Vec::new();
+        let mut record = |number: u64, bytes: &[u8]| {
             let at = if unit == Unit::Line { At::Line(number) } else { At::Record(number) };
             let bad = |reason, message| Err(Rejection::Bad(BadRecord { file: file.to_owned(), at, reason, message }));
-            if bytes.len() as u64 > self.source.max_file_bytes {
-                return bad(Reason::TooLong, "longer than max_file_bytes".to_owned());
-            }
-            match json::fields(bytes, self.mapping.names()) {
-                Ok(fields) => self.row(file, number, at, fields, || format!("; it has {}", json::keys(bytes))),
-                Err(message) => bad(Reason::Malformed, message),
-            }
+            let fields = || json::fields(bytes, self.mapping.names());
+            let is_too_long = bytes.len() as u64 > self.source.max_file_bytes;
+            let read = match (!is_too_long).then(fields) {
+                None => bad(Reason::TooLong, "longer than max_file_bytes".to_owned()),
+                Some(Ok(Fields { values, has_replaced })) => {
+                    let read = self.row(file, number, at, values, || format!("; it has {}", json::keys(bytes)));
+                    found.extend((has_replaced && read.is_ok()).then_some(Found::Replaced));
+                    read
+                }
+                Some(Err(FieldsError::Malformed(message))) => bad(Reason::Malformed, message),
+                Some(Err(FieldsError::Value(message))) => bad(Reason::WrongType, message),
+            };
+            found.push(read.into());
         };
         match unit {
-            Unit::Object => vec![record(records.first, &records.bytes)],
+            Unit::Object => record(records.first, &records.bytes),
             Unit::Line => (records.first..)
                 .zip(records.bytes.split(|byte| *byte == b'\n'))
+                // Files that were joined have marks in the middle.
+                .map(|(number, line)| (number, line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)))
                 .filter(|(_, line)| !line.trim_ascii().is_empty())
-                .map(|(number, line)| record(number, line))
-                .collect(),
+                .for_each(|(number, line)| record(number, line)),
         }
+        found
     }
 
     fn row(

@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use crate::Error;
 use crate::documents::document::{Content, Document};
 use crate::documents::rejection::{BadRecord, Rejection, Skip};
+use crate::formats::encoding::{Fate, FileEncoding};
 
+/// The name of an encoding that loses nothing and needs no mention.
+const MARKED_UTF_8: &str = "UTF-8 with a byte-order mark";
 /// Bad records of a source that are quoted in `sources.json`.
 const QUOTED: usize = 20;
 /// Bad records that are quoted in the error of a source with too many.
@@ -100,6 +103,25 @@ pub(crate) struct Totals {
     pub bytes: u64,
 }
 
+/// Files of one encoding, by what became of them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct EncodingCounts {
+    /// Files that were decoded, some of them with replaced characters.
+    pub decoded: u64,
+    /// Files in which characters were replaced.
+    pub replaced: u64,
+    /// Files whose bytes are kept, since their encoding is not known.
+    pub kept: u64,
+}
+
+impl EncodingCounts {
+    fn add(&mut self, other: Self) {
+        self.decoded += other.decoded;
+        self.replaced += other.replaced;
+        self.kept += other.kept;
+    }
+}
+
 /// The counts of a source.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct SourceCounts {
@@ -119,6 +141,16 @@ pub(crate) struct SourceCounts {
     pub bad: BTreeMap<&'static str, u64>,
     /// The first bad records.
     pub examples: Vec<BadRecord>,
+    /// Files that are not plain UTF-8, by encoding.
+    pub encodings: BTreeMap<&'static str, EncodingCounts>,
+    /// Records in which halves of surrogate pairs were replaced.
+    pub replaced_records: u64,
+    /// Files of rows.
+    pub row_files: u64,
+    /// Files whose rows are in a place that is not obvious, by that place, and the first of them.
+    pub row_places: BTreeMap<String, (u64, String)>,
+    /// Web pages.
+    pub pages: u64,
 }
 
 impl SourceCounts {
@@ -134,6 +166,24 @@ impl SourceCounts {
         share.bytes += document.bytes;
         self.bytes += document.bytes;
         self.not_utf8 += u64::from(matches!(document.content, Content::Raw(_)));
+    }
+
+    /// Counts a file that is not plain UTF-8.
+    pub fn encoding(&mut self, encoding: FileEncoding) {
+        let (decoded, replaced, kept) = match encoding.fate {
+            Fate::Decoded => (1, 0, 0),
+            Fate::Replaced => (1, 1, 0),
+            Fate::Kept => (0, 0, 1),
+        };
+        self.encodings.entry(encoding.name).or_default().add(EncodingCounts { decoded, replaced, kept });
+    }
+
+    /// Counts a file of rows, and where they are in it if that is not obvious.
+    pub fn rows(&mut self, file: &str, place: Option<String>) {
+        self.row_files += 1;
+        if let Some(place) = place {
+            self.row_places.entry(place).or_insert_with(|| (0, file.to_owned())).0 += 1;
+        }
     }
 
     /// Counts a rejection; returns an error once there are more bad records than allowed.
@@ -190,6 +240,10 @@ impl SourceCounts {
         self.bytes += other.bytes;
         self.not_utf8 += other.not_utf8;
         self.not_selected += other.not_selected;
+        self.replaced_records += other.replaced_records;
+        for (name, counts) in &other.encodings {
+            self.encodings.entry(name).or_default().add(*counts);
+        }
         for (own, others) in [(&mut self.skipped, &other.skipped), (&mut self.bad, &other.bad)] {
             for (reason, count) in others {
                 *own.entry(reason).or_default() += count;
@@ -204,6 +258,57 @@ impl SourceCounts {
             return "nothing was skipped".to_owned();
         }
         format!("skipped: {}", counts(&self.skipped))
+    }
+
+    /// Returns the sum over all encodings but UTF-8 with a mark.
+    pub fn decoded(&self) -> EncodingCounts {
+        let mut all = EncodingCounts::default();
+        self.encodings.iter().filter(|(name, _)| **name != MARKED_UTF_8).for_each(|(_, counts)| all.add(*counts));
+        all
+    }
+
+    /// Describes the files that are not UTF-8, or not text; none if there are none.
+    pub fn encodings_in_words(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        for (name, counts) in self.encodings.iter().filter(|(name, _)| **name != MARKED_UTF_8) {
+            let files = |count: u64| format!("{count} {}", if count == 1 { "file" } else { "files" });
+            let EncodingCounts { decoded, replaced, kept } = *counts;
+            if decoded > 0 {
+                let some = format!(" ({replaced} with sequences that it does not have, replaced by U+FFFD)");
+                parts.push(format!("{} decoded from {name}{}", files(decoded), if replaced > 0 { &some } else { "" }));
+            }
+            if kept > 0 {
+                let what = if *name == "unknown" { "of an unknown encoding" } else { "of damaged UTF-8" };
+                let later = "whose other bytes preprocess replaces by U+FFFD";
+                parts.push(format!("{} {what}, {later}", files(kept)));
+            }
+        }
+        let binary = self.skipped.get(Skip::Binary.name()).copied().unwrap_or(0);
+        if binary > 0 {
+            parts.push(format!("{binary} left out as binary"));
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    /// Describes the records with replaced characters; none if there are none.
+    pub fn replaced_in_words(&self) -> Option<String> {
+        let count = self.replaced_records;
+        let what = "half a surrogate pair (`\\ud83d`), replaced by U+FFFD";
+        (count > 0).then(|| format!("{count} {} with {what}", if count == 1 { "record" } else { "records" }))
+    }
+
+    /// Describes where rows were found, one line for each place.
+    pub fn row_places_in_words(&self) -> Vec<String> {
+        let line = |(place, (files, first)): (&String, &(u64, String))| {
+            let more = if *files > 1 { format!(" and {} more", files - 1) } else { String::new() };
+            format!("rows of {first}{more}: {place}")
+        };
+        self.row_places.iter().map(line).collect()
+    }
+
+    /// Returns the number of files whose rows are in each place that is not obvious.
+    pub fn row_places_as_json(&self) -> Value {
+        self.row_places.iter().map(|(place, (files, _))| (place.clone(), Value::from(*files))).collect()
     }
 
     /// Describes the number and kinds of bad records and quotes the first; none if there are none.

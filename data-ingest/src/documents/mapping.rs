@@ -9,6 +9,7 @@ use crate::documents::chat::{self, Chat};
 use crate::documents::document::Content;
 use crate::documents::rejection::{Reason, Skip};
 use crate::documents::template::{RenderError, Template};
+use crate::formats::json_rows::{self, Wanted};
 
 /// The columns that a source names; defaults are filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,6 +28,8 @@ pub(crate) struct Columns {
     pub licence: Option<String>,
     /// The column that names the document's source.
     pub source: Option<String>,
+    /// Where the rows of a JSON file are.
+    pub json_path: Option<Vec<String>>,
 }
 
 impl Columns {
@@ -40,6 +43,7 @@ impl Columns {
             id: source.id_column.clone(),
             licence: source.licence_column.clone(),
             source: source.source_column.clone(),
+            json_path: source.json_path.as_deref().and_then(|path| json_rows::parse_path(path).ok()),
         }
     }
 }
@@ -62,6 +66,9 @@ pub(crate) fn validate(source: &Source) -> Result<(), (&'static str, String)> {
             return wrong("messages_column", "`preference` reads the columns prompt, chosen and rejected");
         }
         _ => {}
+    }
+    if let Some(path) = &source.json_path {
+        json_rows::parse_path(path).map_err(|message| ("json_path", message))?;
     }
     // Whether a template is valid does not depend on its limit.
     Mapping::new(&Columns::of(source), u64::MAX).map(drop).map_err(|message| ("template", message))
@@ -134,7 +141,7 @@ impl<'a> Mapping<'a> {
         let shape = match (&columns.template, columns.chat) {
             (Some(template), _) => {
                 let template = Template::new(template, max_bytes)?;
-                template.columns().iter().for_each(|name| add(name, Part::Content));
+                template.columns().for_each(|name| add(name, Part::Content));
                 Shape::Template(Box::new(template))
             }
             (None, Some(Chat::Alpaca)) => {
@@ -171,6 +178,13 @@ impl<'a> Mapping<'a> {
     /// Returns the names of the columns whose fields [`Mapping::map`] expects, in its order; a name may occur twice.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(|column| column.name.as_str())
+    }
+
+    /// Returns the columns by which rows are found.
+    pub fn wanted(&self) -> Wanted<'_> {
+        let is_content = |column: &&Column| matches!(column.part, Part::Content | Part::OptionalContent);
+        let content = self.columns.iter().filter(is_content).map(|column| column.name.as_str()).collect();
+        Wanted { content, all: self.names().collect() }
     }
 
     /// Returns the first column that a table must have and that is not among `header`.
@@ -265,12 +279,12 @@ impl<'a> Mapping<'a> {
     ) -> Result<Content, MappingError> {
         let mut row = Vec::with_capacity(fields.len());
         let mut nulls = Vec::new();
-        for (column, field) in self.columns.iter().zip(fields) {
+        for ((column, field), variable) in self.columns.iter().zip(fields).zip(template.variables()) {
             match field.map(|field| column.value(field)).transpose()? {
                 // A template may test whether a column has a value; it has none in either case.
                 None => {}
                 Some(Value::Null) => nulls.push(format!("`{}`", column.name)),
-                Some(value) => row.push((column.name.clone(), template_value(value))),
+                Some(value) => row.push((variable.to_owned(), template_value(value))),
             }
         }
         template.render(TemplateValue::from_pairs(row)).map(Content::Text).map_err(|failed| match failed {

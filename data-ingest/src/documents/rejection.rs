@@ -27,6 +27,10 @@ pub(crate) enum Skip {
     NestedArchive,
     /// A member with the name of an earlier one.
     RepeatedName,
+    /// A symbolic link to a file that is read under another path.
+    RepeatedLink,
+    /// A symbolic link that leads nowhere.
+    BrokenLink,
 }
 
 impl Skip {
@@ -44,6 +48,8 @@ impl Skip {
             Self::Encrypted => "encrypted",
             Self::NestedArchive => "nested_archive",
             Self::RepeatedName => "repeated_name",
+            Self::RepeatedLink => "repeated_link",
+            Self::BrokenLink => "broken_link",
         }
     }
 }

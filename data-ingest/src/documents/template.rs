@@ -1,5 +1,8 @@
 //! A document made from several columns by a minijinja template.
 //!
+//! A column whose name is not a word is written `row["What is your question?"]`, or, where that cannot be read as an
+//! expression, as it is: `{{ What is your question? }}`. Both become variables before minijinja compiles the template.
+//!
 //! A template comes with a dataset, which is not trusted: it reads only the row, and its steps, the data it copies and
 //! its output are bounded.
 
@@ -9,6 +12,10 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 /// The name of the template in minijinja, which occurs in its messages.
 const NAME: &str = "template";
+/// What comes before the number of a column's variable.
+const VARIABLE: &str = "__column_";
+/// A hint for templates that cannot be compiled.
+const NOTATION: &str = "; a column of any name is written {{ row[\"What is it?\"] }}";
 /// Steps that every template may take, besides one per 16 bytes it may write; minijinja counts one step per 64 bytes
 /// that are copied. Heuristic, not measured: thousands of times what `{{ question }} {{ answer }}` needs.
 const FUEL: u64 = 1_000_000;
@@ -16,7 +23,8 @@ const FUEL: u64 = 1_000_000;
 /// A template, compiled.
 pub(crate) struct Template<'a> {
     environment: Environment<'a>,
-    columns: Vec<String>,
+    /// The columns it names, sorted, each with its variable.
+    columns: Vec<(String, String)>,
     max_bytes: u64,
 }
 
@@ -36,11 +44,18 @@ impl<'a> Template<'a> {
         // `{% if note %}` may test a column without a value, but `{{ note }}` may not print it.
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment.set_fuel(Some(FUEL.saturating_add(max_bytes / 16)));
-        environment.add_template(NAME, text).map_err(|e| describe(&e))?;
+        let (text, named) = with_variables(text);
+        environment.add_template_owned(NAME, text).map_err(|e| format!("{}{NOTATION}", describe(&e)))?;
         let template = environment.get_template(NAME).map_err(|e| describe(&e))?;
-        let mut columns: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+        let mut variables: Vec<String> = template.undeclared_variables(false).into_iter().collect();
         // minijinja's own functions are not columns.
-        columns.retain(|name| !environment.globals().any(|(global, _)| global == name));
+        variables.retain(|name| !environment.globals().any(|(global, _)| global == name));
+        let column = |variable: String| {
+            let number = variable.strip_prefix(VARIABLE).and_then(|number| number.parse::<usize>().ok());
+            let name = number.and_then(|number| named.get(number)).unwrap_or(&variable);
+            (name.clone(), variable)
+        };
+        let mut columns: Vec<(String, String)> = variables.into_iter().map(column).collect();
         columns.sort_unstable();
         if columns.is_empty() {
             return Err("it uses no column; `{{ question }}` inserts the column `question`".to_owned());
@@ -48,12 +63,17 @@ impl<'a> Template<'a> {
         Ok(Self { environment, columns, max_bytes })
     }
 
-    /// Returns the columns it names, sorted.
-    pub fn columns(&self) -> &[String] {
-        &self.columns
+    /// Returns the columns it names, sorted; a name may occur twice.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Renders a row.
+    /// Returns the variable of each column, in the same order.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|(_, variable)| variable.as_str())
+    }
+
+    /// Renders a row, given by its variables.
     pub fn render(&self, row: Value) -> Result<String, RenderError> {
         let mut out = LimitedBuffer { bytes: Vec::new(), limit: self.max_bytes };
         let template = self.environment.get_template(NAME).map_err(|e| RenderError::Other(describe(&e)))?;
@@ -66,6 +86,139 @@ impl<'a> Template<'a> {
         // minijinja writes strings.
         String::from_utf8(out.bytes).map_err(|e| RenderError::Other(e.to_string()))
     }
+}
+
+/// Returns a template with variables in place of columns whose names are not words, and those names by number.
+fn with_variables(text: &str) -> (String, Vec<String>) {
+    let mut named = Vec::new();
+    let mut written = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('{') {
+        written.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let (close, is_output) = match rest.as_bytes().get(1) {
+            Some(b'{') => ("}}", true),
+            Some(b'%') => ("%}", false),
+            Some(b'#') => ("#}", false),
+            _ => {
+                written.push('{');
+                rest = &rest[1..];
+                continue;
+            }
+        };
+        let end = if close == "#}" { rest.find(close) } else { find_outside_text(rest, close) };
+        let Some(end) = end else { break };
+        let inner = &rest[2..end];
+        if is_raw(inner) && close == "%}" {
+            // Nothing is a block up to the end of this one.
+            let after = find_end_of_raw(&rest[end..]).map_or(rest.len(), |at| end + at);
+            written.push_str(&rest[..after]);
+            rest = &rest[after..];
+            continue;
+        }
+        written.push_str(&rest[..2]);
+        written.push_str(&if close == "#}" { inner.to_owned() } else { block(inner, is_output, &mut named) });
+        written.push_str(close);
+        rest = &rest[end + 2..];
+    }
+    written.push_str(rest);
+    (written, named)
+}
+
+/// Returns the inside of a block with variables in place of columns.
+fn block(inner: &str, is_output: bool, named: &mut Vec<String>) -> String {
+    let mut variable = |name: String| {
+        let number = named.iter().position(|known| *known == name).unwrap_or(named.len());
+        if number == named.len() {
+            named.push(name);
+        }
+        format!("{VARIABLE}{number}")
+    };
+    let mut written = String::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(c) = rest.chars().next() {
+        let length = match c {
+            '"' | '\'' => text_length(rest),
+            c if c == '_' || c.is_alphanumeric() => {
+                let length = rest.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(rest.len());
+                let is_member = written.trim_end().ends_with('.');
+                if rest[..length] == *"row"
+                    && !is_member
+                    && let Some((name, subscript)) = subscript(&rest[length..])
+                {
+                    written.push_str(&variable(name));
+                    rest = &rest[length + subscript..];
+                    continue;
+                }
+                length
+            }
+            c => c.len_utf8(),
+        };
+        written.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    // `-` and `+` at the ends control white space.
+    let (before, after) = (inner.starts_with(['-', '+']), inner.ends_with(['-', '+']));
+    let name = inner[usize::from(before)..inner.len() - usize::from(after && inner.len() > 1)].trim();
+    let is_name = name.starts_with(char::is_alphanumeric)
+        && name.chars().all(|c| c.is_alphanumeric() || c == ' ' || "?!()&/%#,:;-_.+*@$€£°§".contains(c));
+    if is_output && is_name && Environment::empty().compile_expression(name).is_err() {
+        let sign = |is_there: bool, at: usize| if is_there { &inner[at..=at] } else { "" };
+        let variable = variable(name.to_owned());
+        return format!("{} {variable} {}", sign(before, 0), sign(after, inner.len() - 1));
+    }
+    written
+}
+
+/// Returns the name in `["name"]` and the length of that.
+fn subscript(rest: &str) -> Option<(String, usize)> {
+    let inside = rest.trim_start().strip_prefix('[')?.trim_start();
+    if !inside.starts_with(['"', '\'']) {
+        return None;
+    }
+    let (text, after) = inside.split_at(text_length(inside));
+    let after = after.trim_start().strip_prefix(']')?;
+    let environment = Environment::empty();
+    let value = environment.compile_expression(text).ok()?.eval(()).ok()?;
+    Some((value.as_str()?.to_owned(), rest.len() - after.len()))
+}
+
+/// Returns the length of a text in quotes, or of everything if it is not closed.
+fn text_length(rest: &str) -> usize {
+    let quote = rest.chars().next();
+    let mut is_escaped = false;
+    for (at, c) in rest.char_indices().skip(1) {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            c if Some(c) == quote => return at + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+/// Returns where `close` begins, outside quoted text.
+fn find_outside_text(block: &str, close: &str) -> Option<usize> {
+    let mut at = 2;
+    while at < block.len() {
+        let rest = &block[at..];
+        if rest.starts_with(close) {
+            return Some(at);
+        }
+        at += if rest.starts_with(['"', '\'']) { text_length(rest) } else { rest.chars().next()?.len_utf8() };
+    }
+    None
+}
+
+fn is_raw(inner: &str) -> bool {
+    inner.trim_matches(['-', '+', ' ', '\n', '\t']) == "raw"
+}
+
+/// Returns where the block that ends a raw one ends.
+fn find_end_of_raw(rest: &str) -> Option<usize> {
+    let name = rest.find("endraw")?;
+    rest[name..].find("%}").map(|end| name + end + 2)
 }
 
 /// Returns minijinja's message, with the line and without the template's name.
@@ -119,7 +272,11 @@ mod tests {
         check("{% for x in list %}{{ loop.index }}{{ x }}{% endfor %}", Ok("1x2y"));
         check("{{ q }}{% if note %} ({{ note }}){% endif %}", Ok("What?"));
         check("{{ q }}\n{{ note }}", Err("undefined value (line 2)"));
-        check("{{ q", Err("syntax error: unexpected end of input, expected end of variable block (line 1)"));
+        check(
+            "{{ q",
+            Err("syntax error: unexpected end of input, expected end of variable block (line 1); a column of \
+                 any name is written {{ row[\"What is it?\"] }}"),
+        );
         check("no column", Err("it uses no column; `{{ question }}` inserts the column `question`"));
         check("{{ range(3) }}", Err("it uses no column; `{{ question }}` inserts the column `question`"));
         check(
@@ -146,6 +303,39 @@ mod tests {
     #[test]
     fn columns_of_a_template_are_listed() {
         let template = Template::new("{{ b }}{{ a.x }}{% set c = 1 %}{{ c }}{% for d in e %}{{ d }}{% endfor %}", 1);
-        assert_eq!(template.ok().unwrap().columns(), ["a", "b", "e"]);
+        assert_eq!(template.ok().unwrap().columns().collect::<Vec<_>>(), ["a", "b", "e"]);
+    }
+
+    #[test]
+    fn columns_of_any_name_become_variables() {
+        let check = |text: &str, expected: &str, columns: &[&str]| {
+            let (written, named) = with_variables(text);
+            assert_eq!(
+                (written.as_str(), named),
+                (expected, columns.iter().map(ToString::to_string).collect()),
+                "{text}"
+            );
+        };
+        check("{{ q }}{ {% if a %}x{% endif %}", "{{ q }}{ {% if a %}x{% endif %}", &[]);
+        check("{{ row[\"a.b\"] }}", "{{ __column_0 }}", &["a.b"]);
+        check("{{ row['{x} }}'] ~ row [ \"ü \\\"1\\\"\" ] }}", "{{ __column_0 ~ __column_1 }}", &["{x} }}", "ü \"1\""]);
+        check(
+            "{% if row['a b'] %}{{ row['a b'].c }}{% endif %}",
+            "{% if __column_0 %}{{ __column_0.c }}{% endif %}",
+            &["a b"],
+        );
+        check("{{ What is it? }}", "{{ __column_0 }}", &["What is it?"]);
+        check("{{- What is it? -}}", "{{- __column_0 -}}", &["What is it?"]);
+        check(
+            "{{ my.row['x'] }}{{ row[x] }}{{ 'row[\"x\"]' }}",
+            "{{ my.row['x'] }}{{ row[x] }}{{ 'row[\"x\"]' }}",
+            &[],
+        );
+        check(
+            "{# row['x'] #}{% raw %}{{ row['x'] }}{% endraw %}",
+            "{# row['x'] #}{% raw %}{{ row['x'] }}{% endraw %}",
+            &[],
+        );
+        check("{{ row['x'", "{{ row['x'", &[]);
     }
 }

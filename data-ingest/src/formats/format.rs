@@ -15,8 +15,9 @@ pub enum Format {
     Html,
     /// Every line is a JSON object, and its keys are columns.
     Jsonl,
-    /// JSON objects in one array, or one after another; their keys are columns. Never recognised by a
-    /// name: most `.json` files are text.
+    /// JSON objects in one array, one after another, or in an array inside an object; their keys are columns. Also the
+    /// shapes that pandas writes, such as an object of columns. Most `.json` files are text, so a name means this
+    /// format only for a source with a key that needs rows.
     Json,
     /// Comma-separated values with a header.
     Csv,
@@ -123,6 +124,11 @@ pub(crate) fn of_name(file_name: &str) -> Option<Kind> {
         _ => return None,
     };
     Some(Kind::File(format))
+}
+
+/// Returns true if the name is that of a JSON file, possibly compressed.
+pub(crate) fn is_json(file_name: &str) -> bool {
+    packing(file_name).1.to_ascii_lowercase().ends_with(".json")
 }
 
 impl Format {

@@ -32,6 +32,8 @@ pub(crate) enum JsonPiece {
     NoObject(u64),
     /// An object without an end, by its number.
     Unended(u64),
+    /// Brackets, commas or colons in the wrong place before an object, by its number; the rest cannot be read.
+    Broken(u64),
 }
 
 /// Splits `reader` into lines until it ends or fails; none longer than `max_bytes` is kept.
@@ -143,19 +145,102 @@ pub(crate) fn objects<E: From<io::Error>>(
     if depth > 0 { emit(JsonPiece::Unended(number)) } else { Ok(()) }
 }
 
+/// Why an object has no fields.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum FieldsError {
+    /// It is not a JSON object.
+    Malformed(String),
+    /// The value of a requested key is not in JSON.
+    Value(String),
+}
+
+/// The requested values of an object.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Fields {
+    /// The value of each name.
+    pub values: Vec<Option<Field>>,
+    /// Whether halves of surrogate pairs in them were replaced by U+FFFD.
+    pub has_replaced: bool,
+}
+
 /// Parses an object and returns its values of `names`.
-pub(crate) fn fields<'n>(object: &[u8], names: impl Iterator<Item = &'n str>) -> Result<Vec<Option<Field>>, String> {
+///
+/// What Python reads and writes although JSON does not have it is read too: control characters in text, halves of
+/// surrogate pairs, and `NaN`, `Infinity` and `-Infinity`, which are errors in requested values only.
+pub(crate) fn fields<'n>(object: &[u8], names: impl Iterator<Item = &'n str>) -> Result<Fields, FieldsError> {
     let names: Vec<&str> = names.collect();
+    let error = match parse(object, &names) {
+        Ok(values) => return Ok(Fields { values, has_replaced: false }),
+        Err(error) => FieldsError::Malformed(describe(&error, object)),
+    };
+    // A number beyond the range of numbers can be skipped, but not read.
+    let Some(strict) = as_json(object, b"1e999") else { return Err(error) };
+    if let Ok(values) = parse(&strict, &names) {
+        let is_replaced =
+            |field: &Field| matches!(field, Field::Value(value) if value.to_string().contains('\u{fffd}'));
+        let has_replaced = values.iter().flatten().any(is_replaced);
+        return Ok(Fields { values, has_replaced });
+    }
+    let wrong = names.iter().find(|name| parse(&strict, &[**name]).is_err());
+    Err(match wrong {
+        Some(name) if parse(&strict, &[]).is_ok() => {
+            FieldsError::Value(format!("`{name}` is or contains NaN or Infinity, which is not a value of JSON"))
+        }
+        _ => error,
+    })
+}
+
+fn parse(object: &[u8], names: &[&str]) -> Result<Vec<Option<Field>>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(object);
-    let parsed = FieldsVisitor { names: &names }.deserialize(&mut deserializer);
-    parsed.and_then(|fields| deserializer.end().map(|()| fields)).map_err(|e| describe(&e, object))
+    let fields = FieldsVisitor { names }.deserialize(&mut deserializer)?;
+    deserializer.end().map(|()| fields)
+}
+
+/// Returns JSON of what Python takes for JSON: `number` in place of each `NaN` and `Infinity`, which may have a sign;
+/// escapes of control characters; U+FFFD in place of halves of surrogate pairs. None if it has none of these.
+fn as_json(text: &[u8], number: &[u8]) -> Option<Vec<u8>> {
+    let mut json = Vec::with_capacity(text.len());
+    let (mut is_text, mut is_changed) = (false, false);
+    let mut rest = text;
+    while let [byte, ..] = rest {
+        let is_word = |word: &&[u8]| !is_text && rest.starts_with(word);
+        let (length, changed): (usize, Option<Vec<u8>>) = match byte {
+            b'N' | b'I' => match [&b"NaN"[..], b"Infinity"].into_iter().find(is_word) {
+                Some(word) => (word.len(), Some(number.to_vec())),
+                None => (1, None),
+            },
+            b'"' => {
+                is_text = !is_text;
+                (1, None)
+            }
+            0..0x20 if is_text => (1, Some(format!("\\u{byte:04x}").into_bytes())),
+            b'\\' if is_text => match (surrogate(rest), rest.get(6..).and_then(surrogate)) {
+                (Some(0xd800..0xdc00), Some(0xdc00..)) => (12, None),
+                (Some(_), _) => (6, Some(b"\\ufffd".to_vec())),
+                (None, _) => (2, None),
+            },
+            _ => (1, None),
+        };
+        let (read, after) = rest.split_at(length.min(rest.len()));
+        is_changed |= changed.is_some();
+        json.extend_from_slice(changed.as_deref().unwrap_or(read));
+        rest = after;
+    }
+    is_changed.then_some(json)
+}
+
+/// Returns the surrogate that an escape at the beginning of `text` means.
+fn surrogate(text: &[u8]) -> Option<u32> {
+    let digits = std::str::from_utf8(text.strip_prefix(b"\\u")?.get(..4)?).ok()?;
+    u32::from_str_radix(digits, 16).ok().filter(|code| (0xd800..0xe000).contains(code))
 }
 
 /// Returns the keys of an object, quoted, for the error that one is not among them.
 pub(crate) fn keys(object: &[u8]) -> String {
     /// The most keys in a message.
     const SHOWN: usize = 20;
-    let keys = match serde_json::from_slice(object) {
+    let strict = as_json(object, b"0");
+    let keys = match serde_json::from_slice(strict.as_deref().unwrap_or(object)) {
         Ok(Value::Object(map)) => map.into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
         _ => Vec::new(),
     };
@@ -272,6 +357,7 @@ mod tests {
                     JsonPiece::TooLong(n) => pieces.push(format!("{n} too long")),
                     JsonPiece::NoObject(n) => pieces.push(format!("{n} no object")),
                     JsonPiece::Unended(n) => pieces.push(format!("{n} unended")),
+                    JsonPiece::Broken(n) => pieces.push(format!("{n} broken")),
                 }
                 io::Result::Ok(())
             };
@@ -346,22 +432,32 @@ mod tests {
                     Field::Bytes(bytes) => panic!("{bytes:?}"),
                 })
             };
-            let found = found.map(|fields| fields.into_iter().map(value).collect::<Vec<_>>());
+            let found = found.map(|fields| fields.values.into_iter().map(value).collect::<Vec<_>>());
+            let found = found.map_err(|(FieldsError::Malformed(message) | FieldsError::Value(message))| message);
             assert_eq!(found.as_deref().map_err(String::as_str), expected, "{object}");
         };
         let text = |text: &str| Some(Value::from(text));
         check(r#"{"text": "a", "x": [1, {"text": 2}], "id": 7}"#, Ok(&[text("a"), Some(7.into()), text("a")]));
         check(r#" {"t\u0065xt": "\u00e4\n", "text": "last"} "#, Ok(&[text("last"), None, text("last")]));
         check("{}", Ok(&[None, None, None]));
+        check(r#"{"text": "NaN", "x": [NaN, -Infinity], "id": 7}"#, Ok(&[text("NaN"), Some(7.into()), text("NaN")]));
+        let wrong = "`id` is or contains NaN or Infinity, which is not a value of JSON";
+        check(r#"{"text": "a", "x": NaN, "id": [1, {"b": -Infinity}]}"#, Err(wrong));
+        check(r#"{"text": "a", "x": Nan}"#, Err("column 20: expected value"));
         check("[1]", Err("expected a JSON object, found an array"));
         check("1", Err("expected a JSON object, found a number"));
         check("{\"text\": \"a\",}", Err("column 14: trailing comma"));
         check("{\"text\": \"a\"} x", Err("column 15: trailing characters"));
-        check("{\"text\": \"\\ud800\"}", Err("column 17: unexpected end of hex escape"));
+        check(
+            r#"{"text": "\ud800 \\ud800 \ud83d\ude00\udc00"}"#,
+            Ok(&[text("\u{fffd} \\ud800 😀\u{fffd}"), None, text("\u{fffd} \\ud800 😀\u{fffd}")]),
+        );
+        check("{\"text\": \"a\tb\u{1}\"}", Ok(&[text("a\tb\u{1}"), None, text("a\tb\u{1}")]));
         check(&format!("{{\"text\": {}", "[".repeat(1 << 20)), Err("column 136: recursion limit exceeded"));
         check(&format!("{{\"x\": {}", "[".repeat(1 << 20)), Err("column 1048582: EOF while parsing a list"));
         assert!(fields(b"{\"text\": \"caf\xe9\"}", ["text"].into_iter()).is_err());
         assert_eq!(keys(b"{\"a\": 1, \"b\\n\": 2}"), "`a`, `b\\n`");
         assert_eq!(keys(b"{}"), "none");
+        assert_eq!(keys(b"{\"a\": -Infinity}"), "`a`");
     }
 }

@@ -8,15 +8,17 @@ use std::sync::Arc;
 use artifact::Context;
 
 use crate::Error;
-use crate::documents::batch::{Batch, Places, Raw, RawDocument, Unit};
+use crate::documents::batch::{Batch, Found, Places, Raw, RawDocument, Unit};
 use crate::documents::mapping::Mapping;
 use crate::documents::rejection::{At, Reason, Rejection, Skip};
 use crate::formats::archive::{self, Entry};
 use crate::formats::columnar;
 use crate::formats::decompress::unpack;
 use crate::formats::delimited::{self, DelimitedPiece};
+use crate::formats::encoding::TextReader;
 use crate::formats::format::{self, Archive, Format, Kind, Packing};
 use crate::formats::json::{self, JsonPiece};
+use crate::formats::json_rows;
 use crate::formats::limits::{CountingReader, InputFile};
 use crate::formats::warc::{self, Record};
 use crate::inventory::{HashedFile, ListedSource, Place};
@@ -114,7 +116,7 @@ impl Job<'_> {
         };
         let name: Arc<str> = format!("{archive}!/{path}").into();
         match self.source.filter.member(archive, &path) {
-            None => batch.push(Raw::Rejected(Rejection::NotSelected)),
+            None => batch.push(Raw::Found(Found::Rejected(Rejection::NotSelected))),
             Some(Kind::Archive(_)) => batch.skip(Skip::NestedArchive),
             Some(Kind::File(format)) => match format::packing(&path).0 {
                 Packing::Plain => self.stream(format, reader, &name, input, batch),
@@ -140,20 +142,53 @@ impl Job<'_> {
     ) -> Result<(), Error> {
         let read = match format {
             Format::Text | Format::Html => self.whole(format == Format::Html, reader, name, batch),
-            Format::Jsonl => {
-                json::lines(reader, self.source.max_file_bytes, |piece| json_piece(piece, Unit::Line, name, batch))
+            Format::Jsonl | Format::Json | Format::Csv | Format::Tsv => {
+                let mut text = TextReader::new(reader);
+                let read = match format {
+                    Format::Jsonl => self.json_lines(&mut text, name, batch),
+                    Format::Json => self.json(&mut text, name, batch),
+                    Format::Csv => self.delimited(&mut text, b',', name, input, batch),
+                    _ => self.delimited(&mut text, b'\t', name, input, batch),
+                };
+                batch.encoding(text.encoding())?;
+                read
             }
-            Format::Json => {
-                json::objects(reader, self.source.max_file_bytes, |piece| json_piece(piece, Unit::Object, name, batch))
-            }
-            Format::Csv => self.delimited(reader, b',', name, input, batch),
-            Format::Tsv => self.delimited(reader, b'\t', name, input, batch),
             Format::Warc => self.warc(reader, name, batch),
             Format::Parquet | Format::Arrow => {
                 self.spilled(reader).and_then(|file| Ok(self.table(&file, Kind::File(format), name, input, batch)?))
             }
         };
         read.or_else(|why| report(why, name, input, batch))
+    }
+
+    fn json_lines(&self, mut reader: impl Read, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), ReadError> {
+        /// Bytes in which an array is told from lines.
+        const HEAD_BYTES: u64 = 4 << 10;
+        let mut head = Vec::new();
+        let failed = reader.by_ref().take(HEAD_BYTES).read_to_end(&mut head).err();
+        let mut tokens = head.iter().filter(|byte| !byte.is_ascii_whitespace());
+        let is_array = tokens.next() == Some(&b'[') && tokens.next() == Some(&b'{');
+        let reader = head.chain(FailedReader { failed, inner: reader });
+        batch.rows(name, is_array.then(|| "the objects of an array, not of lines".to_owned()))?;
+        let max_bytes = self.source.max_file_bytes;
+        if is_array {
+            return json::objects(reader, max_bytes, |piece| json_piece(piece, Unit::Object, name, batch));
+        }
+        json::lines(reader, max_bytes, |piece| json_piece(piece, Unit::Line, name, batch))
+    }
+
+    fn json(&self, mut reader: impl Read, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), ReadError> {
+        let wanted = self.mapping.wanted();
+        let (path, max_bytes) = (self.source.columns.json_path.as_deref(), self.source.max_file_bytes);
+        let (head, layout, failed) = json_rows::find(&mut reader, path, &wanted, max_bytes);
+        let layout = layout.map_err(|places| {
+            let key = format!("source {}: json_path", self.source.name);
+            let message = format!("missing: the rows of {name} may be {places}; set the path of those that are meant");
+            ReadError::Fatal(Error::value(&key, &message))
+        })?;
+        batch.rows(name, layout.described())?;
+        let reader = head.chain(FailedReader { failed, inner: reader });
+        layout.rows(reader, &wanted, max_bytes, |piece| json_piece(piece, Unit::Object, name, batch))
     }
 
     fn whole(&self, is_html: bool, reader: impl Read, name: &Arc<str>, batch: &mut Batch<'_>) -> Result<(), ReadError> {
@@ -188,7 +223,7 @@ impl Job<'_> {
             let row = match piece {
                 DelimitedPiece::Header(header) => {
                     if let Some(column) = self.mapping.missing_in(&header) {
-                        return Err(ReadError::Fatal(no_column(name, column, &header, input)));
+                        return Err(ReadError::Fatal(no_column(name, column, &header, self.has_template(), input)));
                     }
                     let place = |wanted: &str| header.iter().position(|name| name == wanted);
                     places = Arc::new(self.mapping.names().map(place).collect());
@@ -219,6 +254,7 @@ impl Job<'_> {
             Ok(())
         });
         batch.push(Raw::Delimited(Arc::clone(name), places, rows))?;
+        batch.rows(name, None)?;
         result
     }
 
@@ -242,6 +278,10 @@ impl Job<'_> {
         })
     }
 
+    fn has_template(&self) -> bool {
+        self.source.columns.template.is_some()
+    }
+
     /// Reads a table in a file of its own.
     fn table(
         &self,
@@ -255,8 +295,11 @@ impl Job<'_> {
             Kind::File(Format::Arrow) => columnar::Table::Arrow,
             _ => columnar::Table::Parquet,
         };
+        batch.rows(name, None)?;
         columnar::read(file, table, self.mapping, &mut |found| match found {
-            columnar::TablePart::NoColumn { column, header } => Err(no_column(name, &column, &header, input)),
+            columnar::TablePart::NoColumn { column, header } => {
+                Err(no_column(name, &column, &header, self.has_template(), input))
+            }
             columnar::TablePart::WrongType { column, found } => {
                 Err(Error::ColumnType { path: input.path.to_owned(), column, found })
             }
@@ -289,6 +332,18 @@ impl Job<'_> {
     }
 }
 
+/// The rest of a stream whose beginning has been read, with the error that ended the beginning.
+struct FailedReader<R> {
+    failed: Option<io::Error>,
+    inner: R,
+}
+
+impl<R: Read> Read for FailedReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.failed.take().map_or_else(|| self.inner.read(buffer), Err)
+    }
+}
+
 /// Ends the run, or counts the rest of a file as a bad record.
 fn report(why: ReadError, name: &str, input: &InputFile<'_>, batch: &mut Batch<'_>) -> Result<(), Error> {
     let error = match why {
@@ -312,13 +367,23 @@ fn json_piece(piece: JsonPiece, unit: Unit, name: &Arc<str>, batch: &mut Batch<'
         JsonPiece::Unended(number) => {
             batch.bad(name, at(number), Reason::Malformed, "the file ends inside this object".to_owned())?;
         }
+        JsonPiece::Broken(number) => {
+            let message = "a bracket, comma or colon is in the wrong place; the rest of the file is skipped";
+            batch.bad(name, at(number), Reason::Malformed, message.to_owned())?;
+        }
     }
     Ok(())
 }
 
-fn no_column(name: &str, column: &str, header: &[String], input: &InputFile<'_>) -> Error {
+fn no_column(name: &str, column: &str, header: &[String], has_template: bool, input: &InputFile<'_>) -> Error {
     let quoted: Vec<String> = header.iter().map(|name| format!("`{name}`")).collect();
     let available = if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") };
+    let is_word = |name: &&String| name.chars().all(|c| c == '_' || c.is_alphanumeric());
+    let hint = header.iter().find(|name| has_template && !is_word(name)).map_or_else(String::new, |name| {
+        let quoted = serde_json::Value::from(name.as_str());
+        format!(" (in a template, a column of any name is written {{{{ row[{quoted}] }}}})")
+    });
+    let available = format!("{available}{hint}");
     // The path of an archive does not identify the table in it.
     let member = name.split_once("!/").map_or_else(String::new, |(_, member)| format!("!/{member}"));
     let path = format!("{}{member}", input.path.display());

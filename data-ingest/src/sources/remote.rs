@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::Error;
 use crate::config::Declared;
 use crate::config::source::portable_name;
-use crate::sources::select::Filter;
+use crate::sources::select::{Filter, named_outright};
 
 /// The selected files of a source.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub(crate) fn list(
     allow_private: bool,
     context: &RemoteContext<'_>,
 ) -> Result<RemoteSelection, Error> {
-    let filter = Filter::new(declared)?;
+    let mut filter = Filter::new(declared)?;
     if let Remote::Url(url) = remote
         && url.starts_with("http://")
         && !allow_private
@@ -83,10 +83,13 @@ pub(crate) fn list(
         not_selected: listing.skipped,
     };
     if matches!(remote, Remote::Url(_)) {
-        // A file that is named outright is selected whatever its name.
+        for file in &listing.files {
+            named_outright(declared, &filter, &file.path)?;
+        }
         selection.files = listing.files;
         return Ok(selection);
     }
+    filter.settle(&listing.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>())?;
     for file in listing.files {
         match filter.kind_of(&file.path, remote.is_glob()) {
             None => selection.not_selected += 1,

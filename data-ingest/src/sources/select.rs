@@ -1,5 +1,6 @@
 //! Which files of a source are selected: walks folders, matches globs, compares sizes.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use globset::GlobSet;
 use ignore::WalkBuilder;
 
 use crate::Error;
-use crate::config::Declared;
+use crate::config::{Declared, Source};
 use crate::formats::format::{self, Format, Kind};
 
 /// A selected file.
@@ -32,51 +33,65 @@ pub(crate) struct Selection {
     pub too_large: u64,
     /// Files of another kind: excluded, not included, or of unknown format.
     pub not_selected: u64,
-    /// Symbolic links, which are never followed inside a folder.
-    pub links: u64,
+    /// Symbolic links to files that are read under another path.
+    pub repeated_links: u64,
+    /// Symbolic links that would be selected and lead nowhere.
+    pub broken_links: Vec<String>,
 }
 
 /// Describes the skipped files, for the error of a source without files.
-pub(crate) fn passed_over(not_selected: u64, too_large: u64, links: u64) -> String {
-    let counts = [
-        (not_selected, "excluded or of an unknown format"),
-        (too_large, "above max_file_bytes"),
-        (links, "symbolic links"),
-    ];
-    let parts: Vec<String> =
+pub(crate) fn passed_over(not_selected: u64, too_large: u64, broken_links: &[String]) -> String {
+    let counts = [(not_selected, "excluded or of an unknown format"), (too_large, "above max_file_bytes")];
+    let mut parts: Vec<String> =
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    parts.extend(broken_in_words(broken_links));
     if parts.is_empty() { "there is none".to_owned() } else { parts.join(", ") }
 }
 
-/// Whether `.gitignore` and `.ignore` files inside the folder apply.
+/// Names links that lead nowhere; none if there are none.
+pub(crate) fn broken_in_words(links: &[String]) -> Option<String> {
+    /// The most that are named.
+    const NAMED: usize = 3;
+    let named = links.iter().take(NAMED).map(|link| format!("`{link}`")).collect::<Vec<_>>().join(", ");
+    let more = if links.len() > NAMED { ", …" } else { "" };
+    let plural = if links.len() == 1 { "link that leads" } else { "links that lead" };
+    (!links.is_empty()).then(|| format!("{} symbolic {plural} nowhere ({named}{more})", links.len()))
+}
+
+/// Whose a folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum IgnoreRules {
-    /// They apply: the folder is a working tree.
-    Obeyed,
-    /// They do not apply: the folder is a published package, all of which is content.
-    Passed,
+pub(crate) enum Origin {
+    /// The user's: its `.gitignore` and `.ignore` files apply, and its links are followed.
+    User,
+    /// A published package: all of it is content, and its links are not followed.
+    Package,
 }
 
 /// Lists the selected files of `path`: a file, a folder or a glob, already expanded, absolute or relative to the
 /// current folder.
-pub(crate) fn select(declared: &Declared, path: &Path, rules: IgnoreRules) -> Result<Selection, Error> {
+///
+/// Symbolic links of the user are followed, also out of the folder. A file that is reached by several paths is read
+/// once, by the path without links, or else by the first one.
+pub(crate) fn select(declared: &Declared, path: &Path, origin: Origin) -> Result<Selection, Error> {
     let filter = Filter::new(declared)?;
     match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => walk(declared, path, None, &filter, rules),
+        Ok(metadata) if metadata.is_dir() => walk(declared, path, None, filter, origin),
         Ok(metadata) if metadata.is_file() => {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mut selection = Selection::default();
-            // A file that is named explicitly is selected whatever its extension.
-            let kind = kind(filter.format, &name).unwrap_or(Kind::File(Format::Text));
+            let kind = named_outright(declared, &filter, &name)?;
             let file = SelectedFile { relative: name, path: path.to_owned(), bytes: metadata.len(), kind };
             filter.add(&mut selection, file);
             Ok(selection)
         }
         Ok(_) => Err(Error::value(&format!("{}.path", declared.key), "is neither a file nor a folder")),
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) => {
+            Err(Error::value(&format!("{}.path", declared.key), "is a symbolic link that leads nowhere"))
+        }
         Err(e) => match split_glob(path) {
             Some((root, pattern)) if root.is_dir() => {
-                let within = globs(&[pattern], &format!("{}.path", declared.key))?;
-                walk(declared, &root, Some(&within), &filter, rules)
+                let within = Globs::new(&[pattern], &format!("{}.path", declared.key))?;
+                walk(declared, &root, Some(within), filter, origin)
             }
             None if e.kind() != std::io::ErrorKind::NotFound => Err(artifact::Error::io("read", path, e).into()),
             _ => Err(Error::NoSuchPath { name: declared.source.display_name(), path: path.to_owned() }),
@@ -84,50 +99,243 @@ pub(crate) fn select(declared: &Declared, path: &Path, rules: IgnoreRules) -> Re
     }
 }
 
+/// Returns the kind of a file that a source names; it is selected whatever its extension.
+pub(crate) fn named_outright(declared: &Declared, filter: &Filter, name: &str) -> Result<Kind, Error> {
+    let kind = filter.reading.kind(name).unwrap_or(Kind::File(Format::Text));
+    match (kind, declared.own_globs) {
+        (Kind::File(_), Some(key)) => {
+            let message = "selects files of a folder or an archive, and the source is one file; remove it";
+            Err(Error::value(&format!("{}.{key}", declared.key), message))
+        }
+        _ => Ok(kind),
+    }
+}
+
+/// A file that was found in a folder.
+struct FoundFile {
+    relative: String,
+    path: PathBuf,
+    bytes: u64,
+    /// Whether it, or a folder on its path, is a link.
+    is_linked: bool,
+}
+
 fn walk(
     declared: &Declared,
     root: &Path,
-    within: Option<&GlobSet>,
-    filter: &Filter,
-    rules: IgnoreRules,
+    mut within: Option<Globs>,
+    mut filter: Filter,
+    origin: Origin,
 ) -> Result<Selection, Error> {
-    let obeyed = rules == IgnoreRules::Obeyed;
+    let is_users = origin == Origin::User;
     let mut walker = WalkBuilder::new(root);
     // Ignore files above the folder, or in the user's git settings, differ between machines and never apply.
-    walker.standard_filters(false).hidden(true).git_ignore(obeyed).ignore(obeyed).require_git(false);
-    let mut selection = Selection::default();
+    walker.standard_filters(false).hidden(true).git_ignore(is_users).ignore(is_users).require_git(false);
+    walker.follow_links(is_users);
+    let relative_to_root = |path: &Path| portable(path.strip_prefix(root).unwrap_or(path));
+    let mut found = Vec::new();
+    let mut broken = Vec::new();
+    let mut other = 0;
+    // The links to folders that the walk is in, outermost first.
+    let mut linked: Vec<PathBuf> = Vec::new();
     for entry in walker.build() {
-        let entry = entry.map_err(|source| Error::List { name: declared.source.display_name(), source })?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) if is_loop(&error) => continue,
+            Err(error) => match broken_link(&error) {
+                Some(path) => {
+                    broken.push(relative_to_root(&path));
+                    continue;
+                }
+                None => return Err(Error::List { name: declared.source.display_name(), source: error }),
+            },
+        };
         let Some(kind) = entry.file_type() else { continue };
-        let relative = portable(entry.path().strip_prefix(root).unwrap_or(entry.path()));
-        if within.is_some_and(|within| !within.is_match(&relative)) || (kind.is_dir() && !relative.is_empty()) {
+        if entry.depth() == 0 {
             continue;
         }
-        if kind.is_symlink() && entry.depth() > 0 {
-            selection.links += 1;
+        linked.retain(|folder| entry.path().starts_with(folder));
+        if kind.is_dir() {
+            if entry.path_is_symlink() {
+                linked.push(entry.path().to_owned());
+            }
         } else if kind.is_file() {
-            let Some(kind) = filter.kind_of(&relative, within.is_some()) else {
-                selection.not_selected += 1;
-                continue;
-            };
             let listed = |source| Error::List { name: declared.source.display_name(), source };
             let bytes = entry.metadata().map_err(listed)?.len();
-            let file = SelectedFile { relative, path: entry.into_path(), bytes, kind };
-            filter.add(&mut selection, file);
+            let is_linked = entry.path_is_symlink() || !linked.is_empty();
+            found.push(FoundFile {
+                relative: relative_to_root(entry.path()),
+                path: entry.into_path(),
+                bytes,
+                is_linked,
+            });
+        } else {
+            other += 1;
         }
     }
-    selection.files.sort_unstable_by(|a, b| (&a.relative, &a.path).cmp(&(&b.relative, &b.path)));
+    found.sort_unstable_by(|a, b| (&a.relative, &a.path).cmp(&(&b.relative, &b.path)));
+    let names: Vec<&str> = found.iter().map(|file| file.relative.as_str()).collect();
+    filter.settle(&names)?;
+    if let Some(within) = &mut within {
+        within.settle(&names)?;
+    }
+    let is_within = |relative: &str| within.as_ref().is_none_or(|within| within.is_match(relative));
+    let is_named = within.is_some();
+    let mut selection = Selection { not_selected: other, ..Selection::default() };
+    broken.retain(|link| is_within(link) && filter.kind_of(link, is_named).is_some());
+    broken.sort_unstable();
+    selection.broken_links = broken;
+    let mut selected = Vec::with_capacity(found.len());
+    for file in found.into_iter().filter(|file| is_within(&file.relative)) {
+        match filter.kind_of(&file.relative, is_named) {
+            None => selection.not_selected += 1,
+            Some(kind) => selected.push((file, kind)),
+        }
+    }
+    let mut targets = HashSet::new();
+    if selected.iter().any(|(file, _)| file.is_linked) {
+        let own = selected.iter().filter(|(file, _)| !file.is_linked);
+        targets.extend(own.filter_map(|(file, _)| fs::canonicalize(&file.path).ok()));
+    }
+    for (file, kind) in selected {
+        let is_new = |target: PathBuf| targets.insert(target);
+        if file.is_linked && !fs::canonicalize(&file.path).map_or(true, is_new) {
+            selection.repeated_links += 1;
+            continue;
+        }
+        let FoundFile { relative, path, bytes, .. } = file;
+        filter.add(&mut selection, SelectedFile { relative, path, bytes, kind });
+    }
     Ok(selection)
+}
+
+/// Returns true if a link leads to a folder that the walk is already in, whose files are listed there.
+fn is_loop(error: &ignore::Error) -> bool {
+    match error {
+        ignore::Error::Loop { .. } => true,
+        ignore::Error::WithPath { err, .. } | ignore::Error::WithDepth { err, .. } => is_loop(err),
+        _ => false,
+    }
+}
+
+/// Returns the path of a link whose target does not exist.
+fn broken_link(error: &ignore::Error) -> Option<PathBuf> {
+    match error {
+        ignore::Error::WithDepth { err, .. } => broken_link(err),
+        ignore::Error::WithPath { path, .. } => {
+            let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+            (is_link && fs::metadata(path).is_err()).then(|| path.clone())
+        }
+        _ => None,
+    }
+}
+
+/// Patterns, each a glob or, if a file has that very name, that name.
+#[derive(Debug, Clone)]
+struct Globs {
+    /// Where they are declared.
+    key: String,
+    patterns: Vec<Pattern>,
+}
+
+#[derive(Debug, Clone)]
+struct Pattern {
+    /// The glob, or why it is none.
+    glob: Result<GlobSet, String>,
+    /// The pattern as a name, if that is another one.
+    literal: Option<GlobSet>,
+}
+
+impl Globs {
+    /// Compiles globs; `key` is where they are declared.
+    fn new(patterns: &[String], key: &str) -> Result<Self, Error> {
+        let compile = |pattern: String| fetch::glob_set(&[pattern]).map_err(|e| e.to_string());
+        let pattern = |pattern: &String| {
+            let literal = without_classes(pattern).and_then(|literal| compile(literal).ok());
+            match (compile(pattern.clone()), literal) {
+                (Err(message), None) => Err(Error::value(key, &message)),
+                (glob, literal) => Ok(Pattern { glob, literal }),
+            }
+        };
+        Ok(Self { key: key.to_owned(), patterns: patterns.iter().map(pattern).collect::<Result<_, Error>>()? })
+    }
+
+    /// Decides which patterns are names of files: those that `names` has.
+    fn settle(&mut self, names: &[&str]) -> Result<(), Error> {
+        for Pattern { glob, literal } in &mut self.patterns {
+            match literal.take_if(|named| names.iter().any(|name| named.is_match(name))) {
+                Some(named) => *glob = Ok(named),
+                None => *literal = None,
+            }
+            if let Err(message) = glob {
+                return Err(Error::value(&self.key, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_match(&self, name: &str) -> bool {
+        let is_one = |Pattern { glob, literal }: &Pattern| {
+            let mut sets = glob.iter().chain(literal);
+            sets.any(|set| set.is_match(name))
+        };
+        self.patterns.iter().any(is_one)
+    }
+}
+
+/// Returns a glob in which `[`, `]`, `{` and `}` mean themselves; none if it has none of them, or has escapes.
+fn without_classes(pattern: &str) -> Option<String> {
+    let is_special = |c: char| matches!(c, '[' | ']' | '{' | '}');
+    if !pattern.contains(is_special) || pattern.contains(['\\']) {
+        return None;
+    }
+    let mut literal = String::with_capacity(pattern.len() + 8);
+    for c in pattern.chars() {
+        match c {
+            c if is_special(c) => literal.extend(['[', c, ']']),
+            c => literal.push(c),
+        }
+    }
+    Some(literal)
+}
+
+/// How the format of a source's files is determined.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    /// The configured format.
+    format: Option<Format>,
+    /// Whether a key asks for rows.
+    has_rows: bool,
+}
+
+impl Reading {
+    /// Returns how the files of a source are read.
+    pub fn of(source: &Source) -> Self {
+        Self { format: source.format, has_rows: !source.keys_of_rows().is_empty() }
+    }
+
+    /// Returns the kind of a file: an archive by its name, else the source's format, else by its name.
+    pub fn kind(self, relative: &str) -> Option<Kind> {
+        let name = relative.rsplit('/').next().unwrap_or(relative);
+        match (format::of_name(name), self.format) {
+            (Some(Kind::Archive(archive)), _) => Some(Kind::Archive(archive)),
+            (_, Some(format)) => Some(Kind::File(format)),
+            (Some(Kind::File(Format::Text)), None) if self.has_rows && format::is_json(name) => {
+                Some(Kind::File(Format::Json))
+            }
+            (by_name, None) => by_name,
+        }
+    }
 }
 
 /// A source's globs, size limit and format.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter {
-    include: Option<GlobSet>,
+    include: Option<Globs>,
     /// The archives that `include` names, or some of whose members it names.
-    opened: GlobSet,
-    exclude: GlobSet,
-    format: Option<Format>,
+    opened: Globs,
+    exclude: Globs,
+    reading: Reading,
     max_file_bytes: u64,
     written: (Vec<String>, Vec<String>),
 }
@@ -138,7 +346,7 @@ impl Filter {
         let Declared { key, source, max_file_bytes, .. } = declared;
         let compile = |patterns: &[String], name: &str| {
             let patterns: Vec<String> = patterns.iter().map(|pattern| in_every_folder(pattern)).collect();
-            globs(&patterns, &format!("{key}.{name}"))
+            Globs::new(&patterns, &format!("{key}.{name}"))
         };
         let include = match source.include[..] {
             [] => None,
@@ -148,19 +356,26 @@ impl Filter {
         let opened = compile(&archives, "include")?;
         let exclude = compile(&source.exclude, "exclude")?;
         let written = (source.include.clone(), source.exclude.clone());
-        Ok(Self { include, opened, exclude, format: source.format, max_file_bytes: *max_file_bytes, written })
+        let reading = Reading::of(source);
+        Ok(Self { include, opened, exclude, reading, max_file_bytes: *max_file_bytes, written })
     }
 
     /// Returns the filter of the members of an archive.
     pub fn described(&self) -> serde_json::Value {
-        serde_json::json!({ "include": self.written.0, "exclude": self.written.1, "format": self.format })
+        serde_json::json!({ "include": self.written.0, "exclude": self.written.1, "format": self.reading.format })
+    }
+
+    /// Decides which patterns are names of files that exist.
+    pub fn settle(&mut self, names: &[&str]) -> Result<(), Error> {
+        let mut all = self.include.iter_mut().chain([&mut self.opened, &mut self.exclude]);
+        all.try_for_each(|globs| globs.settle(names))
     }
 
     /// Returns the kind of a file, unless it is skipped; `named` is true if a glob in the source's address names it.
     pub fn kind_of(&self, relative: &str, named: bool) -> Option<Kind> {
         // A glob that names a file's extension selects it as text if the extension is unknown.
         let named = named || self.include.is_some();
-        let kind = kind(self.format, relative).or(named.then_some(Kind::File(Format::Text)))?;
+        let kind = self.reading.kind(relative).or(named.then_some(Kind::File(Format::Text)))?;
         let is_included = match kind {
             Kind::Archive(_) => self.include.is_none() || self.opened.is_match(relative),
             Kind::File(_) => self.include.as_ref().is_none_or(|include| include.is_match(relative)),
@@ -172,16 +387,16 @@ impl Filter {
     /// no known kind. Globs may name it with the archive or without.
     pub fn member(&self, archive: &str, path: &str) -> Option<Kind> {
         let whole = format!("{archive}/{path}");
-        let is_in = |set: &GlobSet| set.is_match(&whole) || set.is_match(path);
+        let is_in = |set: &Globs| set.is_match(&whole) || set.is_match(path);
         let is_hidden = path.split('/').any(|part| part.starts_with('.'));
         if is_hidden || is_in(&self.exclude) || !self.include.as_ref().is_none_or(is_in) {
             return None;
         }
         // A glob that names the archive selects known formats in it; one that names the member selects it at least as
         // text.
-        let is_named = |include: &GlobSet| include.is_match(path) || !include.is_match(archive);
+        let is_named = |include: &Globs| include.is_match(path) || !include.is_match(archive);
         let named = self.include.as_ref().is_some_and(is_named);
-        kind(self.format, path).or(named.then_some(Kind::File(Format::Text)))
+        self.reading.kind(path).or(named.then_some(Kind::File(Format::Text)))
     }
 
     /// Returns true if a file is larger than its source allows.
@@ -196,21 +411,6 @@ impl Filter {
             selection.files.push(file);
         }
     }
-}
-
-/// Returns the kind of a file: an archive by its name, else the source's format, else by its name.
-pub(crate) fn kind(format: Option<Format>, relative: &str) -> Option<Kind> {
-    let name = relative.rsplit('/').next().unwrap_or(relative);
-    match (format::of_name(name), format) {
-        (Some(Kind::Archive(archive)), _) => Some(Kind::Archive(archive)),
-        (_, Some(format)) => Some(Kind::File(format)),
-        (by_name, None) => by_name,
-    }
-}
-
-/// Compiles globs; `key` is where they are declared.
-fn globs(patterns: &[String], key: &str) -> Result<GlobSet, Error> {
-    fetch::glob_set(patterns).map_err(|e| Error::value(key, &e.to_string()))
 }
 
 /// Returns a pattern of `include` or `exclude` with the rules of `.gitignore`: without `/` it matches in every folder.
@@ -233,14 +433,22 @@ fn up_to_archive(pattern: &str) -> String {
     }
 }
 
-/// Splits a path at its first wildcard: the folder to walk, and the pattern inside it.
+/// Splits a path at its first wildcard: the folder to walk, and the pattern inside it. A part that exists under that
+/// very name has no wildcards.
 fn split_glob(path: &Path) -> Option<(PathBuf, String)> {
-    let is_wild = |part: &std::ffi::OsStr| part.to_string_lossy().contains(['*', '?', '[', '{']);
-    let parts: Vec<_> = path.components().collect();
-    let first = parts.iter().position(|part| is_wild(part.as_os_str()))?;
-    let root: PathBuf = parts[..first].iter().collect();
+    let mut root = PathBuf::new();
+    let mut parts = path.components();
+    let pattern = loop {
+        let rest = parts.as_path().to_owned();
+        let part = parts.next()?;
+        let text = part.as_os_str().to_string_lossy();
+        let is_wild = text.contains(['*', '?', '[', '{', '\\']);
+        if is_wild && (text.trim_matches('*').is_empty() || fs::symlink_metadata(root.join(part)).is_err()) {
+            break rest;
+        }
+        root.push(part);
+    };
     let root = if root.as_os_str().is_empty() { PathBuf::from(".") } else { root };
-    let pattern: PathBuf = parts[first..].iter().collect();
     Some((root, portable(&pattern)))
 }
 

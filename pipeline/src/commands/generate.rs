@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use anyhow::Context as _;
 use artifact::file;
@@ -72,8 +71,7 @@ fn prompts(arguments: &GenerateArgs) -> anyhow::Result<Vec<String>> {
         return Ok(vec![prompt.clone()]);
     }
     if let Some(path) = &arguments.prompts {
-        let text = read(path)?;
-        let prompts: Vec<String> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        let prompts = generate::read_prompts(path)?;
         anyhow::ensure!(!prompts.is_empty(), "{} has no prompt: write one per line", path.display());
         return Ok(prompts);
     }
@@ -81,14 +79,11 @@ fn prompts(arguments: &GenerateArgs) -> anyhow::Result<Vec<String>> {
         !std::io::stdin().is_terminal(),
         "there is no prompt: give one as an argument, with --prompts, or on standard input"
     );
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).context("cannot read the prompt from standard input")?;
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).context("cannot read the prompt from standard input")?;
+    let text = String::from_utf8(generate::unmarked(&bytes).into_owned()).context("the prompt is not UTF-8")?;
     // The line end that a shell's `echo` adds is not part of the prompt.
     Ok(vec![text.strip_suffix('\n').unwrap_or(&text).to_owned()])
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read the prompts in {}", path.display()))
 }
 
 fn options(configured: CompletionOptions, given: &SamplingArgs) -> CompletionOptions {

@@ -134,7 +134,8 @@ fn draw_one(
     let seed = context.seed.wrapping_add(index as u64);
     let sampling = Sampling { temperature: config.temperature, top_p: config.top_p, seed, ..Sampling::default() };
     let options = CompletionOptions { max_tokens: config.sample_tokens, sampling, ..CompletionOptions::default() };
-    let completion = generator.generate(prompt, &options, &mut |_| {
+    let tokens = generator.tokenizer().encode(prompt)?;
+    let completion = generator.complete(&tokens, &options, &mut |_| {
         // A token takes about a millisecond: updating the progress bar each time would be wasteful.
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(16) {

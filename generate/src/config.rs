@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{CompletionOptions, Error};
+use crate::{CompletionOptions, Error, Prompt, SamplingChoice};
 
 /// The table `[generate]`: which prompts to complete, and how.
 // The fields of `CompletionOptions` are repeated: `#[serde(flatten)]` would lose the position of a wrong value.
@@ -16,45 +16,60 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompts: Option<Vec<String>>,
     /// A file with more prompts, relative to the folder of the configuration: `.jsonl` with a `prompt` in each line's
-    /// object, any other file with one prompt per line (empty lines are skipped). Default: none.
+    /// object, or with `messages` (and `tools`) of a conversation to answer; any other file with one prompt per line
+    /// (empty lines are skipped). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompts_file: Option<String>,
     /// Samples per prompt, each with its own seed. Default: 2.
     pub samples_per_prompt: usize,
     /// The maximum number of tokens per sample. Default: 128.
     pub max_tokens: usize,
-    /// Divides the logits: below 1 sharpens the distribution, 0 always picks the most likely token. Default: 0.8.
-    pub temperature: f32,
-    /// Samples only from this many of the most likely tokens; 0 for all. Default: 0.
-    pub top_k: usize,
+    /// Divides the logits: below 1 sharpens the distribution, 0 always picks the most likely token. Default: what the
+    /// model's `generation_config.json` declares with `do_sample` (0 where that is false), else 0.8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f32>,
+    /// Samples only from this many of the most likely tokens; 0 for all. Default: the model's if it declares
+    /// `do_sample`, else 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<usize>,
     /// Samples only from the smallest set of most likely tokens whose probabilities sum to at least this; 1 for all.
-    /// Default: 0.95.
-    pub top_p: f32,
+    /// Default: the model's if it declares `do_sample`, else 0.95.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f32>,
+    /// Samples only from tokens whose probability is at least this fraction of the most likely one's; 0 for all.
+    /// Default: the model's if it declares `do_sample`, else 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f32>,
     /// Repetition penalty of tokens in the prompt or the text so far (CTRL, Keskar et al. 2019); 1 disables it.
-    /// Default: 1.
-    pub repetition_penalty: f32,
+    /// Default: the model's, else 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repetition_penalty: Option<f32>,
     /// A sample ends before the first of these strings. Default: none.
     pub stop: Vec<String>,
-    /// Treats the prompts as user messages and answers them after the chat template, instead of continuing them.
-    /// Default: false.
+    /// Treats the prompts as user messages and answers them after the model's chat template, instead of continuing
+    /// them. Default: false.
     pub chat: bool,
+    /// The system prompt before each user message; only with `chat`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let CompletionOptions { max_tokens, sampling, stop, chat } = CompletionOptions::default();
-        let Sampling { temperature, top_k, top_p, repetition_penalty, seed: _ } = sampling;
+        let CompletionOptions { max_tokens, sampling: _, stop } = CompletionOptions::default();
         Self {
             prompts: None,
             prompts_file: None,
             samples_per_prompt: 2,
             max_tokens,
-            temperature,
-            top_k,
-            top_p,
-            repetition_penalty,
+            temperature: None,
+            top_k: None,
+            top_p: None,
+            min_p: None,
+            repetition_penalty: None,
             stop,
-            chat,
+            chat: false,
+            system: None,
         }
     }
 }
@@ -74,7 +89,10 @@ impl Config {
         if self.inline_prompts().is_empty() && self.prompts_file.is_none() {
             return Err(Error::NoPrompts);
         }
-        self.options(0).validate().map_err(|invalid| Error::Config {
+        if self.system.is_some() && !self.chat {
+            return Err(Error::SystemWithoutChat);
+        }
+        self.options(SamplingChoice::default(), 0).validate().map_err(|invalid| Error::Config {
             key: invalid.name,
             expected: invalid.expected,
             found: invalid.found,
@@ -92,26 +110,37 @@ impl Config {
             "temperature": self.temperature,
             "top_k": self.top_k,
             "top_p": self.top_p,
+            "min_p": self.min_p,
             "repetition_penalty": self.repetition_penalty,
             "stop": self.stop,
             "chat": self.chat,
+            "system": self.system,
         })
     }
 
-    /// Returns the options of a completion with `seed`.
-    pub fn options(&self, seed: u64) -> CompletionOptions {
+    /// Returns the sampling settings that are configured.
+    pub fn sampling(&self) -> SamplingChoice {
+        SamplingChoice {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+        }
+    }
+
+    /// Returns the options of a completion with `seed`, of a model that declares `declared`.
+    pub fn options(&self, declared: SamplingChoice, seed: u64) -> CompletionOptions {
         CompletionOptions {
             max_tokens: self.max_tokens,
-            sampling: Sampling {
-                temperature: self.temperature,
-                top_k: self.top_k,
-                top_p: self.top_p,
-                repetition_penalty: self.repetition_penalty,
-                seed,
-            },
+            sampling: self.sampling().or(declared).or_sampling(Sampling { seed, ..Sampling::default() }),
             stop: self.stop.clone(),
-            chat: self.chat,
         }
+    }
+
+    /// Returns the prompt of a text: with `chat`, as a user's message.
+    pub fn prompt(&self, text: String) -> Prompt {
+        if self.chat { Prompt::chat(self.system.as_deref(), &text) } else { Prompt::Text(text) }
     }
 
     /// Returns the prompts that do not come from a file.
@@ -134,7 +163,11 @@ mod tests {
         let cases = [
             (Config { samples_per_prompt: 0, ..default() }, "generate.samples_per_prompt must be at least 1, not 0"),
             (Config { max_tokens: 0, ..default() }, "generate.max_tokens must be at least 1, not 0"),
-            (Config { top_p: 2.0, ..default() }, "generate.top_p must be a number above 0 and at most 1, not 2"),
+            (Config { top_p: Some(2.0), ..default() }, "generate.top_p must be a number above 0 and at most 1, not 2"),
+            (
+                Config { system: Some("Be brief.".to_owned()), ..default() },
+                "generate.system is only for user messages: set generate.chat = true, or remove it",
+            ),
             (
                 Config { prompts: Some(Vec::new()), ..default() },
                 "there are no prompts: set generate.prompts, or a generate.prompts_file that is not empty",

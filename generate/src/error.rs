@@ -21,6 +21,9 @@ pub enum Error {
     /// There are no prompts.
     #[error("there are no prompts: set generate.prompts, or a generate.prompts_file that is not empty")]
     NoPrompts,
+    /// There is a system prompt and nothing that it belongs to.
+    #[error("generate.system is only for user messages: set generate.chat = true, or remove it")]
+    SystemWithoutChat,
     /// The prompts file cannot be read.
     #[error("cannot read the prompts in {}", path.display())]
     PromptsFile {
@@ -41,7 +44,7 @@ pub enum Error {
         reason: String,
     },
     /// The prompt is empty and the tokenizer has no token to start a text with.
-    #[error("the prompt is empty, and this tokenizer has no <|endoftext|> to start a text from")]
+    #[error("the prompt is empty, and this tokenizer has no token to start a text from")]
     EmptyPrompt,
     /// The tokenizer has tokens that the model does not know.
     #[error(

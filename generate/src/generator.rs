@@ -7,10 +7,10 @@ use std::time::Instant;
 use inference::{Decoder, StopTokens};
 use model::Transformer;
 use serde::{Deserialize, Serialize};
-use tokenizer::{Message, Tokenizer};
+use tokenizer::Tokenizer;
 
 use crate::stop_strings::StopFilter;
-use crate::{CompletionOptions, Error};
+use crate::{CompletionOptions, Error, Prompt, SamplingChoice};
 
 /// A model with its tokenizer.
 #[derive(Debug)]
@@ -100,9 +100,59 @@ impl Generator {
         &self.tokenizer
     }
 
-    /// Continues `prompt`, or answers it as a user message with `options.chat`. Special tokens in the prompt are read
-    /// as such, as in transformers, but not those in a message. An empty prompt starts from begin-of-text, else from
-    /// end-of-text, as a new document does in training.
+    /// Returns true if the model has a chat template.
+    pub fn can_chat(&self) -> bool {
+        self.tokenizer.id("<|im_start|>").is_some()
+    }
+
+    /// Returns the sampling settings that the model's `generation_config.json` declares.
+    pub fn declared_sampling(&self) -> SamplingChoice {
+        SamplingChoice::declared(&self.tokenizer.interface().sampling)
+    }
+
+    /// Returns the tokens of a prompt. An empty text is begin-of-text, else end-of-text, as a new document in training.
+    ///
+    /// # Errors
+    /// Returns an error if a conversation cannot be rendered, as the model has no chat template or its template refuses
+    /// it, or the text is empty and there is no token to start from.
+    pub fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>, Error> {
+        let mut tokens = match prompt {
+            Prompt::Text(text) => self.tokenizer.encode_prompt(text)?,
+            Prompt::Chat(conversation) => {
+                self.tokenizer
+                    .encode_chat_prompt(
+                        &conversation
+                            .messages
+                            .iter()
+                            .map(|m| tokenizer::Message {
+                                role: m.role.clone(),
+                                content: Prompt::Chat(vec![m.clone()].into()).last_text(),
+                            })
+                            .collect::<Vec<_>>(),
+                    )?
+                    .0
+            }
+        };
+        if tokens.is_empty() {
+            tokens.push(self.tokenizer.start_of_text().ok_or(Error::EmptyPrompt)?);
+        }
+        Ok(tokens)
+    }
+
+    /// Continues a text or answers a conversation: [`Generator::encode`], then [`Generator::complete`].
+    ///
+    /// # Errors
+    /// As both.
+    pub fn generate(
+        &self,
+        prompt: &Prompt,
+        options: &CompletionOptions,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Completion, Error> {
+        self.complete(&self.encode(prompt)?, options, on_text)
+    }
+
+    /// Continues the tokens of a prompt.
     ///
     /// `on_text` is called once per token with the text that is final by then: whole characters that cannot be the
     /// start of a stop string, often none. It cancels by returning [`ControlFlow::Break`]. The pieces concatenated are
@@ -111,39 +161,27 @@ impl Generator {
     /// A text may grow longer than the model's context; see [`Decoder`].
     ///
     /// # Errors
-    /// Returns an error if an option is out of range, the prompt is empty and there is no end-of-text token, the device
-    /// fails, or the logits are not finite.
-    pub fn generate(
+    /// Returns an error if an option is out of range, there is no token, the device fails, or the logits are not
+    /// finite.
+    pub fn complete(
         &self,
-        prompt: &str,
+        prompt: &[u32],
         options: &CompletionOptions,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Completion, Error> {
         options.validate()?;
         let start = Instant::now();
-        let (mut prompt_tokens, end_of_turn) = if options.chat {
-            let message = Message { role: "user".to_owned(), content: prompt.to_owned() };
-            let (ids, end_of_turn) = self.tokenizer.encode_chat_prompt(&[message])?;
-            (ids, Some(end_of_turn))
-        } else {
-            (self.tokenizer.encode_prompt(prompt)?, None)
-        };
-        if prompt_tokens.is_empty() {
-            prompt_tokens.push(self.tokenizer.start_of_text().ok_or(Error::EmptyPrompt)?);
-        }
+        let stop_tokens = self.tokenizer.stop_tokens().into_iter().chain(self.tokenizer.id("<|im_end|>"));
         let mut completion = Completion {
             text: String::new(),
-            prompt_tokens: prompt_tokens.len(),
+            prompt_tokens: prompt.len(),
             completion_tokens: 0,
             finish_reason: FinishReason::Length,
             first_token_seconds: 0.0,
             seconds: 0.0,
         };
-        let mut decoder = Decoder::new(&self.model, &prompt_tokens, &options.sampling, options.max_tokens)?
-            .with_stop_tokens(&StopTokens::of(
-                &self.model,
-                self.tokenizer.stop_tokens().into_iter().map(Some).chain([end_of_turn]),
-            ))
+        let mut decoder = Decoder::new(&self.model, prompt, &options.sampling, options.max_tokens)?
+            .with_stop_tokens(&StopTokens::of(&self.model, stop_tokens.map(Some)))
             .with_vocab_size(self.tokenizer.vocab_size());
         let mut detokenizer = self.tokenizer.decode_stream();
         let mut filter = StopFilter::new(&options.stop);

@@ -4,21 +4,25 @@
 //! generated, and `samples.jsonl`. Decoding and sampling are those of [`inference`]; this crate adds text: prompts, the
 //! chat template, detokenization and stop strings. It never trains, and knows neither HTTP nor the terminal.
 //!
-//! Modules in reading order: `config`, `options` (settings of one completion), `generator` (prompt to completion),
-//! `stop_strings`, `prompts`, `stage`.
+//! Modules in reading order: `config`, `options` (settings of one completion), `prompt`, `generator` (prompt to
+//! completion), `stop_strings`, `prompts`, `stage`.
 
 mod config;
+mod conversation;
 mod error;
 mod generator;
 mod options;
+mod prompt;
 mod prompts;
 mod stage;
 mod stop_strings;
 
 pub use config::Config;
+pub use conversation::{Content, Conversation, Message};
 pub use error::Error;
 pub use generator::{Completion, FinishReason, Generator};
 pub use inference::Sampling;
-pub use options::CompletionOptions;
+pub use options::{CompletionOptions, SamplingChoice};
+pub use prompt::{Prompt, message};
 pub use prompts::{read_prompts, unmarked};
 pub use stage::{NAME, VERSION, inputs, run};

@@ -1,8 +1,10 @@
 //! The settings of one completion.
 
 use inference::{InvalidSetting, Sampling};
+use serde::Serialize;
+use tokenizer::SamplingDefaults;
 
-/// How to complete a prompt, and when to stop.
+/// How to generate a text, and when to stop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CompletionOptions {
     /// The maximum number of tokens to generate. Default: 128.
@@ -11,14 +13,11 @@ pub struct CompletionOptions {
     pub sampling: Sampling,
     /// The text ends before the first of these strings. Default: none.
     pub stop: Vec<String>,
-    /// Treats the prompt as a user message and answers it after the chat template, instead of continuing it.
-    /// Default: false.
-    pub chat: bool,
 }
 
 impl Default for CompletionOptions {
     fn default() -> Self {
-        Self { max_tokens: 128, sampling: Sampling::default(), stop: Vec::new(), chat: false }
+        Self { max_tokens: 128, sampling: Sampling::default(), stop: Vec::new() }
     }
 }
 
@@ -46,6 +45,101 @@ impl CompletionOptions {
     }
 }
 
+/// Sampling settings of which some are left to the model or to this program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct SamplingChoice {
+    /// As in [`Sampling`].
+    pub temperature: Option<f32>,
+    /// As in [`Sampling`].
+    pub top_k: Option<usize>,
+    /// As in [`Sampling`].
+    pub top_p: Option<f32>,
+    /// As in [`Sampling`].
+    pub min_p: Option<f32>,
+    /// As in [`Sampling`].
+    pub repetition_penalty: Option<f32>,
+}
+
+impl SamplingChoice {
+    /// Returns what a model's `generation_config.json` means to transformers: with `do_sample`, its settings and
+    /// transformers' defaults of the others; with `"do_sample": false`, the most likely token; without the key, none of
+    /// the settings that only sampling has.
+    pub fn declared(by: &SamplingDefaults) -> Self {
+        let SamplingDefaults { do_sample, temperature, top_k, top_p, min_p, repetition_penalty } = *by;
+        let number = |value: Option<f64>, otherwise: f32| Some(value.map_or(otherwise, |value| value as f32));
+        let open = Self { repetition_penalty: repetition_penalty.map(|value| value as f32), ..Self::default() };
+        match do_sample {
+            Some(true) => Self {
+                temperature: number(temperature, 1.0),
+                top_k: Some(top_k.unwrap_or(TRANSFORMERS_TOP_K)),
+                top_p: number(top_p, 1.0),
+                min_p: number(min_p, 0.0),
+                ..open
+            },
+            Some(false) => Self { temperature: Some(0.0), ..open },
+            None => open,
+        }
+    }
+
+    /// Returns these settings, and those of `other` where these leave one open.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            temperature: self.temperature.or(other.temperature),
+            top_k: self.top_k.or(other.top_k),
+            top_p: self.top_p.or(other.top_p),
+            min_p: self.min_p.or(other.min_p),
+            repetition_penalty: self.repetition_penalty.or(other.repetition_penalty),
+        }
+    }
+
+    /// Returns these settings, without those that `other` chooses.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self {
+            temperature: self.temperature.filter(|_| other.temperature.is_none()),
+            top_k: self.top_k.filter(|_| other.top_k.is_none()),
+            top_p: self.top_p.filter(|_| other.top_p.is_none()),
+            min_p: self.min_p.filter(|_| other.min_p.is_none()),
+            repetition_penalty: self.repetition_penalty.filter(|_| other.repetition_penalty.is_none()),
+        }
+    }
+
+    /// Returns these settings, and those of `other` where these leave one open; the seed is that of `other`.
+    pub fn or_sampling(self, other: Sampling) -> Sampling {
+        Sampling {
+            temperature: self.temperature.unwrap_or(other.temperature),
+            top_k: self.top_k.unwrap_or(other.top_k),
+            top_p: self.top_p.unwrap_or(other.top_p),
+            min_p: self.min_p.unwrap_or(other.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(other.repetition_penalty),
+            seed: other.seed,
+        }
+    }
+
+    /// Returns true if no setting is chosen.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl std::fmt::Display for SamplingChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let settings = [
+            ("temperature", self.temperature.map(|value| value.to_string())),
+            ("top_k", self.top_k.map(|value| value.to_string())),
+            ("top_p", self.top_p.map(|value| value.to_string())),
+            ("min_p", self.min_p.map(|value| value.to_string())),
+            ("repetition_penalty", self.repetition_penalty.map(|value| value.to_string())),
+        ];
+        let chosen = settings.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+        f.write_str(&chosen.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// `top_k` of transformers where a model samples and does not set it.
+const TRANSFORMERS_TOP_K: usize = 50;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +152,29 @@ mod tests {
         let top_p = CompletionOptions { sampling, ..CompletionOptions::default() };
         assert_eq!(top_p.validate().unwrap_err().name, "top_p");
         CompletionOptions::default().validate().unwrap();
+    }
+
+    #[test]
+    fn a_model_declares_what_transformers_uses() {
+        let check = |declared: SamplingDefaults, expected: &str| {
+            assert_eq!(SamplingChoice::declared(&declared).to_string(), expected);
+        };
+        let none = SamplingDefaults::default;
+        check(none(), "");
+        check(SamplingDefaults { temperature: Some(0.6), top_p: Some(0.9), ..none() }, "");
+        check(SamplingDefaults { repetition_penalty: Some(1.5), ..none() }, "repetition_penalty 1.5");
+        let sampled = SamplingDefaults { do_sample: Some(true), temperature: Some(0.5), top_p: Some(0.75), ..none() };
+        check(sampled, "temperature 0.5, top_k 50, top_p 0.75, min_p 0");
+        check(SamplingDefaults { top_k: Some(20), ..sampled }, "temperature 0.5, top_k 20, top_p 0.75, min_p 0");
+        check(SamplingDefaults { do_sample: Some(false), ..sampled }, "temperature 0");
+    }
+
+    #[test]
+    fn the_user_comes_before_the_model_and_the_model_before_this_program() {
+        let user = SamplingChoice { top_k: Some(3), ..SamplingChoice::default() };
+        let model = SamplingChoice { top_k: Some(20), temperature: Some(0.5), ..SamplingChoice::default() };
+        let found = user.or(model).or_sampling(Sampling { seed: 4, ..Sampling::default() });
+        assert_eq!(found, Sampling { top_k: 3, temperature: 0.5, seed: 4, ..Sampling::default() });
+        assert!(SamplingChoice::default().is_empty() && !user.is_empty());
     }
 }

@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use encoding_rs::{Encoding, UTF_8};
 use serde_json::Value;
 
-use crate::{Config, Error};
+use crate::{Config, Conversation, Error, Message, Prompt};
 
 /// The byte-order mark.
 const MARK: char = '\u{feff}';
 
 /// Returns all prompts, those of the configuration first.
-pub(crate) fn read(config: &Config, base: &Path) -> Result<Vec<String>, Error> {
-    let mut prompts = config.inline_prompts();
+pub(crate) fn read(config: &Config, base: &Path) -> Result<Vec<Prompt>, Error> {
+    let prompt = |text: String| config.prompt(text);
+    let mut prompts: Vec<Prompt> = config.inline_prompts().into_iter().map(prompt).collect();
     if let Some(path) = file(config, base) {
-        prompts.extend(read_prompts(&path)?);
+        prompts.extend(read_prompts(&path, &prompt)?);
     }
     if prompts.is_empty() { Err(Error::NoPrompts) } else { Ok(prompts) }
 }
@@ -27,16 +28,17 @@ pub(crate) fn file(config: &Config, base: &Path) -> Option<PathBuf> {
 }
 
 /// Returns the prompts of a file: the key `prompt` of each line of a `.jsonl` or `.ndjson` file, each line of another
-/// one. Empty lines are skipped. The text is UTF-8, or UTF-16 with a byte-order mark; a mark is not part of a prompt.
+/// one, which `prompt` turns into prompts; or the conversation under `messages` of a line of JSON. Empty lines are
+/// skipped. The text is UTF-8, or UTF-16 with a byte-order mark; a mark is not part of a prompt.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or a line is not a prompt.
-pub fn read_prompts(path: &Path) -> Result<Vec<String>, Error> {
+pub fn read_prompts(path: &Path, prompt: &dyn Fn(String) -> Prompt) -> Result<Vec<Prompt>, Error> {
     let bytes = fs::read(path).map_err(|source| Error::PromptsFile { path: path.to_owned(), source })?;
-    parse(path, &bytes)
+    parse(path, &bytes, prompt)
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<String>, Error> {
+fn parse(path: &Path, bytes: &[u8], prompt: &dyn Fn(String) -> Prompt) -> Result<Vec<Prompt>, Error> {
     let is_json_lines = path
         .extension()
         .is_some_and(|extension| ["jsonl", "ndjson"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
@@ -51,16 +53,32 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<String>, Error> {
         }
         if is_json_lines {
             let value: Value = serde_json::from_str(line).map_err(|e| invalid(format!("it is not JSON: {e}")))?;
-            match value.get("prompt") {
-                Some(Value::String(prompt)) => prompts.push(prompt.trim_start_matches(MARK).to_owned()),
-                Some(_) => return Err(invalid("its `prompt` is not a string".to_owned())),
-                None => return Err(invalid("it has no `prompt`".to_owned())),
-            }
+            prompts.push(of_object(value, prompt).map_err(invalid)?);
         } else {
-            prompts.push(line.to_owned());
+            prompts.push(prompt(line.to_owned()));
         }
     }
     Ok(prompts)
+}
+
+/// Returns the prompt of an object, or what is wrong with it.
+fn of_object(mut value: Value, prompt: &dyn Fn(String) -> Prompt) -> Result<Prompt, String> {
+    let Some(keys) = value.as_object_mut() else { return Err("it is not a JSON object".to_owned()) };
+    match (keys.remove("prompt"), keys.remove("messages")) {
+        (Some(Value::String(text)), None) => Ok(prompt(text.trim_start_matches(MARK).to_owned())),
+        (Some(_), None) => Err("its `prompt` is not a string".to_owned()),
+        (None, Some(messages)) => {
+            let messages: Vec<Message> =
+                serde_json::from_value(messages).map_err(|e| format!("its `messages` are not messages: {e}"))?;
+            if messages.is_empty() {
+                return Err("its `messages` are empty".to_owned());
+            }
+            let tools = keys.remove("tools").filter(|tools| !tools.is_null());
+            Ok(Prompt::Chat(Conversation { tools, ..messages.into() }))
+        }
+        (Some(_), Some(_)) => Err("it has both `prompt` and `messages`".to_owned()),
+        (None, None) => Err("it has no `prompt`".to_owned()),
+    }
 }
 
 /// Returns text without its byte-order mark, and as UTF-8 if the mark says UTF-16.
@@ -81,8 +99,22 @@ mod tests {
 
     #[track_caller]
     fn check(name: &str, content: &[u8], expected: Result<&[&str], &str>) {
-        let found = parse(Path::new(name), content).map_err(|e| e.to_string());
-        assert_eq!(found, expected.map(|e| e.iter().map(ToString::to_string).collect()).map_err(str::to_owned));
+        let found = parse(Path::new(name), content, &Prompt::Text).map_err(|e| e.to_string());
+        let expected = expected.map(|texts| texts.iter().map(|text| Prompt::Text((*text).to_owned())).collect());
+        assert_eq!(found, expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn messages_are_conversations() {
+        let line = r#"{"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]}"#;
+        let found = parse(Path::new("p.jsonl"), line.as_bytes(), &Prompt::Text).unwrap();
+        assert_eq!(found, [Prompt::chat(Some("Be brief."), "Why?")]);
+        check("p.jsonl", br#"{"messages": []}"#, Err("p.jsonl line 1: its `messages` are empty"));
+        check(
+            "p.jsonl",
+            br#"{"messages": [], "prompt": ""}"#,
+            Err("p.jsonl line 1: it has both `prompt` and `messages`"),
+        );
     }
 
     #[test]
@@ -91,6 +123,7 @@ mod tests {
         check("p.txt", b"", Ok(&[]));
         check("p.txt", b"a\n\xff\n", Err("p.txt line 2: it is not UTF-8"));
         check("p.jsonl", b"{\"prompt\": \"a\\nb\", \"id\": 1}\n{\"prompt\": \"\"}\n", Ok(&["a\nb", ""]));
+        check("p.jsonl", b"[]", Err("p.jsonl line 1: it is not a JSON object"));
         check("p.jsonl", b"{\"text\": \"a\"}", Err("p.jsonl line 1: it has no `prompt`"));
         check("p.txt", b"\xef\xbb\xbfa\r\n\r\n\xef\xbb\xbfb", Ok(&["a", "b"]));
         check("p.jsonl", b"\xef\xbb\xbf{\"prompt\": \"\xef\xbb\xbfa\"}\n", Ok(&["a"]));

@@ -8,12 +8,12 @@ use artifact::{Context, Digest, Outcome, Sealed, Unsealed, file};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{Config, Error, FinishReason, Generator, prompts};
+use crate::{Config, Error, FinishReason, Generator, Prompt, SamplingChoice, prompts};
 
 /// The stage's name.
 pub const NAME: &str = "generate";
 /// Raised when the same inputs would give different samples.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const SAMPLES: &str = "samples.jsonl";
 /// Characters of a sample shown as progress. Heuristic, not measured: because it should fit on a line of a terminal.
@@ -22,7 +22,8 @@ const PREVIEW_CHARACTERS: usize = 90;
 /// One line of `samples.jsonl`. It holds no times, so that a rerun writes the same file.
 #[derive(Debug, Serialize)]
 struct Sample<'a> {
-    prompt: &'a str,
+    #[serde(flatten)]
+    prompt: &'a Prompt,
     text: &'a str,
     prompt_tokens: usize,
     completion_tokens: usize,
@@ -51,13 +52,15 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
     let prompts = prompts::read(config, &context.base)?;
     model::hub_layout::verify(bundle)?;
     let generator = Generator::open(bundle.folder(), &context.device)?;
+    let declared = generator.declared_sampling();
+    report_sampling(declared, config, context);
     let n_samples = prompts.len() * config.samples_per_prompt;
     let mut lines = Vec::new();
     let (mut prompt_tokens, mut completion_tokens) = (0, 0);
     context.progress.begin("samples", n_samples as u64, "samples");
     let numbered = (0..n_samples).zip(prompts.iter().flat_map(|p| std::iter::repeat_n(p, config.samples_per_prompt)));
     for (i, prompt) in numbered {
-        let options = config.options(context.seed.wrapping_add(i as u64));
+        let options = config.options(declared, context.seed.wrapping_add(i as u64));
         let completion = generator.generate(prompt, &options, &mut |_| {
             if context.cancel.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
@@ -77,7 +80,7 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
         serde_json::to_writer(&mut lines, &sample)?;
         lines.push(b'\n');
         if i % config.samples_per_prompt == 0 {
-            context.progress.line(&preview(prompt, &completion.text));
+            context.progress.line(&preview(&prompt.last_text(), &completion.text));
         }
         context.progress.figures(&format!("{:.0} tokens/s", completion.tokens_per_second()));
         context.progress.position(i as u64 + 1);
@@ -97,9 +100,18 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
     })
 }
 
+/// Names the settings that are the model's and not the configuration's, if there are any.
+fn report_sampling(declared: SamplingChoice, config: &Config, context: &Context) {
+    let of_model = declared.without(config.sampling());
+    if !of_model.is_empty() {
+        context.progress.line(&format!("sampling of the model's generation_config.json: {of_model}"));
+    }
+}
+
 /// Returns the beginning of a sample on one line.
 fn preview(prompt: &str, text: &str) -> String {
-    let whole: String = format!("{prompt}{text}").split_whitespace().collect::<Vec<_>>().join(" ");
+    let printable = |text: &str| text.chars().filter(|c| !c.is_control() || c.is_whitespace()).collect::<String>();
+    let whole: String = printable(&format!("{prompt}{text}")).split_whitespace().collect::<Vec<_>>().join(" ");
     let mut characters = whole.chars();
     let shown: String = characters.by_ref().take(PREVIEW_CHARACTERS).collect();
     if characters.next().is_some() { format!("{shown}…") } else { shown }
@@ -112,6 +124,7 @@ mod tests {
     #[test]
     fn previews_are_one_short_line() {
         assert_eq!(preview("fn main() {", "\n    let x = 1;\n}"), "fn main() { let x = 1; }");
+        assert_eq!(preview("a\u{1b}[1m", "b\u{7}"), "a[1mb");
         assert_eq!(preview("", &"é".repeat(91)), format!("{}…", "é".repeat(90)));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use generate::{Completion, CompletionOptions, FinishReason, Generator, Sampling};
+use generate::{Completion, CompletionOptions, FinishReason, Generator, Prompt, Sampling};
 use model::Family;
 use test_support::tiny;
 
@@ -18,6 +18,10 @@ fn unfiltered(max_tokens: usize, seed: u64) -> CompletionOptions {
 }
 
 fn generate(generator: &Generator, prompt: &str, options: &CompletionOptions) -> Completion {
+    generate_from(generator, &Prompt::Text(prompt.to_owned()), options)
+}
+
+fn generate_from(generator: &Generator, prompt: &Prompt, options: &CompletionOptions) -> Completion {
     let mut streamed = String::new();
     let completion = generator
         .generate(prompt, options, &mut |text| {
@@ -45,15 +49,16 @@ fn same_seed_gives_the_same_text() {
 #[test]
 fn chat_answer_ends_with_the_turn() {
     let generator = generator(Family::Qwen3, 64);
-    let message = tokenizer::Message { role: "user".to_owned(), content: "let x".to_owned() };
-    let (ids, end_of_turn) = generator.tokenizer().encode_chat_prompt(&[message]).unwrap();
-    let chat = |seed| generate(&generator, "let x", &CompletionOptions { chat: true, ..unfiltered(200, seed) });
+    let prompt = Prompt::chat(None, "let x");
+    let ids = generator.encode(&prompt).unwrap();
+    let chat = |seed| generate_from(&generator, &prompt, &unfiltered(200, seed));
     let completions: Vec<Completion> = (0..20).map(chat).collect();
     assert!(completions.iter().all(|completion| completion.prompt_tokens == ids.len()));
     // A random model sometimes ends its turn; the token that ends it is not part of the text.
     assert!(completions.iter().any(|completion| completion.finish_reason == FinishReason::Stop));
-    let end = generator.tokenizer().decode(&[end_of_turn]).unwrap();
-    assert!(end.is_empty() || completions.iter().all(|completion| !completion.text.contains(&end)));
+    assert!(completions.iter().all(|completion| !completion.text.contains("<|im_end|>")));
+    let with_system = generator.encode(&Prompt::chat(Some("Be brief."), "let x")).unwrap();
+    assert!(with_system.len() > ids.len() && with_system.ends_with(&ids[1..]), "{with_system:?} {ids:?}");
 }
 
 #[test]
@@ -68,9 +73,11 @@ fn counts_and_finish_reasons_are_right() {
     assert_eq!((empty.prompt_tokens, empty.completion_tokens), (1, 1));
     let none = generate(&generator, "fn", &unfiltered(0, 3));
     assert_eq!((none.text.as_str(), none.completion_tokens, none.finish_reason), ("", 0, FinishReason::Length));
-    // Special tokens in a prompt are ordinary text.
+    // Special tokens in a prompt are read as such; in a message they are ordinary text.
     let special = generate(&generator, "<|endoftext|>", &unfiltered(1, 3));
-    assert!(special.prompt_tokens > 1);
+    assert_eq!(special.prompt_tokens, 1);
+    let of_message = |text: &str| generator.encode(&Prompt::chat(None, text)).unwrap().len();
+    assert!(of_message("<|endoftext|>") > of_message("e") + 1);
 }
 
 #[test]
@@ -111,7 +118,7 @@ fn caller_can_cancel() {
     let generator = generator(Family::Gpt2, 64);
     let mut calls = 0;
     let completion = generator
-        .generate("fn", &unfiltered(1000, 5), &mut |_| {
+        .generate(&Prompt::Text("fn".to_owned()), &unfiltered(1000, 5), &mut |_| {
             calls += 1;
             if calls == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
@@ -124,6 +131,7 @@ fn settings_out_of_range_are_refused() {
     let generator = generator(Family::Qwen3, 64);
     let sampling = Sampling { temperature: f32::INFINITY, ..Sampling::default() };
     let options = CompletionOptions { sampling, ..unfiltered(4, 0) };
-    let error = generator.generate("x", &options, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    let error =
+        generator.generate(&Prompt::Text("x".to_owned()), &options, &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert_eq!(error.to_string(), "temperature must be a number from 0 up, not inf");
 }

@@ -1,8 +1,8 @@
 //! From logits to a token.
 //!
 //! The steps and their order are those of transformers' `generate`: repetition penalty, temperature, top-k, top-p,
-//! draw. Two deviations make a seed give the same token on every platform: tied logits are ordered by token id (lowest
-//! first), and top-k keeps exactly `k` tokens where transformers keeps every token tied with the last.
+//! min-p, draw. Two deviations make a seed give the same token on every platform: tied logits are ordered by token id
+//! (lowest first), and top-k keeps exactly `k` tokens where transformers keeps every token tied with the last.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -24,6 +24,9 @@ pub struct Sampling {
     /// Samples only from the smallest set of most likely tokens whose probabilities sum to at least this; 1 for all.
     /// Default: 0.95.
     pub top_p: f32,
+    /// Samples only from tokens whose probability is at least this fraction of the most likely one's (Turning Up the
+    /// Heat: Min-p Sampling, 2024); 0 for all. Default: 0.
+    pub min_p: f32,
     /// Repetition penalty; 1 disables it. The logit of every token of the sequence so far is divided by it if positive,
     /// and multiplied otherwise (CTRL, Keskar et al. 2019). Default: 1.
     pub repetition_penalty: f32,
@@ -57,7 +60,7 @@ impl Sampling {
 
     /// Returns the settings that sample from the softmax of the logits, with seed 0.
     pub fn unfiltered() -> Self {
-        Self { temperature: 1.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.0, seed: 0 }
+        Self { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
     }
 
     /// Checks the values.
@@ -71,6 +74,9 @@ impl Sampling {
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return invalid("top_p", "a number above 0 and at most 1", self.top_p);
+        }
+        if !(0.0..=1.0).contains(&self.min_p) {
+            return invalid("min_p", "a number from 0 to 1", self.min_p);
         }
         if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
             return invalid("repetition_penalty", "a number above 0", self.repetition_penalty);
@@ -140,6 +146,10 @@ fn candidates(logits: &[f32], sampling: &Sampling) -> (Vec<u32>, Vec<f32>) {
         keep_nucleus(&mut tokens, target, &weight, &by_likelihood);
     } else if is_filtered {
         tokens.sort_unstable_by(by_likelihood);
+    }
+    if sampling.min_p > 0.0 {
+        // The weight of the most likely token is 1.
+        tokens.retain(|token| weight(token) >= sampling.min_p);
     }
     let weights = tokens.iter().map(weight).collect();
     (tokens, weights)
@@ -238,6 +248,13 @@ mod tests {
         check_frequencies(&logits, &Sampling { top_p: 0.4, ..Sampling::unfiltered() }, &[1.0, 0.0, 0.0, 0.0]);
         // After top-k the remaining two have 0.625 and 0.375: the first alone reaches 0.6.
         check_frequencies(&logits, &Sampling { top_k: 2, top_p: 0.6, ..Sampling::unfiltered() }, &[1.0, 0.0, 0.0, 0.0]);
+        // transformers 5.24.0: MinPLogitsWarper(0.29), and MinPLogitsWarper(0.4) after TemperatureLogitsWarper(2.0).
+        let min_p = Sampling { min_p: 0.29, ..Sampling::unfiltered() };
+        check_frequencies(&logits, &min_p, &[0.526_32, 0.315_79, 0.157_89, 0.0]);
+        let flat = Sampling { temperature: 2.0, min_p: 0.4, ..Sampling::unfiltered() };
+        check_frequencies(&logits, &flat, &[0.430_56, 0.333_51, 0.235_93, 0.0]);
+        check_frequencies(&logits, &Sampling { min_p: 1.0, ..Sampling::unfiltered() }, &[1.0, 0.0, 0.0, 0.0]);
+        check_frequencies(&logits, &Sampling { top_k: 2, min_p: 0.05, ..min_p }, &[0.625, 0.375, 0.0, 0.0]);
         check_frequencies(&logits, &Sampling { temperature: 1e-30, ..Sampling::unfiltered() }, &[1.0, 0.0, 0.0, 0.0]);
         let masked = [f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY, 0.0];
         check_frequencies(&masked, &Sampling::unfiltered(), &[0.0, 0.5, 0.0, 0.5]);
@@ -286,6 +303,7 @@ mod tests {
                 Sampling { top_p: 1.5, ..Sampling::unfiltered() },
                 "top_p must be a number above 0 and at most 1, not 1.5",
             ),
+            (Sampling { min_p: 1.5, ..Sampling::unfiltered() }, "min_p must be a number from 0 to 1, not 1.5"),
             (
                 Sampling { repetition_penalty: 0.0, ..Sampling::unfiltered() },
                 "repetition_penalty must be a number above 0, not 0",
@@ -336,10 +354,11 @@ mod tests {
             temperature in 0.0_f32..3.0,
             top_k in 0_usize..70,
             top_p in 0.01_f32..=1.0,
+            min_p in 0.0_f32..=1.0,
             repetition_penalty in 0.5_f32..2.0,
             uniform in 0.0_f64..1.0,
         ) {
-            let sampling = Sampling { temperature, top_k, top_p, repetition_penalty, seed: 0 };
+            let sampling = Sampling { temperature, top_k, top_p, min_p, repetition_penalty, seed: 0 };
             let token = pick(&mut logits.clone(), &sequence, &sampling, uniform) as usize;
             prop_assert!(token < logits.len());
             if top_k > 0 {

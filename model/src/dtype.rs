@@ -56,8 +56,8 @@ impl Dtype {
         }
     }
 
-    /// Returns the type that a `config.json` names, by any of PyTorch's names; None for types that weights are not written
-    /// in.
+    /// Returns the type that a `config.json` names, by any of PyTorch's names; None for types that weights are not
+    /// written in.
     pub fn from_torch_name(name: &str) -> Option<Self> {
         match name.strip_prefix("torch.").unwrap_or(name) {
             "float32" | "float" => Some(Self::F32),

@@ -60,15 +60,19 @@ Examples:
 Examples:
   pipeline generate latest \"fn main() {\"
   pipeline generate latest --temperature 0 --max-tokens 50 < prompt.txt
-  pipeline generate latest --prompts prompts.txt --out samples.jsonl")]
+  pipeline generate latest --prompts prompts.txt --out samples.jsonl
+  pipeline generate latest --chat                     a conversation, line by line
+  pipeline generate latest --chat --system \"Answer in French.\" \"Who are you?\"")]
     Generate(GenerateArgs),
-    /// Serve a model over HTTP, with OpenAI's completions API and a web page
+    /// Serve a model over HTTP, with OpenAI's completions and chat API and a web page
     #[command(after_help = "\
 Examples:
   pipeline serve latest
   pipeline serve latest --host 0.0.0.0 --port 9000
   curl http://127.0.0.1:8080/v1/completions -H 'Content-Type: application/json' \\
-    -d '{\"prompt\": \"fn main() {\", \"max_tokens\": 50}'")]
+    -d '{\"prompt\": \"fn main() {\", \"max_tokens\": 50}'
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'")]
     Serve(ServeArgs),
     /// Import a model from the Hub, a folder or a run; checks a lossless round trip
     #[command(after_help = "\
@@ -177,9 +181,10 @@ pub struct VerifyArgs {
 pub struct GenerateArgs {
     /// A run's name, its folder, `latest`, or a folder with a model in Hugging Face layout
     pub model: String,
-    /// The prompt; read from standard input if neither it nor --prompts is given
+    /// The prompt; read from standard input if neither it nor --prompts is given, as a conversation with --chat on a
+    /// terminal
     pub prompt: Option<String>,
-    /// A file of prompts: one per line, or the `prompt` of each object in a `.jsonl` file
+    /// A file of prompts: one per line, or the `prompt` or `messages` of each object in a `.jsonl` file
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub prompts: Option<PathBuf>,
     /// Write the samples to this file as JSON lines instead of printing them
@@ -194,7 +199,8 @@ pub struct GenerateArgs {
     pub store: StoreArgs,
 }
 
-/// Sampling settings; the defaults are those of the run's configuration.
+/// Sampling settings; the defaults are those of the run's configuration, then those of the model's
+/// `generation_config.json`.
 #[derive(Debug, Args)]
 pub struct SamplingArgs {
     /// Stop after this many tokens
@@ -209,6 +215,9 @@ pub struct SamplingArgs {
     /// Sample from the most likely tokens whose probabilities add up to P
     #[arg(long, value_name = "P")]
     pub top_p: Option<f32>,
+    /// Sample from tokens with at least this fraction of the most likely one's probability
+    #[arg(long, value_name = "M")]
+    pub min_p: Option<f32>,
     /// Above 1, makes tokens that have occurred less likely
     #[arg(long, value_name = "R")]
     pub repetition_penalty: Option<f32>,
@@ -221,6 +230,9 @@ pub struct SamplingArgs {
     /// Treat the prompt as a user's message and answer it, instead of continuing it
     #[arg(long)]
     pub chat: bool,
+    /// The system prompt of the conversation; implies --chat
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
 }
 
 /// Arguments of `serve`.

@@ -60,6 +60,13 @@ impl ApiError {
         error
     }
 
+    /// Returns the error for a conversation with a model that has no chat template.
+    pub(crate) fn no_chat_template() -> Self {
+        let message = "This model has no chat template. Use /v1/completions, or put a chat_template.jinja beside its \
+                       config.json, or fine-tune it with train.chat_template.";
+        Self::parameter("messages", "no_chat_template", message.to_owned())
+    }
+
     /// Returns the error for a full queue.
     pub(crate) fn queue_full(max_queue: usize) -> Self {
         let message = format!("{max_queue} requests are already waiting; try again in a moment.");

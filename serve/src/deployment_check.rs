@@ -14,7 +14,7 @@ use crate::{Config, Error, bind, serve_on};
 /// The stage's name.
 pub const NAME: &str = "serve";
 /// Raised when the check sends other requests or expects other answers.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const RECORD: &str = "service.json";
 /// Timeout of one answer. Heuristic, not measured: because loading and answering take seconds to a minute.
@@ -27,6 +27,7 @@ const PAGE: &str = "GET /";
 const COMPLETION: &str = "POST /v1/completions";
 const STREAM: &str = "POST /v1/completions (stream)";
 const INVALID: &str = "POST /v1/completions (invalid)";
+const CHAT: &str = "POST /v1/chat/completions";
 
 /// Checks that the model in `bundle` can be served, and writes `service.json`: the requests, the time to the first
 /// token and the tokens per second.
@@ -101,7 +102,7 @@ impl<'a> Client<'a> {
     /// Sends every request; `has_stopped` returns true once the server can no longer answer.
     fn check(&self, has_stopped: &dyn Fn() -> bool) -> Result<Checked, Error> {
         let n_streams = self.config.check_requests;
-        self.context.progress.begin("requests", (5 + n_streams) as u64, "requests");
+        self.context.progress.begin("requests", (6 + n_streams) as u64, "requests");
         let mut requests = Vec::new();
         let mut done = |request: &str, status: u16, start: Instant| {
             requests
@@ -132,7 +133,7 @@ impl<'a> Client<'a> {
         done(PAGE, status, start);
 
         let start = Instant::now();
-        let (status, whole) = self.post(COMPLETION, &self.body(false))?;
+        let (status, whole) = self.post(COMPLETION, "/v1/completions", &self.body(false))?;
         let choice = &whole["choices"][0];
         let usage = &whole["usage"];
         let is_expected = status == 200
@@ -158,10 +159,23 @@ impl<'a> Client<'a> {
         }
 
         let start = Instant::now();
-        let (status, error) = self.post(INVALID, &json!({"prompt": "", "temperature": "hot"}))?;
+        let (status, error) = self.post(INVALID, "/v1/completions", &json!({"prompt": "", "temperature": "hot"}))?;
         let is_expected = status == 400 && error["error"]["param"] == "temperature";
         expect(INVALID, "400 and an error that names temperature", is_expected, &error)?;
         done(INVALID, status, start);
+
+        let start = Instant::now();
+        let (status, chat) = self.post(CHAT, "/v1/chat/completions", &self.chat_body())?;
+        if health["model"]["chat"] == true {
+            let choice = &chat["choices"][0];
+            let is_message = choice["message"]["role"] == "assistant" && choice["message"]["content"].is_string();
+            let is_expected = status == 200 && chat["object"] == "chat.completion" && is_message;
+            expect(CHAT, "200 and a chat.completion with the assistant's message", is_expected, &chat)?;
+        } else {
+            let is_expected = status == 400 && chat["error"]["code"] == "no_chat_template";
+            expect(CHAT, "400 and no_chat_template, as the model has none", is_expected, &chat)?;
+        }
+        done(CHAT, status, start);
 
         let first_token = Spread::of(streams.iter().map(|stream| stream.first_token_seconds));
         let tokens_per_second = Spread::of(streams.iter().map(|stream| stream.tokens_per_second));
@@ -181,6 +195,7 @@ impl<'a> Client<'a> {
                 "text": choice["text"],
                 "finish_reason": choice["finish_reason"],
                 "usage": usage,
+                "chat": chat["choices"][0]["message"]["content"],
                 "first_token_seconds": first_token.to_json(),
                 "tokens_per_second": tokens_per_second.to_json(),
                 "requests": requests,
@@ -201,6 +216,16 @@ impl<'a> Client<'a> {
             body["stream_options"] = json!({"include_usage": true});
         }
         body
+    }
+
+    fn chat_body(&self) -> Value {
+        json!({
+            "model": self.config.model_name,
+            "messages": [{"role": "user", "content": self.config.check_prompt}],
+            "max_completion_tokens": self.config.check_max_tokens,
+            "temperature": 0.8,
+            "seed": self.context.seed.cast_signed(),
+        })
     }
 
     /// Polls until the model is loaded. The listener is already bound, so requests wait in its backlog.
@@ -226,8 +251,8 @@ impl<'a> Client<'a> {
         read(request, response)
     }
 
-    fn post(&self, request: &'static str, body: &Value) -> Result<(u16, Value), Error> {
-        let url = format!("{}/v1/completions", self.url);
+    fn post(&self, request: &'static str, path: &str, body: &Value) -> Result<(u16, Value), Error> {
+        let url = format!("{}{path}", self.url);
         let response = self.agent.post(url).send_json(body).map_err(unanswered(request))?;
         read(request, response)
     }

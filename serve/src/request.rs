@@ -1,40 +1,52 @@
-//! Parsing and validation of completion requests.
+//! Parsing and validation of requests: what both routes have in common, and the completions.
 //!
 //! Unknown parameters are ignored, since OpenAI's clients send some of their own. OpenAI parameters that this server
 //! does not support are refused if they would change the text: ignoring them would give a wrong answer.
 
 use axum::http::StatusCode;
-use generate::{CompletionOptions, Sampling};
+use generate::{CompletionOptions, Conversation, Generator, Prompt, Sampling, SamplingChoice};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
+
 use utoipa::ToSchema;
 
 use crate::Config;
+use crate::answer::Shape;
 use crate::api_error::ApiError;
 use crate::response::random;
 use crate::worker::Work;
 
 /// The maximum number of strings in `stop`: OpenAI's limit.
 const MAX_STOP: usize = 4;
-/// `max_tokens` of requests that leave it out: OpenAI's default.
+/// `max_tokens` of completions that leave it out: OpenAI's default.
 const DEFAULT_MAX_TOKENS: usize = 16;
 /// Characters of an invalid value repeated in an error. Heuristic, not measured: because longer messages are hard to
 /// read.
 const SHOWN_CHARACTERS: usize = 40;
+
+/// What requests are checked against.
+pub(crate) struct Limits<'a> {
+    /// The server's configuration.
+    pub(crate) config: &'a Config,
+    /// The sampling settings that the model declares: the defaults before OpenAI's.
+    pub(crate) declared: SamplingChoice,
+}
 
 /// The body of a completion request. A parameter that is null counts as left out.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct CompletionRequest {
     /// The model's name, as listed at `/v1/models`; optional, since there is only one.
     model: Option<String>,
-    /// The text to continue. An empty or missing prompt starts a new document. A prompt longer than the model's context
-    /// loses its beginning.
-    prompt: Option<OneOrMany>,
+    /// The text to continue, or its tokens, or several of them. Special tokens in a text are read as such. An empty or
+    /// missing prompt starts a new document. A prompt longer than the model's context loses its beginning.
+    prompt: Option<Prompts>,
     /// The maximum number of tokens per text.
     #[schema(default = 16, minimum = 0)]
     max_tokens: Option<i64>,
-    /// Divides the logits; 0 always picks the most likely token.
+    /// Divides the logits; 0 always picks the most likely token. This and the other settings of sampling are by default
+    /// those of the model's `generation_config.json`, if it sets `do_sample`.
     #[schema(default = 1.0, minimum = 0, maximum = 2)]
     temperature: Option<f32>,
     /// Samples only from the smallest set of most likely tokens whose probabilities sum to at least this.
@@ -43,6 +55,9 @@ pub(crate) struct CompletionRequest {
     /// Samples only from this many of the most likely tokens; 0 for all. An extension.
     #[schema(default = 0, minimum = 0)]
     top_k: Option<i64>,
+    /// Samples only from tokens with at least this fraction of the most likely one's probability. An extension.
+    #[schema(default = 0.0, minimum = 0, maximum = 1)]
+    min_p: Option<f32>,
     /// Repetition penalty of tokens in the prompt or the text so far; 1 disables it. An extension.
     #[schema(default = 1.0, exclusive_minimum = 0)]
     repetition_penalty: Option<f32>,
@@ -63,6 +78,20 @@ pub(crate) struct CompletionRequest {
     stream_options: Option<StreamOptions>,
 }
 
+/// One prompt or several.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Prompts {
+    /// One text.
+    Text(String),
+    /// Several texts.
+    Texts(Vec<String>),
+    /// The tokens of one.
+    Tokens(Vec<u32>),
+    /// The tokens of several.
+    TokenLists(Vec<Vec<u32>>),
+}
+
 /// One string or several.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
@@ -78,16 +107,42 @@ pub(crate) enum OneOrMany {
 pub(crate) struct StreamOptions {
     /// Whether a last chunk without text holds the token counts.
     #[schema(default = false)]
-    include_usage: Option<bool>,
+    pub(crate) include_usage: Option<bool>,
 }
 
 /// A request whose parameters are valid.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ValidRequest {
-    /// The texts to generate.
-    pub(crate) work: Work,
+    /// What to generate from, at least one.
+    pub(crate) inputs: Vec<Input>,
     /// Whether each text starts with its prompt.
     pub(crate) echo: bool,
+    /// The rest.
+    pub(crate) settings: Settings,
+}
+
+/// What a text is generated from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Input {
+    /// A text.
+    Text(String),
+    /// The tokens of a text.
+    Tokens(Vec<u32>),
+    /// A conversation.
+    Chat(Conversation),
+}
+
+/// Valid parameters that both routes have.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Settings {
+    /// Texts per prompt.
+    pub(crate) n: usize,
+    /// The maximum number of tokens per text; none for as many as the model's context has room for.
+    pub(crate) max_tokens: Option<usize>,
+    /// How the next token is chosen.
+    pub(crate) sampling: Sampling,
+    /// A text ends before the first of these.
+    pub(crate) stop: Vec<String>,
     /// How to stream the texts; none for one whole answer.
     pub(crate) streaming: Option<Streaming>,
 }
@@ -108,40 +163,164 @@ impl OneOrMany {
     }
 }
 
-/// Parses and validates a request's body.
+impl Prompts {
+    fn into_inputs(self) -> Vec<Input> {
+        match self {
+            Self::Text(text) => vec![Input::Text(text)],
+            Self::Texts(texts) => texts.into_iter().map(Input::Text).collect(),
+            Self::Tokens(tokens) => vec![Input::Tokens(tokens)],
+            Self::TokenLists(lists) => lists.into_iter().map(Input::Tokens).collect(),
+        }
+    }
+}
+
+/// Parses and validates the body of a completion request.
 ///
 /// # Errors
 /// Returns an error that names the first invalid parameter.
-pub(crate) fn parse(body: &[u8], config: &Config) -> Result<ValidRequest, ApiError> {
-    let malformed = |reason: String| ApiError::request(StatusCode::BAD_REQUEST, reason);
-    let body: Value =
-        serde_json::from_slice(body).map_err(|e| malformed(format!("The body of your request is not JSON: {e}.")))?;
-    if !body.is_object() {
-        return Err(malformed(format!("The body of your request must be a JSON object, not {}.", shown(&body))));
+pub(crate) fn parse(body: &[u8], limits: &Limits<'_>) -> Result<ValidRequest, ApiError> {
+    let body = json(body)?;
+    let request: CompletionRequest = deserialize(&body, limits.config)?;
+    let parameters = Parameters {
+        model: request.model,
+        max_tokens: ("max_tokens", request.max_tokens),
+        temperature: request.temperature,
+        top_p: request.top_p,
+        top_k: request.top_k,
+        min_p: request.min_p,
+        repetition_penalty: request.repetition_penalty,
+        n: request.n,
+        stop: request.stop,
+        seed: request.seed,
+        stream: request.stream,
+        stream_options: request.stream_options,
+    };
+    parameters.check_ranges(&body, limits.config)?;
+    refuse_unsupported(
+        &body,
+        &["logprobs", "best_of", "frequency_penalty", "presence_penalty", "logit_bias", "suffix"],
+    )?;
+    let inputs = request.prompt.map_or_else(|| vec![Input::Text(String::new())], Prompts::into_inputs);
+    let mut settings = parameters.validate(limits)?;
+    settings.max_tokens = settings.max_tokens.or(Some(DEFAULT_MAX_TOKENS.min(limits.config.max_tokens)));
+    let invalid = |message: String| Err(ApiError::parameter("prompt", "invalid_value", message));
+    if inputs.is_empty() || inputs.contains(&Input::Tokens(Vec::new())) {
+        return invalid("`prompt` must hold at least one string or token.".to_owned());
     }
-    // serde would read an array as the struct's fields in order.
-    if body["stream_options"].is_array() {
-        return Err(invalid("stream_options", "invalid_type", &body["stream_options"], config));
+    let (choices, limit) = (inputs.len().saturating_mul(settings.n), limits.config.max_choices);
+    if choices > limit {
+        return invalid(format!("`prompt` and `n` ask for {choices} texts; one request may ask for {limit}."));
     }
-    let request: CompletionRequest =
-        serde_path_to_error::deserialize(&body).map_err(|error| invalid_type(error.path(), &body, config))?;
-    request.check_ranges(&body, config)?;
-    refuse_unsupported(&body)?;
-    request.validate(config)
+    Ok(ValidRequest { inputs, echo: request.echo.unwrap_or(false), settings })
 }
 
-impl CompletionRequest {
+impl ValidRequest {
+    /// Encodes the prompts, and returns the work to do and the shape of its answer.
+    ///
+    /// # Errors
+    /// Returns an error if a conversation cannot be rendered or a prompt cannot be encoded.
+    pub(crate) fn encode(&self, generator: &Generator, config: &Config) -> Result<(Work, Shape), ApiError> {
+        let Settings { n, max_tokens, sampling, ref stop, streaming: _ } = self.settings;
+        let prompts = self.inputs.iter().map(|input| input.tokens(generator)).collect::<Result<Vec<_>, _>>()?;
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or_default();
+        let rest = generator.model().config().context_length.saturating_sub(longest).max(1);
+        let max_tokens = max_tokens.unwrap_or(rest.min(config.max_tokens));
+        let is_chat = self.inputs.iter().any(|input| matches!(input, Input::Chat(_)));
+        let shape = if is_chat {
+            Shape::Messages
+        } else {
+            let echoed = self.inputs.iter().map(|input| input.text(generator)).collect::<Result<_, _>>();
+            Shape::Texts { echoed: self.echo.then_some(echoed).transpose()?, n }
+        };
+        Ok((Work { prompts, n, options: CompletionOptions { max_tokens, sampling, stop: stop.clone() } }, shape))
+    }
+}
+
+impl Input {
+    fn tokens(&self, generator: &Generator) -> Result<Vec<u32>, ApiError> {
+        let invalid = |name, message| ApiError::parameter(name, "invalid_value", message);
+        match self {
+            Self::Text(text) => {
+                let tokens = generator.encode(&Prompt::Text(text.clone()));
+                tokens.map_err(|error| invalid("prompt", format!("`prompt` cannot be encoded: {}.", causes(&error))))
+            }
+            Self::Tokens(tokens) => {
+                let size = generator.tokenizer().vocab_size();
+                match tokens.iter().find(|token| **token as usize >= size) {
+                    Some(token) => Err(invalid(
+                        "prompt",
+                        format!("`prompt` must hold tokens below {size}, the size of the vocabulary, not {token}."),
+                    )),
+                    None => Ok(tokens.clone()),
+                }
+            }
+            Self::Chat(conversation) => {
+                generator.encode(&Prompt::Chat(conversation.clone())).map_err(|error| match error {
+                    _ if !generator.can_chat() => ApiError::no_chat_template(),
+                    error => invalid("messages", format!("`messages` cannot be rendered: {}.", causes(&error))),
+                })
+            }
+        }
+    }
+
+    /// Returns the text that `echo` repeats.
+    fn text(&self, generator: &Generator) -> Result<String, ApiError> {
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            Self::Tokens(tokens) => {
+                let text = generator.tokenizer().decode(tokens);
+                text.map_err(|error| ApiError::parameter("prompt", "invalid_value", format!("{error}.")))
+            }
+            Self::Chat(_) => Ok(String::new()),
+        }
+    }
+}
+
+/// Returns an error's text with those of its causes.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        // Some errors repeat their cause.
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    text.trim_end_matches('.').to_owned()
+}
+
+/// Parameters that both routes have.
+pub(crate) struct Parameters {
+    pub(crate) model: Option<String>,
+    /// With the name of the parameter that is set.
+    pub(crate) max_tokens: (&'static str, Option<i64>),
+    pub(crate) temperature: Option<f32>,
+    pub(crate) top_p: Option<f32>,
+    pub(crate) top_k: Option<i64>,
+    pub(crate) min_p: Option<f32>,
+    pub(crate) repetition_penalty: Option<f32>,
+    pub(crate) n: Option<i64>,
+    pub(crate) stop: Option<OneOrMany>,
+    pub(crate) seed: Option<i64>,
+    pub(crate) stream: Option<bool>,
+    pub(crate) stream_options: Option<StreamOptions>,
+}
+
+impl Parameters {
     /// Checks the numbers against their limits.
-    fn check_ranges(&self, body: &Value, config: &Config) -> Result<(), ApiError> {
+    pub(crate) fn check_ranges(&self, body: &Value, config: &Config) -> Result<(), ApiError> {
         let integer = |value: Option<i64>, min: i64, max: usize| {
             value.is_none_or(|value| value >= min && usize::try_from(value).is_ok_and(|value| value <= max))
         };
         let number = |value: Option<f32>, valid: fn(f32) -> bool| value.is_none_or(valid);
         let ranges = [
-            ("max_tokens", integer(self.max_tokens, 0, config.max_tokens)),
+            (self.max_tokens.0, integer(self.max_tokens.1, 0, config.max_tokens)),
             ("temperature", number(self.temperature, |value| (0.0..=2.0).contains(&value))),
             ("top_p", number(self.top_p, |value| value > 0.0 && value <= 1.0)),
             ("top_k", integer(self.top_k, 0, u32::MAX as usize)),
+            ("min_p", number(self.min_p, |value| (0.0..=1.0).contains(&value))),
             ("repetition_penalty", number(self.repetition_penalty, |value| value > 0.0 && value.is_finite())),
             ("n", integer(self.n, 1, config.max_choices)),
         ];
@@ -152,25 +331,15 @@ impl CompletionRequest {
     }
 
     /// Checks the other parameters and how they combine. The numbers are within their limits.
-    fn validate(self, config: &Config) -> Result<ValidRequest, ApiError> {
+    pub(crate) fn validate(self, limits: &Limits<'_>) -> Result<Settings, ApiError> {
         let invalid = |name, message: String| Err(ApiError::parameter(name, "invalid_value", message));
-        if let Some(requested) = self.model.filter(|requested| *requested != config.model_name) {
-            return Err(ApiError::model_not_found(&requested, &config.model_name));
+        let served = &limits.config.model_name;
+        if let Some(requested) = self.model.filter(|requested| requested != served) {
+            return Err(ApiError::model_not_found(&requested, served));
         }
         let is_streamed = self.stream.unwrap_or(false);
         if self.stream_options.is_some() && !is_streamed {
             return invalid("stream_options", "`stream_options` is only for requests with `stream`: true.".to_owned());
-        }
-        let n = self.n.map_or(1, |n| n as usize);
-        let prompts = self.prompt.map_or_else(|| vec![String::new()], OneOrMany::into_vec);
-        let choices = prompts.len().saturating_mul(n);
-        if prompts.is_empty() {
-            return invalid("prompt", "`prompt` must hold at least one string.".to_owned());
-        }
-        if choices > config.max_choices {
-            let limit = config.max_choices;
-            let message = format!("`prompt` and `n` ask for {choices} texts; one request may ask for {limit}.");
-            return invalid("prompt", message);
         }
         let stop = self.stop.map_or_else(Vec::new, OneOrMany::into_vec);
         if stop.len() > MAX_STOP {
@@ -179,32 +348,58 @@ impl CompletionRequest {
         if stop.iter().any(String::is_empty) {
             return invalid("stop", "`stop` must not hold an empty string.".to_owned());
         }
-        let sampling = Sampling {
-            temperature: self.temperature.unwrap_or(1.0),
-            top_k: self.top_k.unwrap_or(0) as usize,
-            top_p: self.top_p.unwrap_or(1.0),
-            repetition_penalty: self.repetition_penalty.unwrap_or(1.0),
-            seed: self.seed.map_or_else(random, i64::cast_unsigned),
+        let requested = SamplingChoice {
+            temperature: self.temperature,
+            top_k: self.top_k.map(|k| k as usize),
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
         };
-        let max_tokens = self.max_tokens.map_or(DEFAULT_MAX_TOKENS.min(config.max_tokens), |tokens| tokens as usize);
-        let options = CompletionOptions { max_tokens, sampling, stop, chat: false };
+        let openai = Sampling { seed: self.seed.map_or_else(random, i64::cast_unsigned), ..Sampling::unfiltered() };
         let include_usage = self.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
-        Ok(ValidRequest {
-            work: Work { prompts, n, options },
-            echo: self.echo.unwrap_or(false),
+        Ok(Settings {
+            n: self.n.map_or(1, |n| n as usize),
+            max_tokens: self.max_tokens.1.map(|tokens| tokens as usize),
+            sampling: requested.or(limits.declared).or_sampling(openai),
+            stop,
             streaming: is_streamed.then_some(Streaming { include_usage }),
         })
     }
 }
 
+/// Parses a body, which must be a JSON object.
+pub(crate) fn json(body: &[u8]) -> Result<Value, ApiError> {
+    let malformed = |reason: String| ApiError::request(StatusCode::BAD_REQUEST, reason);
+    let body: Value =
+        serde_json::from_slice(body).map_err(|e| malformed(format!("The body of your request is not JSON: {e}.")))?;
+    if body.is_object() {
+        Ok(body)
+    } else {
+        Err(malformed(format!("The body of your request must be a JSON object, not {}.", shown(&body))))
+    }
+}
+
+/// Reads the parameters of a body by their types.
+pub(crate) fn deserialize<T: DeserializeOwned>(body: &Value, config: &Config) -> Result<T, ApiError> {
+    // serde would read an array as the struct's fields in order.
+    if body["stream_options"].is_array() {
+        return Err(invalid("stream_options", "invalid_type", &body["stream_options"], config));
+    }
+    serde_path_to_error::deserialize(body).map_err(|error| invalid_type(error.path(), body, config))
+}
+
 /// Refuses parameters of OpenAI's that this server does not support, unless their value has no effect.
-fn refuse_unsupported(body: &Value) -> Result<(), ApiError> {
-    for name in ["logprobs", "best_of", "frequency_penalty", "presence_penalty", "logit_bias", "suffix"] {
+pub(crate) fn refuse_unsupported(body: &Value, names: &[&str]) -> Result<(), ApiError> {
+    for &name in names {
         let value = &body[name];
         let has_no_effect = match (name, value) {
             (_, Value::Null) => true,
             ("best_of", value) => value.as_i64() == Some(body["n"].as_i64().unwrap_or(1)),
             ("frequency_penalty" | "presence_penalty", value) => value.as_f64() == Some(0.0),
+            ("logprobs", Value::Bool(false)) => body["messages"].is_array(),
+            ("tool_choice", Value::String(choice)) => matches!(choice.as_str(), "auto" | "none"),
+            ("response_format", format) => format["type"] == "text",
+            ("modalities", modalities) => *modalities == serde_json::json!(["text"]),
             ("logit_bias", Value::Object(biases)) => biases.is_empty(),
             ("suffix", Value::String(text)) => text.is_empty(),
             _ => false,
@@ -228,12 +423,13 @@ fn invalid_type(path: &serde_path_to_error::Path, body: &Value, config: &Config)
         }
     }
     if matches!(name.as_str(), "prompt" | "stop") {
-        found = found.as_array().and_then(|items| items.iter().find(|item| !item.is_string())).unwrap_or(found);
+        let is_right = |item: &Value| item.is_string() || (name == "prompt" && item.is_u64());
+        found = found.as_array().and_then(|items| items.iter().find(|item| !is_right(item))).unwrap_or(found);
     }
     invalid(&name, "invalid_type", found, config)
 }
 
-fn invalid(name: &str, code: &'static str, found: &Value, config: &Config) -> ApiError {
+pub(crate) fn invalid(name: &str, code: &'static str, found: &Value, config: &Config) -> ApiError {
     let expected = expected(name, config);
     ApiError::parameter(name, code, format!("`{name}` must be {expected}, not {}.", shown(found)))
 }
@@ -241,11 +437,13 @@ fn invalid(name: &str, code: &'static str, found: &Value, config: &Config) -> Ap
 /// Returns the valid values of a parameter in words.
 fn expected(name: &str, config: &Config) -> String {
     match name {
-        "prompt" | "stop" => "a string or an array of strings".to_owned(),
-        "max_tokens" => format!("an integer from 0 to {}", config.max_tokens),
+        "prompt" => "a string, an array of strings, or the numbers of tokens".to_owned(),
+        "stop" => "a string or an array of strings".to_owned(),
+        "max_tokens" | "max_completion_tokens" => format!("an integer from 0 to {}", config.max_tokens),
         "temperature" => "a number from 0 to 2".to_owned(),
         "top_p" => "a number above 0 and at most 1".to_owned(),
         "top_k" => format!("an integer from 0 to {}", u32::MAX),
+        "min_p" => "a number from 0 to 1".to_owned(),
         "repetition_penalty" => "a number above 0".to_owned(),
         "n" => format!("an integer from 1 to {}", config.max_choices),
         "seed" => "an integer of 64 bits".to_owned(),
@@ -255,7 +453,7 @@ fn expected(name: &str, config: &Config) -> String {
     }
 }
 
-fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::Array(_) => "an array".to_owned(),
         Value::Object(_) => "an object".to_owned(),
@@ -274,7 +472,8 @@ mod tests {
     use serde_json::json;
 
     fn parse(body: &str) -> Result<ValidRequest, ApiError> {
-        super::parse(body.as_bytes(), &Config { max_tokens: 100, max_choices: 4, ..Config::default() })
+        let config = Config { max_tokens: 100, max_choices: 4, ..Config::default() };
+        super::parse(body.as_bytes(), &Limits { config: &config, declared: SamplingChoice::default() })
     }
 
     #[track_caller]
@@ -291,9 +490,19 @@ mod tests {
     #[test]
     fn invalid_values_are_named() {
         let cases = [
-            (r#"{"prompt": 1}"#, "prompt", "`prompt` must be a string or an array of strings, not 1."),
-            (r#"{"prompt": [1, 2]}"#, "prompt", "`prompt` must be a string or an array of strings, not 1."),
-            (r#"{"prompt": []}"#, "prompt", "`prompt` must hold at least one string."),
+            (
+                r#"{"prompt": 1}"#,
+                "prompt",
+                "`prompt` must be a string, an array of strings, or the numbers of tokens, not 1.",
+            ),
+            (
+                r#"{"prompt": [1, -2]}"#,
+                "prompt",
+                "`prompt` must be a string, an array of strings, or the numbers of tokens, not -2.",
+            ),
+            (r#"{"prompt": []}"#, "prompt", "`prompt` must hold at least one string or token."),
+            (r#"{"prompt": [[1], []]}"#, "prompt", "`prompt` must hold at least one string or token."),
+            (r#"{"min_p": 2}"#, "min_p", "`min_p` must be a number from 0 to 1, not 2."),
             (
                 r#"{"prompt": ["", "", ""], "n": 2}"#,
                 "prompt",
@@ -359,26 +568,42 @@ mod tests {
     fn missing_parameters_have_openais_defaults() {
         let request = parse(r#"{"model": null, "user": "me", "logprobs": null, "presence_penalty": 0, "best_of": 1}"#);
         let request = request.unwrap();
-        assert_eq!((&request.work.prompts[..], request.work.n), (&[String::new()][..], 1));
-        let options = request.work.options;
-        let sampling = Sampling { seed: options.sampling.seed, ..Sampling::unfiltered() };
-        let expected = CompletionOptions { max_tokens: 16, sampling, stop: Vec::new(), chat: false };
-        assert_eq!(options, expected);
-        assert!(request.streaming.is_none() && !request.echo);
+        assert_eq!((&request.inputs[..], request.settings.n), (&[Input::Text(String::new())][..], 1));
+        let settings = request.settings;
+        let sampling = Sampling { seed: settings.sampling.seed, ..Sampling::unfiltered() };
+        let expected = Settings { n: 1, max_tokens: Some(16), sampling, stop: Vec::new(), streaming: None };
+        assert!(settings == expected && !request.echo, "{settings:?}");
+    }
+
+    #[test]
+    fn the_model_comes_before_openais_defaults() {
+        let config = Config::default();
+        let declared = SamplingChoice { temperature: Some(0.5), top_k: Some(20), ..SamplingChoice::default() };
+        let parsed = |body: &str| super::parse(body.as_bytes(), &Limits { config: &config, declared }).unwrap();
+        let found = parsed(r#"{"top_k": 3, "seed": 7}"#).settings.sampling;
+        assert_eq!(found, Sampling { temperature: 0.5, top_k: 3, seed: 7, ..Sampling::unfiltered() });
+    }
+
+    #[test]
+    fn prompts_may_be_tokens() {
+        let inputs = |prompt: Value| parse(&json!({ "prompt": prompt }).to_string()).unwrap().inputs;
+        assert_eq!(inputs(json!([1, 2])), [Input::Tokens(vec![1, 2])]);
+        assert_eq!(inputs(json!([[1], [2, 3]])), [Input::Tokens(vec![1]), Input::Tokens(vec![2, 3])]);
     }
 
     #[test]
     fn parameters_are_read() {
         let body = json!({
             "model": "pipeline", "prompt": ["a", "b"], "max_tokens": 7, "temperature": 0, "top_p": 0.5, "top_k": 3,
-            "repetition_penalty": 1.5, "n": 2, "stop": "\n", "seed": -1, "echo": true, "stream": true,
+            "min_p": 0.25, "repetition_penalty": 1.5, "n": 2, "stop": "\n", "seed": -1, "echo": true, "stream": true,
             "stream_options": {"include_usage": true, "include_obfuscation": false},
         });
         let request = parse(&body.to_string()).unwrap();
-        let sampling = Sampling { temperature: 0.0, top_k: 3, top_p: 0.5, repetition_penalty: 1.5, seed: u64::MAX };
-        let expected = CompletionOptions { max_tokens: 7, sampling, stop: vec!["\n".to_owned()], chat: false };
-        let work = Work { prompts: vec!["a".to_owned(), "b".to_owned()], n: 2, options: expected };
+        let sampling =
+            Sampling { temperature: 0.0, top_k: 3, top_p: 0.5, min_p: 0.25, repetition_penalty: 1.5, seed: u64::MAX };
         let streaming = Some(Streaming { include_usage: true });
-        assert_eq!(request, ValidRequest { work, echo: true, streaming });
+        let settings = Settings { n: 2, max_tokens: Some(7), sampling, stop: vec!["\n".to_owned()], streaming };
+        let inputs = vec![Input::Text("a".to_owned()), Input::Text("b".to_owned())];
+        assert_eq!(request, ValidRequest { inputs, echo: true, settings });
     }
 }

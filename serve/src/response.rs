@@ -57,7 +57,95 @@ pub(crate) struct Usage {
     pub(crate) total_tokens: usize,
 }
 
-/// Fields that all chunks of a completion share.
+/// An answer in a conversation.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct ChatBody {
+    /// The answer's id.
+    #[schema(example = "chatcmpl-5f2e6b0c9a1d4e37")]
+    pub(crate) id: String,
+    /// Always `chat.completion`.
+    #[schema(example = "chat.completion")]
+    pub(crate) object: &'static str,
+    /// Time of the request, in seconds since 1970.
+    pub(crate) created: u64,
+    /// The model's name.
+    pub(crate) model: String,
+    /// The answers, `n` of them.
+    pub(crate) choices: Vec<ChatChoice>,
+    /// Token counts.
+    pub(crate) usage: Usage,
+}
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct ChatChoice {
+    /// The index of the answer.
+    pub(crate) index: usize,
+    /// The assistant's message.
+    pub(crate) message: AssistantMessage,
+    /// Always null.
+    pub(crate) logprobs: Value,
+    /// `stop` (the end of the turn or a stop string) or `length` (the maximum number of tokens).
+    pub(crate) finish_reason: &'static str,
+}
+
+/// The assistant's message. A call of a tool is part of its text, in the model's own notation.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct AssistantMessage {
+    /// Always `assistant`.
+    pub(crate) role: &'static str,
+    /// The text.
+    pub(crate) content: String,
+    /// Always null.
+    pub(crate) refusal: Value,
+}
+
+/// One chunk of a streamed answer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct ChatChunk {
+    /// The answer's id, the same in all of its chunks.
+    #[schema(example = "chatcmpl-5f2e6b0c9a1d4e37")]
+    pub(crate) id: String,
+    /// Always `chat.completion.chunk`.
+    #[schema(example = "chat.completion.chunk")]
+    pub(crate) object: &'static str,
+    /// Time of the request, in seconds since 1970.
+    pub(crate) created: u64,
+    /// The model's name.
+    pub(crate) model: String,
+    /// One part of one answer; none in the chunk that holds the usage.
+    pub(crate) choices: Vec<ChunkChoice>,
+    /// Token counts, only if `stream_options.include_usage` is set: then null in all but the last chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Usage>)]
+    pub(crate) usage: MaybeUsage,
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct ChunkChoice {
+    /// The index of the answer.
+    pub(crate) index: usize,
+    /// What is new.
+    pub(crate) delta: Delta,
+    /// Always null.
+    pub(crate) logprobs: Value,
+    /// As in a whole answer; null until the answer is finished.
+    pub(crate) finish_reason: Option<&'static str>,
+}
+
+/// The new part of a message.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Delta {
+    /// `assistant`, in the first chunk of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<&'static str>,
+    /// New text; absent in the last chunk of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<String>,
+}
+
+/// Fields that all chunks of an answer share.
 #[derive(Debug, Clone)]
 pub(crate) struct Metadata {
     id: String,
@@ -66,9 +154,9 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
-    /// Returns the metadata of a new completion.
-    pub(crate) fn new(model: &str) -> Self {
-        let id = format!("cmpl-{:016x}", random());
+    /// Returns the metadata of a new answer; its id begins with `prefix`.
+    pub(crate) fn new(prefix: &str, model: &str) -> Self {
+        let id = format!("{prefix}-{:016x}", random());
         Self { id, created: seconds_since_1970(SystemTime::now()), model: model.to_owned() }
     }
 
@@ -83,6 +171,30 @@ impl Metadata {
             usage,
         }
     }
+
+    /// Returns an answer in a conversation.
+    pub(crate) fn chat(&self, choices: Vec<ChatChoice>, usage: Usage) -> ChatBody {
+        ChatBody {
+            id: self.id.clone(),
+            object: "chat.completion",
+            created: self.created,
+            model: self.model.clone(),
+            choices,
+            usage,
+        }
+    }
+
+    /// Returns a chunk of an answer in a conversation.
+    pub(crate) fn chat_chunk(&self, choices: Vec<ChunkChoice>, usage: MaybeUsage) -> ChatChunk {
+        ChatChunk {
+            id: self.id.clone(),
+            object: "chat.completion.chunk",
+            created: self.created,
+            model: self.model.clone(),
+            choices,
+            usage,
+        }
+    }
 }
 
 impl Choice {
@@ -91,6 +203,36 @@ impl Choice {
         Self { text, index, logprobs: Value::Null, finish_reason }
     }
 }
+
+impl ChatChoice {
+    /// Returns a finished answer.
+    pub(crate) fn new(index: usize, content: String, finish_reason: &'static str) -> Self {
+        let message = AssistantMessage { role: ASSISTANT, content, refusal: Value::Null };
+        Self { index, message, logprobs: Value::Null, finish_reason }
+    }
+}
+
+impl ChunkChoice {
+    /// Returns a part of an answer; its last if there is a reason.
+    pub(crate) fn new(index: usize, delta: Delta, finish_reason: Option<&'static str>) -> Self {
+        Self { index, delta, logprobs: Value::Null, finish_reason }
+    }
+}
+
+impl Delta {
+    /// Returns the start of an answer.
+    pub(crate) fn start() -> Self {
+        Self { role: Some(ASSISTANT), content: Some(String::new()) }
+    }
+
+    /// Returns new text.
+    pub(crate) fn text(content: String) -> Self {
+        Self { role: None, content: Some(content) }
+    }
+}
+
+/// The role of every answer.
+const ASSISTANT: &str = "assistant";
 
 impl Usage {
     /// Adds the tokens of one text. A prompt counts once, however many texts it has.
@@ -142,7 +284,7 @@ pub(crate) struct Health {
 pub(crate) struct ServedModel {
     /// The model's name.
     pub(crate) id: String,
-    /// The model family: `qwen3` or `gpt2`.
+    /// The model family, such as `qwen3` or `gpt2`.
     pub(crate) family: &'static str,
     /// The number of parameters.
     pub(crate) parameters: u64,
@@ -150,6 +292,8 @@ pub(crate) struct ServedModel {
     pub(crate) context_length: usize,
     /// The number of tokens in the vocabulary.
     pub(crate) vocab_size: usize,
+    /// Whether the model has a chat template, which `/v1/chat/completions` needs.
+    pub(crate) chat: bool,
     /// The device.
     pub(crate) device: String,
 }

@@ -10,13 +10,15 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
+use generate::Generator;
 use utoipa::OpenApi;
 
 use crate::api_error::{ApiError, ErrorBody};
-use crate::request::CompletionRequest;
-use crate::response::{CompletionBody, Health, ModelEntry, ModelList, ServedModel};
+use crate::chat_request::{self, ChatRequest};
+use crate::request::{self, CompletionRequest, Limits, ValidRequest};
+use crate::response::{ChatBody, ChatChunk, CompletionBody, Health, ModelEntry, ModelList, ServedModel};
 use crate::worker::Queue;
-use crate::{Config, completions, host_check, request};
+use crate::{Config, answer, host_check};
 
 /// Timeout for receiving a request body. Heuristic, not measured: because it is far more than 1 MiB takes on a slow
 /// connection.
@@ -31,6 +33,8 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
 /// State shared by all requests.
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// Encodes the prompts here; only the worker generates.
+    pub(crate) generator: Arc<Generator>,
     pub(crate) model: ServedModel,
     /// Time at which the weights were written, in seconds since 1970.
     pub(crate) created: u64,
@@ -44,9 +48,9 @@ pub(crate) struct Shared {
 #[openapi(
     info(
         title = "pipeline serve",
-        description = "Text from a model that `pipeline` trained or imported, with OpenAI's completions API.",
+        description = "Text from a model that `pipeline` trained or imported, with OpenAI's completions and chat API.",
     ),
-    paths(health, models, model, complete)
+    paths(health, models, model, complete, chat)
 )]
 struct Description;
 
@@ -62,6 +66,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/models/{id}", get(model))
         .route("/v1/completions", post(complete))
+        .route("/v1/chat/completions", post(chat))
         .fallback(path_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(max_body_bytes))
@@ -150,6 +155,46 @@ async fn model(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Res
     ),
 )]
 async fn complete(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, ApiError> {
+    respond(shared, request, request::parse).await
+}
+
+/// Answers a conversation, rendered by the model's own chat template. What a message contains is never read as a
+/// special token.
+#[utoipa::path(
+    post,
+    path = "/v1/chat/completions",
+    request_body = ChatRequest,
+    responses(
+        (
+            status = 200,
+            description = "The answers; with `stream`, server-sent events with their parts that end with `[DONE]`.",
+            content((ChatBody = "application/json"), (ChatChunk = "text/event-stream")),
+        ),
+        (
+            status = 400,
+            description = "A parameter is invalid (`param` names it), the template refuses the conversation, or the \
+                           model has none (`code` is `no_chat_template`).",
+            body = ErrorBody,
+        ),
+        (status = 404, description = "The model does not exist.", body = ErrorBody),
+        (status = 408, description = "The body did not arrive in time.", body = ErrorBody),
+        (status = 413, description = "The body is too long.", body = ErrorBody),
+        (status = 415, description = "The body is not `application/json`.", body = ErrorBody),
+        (status = 429, description = "The queue is full.", body = ErrorBody),
+        (status = 500, description = "Generation failed.", body = ErrorBody),
+        (status = 503, description = "The server is shutting down.", body = ErrorBody),
+    ),
+)]
+async fn chat(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, ApiError> {
+    respond(shared, request, chat_request::parse).await
+}
+
+/// Reads a request's body, parses it with `parse`, and answers it.
+async fn respond(
+    shared: Arc<Shared>,
+    request: Request,
+    parse: fn(&[u8], &Limits<'_>) -> Result<ValidRequest, ApiError>,
+) -> Result<Response, ApiError> {
     if shared.stopping.is_requested() {
         return Err(ApiError::stopping());
     }
@@ -167,8 +212,15 @@ async fn complete(State(shared): State<Arc<Shared>>, request: Request) -> Result
             }
             status => ApiError::request(status, "The body could not be read."),
         })?;
-    let request = request::parse(&body, &shared.config)?;
-    completions::answer(request, &shared.queue, &shared.config.model_name).await
+    let limits = Limits { config: &shared.config, declared: shared.generator.declared_sampling() };
+    let request = parse(&body, &limits)?;
+    let streaming = request.settings.streaming;
+    let encoder = Arc::clone(&shared);
+    // Rendering and encoding a long prompt takes too long for the threads of I/O.
+    let encoded = tokio::task::spawn_blocking(move || request.encode(&encoder.generator, &encoder.config)).await;
+    let (work, shape) = encoded
+        .map_err(|_| ApiError::server("The prompt could not be encoded; see the server's log.".to_owned()))??;
+    answer::answer(work, shape, streaming, &shared.queue, &shared.config.model_name).await
 }
 
 async fn path_not_found(method: Method, uri: Uri) -> ApiError {
@@ -215,13 +267,25 @@ mod tests {
     fn openapi_description_has_every_path_and_schema() {
         let description = serde_json::to_value(Description::openapi()).unwrap();
         let paths: Vec<&String> = description["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths, ["/health", "/v1/completions", "/v1/models", "/v1/models/{id}"]);
+        assert_eq!(paths, ["/health", "/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/models/{id}"]);
         let schemas = &description["components"]["schemas"];
-        for name in ["CompletionRequest", "CompletionBody", "Choice", "Usage", "ErrorBody", "ModelList", "Health"] {
+        for name in [
+            "CompletionRequest",
+            "CompletionBody",
+            "Choice",
+            "ChatRequest",
+            "ChatBody",
+            "ChatChunk",
+            "Usage",
+            "ErrorBody",
+            "ModelList",
+            "Health",
+        ] {
             assert!(schemas[name].is_object(), "{name} is missing");
         }
         let request = &schemas["CompletionRequest"];
         assert_eq!(request["properties"]["temperature"]["maximum"], 2);
         assert!(request.get("required").is_none(), "no parameter is required: {}", request["required"]);
+        assert_eq!(schemas["ChatRequest"]["required"], serde_json::json!(["messages"]));
     }
 }

@@ -60,7 +60,7 @@ pub fn serve_on(
     cancel: &Cancel,
 ) -> Result<(), Error> {
     config.validate()?;
-    let generator = Generator::open(folder, device)?;
+    let generator = Arc::new(Generator::open(folder, device)?);
     let shape = generator.model().config();
     let model = ServedModel {
         id: config.model_name.clone(),
@@ -68,6 +68,7 @@ pub fn serve_on(
         parameters: shape.parameters(),
         context_length: shape.context_length,
         vocab_size: generator.tokenizer().vocab_size(),
+        chat: generator.can_chat(),
         device: model::device::describe(device)?,
     };
     let written = std::fs::metadata(model::hub_layout::weights_entry(folder)).and_then(|file| file.modified());
@@ -82,9 +83,10 @@ pub fn serve_on(
         .build()
         .map_err(failed("start the server's threads"))?;
     let abort = Cancel::default();
-    let (queue, worker) =
-        Queue::start(generator, config.max_queue, abort.clone()).map_err(failed("start the worker thread"))?;
-    let shared = Arc::new(Shared { config: config.clone(), model, created, queue, stopping: cancel.clone() });
+    let (queue, worker) = Queue::start(Arc::clone(&generator), config.max_queue, abort.clone())
+        .map_err(failed("start the worker thread"))?;
+    let shared =
+        Arc::new(Shared { config: config.clone(), generator, model, created, queue, stopping: cancel.clone() });
     let served = runtime.block_on(async {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;

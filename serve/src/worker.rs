@@ -18,8 +18,8 @@ use crate::response::Load;
 /// The texts that a request asks for.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Work {
-    /// The prompts, at least one.
-    pub(crate) prompts: Vec<String>,
+    /// The tokens of the prompts, at least one.
+    pub(crate) prompts: Vec<Vec<u32>>,
     /// Texts per prompt.
     pub(crate) n: usize,
     /// How to generate them; text `i` has the seed plus `i`.
@@ -69,7 +69,7 @@ impl Queue {
     /// # Errors
     /// Returns an error if the operating system cannot start a thread.
     pub(crate) fn start(
-        generator: Generator,
+        generator: Arc<Generator>,
         max_queue: usize,
         abort: Cancel,
     ) -> Result<(Self, JoinHandle<()>), std::io::Error> {
@@ -136,7 +136,7 @@ fn generate(
             return Err(ApiError::stopping());
         }
         let options = work.options.with_seed(work.options.sampling.seed.wrapping_add(index as u64));
-        let completion = generator.generate(&work.prompts[index / work.n], &options, &mut |text| {
+        let completion = generator.complete(&work.prompts[index / work.n], &options, &mut |text| {
             let is_cancelled = abort.is_requested()
                 || events.is_closed()
                 || (!text.is_empty() && events.send(Event::Text { index, text: text.to_owned() }).is_err());

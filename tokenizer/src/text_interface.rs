@@ -298,7 +298,7 @@ pub(crate) fn object(folder: &Path, name: &str) -> Result<Option<Map<String, Val
     let path = folder.join(name);
     let Some(text) = text(&path)? else { return Ok(None) };
     let invalid = |problem: String| Error::SideFile { path: path.clone(), problem };
-    match serde_json::from_str(&text) {
+    match artifact::json::from_slice(text.as_bytes()) {
         Ok(Value::Object(object)) => Ok(Some(object)),
         Ok(_) => Err(invalid("it is not an object".to_owned())),
         Err(error) => Err(invalid(error.to_string())),

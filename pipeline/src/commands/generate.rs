@@ -1,11 +1,11 @@
-//! `generate`: completes prompts in the terminal.
+//! `generate`: completes prompts in the terminal, or answers in a conversation.
 
-use std::io::{IsTerminal, Read};
+use std::io::{BufRead, IsTerminal, Read};
 use std::ops::ControlFlow;
 
 use anyhow::Context as _;
-use artifact::file;
-use generate::{Completion, CompletionOptions, Generator, Sampling};
+use artifact::{Cancel, file};
+use generate::{Completion, CompletionOptions, Generator, Prompt, SamplingChoice, message};
 
 use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::platform::interrupt::{self, Interrupted};
@@ -17,46 +17,35 @@ use super::{print_now, print_out};
 pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     super::log_to(&crate::ui::console::Console::new(), "");
     let model = super::model(&arguments.model, &arguments.store)?;
-    let prompts = prompts(arguments)?;
     let config = model.config.unwrap_or_default();
-    let options = options(config.generate.options(config.seed), &arguments.sampling);
+    let configured = configured(config.generate, &arguments.sampling);
+    let is_conversation =
+        arguments.prompt.is_none() && arguments.prompts.is_none() && configured.chat && std::io::stdin().is_terminal();
+    let prompts = if is_conversation { Vec::new() } else { prompts(arguments, &configured)? };
     let generator = Generator::open(&model.folder, arguments.device.as_deref().unwrap_or(&config.device))?;
-    let cancel = interrupt::listen(|| ())?;
-    let terminal = std::io::stdout().is_terminal();
+    let declared = generator.declared_sampling();
+    let options = configured.options(declared, arguments.sampling.seed.unwrap_or(config.seed));
+    show_sampling(declared.without(configured.sampling()));
+    let printer = Printer { cancel: interrupt::listen(|| ())?, terminal: std::io::stdout().is_terminal() };
+    if is_conversation {
+        return converse(&generator, &options, configured.system.as_deref(), &printer);
+    }
     let mut lines = Vec::new();
     for (i, prompt) in prompts.iter().enumerate() {
         let options = options.with_seed(options.sampling.seed.wrapping_add(i as u64));
         let show = arguments.out.is_none();
         if show {
             // A completion follows its prompt; an answer is printed alone, or below its question if there are several.
-            let before = match (options.chat, prompts.len()) {
-                (true, 1) => String::new(),
-                (true, _) => format!("> {prompt}\n"),
-                (false, _) => prompt.clone(),
+            let text = prompt.last_text();
+            let before = match (prompt, prompts.len()) {
+                (Prompt::Chat(_), 1) => String::new(),
+                (Prompt::Chat(_), _) => format!("> {text}\n"),
+                (Prompt::Text(_), _) => text,
             };
             print_now(&format!("{}{before}", if i > 0 { "\n" } else { "" }))?;
         }
-        let mut closed = None;
-        let completion = generator.generate(prompt, &options, &mut |text| {
-            if show && let Err(error) = print_now(&if terminal { printable(text) } else { text.to_owned() }) {
-                closed = Some(error);
-            }
-            let stop = closed.is_some() || cancel.is_requested();
-            if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if let Some(error) = closed {
-            return Err(error.into());
-        }
-        if show {
-            print_out!("")?;
-        }
-        if cancel.is_requested() {
-            return Err(Interrupted::default().into());
-        }
-        if std::io::stderr().is_terminal() {
-            eprintln!("[{}]", speed(&completion));
-        }
-        serde_json::to_writer(&mut lines, &sample(prompt, &completion, options.sampling.seed))?;
+        let completion = printer.complete(&generator, prompt, &options, show)?;
+        serde_json::to_writer(&mut lines, &sample(prompt, &completion, options.sampling.seed)?)?;
         lines.push(b'\n');
     }
     if let Some(path) = &arguments.out {
@@ -66,12 +55,78 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn prompts(arguments: &GenerateArgs) -> anyhow::Result<Vec<String>> {
+/// Prints texts while they are generated.
+struct Printer {
+    cancel: Cancel,
+    terminal: bool,
+}
+
+impl Printer {
+    /// Completes a prompt; with `show`, prints the text as it comes.
+    fn complete(
+        &self,
+        generator: &Generator,
+        prompt: &Prompt,
+        options: &CompletionOptions,
+        show: bool,
+    ) -> anyhow::Result<Completion> {
+        let mut closed = None;
+        let completion = generator.generate(prompt, options, &mut |text| {
+            if show && let Err(error) = print_now(&if self.terminal { printable(text) } else { text.to_owned() }) {
+                closed = Some(error);
+            }
+            let stop = closed.is_some() || self.cancel.is_requested();
+            if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if let Some(error) = closed {
+            return Err(error.into());
+        }
+        if show {
+            print_out!("")?;
+        }
+        if self.cancel.is_requested() {
+            return Err(Interrupted::default().into());
+        }
+        if std::io::stderr().is_terminal() {
+            eprintln!("[{}]", speed(&completion));
+        }
+        Ok(completion)
+    }
+}
+
+/// Answers line after line, each with the conversation so far, until the end of the input.
+fn converse(
+    generator: &Generator,
+    options: &CompletionOptions,
+    system: Option<&str>,
+    printer: &Printer,
+) -> anyhow::Result<()> {
+    eprintln!("One message per line; Ctrl-D ends the conversation.");
+    let mut messages: Vec<_> = system.map(|text| message("system", text)).into_iter().collect();
+    let mut lines = std::io::stdin().lock().lines();
+    for turn in 0.. {
+        print_now("> ")?;
+        let Some(line) = lines.next() else { break };
+        let line = line.context("cannot read the message from standard input")?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        messages.push(message("user", &line));
+        let options = options.with_seed(options.sampling.seed.wrapping_add(turn));
+        let answer = printer.complete(generator, &Prompt::Chat(messages.clone().into()), &options, true)?;
+        messages.push(message("assistant", &answer.text));
+    }
+    print_out!("")?;
+    Ok(())
+}
+
+/// Returns the prompts of the arguments or of standard input.
+fn prompts(arguments: &GenerateArgs, configured: &generate::Config) -> anyhow::Result<Vec<Prompt>> {
     if let Some(prompt) = &arguments.prompt {
-        return Ok(vec![prompt.clone()]);
+        return Ok(vec![configured.prompt(prompt.clone())]);
     }
     if let Some(path) = &arguments.prompts {
-        let prompts = generate::read_prompts(path)?;
+        let prompts = generate::read_prompts(path, &|text| configured.prompt(text))?;
         anyhow::ensure!(!prompts.is_empty(), "{} has no prompt: write one per line", path.display());
         return Ok(prompts);
     }
@@ -83,22 +138,37 @@ fn prompts(arguments: &GenerateArgs) -> anyhow::Result<Vec<String>> {
     std::io::stdin().read_to_end(&mut bytes).context("cannot read the prompt from standard input")?;
     let text = String::from_utf8(generate::unmarked(&bytes).into_owned()).context("the prompt is not UTF-8")?;
     // The line end that a shell's `echo` adds is not part of the prompt.
-    Ok(vec![text.strip_suffix('\n').unwrap_or(&text).to_owned()])
+    Ok(vec![configured.prompt(text.strip_suffix('\n').unwrap_or(&text).to_owned())])
 }
 
-fn options(configured: CompletionOptions, given: &SamplingArgs) -> CompletionOptions {
-    let sampling = configured.sampling;
-    CompletionOptions {
-        max_tokens: given.max_tokens.unwrap_or(configured.max_tokens),
-        sampling: Sampling {
-            temperature: given.temperature.unwrap_or(sampling.temperature),
-            top_k: given.top_k.unwrap_or(sampling.top_k),
-            top_p: given.top_p.unwrap_or(sampling.top_p),
-            repetition_penalty: given.repetition_penalty.unwrap_or(sampling.repetition_penalty),
-            seed: given.seed.unwrap_or(sampling.seed),
-        },
-        stop: if given.stop.is_empty() { configured.stop } else { given.stop.clone() },
-        chat: given.chat || configured.chat,
+/// Returns the run's configuration with the settings of the arguments.
+fn configured(config: generate::Config, given: &SamplingArgs) -> generate::Config {
+    let sampling = SamplingChoice {
+        temperature: given.temperature,
+        top_k: given.top_k,
+        top_p: given.top_p,
+        min_p: given.min_p,
+        repetition_penalty: given.repetition_penalty,
+    };
+    let sampling = sampling.or(config.sampling());
+    generate::Config {
+        max_tokens: given.max_tokens.unwrap_or(config.max_tokens),
+        temperature: sampling.temperature,
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        min_p: sampling.min_p,
+        repetition_penalty: sampling.repetition_penalty,
+        stop: if given.stop.is_empty() { config.stop } else { given.stop.clone() },
+        chat: given.chat || given.system.is_some() || config.chat,
+        system: given.system.clone().or(config.system),
+        ..config
+    }
+}
+
+/// Names the settings that are the model's, on a terminal.
+fn show_sampling(of_model: SamplingChoice) {
+    if !of_model.is_empty() && std::io::stderr().is_terminal() {
+        eprintln!("[the model's generation_config.json: {of_model}]");
     }
 }
 
@@ -112,13 +182,17 @@ fn speed(completion: &Completion) -> String {
 }
 
 /// Returns a line in the format of the stage's `samples.jsonl`.
-fn sample(prompt: &str, completion: &Completion, seed: u64) -> serde_json::Value {
-    serde_json::json!({
-        "prompt": prompt,
+fn sample(prompt: &Prompt, completion: &Completion, seed: u64) -> anyhow::Result<serde_json::Value> {
+    let mut line = serde_json::to_value(prompt)?;
+    let rest = serde_json::json!({
         "text": completion.text,
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": completion.completion_tokens,
         "finish_reason": completion.finish_reason.name(),
         "seed": seed,
-    })
+    });
+    if let (Some(line), serde_json::Value::Object(rest)) = (line.as_object_mut(), rest) {
+        line.extend(rest);
+    }
+    Ok(line)
 }

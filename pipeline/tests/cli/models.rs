@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::project::Project;
 use crate::tiny::{
-    COMMIT, Files, VOCAB_SIZE, answer, hub, project_from, start_from, tiny, tokenizer, use_hub, without_token, write,
+    COMMIT, Files, VOCAB_SIZE, answer, chatting, hub, project_from, start_from, tiny, tokenizer, use_hub,
+    without_token, write,
 };
 use test_support::server::{Reply, Request, Server};
 
@@ -140,6 +141,32 @@ fn shards_are_read_by_every_stage() {
     assert_eq!(exported("tiny-001"), exported("tiny-002"));
     project.configure("init = \"tiny\"", "init = \"tiny-001\"");
     project.succeeds(&["run", "--until", "train"]);
+}
+
+#[test]
+fn conversations_have_a_system_prompt_and_come_from_files() {
+    let project = Project::new();
+    write(&project.path("tiny"), &chatting());
+    let generate = |arguments: &[&str]| -> Vec<Value> {
+        let options = ["--max-tokens", "4", "--temperature", "0", "--device", "cpu", "--out", "samples.jsonl"];
+        project.succeeds(&[&["generate", "tiny"], arguments, &options].concat());
+        let lines = fs::read_to_string(project.path("samples.jsonl")).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let plain = &generate(&["a", "--chat"])[0];
+    assert!(plain["prompt"] == "a" && plain.get("messages").is_none(), "{plain}");
+    let with_system = &generate(&["a", "--system", "bcd"])[0];
+    let messages = json!([{"role": "system", "content": "bcd"}, {"role": "user", "content": "a"}]);
+    assert_eq!((&with_system["prompt"], &with_system["messages"]), (&json!("a"), &messages));
+    let tokens = |sample: &Value| sample["prompt_tokens"].as_u64().unwrap();
+    assert!(tokens(with_system) > tokens(plain) + 3, "{with_system}");
+
+    let lines = [json!({ "messages": messages }), json!({"prompt": "a"}), json!({"prompt": "<|im_start|>"})];
+    project.write("prompts.jsonl", &lines.map(|line| line.to_string()).join("\n"));
+    let found = generate(&["--prompts", "prompts.jsonl"]);
+    assert_eq!(found[0]["text"], with_system["text"]);
+    assert_eq!([&found[1], &found[2]].map(tokens), [1, 1], "special tokens are read in a prompt");
+    assert_eq!(generate(&["--prompts", "prompts.jsonl", "--chat"])[1]["prompt_tokens"], plain["prompt_tokens"]);
 }
 
 #[test]

@@ -160,6 +160,10 @@ fn check_keys(source: &ListedSource, counts: &SourceCounts) -> Result<(), Error>
     if has_documents && source.html != Html::Main && counts.pages == 0 && !source.files.iter().any(is_pages) {
         return wrong("html", "none of its files is a web page; remove it, or set `format = \"html\"`");
     }
+    let is_table = |file: &HashedFile| matches!(file.kind, Kind::File(Format::Parquet | Format::Arrow));
+    if has_documents && source.encoding.is_some() && source.files.iter().all(is_table) {
+        return wrong("encoding", "all of its files are Parquet or Arrow, where text is always UTF-8; remove it");
+    }
     Ok(())
 }
 

@@ -203,6 +203,17 @@ fn validate_source(source: &Source, key: &str) -> Result<(), Error> {
     if source.html != Html::Main && source.format.is_some_and(|format| !matches!(format, Format::Html | Format::Warc)) {
         return fail("html", "only files of the formats `html` and `warc` have web pages");
     }
+    if source
+        .encoding
+        .as_ref()
+        .is_some_and(|label| encoding_rs::Encoding::for_label_no_replacement(label.as_bytes()).is_none())
+    {
+        return fail("encoding", "is not an encoding of the Encoding Standard, such as `windows-1252` or `shift_jis`");
+    }
+    let is_table = |format: Format| matches!(format, Format::Parquet | Format::Arrow);
+    if source.encoding.is_some() && source.format.is_some_and(is_table) {
+        return fail("encoding", "text in Parquet and Arrow files is always UTF-8");
+    }
     mapping::validate(source).or_else(|(name, message)| fail(name, &message))
 }
 

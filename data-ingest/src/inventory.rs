@@ -47,6 +47,8 @@ pub(crate) struct ListedSource {
     pub licence: String,
     /// The meaning of table columns.
     pub columns: Columns,
+    /// The encoding of its text, if it is configured.
+    pub encoding: Option<String>,
     /// Which part of web pages is read.
     pub html: Html,
     /// The largest text, page or row that is read, in bytes.
@@ -212,6 +214,7 @@ impl ListedSource {
             "kinds": kinds,
             "columns": self.columns,
             "html": self.html,
+            "encoding": self.encoding,
             "members": self.filter.described(),
             "max_file_bytes": self.max_file_bytes,
             "too_large": self.too_large,
@@ -279,6 +282,7 @@ fn described(declared: &Declared, origin: Value, licence: Option<String>) -> Res
         licence: source.licence.clone().or(licence).unwrap_or_else(|| "unknown".to_owned()),
         columns: Columns::of(source),
         keys_of_rows: source.keys_of_rows(),
+        encoding: source.encoding.clone(),
         html: source.html,
         max_file_bytes: declared.max_file_bytes,
         filter: Filter::new(declared)?,

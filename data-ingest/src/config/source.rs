@@ -72,6 +72,9 @@ pub struct Source {
     /// way are walked through (`data.paragraphs`). Default: the place with most of the columns that are asked for,
     /// which the run prints unless it is an array of objects or objects one after another.
     pub json_path: Option<String>,
+    /// The encoding of text that has no byte-order mark, as in the Encoding Standard: `windows-1251`, `shift_jis`,
+    /// `macintosh`. Default: UTF-8, or what can be told from the bytes; of web pages, what they declare.
+    pub encoding: Option<String>,
     /// Which part of a web page is read: `main` (title and main text), `all` (title and all text) or `source` (the
     /// HTML, as code). Default: `main`.
     pub html: Html,

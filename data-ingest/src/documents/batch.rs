@@ -198,6 +198,7 @@ impl Convert<'_> {
 
     fn document(self, whole: RawDocument, note: &mut dyn FnMut(Option<FileEncoding>)) -> Result<Document, Rejection> {
         let RawDocument { number, file, address, is_html, charset, bytes } = whole;
+        let charset = charset.or_else(|| self.source.encoding.clone());
         let skip = |skip| Err(Rejection::Skipped(skip));
         let content = if bytes.is_empty() {
             return skip(Skip::Empty);

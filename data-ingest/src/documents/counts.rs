@@ -278,9 +278,12 @@ impl SourceCounts {
                 parts.push(format!("{} decoded from {name}{}", files(decoded), if replaced > 0 { &some } else { "" }));
             }
             if kept > 0 {
-                let what = if *name == "unknown" { "of an unknown encoding" } else { "of damaged UTF-8" };
                 let later = "whose other bytes preprocess replaces by U+FFFD";
-                parts.push(format!("{} {what}, {later}", files(kept)));
+                let (what, advice) = match *name {
+                    "unknown" => ("of an unknown encoding", "; if you know it, set the source's `encoding`"),
+                    _ => ("of damaged UTF-8", ""),
+                };
+                parts.push(format!("{} {what}, {later}{advice}", files(kept)));
             }
         }
         let binary = self.skipped.get(Skip::Binary.name()).copied().unwrap_or(0);

@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
-use encoding_rs::{CoderResult, Encoding, ISO_2022_JP, UTF_8, UTF_16BE, UTF_16LE};
+use encoding_rs::{CoderResult, Encoding, ISO_2022_JP, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// Bytes of a file that are inspected to tell text from binary, as in git.
 const SNIFFED_BYTES: usize = 8000;
@@ -45,15 +45,17 @@ pub(crate) enum Text {
     Binary,
 }
 
-/// Decodes a whole file; `label` is the encoding that a server declared.
+/// Decodes a whole file; `label` is the encoding that a server or the configuration names.
 pub(crate) fn decode(bytes: Vec<u8>, label: Option<&str>) -> Text {
     if let Some((codec, mark_bytes)) = marked(&bytes) {
         let (text, has_errors) = codec.decode(&bytes[mark_bytes..]);
         return Text::Decoded(text, Some(FileEncoding { name: codec.name(true), fate: Fate::of(has_errors) }));
     }
     let has_zero = bytes[..bytes.len().min(SNIFFED_BYTES)].contains(&0);
-    let known = match label.and_then(|label| Encoding::for_label(label.as_bytes())) {
-        Some(encoding) if encoding != UTF_8 => Some(encoding),
+    let named = label.and_then(|label| Encoding::for_label_no_replacement(label.as_bytes()));
+    let is_utf_8 = named == Some(UTF_8);
+    let known = match named {
+        Some(encoding) if !is_utf_8 => Some(encoding),
         _ if has_zero => match unmarked_utf16(&bytes, true) {
             None => return Text::Binary,
             utf16 => utf16,
@@ -63,6 +65,7 @@ pub(crate) fn decode(bytes: Vec<u8>, label: Option<&str>) -> Text {
     let encoding = match (known, std::str::from_utf8(&bytes)) {
         (Some(encoding), _) => Ok(encoding),
         (None, Ok(_)) => Err(UTF_8_NAME),
+        (None, Err(_)) if is_utf_8 => Err(DAMAGED_UTF_8),
         (None, Err(_)) => legacy(&bytes, true),
     };
     match encoding {
@@ -83,6 +86,8 @@ pub(crate) fn decode(bytes: Vec<u8>, label: Option<&str>) -> Text {
 /// UTF-32, which have marks or zero bytes, agree before it.
 pub(crate) struct TextReader<R> {
     inner: R,
+    /// The encoding that the configuration names.
+    named: Option<&'static Encoding>,
     state: State,
     /// Bytes that are not decoded yet.
     input: Vec<u8>,
@@ -107,11 +112,12 @@ enum State {
 }
 
 impl<R: Read> TextReader<R> {
-    /// Returns a reader of the text of `inner`.
-    pub fn new(inner: R) -> Self {
+    /// Returns a reader of the text of `inner`; `label` is the encoding that the configuration names.
+    pub fn new(inner: R, label: Option<&str>) -> Self {
+        let named = label.and_then(|label| Encoding::for_label_no_replacement(label.as_bytes()));
         let (input, output) = (Vec::new(), Vec::new());
         let (is_at_end, failed) = (false, None);
-        Self { inner, state: State::Start, input, is_at_end, failed, output, given: 0, encoding: None }
+        Self { inner, named, state: State::Start, input, is_at_end, failed, output, given: 0, encoding: None }
     }
 
     /// Returns the encoding, as far as it has been read, unless it is plain UTF-8.
@@ -143,7 +149,11 @@ impl<R: Read> TextReader<R> {
                 Codec::Known(encoding) if encoding == UTF_8 => State::Passing,
                 codec => State::Decoding(codec.decoder()),
             };
-        } else if let Some(encoding) = unmarked_utf16(&self.input, self.is_at_end).or_else(|| escaped(&self.input)) {
+        } else if self.named == Some(UTF_8) {
+            self.state = State::Passing;
+        } else if let Some(encoding) =
+            self.named.or_else(|| unmarked_utf16(&self.input, self.is_at_end)).or_else(|| escaped(&self.input))
+        {
             self.encoding = Some(FileEncoding { name: encoding.name(), fate: Fate::Decoded });
             self.state = State::Decoding(Codec::Known(encoding).decoder());
         } else {
@@ -339,6 +349,8 @@ fn escaped(bytes: &[u8]) -> Option<&'static Encoding> {
 
 /// The name of UTF-8 in [`legacy`]'s error.
 const UTF_8_NAME: &str = "UTF-8";
+/// The name of UTF-8 with other bytes in it.
+const DAMAGED_UTF_8: &str = "damaged UTF-8";
 
 /// Returns the encoding of bytes that contain some outside ASCII; an error with the name of what it is instead if it
 /// cannot be told, or is UTF-8. `is_all` is false if more bytes follow.
@@ -352,8 +364,12 @@ fn legacy(bytes: &[u8], is_all: bool) -> Result<&'static Encoding, &'static str>
     match (sequences, faults - usize::from(is_cut)) {
         (_, 0) => return Err(UTF_8_NAME),
         // A pair of bytes in another encoding is a sequence of UTF-8 by chance only.
-        (sequences, faults) if sequences >= faults => return Err("damaged UTF-8"),
+        (sequences, faults) if sequences >= faults => return Err(DAMAGED_UTF_8),
         _ => {}
+    }
+    // Detection needs letters; a few signs (`£`, curly quotes) are nearly always in this encoding.
+    if sound(WINDOWS_1252, bytes, is_all).is_some_and(|text| has_signs_only(&text)) {
+        return Ok(WINDOWS_1252);
     }
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     detector.feed(bytes, is_all);
@@ -375,21 +391,107 @@ fn sound(encoding: &'static Encoding, bytes: &[u8], is_all: bool) -> Option<Stri
 fn is_plausible(text: &str, is_single_byte: bool) -> bool {
     /// Letters without which a single byte says nothing.
     const MIN_LETTERS: usize = 4;
-    if !text.chars().all(is_printable) {
-        return false;
+    /// Letters of another alphabet that may all be capitals.
+    const MIN_CAPITALS: usize = 30;
+    let Letters { plain, accented, eastern, foreign, capitals, signs, odd, is_printable } = Letters::of(text);
+    let is_latin = accented * 2 > foreign;
+    is_printable
+        && if !is_single_byte {
+            foreign >= 2 && eastern * 2 >= foreign && odd * 5 <= foreign
+        } else if is_latin || foreign == 0 {
+            let is_text = plain >= accented && plain + accented >= MIN_LETTERS && signs <= plain + accented;
+            is_text && odd * 10 <= foreign + signs
+        } else {
+            let is_text = accented * 10 <= foreign && plain + foreign >= MIN_LETTERS && signs <= plain + foreign;
+            is_text && odd * 50 <= foreign && (capitals * 2 <= foreign || foreign >= MIN_CAPITALS)
+        }
+}
+
+/// Returns true if all characters outside ASCII are a few signs where signs can be.
+fn has_signs_only(text: &str) -> bool {
+    let Letters { plain, foreign, signs, odd, is_printable, .. } = Letters::of(text);
+    is_printable && foreign == 0 && odd == 0 && signs * 4 <= plain
+}
+
+/// Counts of the characters of a text.
+#[derive(Default)]
+struct Letters {
+    /// Letters of ASCII.
+    plain: usize,
+    /// Latin letters outside ASCII.
+    accented: usize,
+    /// Letters of Chinese, Japanese and Korean.
+    eastern: usize,
+    /// Letters outside ASCII.
+    foreign: usize,
+    /// Capitals among these.
+    capitals: usize,
+    /// Other characters outside ASCII that are not white space.
+    signs: usize,
+    /// Those outside ASCII that do not fit their neighbours, as of a text that is decoded wrongly.
+    odd: usize,
+    /// Whether there are no others.
+    is_printable: bool,
+}
+
+impl Letters {
+    fn of(text: &str) -> Self {
+        let mut counts = Self { is_printable: true, ..Self::default() };
+        let mut before = None;
+        let mut characters = text.chars().peekable();
+        while let Some(c) = characters.next() {
+            let after = characters.peek().copied();
+            counts.is_printable &= is_printable(c);
+            if c.is_ascii() {
+                counts.plain += usize::from(c.is_ascii_alphabetic());
+            } else if c.is_alphabetic() && !SIGNS.contains(c) {
+                counts.foreign += 1;
+                counts.accented += usize::from(is_latin(c));
+                counts.eastern += usize::from(is_eastern(c));
+                counts.capitals += usize::from(c.is_uppercase());
+                counts.odd += usize::from(is_odd(before, c, after));
+            } else if !c.is_whitespace() {
+                counts.signs += 1;
+                counts.odd += usize::from(is_odd(before, c, after));
+            }
+            before = Some(c);
+        }
+        counts
     }
-    let count = |is: &dyn Fn(char) -> bool| text.chars().filter(|c| is(*c)).count();
-    let foreign = count(&|c| !c.is_ascii() && c.is_alphabetic());
-    let accented = count(&|c| matches!(c, '\u{aa}'..='\u{24f}') && c.is_alphabetic());
-    let plain = count(&|c| c.is_ascii_alphabetic());
-    let signs = count(&|c| !c.is_ascii() && !c.is_alphanumeric() && !c.is_whitespace());
-    if is_single_byte {
-        let is_latin = accented * 2 > foreign;
-        let capitals = count(&|c| !c.is_ascii() && c.is_uppercase());
-        let letters = if is_latin { plain >= accented } else { accented * 10 <= foreign && capitals * 2 <= foreign };
-        letters && plain + foreign >= MIN_LETTERS && signs <= plain + foreign
-    } else {
-        foreign >= 2
+}
+
+/// Signs that Unicode counts as letters.
+const SIGNS: &str = "µªº";
+
+fn is_latin(c: char) -> bool {
+    matches!(c, '\u{aa}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}')
+}
+
+fn is_eastern(c: char) -> bool {
+    c >= '\u{2e80}'
+}
+
+/// Returns true if a character outside ASCII does not fit its neighbours: a capital after a small letter, letters of
+/// two alphabets, a sign inside a word, an opening quote after one.
+fn is_odd(before: Option<char>, c: char, after: Option<char>) -> bool {
+    let is_letter = |c: Option<char>| c.is_some_and(char::is_alphabetic);
+    let is_plain = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphabetic());
+    if c.is_alphabetic() && !SIGNS.contains(c) {
+        let is_late_capital = c.is_uppercase() && before.is_some_and(char::is_lowercase);
+        // Chinese, Japanese and Korean have no spaces beside words in ASCII.
+        let is_mixed =
+            if is_eastern(c) { is_plain(before) && is_plain(after) } else { is_plain(before) || is_plain(after) };
+        return is_late_capital || (!is_latin(c) && is_mixed);
+    }
+    match c {
+        // Apostrophes, dashes, dots, soft hyphen.
+        '’' | '´' | '–' | '—' | '·' | '…' | '\u{ad}' => false,
+        '‚' | '„' | '†' | '‡' => is_letter(before),
+        '¡' | '¿' => before.is_some_and(char::is_alphanumeric),
+        'ˆ' | '˜' | '¸' | '¨' | '¯' => true,
+        // Marks of other alphabets belong to words.
+        '\u{300}'..='\u{1fff}' => false,
+        _ => is_letter(before) && is_letter(after),
     }
 }
 

@@ -143,7 +143,7 @@ impl Job<'_> {
         let read = match format {
             Format::Text | Format::Html => self.whole(format == Format::Html, reader, name, batch),
             Format::Jsonl | Format::Json | Format::Csv | Format::Tsv => {
-                let mut text = TextReader::new(reader);
+                let mut text = TextReader::new(reader, self.source.encoding.as_deref());
                 let read = match format {
                     Format::Jsonl => self.json_lines(&mut text, name, batch),
                     Format::Json => self.json(&mut text, name, batch),

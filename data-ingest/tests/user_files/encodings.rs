@@ -150,7 +150,8 @@ fn what_cannot_be_told_is_kept_counted_and_named() {
     let kept: Vec<bool> = found.documents.iter().map(|document| document.contains(": [")).collect();
     assert_eq!(kept, [false, true, true, true, false], "{:?}", found.documents);
     let line = "source p: 1 file of damaged UTF-8, whose other bytes preprocess replaces by U+FFFD; 2 files of an \
-                unknown encoding, whose other bytes preprocess replaces by U+FFFD; 1 file decoded from windows-1252";
+                unknown encoding, whose other bytes preprocess replaces by U+FFFD; if you know it, set the source's \
+                `encoding`; 1 file decoded from windows-1252";
     assert_eq!(found.lines, [line]);
     assert_eq!(found.source["not_utf8"], 3);
     assert_eq!(found.source["encodings"]["unknown"], json!({ "decoded": 0, "replaced": 0, "kept": 2 }));
@@ -175,4 +176,45 @@ fn a_damaged_stream_gives_what_comes_before_the_damage() {
     );
     assert!(found.documents.len() > 1000, "{}", found.documents.len());
     assert_eq!(found.documents[0], "a.jsonl.gz/a.jsonl.gz#1: früh 0");
+}
+
+/// Sentences in encodings of DOS and the old Macintosh, which are not detected, as bytes beside their text.
+const UNDETECTED: [&[u8]; 4] = [
+    b"Min s\x9bster har lige f\x86et en hund, som sover det meste af dagen.",
+    b"# Author: Jos\x82 Mu\xa4oz\ndef main():\n    return 0\n",
+    b"Kes\x8all\x8a j\x8arven vesi on niin l\x8ammint\x8a, ett\x8a lapset uivat aamusta iltaan.",
+    b"Der Zug hatte wieder Versp\x84tung, weil eine Weiche defekt war. Der Zug hatte wieder Versp\x84tung.",
+];
+
+#[test]
+fn a_wrong_encoding_is_not_taken_for_the_right_one() {
+    for bytes in UNDETECTED {
+        let found = collected(&[("p/a.txt", bytes)], &path("p"));
+        assert_eq!(found.source["not_utf8"], 1, "{:?}", found.documents);
+    }
+}
+
+#[test]
+fn signs_in_ascii_text_are_decoded() {
+    for text in ["It’s the user’s “file” — copyright © 2019.", "The price was £5, plus 2 € for ±0.5 µm.", "it´s l´eau"]
+    {
+        let expected = format!("s/a.txt: {text}");
+        check("a.txt", &encode("windows-1252", text), Source::default(), &[&expected]);
+    }
+}
+
+#[test]
+fn an_encoding_may_be_named() {
+    let named = |label: &str| Source { encoding: crate::some(label), ..Source::default() };
+    let finnish = "s/a.txt: Kesällä järven vesi on niin lämmintä, että lapset uivat aamusta iltaan.";
+    check("a.txt", UNDETECTED[2], named("macintosh"), &[finnish]);
+    check("a.jsonl", b"{\"text\": \"\x8a\"}\n", named("macintosh"), &["s/a.jsonl#1: ä"]);
+    check("a.csv", b"text\n\xe9\n", named("latin1"), &["s/a.csv#1: é"]);
+    check("a.zip", &zip(&[("b.txt", b"x\xe9")]), named("windows-1252"), &["s/a.zip!/b.txt: xé"]);
+    // A mark is stronger, and UTF-8 means that nothing is detected.
+    check("a.txt", "\u{feff}é".as_bytes(), named("macintosh"), &["s/a.txt: é"]);
+    check("a.txt", b"caf\xe9", named("utf-8"), &["s/a.txt: [99, 97, 102, 233]"]);
+    let wrong = "collect.sources[0].encoding: is not an encoding of the Encoding Standard, such as `windows-1252` or \
+                 `shift_jis`";
+    check("a.txt", b"a", named("cp437"), &[wrong]);
 }

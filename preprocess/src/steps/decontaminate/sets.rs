@@ -19,6 +19,8 @@ pub(crate) fn evaluation_sets(config: &Config, base: &Path) -> Result<Index, Err
         let path = base.join(set);
         let name = set.display().to_string();
         let text = fs::read_to_string(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
+        // Without a byte-order mark, which would be part of the first text.
+        let text = text.trim_start_matches('\u{feff}').to_owned();
         if path.extension().is_none_or(|extension| extension != "jsonl") {
             texts.push((name, text));
             continue;

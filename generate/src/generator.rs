@@ -7,7 +7,7 @@ use std::time::Instant;
 use inference::{Decoder, StopTokens};
 use model::Transformer;
 use serde::{Deserialize, Serialize};
-use tokenizer::Tokenizer;
+use tokenizer::{RenderOptions, Tokenizer};
 
 use crate::stop_strings::StopFilter;
 use crate::{CompletionOptions, Error, Prompt, SamplingChoice};
@@ -102,7 +102,7 @@ impl Generator {
 
     /// Returns true if the model has a chat template.
     pub fn can_chat(&self) -> bool {
-        self.tokenizer.id("<|im_start|>").is_some()
+        self.tokenizer.chat_template(false).is_ok()
     }
 
     /// Returns the sampling settings that the model's `generation_config.json` declares.
@@ -118,20 +118,7 @@ impl Generator {
     pub fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>, Error> {
         let mut tokens = match prompt {
             Prompt::Text(text) => self.tokenizer.encode_prompt(text)?,
-            Prompt::Chat(conversation) => {
-                self.tokenizer
-                    .encode_chat_prompt(
-                        &conversation
-                            .messages
-                            .iter()
-                            .map(|m| tokenizer::Message {
-                                role: m.role.clone(),
-                                content: Prompt::Chat(vec![m.clone()].into()).last_text(),
-                            })
-                            .collect::<Vec<_>>(),
-                    )?
-                    .0
-            }
+            Prompt::Chat(conversation) => self.tokenizer.encode_chat_prompt(conversation, &RenderOptions::now())?,
         };
         if tokens.is_empty() {
             tokens.push(self.tokenizer.start_of_text().ok_or(Error::EmptyPrompt)?);
@@ -171,7 +158,7 @@ impl Generator {
     ) -> Result<Completion, Error> {
         options.validate()?;
         let start = Instant::now();
-        let stop_tokens = self.tokenizer.stop_tokens().into_iter().chain(self.tokenizer.id("<|im_end|>"));
+        let stop_tokens = self.tokenizer.stop_tokens().into_iter();
         let mut completion = Completion {
             text: String::new(),
             prompt_tokens: prompt.len(),

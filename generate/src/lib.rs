@@ -8,7 +8,6 @@
 //! completion), `stop_strings`, `prompts`, `stage`.
 
 mod config;
-mod conversation;
 mod error;
 mod generator;
 mod options;
@@ -18,7 +17,6 @@ mod stage;
 mod stop_strings;
 
 pub use config::Config;
-pub use conversation::{Content, Conversation, Message};
 pub use error::Error;
 pub use generator::{Completion, FinishReason, Generator};
 pub use inference::Sampling;

@@ -1,8 +1,8 @@
 //! What a text is generated from.
 
-use crate::{Content, Conversation, Message};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use tokenizer::{Conversation, Message};
 
 /// What a text is generated from.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +17,8 @@ pub enum Prompt {
 impl Prompt {
     /// Returns the conversation of a user's message, after a system prompt if there is one.
     pub fn chat(system: Option<&str>, user: &str) -> Self {
-        let system = system.map(|text| message("system", text));
-        Self::Chat(system.into_iter().chain([message("user", user)]).collect::<Vec<_>>().into())
+        let system = system.map(|text| Message::new("system", text));
+        Self::Chat(system.into_iter().chain([Message::new("user", user)]).collect::<Vec<_>>().into())
     }
 
     /// Returns the text, or that of the last message; empty if it has none.
@@ -27,21 +27,7 @@ impl Prompt {
             Self::Text(text) => return text.clone(),
             Self::Chat(conversation) => conversation.messages.last(),
         };
-        match message.and_then(|message| message.content.as_ref()) {
-            Some(Content::Text(text)) => text.clone(),
-            Some(Content::Parts(parts)) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
-            None => String::new(),
-        }
-    }
-}
-
-/// Returns a message of text.
-pub fn message(role: &str, text: &str) -> Message {
-    Message {
-        role: role.to_owned(),
-        content: Some(Content::Text(text.to_owned())),
-        weight: None,
-        fields: serde_json::Map::new(),
+        message.map_or_else(String::new, |message| message.text().into_owned())
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use encoding_rs::{Encoding, UTF_8};
 use serde_json::Value;
 
-use crate::{Config, Conversation, Error, Message, Prompt};
+use tokenizer::{Conversation, Message};
+
+use crate::{Config, Error, Prompt};
 
 /// The byte-order mark.
 const MARK: char = '\u{feff}';

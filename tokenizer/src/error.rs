@@ -109,18 +109,30 @@ pub enum Error {
     /// The tokenizer cannot be written as JSON.
     #[error("cannot write the tokenizer as JSON")]
     Serialize(#[source] tokenizers::Error),
-    /// A tokenizer lacks a token of the chat template.
+    /// There is no chat template.
     #[error(
-        "the tokenizer has no `{token}`, which the chat template needs: add it to tokenizer.json as a special token, \
-         and a row for it to the model"
+        "the model has no chat template: name one for training with train.chat_template (chatml, llama3, gemma, mistral, \
+         alpaca or a file), or use a model that was trained on conversations"
     )]
-    NoChatToken {
-        /// The token.
-        token: &'static str,
-    },
-    /// The chat template failed.
-    #[error("the chat template cannot render these messages")]
+    NoChatTemplate,
+    /// The chat template is not valid, or failed.
+    #[error("the chat template failed")]
     ChatTemplate(#[source] minijinja::Error),
+    /// The chat template refused a conversation.
+    #[error("the chat template refuses these messages: {text}")]
+    TemplateRaised {
+        /// The template's own text.
+        text: String,
+    },
+    /// The tokens of an assistant's message cannot be found in what the template renders.
+    #[error(
+        "cannot tell which tokens of message {position} are the assistant's: the chat template changes its text; mark the \
+         assistant's turns in the template by {{% generation %}} and {{% endgeneration %}}"
+    )]
+    UnclearTurn {
+        /// The position of the message, counted from 1.
+        position: usize,
+    },
     /// A file is not a token shard, or does not match the others.
     #[error("{} is not a valid shard: {problem}", path.display())]
     Shard {

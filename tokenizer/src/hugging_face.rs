@@ -44,7 +44,8 @@ impl Tokenizer {
         write_json(folder, TOKENIZER_CONFIG, config)?;
         // The model's own file has the ids of its configuration.
         let mut generation = text_interface::object(folder, GENERATION_CONFIG)?.unwrap_or_default();
-        let mut stop_tokens = self.stop_tokens();
+        let mut stop_tokens = interface.stop_tokens.clone();
+        stop_tokens.extend(self.end_of_text());
         stop_tokens.extend(text_interface::ids(&generation));
         generation.extend(interface.generation_config());
         text_interface::set_ids(&mut generation, stop_tokens);

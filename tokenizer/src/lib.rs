@@ -26,7 +26,10 @@ mod hugging_face;
 
 pub mod shard;
 
-pub use chat::{ChatTokens, Message, REJECTED_ROLE, TEMPLATE as CHAT_TEMPLATE};
+pub use chat::{
+    ASSISTANT, BUILTIN, Builtin, ChatTemplate, ChatTokens, Content, Conversation, Message, REJECTED_ROLE,
+    RenderOptions, Rendered, TEMPLATE as CHAT_TEMPLATE, TRAINING_TIME, builtin,
+};
 pub use decode_stream::DecodeStream;
 pub use encoder::Encoder;
 pub use error::Error;

@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use artifact::Digest;
 use tokenizers::{DecoderWrapper, Model, ModelWrapper};
 
-use crate::Error;
 use crate::pre_tokenizer::{WordSplitter, byte_of};
-use crate::special_tokens::END_OF_TEXT;
+use crate::special_tokens::{END_OF_TEXT, SPECIAL_TOKENS};
 use crate::text_interface::{SpecialToken, TextInterface};
 use crate::vocabulary_files;
+use crate::{ChatTemplate, Error};
 
 /// Names of the end-of-document token where none is declared: ours first, then those of other common tokenizers.
 const END_OF_TEXT_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
@@ -27,6 +27,10 @@ pub struct Tokenizer {
     /// The same tokenizer, which reads special tokens in a text as such; made when it is needed.
     parsing: OnceLock<Arc<tokenizers::Tokenizer>>,
     interface: TextInterface,
+    /// The chat template that was used last.
+    template: Arc<Mutex<Option<Arc<ChatTemplate>>>>,
+    /// The special tokens, the longest first.
+    special_token_names: Vec<String>,
     /// The ids that the post-processor places before and after a text.
     affixes: (Vec<u32>, Vec<u32>),
     /// The bytes of each token, where they do not depend on its neighbours; special tokens have none.
@@ -91,6 +95,8 @@ impl Tokenizer {
         Ok(Self {
             parsing: OnceLock::new(),
             interface: TextInterface::default(),
+            template: Arc::default(),
+            special_token_names: special_token_names(&inner),
             affixes: affixes(&inner),
             vocab_size: *largest as usize + 1,
             token_bytes: token_bytes(&inner, *largest),
@@ -126,6 +132,7 @@ impl Tokenizer {
             self.affixes.1 = eos.iter().filter(|_| adds("add_eos_token")).map(|token| token.id).collect();
         }
         self.interface = interface;
+        self.template = Arc::default();
         self
     }
 
@@ -134,10 +141,18 @@ impl Tokenizer {
         &self.interface
     }
 
-    /// Returns the ids that end a generated text: the declared ones, and the token that ends a document.
+    /// Returns the ids that end a generated text: the declared ones, and the token that ends a document. Where neither a
+    /// chat template nor stop tokens are declared, also the end of a turn of `ChatML`, the template that is then used.
     pub fn stop_tokens(&self) -> Vec<u32> {
-        let mut ids = self.interface.stop_tokens.clone();
-        ids.extend(self.end_of_text().filter(|id| !ids.contains(id)));
+        let interface = &self.interface;
+        let mut ids = interface.stop_tokens.clone();
+        let is_declared = interface.chat_templates.default.is_some() || !interface.stop_tokens.is_empty();
+        let end_of_turn = if is_declared { None } else { self.id(SPECIAL_TOKENS[2]) };
+        for id in self.end_of_text().into_iter().chain(end_of_turn) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
         ids
     }
 
@@ -253,6 +268,15 @@ impl Tokenizer {
         })
     }
 
+    pub(crate) fn compiled_template(&self) -> MutexGuard<'_, Option<Arc<ChatTemplate>>> {
+        self.template.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the special tokens, the longest first.
+    pub(crate) fn special_token_names(&self) -> &[String] {
+        &self.special_token_names
+    }
+
     pub(crate) fn check_ids(&self, ids: &[u32]) -> Result<(), Error> {
         match ids.iter().find(|id| **id as usize >= self.vocab_size) {
             Some(id) => Err(Error::UnknownToken { id: *id, vocab_size: self.vocab_size }),
@@ -265,6 +289,13 @@ impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size).finish_non_exhaustive()
     }
+}
+
+fn special_token_names(inner: &tokenizers::Tokenizer) -> Vec<String> {
+    let added = inner.get_added_tokens_decoder();
+    let mut names: Vec<String> = added.into_values().filter(|token| token.special).map(|token| token.content).collect();
+    names.sort_by_key(|name| (usize::MAX - name.len(), name.clone()));
+    names
 }
 
 /// Returns the ids that the post-processor places before and after a text.

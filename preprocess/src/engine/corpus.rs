@@ -7,7 +7,7 @@ use artifact::Sealed;
 use polars::prelude::{
     AnyValue, DataFrame, DataType, FileMetadataRef, ParquetReader, PolarsError, PolarsResult, SerReader,
 };
-use tokenizer::Message;
+use tokenizer::{Conversation, Message};
 
 use crate::Error;
 use crate::engine::record::{Body, Document};
@@ -128,14 +128,13 @@ fn rows(frame: &DataFrame) -> PolarsResult<Vec<(Document, Option<Content>)>> {
 }
 
 /// Returns the messages in a cell of the column `messages`, a list of structs of `role` and `content`.
-fn chat(value: &AnyValue<'_>) -> PolarsResult<Option<Vec<Message>>> {
+fn chat(value: &AnyValue<'_>) -> PolarsResult<Option<Conversation>> {
     let AnyValue::List(series) = value else { return Ok(None) };
     let fields = series.struct_()?;
     let (roles, contents) = (fields.field_by_name("role")?, fields.field_by_name("content")?);
     let pairs = roles.str()?.iter().zip(contents.str()?.iter());
-    let message = |(role, content): (Option<&str>, Option<&str>)| Message {
-        role: role.unwrap_or_default().to_owned(),
-        content: content.unwrap_or_default().to_owned(),
+    let message = |(role, content): (Option<&str>, Option<&str>)| {
+        Message::new(role.unwrap_or_default(), content.unwrap_or_default())
     };
-    Ok(Some(pairs.map(message).collect()))
+    Ok(Some(pairs.map(message).collect::<Vec<_>>().into()))
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use artifact::Digest;
-use tokenizer::Message;
+use tokenizer::{Conversation, Message};
 
 /// A document, or a piece of one, with its signals so far.
 #[derive(Debug, Clone)]
@@ -36,12 +36,12 @@ pub(crate) struct Document {
 }
 
 /// The content of a document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Body {
     /// Text.
     Text(String),
     /// A conversation.
-    Chat(Vec<Message>),
+    Chat(Conversation),
 }
 
 /// A value in a column of the signals.
@@ -67,9 +67,7 @@ impl Body {
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => Cow::Borrowed(text),
-            Self::Chat(messages) => {
-                Cow::Owned(messages.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n\n"))
-            }
+            Self::Chat(chat) => Cow::Owned(chat.messages.iter().map(Message::text).collect::<Vec<_>>().join("\n\n")),
         }
     }
 
@@ -82,7 +80,7 @@ impl Body {
         };
         match self {
             Self::Text(text) => rewrite(text),
-            Self::Chat(messages) => messages.iter_mut().for_each(|message| rewrite(&mut message.content)),
+            Self::Chat(chat) => chat.messages.iter_mut().for_each(|message| message.for_each_text(&mut rewrite)),
         }
     }
 
@@ -90,15 +88,15 @@ impl Body {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
-            Self::Chat(messages) => messages.iter().map(|message| message.content.len() as u64).sum(),
+            Self::Chat(chat) => chat.messages.iter().map(|message| message.text().len() as u64).sum(),
         }
     }
 
-    /// Returns the bytes that are stored in a spool and hashed: the text, or the messages as compact JSON.
+    /// Returns the bytes that are stored in a spool and hashed: the text, or the conversation as compact JSON.
     pub fn to_bytes(&self) -> Cow<'_, [u8]> {
         match self {
             Self::Text(text) => Cow::Borrowed(text.as_bytes()),
-            Self::Chat(messages) => Cow::Owned(serde_json::to_vec(messages).unwrap_or_default()),
+            Self::Chat(chat) => Cow::Owned(serde_json::to_vec(chat).unwrap_or_default()),
         }
     }
 

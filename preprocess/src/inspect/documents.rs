@@ -46,8 +46,8 @@ impl Document {
     fn of(row: corpus::Row) -> Self {
         let text = match row.content {
             corpus::Content::Body(Body::Text(text)) => text,
-            corpus::Content::Body(Body::Chat(messages)) => {
-                let lines: Vec<String> = messages.iter().map(|m| format!("{}: {}", m.role, m.content)).collect();
+            corpus::Content::Body(Body::Chat(chat)) => {
+                let lines: Vec<String> = chat.messages.iter().map(|m| format!("{}: {}", m.role, m.text())).collect();
                 lines.join("\n")
             }
             corpus::Content::Raw(bytes) => String::from_utf8_lossy(&bytes).into_owned(),

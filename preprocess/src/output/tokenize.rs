@@ -231,12 +231,12 @@ impl Run<'_> {
                 ids.extend(end.filter(|end| ids.last() != Some(end)));
                 Ok(Tokens { ids, loss_mask: None, chosen: 0 })
             }
-            Body::Chat(messages) => {
-                let answers = encoder.encode_preference(messages)?;
+            Body::Chat(chat) => {
+                let answers = encoder.encode_preference(chat)?;
                 let is_pair = answers.is_some();
                 let chats = match answers {
                     Some(answers) => answers.to_vec(),
-                    None => vec![encoder.encode_chat(messages)?],
+                    None => vec![encoder.encode_chat(chat)?],
                 };
                 let (mut ids, mut loss_mask) = (Vec::new(), Vec::new());
                 let mut chosen = 0;

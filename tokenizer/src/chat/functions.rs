@@ -1,0 +1,248 @@
+//! The filters and functions that transformers adds to templates, and values written as Python writes them.
+
+use std::fmt::Write as _;
+
+use jiff::civil::DateTime;
+use minijinja::value::{Kwargs, Rest, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
+
+use super::marks;
+
+/// The text of `raise_exception`, as the source of an error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Raised(String);
+
+/// Adds the filters, functions and the formatter.
+pub(super) fn add_to(environment: &mut Environment<'static>) {
+    environment.add_filter(marks::GENERATION_FILTER, |text: String| marks::mark_generation(&text));
+    environment.add_filter("tojson", to_json);
+    environment.add_filter("string", |value: Value| text_of(&value));
+    environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
+        let text = text_of(&message);
+        Err(Error::new(ErrorKind::InvalidOperation, text.clone()).with_source(Raised(text)))
+    });
+    environment.set_formatter(format);
+}
+
+/// Returns the function `strftime_now` for a given time.
+pub(super) fn strftime_now(now: DateTime) -> Value {
+    Value::from_function(move |format: String| -> Result<String, Error> {
+        let mut text = String::new();
+        write!(text, "{}", now.strftime(&format)).map_err(|_| {
+            Error::new(ErrorKind::InvalidOperation, format!("strftime_now: the format `{format}` is not valid"))
+        })?;
+        Ok(text)
+    })
+}
+
+/// Returns the error of a rendering: a refusal of the template's own, or a failure.
+pub(super) fn error_of(error: Error) -> crate::Error {
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        if let Some(Raised(text)) = cause.downcast_ref::<Raised>() {
+            return crate::Error::TemplateRaised { text: text.clone() };
+        }
+        source = cause.source();
+    }
+    crate::Error::ChatTemplate(error)
+}
+
+/// `json.dumps` of Python, with the arguments that transformers passes on.
+fn to_json(value: Value, positional: Rest<Value>, options: Kwargs) -> Result<String, Error> {
+    let ensure_ascii = match positional.first() {
+        Some(value) => value.is_true(),
+        None => options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+    };
+    let indent = match positional.get(1).cloned().or(options.get("indent")?).unwrap_or_default() {
+        none if none.is_none() || none.is_undefined() => None,
+        text if text.kind() == ValueKind::String => text.as_str().map(str::to_owned),
+        number => Some(" ".repeat(usize::try_from(number)?.min(32))),
+    };
+    let separators: Option<Vec<String>> = options.get("separators")?;
+    let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
+    options.assert_all_used()?;
+    let [item, key] = match separators.as_deref() {
+        Some([item, key]) => [item.clone(), key.clone()],
+        Some(_) => {
+            return Err(Error::new(ErrorKind::InvalidOperation, "tojson: separators must be two strings"));
+        }
+        None => [if indent.is_some() { "," } else { ", " }, ": "].map(str::to_owned),
+    };
+    let writer = JsonWriter { ensure_ascii, indent, item, key, sort_keys };
+    let mut text = String::new();
+    writer.write(&mut text, &value, 0)?;
+    Ok(text)
+}
+
+/// How JSON is written.
+struct JsonWriter {
+    ensure_ascii: bool,
+    indent: Option<String>,
+    item: String,
+    key: String,
+    sort_keys: bool,
+}
+
+impl JsonWriter {
+    fn write(&self, to: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+        match value.kind() {
+            ValueKind::None | ValueKind::Undefined => to.push_str("null"),
+            ValueKind::Bool => to.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => to.push_str(&number(value)),
+            ValueKind::String => self.write_string(to, value.as_str().unwrap_or_default()),
+            ValueKind::Map => {
+                let mut entries: Vec<(String, Value)> = Vec::new();
+                for key in value.try_iter()? {
+                    let text = match key.kind() {
+                        ValueKind::Bool | ValueKind::None => key.to_string(),
+                        _ => text_of(&key),
+                    };
+                    entries.push((text, value.get_item(&key)?));
+                }
+                if self.sort_keys {
+                    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+                }
+                self.write_items(to, ['{', '}'], depth, entries.into_iter(), |to, (key, value)| {
+                    self.write_string(to, &key);
+                    to.push_str(&self.key);
+                    self.write(to, &value, depth + 1)
+                })?;
+            }
+            ValueKind::Seq | ValueKind::Iterable => {
+                let items: Vec<Value> = value.try_iter()?.collect();
+                self.write_items(to, ['[', ']'], depth, items.into_iter(), |to, item| {
+                    self.write(to, &item, depth + 1)
+                })?;
+            }
+            other => {
+                let problem = format!("tojson: a value of type {other} cannot be written as JSON");
+                return Err(Error::new(ErrorKind::InvalidOperation, problem));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_items<T>(
+        &self,
+        to: &mut String,
+        brackets: [char; 2],
+        depth: usize,
+        items: impl ExactSizeIterator<Item = T>,
+        mut write: impl FnMut(&mut String, T) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let is_empty = items.len() == 0;
+        to.push(brackets[0]);
+        for (i, item) in items.enumerate() {
+            if i > 0 {
+                to.push_str(&self.item);
+            }
+            self.new_line(to, depth + 1);
+            write(to, item)?;
+        }
+        if !is_empty {
+            self.new_line(to, depth);
+        }
+        to.push(brackets[1]);
+        Ok(())
+    }
+
+    fn new_line(&self, to: &mut String, depth: usize) {
+        if let Some(indent) = &self.indent {
+            to.push('\n');
+            (0..depth).for_each(|_| to.push_str(indent));
+        }
+    }
+
+    fn write_string(&self, to: &mut String, text: &str) {
+        let quoted = serde_json::Value::from(text).to_string();
+        if !self.ensure_ascii {
+            to.push_str(&quoted);
+            return;
+        }
+        for c in quoted.chars() {
+            if c.is_ascii() && c != '\u{7f}' {
+                to.push(c);
+            } else {
+                let mut units = [0; 2];
+                c.encode_utf16(&mut units).iter().for_each(|unit| *to += &format!("\\u{unit:04x}"));
+            }
+        }
+    }
+}
+
+/// Writes a value as `{{ … }}` does in Python.
+fn format(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    out.write_str(&text_of(value)).map_err(|_| Error::new(ErrorKind::WriteFailure, "the text cannot be written"))
+}
+
+/// Returns `str(value)` of Python.
+fn text_of(value: &Value) -> String {
+    match value.kind() {
+        ValueKind::Undefined => String::new(),
+        ValueKind::String => value.as_str().unwrap_or_default().to_owned(),
+        _ => repr(value),
+    }
+}
+
+/// Returns `repr(value)` of Python.
+fn repr(value: &Value) -> String {
+    let items = |value: &Value| -> Vec<Value> { value.try_iter().map(Iterator::collect).unwrap_or_default() };
+    match value.kind() {
+        ValueKind::Undefined => String::new(),
+        ValueKind::None => "None".to_owned(),
+        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.to_owned(),
+        ValueKind::Number => number(value),
+        ValueKind::String => quoted(value.as_str().unwrap_or_default()),
+        ValueKind::Seq | ValueKind::Iterable => {
+            let items: Vec<String> = items(value).iter().map(repr).collect();
+            format!("[{}]", items.join(", "))
+        }
+        ValueKind::Map => {
+            let entry = |key: &Value| format!("{}: {}", repr(key), repr(&value.get_item(key).unwrap_or_default()));
+            format!("{{{}}}", items(value).iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// Returns a string literal of Python.
+fn quoted(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut literal = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\n' => literal.push_str("\\n"),
+            '\r' => literal.push_str("\\r"),
+            '\t' => literal.push_str("\\t"),
+            '\\' => literal.push_str("\\\\"),
+            _ if c == quote => literal.extend(['\\', c]),
+            _ if c.is_control() => drop(write!(literal, "\\x{:02x}", c as u32)),
+            _ => literal.push(c),
+        }
+    }
+    literal.push(quote);
+    literal
+}
+
+/// Returns a number as Python writes it.
+fn number(value: &Value) -> String {
+    if value.is_integer() {
+        return value.to_string();
+    }
+    let Ok(number) = f64::try_from(value.clone()) else { return value.to_string() };
+    let magnitude = number.abs();
+    if number.is_nan() {
+        "NaN".to_owned()
+    } else if number.is_infinite() {
+        if number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()
+    } else if magnitude != 0.0 && !(1e-4..1e16).contains(&magnitude) {
+        let text = format!("{number:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let exponent: i32 = exponent.parse().unwrap_or_default();
+        let sign = if exponent < 0 { '-' } else { '+' };
+        format!("{digits}e{sign}{:02}", exponent.abs())
+    } else {
+        format!("{number:?}")
+    }
+}

@@ -1,0 +1,201 @@
+//! Invisible marks in a rendered conversation: where the assistant's turns and the contents of messages are, and which
+//! special tokens were written in a message and are ordinary text.
+//!
+//! The marks are noncharacters, code points that Unicode reserves for a program's internal use; they are removed from
+//! texts that hold them. Transformers marks control tokens in messages in the same way (5.24).
+
+use std::ops::Range;
+
+use serde_json::Value;
+
+/// Around what a `{% generation %}` block rendered.
+const GENERATION: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
+
+/// Around a special token in a message.
+const ORDINARY: [char; 2] = ['\u{FDD2}', '\u{FDD3}'];
+
+/// Around the content of a message; the beginning is followed by digits for its position in the conversation.
+const CONTENT: [char; 2] = ['\u{FDD4}', '\u{FDD5}'];
+
+/// The digits of a position.
+const DIGITS: [char; 2] = ['\u{FDD6}', '\u{FDD7}'];
+
+/// The filter that `{% generation %}` blocks become.
+pub(super) const GENERATION_FILTER: &str = "_generation";
+
+/// A text without its marks, and the bytes that were marked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Marked {
+    pub(super) text: String,
+    pub(super) generated: Vec<Range<usize>>,
+    pub(super) ordinary: Vec<Range<usize>>,
+    pub(super) contents: Vec<(usize, Range<usize>)>,
+}
+
+/// Rewrites `{% generation %}` and `{% endgeneration %}` as blocks of a filter; returns true if there are any.
+pub(super) fn with_generation_filter(source: &str) -> (String, bool) {
+    let (mut rewritten, mut rest, mut found) = (String::with_capacity(source.len()), source, false);
+    while let Some(at) = rest.find("{%") {
+        let (before, tag) = rest.split_at(at);
+        rewritten += before;
+        let Some(end) = tag.find("%}") else {
+            rest = tag;
+            break;
+        };
+        let inner = &tag[2..end];
+        let name = inner.trim_matches(['-', '+']).trim();
+        let replacement = match name {
+            "generation" => Some(format!("filter {GENERATION_FILTER}")),
+            "endgeneration" => Some("endfilter".to_owned()),
+            _ => None,
+        };
+        match replacement {
+            Some(replacement) => {
+                found = true;
+                rewritten += "{%";
+                rewritten += &inner.replacen(name, &format!(" {replacement} "), 1);
+                rewritten += "%}";
+                rest = &tag[end + 2..];
+            }
+            None => {
+                rewritten += "{%";
+                rest = &tag[2..];
+            }
+        }
+    }
+    rewritten += rest;
+    (rewritten, found)
+}
+
+/// Marks what a `{% generation %}` block rendered.
+pub(super) fn mark_generation(text: &str) -> String {
+    format!("{}{text}{}", GENERATION[0], GENERATION[1])
+}
+
+/// Marks the content of the message at a position. White space around it stays outside, so that a template that trims
+/// contents still does.
+pub(super) fn mark_content(text: &str, position: usize) -> String {
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return text.to_owned();
+    }
+    let start = text.len() - text.trim_start().len();
+    let digits: String = (0..usize::BITS).rev().map(|bit| DIGITS[(position >> bit) & 1]).collect();
+    let mut marked = String::with_capacity(text.len() + 256);
+    marked += &text[..start];
+    marked.push(CONTENT[0]);
+    marked += &digits;
+    marked += trimmed;
+    marked.push(CONTENT[1]);
+    marked += &text[start + trimmed.len()..];
+    marked
+}
+
+/// Marks the special tokens in every string of `value`, and removes marks that were written by somebody.
+pub(super) fn mark_special_tokens(value: &mut Value, special_tokens: &[String]) {
+    match value {
+        Value::String(text) => {
+            if text.contains(is_mark) {
+                *text = text.replace(is_mark, "");
+            }
+            if let Some(marked) = marked_special_tokens(text, special_tokens) {
+                *text = marked;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| mark_special_tokens(value, special_tokens)),
+        Value::Object(object) => object.values_mut().for_each(|value| mark_special_tokens(value, special_tokens)),
+        _ => {}
+    }
+}
+
+/// Returns `text` with its special tokens marked, the longest at each place; `None` if it has none.
+fn marked_special_tokens(text: &str, special_tokens: &[String]) -> Option<String> {
+    let mut marked = String::new();
+    let mut rest = text;
+    loop {
+        let found = special_tokens.iter().filter_map(|token| rest.find(token.as_str()).map(|at| (at, token)));
+        let Some((at, token)) = found.min_by_key(|(at, token)| (*at, usize::MAX - token.len())) else { break };
+        marked += &rest[..at];
+        marked.push(ORDINARY[0]);
+        marked += token;
+        marked.push(ORDINARY[1]);
+        rest = &rest[at + token.len()..];
+    }
+    (!marked.is_empty()).then(|| marked + rest)
+}
+
+fn is_mark(c: char) -> bool {
+    ('\u{FDD0}'..='\u{FDD7}').contains(&c)
+}
+
+/// Removes all marks. A mark whose counterpart the template cut off counts for nothing, except that a content without
+/// its beginning begins at the last one before.
+pub(super) fn remove(rendered: &str) -> Marked {
+    let mut marked = Marked::default();
+    if !rendered.contains(is_mark) {
+        marked.text = rendered.to_owned();
+        return marked;
+    }
+    let (mut generation, mut ordinary, mut content) = (None, None, None);
+    let mut characters = rendered.chars().peekable();
+    while let Some(c) = characters.next() {
+        let at = marked.text.len();
+        let close = |start: &mut Option<usize>| start.take().filter(|start| *start < at).map(|start| start..at);
+        match c {
+            _ if c == GENERATION[0] => generation = Some(at),
+            _ if c == GENERATION[1] => marked.generated.extend(close(&mut generation)),
+            _ if c == ORDINARY[0] => ordinary = Some(at),
+            _ if c == ORDINARY[1] => marked.ordinary.extend(close(&mut ordinary)),
+            _ if c == CONTENT[0] => {
+                let mut position = 0;
+                while let Some(digit) = characters.next_if(|c| DIGITS.contains(c)) {
+                    position = position << 1 | usize::from(digit == DIGITS[1]);
+                }
+                content = Some((position, at));
+            }
+            _ if c == CONTENT[1] => {
+                marked.contents.extend(content.take().map(|(position, start)| (position, start..at)));
+            }
+            _ if is_mark(c) => {}
+            _ => marked.text.push(c),
+        }
+    }
+    marked
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn generation_blocks_become_filters_with_their_white_space_control() {
+        let check = |source: &str, expected: &str| {
+            let (rewritten, found) = with_generation_filter(source);
+            assert_eq!((rewritten.as_str(), found), (expected, expected != source), "{source}");
+        };
+        check("a {% if x %}b{% endif %} {{ '{% generation' }}", "a {% if x %}b{% endif %} {{ '{% generation' }}");
+        check("{% generation %}x{% endgeneration %}", "{%  filter _generation  %}x{%  endfilter  %}");
+        check("{%- generation -%}x{%+ endgeneration %}", "{%-  filter _generation  -%}x{%+  endfilter  %}");
+        check("{%generation%}", "{% filter _generation %}");
+    }
+
+    #[test]
+    fn marks_are_found_and_removed() {
+        let mut message = json!({"a": ["x <s> y<s>", {"b": "\u{FDD0}z"}], "n": 1});
+        mark_special_tokens(&mut message, &["<s>", "<s"].map(str::to_owned));
+        let first = remove(message["a"][0].as_str().unwrap());
+        assert_eq!((first.text.as_str(), first.ordinary), ("x <s> y<s>", vec![2..5, 7..10]));
+        assert_eq!(message["a"][1]["b"], "z");
+
+        let content = mark_content(" hé \n", 5);
+        assert!(content.starts_with(' ') && content.ends_with(" \n"));
+        let found = remove(&format!("<a>{content}<b>"));
+        assert_eq!((found.text.as_str(), found.contents), ("<a> hé \n<b>", vec![(5, 4..7)]));
+
+        let found = remove(&format!("a{}{}", mark_generation("bc"), GENERATION[1]));
+        assert_eq!((found.text.as_str(), found.generated), ("abc", vec![1..3]));
+        assert_eq!(remove("plain").text, "plain");
+    }
+}

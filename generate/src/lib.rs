@@ -21,6 +21,7 @@ pub use error::Error;
 pub use generator::{Completion, FinishReason, Generator};
 pub use inference::Sampling;
 pub use options::{CompletionOptions, SamplingChoice};
-pub use prompt::{Prompt, message};
+pub use prompt::Prompt;
 pub use prompts::{read_prompts, unmarked};
 pub use stage::{NAME, VERSION, inputs, run};
+pub use tokenizer::{Conversation, Message};

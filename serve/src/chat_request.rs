@@ -1,6 +1,6 @@
 //! Parsing and validation of the requests of `/v1/chat/completions`.
 
-use tokenizer::{Conversation, Message};
+use generate::{Conversation, Message};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;

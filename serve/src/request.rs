@@ -4,8 +4,8 @@
 //! does not support are refused if they would change the text: ignoring them would give a wrong answer.
 
 use axum::http::StatusCode;
-use generate::{CompletionOptions, Generator, Prompt, Sampling, SamplingChoice};
-use tokenizer::Conversation;
+use generate::{CompletionOptions, Conversation, Generator, Prompt, Sampling, SamplingChoice};
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;

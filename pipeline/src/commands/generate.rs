@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use anyhow::Context as _;
 use artifact::{Cancel, file};
-use generate::{Completion, CompletionOptions, Generator, Prompt, SamplingChoice, message};
+use generate::{Completion, CompletionOptions, Generator, Message, Prompt, SamplingChoice};
 
 use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::platform::interrupt::{self, Interrupted};
@@ -102,7 +102,7 @@ fn converse(
     printer: &Printer,
 ) -> anyhow::Result<()> {
     eprintln!("One message per line; Ctrl-D ends the conversation.");
-    let mut messages: Vec<_> = system.map(|text| message("system", text)).into_iter().collect();
+    let mut messages: Vec<_> = system.map(|text| Message::new("system", text)).into_iter().collect();
     let mut lines = std::io::stdin().lock().lines();
     for turn in 0.. {
         print_now("> ")?;
@@ -111,10 +111,10 @@ fn converse(
         if line.trim().is_empty() {
             continue;
         }
-        messages.push(message("user", &line));
+        messages.push(Message::new("user", &line));
         let options = options.with_seed(options.sampling.seed.wrapping_add(turn));
         let answer = printer.complete(generator, &Prompt::Chat(messages.clone().into()), &options, true)?;
-        messages.push(message("assistant", &answer.text));
+        messages.push(Message::new("assistant", &answer.text));
     }
     print_out!("")?;
     Ok(())

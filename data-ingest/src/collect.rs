@@ -108,6 +108,10 @@ impl Collector<'_> {
                     counts.rows(&file, place);
                     Ok(())
                 }
+                Found::TableAsText(file) => {
+                    counts.table_as_text(&file);
+                    Ok(())
+                }
                 Found::Replaced => {
                     counts.replaced_records += 1;
                     Ok(())
@@ -132,6 +136,7 @@ impl Collector<'_> {
         counts.row_places_in_words().iter().for_each(|words| say(words));
         let words = [
             broken_in_words(&source.broken_links),
+            if source.is_format_set { None } else { counts.tables_as_text_in_words() },
             counts.encodings_in_words(),
             counts.replaced_in_words(),
             counts.bad_in_words(),

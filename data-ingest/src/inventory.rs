@@ -67,6 +67,8 @@ pub(crate) struct ListedSource {
     pub repeated_links: u64,
     /// Symbolic links that lead nowhere.
     pub broken_links: Vec<String>,
+    /// Whether a format is configured.
+    pub is_format_set: bool,
     /// The configured keys that need rows.
     pub keys_of_rows: Vec<&'static str>,
     /// Where it is, if it is remote.
@@ -281,6 +283,7 @@ fn described(declared: &Declared, origin: Value, licence: Option<String>) -> Res
         origin,
         licence: source.licence.clone().or(licence).unwrap_or_else(|| "unknown".to_owned()),
         columns: Columns::of(source),
+        is_format_set: source.format.is_some(),
         keys_of_rows: source.keys_of_rows(),
         encoding: source.encoding.clone(),
         html: source.html,

@@ -14,7 +14,7 @@ use crate::web::{PAGE, page, warc};
 
 const LINES: &str = "{\"text\": \"one\", \"n\": 1}\n{\"text\": \"\\u00e4\", \"n\": null}\n{\"text\": \"three\"}\n";
 const DATASET: &str = "name = \"x\"\ninclude = [\"*.md\", \"**/*.jsonl\"]\nexclude = [\"[ab]\"]\nmax_file_bytes = \
-    1000\n[[source]]\nname = \"notes\"\npath = \"notes\"\nlicence = \"MIT\"\nhtml = \"all\"\nformat = \"text\"\n\
+    1000\n[[source]]\nname = \"notes\"\npath = \"notes\"\nlicence = \"MIT\"\nhtml = \"all\"\nformat = \"html\"\n\
     [[source]]\npath = \"notes/*.jsonl\"\ntemplate = \"{{ a }}{% if b %} {{ b|upper }}{% endif %}\"\nid_column = \
     \"n\"\n[[source]]\nurl = \"https://example.org/a.txt\"\nchat = \"sharegpt\"\n\
     [[source]]\nhub = \"datasets/owner/name\"\nrevision = \"main\"\ninclude = [\"**/{a,b}*.parquet\"]\n";
@@ -166,8 +166,9 @@ impl Inputs {
             1 => Source { template: some("{{ n }} {{ text }}"), id_column: some("n"), ..Source::default() },
             _ => Source::default(),
         };
-        let format = (name == "a.json").then_some(Format::Json);
-        file((name, bytes), Source { format, ..source })
+        let format = name.ends_with(".json").then_some(Format::Json);
+        let json_path = (format.is_some() && random.one_in(4)).then(|| "data".to_owned());
+        file((name, bytes), Source { format, json_path, ..source })
     }
 }
 
@@ -198,6 +199,7 @@ fn tables() -> Vec<(&'static str, Vec<u8>)> {
     ParquetWriter::new(&mut packed).with_row_group_size(Some(64)).finish(&mut frame).expect("written to memory");
     IpcWriter::new(&mut file).finish(&mut frame).expect("written to memory");
     IpcStreamWriter::new(&mut stream).finish(&mut frame).expect("written to memory");
+    let rows = LINES.trim_end().replace('\n', ",");
     vec![
         ("a.parquet", packed),
         ("b.parquet", plain),
@@ -206,7 +208,14 @@ fn tables() -> Vec<(&'static str, Vec<u8>)> {
         ("a.csv", b"text,n\n\"a, b\",1\nc,2\n".repeat(20)),
         ("a.tsv", b"n\ttext\n1\ta, b\n".repeat(20)),
         ("a.jsonl", LINES.repeat(20).into_bytes()),
-        ("a.json", format!("[{}]", LINES.trim_end().replace('\n', ",")).into_bytes()),
+        ("a.json", format!("[{rows}]").into_bytes()),
+        ("wrapped.json", format!("{{\"v\": [NaN], \"data\": [{rows}], \"x\": {{\"y\": [{{}}]}}}}").into_bytes()),
+        ("columns.json", br#"{"text": ["a", "b", null], "n": [1, 2, Infinity], "x": [[], {}, "\ud83d"]}"#.to_vec()),
+        ("keyed.json", br#"{"text": {"0": "a", "k": "b"}, "n": {"0": 1, "k": 2}}"#.to_vec()),
+        ("split.json", br#"{"columns": ["n", "text"], "index": [0, 1], "data": [[1, "a"], [2, "b"]]}"#.to_vec()),
+        ("values.json", br#"{"0": {"text": "a", "n": 1}, "1": {"text": "b", "n": 2}}"#.to_vec()),
+        ("wide.csv", "\u{feff}text,n\nä,1\n".encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        ("legacy.tsv", b"n\ttext\n1\tEin sch\xf6ner Tag f\xfcr alle B\xe4ume\n".repeat(20)),
     ]
 }
 

@@ -12,6 +12,7 @@ use crate::documents::mapping::{Field, Mapping, MappingError};
 use crate::documents::rejection::{At, BadRecord, Reason, Rejection, Skip};
 use crate::formats::columnar::{self, PIECE_BYTES};
 use crate::formats::encoding::{self, FileEncoding, Text};
+use crate::formats::format;
 use crate::formats::html::{self, Html, MAX_PAGE_BYTES, NoText};
 use crate::formats::json::{self, Fields, FieldsError, Records};
 use crate::inventory::ListedSource;
@@ -32,6 +33,8 @@ pub(crate) enum Found {
     Encoding(FileEncoding),
     /// A file of rows, and where they are in it, if that was not obvious.
     Rows(Arc<str>, Option<String>),
+    /// A file of JSON that is a document although it begins as a table does.
+    TableAsText(Arc<str>),
     /// A record in which halves of surrogate pairs were replaced.
     Replaced,
     /// A web page.
@@ -158,6 +161,12 @@ impl Raw {
     }
 }
 
+/// Returns true if JSON begins with an array of objects.
+fn is_table(json: &[u8]) -> bool {
+    let mut tokens = json.iter().filter(|byte| !byte.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(byte));
+    tokens.next() == Some(&b'[') && tokens.next() == Some(&b'{')
+}
+
 /// Everything needed to convert raw input into documents.
 #[derive(Clone, Copy)]
 struct Convert<'a> {
@@ -190,6 +199,9 @@ impl Convert<'_> {
     fn whole(self, whole: RawDocument) -> Vec<Found> {
         let mut found = Vec::with_capacity(2);
         found.extend(whole.is_html.then_some(Found::Page));
+        if whole.number.is_none() && format::is_json(&whole.file) && is_table(&whole.bytes) {
+            found.push(Found::TableAsText(Arc::clone(&whole.file)));
+        }
         let mut note = |encoding: Option<FileEncoding>| found.extend(encoding.map(Found::Encoding));
         let document = self.document(whole, &mut note).into();
         found.push(document);

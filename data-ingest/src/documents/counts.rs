@@ -149,6 +149,8 @@ pub(crate) struct SourceCounts {
     pub row_files: u64,
     /// Files whose rows are in a place that is not obvious, by that place, and the first of them.
     pub row_places: BTreeMap<String, (u64, String)>,
+    /// Files of JSON that are documents although they begin as tables do, and the first of them.
+    pub tables_as_text: Option<(u64, String)>,
     /// Web pages.
     pub pages: u64,
 }
@@ -298,6 +300,19 @@ impl SourceCounts {
         let count = self.replaced_records;
         let what = "half a surrogate pair (`\\ud83d`), replaced by U+FFFD";
         (count > 0).then(|| format!("{count} {} with {what}", if count == 1 { "record" } else { "records" }))
+    }
+
+    /// Counts a file of JSON that is a document although it begins as a table does.
+    pub fn table_as_text(&mut self, file: &str) {
+        self.tables_as_text.get_or_insert_with(|| (0, file.to_owned())).0 += 1;
+    }
+
+    /// Describes the tables that are read as text; none if there are none.
+    pub fn tables_as_text_in_words(&self) -> Option<String> {
+        let (count, first) = self.tables_as_text.as_ref()?;
+        let what = if *count == 1 { "is one document, as text" } else { "are one document each, as text" };
+        let more = if *count == 1 { String::new() } else { format!(" and {} more", count - 1) };
+        Some(format!("{first}{more} {what}; `format = \"json\"` or `text_column` makes rows of its objects"))
     }
 
     /// Describes where rows were found, one line for each place.

@@ -167,11 +167,22 @@ impl Job<'_> {
         let mut head = Vec::new();
         let failed = reader.by_ref().take(HEAD_BYTES).read_to_end(&mut head).err();
         let mut tokens = head.iter().filter(|byte| !byte.is_ascii_whitespace());
-        let is_array = tokens.next() == Some(&b'[') && tokens.next() == Some(&b'{');
+        let place = if tokens.next() == Some(&b'[') && tokens.next() == Some(&b'{') {
+            Some("the objects of an array, not of lines")
+        } else if head
+            .trim_ascii_start()
+            .split(|byte| *byte == b'\n')
+            .next()
+            .is_some_and(|line| line.trim_ascii() == b"{")
+        {
+            Some("objects over several lines")
+        } else {
+            None
+        };
         let reader = head.chain(FailedReader { failed, inner: reader });
-        batch.rows(name, is_array.then(|| "the objects of an array, not of lines".to_owned()))?;
+        batch.rows(name, place.map(str::to_owned))?;
         let max_bytes = self.source.max_file_bytes;
-        if is_array {
+        if place.is_some() {
             return json::objects(reader, max_bytes, |piece| json_piece(piece, Unit::Object, name, batch));
         }
         json::lines(reader, max_bytes, |piece| json_piece(piece, Unit::Line, name, batch))

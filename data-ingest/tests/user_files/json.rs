@@ -102,8 +102,14 @@ fn conversations_are_values_not_tables() {
 #[test]
 fn a_json_file_is_text_unless_rows_are_asked_for() {
     check("a.json", b"[{\"text\": \"a\"}]", Source::default(), &["s/a.json: [{\"text\": \"a\"}]"]);
+    let found = collected(&[("a.json", b"\n[ {\"text\": \"a\"}]")], &path("a.json"));
+    let hint = "source a.json: a.json is one document, as text; `format = \"json\"` or `text_column` makes rows of its \
+                objects";
+    assert_eq!(found.lines, [hint]);
     let source = Source { format: Some(Format::Json), ..Source::default() };
     check("a.json", b"{\"data\": [{\"text\": \"a\"}]}", source, &["s/a.json#1: a"]);
+    let over_lines = b"{\n  \"text\": \"a\"\n}\n{\n  \"text\": \"b\"\n}\n";
+    check("a.jsonl", over_lines, Source::default(), &["s/a.jsonl#1: a", "s/a.jsonl#2: b"]);
     // An array in a file of lines.
     check(
         "a.jsonl",

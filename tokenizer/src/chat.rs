@@ -8,6 +8,7 @@ mod encode;
 mod functions;
 mod marks;
 mod message;
+mod python;
 mod template;
 
 pub use builtin::{BUILTIN, Builtin, builtin};

@@ -87,7 +87,7 @@ struct JsonWriter {
 impl JsonWriter {
     fn write(&self, to: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
         match value.kind() {
-            ValueKind::None | ValueKind::Undefined => to.push_str("null"),
+            ValueKind::None => to.push_str("null"),
             ValueKind::Bool => to.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => to.push_str(&number(value)),
             ValueKind::String => self.write_string(to, value.as_str().unwrap_or_default()),
@@ -95,7 +95,8 @@ impl JsonWriter {
                 let mut entries: Vec<(String, Value)> = Vec::new();
                 for key in value.try_iter()? {
                     let text = match key.kind() {
-                        ValueKind::Bool | ValueKind::None => key.to_string(),
+                        ValueKind::Bool => key.to_string(),
+                        ValueKind::None => "null".to_owned(),
                         _ => text_of(&key),
                     };
                     entries.push((text, value.get_item(&key)?));
@@ -196,7 +197,11 @@ fn repr(value: &Value) -> String {
         ValueKind::String => quoted(value.as_str().unwrap_or_default()),
         ValueKind::Seq | ValueKind::Iterable => {
             let items: Vec<String> = items(value).iter().map(repr).collect();
-            format!("[{}]", items.join(", "))
+            match (value.is_tuple(), items.as_slice()) {
+                (false, items) => format!("[{}]", items.join(", ")),
+                (true, [item]) => format!("({item},)"),
+                (true, items) => format!("({})", items.join(", ")),
+            }
         }
         ValueKind::Map => {
             let entry = |key: &Value| format!("{}: {}", repr(key), repr(&value.get_item(key).unwrap_or_default()));

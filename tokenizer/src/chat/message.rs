@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 /// The role whose messages are learned.
 pub const ASSISTANT: &str = "assistant";
 
+/// The names of a message's reasoning, the one that counts first.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
 /// The content of a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -71,9 +74,14 @@ impl Message {
         self.role == ASSISTANT && self.weight != Some(0.0)
     }
 
-    /// Returns the object for a template: without keys that are null, as in transformers, and without the weight.
+    /// Returns the object for a template: without keys that are null and without the weight. As in transformers, the
+    /// reasoning is there by both names that templates read.
     pub(super) fn object(&self) -> Map<String, Value> {
         let mut object = Map::new();
+        let reasoning = REASONING.iter().find_map(|key| self.fields.get(*key).filter(|value| !value.is_null()));
+        if let Some(reasoning) = reasoning {
+            object.insert("thinking".to_owned(), reasoning.clone());
+        }
         object.insert("role".to_owned(), self.role.as_str().into());
         match &self.content {
             None => {}
@@ -81,6 +89,9 @@ impl Message {
             Some(Content::Parts(parts)) => drop(object.insert("content".to_owned(), parts.clone().into())),
         }
         object.extend(self.fields.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())));
+        if let Some(reasoning) = reasoning {
+            object.insert("reasoning_content".to_owned(), reasoning.clone());
+        }
         object
     }
 }

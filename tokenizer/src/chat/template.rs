@@ -11,9 +11,9 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Value};
 use serde_json::{Map, Value as Json};
 
-use super::functions;
 use super::marks::{self, Marked};
 use super::message::Conversation;
+use super::{functions, python};
 use crate::Error;
 
 /// The instructions that one rendering may execute: heuristic, thousands of messages. A loop without an end stops
@@ -81,7 +81,7 @@ impl ChatTemplate {
         environment.set_syntax(syntax.map_err(Error::ChatTemplate)?);
         environment.set_fuel(Some(MAX_INSTRUCTIONS));
         environment.set_recursion_limit(MAX_RECURSION);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        python::add_to(&mut environment);
         functions::add_to(&mut environment);
         let (rewritten, marks_generation) = marks::with_generation_filter(source);
         environment.add_template_owned(NAME, rewritten).map_err(Error::ChatTemplate)?;

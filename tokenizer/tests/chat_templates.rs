@@ -1,0 +1,121 @@
+//! Chat templates against transformers: `fixtures/chat_templates.py` wrote what is expected.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use tokenizer::{ChatTemplate, Conversation, Error, RenderOptions};
+
+/// The keys of a family's file that are not conversations.
+const ABOUT: [&str; 4] = ["tokenizer", "bos_token", "eos_token", "forged"];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chat_templates")
+}
+
+fn read(name: &str) -> Map<String, Value> {
+    serde_json::from_str(&fs::read_to_string(folder().join(name)).unwrap()).unwrap()
+}
+
+/// Returns the names of the templates.
+fn families() -> Vec<String> {
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<String> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jinja"))
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// Returns the conversation of an entry of `conversations.json`, and its variables.
+fn conversation(entry: &Value) -> (Conversation, Map<String, Value>) {
+    let mut variables = entry.as_object().unwrap().clone();
+    variables.remove("messages");
+    variables.remove("tools");
+    (serde_json::from_value(entry.clone()).unwrap(), variables)
+}
+
+/// Renders as `apply_chat_template` does: the text, or `{"refused": …}` or `{"failed": …}`.
+fn render(
+    source: &str,
+    conversation: &Conversation,
+    options: &RenderOptions,
+    special_tokens: [(&str, &str); 2],
+) -> Value {
+    match ChatTemplate::new(source).and_then(|template| template.render(conversation, options, special_tokens)) {
+        Ok(rendered) => rendered.text.into(),
+        Err(Error::TemplateRaised { text }) => json!({"refused": text}),
+        Err(error) => json!({"failed": format!("{error}: {:?}", std::error::Error::source(&error))}),
+    }
+}
+
+/// Returns what is expected of a prompt: an error, or the characters that it shares with `whole` and the rest.
+fn prompt(whole: &Value, expected: &Value) -> Value {
+    match (whole, expected.as_array()) {
+        (Value::String(whole), Some(parts)) => {
+            let same = whole.chars().take(parts[0].as_u64().unwrap() as usize);
+            let rest = parts[1].as_str().unwrap();
+            same.chain(rest.chars()).collect::<String>().into()
+        }
+        _ => expected.clone(),
+    }
+}
+
+/// Adds a line to `differences` unless both are the same text, the same refusal, or failures.
+fn compare(differences: &mut String, name: &str, found: &Value, expected: &Value) {
+    if found != expected && !(found.get("failed").is_some() && expected.get("failed").is_some()) {
+        writeln!(differences, "{name}\n  found    {found}\n  expected {expected}").unwrap();
+    }
+}
+
+/// Without the marks that most published templates do not have, and with the same white space.
+fn plain(source: &str) -> String {
+    let source = source.replace("endgeneration", "endif");
+    ["%}", "-%}", "+%}"].iter().fold(source, |source, end| {
+        source
+            .replace(&format!("{{% generation {end}"), &format!("{{% if true {end}"))
+            .replace(&format!("{{%- generation {end}"), &format!("{{%- if true {end}"))
+    })
+}
+
+#[test]
+fn templates_render_as_in_transformers() {
+    let conversations = read("conversations.json");
+    let mut differences = String::new();
+    for family in families() {
+        let source = fs::read_to_string(folder().join(format!("{family}.jinja"))).unwrap();
+        let expected = read(&format!("{family}.json"));
+        let token = |key: &str| expected[key].as_str().unwrap();
+        let special_tokens = [("bos_token", token("bos_token")), ("eos_token", token("eos_token"))];
+        for (title, case) in expected.iter().filter(|(title, _)| !ABOUT.contains(&title.as_str())) {
+            let (conversation, variables) = conversation(&conversations[title]);
+            for (kind, source) in [("marked", source.clone()), ("plain", plain(&source))] {
+                let mut options = RenderOptions { variables: variables.clone(), ..RenderOptions::default() };
+                let found = render(&source, &conversation, &options, special_tokens);
+                compare(&mut differences, &format!("{family}, {title}, {kind}"), &found, &case["text"]);
+                options.add_generation_prompt = true;
+                let found = render(&source, &conversation, &options, special_tokens);
+                let expected = prompt(&case["text"], &case["prompt"]);
+                compare(&mut differences, &format!("{family}, {title}, {kind}, prompt"), &found, &expected);
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
+
+#[test]
+fn expressions_and_blocks_are_those_of_jinja() {
+    let mut snippets = read("snippets.json");
+    let Value::Object(variables) = snippets.remove("values").unwrap() else { panic!("the values are an object") };
+    let options = RenderOptions { variables, ..RenderOptions::default() };
+    let conversation = serde_json::from_value(json!({"messages": [{"role": "user", "content": "q"}]})).unwrap();
+    let special_tokens = [("bos_token", "<|endoftext|>"), ("eos_token", "<|im_end|>")];
+    let mut differences = String::new();
+    for (snippet, expected) in &snippets {
+        let found = render(&snippet.replace('↵', "\n"), &conversation, &options, special_tokens);
+        compare(&mut differences, snippet, &found, expected);
+    }
+    assert!(differences.is_empty(), "{differences}");
+}

@@ -10,6 +10,7 @@ mod marks;
 mod message;
 mod python;
 mod template;
+mod turns;
 
 pub use builtin::{BUILTIN, Builtin, builtin};
 pub use encode::ChatTokens;

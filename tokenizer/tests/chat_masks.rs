@@ -1,31 +1,14 @@
 //! Tokens and loss masks of conversations against transformers: `fixtures/chat_templates.py` wrote what is expected.
 
+mod chat_families;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 
+use chat_families::{families, folder, plain, read};
 use serde_json::{Map, Value, json};
 use tokenizer::{Conversation, RenderOptions, Tokenizer};
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chat_templates")
-}
-
-fn read(name: &str) -> Map<String, Value> {
-    serde_json::from_str(&fs::read_to_string(folder().join(name)).unwrap()).unwrap()
-}
-
-/// Returns the names of the templates.
-fn families() -> Vec<String> {
-    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
-    let mut names: Vec<String> = files
-        .filter(|path| path.extension().is_some_and(|extension| extension == "jinja"))
-        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
-        .collect();
-    names.sort_unstable();
-    names
-}
 
 /// Returns a tokenizer with a chat template, loaded from a folder as a model's.
 fn tokenizer(about: &Map<String, Value>, template: &str) -> Tokenizer {
@@ -36,16 +19,6 @@ fn tokenizer(about: &Map<String, Value>, template: &str) -> Tokenizer {
     fs::write(model.path().join("tokenizer_config.json"), config.to_string()).unwrap();
     fs::write(model.path().join("chat_template.jinja"), template).unwrap();
     Tokenizer::from_folder(model.path()).unwrap()
-}
-
-/// Without the marks that most published templates do not have, and with the same white space.
-fn plain(source: &str) -> String {
-    let source = source.replace("endgeneration", "endif");
-    ["%}", "-%}", "+%}"].iter().fold(source, |source, end| {
-        source
-            .replace(&format!("{{% generation {end}"), &format!("{{% if true {end}"))
-            .replace(&format!("{{%- generation {end}"), &format!("{{%- if true {end}"))
-    })
 }
 
 /// Returns the learned tokens as `[start, end]` pairs.
@@ -64,7 +37,6 @@ fn spans(mask: &[bool]) -> Value {
 fn masks_are_those_of_transformers() {
     let conversations = read("conversations.json");
     let mut differences = String::new();
-    let mut count = 0;
     for family in families() {
         let source = fs::read_to_string(folder().join(format!("{family}.jinja"))).unwrap();
         let about = read(&format!("{family}.json"));
@@ -78,7 +50,6 @@ fn masks_are_those_of_transformers() {
                     continue;
                 }
                 let conversation: Conversation = serde_json::from_value(conversations[title].clone()).unwrap();
-                count += 1;
                 let tokens = match tokenizer.encode_chat(&conversation) {
                     Ok(tokens) => tokens,
                     Err(error) => {
@@ -107,7 +78,7 @@ fn masks_are_those_of_transformers() {
             }
         }
     }
-    assert!(differences.is_empty(), "{count} conversations\n{differences}");
+    assert!(differences.is_empty(), "{differences}");
 }
 
 #[test]
@@ -123,4 +94,48 @@ fn special_tokens_in_messages_are_text_as_in_transformers() {
         assert!(tokens.loss_mask.contains(&true));
         assert!(tokenizer.encode_chat_prompt(&conversation, &RenderOptions::default()).is_ok());
     }
+}
+
+#[test]
+fn messages_of_weight_zero_are_not_learned() {
+    for family in families() {
+        let source = fs::read_to_string(folder().join(format!("{family}.jinja"))).unwrap();
+        let about = read(&format!("{family}.json"));
+        let learned = |source: &str, weights: [f64; 2]| {
+            let messages = json!({"messages": [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "b", "weight": weights[0]},
+                {"role": "user", "content": "c"},
+                {"role": "assistant", "content": "d", "weight": weights[1]},
+            ]});
+            let tokens = tokenizer(&about, source).encode_chat(&serde_json::from_value(messages).unwrap()).unwrap();
+            spans(&tokens.loss_mask).as_array().unwrap().clone()
+        };
+        for source in [source.clone(), plain(&source)] {
+            let both = learned(&source, [1.0, 0.5]);
+            assert_eq!(both.len(), 2, "{family}");
+            assert_eq!(learned(&source, [0.0, 1.0]), both[1..], "{family}");
+            assert_eq!(learned(&source, [1.0, 0.0]), both[..1], "{family}");
+            assert!(learned(&source, [0.0, 0.0]).is_empty(), "{family}");
+        }
+    }
+}
+
+#[test]
+fn an_assistant_that_cannot_be_found_is_an_error() {
+    let about = read("chatml.json");
+    let template =
+        "{% for message in messages %}{{ message.content | upper }}{% if not loop.last %}|{% endif %}{% endfor %}";
+    let tokenizer = tokenizer(&about, template);
+    let conversation: Conversation = serde_json::from_value(json!({"messages": [
+        {"role": "assistant", "content": "a"}, {"role": "assistant", "content": ""}, {"role": "user", "content": "c"},
+    ]}))
+    .unwrap();
+    // The first is found by its mark, since it has a content; both begin where the one before ends.
+    assert!(tokenizer.encode_chat(&conversation).is_ok());
+
+    let template = "{{ messages | map(attribute='content') | join | length }} characters";
+    let tokenizer = self::tokenizer(&about, template);
+    let error = tokenizer.encode_chat(&conversation).unwrap_err().to_string();
+    assert!(error.starts_with("cannot tell which tokens of message 1 are the assistant's"), "{error}");
 }

@@ -1,33 +1,16 @@
 //! Chat templates against transformers: `fixtures/chat_templates.py` wrote what is expected.
 
+mod chat_families;
+
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
 
+use chat_families::{families, folder, plain, read};
 use serde_json::{Map, Value, json};
 use tokenizer::{ChatTemplate, Conversation, Error, RenderOptions};
 
 /// The keys of a family's file that are not conversations.
 const ABOUT: [&str; 4] = ["tokenizer", "bos_token", "eos_token", "forged"];
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chat_templates")
-}
-
-fn read(name: &str) -> Map<String, Value> {
-    serde_json::from_str(&fs::read_to_string(folder().join(name)).unwrap()).unwrap()
-}
-
-/// Returns the names of the templates.
-fn families() -> Vec<String> {
-    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
-    let mut names: Vec<String> = files
-        .filter(|path| path.extension().is_some_and(|extension| extension == "jinja"))
-        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
-        .collect();
-    names.sort_unstable();
-    names
-}
 
 /// Returns the conversation of an entry of `conversations.json`, and its variables.
 fn conversation(entry: &Value) -> (Conversation, Map<String, Value>) {
@@ -70,16 +53,6 @@ fn compare(differences: &mut String, name: &str, found: &Value, expected: &Value
     }
 }
 
-/// Without the marks that most published templates do not have, and with the same white space.
-fn plain(source: &str) -> String {
-    let source = source.replace("endgeneration", "endif");
-    ["%}", "-%}", "+%}"].iter().fold(source, |source, end| {
-        source
-            .replace(&format!("{{% generation {end}"), &format!("{{% if true {end}"))
-            .replace(&format!("{{%- generation {end}"), &format!("{{%- if true {end}"))
-    })
-}
-
 #[test]
 fn templates_render_as_in_transformers() {
     let conversations = read("conversations.json");
@@ -118,4 +91,35 @@ fn expressions_and_blocks_are_those_of_jinja() {
         compare(&mut differences, snippet, &found, expected);
     }
     assert!(differences.is_empty(), "{differences}");
+}
+
+/// Returns the text of an error with its causes.
+fn error(source: &str) -> String {
+    let conversation = serde_json::from_value(json!({"messages": [{"role": "user", "content": "q"}]})).unwrap();
+    let render = |template: ChatTemplate| template.render(&conversation, &RenderOptions::default(), []);
+    let error = ChatTemplate::new(source).and_then(render).unwrap_err();
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[test]
+fn a_template_that_does_not_end_is_an_error() {
+    let loops = "{% for a in range(100000) %}{% for b in range(100000) %}{{ b }}{% endfor %}{% endfor %}";
+    assert!(error(loops).contains("engine ran out of fuel"), "{}", error(loops));
+    let calls = "{% macro call(a) %}{{ call(a) }}{% endmacro %}{{ call(1) }}";
+    assert!(error(calls).contains("recursion limit exceeded"), "{}", error(calls));
+    let padding = "{{ 'a'.ljust(100000000000) | length }}{{ ('a' * 1000000000000) | length }}";
+    assert!(!error(padding).is_empty());
+}
+
+#[test]
+fn errors_name_the_line_and_the_cause() {
+    assert_eq!(
+        error("a\n{{ raise_exception('Only ' + messages[0].role) }}"),
+        "the chat template refuses these messages: Only user"
+    );
+    let unknown = error("a\n{{ 1 | unknown }}");
+    assert!(unknown.contains("unknown") && unknown.contains("chat_template:2"), "{unknown}");
+    let syntax = error("a\n\n{% if %}");
+    assert!(syntax.contains("chat_template:3"), "{syntax}");
 }

@@ -3,11 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::marks;
 use super::message::{ASSISTANT, Content, Conversation, Message};
 use super::template::{ChatTemplate, RenderOptions, Rendered};
+use super::turns::Turns;
 use super::{REJECTED_ROLE, TEMPLATE};
 use crate::special_tokens::SPECIAL_TOKENS;
 use crate::{Encoder, Error, Tokenizer};
@@ -46,7 +44,7 @@ impl Tokenizer {
     }
 
     /// Returns the special tokens as variables of a template.
-    fn template_tokens(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(super) fn template_tokens(&self) -> impl Iterator<Item = (&str, &str)> {
         let declared = self.interface().special_tokens.iter().map(|(key, token)| (key.as_str(), token.as_str()));
         let guessed = self.end_of_text_name().map(|token| ("eos_token", token));
         guessed.into_iter().chain(declared)
@@ -68,7 +66,7 @@ impl Tokenizer {
     /// As [`Tokenizer::apply_chat_template`].
     pub fn encode_chat_prompt(&self, conversation: &Conversation, options: &RenderOptions) -> Result<Vec<u32>, Error> {
         let options = RenderOptions { add_generation_prompt: true, ..options.clone() };
-        let rendered = Renderer::new(self, conversation)?.render(conversation.messages.len(), &options, false)?;
+        let rendered = Turns::new(self, conversation)?.render(&options)?;
         Ok(self.encode_rendered(&rendered)?.into_iter().map(|(id, _)| id).collect())
     }
 
@@ -77,8 +75,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Encoder::encode_chat`].
     pub fn encode_chat(&self, conversation: &Conversation) -> Result<ChatTokens, Error> {
-        let renderer = Renderer::new(self, conversation)?;
-        let (rendered, learned) = renderer.with_learned_spans()?;
+        let (rendered, learned) = Turns::new(self, conversation)?.learned_spans()?;
         let mut tokens = ChatTokens::default();
         let mut spans = learned.iter().peekable();
         for (id, bytes) in self.encode_rendered(&rendered)? {
@@ -165,144 +162,6 @@ impl Encoder<'_> {
         };
         Ok(Some([with(chosen)?, with(rejected)?]))
     }
-}
-
-/// Renders a conversation and its beginnings.
-struct Renderer<'a> {
-    tokenizer: &'a Tokenizer,
-    conversation: &'a Conversation,
-    template: Arc<ChatTemplate>,
-    /// The messages, with special tokens marked.
-    messages: Vec<Value>,
-    tools: Option<Value>,
-}
-
-impl<'a> Renderer<'a> {
-    fn new(tokenizer: &'a Tokenizer, conversation: &'a Conversation) -> Result<Self, Error> {
-        let special_tokens = tokenizer.special_token_names();
-        let mut messages: Vec<Value> =
-            conversation.messages.iter().map(|message| Value::Object(message.object())).collect();
-        for message in messages.iter_mut().filter_map(Value::as_object_mut) {
-            // A role is part of the template's own text.
-            let keys = message.iter_mut().filter(|(key, _)| *key != "role");
-            keys.for_each(|(_, value)| marks::mark_special_tokens(value, special_tokens));
-        }
-        let mut tools = conversation.tools.clone();
-        tools.iter_mut().for_each(|tools| marks::mark_special_tokens(tools, special_tokens));
-        let template = tokenizer.chat_template(conversation.tools.is_some())?;
-        Ok(Self { tokenizer, conversation, template, messages, tools })
-    }
-
-    /// Renders the first `count` messages; with `mark_contents`, the assistant's contents are marked.
-    fn render(&self, count: usize, options: &RenderOptions, mark_contents: bool) -> Result<Rendered, Error> {
-        let mut messages = self.messages[..count].to_vec();
-        if mark_contents {
-            for (position, message) in messages.iter_mut().enumerate() {
-                if self.conversation.messages[position].role == ASSISTANT
-                    && let Some(Value::String(text)) = message.get_mut("content")
-                {
-                    *text = marks::mark_content(text, position);
-                }
-            }
-        }
-        self.template.render_marked(messages, self.tools.clone(), options, self.tokenizer.template_tokens())
-    }
-
-    /// Renders the conversation, and returns the bytes that are learned, in order.
-    fn with_learned_spans(&self) -> Result<(Rendered, Vec<Range<usize>>), Error> {
-        let all = &self.conversation.messages;
-        let whole = self.render(all.len(), &RenderOptions::default(), false)?;
-        let turns: Vec<usize> = (0..all.len()).filter(|turn| all[*turn].role == ASSISTANT).collect();
-        if turns.iter().all(|turn| !all[*turn].is_learned()) {
-            return Ok((whole, Vec::new()));
-        }
-        let are_all_learned = turns.iter().all(|turn| all[*turn].is_learned());
-        if self.template.marks_generation() && (are_all_learned || whole.generated.len() == turns.len()) {
-            let spans = whole.generated.iter().enumerate();
-            let is_learned = |i: usize| are_all_learned || all[turns[i]].is_learned();
-            let spans = spans.filter(|(i, _)| is_learned(*i)).map(|(_, span)| span.clone()).collect();
-            return Ok((whole, spans));
-        }
-        let mut spans: Vec<Range<usize>> = Vec::new();
-        for turn in turns.into_iter().filter(|turn| all[*turn].is_learned()) {
-            let span = match self.span_by_prefixes(&whole, turn)? {
-                Some(span) => span,
-                None => self.span_by_content(&whole, turn)?,
-            };
-            let start = spans.last().map_or(span.start, |last| span.start.max(last.end));
-            if start < span.end {
-                spans.push(start..span.end);
-            }
-        }
-        Ok((whole, spans))
-    }
-
-    /// Returns the bytes of a turn: between the rendering of what is before it, with the beginning of the assistant's
-    /// turn, and that of what it ends. `None` if these are not beginnings of the whole conversation: some templates
-    /// refuse them, leave out earlier reasoning, or place the tools with the last question.
-    fn span_by_prefixes(&self, whole: &Rendered, turn: usize) -> Result<Option<Range<usize>>, Error> {
-        let prompt = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-        let Some(before) = refusable(self.render(turn, &prompt, false))? else { return Ok(None) };
-        let Some(bare) = refusable(self.render(turn, &RenderOptions::default(), false))? else { return Ok(None) };
-        let Some(after) = refusable(self.render(turn + 1, &RenderOptions::default(), false))? else { return Ok(None) };
-        let (bare, before, after) = (bare.text.as_str(), before.text.as_str(), after.text.as_str());
-        // Some templates end every rendering with a token that the whole conversation has only at its end.
-        let after = match common_prefix(after, &whole.text) {
-            common if common == after.len() => after,
-            _ => return Ok(None),
-        };
-        if !after.starts_with(bare) || before.len() == bare.len() && before != bare {
-            return Ok(None);
-        }
-        // The beginning of the turn may be followed by an empty thought, which the turn itself may not have.
-        let start = common_prefix(before, after);
-        if start < bare.len() {
-            return Ok(None);
-        }
-        Ok(Some(start..start + self.end_of_turn(&after[start..])))
-    }
-
-    /// Returns the bytes of a turn by the place of its content, marked, with the special token after it.
-    fn span_by_content(&self, whole: &Rendered, turn: usize) -> Result<Range<usize>, Error> {
-        let unclear = || Error::UnclearTurn { position: turn + 1 };
-        let marked = self.render(self.messages.len(), &RenderOptions::default(), true)?;
-        if marked.text != whole.text {
-            return Err(unclear());
-        }
-        let found = marked.contents.iter().find(|(position, _)| *position == turn);
-        let (_, content) = found.ok_or_else(unclear)?;
-        let rest = &whole.text[content.end..];
-        let spaces = rest.len() - rest.trim_start().len();
-        let special = self.special_tokens().find(|token| rest[spaces..].starts_with(token)).map_or(0, str::len);
-        Ok(content.start..content.end + if special > 0 { spaces + special } else { 0 })
-    }
-
-    /// Returns the length of a turn without the white space after its last special token.
-    fn end_of_turn(&self, turn: &str) -> usize {
-        let trimmed = turn.trim_end();
-        if self.special_tokens().any(|token| trimmed.ends_with(token)) { trimmed.len() } else { turn.len() }
-    }
-
-    /// Returns the special tokens, the longest first: some are beginnings of others.
-    fn special_tokens(&self) -> impl Iterator<Item = &str> {
-        self.tokenizer.special_token_names().iter().map(String::as_str)
-    }
-}
-
-/// Returns `None` for a conversation that the template refuses: it is only the beginning of one.
-fn refusable(rendered: Result<Rendered, Error>) -> Result<Option<Rendered>, Error> {
-    match rendered {
-        Ok(rendered) => Ok(Some(rendered)),
-        Err(Error::TemplateRaised { .. } | Error::ChatTemplate(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Returns the length in bytes of the longest common prefix.
-fn common_prefix(a: &str, b: &str) -> usize {
-    let pairs = a.char_indices().zip(b.chars());
-    let differs = pairs.skip_while(|((_, a), b)| a == b).map(|((at, _), _)| at).next();
-    differs.unwrap_or(a.len().min(b.len()))
 }
 
 impl From<&str> for Content {

@@ -14,11 +14,8 @@ const GENERATION: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
 /// Around a special token in a message.
 const ORDINARY: [char; 2] = ['\u{FDD2}', '\u{FDD3}'];
 
-/// Around the content of a message; the beginning is followed by digits for its position in the conversation.
+/// Around the texts of a message.
 const CONTENT: [char; 2] = ['\u{FDD4}', '\u{FDD5}'];
-
-/// The digits of a position.
-const DIGITS: [char; 2] = ['\u{FDD6}', '\u{FDD7}'];
 
 /// The filter that `{% generation %}` blocks become.
 pub(super) const GENERATION_FILTER: &str = "_generation";
@@ -29,7 +26,8 @@ pub(super) struct Marked {
     pub(super) text: String,
     pub(super) generated: Vec<Range<usize>>,
     pub(super) ordinary: Vec<Range<usize>>,
-    pub(super) contents: Vec<(usize, Range<usize>)>,
+    /// From the first mark of a text to the last.
+    pub(super) content: Option<Range<usize>>,
 }
 
 /// Rewrites `{% generation %}` and `{% endgeneration %}` as blocks of a filter; returns true if there are any.
@@ -72,23 +70,58 @@ pub(super) fn mark_generation(text: &str) -> String {
     format!("{}{text}{}", GENERATION[0], GENERATION[1])
 }
 
-/// Marks the content of the message at a position. White space around it stays outside, so that a template that trims
-/// contents still does.
-pub(super) fn mark_content(text: &str, position: usize) -> String {
+/// What is marked in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marking {
+    /// The content, the reasoning, and the names and arguments of tool calls.
+    Texts,
+    /// The content and the reasoning, where a template looks at the others.
+    Contents,
+    /// An empty or missing content.
+    Empty,
+}
+
+/// Marks texts of a message. A template that looks at them may render it in another way then.
+pub(super) fn mark_message(message: &mut Value, marking: Marking) {
+    let Some(message) = message.as_object_mut() else { return };
+    if marking == Marking::Empty {
+        let content = message.entry("content").or_insert_with(|| "".into());
+        if content == "" {
+            *content = Value::String(CONTENT.iter().collect());
+        }
+        return;
+    }
+    for (key, value) in message.iter_mut() {
+        match key.as_str() {
+            "content" | "reasoning_content" | "thinking" => mark_strings(value),
+            "tool_calls" if marking == Marking::Texts => mark_strings(value),
+            _ => {}
+        }
+    }
+}
+
+fn mark_strings(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = mark_text(text),
+        Value::Array(values) => values.iter_mut().for_each(mark_strings),
+        Value::Object(object) => {
+            // Templates compare types, and measure ids.
+            let keys = object.iter_mut().filter(|(key, _)| !["type", "id"].contains(&key.as_str()));
+            keys.for_each(|(_, value)| mark_strings(value));
+        }
+        _ => {}
+    }
+}
+
+/// Marks a text. White space around it stays outside, so that a template that trims contents still does.
+fn mark_text(text: &str) -> String {
     let trimmed = text.trim();
     if trimmed.is_empty() {
         return text.to_owned();
     }
     let start = text.len() - text.trim_start().len();
-    let digits: String = (0..usize::BITS).rev().map(|bit| DIGITS[(position >> bit) & 1]).collect();
-    let mut marked = String::with_capacity(text.len() + 256);
-    marked += &text[..start];
-    marked.push(CONTENT[0]);
-    marked += &digits;
-    marked += trimmed;
-    marked.push(CONTENT[1]);
-    marked += &text[start + trimmed.len()..];
-    marked
+    let (before, after) = (&text[..start], &text[start + trimmed.len()..]);
+    format!("{before}{}{trimmed}{}{after}", CONTENT[0], CONTENT[1])
 }
 
 /// Marks the special tokens in every string of `value`, and removes marks that were written by somebody.
@@ -128,17 +161,16 @@ fn is_mark(c: char) -> bool {
     ('\u{FDD0}'..='\u{FDD7}').contains(&c)
 }
 
-/// Removes all marks. A mark whose counterpart the template cut off counts for nothing, except that a content without
-/// its beginning begins at the last one before.
+/// Removes all marks. A generation or a special token without one of its marks, which the template cut off, counts for
+/// nothing.
 pub(super) fn remove(rendered: &str) -> Marked {
     let mut marked = Marked::default();
     if !rendered.contains(is_mark) {
         marked.text = rendered.to_owned();
         return marked;
     }
-    let (mut generation, mut ordinary, mut content) = (None, None, None);
-    let mut characters = rendered.chars().peekable();
-    while let Some(c) = characters.next() {
+    let (mut generation, mut ordinary) = (None, None);
+    for c in rendered.chars() {
         let at = marked.text.len();
         let close = |start: &mut Option<usize>| start.take().filter(|start| *start < at).map(|start| start..at);
         match c {
@@ -146,15 +178,9 @@ pub(super) fn remove(rendered: &str) -> Marked {
             _ if c == GENERATION[1] => marked.generated.extend(close(&mut generation)),
             _ if c == ORDINARY[0] => ordinary = Some(at),
             _ if c == ORDINARY[1] => marked.ordinary.extend(close(&mut ordinary)),
-            _ if c == CONTENT[0] => {
-                let mut position = 0;
-                while let Some(digit) = characters.next_if(|c| DIGITS.contains(c)) {
-                    position = position << 1 | usize::from(digit == DIGITS[1]);
-                }
-                content = Some((position, at));
-            }
-            _ if c == CONTENT[1] => {
-                marked.contents.extend(content.take().map(|(position, start)| (position, start..at)));
+            _ if CONTENT.contains(&c) => {
+                let start = marked.content.as_ref().map_or(at, |content| content.start);
+                marked.content = Some(start..at);
             }
             _ if is_mark(c) => {}
             _ => marked.text.push(c),
@@ -189,10 +215,18 @@ mod tests {
         assert_eq!((first.text.as_str(), first.ordinary), ("x <s> y<s>", vec![2..5, 7..10]));
         assert_eq!(message["a"][1]["b"], "z");
 
-        let content = mark_content(" hé \n", 5);
+        let content = mark_text(" hé \n");
         assert!(content.starts_with(' ') && content.ends_with(" \n"));
         let found = remove(&format!("<a>{content}<b>"));
-        assert_eq!((found.text.as_str(), found.contents), ("<a> hé \n<b>", vec![(5, 4..7)]));
+        assert_eq!((found.text.as_str(), found.content), ("<a> hé \n<b>", Some(4..7)));
+
+        let mut message = json!({"content": "", "tool_calls": [{"id": "i", "function": {"arguments": {"a": "x"}}}]});
+        mark_message(&mut message, Marking::Texts);
+        let call = &message["tool_calls"][0];
+        assert_eq!((&message["content"], &call["id"]), (&json!(""), &json!("i")));
+        assert_eq!(remove(call["function"]["arguments"]["a"].as_str().unwrap()).content, Some(0..1));
+        mark_message(&mut message, Marking::Empty);
+        assert_eq!(remove(message["content"].as_str().unwrap()).content, Some(0..0));
 
         let found = remove(&format!("a{}{}", mark_generation("bc"), GENERATION[1]));
         assert_eq!((found.text.as_str(), found.generated), ("abc", vec![1..3]));

@@ -65,8 +65,8 @@ pub struct Rendered {
     pub generated: Vec<Range<usize>>,
     /// The bytes of what looks like a special token, but was written in a message: ordinary text.
     pub(super) ordinary: Vec<Range<usize>>,
-    /// The bytes of message contents that were marked.
-    pub(super) contents: Vec<(usize, Range<usize>)>,
+    /// The bytes from the first mark of a text to the last.
+    pub(super) content: Option<Range<usize>>,
 }
 
 impl ChatTemplate {
@@ -137,7 +137,7 @@ impl ChatTemplate {
         let context = Value::from_pairs(context);
         let template = self.environment.get_template(NAME).map_err(Error::ChatTemplate)?;
         let text = template.render(context).map_err(functions::error_of)?;
-        let Marked { text, generated, ordinary, contents } = marks::remove(&text);
-        Ok(Rendered { text, generated, ordinary, contents })
+        let Marked { text, generated, ordinary, content } = marks::remove(&text);
+        Ok(Rendered { text, generated, ordinary, content })
     }
 }

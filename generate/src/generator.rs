@@ -170,7 +170,7 @@ impl Generator {
         let mut decoder = Decoder::new(&self.model, prompt, &options.sampling, options.max_tokens)?
             .with_stop_tokens(&StopTokens::of(&self.model, stop_tokens.map(Some)))
             .with_vocab_size(self.tokenizer.vocab_size());
-        let mut detokenizer = self.tokenizer.decode_stream();
+        let mut detokenizer = self.tokenizer.decode_stream_after(prompt)?;
         let mut filter = StopFilter::new(&options.stop);
         while let Some(token) = decoder.next_token()? {
             completion.completion_tokens += 1;

@@ -1,23 +1,49 @@
 //! Incremental decoding.
 
+use crate::decoder::{Chain, drain_complete_characters};
 use crate::{Error, Tokenizer};
 
-/// Decodes tokens one by one, and holds back the bytes of an incomplete character.
+/// Decodes tokens one by one. The pieces concatenated are the text of the whole sequence: what a later token may change,
+/// such as the bytes of an incomplete character, is held back.
 pub struct DecodeStream<'t> {
     tokenizer: &'t Tokenizer,
-    /// The bytes of an incomplete character.
-    pending: Vec<u8>,
-    /// For tokenizers that do not work on bytes: ids that are not returned yet, and those before them that decide
-    /// spacing.
-    ids: Vec<u32>,
-    returned: String,
-    returned_ids: usize,
+    state: State<'t>,
+    /// The text of the prompt that is not returned because it was held back at the end of the prompt.
+    prompt: String,
+}
+
+enum State<'t> {
+    /// The bytes of an incomplete character, where the bytes of a token do not depend on its neighbours.
+    Bytes(Vec<u8>),
+    Chain(Chain<'t>),
+    /// All ids: the decoder needs the whole sequence.
+    Whole(Vec<u32>),
 }
 
 impl Tokenizer {
     /// Returns an incremental decoder.
     pub fn decode_stream(&self) -> DecodeStream<'_> {
-        DecodeStream { tokenizer: self, pending: Vec::new(), ids: Vec::new(), returned: String::new(), returned_ids: 0 }
+        let state = match (self.token_bytes(), self.decoder_steps()) {
+            (Some(_), _) => State::Bytes(Vec::new()),
+            (None, Some(steps)) => State::Chain(Chain::new(steps)),
+            (None, None) => State::Whole(Vec::new()),
+        };
+        DecodeStream { tokenizer: self, state, prompt: String::new() }
+    }
+
+    /// Returns an incremental decoder of what follows `prompt`: its text is that of the whole sequence without that of the
+    /// prompt. With many tokenizers it starts with a space that the same tokens alone would not have.
+    ///
+    /// # Errors
+    /// Returns an error if an id is not in the vocabulary.
+    pub fn decode_stream_after(&self, prompt: &[u32]) -> Result<DecodeStream<'_>, Error> {
+        let mut stream = self.decode_stream();
+        let mut returned_bytes = 0;
+        for id in prompt {
+            returned_bytes += stream.push(*id)?.len();
+        }
+        stream.prompt = self.decode(prompt)?.split_off(returned_bytes);
+        Ok(stream)
     }
 }
 
@@ -28,41 +54,55 @@ impl DecodeStream<'_> {
     /// Returns an error if the id is not in the vocabulary.
     pub fn push(&mut self, id: u32) -> Result<String, Error> {
         self.tokenizer.check_ids(&[id])?;
-        let Some(table) = self.tokenizer.token_bytes() else {
-            let text = tokenizers::tokenizer::step_decode_stream(
-                self.tokenizer.inner(),
-                vec![id],
-                true,
-                &mut self.ids,
-                &mut self.returned,
-                &mut self.returned_ids,
-            );
-            return Ok(text.map_err(|source| Error::Decode { tokens: 1, source })?.unwrap_or_default());
+        let text = match &mut self.state {
+            State::Bytes(pending) => {
+                pending.extend_from_slice(&self.tokenizer.token_bytes().unwrap_or_default()[id as usize]);
+                drain_complete_characters(pending)
+            }
+            State::Chain(chain) => {
+                let mut text = String::new();
+                if let Some(token) = self.tokenizer.text_token(id) {
+                    let failed = |source| Error::Decode { tokens: 1, source };
+                    chain.push(token, &mut text).map_err(failed)?;
+                }
+                text
+            }
+            State::Whole(ids) => {
+                ids.push(id);
+                String::new()
+            }
         };
-        self.pending.extend_from_slice(&table[id as usize]);
-        Ok(drain_complete_characters(&mut self.pending))
+        Ok(self.after_prompt(text))
     }
 
     /// Returns the rest of the text; the bytes of an incomplete character are replaced by U+FFFD.
-    pub fn finish(self) -> String {
-        if self.tokenizer.token_bytes().is_some() {
-            return String::from_utf8_lossy(&self.pending).into_owned();
-        }
-        let text = self.tokenizer.decode(&self.ids).unwrap_or_default();
-        text.strip_prefix(&self.returned).unwrap_or_default().to_owned()
+    pub fn finish(mut self) -> String {
+        let text = match std::mem::replace(&mut self.state, State::Bytes(Vec::new())) {
+            State::Bytes(pending) => String::from_utf8_lossy(&pending).into_owned(),
+            State::Chain(chain) => {
+                let mut text = String::new();
+                // The decoders of the library fail on regular expressions alone, which `push` has applied by now.
+                let _ = chain.finish(&mut text);
+                text
+            }
+            State::Whole(ids) => self.tokenizer.decode(&ids).unwrap_or_default(),
+        };
+        self.after_prompt(text)
     }
-}
 
-/// Removes all complete characters from `bytes` and returns them.
-fn drain_complete_characters(bytes: &mut Vec<u8>) -> String {
-    let complete = match bytes.utf8_chunks().last() {
-        // An incomplete character is a prefix of a valid one: the error then has no length.
-        Some(last) if std::str::from_utf8(last.invalid()).is_err_and(|e| e.error_len().is_none()) => {
-            bytes.len() - last.invalid().len()
+    /// Returns `text` without what belongs to the prompt. An incomplete character at the end of the prompt belongs to what
+    /// follows if that completes it.
+    fn after_prompt(&mut self, text: String) -> String {
+        if self.prompt.is_empty() || text.is_empty() {
+            return text;
         }
-        _ => bytes.len(),
-    };
-    let text = String::from_utf8_lossy(&bytes[..complete]).into_owned();
-    bytes.drain(..complete);
-    text
+        let pairs = text.chars().zip(self.prompt.chars());
+        let common: usize = pairs.take_while(|(a, b)| a == b).map(|(character, _)| character.len_utf8()).sum();
+        if common == text.len() {
+            self.prompt.drain(..common);
+        } else {
+            self.prompt.clear();
+        }
+        text[common..].to_owned()
+    }
 }

@@ -17,6 +17,7 @@ mod tokenizer;
 mod vocabulary_files;
 
 mod decode_stream;
+mod decoder;
 mod encoder;
 
 mod training;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use artifact::Digest;
 use tokenizers::{DecoderWrapper, Model, ModelWrapper};
 
+use crate::decoder::{self, Chain, Step};
 use crate::pre_tokenizer::{WordSplitter, byte_of};
 use crate::special_tokens::{END_OF_TEXT, SPECIAL_TOKENS};
 use crate::text_interface::{SpecialToken, TextInterface};
@@ -35,6 +36,8 @@ pub struct Tokenizer {
     affixes: (Vec<u32>, Vec<u32>),
     /// The bytes of each token, where they do not depend on its neighbours; special tokens have none.
     token_bytes: Option<Vec<Box<[u8]>>>,
+    /// From tokens to text; `None` if the whole sequence is needed.
+    decoder_steps: Option<Vec<Step>>,
     /// How text is split into words, each of which is encoded by itself, where the tokenizer does no more than that;
     /// and whether the bytes of the words are mapped to characters.
     splitter: Option<Arc<(WordSplitter, bool)>>,
@@ -100,6 +103,7 @@ impl Tokenizer {
             affixes: affixes(&inner),
             vocab_size: *largest as usize + 1,
             token_bytes: token_bytes(&inner, *largest),
+            decoder_steps: decoder::steps(inner.get_decoder()),
             splitter: splitter(&inner).map(Arc::new),
             end_of_text,
             unknown: unknown(&inner),
@@ -231,13 +235,32 @@ impl Tokenizer {
     /// Returns an error if an id is not in the vocabulary.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
         self.check_ids(ids)?;
-        match &self.token_bytes {
-            Some(table) => {
-                let bytes: Vec<u8> = ids.iter().flat_map(|id| &*table[*id as usize]).copied().collect();
-                Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
-            }
-            None => self.inner.decode(ids, true).map_err(|source| Error::Decode { tokens: ids.len(), source }),
+        if let Some(table) = &self.token_bytes {
+            let bytes: Vec<u8> = ids.iter().flat_map(|id| &*table[*id as usize]).copied().collect();
+            return Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()));
         }
+        let failed = |source| Error::Decode { tokens: ids.len(), source };
+        let Some(steps) = &self.decoder_steps else {
+            // Some of the library's decoders panic without tokens.
+            return if ids.is_empty() { Ok(String::new()) } else { self.inner.decode(ids, true).map_err(failed) };
+        };
+        let (mut chain, mut text) = (Chain::new(steps), String::new());
+        for token in ids.iter().filter_map(|id| self.text_token(*id)) {
+            chain.push(token, &mut text).map_err(failed)?;
+        }
+        chain.finish(&mut text).map_err(failed)?;
+        Ok(text)
+    }
+
+    /// Returns the token with that id if it has text: special tokens have none.
+    pub(crate) fn text_token(&self, id: u32) -> Option<String> {
+        let token = self.inner.id_to_token(id)?;
+        (!self.inner.get_added_vocabulary().is_special_token(&token)).then_some(token)
+    }
+
+    /// Returns the steps from tokens to text; `None` if the whole sequence is needed.
+    pub(crate) fn decoder_steps(&self) -> Option<&[Step]> {
+        self.decoder_steps.as_deref()
     }
 
     /// Returns the bytes of each token; `None` where they depend on its neighbours.
@@ -327,54 +350,21 @@ fn unknown(inner: &tokenizers::Tokenizer) -> Option<(String, u32)> {
     Some((name, id))
 }
 
-/// The representation of bytes in a vocabulary.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ByteRepresentation {
-    /// Every byte is mapped to a character.
-    ByteLevel,
-    /// As text; `<0x41>` is the byte 0x41.
-    ByteFallback,
-    /// As text.
-    Text,
-}
-
-impl ByteRepresentation {
-    /// Returns the representation that a decoder expects; `None` if it looks at more than one token.
-    fn of(decoder: &DecoderWrapper) -> Option<Self> {
-        match decoder {
-            DecoderWrapper::ByteLevel(_) => Some(Self::ByteLevel),
-            DecoderWrapper::Fuse(_) => Some(Self::Text),
-            DecoderWrapper::Sequence(sequence) => match sequence.get_decoders() {
-                [DecoderWrapper::ByteFallback(_), DecoderWrapper::Fuse(_)] => Some(Self::ByteFallback),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    fn bytes_of(self, token: &str) -> Box<[u8]> {
-        let bytes: Option<Box<[u8]>> = match self {
-            Self::ByteLevel => token.chars().map(byte_of).collect(),
-            Self::ByteFallback => byte_token(token).map(|byte| Box::from([byte])),
-            Self::Text => None,
-        };
-        bytes.unwrap_or_else(|| token.as_bytes().into())
-    }
-}
-
-/// Returns the byte of a token such as `<0x41>`.
-fn byte_token(token: &str) -> Option<u8> {
-    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
-}
-
 fn token_bytes(inner: &tokenizers::Tokenizer, largest: u32) -> Option<Vec<Box<[u8]>>> {
-    let representation = ByteRepresentation::of(inner.get_decoder()?)?;
+    let is_byte_level = match inner.get_decoder()? {
+        DecoderWrapper::ByteLevel(_) => true,
+        DecoderWrapper::Fuse(_) => false,
+        _ => return None,
+    };
     let added = inner.get_added_tokens_decoder();
     let bytes_of = |id| match added.get(&id) {
         Some(token) if token.special => Box::default(),
         Some(token) => token.content.as_bytes().into(),
-        None => representation.bytes_of(&inner.id_to_token(id).unwrap_or_default()),
+        None => {
+            let token = inner.id_to_token(id).unwrap_or_default();
+            let bytes: Option<Box<[u8]>> = is_byte_level.then(|| token.chars().map(byte_of).collect()).flatten();
+            bytes.unwrap_or_else(|| token.as_bytes().into())
+        }
     };
     Some((0..=largest).map(bytes_of).collect())
 }

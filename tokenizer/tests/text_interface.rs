@@ -73,7 +73,7 @@ fn stop_tokens_are_those_of_generation_and_the_declared_ones() {
     };
     let tokenizer = read(&[]);
     let [end, turn] = ["</s>", "<|eot|>"].map(|token| tokenizer.id(token).unwrap());
-    check(&[], &["<|endoftext|>"]);
+    check(&[], &["<|endoftext|>", "<|im_end|>"]);
     check(&[("config.json", json!({"eos_token_id": turn}))], &["<|eot|>"]);
     let generation = ("generation_config.json", json!({"eos_token_id": [end, turn]}));
     check(&[("config.json", json!({"eos_token_id": 0})), generation.clone()], &["</s>", "<|eot|>"]);

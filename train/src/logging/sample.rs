@@ -29,7 +29,7 @@ pub fn sample(model: &Transformer, tokenizer: &Tokenizer, prompt: &str, seed: u6
         .with_stop_tokens(&StopTokens::of(&model, tokenizer.stop_tokens().into_iter().map(Some)))
         .with_vocab_size(tokenizer.vocab_size());
     let mut text = prompt.to_owned();
-    let mut detokenizer = tokenizer.decode_stream();
+    let mut detokenizer = tokenizer.decode_stream_after(&tokens)?;
     loop {
         match decoder.next_token() {
             Ok(Some(token)) if !decoder.is_stopped() => text.push_str(&detokenizer.push(token)?),

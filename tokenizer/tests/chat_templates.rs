@@ -93,6 +93,14 @@ fn expressions_and_blocks_are_those_of_jinja() {
     assert!(differences.is_empty(), "{differences}");
 }
 
+#[test]
+fn line_ends_of_windows_are_line_feeds() {
+    let conversation = serde_json::from_value(json!({"messages": [{"role": "user", "content": "q\r\n"}]})).unwrap();
+    let source = "{% for message in messages %}\r\n{{ '<user>\r\n' + message.content }}\r\n{% endfor %}\r\n";
+    let found = render(source, &conversation, &RenderOptions::default(), [("bos_token", ""), ("eos_token", "")]);
+    assert_eq!(found, "<user>\nq\r\n\n");
+}
+
 /// Returns the text of an error with its causes.
 fn error(source: &str) -> String {
     let conversation = serde_json::from_value(json!({"messages": [{"role": "user", "content": "q"}]})).unwrap();

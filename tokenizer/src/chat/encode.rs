@@ -156,7 +156,9 @@ impl Encoder<'_> {
         }
         let mut with = |answer: &Message| {
             let mut messages = before.to_vec();
-            messages.iter_mut().for_each(|message| message.weight = Some(0.0));
+            for message in &mut messages {
+                message.weight = Some(0.0);
+            }
             messages.push(Message { role: ASSISTANT.to_owned(), ..answer.clone() });
             self.encode_chat(&Conversation { messages, ..conversation.clone() })
         };

@@ -49,6 +49,7 @@ pub(super) fn error_of(error: Error) -> crate::Error {
 }
 
 /// `json.dumps` of Python, with the arguments that transformers passes on.
+#[expect(clippy::needless_pass_by_value, reason = "the signature of a filter")]
 fn to_json(value: Value, positional: Rest<Value>, options: Kwargs) -> Result<String, Error> {
     let ensure_ascii = match positional.first() {
         Some(value) => value.is_true(),
@@ -166,7 +167,9 @@ impl JsonWriter {
                 to.push(c);
             } else {
                 let mut units = [0; 2];
-                c.encode_utf16(&mut units).iter().for_each(|unit| *to += &format!("\\u{unit:04x}"));
+                for unit in c.encode_utf16(&mut units).iter() {
+                    let _ = write!(to, "\\u{unit:04x}");
+                }
             }
         }
     }

@@ -47,19 +47,16 @@ pub(super) fn with_generation_filter(source: &str) -> (String, bool) {
             "endgeneration" => Some("endfilter".to_owned()),
             _ => None,
         };
-        match replacement {
-            Some(replacement) => {
-                found = true;
-                rewritten += "{%";
-                rewritten += &inner.replacen(name, &format!(" {replacement} "), 1);
-                rewritten += "%}";
-                rest = &tag[end + 2..];
-            }
-            None => {
-                rewritten += "{%";
-                rest = &tag[2..];
-            }
-        }
+        let Some(replacement) = replacement else {
+            rewritten += "{%";
+            rest = &tag[2..];
+            continue;
+        };
+        found = true;
+        rewritten += "{%";
+        rewritten += &inner.replacen(name, &format!(" {replacement} "), 1);
+        rewritten += "%}";
+        rest = &tag[end + 2..];
     }
     rewritten += rest;
     (rewritten, found)
@@ -166,7 +163,7 @@ fn is_mark(c: char) -> bool {
 pub(super) fn remove(rendered: &str) -> Marked {
     let mut marked = Marked::default();
     if !rendered.contains(is_mark) {
-        marked.text = rendered.to_owned();
+        rendered.clone_into(&mut marked.text);
         return marked;
     }
     let (mut generation, mut ordinary) = (None, None);

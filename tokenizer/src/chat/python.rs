@@ -35,6 +35,7 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
 }
 
 /// The `default` filter with its argument by name.
+#[expect(clippy::needless_pass_by_value, reason = "the signature of a filter")]
 fn default(value: Value, positional: Rest<Value>, options: Kwargs) -> Result<Value, Error> {
     let other: Option<Value> = positional.first().cloned().or(options.get("default_value")?);
     let is_lax: Option<Value> = positional.get(1).cloned().or(options.get("boolean")?);

@@ -83,7 +83,9 @@ impl ChatTemplate {
         environment.set_recursion_limit(MAX_RECURSION);
         python::add_to(&mut environment);
         functions::add_to(&mut environment);
-        let (rewritten, marks_generation) = marks::with_generation_filter(source);
+        // Jinja reads every line end as a line feed.
+        let lines = source.replace("\r\n", "\n").replace('\r', "\n");
+        let (rewritten, marks_generation) = marks::with_generation_filter(&lines);
         environment.add_template_owned(NAME, rewritten).map_err(Error::ChatTemplate)?;
         Ok(Self { environment, source: source.to_owned(), marks_generation })
     }

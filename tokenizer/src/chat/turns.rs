@@ -1,8 +1,8 @@
 //! Where the assistant's turns are in a rendered conversation.
 //!
 //! A template with `{% generation %}` blocks says so. For others, a turn is what follows the beginning that
-//! `add_generation_prompt` writes, up to the special token that ends it. It is found by rendering the conversation up to
-//! the turn and with it. Where these are not beginnings of the whole conversation (earlier reasoning is left out, a
+//! `add_generation_prompt` writes, up to the special token that ends it. It is found by rendering the conversation up
+//! to the turn and with it. Where these are not beginnings of the whole conversation (earlier reasoning is left out, a
 //! system message stands in the last question, every rendering ends with a token), invisible marks in the message say
 //! where it is in the whole.
 
@@ -37,7 +37,9 @@ impl<'a> Turns<'a> {
             keys.for_each(|(_, value)| marks::mark_special_tokens(value, special_tokens));
         }
         let mut tools = conversation.tools.clone();
-        tools.iter_mut().for_each(|tools| marks::mark_special_tokens(tools, special_tokens));
+        if let Some(tools) = &mut tools {
+            marks::mark_special_tokens(tools, special_tokens);
+        }
         let template = tokenizer.chat_template(conversation.tools.is_some())?;
         Ok(Self { tokenizer, conversation, template, messages, tools })
     }
@@ -106,6 +108,13 @@ impl<'a> Turns<'a> {
                     return Ok(Some(span));
                 }
             }
+            // The template shows the turn in no shorter conversation: its content, and the token after it.
+            if self.conversation.messages[turn].text().trim() == &whole.text[content.clone()] && !content.is_empty() {
+                let rest = &whole.text[content.end..];
+                let gap = rest.len() - rest.trim_start().len();
+                let end = self.special_tokens().find(|token| rest[gap..].starts_with(token));
+                return Ok(Some(content.start..content.end + end.map_or(0, |token| gap + token.len())));
+            }
         }
         Ok(None)
     }
@@ -113,7 +122,7 @@ impl<'a> Turns<'a> {
     /// Returns the bytes in `whole` of a turn whose marks are at `content` there, by how it begins and ends in a part.
     fn span_like(&self, turn: &TurnInContext, whole: &Rendered, content: &Range<usize>) -> Option<Range<usize>> {
         let part = turn.rendered.content.clone()?;
-        let beginning = turn.prompt.get(turn.before..turn.start.min(part.start))?;
+        let beginning = turn.rendered.text.get(turn.before..turn.start.min(part.start))?;
         let start = if beginning.is_empty() {
             // Nothing but what is before the content tells where the turn begins.
             let lead = turn.rendered.text.get(turn.start..part.start)?;
@@ -145,9 +154,15 @@ impl<'a> Turns<'a> {
         let before = common_prefix(&bare, &prompt);
         let before = self.start_of_token(&prompt, self.start_of_token(&bare, before));
         // The prompt may go on with an empty thought, which the turn itself may not have.
-        let start = common_prefix(&prompt, &rendered.text);
-        let is_same = start >= before && (prompt.len() > before || start == prompt.len());
-        Ok(is_same.then_some(TurnInContext { bare, prompt, rendered, before, start }))
+        let mut start = common_prefix(&prompt, &rendered.text);
+        if start < prompt.len()
+            && let Some(end) = end_of_beginning(&prompt[before..], rendered.text.get(before..).unwrap_or_default())
+        {
+            start = before + end;
+        }
+        // Without a beginning of its own, a turn follows what is before it, apart from white space at the end of that.
+        let is_same = start >= before && prompt.len() > before || start >= prompt.trim_end().len();
+        Ok(is_same.then_some(TurnInContext { bare, rendered, before: before.min(start), start }))
     }
 
     /// Renders messages; `None` if the template refuses them: they are not the whole conversation.
@@ -201,14 +216,21 @@ impl<'a> Turns<'a> {
 struct TurnInContext {
     /// The messages before it.
     bare: String,
-    /// The messages before it, with the beginning of the assistant's turn.
-    prompt: String,
     /// The messages with it.
     rendered: Rendered,
-    /// Where `prompt` begins to differ from `bare`.
+    /// Where the beginning of the assistant's turn is.
     before: usize,
     /// Where the turn's own text begins in `rendered`.
     start: usize,
+}
+
+/// Returns where the beginning of a turn, as it is in a prompt, ends in a turn that begins with other white space: some
+/// templates indent their text.
+fn end_of_beginning(prompt: &str, turn: &str) -> Option<usize> {
+    let beginning = prompt.trim();
+    let rest = turn.trim_start().strip_prefix(beginning).filter(|_| !beginning.is_empty())?;
+    let white_space = &prompt[prompt.trim_end().len()..];
+    Some(turn.len() - rest.len() + common_prefix(white_space, rest))
 }
 
 /// Returns the length in bytes of the longest common prefix.

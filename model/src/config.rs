@@ -3,6 +3,7 @@
 //! Dimensions: V vocabulary, D model width, L layers, H query heads, K key/value heads, C width of a head, F width of
 //! the feed-forward layer, T context length.
 
+mod family;
 mod read;
 mod rope_scaling;
 mod write;
@@ -12,52 +13,45 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
+pub use family::{Architecture, Bias, Family, NormKind, NormPlacement, QkNorm, Softcaps};
 pub use rope_scaling::RopeScaling;
-
-/// The families of decoder-only Transformers that this crate builds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// LayerNorm, learned positions, GELU, biases (Language Models are Unsupervised Multitask Learners, 2019).
-    Gpt2,
-    /// RMSNorm, rotary positions, SwiGLU, grouped-query attention (The Llama 3 Herd of Models, 2024).
-    Llama,
-    /// As `Llama`, with biases on queries, keys and values (Qwen2 Technical Report, 2024).
-    Qwen2,
-    /// As `Llama`, with norms on each head's queries and keys (Qwen3 Technical Report, 2025).
-    Qwen3,
-}
-
-impl Family {
-    /// Every family.
-    pub const ALL: [Self; 4] = [Self::Gpt2, Self::Llama, Self::Qwen2, Self::Qwen3];
-
-    /// Returns the family's `model_type` in `config.json`.
-    pub fn model_type(self) -> &'static str {
-        match self {
-            Self::Gpt2 => "gpt2",
-            Self::Llama => "llama",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-        }
-    }
-
-    /// Returns true if positions are rotary; otherwise they are learned.
-    pub fn is_rotary(self) -> bool {
-        self != Self::Gpt2
-    }
-}
 
 /// The function inside the feed-forward layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// SiLU of a gate times a second projection (GLU Variants Improve Transformer, 2020): all families but `gpt2`.
+    /// SiLU of a gate times a second projection (GLU Variants Improve Transformer, 2020): all families but `gpt2` and
+    /// Gemma.
     Swiglu,
+    /// The tanh approximation of GELU of a gate times a second projection: Gemma.
+    Geglu,
     /// The tanh approximation of GELU (Gaussian Error Linear Units, 2016): `gpt2` as published.
     GeluTanh,
     /// GELU by the error function: a `gpt2` whose configuration says so.
     Gelu,
+}
+
+impl Activation {
+    /// Returns true if the feed-forward layer has a gate.
+    pub fn is_gated(self) -> bool {
+        matches!(self, Self::Swiglu | Self::Geglu)
+    }
+}
+
+/// The attention of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LayerAttention {
+    /// A token attends to the last tokens only, as many as `sliding_window`.
+    pub sliding: bool,
+    /// Queries and keys are rotated; otherwise the layer has no positions (The Impact of Positional Encoding on Length
+    /// Generalization in Transformers, 2023).
+    pub rotary: bool,
+}
+
+impl Default for LayerAttention {
+    fn default() -> Self {
+        Self { sliding: false, rotary: true }
+    }
 }
 
 /// The configuration of a model.
@@ -85,6 +79,27 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// The scaling of the rotary frequencies; None for none.
     pub rope_scaling: Option<RopeScaling>,
+    /// The base of the rotary frequencies of layers with a sliding window, which are not scaled; None: as other layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_rope_theta: Option<f64>,
+    /// The elements of a head that are rotated, from its first, an even number; None for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotary_dim: Option<usize>,
+    /// The tokens that a token attends to in layers with a sliding window, itself included; None if no layer has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sliding_window: Option<usize>,
+    /// The attention of each layer; empty if all have rotary positions, if the family has, and no sliding window.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerAttention>,
+    /// Scores are divided by the square root of this number; None for C.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_pre_attn_scalar: Option<f64>,
+    /// The cap c of the scores of attention, which become c × tanh(scores / c); None for no cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_softcap: Option<f64>,
+    /// The cap of the logits, as that of the scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logit_softcap: Option<f64>,
     /// Whether the projections of attention have biases: always in `gpt2`; always in `qwen2`, except for `o_proj`.
     pub attention_bias: bool,
     /// Whether the projections of the feed-forward layer have biases: always in `gpt2`, optional in `llama`.
@@ -106,6 +121,7 @@ pub struct ModelConfig {
 impl ModelConfig {
     /// Returns the defaults of a family with all sizes 0: the base of a struct literal, `..ModelConfig::of(family)`.
     pub fn of(family: Family) -> Self {
+        let architecture = family.architecture();
         let gpt2 = family == Family::Gpt2;
         Self {
             family,
@@ -119,9 +135,16 @@ impl ModelConfig {
             context_length: 0,
             rope_theta: if gpt2 { 0.0 } else { 10_000.0 },
             rope_scaling: None,
-            attention_bias: gpt2 || family == Family::Qwen2,
-            mlp_bias: gpt2,
-            activation: if gpt2 { Activation::GeluTanh } else { Activation::Swiglu },
+            local_rope_theta: (family == Family::Gemma3Text).then_some(10_000.0),
+            rotary_dim: None,
+            sliding_window: None,
+            layers: Vec::new(),
+            query_pre_attn_scalar: None,
+            attention_softcap: (family == Family::Gemma2).then_some(50.0),
+            logit_softcap: (family == Family::Gemma2).then_some(30.0),
+            attention_bias: architecture.attention_bias == Bias::Always,
+            mlp_bias: architecture.mlp_bias == Bias::Always,
+            activation: architecture.activations[0],
             norm_epsilon: if gpt2 { 1e-5 } else { 1e-6 },
             tied_embeddings: gpt2,
             begin_of_text: None,
@@ -132,7 +155,45 @@ impl ModelConfig {
 
     /// Returns true if `o_proj` has a bias.
     pub fn output_bias(&self) -> bool {
-        self.attention_bias && self.family != Family::Qwen2
+        self.attention_bias && !self.family.architecture().no_output_bias
+    }
+
+    /// Returns the attention of a layer.
+    pub fn layer(&self, index: usize) -> LayerAttention {
+        self.layers.get(index).copied().unwrap_or_default()
+    }
+
+    /// Returns the factor of the scores of attention.
+    pub fn attention_scale(&self) -> f64 {
+        1.0 / self.query_pre_attn_scalar.unwrap_or(self.head_dim as f64).sqrt()
+    }
+
+    /// Returns the elements of a head that are rotated.
+    pub fn rotary_dim(&self) -> usize {
+        self.rotary_dim.unwrap_or(self.head_dim)
+    }
+
+    /// Returns the configuration with the layers that the family has as published: some without rotary positions, some
+    /// with a sliding window if one is given. Gemma always has one, by default as long as the context.
+    #[must_use]
+    pub fn with_published_layers(mut self, window: Option<usize>) -> Self {
+        let mut layers = self.family.layers(self.n_layer);
+        let always = self.family.architecture().scaled_embeddings.then_some(self.context_length);
+        let window = window.or(always);
+        if window.is_none() {
+            for layer in &mut layers {
+                layer.sliding = false;
+            }
+        }
+        self.set_layers(layers, window);
+        self
+    }
+
+    /// Sets the attention of the layers, and their window if any has one.
+    pub(crate) fn set_layers(&mut self, layers: Vec<LayerAttention>, window: Option<usize>) {
+        self.sliding_window = window.filter(|_| layers.iter().any(|layer| layer.sliding));
+        let is_default = layers.iter().all(|layer| *layer == LayerAttention::default());
+        self.layers = if is_default { Vec::new() } else { layers };
     }
 
     /// Checks the values, and that they are consistent.
@@ -169,22 +230,80 @@ impl ModelConfig {
         if !(self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0) {
             return wrong("norm_epsilon", format!("{} is not between 0 and 1", self.norm_epsilon));
         }
-        if self.family == Family::Gpt2 { self.validate_gpt2() } else { self.validate_rotary() }
+        self.validate_options()?;
+        if self.family.is_rotary() { self.validate_rotary() } else { self.validate_learned() }
     }
 
-    fn validate_gpt2(&self) -> Result<(), Error> {
+    /// Checks the options that a family decides or limits.
+    fn validate_options(&self) -> Result<(), Error> {
         let wrong = |key: &'static str, reason: String| Err(Error::Config { key, reason });
+        let (name, architecture) = (self.family.model_type(), self.family.architecture());
+        for (key, bias, found) in [
+            ("attention_bias", architecture.attention_bias, self.attention_bias),
+            ("mlp_bias", architecture.mlp_bias, self.mlp_bias),
+        ] {
+            if bias != Bias::Optional && found != (bias == Bias::Always) {
+                return wrong(key, format!("must be {} in {name}", !found));
+            }
+        }
+        if !architecture.activations.contains(&self.activation) {
+            let expected = match architecture.activations[0] {
+                Activation::Swiglu => "SwiGLU",
+                Activation::Geglu => "GeGLU",
+                Activation::GeluTanh | Activation::Gelu => "a GELU",
+            };
+            return wrong("activation", format!("must be {expected} in {name}"));
+        }
+        for (key, is_allowed, value) in [
+            ("attention_softcap", architecture.softcaps == Softcaps::LogitsAndScores, self.attention_softcap),
+            ("logit_softcap", architecture.softcaps != Softcaps::None, self.logit_softcap),
+            ("query_pre_attn_scalar", architecture.scaled_embeddings, self.query_pre_attn_scalar),
+            ("local_rope_theta", self.family == Family::Gemma3Text, self.local_rope_theta),
+        ] {
+            let Some(value) = value else { continue };
+            if !is_allowed {
+                return wrong(key, format!("must be absent in {name}"));
+            }
+            if !(value > 0.0 && value.is_finite()) {
+                return wrong(key, format!("{value} is not a positive number"));
+            }
+        }
+        if self.family == Family::Gemma3Text && self.local_rope_theta.is_none() {
+            return wrong("local_rope_theta", format!("is missing in {name}"));
+        }
+        self.validate_layers()
+    }
+
+    fn validate_layers(&self) -> Result<(), Error> {
+        let wrong = |key: &'static str, reason: String| Err(Error::Config { key, reason });
+        let (name, n_layer) = (self.family.model_type(), self.n_layer);
+        if !self.layers.is_empty() && self.layers.len() != n_layer {
+            return wrong("layers", format!("{} are described, the model has {n_layer}", self.layers.len()));
+        }
+        let has_sliding = self.layers.iter().any(|layer| layer.sliding);
+        if has_sliding && !self.family.architecture().windows {
+            return wrong("sliding_window", format!("must be absent in {name}"));
+        }
+        if self.layers.iter().any(|layer| !layer.rotary) && self.family != Family::SmolLm3 {
+            return wrong("layers", format!("all must have positions in {name}"));
+        }
+        match self.sliding_window {
+            Some(0) => wrong("sliding_window", "0 is not a number of tokens".to_owned()),
+            Some(window) if !has_sliding => wrong("sliding_window", format!("{window}, but no layer has a window")),
+            None if has_sliding => wrong("sliding_window", "is missing".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_learned(&self) -> Result<(), Error> {
+        let wrong = |key: &'static str, reason: String| Err(Error::Config { key, reason });
+        let name = self.family.model_type();
         if self.n_kv_head != self.n_head {
-            wrong("n_kv_head", format!("must equal n_head = {} in gpt2", self.n_head))
+            wrong("n_kv_head", format!("must equal n_head = {} in {name}", self.n_head))
         } else if self.head_dim * self.n_head != self.d_model {
-            wrong("head_dim", format!("must be d_model / n_head = {} in gpt2", self.d_model / self.n_head))
-        } else if self.activation == Activation::Swiglu {
-            wrong("activation", "must be a GELU in gpt2".to_owned())
-        } else if !(self.attention_bias && self.mlp_bias) {
-            let key = if self.attention_bias { "mlp_bias" } else { "attention_bias" };
-            wrong(key, "must be true in gpt2".to_owned())
+            wrong("head_dim", format!("must be d_model / n_head = {} in {name}", self.d_model / self.n_head))
         } else if self.rope_scaling.is_some() {
-            wrong("rope_scaling", "must be absent in gpt2, which has learned positions".to_owned())
+            wrong("rope_scaling", format!("must be absent in {name}, which has learned positions"))
         } else {
             Ok(())
         }
@@ -193,21 +312,23 @@ impl ModelConfig {
     fn validate_rotary(&self) -> Result<(), Error> {
         let wrong = |key: &'static str, reason: String| Err(Error::Config { key, reason });
         let name = self.family.model_type();
-        if !self.head_dim.is_multiple_of(2) {
-            wrong("head_dim", format!("{} is odd; rotary positions need pairs", self.head_dim))
-        } else if self.family == Family::Llama && !self.d_model.is_multiple_of(self.n_head) {
-            // transformers does not load it.
-            wrong("n_head", format!("{} must divide d_model = {} in llama", self.n_head, self.d_model))
+        // transformers does not load others.
+        let whole_heads = matches!(self.family, Family::Llama | Family::Gemma2 | Family::Gemma3Text);
+        let rotary_dim = self.rotary_dim();
+        if self.rotary_dim.is_some_and(|_| self.family != Family::Phi3) {
+            wrong("rotary_dim", format!("must be absent in {name}"))
+        } else if rotary_dim == self.head_dim && !rotary_dim.is_multiple_of(2) {
+            wrong("head_dim", format!("{rotary_dim} is odd; rotary positions need pairs"))
+        } else if !rotary_dim.is_multiple_of(2) || rotary_dim == 0 || rotary_dim > self.head_dim {
+            wrong("rotary_dim", format!("{rotary_dim} is not an even number up to head_dim = {}", self.head_dim))
+        } else if whole_heads && !self.d_model.is_multiple_of(self.n_head) {
+            wrong("n_head", format!("{} must divide d_model = {} in {name}", self.n_head, self.d_model))
         } else if !(self.rope_theta > 0.0 && self.rope_theta.is_finite()) {
             wrong("rope_theta", format!("{} is not a positive number", self.rope_theta))
-        } else if let Some(problem) = self.rope_scaling.and_then(|scaling| scaling.problem()) {
+        } else if let Some(problem) = self.rope_scaling.and_then(|scaling| scaling.problem(rotary_dim)) {
             wrong("rope_scaling", problem)
-        } else if self.activation != Activation::Swiglu {
-            wrong("activation", format!("must be SwiGLU in {name}"))
-        } else if self.family == Family::Qwen2 && !self.attention_bias {
-            wrong("attention_bias", "must be true in qwen2".to_owned())
-        } else if self.family != Family::Llama && self.mlp_bias {
-            wrong("mlp_bias", format!("must be false in {name}"))
+        } else if self.rope_scaling.is_some() && self.family == Family::Phi3 {
+            wrong("rope_scaling", format!("must be absent in {name}"))
         } else {
             Ok(())
         }
@@ -271,6 +392,25 @@ pub(crate) mod tests {
         check(Family::Qwen3, |c| c.mlp_bias = true, "mlp_bias: must be false in qwen3");
         check(Family::Qwen3, |c| c.head_dim = 7, "head_dim: 7 is odd; rotary positions need pairs");
         check(Family::Qwen3, |c| c.n_kv_head = 3, "n_kv_head: 3 does not divide n_head = 4");
+        let window = |c: &mut ModelConfig| c.sliding_window = Some(8);
+        check(Family::Mistral, window, "sliding_window: 8, but no layer has a window");
+        let sliding = |c: &mut ModelConfig| c.layers = vec![LayerAttention { sliding: true, rotary: true }; 2];
+        check(Family::Mistral, sliding, "sliding_window: is missing");
+        check(Family::Olmo2, sliding, "sliding_window: must be absent in olmo2");
+        check(
+            Family::Mistral,
+            |c| c.layers = vec![LayerAttention::default()],
+            "layers: 1 are described, the model has 2",
+        );
+        let nope = |c: &mut ModelConfig| c.layers = vec![LayerAttention { sliding: false, rotary: false }; 2];
+        check(Family::Llama, nope, "layers: all must have positions in llama");
+        check(Family::Llama, |c| c.logit_softcap = Some(1.0), "logit_softcap: must be absent in llama");
+        check(Family::Gemma2, |c| c.attention_softcap = Some(0.0), "attention_softcap: 0 is not a positive number");
+        check(Family::Gemma2, |c| c.activation = Activation::Gelu, "activation: must be GeGLU in gemma2");
+        check(Family::Gemma3Text, |c| c.local_rope_theta = None, "local_rope_theta: is missing in gemma3_text");
+        let odd = "rotary_dim: 3 is not an even number up to head_dim = 8";
+        check(Family::Phi3, |c| c.rotary_dim = Some(3), odd);
+        check(Family::Llama, |c| c.rotary_dim = Some(4), "rotary_dim: must be absent in llama");
         check(Family::Qwen3, |c| c.vocab_size = 0, "vocab_size: 0 is not between 1 and 16777216");
     }
 

@@ -36,7 +36,7 @@ impl Transformer {
             x = layer.valid().forward(x, i, &untracked, None); // [B, T, D]
         }
         let x = Tensor::from_inner(x).require_grad();
-        let (loss, result) = loss(tracked.norm(&self.norm, x.clone()));
+        let (loss, result) = loss(tracked.norm(Some(&self.norm), x.clone()));
         let mut all = GradientsParams::new();
         let mut backward = |loss: Tensor<1>, x: Option<Tensor<3>>| {
             let mut gradients = loss.backward();

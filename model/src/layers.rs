@@ -107,11 +107,14 @@ impl Adapter {
 pub(crate) struct Norm {
     weight: Param<Tensor<1>>,       // [D]
     bias: Option<Param<Tensor<1>>>, // [D]
+    /// The factor is 1 + weight.
+    #[module(skip)]
+    from_one: bool,
 }
 
 impl Norm {
-    pub(crate) fn new(weight: Param<Tensor<1>>, bias: Option<Param<Tensor<1>>>) -> Self {
-        Self { weight, bias }
+    pub(crate) fn new(weight: Param<Tensor<1>>, bias: Option<Param<Tensor<1>>>, from_one: bool) -> Self {
+        Self { weight, bias, from_one }
     }
 
     /// Returns x normalised over each D elements of the last dimension.
@@ -119,9 +122,10 @@ impl Norm {
     /// # Shapes
     /// - x, output: `[B, T, n D]`; n is 1 with a bias
     pub(crate) fn forward(&self, x: Tensor<3>, epsilon: f64) -> Tensor<3> {
+        let weight = if self.from_one { self.weight.val().add_scalar(1.0) } else { self.weight.val() };
         match &self.bias {
-            Some(bias) => kernels::layer_norm(x, self.weight.val(), bias.val(), epsilon),
-            None => kernels::rms_norm(x, self.weight.val(), epsilon),
+            Some(bias) => kernels::layer_norm(x, weight, bias.val(), epsilon),
+            None => kernels::rms_norm(x, weight, epsilon),
         }
     }
 }

@@ -23,13 +23,13 @@ mod layers;
 pub mod lora;
 pub mod named_parameters;
 mod precision;
-pub mod rope;
+mod rope;
 pub mod safetensors;
 pub mod scoring;
 pub mod transformer;
 
 pub use backend::Backend;
-pub use config::{Activation, Family, ModelConfig, RopeScaling};
+pub use config::{Activation, Family, LayerAttention, ModelConfig, RopeScaling};
 pub use dtype::Dtype;
 pub use error::Error;
 pub use freeze::freeze;

@@ -81,11 +81,11 @@ pub fn attach(model: Transformer, config: &LoraConfig, seed: u64) -> Result<Tran
     for target in &config.target_modules {
         let known = ROLES.iter().any(|role| matches(target, family, 0, role));
         if !known || target.is_empty() {
-            let names: Vec<&str> = if family == Family::Gpt2 {
-                vec!["c_attn", "c_proj", "attn.c_proj", "mlp.c_proj", "c_fc"]
-            } else {
-                ROLES.iter().filter_map(|role| role.rsplit('.').next()).collect()
+            let mut names: Vec<&str> = match family {
+                Family::Gpt2 => vec!["c_attn", "c_proj", "attn.c_proj", "mlp.c_proj", "c_fc"],
+                _ => ROLES.iter().filter_map(|role| module(family, role).rsplit('.').next()).collect(),
             };
+            names.dedup();
             let reason = format!("`{target}` is not a projection of this model; one of {}, {ALL}", names.join(", "));
             return Err(Error::Config { key: "target_modules", reason });
         }
@@ -205,22 +205,27 @@ fn adapters(model: &Transformer) -> Vec<(usize, &'static str, Adapter)> {
         .collect()
 }
 
-/// Returns the path of a projection in transformers; in `gpt2`, queries, keys and values have the same one.
-fn module_path(family: Family, layer: usize, role: &str) -> String {
-    if family != Family::Gpt2 {
-        return format!("model.layers.{layer}.{role}");
+/// Returns the path of a projection in transformers; projections that it concatenates have the same one.
+fn module_path(family: Family, layer: usize, role: &'static str) -> String {
+    let layers = if family == Family::Gpt2 { "transformer.h" } else { "model.layers" };
+    format!("{layers}.{layer}.{}", module(family, role))
+}
+
+/// Returns the path of a projection within a layer in transformers.
+fn module(family: Family, role: &'static str) -> &'static str {
+    match (family, role) {
+        (Family::Gpt2, "self_attn.q_proj" | "self_attn.k_proj" | "self_attn.v_proj") => "attn.c_attn",
+        (Family::Gpt2, "self_attn.o_proj") => "attn.c_proj",
+        (Family::Gpt2, "mlp.down_proj") => "mlp.c_proj",
+        (Family::Gpt2, _) => "mlp.c_fc",
+        (Family::Phi3, "self_attn.q_proj" | "self_attn.k_proj" | "self_attn.v_proj") => "self_attn.qkv_proj",
+        (Family::Phi3, "mlp.gate_proj" | "mlp.up_proj") => "mlp.gate_up_proj",
+        _ => role,
     }
-    let module = match role {
-        "self_attn.q_proj" | "self_attn.k_proj" | "self_attn.v_proj" => "attn.c_attn",
-        "self_attn.o_proj" => "attn.c_proj",
-        "mlp.down_proj" => "mlp.c_proj",
-        _ => "mlp.c_fc",
-    };
-    format!("transformer.h.{layer}.{module}")
 }
 
 /// Returns true if a name in `target_modules` matches a projection: PEFT compares the ends of paths.
-fn matches(target: &str, family: Family, layer: usize, role: &str) -> bool {
+fn matches(target: &str, family: Family, layer: usize, role: &'static str) -> bool {
     let absent = family == Family::Gpt2 && role == "mlp.gate_proj";
     !absent && (target == ALL || ends_with_name(&module_path(family, layer, role), target))
 }

@@ -39,6 +39,14 @@ impl Precision {
         }
     }
 
+    /// Returns a number rounded to this precision.
+    pub(crate) fn round(self, value: f32) -> f32 {
+        match self {
+            Self::F32 => value,
+            Self::Bf16 => half::bf16::from_f32(value).to_f32(),
+        }
+    }
+
     pub(crate) fn dtype(self) -> DType {
         match self {
             Self::F32 => DType::F32,

@@ -3,14 +3,15 @@
 //! Dimensions: B sequences, T tokens, V vocabulary, D model width, H query heads, K key/value heads, G = H / K query
 //! heads per key/value head, C width of a head, F width of the feed-forward layer, S cached tokens before this call.
 //!
-//! The file builds four families. `llama`: RMSNorm (Root Mean Square Layer Normalization, 2019), rotary positions on
-//! pairs of one element from each half of a head (RoFormer, 2021, in Hugging Face's arrangement), SwiGLU (GLU Variants
-//! Improve Transformer, 2020), grouped-query attention (GQA, 2023). `qwen2` adds biases to queries, keys and values;
-//! `qwen3` adds norms to the queries and keys of each head. `gpt2`: LayerNorm, learned positions, GELU, biases
-//! (Language Models are Unsupervised Multitask Learners, 2019). All of them have pre-norm blocks.
+//! The file builds every family of [`crate::Family`] from the options in [`ModelConfig`] and
+//! [`Architecture`](crate::config::Architecture): RMSNorm (Root Mean Square Layer Normalization, 2019) or LayerNorm,
+//! before or after each part of a layer; rotary positions on pairs of one element from each half of a head (RoFormer,
+//! 2021, in Hugging Face's arrangement) or learned ones; SwiGLU and `GeGLU` (GLU Variants Improve Transformer, 2020)
+//! or GELU; grouped-query attention (GQA, 2023), over everything before a token or a sliding window (Longformer, 2020),
+//! with norms of queries and keys and soft-capped scores (Gemma 2, 2024).
 //!
 //! Fields have the names of Hugging Face's `qwen3` tensors, so that a parameter's path is nearly its name in a
-//! checkpoint.
+//! checkpoint. Norms that `qwen3` lacks have names of their own.
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::activation::{gelu, log_softmax};
@@ -18,11 +19,11 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::{Activation, Family, ModelConfig};
+use crate::config::{Activation, LayerAttention, ModelConfig, NormKind, QkNorm};
 use crate::kv_cache::KvCache;
 use crate::layers::{Linear, Norm, leaf};
 use crate::precision::Precision;
-use crate::rope::RopeTables;
+use crate::rope::{self, RopeTables};
 
 /// Sequences to train on.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ pub struct Dropout {
 #[derive(Module, Debug)]
 pub struct Transformer {
     embed_tokens: Param<Tensor<2>>,            // [V, D]
-    embed_positions: Option<Param<Tensor<2>>>, // [context_length, D]; gpt2
+    embed_positions: Option<Param<Tensor<2>>>, // [context_length, D]; None if rotary
     pub(crate) layers: Vec<Layer>,
     pub(crate) norm: Norm,
     lm_head: Option<Param<Tensor<2>>>, // [V, D]; None if tied
@@ -73,10 +74,12 @@ pub struct Transformer {
 
 #[derive(Module, Debug)]
 pub(crate) struct Layer {
-    input_layernorm: Norm,
+    input_layernorm: Option<Norm>,
     pub(crate) self_attn: Attention,
-    post_attention_layernorm: Norm,
+    attention_output_norm: Option<Norm>,
+    post_attention_layernorm: Option<Norm>,
     pub(crate) mlp: Mlp,
+    mlp_output_norm: Option<Norm>,
 }
 
 #[derive(Module, Debug)]
@@ -85,14 +88,14 @@ pub(crate) struct Attention {
     pub(crate) k_proj: Linear, // [K C, D]
     pub(crate) v_proj: Linear, // [K C, D]
     pub(crate) o_proj: Linear, // [D, H C]
-    q_norm: Option<Norm>,      // [C]; qwen3
-    k_norm: Option<Norm>,      // [C]; qwen3
+    q_norm: Option<Norm>,      // [C] or [H C]
+    k_norm: Option<Norm>,      // [C] or [K C]
 }
 
 #[derive(Module, Debug)]
 #[allow(clippy::struct_field_names, reason = "the names of the tensors")]
 pub(crate) struct Mlp {
-    pub(crate) gate_proj: Option<Linear>, // [F, D]; not gpt2
+    pub(crate) gate_proj: Option<Linear>, // [F, D]; None if not gated
     pub(crate) up_proj: Linear,           // [F, D]
     pub(crate) down_proj: Linear,         // [D, F]
     #[module(skip)]
@@ -200,7 +203,7 @@ impl Transformer {
             let cache = cache.as_deref_mut().map(|cache| (cache, i));
             x = layer.forward(x, i, &context, cache); // [B, T, D]
         }
-        context.norm(&self.norm, x)
+        context.norm(Some(&self.norm), x)
     }
 
     /// Returns the input of the first layer.
@@ -210,6 +213,9 @@ impl Transformer {
     pub(crate) fn embed(&self, tokens: Tensor<2, Int>, context: &ForwardContext) -> Tensor<3> {
         let ([b, t], s, device) = (tokens.dims(), context.s, tokens.device());
         let mut x = kernels::embedding(self.embed_tokens.val(), tokens); // [B, T, D]
+        if self.config.family.architecture().scaled_embeddings {
+            x = x.mul_scalar(self.precision.round((self.config.d_model as f32).sqrt()));
+        }
         if let Some(embed_positions) = &self.embed_positions {
             let positions = Tensor::<1, Int>::arange(s as i64..(s + t) as i64, &device).unsqueeze(); // [1, T]
             let positions = match &context.segment_starts {
@@ -224,7 +230,11 @@ impl Transformer {
 
     fn logits(&self, x: Tensor<3>) -> Tensor<3> {
         let weight = self.lm_head.as_ref().unwrap_or(&self.embed_tokens).val().cast(x.dtype()); // [V, D]
-        kernels::linear(x, weight, None, None).cast(DType::F32) // [B, T, V]
+        let logits = kernels::linear(x, weight, None, None).cast(DType::F32); // [B, T, V]
+        match self.config.logit_softcap {
+            Some(cap) => softcap(logits, 1.0, cap),
+            None => logits,
+        }
     }
 }
 
@@ -234,7 +244,9 @@ pub(crate) struct ForwardContext<'a> {
     precision: Precision,
     s: usize,
     rope: Option<RopeTables>,
+    local_rope: Option<RopeTables>, // of layers with a sliding window, if it differs
     segment_starts: Option<Tensor<2, Int>>, // [B, T]
+    window_starts: Option<Tensor<2, Int>>, // [B, T]; None if no token is beyond the sliding window
     dropout: Option<Dropout>,
 }
 
@@ -248,10 +260,35 @@ impl<'a> ForwardContext<'a> {
         s: usize,
     ) -> Self {
         let Transformer { config, precision, .. } = model;
-        let [_, t] = tokens.dims();
+        let ([b, t], device) = (tokens.dims(), tokens.device());
         assert!(s + t <= config.context_length, "{s} + {t} tokens exceed the context length");
-        let rope = config.family.is_rotary().then(|| RopeTables::new(config, s..s + t, &tokens.device()));
-        Self { config, precision: *precision, s, rope, segment_starts, dropout }
+        let rope = config
+            .family
+            .is_rotary()
+            .then(|| RopeTables::new(&rope::frequencies(config, s + t), rope::factor(config), s..s + t, &device));
+        let local_rope = rope::local_frequencies(config);
+        let local_rope = local_rope.map(|frequencies| RopeTables::new(&frequencies, 1.0, s..s + t, &device));
+        let window_starts = config.sliding_window.filter(|window| s + t > *window).map(|window| {
+            let positions = Tensor::<1, Int>::arange(s as i64..(s + t) as i64, &device);
+            let starts = positions.sub_scalar(window as i64 - 1).clamp_min(0).reshape([1, t]).expand([b, t]); // [B, T]
+            match &segment_starts {
+                Some(segment_starts) => starts.max_pair(segment_starts.clone()),
+                None => starts,
+            }
+        });
+        Self { config, precision: *precision, s, rope, local_rope, segment_starts, window_starts, dropout }
+    }
+
+    /// Returns the tables that rotate the queries and keys of a layer, if it has rotary positions.
+    fn rope_tables(&self, layer: LayerAttention) -> Option<&RopeTables> {
+        let local = self.local_rope.as_ref().filter(|_| layer.sliding);
+        local.or(self.rope.as_ref()).filter(|_| layer.rotary)
+    }
+
+    /// Returns the first position that each token attends to in a layer; None for 0.
+    fn first_keys(&self, layer: LayerAttention) -> Option<Tensor<2, Int>> {
+        let window_starts = self.window_starts.clone().filter(|_| layer.sliding);
+        window_starts.or_else(|| self.segment_starts.clone())
     }
 
     /// Returns the dropout of a stream: stream 0 is after the embeddings, and each layer has three.
@@ -266,17 +303,33 @@ impl<'a> ForwardContext<'a> {
         }
     }
 
-    /// Returns the norm of the residual stream, in the number type of the projections after it.
-    pub(crate) fn norm(&self, norm: &Norm, x: Tensor<3>) -> Tensor<3> {
-        norm.forward(x, self.config.norm_epsilon).cast(self.precision.dtype())
+    /// Returns the norm of the residual stream, if there is one, in the number type of the projections after it.
+    pub(crate) fn norm(&self, norm: Option<&Norm>, x: Tensor<3>) -> Tensor<3> {
+        let normed = match norm {
+            Some(norm) => norm.forward(x, self.config.norm_epsilon),
+            None => x,
+        };
+        normed.cast(self.precision.dtype())
     }
 
-    /// Adds the projection of y to the residual stream x.
-    fn add_projection(&self, x: Tensor<3>, y: Tensor<3>, projection: &Linear, stream: u64) -> Tensor<3> {
-        if self.dropout.is_none() && self.precision == Precision::F32 {
+    /// Adds the projection of y, after its norm, to the residual stream x.
+    fn add_projection(
+        &self,
+        x: Tensor<3>,
+        y: Tensor<3>,
+        projection: &Linear,
+        norm: Option<&Norm>,
+        stream: u64,
+    ) -> Tensor<3> {
+        if norm.is_none() && self.dropout.is_none() && self.precision == Precision::F32 {
             return projection.forward_with_residual(y, Some(x));
         }
-        x + self.dropout(projection.forward(y).cast(DType::F32), stream)
+        let y = projection.forward(y).cast(DType::F32);
+        let y = match norm {
+            Some(norm) => norm.forward(y, self.config.norm_epsilon),
+            None => y,
+        };
+        x + self.dropout(y, stream)
     }
 }
 
@@ -289,12 +342,16 @@ impl Layer {
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<3> {
         let stream = 3 * index as u64;
-        let normed = context.norm(&self.input_layernorm, x.clone());
-        let y = self.self_attn.forward(&normed, context, context.dropout_of(stream + 1), cache); // [B, T, H C]
-        let x = context.add_projection(x, y, &self.self_attn.o_proj, stream + 2); // [B, T, D]
-        let normed = context.norm(&self.post_attention_layernorm, x.clone());
-        let y = self.mlp.forward(normed); // [B, T, F]
-        context.add_projection(x, y, &self.mlp.down_proj, stream + 3) // [B, T, D]
+        let (attention, mlp) = (&self.self_attn, &self.mlp);
+        let normed = context.norm(self.input_layernorm.as_ref(), x.clone());
+        let kind = context.config.layer(index);
+        let y = attention.forward(&normed, kind, context, context.dropout_of(stream + 1), cache); // [B, T, H C]
+        let norm = self.attention_output_norm.as_ref();
+        let x = context.add_projection(x, y, &attention.o_proj, norm, stream + 2); // [B, T, D]
+        let normed = context.norm(self.post_attention_layernorm.as_ref(), x.clone());
+        let y = mlp.forward(normed); // [B, T, F]
+        let norm = self.mlp_output_norm.as_ref();
+        context.add_projection(x, y, &mlp.down_proj, norm, stream + 3) // [B, T, D]
     }
 }
 
@@ -303,6 +360,7 @@ impl Attention {
     fn forward(
         &self,
         x: &Tensor<3>, // [B, T, D]
+        layer: LayerAttention,
         context: &ForwardContext,
         dropout: Option<kernels::Dropout>,
         cache: Option<(&mut KvCache, usize)>,
@@ -315,40 +373,74 @@ impl Attention {
                 Some(norm) => norm.forward(y, epsilon),
                 None => y,
             };
-            match &context.rope {
-                Some(RopeTables { cos, sin }) => kernels::rope(y, cos.clone(), sin.clone()),
+            match context.rope_tables(layer) {
+                Some(tables) => tables.rotate(y, c),
                 None => y,
             }
         };
         let queries = project(&self.q_proj, self.q_norm.as_ref()); // [B, T, H C]
         let keys = project(&self.k_proj, self.k_norm.as_ref()); // [B, T, K C]
         let values = self.v_proj.forward(x.clone()); // [B, T, K C]
-        let scale = 1.0 / (c as f64).sqrt();
-        let Some((cache, layer)) = cache else {
-            let segment_starts = context.segment_starts.clone();
-            return kernels::attention(queries, keys, values, segment_starts, c, scale, dropout); // [B, T, H C]
-        };
+        let (scale, cap) = (context.config.attention_scale(), context.config.attention_softcap);
+        let first_keys = context.first_keys(layer); // [B, T]
+        if cache.is_none() && cap.is_none() {
+            return kernels::attention(queries, keys, values, first_keys, c, scale, dropout); // [B, T, H C]
+        }
         let split = |x: Tensor<3>| x.reshape([b, t, k, c]).swap_dims(1, 2); // [B, K, T, C]
-        let (keys, values) = cache.append(layer, split(keys), split(values)); // [B, K, S + T, C]
+        let (keys, values) = match cache {
+            Some((cache, layer)) => cache.append(layer, split(keys), split(values)), // [B, K, S + T, C]
+            None => (split(keys), split(values)),
+        };
         // The G query heads of a key/value head are stacked, so that keys and values are not repeated.
-        let queries = queries.reshape([b, t, h, c]).swap_dims(1, 2).reshape([b, k, h / k * t, c]); // [B, K, G T, C]
+        let g = h / k;
+        let queries = queries.reshape([b, t, h, c]).swap_dims(1, 2).reshape([b, k, g * t, c]); // [B, K, G T, C]
         let scores = queries.matmul(keys.swap_dims(2, 3)); // [B, K, G T, S + T]
+        let (scores, scale) = match cap {
+            Some(cap) => (softcap(scores, scale, cap), 1.0),
+            None => (scores, scale),
+        };
+        let scores = match first_keys {
+            Some(first_keys) => without_early_keys(scores, first_keys),
+            None => scores,
+        };
         let probs = kernels::causal_softmax(scores, t, scale); // [B, K, G T, S + T]
+        let probs = match dropout {
+            Some(dropout) => kernels::dropout(probs, dropout),
+            None => probs,
+        };
         let y = probs.matmul(values); // [B, K, G T, C]
         y.reshape([b, h, t, c]).swap_dims(1, 2).reshape([b, t, h * c]) // [B, T, H C]
     }
 }
 
+/// Returns cap × tanh(scale × x / cap).
+fn softcap<const N: usize>(x: Tensor<N>, scale: f64, cap: f64) -> Tensor<N> {
+    x.mul_scalar(scale / cap).tanh().mul_scalar(cap)
+}
+
+/// Returns the scores with those of keys before the first one of each query so low that their probability is 0.
+///
+/// # Shapes
+/// - scores, output: `[B, K, G T, S]`
+/// - `first_keys`: `[B, T]`
+fn without_early_keys(scores: Tensor<4>, first_keys: Tensor<2, Int>) -> Tensor<4> {
+    let ([b, k, rows, s], [_, t]) = (scores.dims(), first_keys.dims());
+    let keys = Tensor::<1, Int>::arange(0..s as i64, &scores.device()).reshape([1, 1, s]);
+    let early = keys.expand([b, t, s]).lower(first_keys.reshape([b, t, 1]).expand([b, t, s])); // [B, T, S]
+    let early = early.reshape([b, 1, 1, t, s]).expand([b, k, rows / t, t, s]); // [B, K, G, T, S]
+    scores.mask_fill(early.reshape([b, k, rows, s]), -1e30)
+}
+
 impl Mlp {
     /// Returns the activations `[B, T, F]`, before `down_proj`.
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        match &self.gate_proj {
-            Some(gate) => {
-                let gate = gate.forward(x.clone()); // [B, T, F]
-                kernels::swiglu(gate, self.up_proj.forward(x))
-            }
-            None if self.activation == Activation::Gelu => gelu(self.up_proj.forward(x)), // [B, T, F]
-            None => kernels::gelu(self.up_proj.forward(x)),                               // [B, T, F]
+        let gate = self.gate_proj.as_ref().map(|gate| gate.forward(x.clone())); // [B, T, F]
+        let up = self.up_proj.forward(x); // [B, T, F]
+        match (self.activation, gate) {
+            (Activation::Geglu, Some(gate)) => kernels::gelu(gate) * up,
+            (_, Some(gate)) => kernels::swiglu(gate, up),
+            (Activation::Gelu, None) => gelu(up),
+            (_, None) => kernels::gelu(up),
         }
     }
 }
@@ -390,7 +482,7 @@ impl Transformer {
     }
 
     fn build(config: &ModelConfig, values: &mut impl FnMut(Initializer, &[usize]) -> (TensorData, Device)) -> Self {
-        let gpt2 = config.family == Family::Gpt2;
+        let architecture = config.family.architecture();
         // Ids are numbered in this order, so that two models of one configuration agree on them: the state of the
         // optimizer is keyed by id.
         let mut next_id = 0;
@@ -406,7 +498,8 @@ impl Transformer {
         let (d, f, c) = (config.d_model, config.d_ff, config.head_dim);
         let (q, kv) = (config.n_head * c, config.n_kv_head * c);
         let embed_tokens = matrix(Initializer::Normal, [config.vocab_size, d]);
-        let embed_positions = gpt2.then(|| matrix(Initializer::Normal, [config.context_length, d]));
+        let embed_positions =
+            architecture.learned_positions.then(|| matrix(Initializer::Normal, [config.context_length, d]));
         let projections: Vec<_> = (0..config.n_layer)
             .map(|_| {
                 (
@@ -416,7 +509,7 @@ impl Transformer {
                         matrix(Initializer::Normal, [kv, d]),
                         matrix(Initializer::Residual, [d, q]),
                     ],
-                    (!gpt2).then(|| matrix(Initializer::Normal, [f, d])),
+                    config.activation.is_gated().then(|| matrix(Initializer::Normal, [f, d])),
                     [matrix(Initializer::Normal, [f, d]), matrix(Initializer::Residual, [d, f])],
                 )
             })
@@ -437,26 +530,37 @@ impl Transformer {
                 let (v_proj, o_proj) = (linear(v_proj, kv, qkv_bias), linear(o_proj, d, config.output_bias()));
                 let (up_proj, down_proj) = (linear(up_proj, f, config.mlp_bias), linear(down_proj, d, config.mlp_bias));
                 let gate_proj = gate_proj.map(|weight| linear(weight, f, config.mlp_bias));
-                let mut norm = |length: usize| {
-                    let weight = vector(Initializer::One, length);
-                    Norm::new(weight, gpt2.then(|| vector(Initializer::Zero, length)))
-                };
-                let (input_layernorm, post_attention_layernorm) = (norm(d), norm(d));
-                let qk_norm = config.family == Family::Qwen3;
-                let (q_norm, k_norm) = (qk_norm.then(|| norm(c)), qk_norm.then(|| norm(c)));
+                let mut norm = |length: usize| norm(architecture.norm, length, &mut vector);
+                let placement = architecture.norm_placement;
+                let (before, after) = (placement.is_before(), placement.is_after());
+                let (input_layernorm, post_attention_layernorm) = (before.then(|| norm(d)), before.then(|| norm(d)));
+                let (attention_output_norm, mlp_output_norm) = (after.then(|| norm(d)), after.then(|| norm(d)));
+                let qk_norm = architecture.qk_norm.map(|kind| match kind {
+                    QkNorm::Head => (norm(c), norm(c)),
+                    QkNorm::Projection => (norm(q), norm(kv)),
+                });
+                let (q_norm, k_norm) = qk_norm.unzip();
                 Layer {
                     input_layernorm,
                     self_attn: Attention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm },
+                    attention_output_norm,
                     post_attention_layernorm,
                     mlp: Mlp { gate_proj, up_proj, down_proj, activation: config.activation },
+                    mlp_output_norm,
                 }
             })
             .collect();
-        let weight = vector(Initializer::One, d);
-        let norm = Norm::new(weight, gpt2.then(|| vector(Initializer::Zero, d)));
+        let norm = norm(architecture.norm, d, &mut vector);
         let (config, precision) = (config.clone(), Precision::F32);
         Self { embed_tokens, embed_positions, layers, norm, lm_head, config, precision }
     }
+}
+
+/// Returns a norm that changes nothing but the scale of its input.
+fn norm(kind: NormKind, length: usize, vector: &mut impl FnMut(Initializer, usize) -> Param<Tensor<1>>) -> Norm {
+    let from_one = kind == NormKind::RmsFromOne;
+    let weight = vector(if from_one { Initializer::Zero } else { Initializer::One }, length);
+    Norm::new(weight, (kind == NormKind::Layer).then(|| vector(Initializer::Zero, length)), from_one)
 }
 
 /// Returns normally distributed numbers by the Box–Muller method (A Note on the Generation of Random Normal Deviates,

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use model::config::{Architecture, Bias};
 use model::{Dtype, Family, ModelConfig, Transformer, checkpoint};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -77,8 +78,16 @@ fn damaged_files_are_named() {
         "/model.safetensors: tensor model.embed_tokens.weight has shape [50, 24], config.json requires [50, 32]",
     );
     fs::write(&config, text.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3")).unwrap();
+    check_rejected(copy.path(), "layer_types: [\"full_attention\",\"full_attention\"] does not describe 3 layers");
+    let with_layers = |n: usize| {
+        let mut json: Value = serde_json::from_str(&text).unwrap();
+        json["num_hidden_layers"] = n.into();
+        json["layer_types"] = Value::Null;
+        fs::write(&config, json.to_string()).unwrap();
+    };
+    with_layers(3);
     check_rejected(copy.path(), "tensor model.layers.2.input_layernorm.weight is missing");
-    fs::write(&config, text.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1")).unwrap();
+    with_layers(1);
     check_rejected(
         copy.path(),
         "tensor model.layers.1.input_layernorm.weight is not part of a qwen3 with this config.json",
@@ -307,11 +316,12 @@ proptest! {
     fn saving_and_loading_round_trips(
         family in family(), seed: u64, tied: bool, biases: bool, max_shard_bytes in 1_u64..12_000,
     ) {
-        let defaults = tiny(family);
+        let defaults = tiny(family).with_published_layers((!tied).then_some(4));
+        let Architecture { attention_bias, mlp_bias, .. } = family.architecture();
         let config = ModelConfig {
             tied_embeddings: tied,
-            attention_bias: defaults.attention_bias || (biases && family != Family::Qwen2),
-            mlp_bias: defaults.mlp_bias || (biases && family == Family::Llama),
+            attention_bias: if attention_bias == Bias::Optional { biases } else { defaults.attention_bias },
+            mlp_bias: if mlp_bias == Bias::Optional { biases } else { defaults.mlp_bias },
             ..defaults
         };
         let model = Transformer::init(&config, seed, &Device::flex());

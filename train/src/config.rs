@@ -327,6 +327,8 @@ mod tests {
         check(|c| c.model.n_head = 0, "train.model.n_head: must be at least 1");
         check(|c| c.model.n_head = 5, "train.model.n_head: 5 does not divide train.model.d_model = 192; set head_dim");
         check(|c| c.model.n_kv_head = Some(2), "train.model.n_kv_head: 2 does not divide n_head = 3");
+        let window = "train.model.sliding_window: 8, but no layer of a qwen3 has a sliding window";
+        check(|c| c.model.sliding_window = Some(8), window);
         check(|c| c.model.context_length = 0, "train.model.context_length: 0 is not between 1 and 16777216");
     }
 

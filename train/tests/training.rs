@@ -154,15 +154,12 @@ fn micro_batches_add_up_to_the_batch() {
 fn training_lowers_the_loss() {
     let root = tempfile::tempdir().unwrap();
     let tokens = tokens(root.path(), 60);
-    let kinds = [
-        (model::Family::Qwen3, model::Precision::F32),
-        (model::Family::Gpt2, model::Precision::F32),
-        (model::Family::Qwen3, model::Precision::Bf16),
-    ];
-    for (family, precision) in kinds {
+    let in_f32 = model::Family::ALL.map(|family| (family, model::Precision::F32));
+    for (family, precision) in in_f32.into_iter().chain([(model::Family::Qwen3, model::Precision::Bf16)]) {
         let mut config = Config { steps: 40, precision, ..config() };
         config.model.family = family;
         config.model.n_kv_head = None;
+        config.model.sliding_window = family.layers(2).iter().any(|layer| layer.sliding).then_some(6);
         let out = Unsealed::at(root.path().join(format!("{family:?}-{precision:?}")), recipe("train"));
         train(&config, &tokens, &out, &Context::quiet(1)).unwrap();
         let losses = losses(out.folder());

@@ -1,8 +1,9 @@
 //! The tensors of each family's files: names and orientation of the parameters.
 //!
 //! A parameter's name in this crate is its path in [`crate::Transformer`]. The files of the rotary families have nearly
-//! the same names and the same orientation, `[out, in]`. GPT-2 has its own names, transposed matrices (its `Conv1D` has
-//! `[in, out]`), and queries, keys and values concatenated in one tensor.
+//! the same names and the same orientation, `[out, in]`; Phi-3 concatenates projections of the same input, and families
+//! with norms on the outputs of a layer's parts have other names for them. GPT-2 has its own names, transposed matrices
+//! (its `Conv1D` has `[in, out]`), and queries, keys and values concatenated in one tensor.
 
 use std::collections::BTreeMap;
 
@@ -69,12 +70,7 @@ struct Location {
 
 fn location(family: Family, parameter: &str) -> Location {
     if family.is_rotary() {
-        let tensor = match parameter {
-            "lm_head" => "lm_head.weight".to_owned(),
-            "embed_tokens" => "model.embed_tokens.weight".to_owned(),
-            other => format!("model.{other}"),
-        };
-        return Location { tensor, part: 0, transposed: false };
+        return rotary_location(family, parameter);
     }
     if let Some((_, tensor)) = GPT2_REST.iter().find(|(name, _)| *name == parameter) {
         return Location { tensor: (*tensor).to_owned(), part: 0, transposed: false };
@@ -85,6 +81,45 @@ fn location(family: Family, parameter: &str) -> Location {
     let &(_, tensor, part) = found.unwrap_or_else(|| panic!("no tensor for parameter {parameter}"));
     Location { tensor: format!("transformer.h.{layer}.{tensor}.{kind}"), part, transposed: true }
 }
+
+fn rotary_location(family: Family, parameter: &str) -> Location {
+    let own = |tensor: String| Location { tensor, part: 0, transposed: false };
+    if parameter == "lm_head" {
+        return own(OUTPUT_PROJECTION.to_owned());
+    }
+    if parameter == "embed_tokens" {
+        return own("model.embed_tokens.weight".to_owned());
+    }
+    let renamed: &[(&str, &str, usize)] = match family {
+        Family::Phi3 => &PHI3_LAYER,
+        _ if family.architecture().norm_placement.is_after() => &OUTPUT_NORMS,
+        _ => &[],
+    };
+    let within_layer = parameter.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
+    let found = within_layer.and_then(|(layer, rest)| {
+        let (module, kind) = rest.rsplit_once('.')?;
+        let (_, tensor, part) = renamed.iter().find(|(name, ..)| *name == module)?;
+        Some(Location { tensor: format!("model.layers.{layer}.{tensor}.{kind}"), part: *part, transposed: false })
+    });
+    found.unwrap_or_else(|| own(format!("model.{parameter}")))
+}
+
+/// The modules of a Phi-3 layer with other names: the name in this crate, the name in the file, and the part of that
+/// tensor.
+const PHI3_LAYER: [(&str, &str, usize); 5] = [
+    ("self_attn.q_proj", "self_attn.qkv_proj", 0),
+    ("self_attn.k_proj", "self_attn.qkv_proj", 1),
+    ("self_attn.v_proj", "self_attn.qkv_proj", 2),
+    ("mlp.gate_proj", "mlp.gate_up_proj", 0),
+    ("mlp.up_proj", "mlp.gate_up_proj", 1),
+];
+
+/// The norms of a layer in families that have some on the outputs of its parts.
+const OUTPUT_NORMS: [(&str, &str, usize); 3] = [
+    ("attention_output_norm", "post_attention_layernorm", 0),
+    ("post_attention_layernorm", "pre_feedforward_layernorm", 0),
+    ("mlp_output_norm", "post_feedforward_layernorm", 0),
+];
 
 /// The modules of a GPT-2 layer: the name in this crate, the name in the file, and the part of that tensor.
 const GPT2_LAYER: [(&str, &str, usize); 8] = [
@@ -127,6 +162,11 @@ mod tests {
         check(Family::Qwen3, &[("norm.weight", &[32])], "model.norm.weight", &[32], false);
         check(Family::Qwen2, &[("embed_tokens", &[50, 32])], "model.embed_tokens.weight", &[50, 32], false);
         check(Family::Qwen2, &[("lm_head", &[50, 32])], "lm_head.weight", &[50, 32], false);
+        let gate_up = [("layers.1.mlp.gate_proj.weight", &[48, 32][..]), (up, &[48, 32])];
+        check(Family::Phi3, &gate_up, "model.layers.1.mlp.gate_up_proj.weight", &[96, 32], false);
+        let (before, after) = ("layers.1.post_attention_layernorm.weight", "layers.1.attention_output_norm.weight");
+        check(Family::Gemma2, &[(before, &[32])], "model.layers.1.pre_feedforward_layernorm.weight", &[32], false);
+        check(Family::Olmo2, &[(after, &[32])], "model.layers.1.post_attention_layernorm.weight", &[32], false);
         check(Family::Gpt2, &[(up, &[128, 32])], "transformer.h.1.mlp.c_fc.weight", &[32, 128], true);
         check(Family::Gpt2, &[("embed_positions", &[64, 32])], "transformer.wpe.weight", &[64, 32], false);
         check(Family::Gpt2, &[("layers.0.input_layernorm.bias", &[32])], "transformer.h.0.ln_1.bias", &[32], false);

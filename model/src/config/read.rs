@@ -1,13 +1,18 @@
 //! Reading `config.json`.
 //!
-//! Keys are read as the classes of transformers 5.23 read them, with their defaults. A key that changes the logits in a
+//! Keys are read as the classes of transformers 5.24 read them, with their defaults. A key that changes the logits in a
 //! way that this crate does not implement is an error. Keys that cannot change a logit are ignored: dropout, which
 //! inference does not use; `initializer_range`; switches of caches and summaries; `pretraining_tp`, which only splits a
 //! product.
+//!
+//! Reading order: this file (the families), `layers` (sliding windows and layers without positions), `rope`.
+
+mod layers;
+mod rope;
 
 use serde_json::{Map, Value, json};
 
-use super::{Activation, Family, ModelConfig, RopeScaling};
+use super::{Activation, Bias, Family, ModelConfig, Softcaps};
 use crate::Error;
 
 impl ModelConfig {
@@ -27,7 +32,7 @@ impl ModelConfig {
             return Err(Error::Config { key: "model_type", reason });
         };
         reader.reject_unsupported()?;
-        let mut config = if family == Family::Gpt2 { reader.gpt2()? } else { reader.rotary(family)? };
+        let mut config = if family.is_rotary() { reader.rotary(family)? } else { reader.gpt2()? };
         config.begin_of_text = ids(value.get("bos_token_id")).first().copied();
         config.add_end_ids(&ids(value.get("eos_token_id")));
         config.validate()?;
@@ -59,6 +64,34 @@ fn ids(value: Option<&Value>) -> Vec<u32> {
     }
 }
 
+/// The defaults of a family's class in transformers where they differ between families.
+struct Defaults {
+    /// None for as many as query heads.
+    n_kv_head: Option<usize>,
+    /// None for the width of the model divided by the number of heads.
+    head_dim: Option<usize>,
+    rope_theta: f64,
+    norm_epsilon: f64,
+    tied_embeddings: bool,
+}
+
+impl Defaults {
+    fn of(family: Family) -> Self {
+        let llama =
+            Self { n_kv_head: None, head_dim: None, rope_theta: 10_000.0, norm_epsilon: 1e-6, tied_embeddings: false };
+        match family {
+            Family::Gpt2 | Family::Llama => llama,
+            Family::Qwen2 => Self { n_kv_head: Some(32), ..llama },
+            Family::Qwen3 => Self { n_kv_head: Some(32), head_dim: Some(128), ..llama },
+            Family::Mistral => Self { n_kv_head: Some(8), ..llama },
+            Family::Gemma2 => Self { n_kv_head: Some(4), head_dim: Some(256), tied_embeddings: true, ..llama },
+            Family::Gemma3Text => Self { rope_theta: 1e6, ..Self::of(Family::Gemma2) },
+            Family::Phi3 | Family::Olmo2 => Self { norm_epsilon: 1e-5, ..llama },
+            Family::SmolLm3 => Self { n_kv_head: Some(4), rope_theta: 2e6, tied_embeddings: true, ..llama },
+        }
+    }
+}
+
 /// Reads keys of a `config.json`, with the defaults of transformers.
 struct Reader<'a>(&'a Map<String, Value>);
 
@@ -80,119 +113,79 @@ impl Reader<'_> {
     }
 
     fn rotary(&self, family: Family) -> Result<ModelConfig, Error> {
+        let (architecture, defaults) = (family.architecture(), Defaults::of(family));
         let n_head = self.number("num_attention_heads", None)?;
         let d_model = self.number("hidden_size", None)?;
-        if self.text("hidden_act", Some("silu"))? != "swish" {
-            self.must_be("hidden_act", &json!("silu"))?;
-        }
-        self.reject_sliding_windows(family)?;
-        let (attention_bias, mlp_bias) = match family {
-            Family::Llama => (self.flag("attention_bias", false)?, self.flag("mlp_bias", false)?),
-            Family::Qwen3 => (self.flag("attention_bias", false)?, self.no_mlp_bias()?),
-            _ => {
-                self.must_be("attention_bias", &json!(true))?;
-                (true, self.no_mlp_bias()?)
-            }
-        };
-        // The classes of Qwen have a fixed default if the key is missing, but not if it is null.
-        let default_heads =
-            if family != Family::Llama && !self.0.contains_key("num_key_value_heads") { 32 } else { n_head };
-        let default_head_dim = if family == Family::Qwen3 { 128 } else { d_model / n_head.max(1) };
-        let (rope_theta, rope_scaling) = self.rope()?;
-        Ok(ModelConfig {
+        let n_layer = self.number("num_hidden_layers", None)?;
+        self.check_activation(family)?;
+        // Some classes have a fixed default if the key is missing, but not if it is null.
+        let default_heads = defaults.n_kv_head.filter(|_| !self.0.contains_key("num_key_value_heads"));
+        let default_head_dim = defaults.head_dim.unwrap_or(d_model / n_head.max(1));
+        let head_dim = self.number("head_dim", Some(default_head_dim))?;
+        let rope = self.rope(family, head_dim)?;
+        let context = self.number("max_position_embeddings", None)?;
+        let mut config = ModelConfig {
             vocab_size: self.number("vocab_size", None)?,
             d_model,
-            n_layer: self.number("num_hidden_layers", None)?,
+            n_layer,
             n_head,
-            n_kv_head: self.number("num_key_value_heads", Some(default_heads))?,
-            head_dim: self.number("head_dim", Some(default_head_dim))?,
+            n_kv_head: self.number("num_key_value_heads", Some(default_heads.unwrap_or(n_head)))?,
+            head_dim,
             d_ff: self.number("intermediate_size", None)?,
-            context_length: self.number("max_position_embeddings", None)?,
-            rope_theta,
-            rope_scaling,
-            attention_bias,
-            mlp_bias,
-            norm_epsilon: self.float("rms_norm_eps", Some(1e-6))?,
-            tied_embeddings: self.flag("tie_word_embeddings", false)?,
+            context_length: rope.context_length(context),
+            rope_theta: rope.theta,
+            rope_scaling: rope.scaling,
+            local_rope_theta: rope.local_theta,
+            rotary_dim: rope.rotary_dim,
+            attention_bias: self.bias("attention_bias", architecture.attention_bias)?,
+            mlp_bias: self.bias("mlp_bias", architecture.mlp_bias)?,
+            norm_epsilon: self.float("rms_norm_eps", Some(defaults.norm_epsilon))?,
+            tied_embeddings: self.flag("tie_word_embeddings", defaults.tied_embeddings)?,
             ..ModelConfig::of(family)
-        })
-    }
-
-    fn no_mlp_bias(&self) -> Result<bool, Error> {
-        self.must_be("mlp_bias", &json!(false)).map(|()| false)
-    }
-
-    fn reject_sliding_windows(&self, family: Family) -> Result<(), Error> {
-        self.must_be("use_sliding_window", &json!(false))?;
-        // Qwen's classes keep a number there that takes effect only with `use_sliding_window`.
-        if family == Family::Llama {
-            self.must_be("sliding_window", &Value::Null)?;
-        }
-        let layer_types = self.0.get("layer_types").and_then(Value::as_array);
-        match layer_types.into_iter().flatten().find(|kind| *kind != "full_attention") {
-            Some(other) => Err(Error::Config { key: "layer_types", reason: format!("{other} is not supported") }),
-            None => Ok(()),
-        }
-    }
-
-    /// Returns the base of the rotary frequencies and their scaling. transformers 4 has the scaling in `rope_scaling`,
-    /// which in transformers 5 takes precedence over `rope_parameters`; a base inside the table takes precedence over
-    /// the one outside.
-    fn rope(&self) -> Result<(f64, Option<RopeScaling>), Error> {
-        self.must_be("partial_rotary_factor", &json!(1.0))?;
-        // Only some versions give it precedence over the one in the table.
-        self.must_be("original_max_position_embeddings", &Value::Null)?;
-        let outside = self.float("rope_theta", Some(10_000.0))?;
-        for key in ["rope_scaling", "rope_parameters"] {
-            match self.0.get(key) {
-                None | Some(Value::Null) => {}
-                Some(Value::Object(table)) if table.is_empty() => {}
-                Some(Value::Object(table)) => {
-                    let context = self.number("max_position_embeddings", None)?;
-                    return Reader(table).rope_table(outside, context).map_err(|e| match e {
-                        Error::Config { key: inner, reason } => {
-                            Error::Config { key, reason: format!("{inner}: {reason}") }
-                        }
-                        other => other,
-                    });
-                }
-                Some(other) => return Err(Error::Config { key, reason: format!("{other} is not a JSON object") }),
-            }
-        }
-        Ok((outside, None))
-    }
-
-    fn rope_table(&self, theta: f64, context: usize) -> Result<(f64, Option<RopeScaling>), Error> {
-        let old_name = self.text("type", Some("default"))?;
-        let kind = self.text("rope_type", Some(old_name))?;
-        let factor = || self.float("factor", None);
-        let (scaling, keys): (_, &[&str]) = match kind {
-            "default" => (None, &[]),
-            "linear" => (Some(RopeScaling::Linear { factor: factor()? }), &["factor"]),
-            "llama3" => {
-                let scaling = RopeScaling::Llama3 {
-                    factor: factor()?,
-                    low_freq_factor: self.float("low_freq_factor", None)?,
-                    high_freq_factor: self.float("high_freq_factor", None)?,
-                    original_context_length: self.number("original_max_position_embeddings", Some(context))?,
-                };
-                let keys = &["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"];
-                (Some(scaling), keys)
-            }
-            other => {
-                let reason = format!("`{other}` is not supported, only default, linear and llama3");
-                return Err(Error::Config { key: "rope_type", reason });
-            }
         };
-        self.must_be("partial_rotary_factor", &json!(1.0))?;
-        let known = ["type", "rope_type", "rope_theta", "partial_rotary_factor"];
-        for (key, value) in self.0.iter().filter(|(_, value)| !value.is_null()) {
-            if !known.contains(&key.as_str()) && !keys.contains(&key.as_str()) {
-                let reason = format!("`{key}` = {value} has no meaning in `{kind}`");
-                return Err(Error::Config { key: "rope_type", reason });
+        if architecture.scaled_embeddings {
+            let scalar = self.float("query_pre_attn_scalar", Some(256.0))?;
+            config.query_pre_attn_scalar = Some(scalar).filter(|scalar| (scalar - head_dim as f64).abs() > 0.0);
+        }
+        let default_cap = |cap: f64| (family == Family::Gemma2).then_some(cap);
+        let softcap = |key, is_allowed, cap| {
+            if is_allowed { self.softcap(key, cap) } else { self.must_be(key, &Value::Null).map(|()| None) }
+        };
+        let (logits, scores) =
+            (architecture.softcaps != Softcaps::None, architecture.softcaps == Softcaps::LogitsAndScores);
+        config.logit_softcap = softcap("final_logit_softcapping", logits, default_cap(30.0))?;
+        config.attention_softcap = softcap("attn_logit_softcapping", scores, default_cap(50.0))?;
+        let (layers, window) = self.layers(family, n_layer)?;
+        config.set_layers(layers, window);
+        Ok(config)
+    }
+
+    fn check_activation(&self, family: Family) -> Result<(), Error> {
+        match family.architecture().activations[0] {
+            // The key `hidden_act` of early files has no effect.
+            Activation::Geglu => self.must_be("hidden_activation", &json!("gelu_pytorch_tanh")),
+            _ if self.text("hidden_act", Some("silu"))? == "swish" => Ok(()),
+            _ => self.must_be("hidden_act", &json!("silu")),
+        }
+    }
+
+    fn bias(&self, key: &'static str, bias: Bias) -> Result<bool, Error> {
+        match bias {
+            Bias::Optional => self.flag(key, false),
+            Bias::Always | Bias::Never => {
+                let fixed = bias == Bias::Always;
+                self.must_be(key, &json!(fixed)).map(|()| fixed)
             }
         }
-        Ok((self.float("rope_theta", Some(theta))?, scaling))
+    }
+
+    /// Returns a cap, which is null for none.
+    fn softcap(&self, key: &'static str, default: Option<f64>) -> Result<Option<f64>, Error> {
+        match self.0.get(key) {
+            None => Ok(default),
+            Some(Value::Null) => Ok(None),
+            Some(_) => self.float(key, None).map(Some),
+        }
     }
 
     fn gpt2(&self) -> Result<ModelConfig, Error> {
@@ -276,6 +269,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RopeScaling;
     use crate::config::tests::tiny;
 
     fn llama3() -> RopeScaling {
@@ -372,7 +366,8 @@ mod tests {
             json[key] = value;
             assert_eq!(ModelConfig::from_hugging_face(&json).unwrap_err().to_string(), expected);
         };
-        let unknown = "model_type: `mamba` is not supported, only gpt2, llama, qwen2, qwen3";
+        let unknown = "model_type: `mamba` is not supported, only gpt2, llama, qwen2, qwen3, mistral, gemma2, \
+                       gemma3_text, phi3, smollm3, olmo2";
         check(Family::Llama, "model_type", json!("mamba"), unknown);
         for family in Family::ALL {
             let quantised = "quantization_config: quantised weights are not supported; use the original model";
@@ -389,13 +384,11 @@ mod tests {
             check(family, "hidden_size", Value::Null, "hidden_size: is missing");
             check(family, "num_key_value_heads", json!(3), "n_kv_head: 3 does not divide n_head = 4");
             check(family, "head_dim", json!(7), "head_dim: 7 is odd; rotary positions need pairs");
-            check(family, "use_sliding_window", json!(true), "use_sliding_window: true is not supported, only false");
-            let layers = json!(["full_attention", "sliding_attention"]);
-            check(family, "layer_types", layers, "layer_types: \"sliding_attention\" is not supported");
             let partial = "partial_rotary_factor: 0.5 is not supported, only 1.0";
             check(family, "partial_rotary_factor", json!(0.5), partial);
-            let yarn = "rope_scaling: rope_type: `yarn` is not supported, only default, linear and llama3";
-            check(family, "rope_scaling", json!({"type": "yarn", "factor": 4.0}), yarn);
+            let longrope = "rope_scaling: rope_type: `longrope` is not supported, only default, linear, llama3, \
+                            yarn and dynamic";
+            check(family, "rope_scaling", json!({"type": "longrope", "factor": 4.0}), longrope);
             check(family, "rope_scaling", json!({"type": "linear"}), "rope_scaling: factor: is missing");
             let linear = json!({"rope_type": "linear", "factor": 2.0, "attention_factor": 1.2});
             let surplus = "rope_parameters: rope_type: `attention_factor` = 1.2 has no meaning in `linear`";
@@ -407,6 +400,8 @@ mod tests {
             check(family, "rope_scaling", json!("linear"), "rope_scaling: \"linear\" is not a JSON object");
         }
         check(Family::Llama, "sliding_window", json!(4096), "sliding_window: 4096 is not supported, only null");
+        let switch = "use_sliding_window: true is not supported, only false";
+        check(Family::Llama, "use_sliding_window", json!(true), switch);
         check(Family::Qwen2, "attention_bias", json!(false), "attention_bias: false is not supported, only true");
         check(Family::Qwen2, "mlp_bias", json!(true), "mlp_bias: true is not supported, only false");
         check(Family::Qwen3, "mlp_bias", json!(true), "mlp_bias: true is not supported, only false");

@@ -1,9 +1,10 @@
 //! Adapters in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! GPT-2 concatenates its queries, keys and values in `c_attn`, whose adapter has one A for all three. In this crate
-//! each has its own A, so that a trained adapter is written in blocks: the three A stacked and the three B on a
-//! diagonal, with three times the rank and alpha, which gives the same scale and the same sum. An adapter made by PEFT
-//! is read as three adapters with equal A, and written unchanged as long as they are equal.
+//! GPT-2 concatenates its queries, keys and values in `c_attn`, whose adapter has one A for all three; Phi-3 does the
+//! same in `qkv_proj` and `gate_up_proj`. In this crate each has its own A, so that a trained adapter is written in
+//! blocks: the A stacked and the B on a diagonal, with a multiple of the rank and alpha, which gives the same scale and
+//! the same sum. An adapter made by PEFT is read as several adapters with equal A, and written unchanged as long as
+//! they are equal.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,7 +31,7 @@ pub const WEIGHTS: &str = "adapter_model.safetensors";
 /// The key of [`base_digest`] in the metadata of [`WEIGHTS`], which PEFT neither writes nor reads.
 const BASE: &str = "base_sha256";
 
-/// The key of the metadata that marks the adapters of `c_attn` as blocks.
+/// The key of the metadata that marks the adapters of concatenated projections as blocks.
 const BLOCKS: &str = "c_attn_blocks";
 
 /// Options of PEFT that change the output of an adapter and are not supported; all are off by default.
@@ -81,13 +82,9 @@ pub fn save(model: &Transformer, base: &str, folder: &Path) -> Result<(), Error>
     for (layer, role, adapter) in &all {
         parts.entry(module_path(family, *layer, role)).or_default().push(entry(adapter)?);
     }
-    let mut blocks = false;
-    let mut entries = BTreeMap::new();
-    for (path, parts) in parts {
-        let (entry, in_blocks) = concatenated(parts);
-        blocks |= in_blocks;
-        entries.insert(path, entry);
-    }
+    let blocks = !parts.values().all(|parts| is_shared(parts));
+    let entries: BTreeMap<String, Entry> =
+        parts.into_iter().map(|(path, parts)| (path, concatenated(parts, blocks))).collect();
 
     let paths = module_paths(model);
     // A name matches every path that ends in it.
@@ -195,8 +192,8 @@ pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
             }
         }
         let alpha = config.alpha(module, rank);
-        let in_blocks = parts.len() == 3 && rank.is_multiple_of(3) && ours[BLOCKS] == true;
-        let blocks = if in_blocks { 3 } else { 1 };
+        let in_blocks = parts.len() > 1 && rank.is_multiple_of(parts.len()) && ours[BLOCKS] == true;
+        let blocks = if in_blocks { parts.len() } else { 1 };
         let mut row = 0;
         for (n, (layer, role, [outputs, _])) in parts.iter().enumerate() {
             let part_rank = rank / blocks;
@@ -289,33 +286,36 @@ fn entry(adapter: &Adapter) -> Result<Entry, Error> {
     Ok(Entry { a: read(&adapter.a)?, b: read(&adapter.b)?, rank: adapter.rank(), alpha: adapter.alpha })
 }
 
-/// Returns the adapter of concatenated projections, and whether it consists of blocks.
-fn concatenated(mut parts: Vec<Entry>) -> (Entry, bool) {
+/// Returns true if the adapters of concatenated projections have one A and alpha.
+fn is_shared(parts: &[Entry]) -> bool {
+    parts.iter().all(|part| part.a == parts[0].a && part.alpha.to_bits() == parts[0].alpha.to_bits())
+}
+
+/// Returns the adapter of concatenated projections, in blocks or with the A that they share.
+fn concatenated(mut parts: Vec<Entry>, in_blocks: bool) -> Entry {
     if parts.len() == 1 {
-        return (parts.remove(0), false);
+        return parts.remove(0);
     }
-    let shared = parts.iter().all(|part| part.a == parts[0].a && part.alpha.to_bits() == parts[0].alpha.to_bits());
-    let blocks = if shared { 1 } else { parts.len() };
+    let blocks = if in_blocks { parts.len() } else { 1 };
     let (rank, alpha, inputs) = (parts[0].rank, parts[0].alpha, parts[0].a.shape[1]);
     let outputs: usize = parts.iter().map(|part| part.b.shape[0]).sum();
     let a = parts.iter().take(blocks).flat_map(|part| part.a.values.iter().copied()).collect();
     let mut b = Vec::with_capacity(outputs * rank * blocks);
     for (n, part) in parts.iter().enumerate() {
         for row in part.b.values.chunks_exact(rank) {
-            let before = if shared { 0 } else { n * rank };
+            let before = if in_blocks { n * rank } else { 0 };
             b.extend(std::iter::repeat_n(0.0, before));
             b.extend_from_slice(row);
             b.extend(std::iter::repeat_n(0.0, (blocks - 1) * rank - before));
         }
     }
     let rank = rank * blocks;
-    let entry = Entry {
+    Entry {
         a: Weight { shape: vec![rank, inputs], values: a },
         b: Weight { shape: vec![outputs, rank], values: b },
         rank,
         alpha: alpha * blocks as f64,
-    };
-    (entry, !shared)
+    }
 }
 
 /// Returns the layer, the path within it and the `[O, I]` of every projection.

@@ -10,7 +10,8 @@ use crate::Error;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
-    /// `gpt2`, `llama`, `qwen2` or `qwen3`. Default `qwen3`.
+    /// `gpt2`, `llama`, `qwen2`, `qwen3`, `mistral`, `gemma2`, `gemma3_text`, `phi3`, `smollm3` or `olmo2`. Default
+    /// `qwen3`.
     pub family: Family,
     /// Tokens per sequence. Default 256.
     pub context_length: usize,
@@ -29,6 +30,10 @@ pub struct Model {
     pub d_ff: Option<usize>,
     /// The base of the rotary frequencies (all but `gpt2`). Default 10,000.
     pub rope_theta: f64,
+    /// The tokens that a token attends to in the layers that have a sliding window in the family: all of `mistral` and
+    /// `phi3`, every second of `gemma2`, all but every sixth of `gemma3_text`. Default: all tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sliding_window: Option<usize>,
     /// Use the token embedding as output projection. Default true.
     pub tied_embeddings: bool,
 }
@@ -45,6 +50,7 @@ impl Default for Model {
             head_dim: None,
             d_ff: None,
             rope_theta: 10_000.0,
+            sliding_window: None,
             tied_embeddings: true,
         }
     }
@@ -81,6 +87,13 @@ impl Model {
             end_of_text,
             ..ModelConfig::of(family)
         };
+        let config = config.with_published_layers(self.sliding_window);
+        if let Some(window) = self.sliding_window.filter(|_| config.sliding_window.is_none()) {
+            return Err(Error::Config {
+                key: "train.model.sliding_window".to_owned(),
+                reason: format!("{window}, but no layer of a {} has a sliding window", family.model_type()),
+            });
+        }
         config.validate().map_err(|e| Error::in_table("train.model.", e))?;
         Ok(config)
     }

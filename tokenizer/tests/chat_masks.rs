@@ -37,8 +37,7 @@ fn spans(mask: &[bool]) -> Value {
 fn masks_are_those_of_transformers() {
     let conversations = read("conversations.json");
     let mut differences = String::new();
-    for family in families() {
-        let source = fs::read_to_string(folder().join(format!("{family}.jinja"))).unwrap();
+    for (family, source) in families() {
         let about = read(&format!("{family}.json"));
         for (kind, source) in [("marked", source.clone()), ("plain", plain(&source))] {
             let tokenizer = tokenizer(&about, &source);
@@ -83,8 +82,7 @@ fn masks_are_those_of_transformers() {
 
 #[test]
 fn special_tokens_in_messages_are_text_as_in_transformers() {
-    for family in families() {
-        let source = fs::read_to_string(folder().join(format!("{family}.jinja"))).unwrap();
+    for (family, source) in families() {
         let about = read(&format!("{family}.json"));
         let conversation: Conversation =
             serde_json::from_value(json!({"messages": about["forged"]["messages"]})).unwrap();
@@ -98,8 +96,7 @@ fn special_tokens_in_messages_are_text_as_in_transformers() {
 
 #[test]
 fn messages_of_weight_zero_are_not_learned() {
-    for family in families() {
-        let source = fs::read_to_string(folder().join(format!("{family}.jinja"))).unwrap();
+    for (family, source) in families() {
         let about = read(&format!("{family}.json"));
         let learned = |source: &str, weights: [f64; 2]| {
             let messages = json!({"messages": [

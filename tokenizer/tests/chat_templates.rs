@@ -3,9 +3,8 @@
 mod chat_families;
 
 use std::fmt::Write as _;
-use std::fs;
 
-use chat_families::{families, folder, plain, read};
+use chat_families::{families, plain, read};
 use serde_json::{Map, Value, json};
 use tokenizer::{ChatTemplate, Conversation, Error, RenderOptions};
 
@@ -57,8 +56,7 @@ fn compare(differences: &mut String, name: &str, found: &Value, expected: &Value
 fn templates_render_as_in_transformers() {
     let conversations = read("conversations.json");
     let mut differences = String::new();
-    for family in families() {
-        let source = fs::read_to_string(folder().join(format!("{family}.jinja"))).unwrap();
+    for (family, source) in families() {
         let expected = read(&format!("{family}.json"));
         let token = |key: &str| expected[key].as_str().unwrap();
         let special_tokens = [("bos_token", token("bos_token")), ("eos_token", token("eos_token"))];

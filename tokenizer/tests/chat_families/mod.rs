@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use tokenizer::BUILTIN;
 
 /// Returns the folder of the fixtures.
 pub fn folder() -> PathBuf {
@@ -15,15 +16,18 @@ pub fn read(name: &str) -> Map<String, Value> {
     serde_json::from_str(&fs::read_to_string(folder().join(name)).unwrap()).unwrap()
 }
 
-/// Returns the names of the templates.
-pub fn families() -> Vec<String> {
+/// Returns the names and sources of the templates: those of the fixtures, and the built-in ones.
+pub fn families() -> Vec<(String, String)> {
     let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
-    let mut names: Vec<String> = files
-        .filter(|path| path.extension().is_some_and(|extension| extension == "jinja"))
-        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
-        .collect();
-    names.sort_unstable();
-    names
+    let written = files.filter(|path| path.extension().is_some_and(|extension| extension == "jinja"));
+    let written = written.map(|path| {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        (name, fs::read_to_string(path).unwrap())
+    });
+    let builtin = BUILTIN.iter().map(|builtin| (format!("builtin_{}", builtin.name), builtin.source.to_owned()));
+    let mut families: Vec<(String, String)> = written.chain(builtin).collect();
+    families.sort_unstable();
+    families
 }
 
 /// Without the marks that most published templates do not have, and with the same white space.

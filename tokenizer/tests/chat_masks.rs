@@ -7,8 +7,12 @@ use std::fs;
 use std::ops::Range;
 
 use chat_families::{families, folder, plain, read};
+use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use tokenizer::{Conversation, RenderOptions, Tokenizer};
+use tokenizer::{Conversation, Error, RenderOptions, Tokenizer};
+
+/// Texts with what templates split, trim and look for, and special tokens.
+const TEXT: &str = "( |\\n|[a-c]|é|🦀|<think>|</think>|<\\|end\\|>|<\\|im_end\\|>|</s>|<|\\{%|\u{FDD4}){0,6}";
 
 /// Returns a tokenizer with a chat template, loaded from a folder as a model's.
 fn tokenizer(about: &Map<String, Value>, template: &str) -> Tokenizer {
@@ -135,4 +139,29 @@ fn an_assistant_that_cannot_be_found_is_an_error() {
     let tokenizer = self::tokenizer(&about, template);
     let error = tokenizer.encode_chat(&conversation).unwrap_err().to_string();
     assert!(error.starts_with("cannot tell which tokens of message 1 are the assistant's"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_text_gives_one_mask_with_and_without_generation_blocks(
+        turns in prop::collection::vec((TEXT, TEXT), 1..4),
+        system in prop::option::of("[a-z]{0,5}"),
+    ) {
+        let mut messages: Vec<Value> = system.iter().map(|text| json!({"role": "system", "content": text})).collect();
+        for (question, answer) in &turns {
+            messages.push(json!({"role": "user", "content": question}));
+            messages.push(json!({"role": "assistant", "content": answer}));
+        }
+        let conversation: Conversation = serde_json::from_value(json!({"messages": messages})).unwrap();
+        for (family, source) in families() {
+            let about = read(&format!("{family}.json"));
+            let Ok(marked) = tokenizer(&about, &source).encode_chat(&conversation) else { continue };
+            match tokenizer(&about, &plain(&source)).encode_chat(&conversation) {
+                Ok(found) => prop_assert_eq!(found, marked, "{}", family),
+                Err(Error::UnclearTurn { .. }) => {}
+                Err(error) => prop_assert!(false, "{}: {}", family, error),
+            }
+        }
+    }
 }

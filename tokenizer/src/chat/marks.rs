@@ -74,7 +74,7 @@ pub(super) enum Marking {
     Texts,
     /// The content and the reasoning, where a template looks at the others.
     Contents,
-    /// An empty or missing content.
+    /// A content that is empty, white space, or missing.
     Empty,
 }
 
@@ -83,8 +83,8 @@ pub(super) fn mark_message(message: &mut Value, marking: Marking) {
     let Some(message) = message.as_object_mut() else { return };
     if marking == Marking::Empty {
         let content = message.entry("content").or_insert_with(|| "".into());
-        if content == "" {
-            *content = Value::String(CONTENT.iter().collect());
+        if let Some(text) = content.as_str().filter(|text| text.trim().is_empty()) {
+            *content = Value::String(format!("{}{}{text}", CONTENT[0], CONTENT[1]));
         }
         return;
     }
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(remove(message["content"].as_str().unwrap()).content, Some(0..0));
 
         let found = remove(&format!("a{}{}", mark_generation("bc"), GENERATION[1]));
-        assert_eq!((found.text.as_str(), found.generated), ("abc", vec![1..3]));
+        assert_eq!((found.text.as_str(), found.generated.as_slice()), ("abc", std::slice::from_ref(&(1..3))));
         assert_eq!(remove("plain").text, "plain");
     }
 }

@@ -459,7 +459,7 @@ fn adapters_of_concatenated_projections_are_those_of_peft() {
     let model = lora::attach(fixture("phi3", &device).0, &config, 5).unwrap();
     let model = named_parameters::map(model, &mut Shift);
     let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
-    let [base, adapter, merged] = folders.each_ref().map(|folder| folder.path());
+    let [base, adapter, merged] = folders.each_ref().map(tempfile::TempDir::path);
     checkpoint::save(&fixture("phi3", &device).0, base, Dtype::F32).unwrap();
     lora::save(&model, "base", adapter).unwrap();
     checkpoint::save(&lora::merged(model), merged, Dtype::F32).unwrap();

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, IsTerminal, Read};
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use artifact::{Cancel, file};
@@ -26,9 +28,17 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     let declared = generator.declared_sampling();
     let options = configured.options(declared, arguments.sampling.seed.unwrap_or(config.seed));
     show_sampling(declared.without(configured.sampling()));
-    let printer = Printer { cancel: interrupt::listen(|| ())?, terminal: std::io::stdout().is_terminal() };
+    let reading = Arc::new(AtomicBool::new(false));
+    let is_reading = Arc::clone(&reading);
+    // A read from the terminal does not notice that it should end.
+    let cancel = interrupt::listen(move || {
+        if is_reading.load(Ordering::Relaxed) {
+            std::process::exit(i32::from(interrupt::EXIT_CODE));
+        }
+    })?;
+    let printer = Printer { cancel, terminal: std::io::stdout().is_terminal() };
     if is_conversation {
-        return converse(&generator, &options, configured.system.as_deref(), &printer);
+        return converse(&generator, &options, configured.system.as_deref(), &printer, &reading);
     }
     let mut lines = Vec::new();
     for (i, prompt) in prompts.iter().enumerate() {
@@ -94,19 +104,24 @@ impl Printer {
     }
 }
 
-/// Answers line after line, each with the conversation so far, until the end of the input.
+/// Answers line after line, each with the conversation so far, until the end of the input. `reading` is true while it
+/// waits for a line.
 fn converse(
     generator: &Generator,
     options: &CompletionOptions,
     system: Option<&str>,
     printer: &Printer,
+    reading: &AtomicBool,
 ) -> anyhow::Result<()> {
     eprintln!("One message per line; Ctrl-D ends the conversation.");
     let mut messages: Vec<_> = system.map(|text| Message::new("system", text)).into_iter().collect();
     let mut lines = std::io::stdin().lock().lines();
     for turn in 0.. {
         print_now("> ")?;
-        let Some(line) = lines.next() else { break };
+        reading.store(true, Ordering::Relaxed);
+        let line = lines.next();
+        reading.store(false, Ordering::Relaxed);
+        let Some(line) = line else { break };
         let line = line.context("cannot read the message from standard input")?;
         if line.trim().is_empty() {
             continue;

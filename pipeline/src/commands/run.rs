@@ -38,7 +38,6 @@ fn bring_up_to_date(arguments: &RunArgs, session: &Session) -> anyhow::Result<Ar
     let _lock = store.lock()?;
     let raw_data = engine::locked_raw_data(session, arguments.selection.last())?;
     let runs = session.runs()?;
-    let prompts = &loaded.config.generate.inline_prompts();
     let earlier = earlier_recipes(&runs);
     let planner = session.planner(&raw_data, &earlier, &arguments.selection);
     let made = engine::up_to_date(&planner)?;
@@ -53,7 +52,7 @@ fn bring_up_to_date(arguments: &RunArgs, session: &Session) -> anyhow::Result<Ar
             if one { "it" } else { "them" },
             format::seconds(started.elapsed().as_secs_f64())
         )?;
-        print_out!("{}", summary::what_next(&latest, &super::program(), &super::name_of(&latest), prompts))?;
+        print_out!("{}", summary::what_next(&latest, &super::program(), &super::name_of(&latest), &loaded.config))?;
         return Ok(made.clone());
     }
     if made.is_none() && arguments.selection.stages().any(Stage::computes) {
@@ -86,7 +85,7 @@ fn bring_up_to_date(arguments: &RunArgs, session: &Session) -> anyhow::Result<Ar
     if let Some(compression) = made.get(&Stage::Evaluate).and_then(summary::bits_per_byte) {
         print_out!("\n{compression}")?;
     }
-    print_out!("\n{}", summary::what_next(&run, &super::program(), &super::name_of(&run), prompts))?;
+    print_out!("\n{}", summary::what_next(&run, &super::program(), &super::name_of(&run), &loaded.config))?;
     Ok(made)
 }
 

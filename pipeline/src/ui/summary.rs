@@ -3,6 +3,7 @@
 use artifact::Sealed;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
+use crate::config::Config;
 use crate::run::record::Run;
 use crate::run::stage::Stage;
 use artifact::format;
@@ -73,12 +74,16 @@ pub fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
     }
 }
 
-/// Returns the commands to try next, the first prompt as their example.
-pub fn what_next(run: &Run, program: &str, name: &str, prompts: &[String]) -> String {
+/// Returns the commands to try next, the first prompt as their example; of a model of conversations, also one.
+pub fn what_next(run: &Run, program: &str, name: &str, config: &Config) -> String {
     let mut lines = Vec::new();
     if run.stage(Stage::Optimize).or(run.stage(Stage::Train)).is_some() {
+        let prompts = config.generate.inline_prompts();
         // The shell interprets these even between quotes.
         let typed = prompts.first().filter(|prompt| !prompt.contains(['"', '$', '`', '\\', '!', '\n']));
+        if config.collect.sources.iter().any(|source| source.chat.is_some()) {
+            lines.push(format!("have a chat        {program} generate {name} --chat"));
+        }
         lines.push(format!("complete a prompt  {program} generate {name} \"{}\"", typed.map_or("The", String::as_str)));
         lines.push(format!("serve the model    {program} serve {name}"));
     }

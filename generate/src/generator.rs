@@ -7,7 +7,8 @@ use std::time::Instant;
 use inference::{Decoder, StopTokens};
 use model::Transformer;
 use serde::{Deserialize, Serialize};
-use tokenizer::{RenderOptions, Tokenizer};
+use serde_json::{Map, Value};
+use tokenizer::{Content, Conversation, RenderOptions, Tokenizer};
 
 use crate::stop_strings::StopFilter;
 use crate::{CompletionOptions, Error, Prompt, SamplingChoice};
@@ -100,9 +101,9 @@ impl Generator {
         &self.tokenizer
     }
 
-    /// Returns true if the model has a chat template.
-    pub fn can_chat(&self) -> bool {
-        self.tokenizer.chat_template(false).is_ok()
+    /// Returns true if the model has a chat template, valid or not.
+    pub fn has_chat_template(&self) -> bool {
+        !matches!(self.tokenizer.chat_template(false), Err(tokenizer::Error::NoChatTemplate))
     }
 
     /// Returns the sampling settings that the model's `generation_config.json` declares.
@@ -118,12 +119,33 @@ impl Generator {
     pub fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>, Error> {
         let mut tokens = match prompt {
             Prompt::Text(text) => self.tokenizer.encode_prompt(text)?,
-            Prompt::Chat(conversation) => self.tokenizer.encode_chat_prompt(conversation, &RenderOptions::now())?,
+            Prompt::Chat(conversation) => self.encode_chat(conversation, &Map::new())?,
         };
         if tokens.is_empty() {
             tokens.push(self.tokenizer.start_of_text().ok_or(Error::EmptyPrompt)?);
         }
         Ok(tokens)
+    }
+
+    /// Returns the tokens of a conversation and of the beginning of its answer. `variables` are given to the template,
+    /// such as `enable_thinking`. A message of several parts is one text where the template reads only texts.
+    ///
+    /// # Errors
+    /// Returns an error if the model has no chat template, or its template refuses the conversation.
+    pub fn encode_chat(&self, conversation: &Conversation, variables: &Map<String, Value>) -> Result<Vec<u32>, Error> {
+        let options = RenderOptions { variables: variables.clone(), ..RenderOptions::now() };
+        let template = self.tokenizer.chat_template(conversation.tools.is_some())?;
+        if reads_parts(template.source()) {
+            return Ok(self.tokenizer.encode_chat_prompt(conversation, &options)?);
+        }
+        let mut conversation = conversation.clone();
+        for message in &mut conversation.messages {
+            if let Some(Content::Parts(parts)) = &message.content {
+                let texts: Vec<&str> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
+                message.content = Some(Content::Text(texts.join("\n")));
+            }
+        }
+        Ok(self.tokenizer.encode_chat_prompt(&conversation, &options)?)
     }
 
     /// Continues a text or answers a conversation: [`Generator::encode`], then [`Generator::complete`].
@@ -206,9 +228,32 @@ impl Generator {
     }
 }
 
+/// Returns true if a template distinguishes texts from parts, or loops over the content. Heuristic: these are the
+/// notations of published templates, which vLLM looks for too.
+fn reads_parts(template: &str) -> bool {
+    let notations = ["content is string", "content is iterable", "content is sequence", "content is not string"];
+    let loops = ["in content", "in message.content", "in message['content']", "in message[\"content\"]"];
+    let tests = ["content'] is string", "content\"] is string", "content'] is not string", "content\"] is not string"];
+    [&notations[..], &loops, &tests].concat().iter().any(|notation| template.contains(notation))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn templates_that_read_parts_are_told_from_others() {
+        for template in [
+            "{% if message.content is string %}",
+            "{% for part in message['content'] %}",
+            "{% if message['content'] is not string %}",
+            "{%- for item in content -%}",
+        ] {
+            assert!(reads_parts(template), "{template}");
+        }
+        assert!(!reads_parts(tokenizer::CHAT_TEMPLATE));
+        assert!(!reads_parts("{% for message in messages %}{{ message.content | trim }}{% endfor %}"));
+    }
 
     #[test]
     fn generator_can_be_shared_between_threads() {

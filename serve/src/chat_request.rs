@@ -2,7 +2,7 @@
 
 use generate::{Conversation, Message};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::api_error::ApiError;
@@ -29,6 +29,9 @@ const UNSUPPORTED: [&str; 12] = [
     "web_search_options",
 ];
 
+/// Variables of a template that are not the client's.
+const OWN_VARIABLES: [&str; 4] = ["messages", "tools", "add_generation_prompt", "strftime_now"];
+
 /// The body of a request for an answer in a conversation. A parameter that is null counts as left out.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct ChatRequest {
@@ -44,6 +47,9 @@ pub(crate) struct ChatRequest {
     /// `none` leaves the tools out.
     #[schema(value_type = Option<String>)]
     tool_choice: Option<Value>,
+    /// Variables for the template, such as `{"enable_thinking": false}`. An extension, as in vLLM.
+    #[schema(value_type = Option<Object>)]
+    chat_template_kwargs: Option<Map<String, Value>>,
     /// The maximum number of tokens of an answer; by default as many as the model's context has room for.
     #[schema(minimum = 0)]
     max_completion_tokens: Option<i64>,
@@ -116,8 +122,13 @@ pub(crate) fn parse(body: &[u8], limits: &Limits<'_>) -> Result<ValidRequest, Ap
     let messages = messages(request.messages.unwrap_or_default())?;
     let wants_tools = request.tool_choice.is_none_or(|choice| choice != "none");
     let tools = tools(request.tools.unwrap_or_default())?.filter(|_| wants_tools);
+    let variables = request.chat_template_kwargs.unwrap_or_default();
+    if let Some(name) = OWN_VARIABLES.into_iter().find(|name| variables.contains_key(*name)) {
+        let message = format!("`chat_template_kwargs` must not hold `{name}`, which the server sets.");
+        return Err(invalid("chat_template_kwargs", message));
+    }
     let conversation = Conversation { tools, ..messages.into() };
-    Ok(ValidRequest { inputs: vec![Input::Chat(conversation)], echo: false, settings })
+    Ok(ValidRequest { inputs: vec![Input::Chat(conversation, variables)], echo: false, settings })
 }
 
 /// Checks the messages as far as no template is needed.
@@ -235,6 +246,8 @@ mod tests {
         check_refused(json!({"max_tokens": 1, "max_completion_tokens": 1}), "max_tokens", both);
         let range = "`max_completion_tokens` must be an integer from 0 to 100, not 101.";
         check_refused(json!({"max_completion_tokens": 101}), "max_completion_tokens", range);
+        let own = "`chat_template_kwargs` must not hold `messages`, which the server sets.";
+        check_refused(json!({"chat_template_kwargs": {"messages": []}}), "chat_template_kwargs", own);
         for (name, value) in [
             ("logprobs", json!(true)),
             ("top_logprobs", json!(2)),
@@ -258,16 +271,18 @@ mod tests {
         ]);
         let body = json!({
             "messages": messages, "tools": [{"type": "function"}], "max_completion_tokens": 7, "temperature": 0,
-            "logprobs": false, "response_format": {"type": "text"}, "tool_choice": "auto", "user": "me", "store": true,
+            "chat_template_kwargs": {"enable_thinking": false}, "logprobs": false, "response_format": {"type": "text"}, "tool_choice": "auto", "user": "me", "store": true,
         });
         let request = parse(&body).unwrap();
         assert_eq!(request.settings.max_tokens, Some(7));
-        let [Input::Chat(conversation)] = &request.inputs[..] else { panic!("{:?}", request.inputs) };
-        assert_eq!(serde_json::to_value(&conversation.messages).unwrap(), messages);
+        let [Input::Chat(conversation, variables)] = &request.inputs[..] else { panic!("{:?}", request.inputs) };
+        assert_eq!(conversation.messages, serde_json::from_value::<Vec<Message>>(messages).unwrap());
+        assert_eq!(conversation.messages[3].fields["tool_call_id"], "1");
+        assert_eq!(variables["enable_thinking"], false);
         assert_eq!(conversation.tools, Some(json!([{"type": "function"}])));
         let mut without = body;
         without["tool_choice"] = json!("none");
-        let [Input::Chat(conversation)] = &parse(&without).unwrap().inputs[..] else { panic!() };
+        let [Input::Chat(conversation, _)] = &parse(&without).unwrap().inputs[..] else { panic!() };
         assert_eq!(conversation.tools, None);
         let brief = parse(&json!({"messages": [{"role": "user", "content": "Hi"}]})).unwrap();
         assert_eq!(brief.settings.max_tokens, None);

@@ -5,10 +5,9 @@
 
 use axum::http::StatusCode;
 use generate::{CompletionOptions, Conversation, Generator, Prompt, Sampling, SamplingChoice};
-
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
 use utoipa::ToSchema;
@@ -129,8 +128,8 @@ pub(crate) enum Input {
     Text(String),
     /// The tokens of a text.
     Tokens(Vec<u32>),
-    /// A conversation.
-    Chat(Conversation),
+    /// A conversation, and variables of its template.
+    Chat(Conversation, Map<String, Value>),
 }
 
 /// Valid parameters that both routes have.
@@ -226,7 +225,7 @@ impl ValidRequest {
         let longest = prompts.iter().map(Vec::len).max().unwrap_or_default();
         let rest = generator.model().config().context_length.saturating_sub(longest).max(1);
         let max_tokens = max_tokens.unwrap_or(rest.min(config.max_tokens));
-        let is_chat = self.inputs.iter().any(|input| matches!(input, Input::Chat(_)));
+        let is_chat = self.inputs.iter().any(|input| matches!(input, Input::Chat(..)));
         let shape = if is_chat {
             Shape::Messages
         } else {
@@ -255,9 +254,9 @@ impl Input {
                     None => Ok(tokens.clone()),
                 }
             }
-            Self::Chat(conversation) => {
-                generator.encode(&Prompt::Chat(conversation.clone())).map_err(|error| match error {
-                    _ if !generator.can_chat() => ApiError::no_chat_template(),
+            Self::Chat(conversation, variables) => {
+                generator.encode_chat(conversation, variables).map_err(|error| match error {
+                    generate::Error::Tokenizer(tokenizer::Error::NoChatTemplate) => ApiError::no_chat_template(),
                     error => invalid("messages", format!("`messages` cannot be rendered: {}.", causes(&error))),
                 })
             }
@@ -272,7 +271,7 @@ impl Input {
                 let text = generator.tokenizer().decode(tokens);
                 text.map_err(|error| ApiError::parameter("prompt", "invalid_value", format!("{error}.")))
             }
-            Self::Chat(_) => Ok(String::new()),
+            Self::Chat(..) => Ok(String::new()),
         }
     }
 }
@@ -448,6 +447,7 @@ fn expected(name: &str, config: &Config) -> String {
         "repetition_penalty" => "a number above 0".to_owned(),
         "n" => format!("an integer from 1 to {}", config.max_choices),
         "seed" => "an integer of 64 bits".to_owned(),
+        "chat_template_kwargs" => "an object".to_owned(),
         "echo" | "stream" | "stream_options.include_usage" => "true or false".to_owned(),
         "stream_options" => "an object".to_owned(),
         _ => "a string".to_owned(),

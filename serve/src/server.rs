@@ -68,7 +68,7 @@ pub fn serve_on(
         parameters: shape.parameters(),
         context_length: shape.context_length,
         vocab_size: generator.tokenizer().vocab_size(),
-        chat: generator.can_chat(),
+        chat: generator.has_chat_template(),
         device: model::device::describe(device)?,
     };
     let written = std::fs::metadata(model::hub_layout::weights_entry(folder)).and_then(|file| file.modified());

@@ -208,6 +208,82 @@ fn special_tokens_are_read_in_a_prompt_and_not_in_a_message() {
     assert_eq!((status, &error["error"]["param"]), (400, &json!("prompt")));
 }
 
+/// Writes a chat template.
+fn with_template(template: &'static str) -> impl FnOnce(&Path) {
+    move |folder| fs::write(folder.join("chat_template.jinja"), template).unwrap()
+}
+
+/// A template that names everything it is given, with an end of turn of its own.
+const TEMPLATE: &str = "{% for message in messages %}\
+    {% if message.role == 'developer' %}{{ raise_exception('no developers here, please') }}{% endif %}\
+    [{{ message.role }}]{{ message.content | trim }}<|endoftext|>{% endfor %}\
+    {% for tool in tools or [] %}({{ tool.function.name }}){% endfor %}\
+    {% if loud %}LOUD{% endif %}{% if add_generation_prompt %}[assistant]{% endif %}";
+
+#[test]
+fn the_models_own_template_is_rendered() {
+    let server = Server::start(with_template(TEMPLATE));
+    let generator = server.generator();
+    let tokens = |text: &str| generator.tokenizer().encode_prompt(text).unwrap().len() as u64;
+    let check = |body: Value, rendered: &str| {
+        let mut body = body;
+        body["max_tokens"] = 1.into();
+        assert_eq!(prompt_tokens(&server.answer(&body)), tokens(rendered), "{rendered}");
+    };
+    check(json!({"messages": user(" x ")}), "[user]x<|endoftext|>[assistant]");
+    let tool = json!({"type": "function", "function": {"name": "add"}});
+    check(json!({"messages": user("x"), "tools": [tool]}), "[user]x<|endoftext|>(add)[assistant]");
+    let without = json!({"messages": user("x"), "tools": [tool], "tool_choice": "none"});
+    check(without, "[user]x<|endoftext|>[assistant]");
+    let loud = json!({"messages": user("x"), "chat_template_kwargs": {"loud": true}});
+    check(loud, "[user]x<|endoftext|>LOUD[assistant]");
+    let parts = json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]);
+    check(json!({"messages": [{"role": "user", "content": parts}]}), "[user]a\nb<|endoftext|>[assistant]");
+    let several = json!([
+        {"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}, {"role": "tool", "content": "z"},
+    ]);
+    let rendered = "[user]x<|endoftext|>[assistant]y<|endoftext|>[tool]z<|endoftext|>[assistant]";
+    check(json!({ "messages": several }), rendered);
+}
+
+#[test]
+fn what_the_template_refuses_is_an_error_of_the_request() {
+    let developer = json!({"messages": [{"role": "developer", "content": "x"}]});
+    let server = Server::start(with_template(TEMPLATE));
+    for stream in [false, true] {
+        let mut body = developer.clone();
+        body["stream"] = stream.into();
+        let error = server.error(&body);
+        assert_eq!(error["param"], "messages");
+        assert!(error["message"].as_str().unwrap().contains("no developers here, please"), "{error}");
+    }
+    // A template that cannot be compiled or does not end.
+    for template in ["{% for %}", "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}"] {
+        let error = Server::start(with_template(template)).error(&json!({"messages": user("x")}));
+        let message = error["message"].as_str().unwrap();
+        assert!(message.starts_with("`messages` cannot be rendered: the chat template "), "{message}");
+    }
+}
+
+#[test]
+fn a_model_without_a_template_says_what_to_do() {
+    let server = Server::start(|folder| {
+        let path = folder.join("tokenizer.json");
+        let text = fs::read_to_string(&path).unwrap().replace("<|im_start|>", "<|other|>");
+        fs::write(path, text).unwrap();
+        let _ = fs::remove_file(folder.join("chat_template.jinja"));
+        let path = folder.join("tokenizer_config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        config.as_object_mut().unwrap().remove("chat_template");
+        fs::write(path, config.to_string().replace("<|im_start|>", "<|other|>")).unwrap();
+    });
+    let error = server.error(&json!({"messages": user("x")}));
+    assert_eq!(error["code"], "no_chat_template");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("/v1/completions") && message.contains("chat_template.jinja"), "{message}");
+    assert_eq!(server.post("/v1/completions", &json!({"prompt": "x", "max_tokens": 1})).0, 200);
+}
+
 #[test]
 fn invalid_conversations_get_openais_errors() {
     let server = Server::start(|_| ());

@@ -271,7 +271,8 @@ mod tests {
         ]);
         let body = json!({
             "messages": messages, "tools": [{"type": "function"}], "max_completion_tokens": 7, "temperature": 0,
-            "chat_template_kwargs": {"enable_thinking": false}, "logprobs": false, "response_format": {"type": "text"}, "tool_choice": "auto", "user": "me", "store": true,
+            "chat_template_kwargs": {"enable_thinking": false}, "logprobs": false, "response_format": {"type": "text"},
+            "tool_choice": "auto", "user": "me", "store": true,
         });
         let request = parse(&body).unwrap();
         assert_eq!(request.settings.max_tokens, Some(7));

@@ -447,9 +447,8 @@ fn expected(name: &str, config: &Config) -> String {
         "repetition_penalty" => "a number above 0".to_owned(),
         "n" => format!("an integer from 1 to {}", config.max_choices),
         "seed" => "an integer of 64 bits".to_owned(),
-        "chat_template_kwargs" => "an object".to_owned(),
         "echo" | "stream" | "stream_options.include_usage" => "true or false".to_owned(),
-        "stream_options" => "an object".to_owned(),
+        "stream_options" | "chat_template_kwargs" => "an object".to_owned(),
         _ => "a string".to_owned(),
     }
 }

@@ -24,5 +24,5 @@ pub use error::Error;
 pub use fingerprint::{Change, Recipe};
 pub use layout::StoreLayout;
 pub use manifest::{FileEntry, Host, Manifest};
-pub use sealed::{Outcome, Sealed, Unsealed};
+pub use sealed::{NOTICED_FRACTION, NOTICES, Outcome, Sealed, Unsealed};
 pub use store::{Store, StoreLock};

@@ -10,6 +10,13 @@ use serde_json::{Map, Value};
 use crate::manifest::{self, FILE_NAME, FileEntry, Host, Manifest};
 use crate::{Digest, Error, Recipe, file};
 
+/// The key of [`Outcome::counts`] for a list of sentences that a reader should see: what a stage dropped, skipped or
+/// replaced beyond one in [`NOTICED_FRACTION`].
+pub const NOTICES: &str = "notices";
+
+/// A stage says so if it leaves out more than one in this many of what it read.
+pub const NOTICED_FRACTION: u64 = 10;
+
 /// The result of a stage.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {

@@ -50,9 +50,15 @@ pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Con
         inventory.sources.iter().zip(&source_counts).map(|(source, t)| describe(source, t)).collect();
     let text = format!("{:#}\n", json!({ "schema_version": SCHEMA_VERSION, "sources": described }));
     file::write_atomically(&out.path("sources.json"), text.as_bytes())?;
+    let notices: Vec<String> = inventory
+        .sources
+        .iter()
+        .zip(&source_counts)
+        .filter_map(|(source, counts)| large_loss(&source.name, counts))
+        .collect();
     let not_selected: u64 = inventory.sources.iter().map(|source| source.not_selected).sum();
     let decoded = all.decoded();
-    let Value::Object(counts) = json!({
+    let Value::Object(mut counts) = json!({
         "documents": all.documents,
         "bytes": all.bytes,
         "sources": inventory.sources.len(),
@@ -69,6 +75,9 @@ pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Con
     }) else {
         unreachable!("json! of braces is an object")
     };
+    if !notices.is_empty() {
+        counts.insert(artifact::NOTICES.to_owned(), notices.into());
+    }
     let headline = format!("{} documents, {:.1} MB", grouped(all.documents), all.bytes as f64 / 1e6);
     Ok(Outcome { counts, headline, ..Outcome::default() })
 }
@@ -144,6 +153,19 @@ impl Collector<'_> {
         words.into_iter().flatten().for_each(|words| say(&words));
         Ok(counts)
     }
+}
+
+/// Returns a sentence about a source of which more than a tenth of the files and records gave no document: how many for
+/// which reason.
+fn large_loss(source: &str, counts: &SourceCounts) -> Option<String> {
+    let mut reasons: Vec<(u64, &str)> =
+        counts.skipped.iter().chain(&counts.bad).map(|(reason, count)| (*count, *reason)).collect();
+    let lost: u64 = reasons.iter().map(|(count, _)| count).sum();
+    let read = lost + counts.documents;
+    reasons.sort_unstable_by_key(|(count, _)| std::cmp::Reverse(*count));
+    let reasons: Vec<String> = reasons.iter().take(3).map(|(count, reason)| format!("{reason} {count}")).collect();
+    let is_large = lost * artifact::NOTICED_FRACTION > read;
+    is_large.then(|| format!("source {source}: {lost} of {read} files and records left out ({})", reasons.join(", ")))
 }
 
 /// Returns an error if a configured key had nothing to act on.

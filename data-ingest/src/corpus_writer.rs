@@ -18,7 +18,7 @@ use polars_arrow::bitmap::Bitmap;
 use polars_arrow::offset::Offsets;
 
 use crate::Error;
-use crate::documents::chat::Message;
+use crate::documents::chat::{Conversation, Message};
 use crate::documents::document::{Content, Document};
 use crate::inventory::ListedSource;
 
@@ -175,12 +175,13 @@ impl OpenShard {
 
 /// Returns the columns: exactly one of `text`, `raw` and `messages` is set; `bytes` and `sha256` are of that one, and
 /// of `messages` as compact JSON.
-fn columns() -> [(&'static str, DataType); 9] {
+fn columns() -> [(&'static str, DataType); 10] {
     [
         ("id", DataType::String),
         ("text", DataType::String),
         ("raw", DataType::Binary),
         ("messages", DataType::List(Box::new(message_type()))),
+        ("tools", DataType::String),
         ("source", DataType::String),
         ("path", DataType::String),
         ("licence", DataType::String),
@@ -190,8 +191,13 @@ fn columns() -> [(&'static str, DataType); 9] {
 }
 
 fn message_type() -> DataType {
-    let field = |name: &str| Field::new(name.into(), DataType::String);
-    DataType::Struct(vec![field("role"), field("content")])
+    let field = |name: &str, dtype| Field::new(name.into(), dtype);
+    DataType::Struct(vec![
+        field("role", DataType::String),
+        field("content", DataType::String),
+        field("weight", DataType::Float64),
+        field("fields", DataType::String),
+    ])
 }
 
 fn frame(rows: Vec<Row>) -> PolarsResult<DataFrame> {
@@ -205,22 +211,25 @@ fn frame(rows: Vec<Row>) -> PolarsResult<DataFrame> {
     let bytes: Vec<u64> = rows.iter().map(|row| row.document.bytes).collect();
     let mut texts: Vec<Option<String>> = Vec::with_capacity(height);
     let mut raws: Vec<Option<Vec<u8>>> = Vec::with_capacity(height);
-    let mut chats: Vec<Option<Vec<Message>>> = Vec::with_capacity(height);
+    let mut chats: Vec<Option<Conversation>> = Vec::with_capacity(height);
     for row in rows {
         let (text, raw, chat) = match row.document.content {
             Content::Text(text) => (Some(text), None, None),
             Content::Raw(bytes) => (None, Some(bytes), None),
-            Content::Chat(messages) => (None, None, Some(messages)),
+            Content::Chat(chat) => (None, None, Some(chat)),
         };
         texts.push(text);
         raws.push(raw);
         chats.push(chat);
     }
+    let tools: Vec<Option<String>> =
+        chats.iter().map(|chat| chat.as_ref()?.tools.as_ref().map(ToString::to_string)).collect();
     let columns: Vec<Series> = vec![
         Series::new("id".into(), ids),
         Series::new("text".into(), texts),
         Series::new("raw".into(), raws),
         messages(&chats)?,
+        Series::new("tools".into(), tools),
         Series::new("source".into(), sources),
         Series::new("path".into(), paths),
         Series::new("licence".into(), licences),
@@ -230,16 +239,24 @@ fn frame(rows: Vec<Row>) -> PolarsResult<DataFrame> {
     DataFrame::new(height, columns.into_iter().map(Column::from).collect())
 }
 
-/// Returns conversations as a column of lists of structs of `role` and `content`.
-fn messages(chats: &[Option<Vec<Message>>]) -> PolarsResult<Series> {
-    let all = || chats.iter().flatten().flatten();
-    let column = |name: &str, values: Vec<&str>| Series::new(name.into(), values);
-    let roles = column("role", all().map(|message| message.role.name()).collect());
-    let contents = column("content", all().map(|message| message.content.as_str()).collect());
-    let turns = StructChunked::from_series("".into(), roles.len(), [roles, contents].iter())?;
+/// Returns conversations as a column of lists of structs: `role`, `content`, `weight`, and the other keys of a message as
+/// a JSON object in `fields`.
+fn messages(chats: &[Option<Conversation>]) -> PolarsResult<Series> {
+    let all = || chats.iter().flatten().flat_map(|chat| &chat.messages);
+    let fields = |message: &Message| {
+        // Strings and JSON values always serialize.
+        (!message.fields.is_empty()).then(|| serde_json::to_string(&message.fields).unwrap_or_default())
+    };
+    let columns = [
+        Series::new("role".into(), all().map(|message| message.role.as_str()).collect::<Vec<_>>()),
+        Series::new("content".into(), all().map(|message| message.content.as_deref()).collect::<Vec<_>>()),
+        Series::new("weight".into(), all().map(|message| message.weight).collect::<Vec<_>>()),
+        Series::new("fields".into(), all().map(fields).collect::<Vec<_>>()),
+    ];
+    let turns = StructChunked::from_series("".into(), columns[0].len(), columns.iter())?;
     let turns = turns.rechunk();
     let values = turns.downcast_iter().next().cloned().ok_or_else(|| PolarsError::NoData("no chunk".into()))?;
-    let lengths = chats.iter().map(|chat| chat.as_ref().map_or(0, Vec::len));
+    let lengths = chats.iter().map(|chat| chat.as_ref().map_or(0, |chat| chat.messages.len()));
     let offsets = Offsets::<i64>::try_from_lengths(lengths)?.into();
     let validity: Bitmap = chats.iter().map(Option::is_some).collect();
     let dtype = ListArray::<i64>::default_datatype(values.dtype().clone());

@@ -82,6 +82,7 @@ fn manifest_row(manifest: &Manifest) -> Json {
     json!({
         "stage": manifest.recipe.stage,
         "headline": manifest.headline,
+        "notices": manifest.counts.get(artifact::NOTICES),
         "bytes": manifest.total_bytes(),
         "wall_seconds": manifest.wall_seconds,
         "host": manifest.host,

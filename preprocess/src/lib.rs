@@ -38,7 +38,7 @@ use crate::output::split::Split;
 pub const NAME: &str = "preprocess";
 
 /// Raised when the same inputs would give another output.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The folder of unfinished work. It is deleted when the artifact is sealed, as is every file that starts with a dot.
 const WORK: &str = ".work";
@@ -54,7 +54,8 @@ pub fn run(config: &Config, corpus: &Sealed, out: &Unsealed, context: &Context) 
     if engine::corpus::files(corpus).is_empty() {
         return Err(Error::EmptyCorpus { path: corpus.folder().to_owned() });
     }
-    let documents = engine::schedule::all(config, corpus, &out.path(WORK), context)?;
+    let mut documents = engine::schedule::all(config, corpus, &out.path(WORK), context)?;
+    let mut notices = fill_splits(config, &mut documents)?;
     let amounts = check(config, corpus, &documents)?;
     let plan = mixture_plan(config, &amounts, context)?;
     let tokenizer = output::tokenize::tokenizer(config, &documents, context)?;
@@ -62,7 +63,7 @@ pub fn run(config: &Config, corpus: &Sealed, out: &Unsealed, context: &Context) 
     tokenizer.save(out.folder())?;
     let mut totals = output::report::Totals::default();
     output::signals::write(config, &documents, &encoded, &out.path("signals.parquet"), &mut totals, context)?;
-    let report = output::report::Report::new(config, totals, &tokenizer, &encoded.written);
+    let report = output::report::Report::new(config, totals, &tokenizer, &encoded.written, &mut notices);
     report.write(&out.path("report.json"))?;
     Ok(report.outcome())
 }
@@ -94,6 +95,53 @@ fn keep_only_work(out: &Unsealed) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Moves a document into each split that would be empty: the one whose digest is nearest to the split's range. No split
+/// gives its last document. Returns what was done, in sentences.
+fn fill_splits(config: &Config, documents: &mut Documents) -> Result<Vec<String>, Error> {
+    let mut notices = Vec::new();
+    let kept = |documents: &Documents| {
+        let mut kept = [0_usize; 3];
+        for file in 0..documents.files() {
+            for (at, entry) in documents.index(file)?.iter().enumerate() {
+                if let Some(split) = Split::of_kept(config, documents, file, at, entry) {
+                    kept[split as usize] += 1;
+                }
+            }
+        }
+        Ok::<_, Error>(kept)
+    };
+    let mut counts = kept(documents)?;
+    for empty in [Split::Test, Split::Validation, Split::Train] {
+        if counts[empty as usize] > 0 || empty.fraction(config) <= 0.0 {
+            continue;
+        }
+        let mut nearest: Option<(f64, artifact::Digest, Split)> = None;
+        for file in 0..documents.files() {
+            for (at, entry) in documents.index(file)?.iter().enumerate() {
+                let Some(split) = Split::of_kept(config, documents, file, at, entry) else { continue };
+                let distance = empty.distance(entry, config);
+                let is_nearer = nearest.is_none_or(|(other, ..)| distance < other);
+                if counts[split as usize] > 1 && is_nearer {
+                    nearest = Some((distance, entry.digest, split));
+                }
+            }
+        }
+        if let Some((_, digest, from)) = nearest {
+            documents.put_into(empty, digest);
+            notices.push(format!(
+                "split {} would be empty: a fraction of {} of {} documents gave none; it has the document nearest to \
+                 it by hash, from {}",
+                empty.name(),
+                empty.fraction(config),
+                counts.iter().sum::<usize>(),
+                from.name()
+            ));
+            counts = kept(documents)?;
+        }
+    }
+    Ok(notices)
 }
 
 /// The amount of each source in the train split.

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// The shape of the conversations in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -19,45 +19,82 @@ pub enum Chat {
     Preference,
 }
 
-/// The role of a speaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Role {
-    /// Instructions before the conversation.
-    System,
-    /// The user.
-    User,
-    /// The assistant, whose messages the model learns.
-    Assistant,
-    /// The rejected answer of a preference pair, after the chosen one.
-    Rejected,
+/// The roles of messages, as chat templates take them.
+const ROLES: [&str; 8] = ["system", "developer", "user", "assistant", "tool", "function", "ipython", "environment"];
+
+/// Other names of roles, most of them of `ShareGPT`'s descendants.
+const OTHER_NAMES: [(&str, &str); 9] = [
+    ("human", "user"),
+    ("gpt", "assistant"),
+    ("chatgpt", "assistant"),
+    ("bing", "assistant"),
+    ("bard", "assistant"),
+    ("model", "assistant"),
+    ("bot", "assistant"),
+    ("observation", "tool"),
+    ("function_response", "tool"),
+];
+
+const USER: &str = "user";
+const ASSISTANT: &str = "assistant";
+
+/// The role of the rejected answer of a preference pair, after the chosen one.
+const REJECTED: &str = "rejected";
+
+/// One message of a conversation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct Message {
+    /// The author.
+    pub role: String,
+    /// The text; none in a message that only calls tools.
+    pub content: Option<String>,
+    /// 0 if an assistant's message is not learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// The other keys, such as `tool_calls`, `tool_call_id`, `name` and `reasoning_content`.
+    #[serde(flatten)]
+    pub fields: Map<String, Value>,
 }
 
-impl Role {
-    /// Returns its name in OpenAI's format.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::User => "user",
-            Self::Assistant => "assistant",
-            Self::Rejected => "rejected",
-        }
+/// A conversation, and the tools that its assistant may call.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct Conversation {
+    pub messages: Vec<Message>,
+    pub tools: Option<Value>,
+}
+
+impl Message {
+    fn new(role: &str, content: String) -> Self {
+        Self { role: role.to_owned(), content: Some(content), ..Self::default() }
+    }
+
+    fn is_learned(&self) -> bool {
+        self.role == ASSISTANT && self.weight != Some(0.0)
+    }
+
+    /// Returns true if it says something: by its content, or as a call of a tool or reasoning.
+    fn has_content(&self) -> bool {
+        self.content.as_deref().is_some_and(|content| !content.trim().is_empty())
+            || ["tool_calls", "function_call", "reasoning_content", "reasoning", "thinking"]
+                .iter()
+                .any(|key| self.fields.contains_key(*key))
     }
 }
 
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct Message {
-    /// The role of a speaker.
-    pub role: Role,
-    /// The text.
-    pub content: String,
-}
+impl Conversation {
+    /// Returns the JSON of its digest, without spaces: the list of messages, or an object if there are tools.
+    pub fn compact_json(&self) -> String {
+        // Strings and JSON values always serialize.
+        match self.tools {
+            None => serde_json::to_string(&self.messages).unwrap_or_default(),
+            Some(_) => serde_json::to_string(self).unwrap_or_default(),
+        }
+    }
 
-/// Returns a conversation as the JSON of its digest: no spaces, keys in this order.
-pub(crate) fn compact_json(messages: &[Message]) -> String {
-    // Strings and unit variants always serialize.
-    serde_json::to_string(messages).unwrap_or_default()
+    /// Returns the length of its text.
+    pub fn text_bytes(&self) -> usize {
+        self.messages.iter().filter_map(|message| message.content.as_ref()).map(String::len).sum()
+    }
 }
 
 /// Reads a list of turns, or a JSON text of one, in the shape `chat`.
@@ -65,33 +102,60 @@ pub(crate) fn turns(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
     checked(unchecked(value, chat)?)
 }
 
+/// Reads the tools of a conversation, a list or a JSON text of one; `None` if there are none.
+pub(crate) fn tools(value: Value) -> Result<Option<Value>, String> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Array(tools) => Ok((!tools.is_empty()).then_some(Value::Array(tools))),
+        Value::String(text) if text.trim().is_empty() => Ok(None),
+        Value::String(text) => match serde_json::from_str(&text) {
+            Ok(value @ (Value::Array(_) | Value::Null)) => tools(value),
+            _ => Err("tools: it is text, not a JSON list".to_owned()),
+        },
+        _ => Err("tools: it is not a list".to_owned()),
+    }
+}
+
+/// Returns true if a conversation with this weight is trained on.
+pub(crate) fn is_trained_on(weight: &Value) -> Result<bool, String> {
+    weight_of(weight).map(|weight| weight != Some(0.0))
+}
+
+fn weight_of(value: &Value) -> Result<Option<f64>, String> {
+    match value.as_f64() {
+        None if value.is_null() => Ok(None),
+        Some(weight) if weight == 0.0 || weight == 1.0 => Ok(Some(weight)),
+        _ => Err(format!("its `weight` is {value}, but must be 0 (not learned) or 1")),
+    }
+}
+
 /// Makes a preference of a prompt, the chosen and the rejected answer: the conversation with the first, and the second
 /// after it. An answer is a text, its own turns, or the whole conversation including them.
 pub(crate) fn preference(prompt: Value, chosen: Value, rejected: Value) -> Result<Vec<Message>, String> {
     let before = match prompt {
         Value::Null => Vec::new(),
-        Value::String(content) => vec![Message { role: Role::User, content }],
+        Value::String(content) => vec![Message::new(USER, content)],
         turns => unchecked(turns, Chat::Messages).map_err(|e| format!("prompt: {e}"))?,
     };
     let whole = |name: &str, answer: Value| {
         let named = |message| format!("{name}: {message}");
         let turns = match answer {
-            Value::String(content) => vec![Message { role: Role::Assistant, content }],
+            Value::String(content) => vec![Message::new(ASSISTANT, content)],
             turns => unchecked(turns, Chat::Messages).map_err(named)?,
         };
-        let is_whole_conversation = turns.iter().any(|turn| turn.role != Role::Assistant);
+        let is_whole_conversation = turns.iter().any(|turn| turn.role != ASSISTANT);
         let before = if is_whole_conversation { &[][..] } else { &before };
-        checked(before.iter().cloned().chain(turns).collect()).map_err(named)
+        answered(checked(before.iter().cloned().chain(turns).collect()).map_err(named)?).map_err(named)
     };
     let (mut chosen, mut rejected) = (whole("chosen", chosen)?, whole("rejected", rejected)?);
-    let answer = rejected.pop().map(|answer| answer.content).unwrap_or_default();
+    let answer = rejected.pop().unwrap_or_default();
     if chosen.split_last().is_none_or(|(_, before)| before != rejected) {
         return Err("chosen and rejected differ before the last turn".to_owned());
     }
-    if chosen.last().is_some_and(|chosen| chosen.content == answer) {
+    if chosen.last().is_some_and(|chosen| *chosen == answer) {
         return Err("chosen and rejected are the same".to_owned());
     }
-    chosen.push(Message { role: Role::Rejected, content: answer });
+    chosen.push(Message { role: REJECTED.to_owned(), ..answer });
     Ok(chosen)
 }
 
@@ -106,36 +170,55 @@ fn unchecked(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
         Chat::Messages | Chat::Alpaca | Chat::Preference => ("role", "content"),
     };
     let mut messages = Vec::with_capacity(turns.len());
-    for (i, mut turn) in turns.into_iter().enumerate() {
+    for (i, turn) in turns.into_iter().enumerate() {
         let at = |message: String| format!("turn {}: {message}", i + 1);
-        let mut take = |key| turn.get_mut(key).map(Value::take);
-        let role = match take(role_key) {
-            Some(Value::String(name)) => role(&name).map_err(at)?,
+        let Value::Object(mut fields) = turn else { return Err(at(format!("`{role_key}` is missing or not text"))) };
+        fields.retain(|_, value| !value.is_null());
+        let role = match fields.remove(role_key) {
+            Some(Value::String(name)) => name,
             _ => return Err(at(format!("`{role_key}` is missing or not text"))),
         };
-        let content = match take(content_key) {
-            Some(Value::String(text)) => text,
-            Some(Value::Array(parts)) => joined(parts).map_err(at)?,
-            _ => return Err(at(format!("`{content_key}` is missing or not text"))),
+        let content = match fields.remove(content_key) {
+            Some(Value::String(text)) => Some(text),
+            Some(Value::Array(parts)) => Some(joined(parts).map_err(at)?),
+            None => None,
+            Some(_) => return Err(at(format!("`{content_key}` is not text"))),
         };
-        messages.push(Message { role, content });
+        let weight = fields.remove("weight").unwrap_or_default();
+        let weight = weight_of(&weight).map_err(at)?;
+        messages.push(match (role.as_str(), content) {
+            ("function_call", Some(call)) => Message { weight, ..tool_call(&call).map_err(at)? },
+            (name, content) => Message { role: self::role(name).map_err(at)?, content, weight, fields },
+        });
     }
     Ok(messages)
+}
+
+/// Makes a message of a call of a tool that is written as JSON of its name and arguments.
+fn tool_call(text: &str) -> Result<Message, String> {
+    let call: Value = serde_json::from_str(text).unwrap_or_default();
+    if !call.get("name").is_some_and(Value::is_string) {
+        return Err("the function call is not a JSON object with a name".to_owned());
+    }
+    let fields = [("tool_calls".to_owned(), json!([{ "type": "function", "function": call }]))];
+    let fields = fields.into_iter().collect();
+    Ok(Message { role: ASSISTANT.to_owned(), content: None, weight: None, fields })
 }
 
 /// Makes a conversation of an instruction, its input, and the answer.
 pub(crate) fn alpaca(instruction: String, input: &str, output: String) -> Result<Vec<Message>, String> {
     let asked = if input.trim().is_empty() { instruction } else { format!("{instruction}\n\n{input}") };
-    checked(vec![Message { role: Role::User, content: asked }, Message { role: Role::Assistant, content: output }])
+    checked(vec![Message::new(USER, asked), Message::new(ASSISTANT, output)])
 }
 
-fn role(name: &str) -> Result<Role, String> {
-    match name {
-        "system" => Ok(Role::System),
-        "user" | "human" => Ok(Role::User),
-        "assistant" | "gpt" => Ok(Role::Assistant),
-        other => Err(format!("the role `{}` is not system, user or assistant", other.escape_debug())),
+/// Returns the role of this name, capital letters aside.
+fn role(name: &str) -> Result<String, String> {
+    let lower = name.to_lowercase();
+    let known = OTHER_NAMES.iter().find(|(other, _)| *other == lower).map_or(lower.as_str(), |(_, role)| role);
+    if ROLES.contains(&known) {
+        return Ok(known.to_owned());
     }
+    Err(format!("the role `{}` is none of {}", name.escape_debug(), ROLES.join(", ")))
 }
 
 /// Returns the text of content in parts, as in OpenAI's newer APIs.
@@ -150,32 +233,37 @@ fn joined(parts: Vec<Value>) -> Result<String, String> {
     parts.into_iter().map(text).collect()
 }
 
-/// Validates a conversation: an optional system message, then user and assistant alternately, the assistant last.
+/// Validates a conversation: users and assistants say something, and something is learned. Which order of roles is
+/// allowed is up to the chat template.
 fn checked(messages: Vec<Message>) -> Result<Vec<Message>, String> {
-    let mut last = Role::Assistant;
     for (i, message) in messages.iter().enumerate() {
-        let turn = i + 1;
-        match (message.role, last) {
-            (Role::System, _) if i == 0 => {}
-            (Role::System, _) => return Err(format!("turn {turn}: only the first turn may be the system's")),
-            (Role::Assistant, Role::Assistant) if !messages[..i].iter().any(|m| m.role == Role::User) => {
-                return Err(format!("turn {turn}: an assistant turn before the first user turn"));
-            }
-            (role, previous) if role == previous => {
-                return Err(format!("turn {turn}: two consecutive {} turns", role.name()));
-            }
-            (role, _) => last = role,
-        }
-        if message.content.trim().is_empty() {
-            return Err(format!("turn {turn}: it is empty"));
+        if [USER, ASSISTANT].contains(&message.role.as_str()) && !message.has_content() {
+            return Err(format!("turn {}: it is empty", i + 1));
         }
     }
-    match messages.last().map(|message| message.role) {
-        Some(Role::Assistant) => Ok(messages),
-        None => Err("it has no turns".to_owned()),
-        Some(other) => {
-            Err(format!("turn {}: the last turn is the {}'s, not the assistant's", messages.len(), other.name()))
+    if messages.is_empty() {
+        return Err("it has no turns".to_owned());
+    }
+    if !messages.iter().any(|message| message.role == ASSISTANT) {
+        return Err("it has no turn of the assistant, so nothing is learned".to_owned());
+    }
+    if !messages.iter().any(Message::is_learned) {
+        return Err("every turn of the assistant has the weight 0, so nothing is learned".to_owned());
+    }
+    Ok(messages)
+}
+
+/// Validates one side of a preference: a question, and the assistant's answer last.
+fn answered(messages: Vec<Message>) -> Result<Vec<Message>, String> {
+    let first = messages.iter().position(|message| message.role == ASSISTANT).unwrap_or_default();
+    if !messages[..first].iter().any(|message| message.role == USER) {
+        return Err(format!("turn {}: an assistant turn before the first user turn", first + 1));
+    }
+    match messages.last() {
+        Some(last) if last.role != ASSISTANT => {
+            Err(format!("turn {}: the last turn is the {}'s, not the assistant's", messages.len(), last.role))
         }
+        _ => Ok(messages),
     }
 }
 
@@ -184,14 +272,15 @@ mod tests {
     use super::*;
 
     fn check(json: &str, chat: Chat, expected: Result<&str, &str>) {
-        let found = turns(serde_json::from_str(json).unwrap(), chat).map(|messages| compact_json(&messages));
+        let found = turns(serde_json::from_str(json).unwrap(), chat)
+            .map(|messages| Conversation { messages, tools: None }.compact_json());
         assert_eq!(found.as_deref().map_err(String::as_str), expected, "{json}");
     }
 
     #[test]
     fn conversations_of_every_shape_become_messages() {
         let expected = Ok(r#"[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]"#);
-        let openai = r#"[{"role": "user", "content": "Hi", "name": "x"}, {"content": "Hello", "role": "assistant"}]"#;
+        let openai = r#"[{"role": "user", "content": "Hi", "name": null}, {"content": "Hello", "role": "assistant"}]"#;
         check(openai, Chat::Messages, expected);
         check(&Value::from(openai).to_string(), Chat::Messages, expected);
         check(
@@ -212,7 +301,7 @@ mod tests {
         let pairs = [("Add.", "1 + 1", "Add.\n\n1 + 1"), ("Sing.", "", "Sing."), ("Sing.", " \n", "Sing.")];
         for (instruction, input, asked) in pairs {
             let found = alpaca(instruction.to_owned(), input, "2".to_owned()).unwrap();
-            assert_eq!((found[0].content.as_str(), found[1].content.as_str()), (asked, "2"));
+            assert_eq!((found[0].content.as_deref(), found[1].content.as_deref()), (Some(asked), Some("2")));
         }
     }
 
@@ -221,7 +310,7 @@ mod tests {
         let check = |record: &str, expected: Result<&str, &str>| {
             let mut record: Value = serde_json::from_str(record).unwrap();
             let found = preference(record["prompt"].take(), record["chosen"].take(), record["rejected"].take());
-            let found = found.map(|messages| compact_json(&messages));
+            let found = found.map(|messages| Conversation { messages, tools: None }.compact_json());
             assert_eq!(found.as_deref().map_err(String::as_str), expected, "{record}");
         };
         let expected = Ok("[{\"role\":\"user\",\"content\":\"2 + 2?\"},{\"role\":\"assistant\",\"content\":\"4\"},\
@@ -248,7 +337,8 @@ mod tests {
         let role = r#"{"role": "rejected", "content": "a"}"#;
         check(
             &format!(r#"{{"chosen": [{user}, {role}], "rejected": [{user}, {five}]}}"#),
-            Err("chosen: turn 2: the role `rejected` is not system, user or assistant"),
+            Err("chosen: turn 2: the role `rejected` is none of system, developer, user, assistant, tool, function, \
+                 ipython, environment"),
         );
     }
 
@@ -260,21 +350,19 @@ mod tests {
         };
         let cases: &[(&[(&str, &str)], &str)] = &[
             (&[], "it has no turns"),
-            (&[("user", "a")], "turn 1: the last turn is the user's, not the assistant's"),
-            (&[("system", "a")], "turn 1: the last turn is the system's, not the assistant's"),
-            (&[("assistant", "a")], "turn 1: an assistant turn before the first user turn"),
-            (&[("system", "s"), ("assistant", "a")], "turn 2: an assistant turn before the first user turn"),
-            (&[("user", "a"), ("user", "b"), ("assistant", "c")], "turn 2: two consecutive user turns"),
-            (&[("user", "a"), ("assistant", "b"), ("assistant", "c")], "turn 3: two consecutive assistant turns"),
-            (&[("user", "a"), ("system", "s"), ("assistant", "b")], "turn 2: only the first turn may be the system's"),
-            (&[("system", "s"), ("system", "s")], "turn 2: only the first turn may be the system's"),
+            (&[("user", "a")], "it has no turn of the assistant, so nothing is learned"),
             (&[("user", " \n"), ("assistant", "b")], "turn 1: it is empty"),
             (&[("user", "a"), ("assistant", "")], "turn 2: it is empty"),
             (
-                &[("user", "a"), ("tool", "b"), ("assistant", "c")],
-                "turn 2: the role `tool` is not system, user or assistant",
+                &[("user", "a"), ("oracle", "b"), ("assistant", "c")],
+                "turn 2: the role `oracle` is none of system, developer, user, assistant, tool, function, ipython, \
+                 environment",
             ),
-            (&[("\u{1b}[31m", "a")], "turn 1: the role `\\u{1b}[31m` is not system, user or assistant"),
+            (
+                &[("\u{1b}[31m", "a")],
+                "turn 1: the role `\\u{1b}[31m` is none of system, developer, user, assistant, tool, function, \
+                 ipython, environment",
+            ),
         ];
         for (turns, expected) in cases {
             check(&messages(turns), Chat::Messages, Err(expected));
@@ -285,7 +373,8 @@ mod tests {
             ("\"text\"", "it is text, not a JSON list"),
             ("[1]", "turn 1: `role` is missing or not text"),
             (r#"[{"role": 1}]"#, "turn 1: `role` is missing or not text"),
-            (r#"[{"role": "user", "content": null}]"#, "turn 1: `content` is missing or not text"),
+            (r#"[{"role": "user", "content": null}]"#, "turn 1: it is empty"),
+            (r#"[{"role": "user", "content": 1}]"#, "turn 1: `content` is not text"),
             (
                 r#"[{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]"#,
                 "turn 1: its content has a part that is not text",

@@ -2,17 +2,17 @@
 
 use artifact::Digest;
 
-use crate::documents::chat::{self, Message};
+use crate::documents::chat::Conversation;
 
 /// The content of a document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Content {
     /// Text.
     Text(String),
     /// Bytes that are not UTF-8; preprocess repairs or rejects them.
     Raw(Vec<u8>),
     /// A conversation.
-    Chat(Vec<Message>),
+    Chat(Conversation),
 }
 
 impl Content {
@@ -27,13 +27,13 @@ impl Content {
         match self {
             Self::Text(text) => measure(text.as_bytes()),
             Self::Raw(bytes) => measure(bytes),
-            Self::Chat(messages) => measure(chat::compact_json(messages).as_bytes()),
+            Self::Chat(chat) => measure(chat.compact_json().as_bytes()),
         }
     }
 }
 
 /// A document.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Document {
     /// Its name in the corpus: `<source>/<path>`, and `#<number>` if its file holds several; or `<source>/<id>`.
     pub id: String,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::source::Source;
-use crate::documents::chat::{self, Chat};
+use crate::documents::chat::{self, Chat, Conversation, Message};
 use crate::documents::document::Content;
 use crate::documents::rejection::{Reason, Skip};
 use crate::documents::template::{RenderError, Template};
@@ -84,7 +84,7 @@ pub(crate) enum Field {
 }
 
 /// A document made from a row.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Mapped {
     pub content: Content,
     pub id: Option<String>,
@@ -120,6 +120,10 @@ struct Column {
 enum Part {
     Content,
     OptionalContent,
+    /// The tools of a conversation; may be missing.
+    Tools,
+    /// The weight of a conversation; may be missing.
+    Weight,
     Id,
     Licence,
     Source,
@@ -131,6 +135,11 @@ enum Shape<'a> {
     Turns(Chat),
     Alpaca,
     Preference,
+}
+
+fn conversation(messages: Result<Vec<Message>, String>) -> Result<Content, MappingError> {
+    let chat = messages.map(|messages| Content::Chat(Conversation { messages, tools: None }));
+    chat.map_err(|message| MappingError::Bad(Reason::Chat, message))
 }
 
 impl<'a> Mapping<'a> {
@@ -166,6 +175,10 @@ impl<'a> Mapping<'a> {
                 Shape::Text
             }
         };
+        if columns.chat.is_some() && columns.template.is_none() {
+            add("tools", Part::Tools);
+            add("weight", Part::Weight);
+        }
         let own = [(&columns.id, Part::Id), (&columns.licence, Part::Licence), (&columns.source, Part::Source)];
         for (name, part) in own {
             if let Some(name) = name {
@@ -189,7 +202,8 @@ impl<'a> Mapping<'a> {
 
     /// Returns the first column that a table must have and that is not among `header`.
     pub fn missing_in(&self, header: &[String]) -> Option<&str> {
-        let needed = self.columns.iter().filter(|column| column.part != Part::OptionalContent);
+        let is_optional = |part| matches!(part, Part::OptionalContent | Part::Tools | Part::Weight);
+        let needed = self.columns.iter().filter(|column| !is_optional(column.part));
         needed.map(|column| column.name.as_str()).find(|name| !header.iter().any(|known| known == name))
     }
 
@@ -203,19 +217,29 @@ impl<'a> Mapping<'a> {
     pub fn map(&self, fields: Vec<Option<Field>>) -> Result<Mapped, MappingError> {
         let mut content = Vec::with_capacity(fields.len());
         let (mut id, mut licence, mut source) = (None, None, None);
+        let (mut tools, mut weight) = (Value::Null, Value::Null);
         for (column, field) in self.columns.iter().zip(fields) {
             match column.part {
                 Part::Content | Part::OptionalContent => content.push(field),
+                Part::Tools => tools = field.map(|field| column.value(field)).transpose()?.unwrap_or_default(),
+                Part::Weight => weight = field.map(|field| column.value(field)).transpose()?.unwrap_or_default(),
                 Part::Id => id = Some(column.id(field)?),
                 Part::Licence => licence = column.name_of(field)?,
                 Part::Source => source = column.name_of(field)?,
             }
         }
-        let content = self.content(content)?;
+        let mut content = self.content(content)?;
+        if let Content::Chat(chat) = &mut content {
+            let bad = |message| MappingError::Bad(Reason::Chat, message);
+            chat.tools = chat::tools(tools).map_err(bad)?;
+            if !chat::is_trained_on(&weight).map_err(bad)? {
+                return Err(MappingError::Skipped(Skip::Weight));
+            }
+        }
         let bytes = match &content {
             Content::Text(text) => text.len(),
             Content::Raw(bytes) => bytes.len(),
-            Content::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
+            Content::Chat(chat) => chat.text_bytes(),
         };
         match bytes as u64 {
             0 => Err(MappingError::Skipped(Skip::Empty)),
@@ -244,8 +268,7 @@ impl<'a> Mapping<'a> {
             if chosen.is_null() || rejected.is_null() {
                 return Err(MappingError::Skipped(Skip::Null));
             }
-            let messages = chat::preference(prompt, chosen, rejected);
-            return messages.map(Content::Chat).map_err(|message| MappingError::Bad(Reason::Chat, message));
+            return conversation(chat::preference(prompt, chosen, rejected));
         }
         let mut fields = self.columns.iter().zip(fields);
         let mut next = || fields.next().and_then(|(column, field)| Some((column, field?)));
@@ -258,15 +281,13 @@ impl<'a> Mapping<'a> {
             (Shape::Text, Some((column, field))) => Err(column.wrong_type(&field)),
             (Shape::Turns(chat), Some((column, field))) => {
                 let value = column.value(field)?;
-                chat::turns(value, *chat).map(Content::Chat).map_err(|message| MappingError::Bad(Reason::Chat, message))
+                conversation(chat::turns(value, *chat))
             }
             (Shape::Alpaca, Some((column, instruction))) => {
                 let instruction = column.text(instruction)?;
                 let input = next().map(|(column, field)| column.text(field)).transpose()?.unwrap_or_default();
                 let output = next().map(|(column, field)| column.text(field)).transpose()?.unwrap_or_default();
-                chat::alpaca(instruction, &input, output)
-                    .map(Content::Chat)
-                    .map_err(|message| MappingError::Bad(Reason::Chat, message))
+                conversation(chat::alpaca(instruction, &input, output))
             }
         }
     }

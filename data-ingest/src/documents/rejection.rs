@@ -31,6 +31,8 @@ pub(crate) enum Skip {
     RepeatedLink,
     /// A symbolic link that leads nowhere.
     BrokenLink,
+    /// A conversation with the weight 0.
+    Weight,
 }
 
 impl Skip {
@@ -50,6 +52,7 @@ impl Skip {
             Self::RepeatedName => "repeated_name",
             Self::RepeatedLink => "repeated_link",
             Self::BrokenLink => "broken_link",
+            Self::Weight => "weight_0",
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::platform::interrupt::Interrupted;
 use crate::run::dispatch::{self, RawData, StageError};
 use crate::run::init::Init;
 use crate::run::plan::{Decision, Planner, in_short};
+use crate::run::record::notices;
 use crate::run::session::Session;
 use crate::run::stage::{Artifacts, Stage};
 
@@ -157,6 +158,9 @@ pub fn work(
             format!("skipped, {reason}")
         };
         console.done(stage, &format!("{what}: {}", manifest.headline));
+        for notice in notices(&sealed) {
+            console.line(&format!("{stage:>10}  note: {notice}"));
+        }
         done(&Done { stage, ran, reason, sealed: &sealed })?;
         made.insert(stage, sealed);
     }

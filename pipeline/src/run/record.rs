@@ -71,6 +71,9 @@ pub struct StageRecord {
     pub bytes: u64,
     /// The artifact's main figure.
     pub headline: String,
+    /// What a reader should know: what was left out, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
     /// The digest of what decides the artifact; its folder is `artifacts/<stage>/<fingerprint>` of the store.
     pub fingerprint: Digest,
     /// The digest of the artifact's content.
@@ -90,11 +93,18 @@ impl StageRecord {
             wall_seconds: manifest.wall_seconds,
             bytes: manifest.total_bytes(),
             headline: manifest.headline.clone(),
+            notices: notices(sealed),
             fingerprint: manifest.fingerprint,
             digest: manifest.digest,
             recipe: manifest.recipe.clone(),
         }
     }
+}
+
+/// Returns the notices of an artifact: what its stage left out, and why.
+pub fn notices(sealed: &Sealed) -> Vec<String> {
+    let list = sealed.manifest().counts.get(artifact::NOTICES).and_then(serde_json::Value::as_array);
+    list.into_iter().flatten().filter_map(|notice| notice.as_str().map(str::to_owned)).collect()
 }
 
 /// A run on disk.

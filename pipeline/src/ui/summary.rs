@@ -29,7 +29,7 @@ pub fn text_of(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the stages of a run: time, size, main result, artifact.
+/// Returns the stages of a run: time, size, main result, artifact; then what they left out.
 pub fn table(run: &Run) -> String {
     let mut table = new_table();
     table.set_header(["stage", "time", "size", "result", "artifact"]);
@@ -44,7 +44,10 @@ pub fn table(run: &Run) -> String {
         ]);
     }
     align_right(&mut table, 1..3);
-    text_of(&table)
+    let stages = run.record.stages.iter();
+    let notices =
+        stages.flat_map(|stage| stage.notices.iter().map(|notice| format!("\n{}: {notice}", stage.stage.name())));
+    text_of(&table) + &notices.collect::<String>()
 }
 
 /// Returns the bits per byte of the model, gzip and zstd on the same held-out text, where the report has them.

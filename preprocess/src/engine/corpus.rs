@@ -7,6 +7,7 @@ use artifact::Sealed;
 use polars::prelude::{
     AnyValue, DataFrame, DataType, FileMetadataRef, ParquetReader, PolarsError, PolarsResult, SerReader,
 };
+use serde_json::{Map, Value};
 use tokenizer::{Conversation, Message};
 
 use crate::Error;
@@ -79,7 +80,8 @@ impl Reader {
         reader.set_metadata(self.metadata.clone());
         let schema = reader.schema()?;
         let mut columns = ["id", "text", "raw", "source", "path", "licence"].map(str::to_owned).to_vec();
-        columns.extend(schema.contains("messages").then(|| "messages".to_owned()));
+        // Older corpora have neither.
+        columns.extend(["messages", "tools"].into_iter().filter(|name| schema.contains(name)).map(str::to_owned));
         let mut frame = reader.with_columns(Some(columns)).with_slice(Some((first, count))).finish()?;
         // Ids may be numbers, and a column without values may have another type.
         for name in ["id", "text", "source", "path", "licence"] {
@@ -96,13 +98,17 @@ fn rows(frame: &DataFrame) -> PolarsResult<Vec<(Document, Option<Content>)>> {
     let text = |name| Ok::<_, PolarsError>(frame.column(name)?.str()?.iter());
     let (mut ids, mut sources, mut paths) = (text("id")?, text("source")?, text("path")?);
     let (mut licences, mut texts) = (text("licence")?, text("text")?);
-    let messages = frame.column("messages").ok();
+    let (messages, tools) = (frame.column("messages").ok(), frame.column("tools").ok());
     let mut rows = Vec::with_capacity(frame.height());
     for (i, raw) in frame.column("raw")?.binary()?.iter().enumerate() {
         let owned = |value: Option<&str>| value.unwrap_or_default().to_owned();
         let text = texts.next().flatten();
         let chat = match messages {
-            Some(column) if text.is_none() && raw.is_none() => chat(&column.get(i)?)?,
+            Some(column) if text.is_none() && raw.is_none() => {
+                let tools = tools.as_ref().map(|tools| tools.get(i)).transpose()?;
+                let tools = tools.as_ref().and_then(AnyValue::get_str).map(str::to_owned);
+                chat(&column.get(i)?, tools.as_deref())?
+            }
             _ => None,
         };
         let (bytes, content) = match (text, raw, chat) {
@@ -127,14 +133,36 @@ fn rows(frame: &DataFrame) -> PolarsResult<Vec<(Document, Option<Content>)>> {
     Ok(rows)
 }
 
-/// Returns the messages in a cell of the column `messages`, a list of structs of `role` and `content`.
-fn chat(value: &AnyValue<'_>) -> PolarsResult<Option<Conversation>> {
+/// Returns the conversation in a cell of the column `messages`: a list of structs of `role`, `content`, `weight` and
+/// `fields`, the last two of which older corpora do not have.
+fn chat(value: &AnyValue<'_>, tools: Option<&str>) -> PolarsResult<Option<Conversation>> {
     let AnyValue::List(series) = value else { return Ok(None) };
-    let fields = series.struct_()?;
-    let (roles, contents) = (fields.field_by_name("role")?, fields.field_by_name("content")?);
-    let pairs = roles.str()?.iter().zip(contents.str()?.iter());
-    let message = |(role, content): (Option<&str>, Option<&str>)| {
-        Message::new(role.unwrap_or_default(), content.unwrap_or_default())
+    let columns = series.struct_()?;
+    let text = |name: &str| match columns.field_by_name(name) {
+        Ok(column) => Ok(column.str()?.iter().map(|text| text.map(str::to_owned)).collect()),
+        Err(_) => Ok::<_, PolarsError>(vec![None; columns.len()]),
     };
-    Ok(Some(pairs.map(message).collect::<Vec<_>>().into()))
+    let weights = match columns.field_by_name("weight") {
+        Ok(column) => column.cast(&DataType::Float64)?.f64()?.iter().collect(),
+        Err(_) => vec![None; columns.len()],
+    };
+    let (roles, contents, fields) = (text("role")?, text("content")?, text("fields")?);
+    let parse = |text: &str, name: &str| {
+        serde_json::from_str(text).map_err(|e| PolarsError::ComputeError(format!("{name} is not JSON: {e}").into()))
+    };
+    let mut messages = Vec::with_capacity(roles.len());
+    for (((role, content), weight), fields) in roles.into_iter().zip(contents).zip(weights).zip(fields) {
+        let fields: Option<Value> = fields.map(|fields| parse(&fields, "fields")).transpose()?;
+        let mut fields = match fields {
+            Some(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        };
+        let content = match fields.remove("content") {
+            Some(Value::Array(parts)) => Some(tokenizer::Content::Parts(parts)),
+            _ => content.map(tokenizer::Content::Text),
+        };
+        messages.push(Message { role: role.unwrap_or_default(), content, weight, fields });
+    }
+    let tools = tools.map(|tools| parse(tools, "tools")).transpose()?;
+    Ok(Some(Conversation { messages, tools, weight: None }))
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use artifact::Digest;
 use polars::prelude::{Column, PolarsResult};
 
 use crate::Error;
@@ -13,6 +14,7 @@ use crate::engine::layout;
 use crate::engine::parquet;
 use crate::engine::record::Body;
 use crate::engine::spool::{Entry, Spool};
+use crate::output::split::Split;
 
 /// The documents of a corpus.
 pub(crate) struct Documents {
@@ -28,6 +30,8 @@ pub(crate) struct Documents {
     /// For each duplicate, the document that was kept in its place.
     duplicate_of: BTreeMap<u32, u32>,
     has_chats: bool,
+    /// Documents that are in another split than their digest says, so that none is empty.
+    moved: BTreeMap<Digest, Split>,
 }
 
 impl Documents {
@@ -41,6 +45,7 @@ impl Documents {
             dropped_by: Vec::new(),
             duplicate_of: BTreeMap::new(),
             has_chats: false,
+            moved: BTreeMap::new(),
         }
     }
 
@@ -82,6 +87,16 @@ impl Documents {
     /// Returns the number of documents.
     pub fn len(&self) -> usize {
         self.dropped_by.len()
+    }
+
+    /// Puts the documents with this digest into another split.
+    pub fn put_into(&mut self, split: Split, digest: Digest) {
+        self.moved.insert(digest, split);
+    }
+
+    /// Returns the documents that are in another split than their digest says.
+    pub fn moved(&self) -> &BTreeMap<Digest, Split> {
+        &self.moved
     }
 
     /// Returns true if any document is a conversation.

@@ -39,6 +39,8 @@ pub(crate) struct Report {
     failed: BTreeMap<String, u64>,
     /// What the steps that change texts did, over all documents: `repair.mojibake`, `redact.email`, ….
     changes: BTreeMap<String, u64>,
+    /// What a reader should know: a step or a source that lost much, a split that was filled.
+    notices: Vec<String>,
     /// What was written, by split.
     splits: Map<String, Value>,
     /// What was kept, by licence and by source.
@@ -121,6 +123,9 @@ impl Totals {
         for column in frame.columns() {
             let name = column.name().as_str();
             let Some((step, signal)) = name.split_once('.') else { continue };
+            if name == "gopher_quality.stop_words" {
+                self.without_stop_words += column.f64()?.iter().flatten().filter(|count| count.is_nan()).count() as u64;
+            }
             if signal == "failed" {
                 for criterion in column.str()?.iter().flatten() {
                     *self.failed.entry(format!("{step}.{criterion}")).or_default() += 1;
@@ -139,7 +144,15 @@ const CHANGING: [Step; 3] = [Step::Repair, Step::Redact, Step::Repeated];
 
 impl Report {
     /// Sums up.
-    pub fn new(config: &Config, totals: Totals, tokenizer: &Tokenizer, written: &[(Split, ShardTotals)]) -> Self {
+    ///
+    /// Adds to `notices` which steps dropped more than a tenth of what they read, and most of which source.
+    pub fn new(
+        config: &Config,
+        totals: Totals,
+        tokenizer: &Tokenizer,
+        written: &[(Split, ShardTotals)],
+        notices: &mut Vec<String>,
+    ) -> Self {
         let kept = totals.by_step.get(&0).copied().unwrap_or_default();
         let steps = config.steps();
         let numbered = || (1_u16..).zip(steps.iter());
@@ -151,9 +164,16 @@ impl Report {
         let mut funnel = vec![Remaining { step: "collected", documents: totals.documents_in, bytes: totals.bytes_in }];
         let (mut documents, mut bytes) = all;
         for (number, step) in numbered() {
+            notices.extend(large_loss(*step, dropped(number).documents, documents, &totals));
             documents -= dropped(number).documents;
             bytes -= dropped(number).bytes;
             funnel.push(Remaining { step: step.name(), documents, bytes });
+        }
+        if totals.without_stop_words > 0 {
+            notices.push(format!(
+                "gopher_quality.min_stop_words does not apply to {} documents, whose language has no list of stop words",
+                totals.without_stop_words
+            ));
         }
         let splits = written.iter().map(|(split, written)| {
             let mut amounts = json!({
@@ -182,6 +202,7 @@ impl Report {
             dropped: numbered().map(|(number, step)| (step.name(), dropped(number))).collect(),
             failed: totals.failed,
             changes: totals.changes,
+            notices: notices.clone(),
             splits: splits.collect(),
             licences: totals.licences,
             sources: totals.sources,
@@ -220,11 +241,29 @@ impl Report {
         }
         count("bytes_per_token".to_owned(), self.bytes_per_token.into());
         count("vocab_size".to_owned(), self.tokenizer.vocab_size.into());
+        if !self.notices.is_empty() {
+            count(artifact::NOTICES.to_owned(), self.notices.clone().into());
+        }
         let unknown = self.unknown_tokens.filter(|unknown| *unknown > 0);
         let unknown = unknown.map(|unknown| format!(", {} of them unknown", short(unknown))).unwrap_or_default();
         let headline = format!("{} tokens, {:.2} bytes/token{unknown}", short(self.tokens), self.bytes_per_token);
         Outcome { counts, headline, ..Outcome::default() }
     }
+}
+
+/// Returns a sentence about a step that dropped more than a tenth of the documents it read: by which criteria, and
+/// which sources nothing is left of.
+fn large_loss(step: Step, dropped: u64, read: u64, totals: &Totals) -> Option<String> {
+    if dropped * artifact::NOTICED_FRACTION <= read {
+        return None;
+    }
+    let prefix = format!("{}.", step.name());
+    let mut criteria: Vec<(u64, &str)> =
+        totals.failed.iter().filter_map(|(name, count)| Some((*count, name.strip_prefix(&prefix)?))).collect();
+    criteria.sort_unstable_by_key(|(count, _)| std::cmp::Reverse(*count));
+    let criteria: Vec<String> = criteria.iter().take(3).map(|(count, name)| format!("{name} {count}")).collect();
+    let why = if criteria.is_empty() { String::new() } else { format!(" ({})", criteria.join(", ")) };
+    Some(format!("{} dropped {dropped} of {read} documents{why}", step.name()))
 }
 
 /// Returns a count as people say it: "8.1 M".

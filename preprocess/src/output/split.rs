@@ -32,7 +32,8 @@ impl Split {
         at: usize,
         entry: &Entry,
     ) -> Option<Self> {
-        (documents.dropped_by(file, at) == 0).then(|| Self::of(entry, config))
+        let of = || documents.moved().get(&entry.digest).copied().unwrap_or_else(|| Self::of(entry, config));
+        (documents.dropped_by(file, at) == 0).then(of)
     }
 
     /// Returns the split of a document's content. The digest's first 64 bits serve as a uniform draw from 0 to 1: below
@@ -47,6 +48,18 @@ impl Split {
         } else {
             Self::Train
         }
+    }
+
+    /// Returns how far the draw of a document is from the range of this split, from 0 to 1.
+    pub(crate) fn distance(self, entry: &Entry, config: &Config) -> f64 {
+        let draw = entry.draw() as f64 / (u64::MAX as f64 + 1.0);
+        let (test, held_out) = (config.test, config.test + config.validation);
+        let (low, high) = match self {
+            Self::Test => (0.0, test),
+            Self::Validation => (test, held_out),
+            Self::Train => (held_out, 1.0),
+        };
+        (low - draw).max(draw - high).max(0.0)
     }
 
     /// Returns the configured fraction of the documents in this split.

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use artifact::{Context, Digest, Unsealed, file};
 use rayon::prelude::*;
 use tokenizer::shard::{self, ShardTotals};
-use tokenizer::{Encoder, Tokenizer, TrainConfig};
+use tokenizer::{Encoder, Message, Tokenizer, TrainConfig};
 
 use crate::engine::documents::Documents;
 use crate::engine::record::Body;
@@ -240,13 +240,14 @@ impl Run<'_> {
                 };
                 let (mut ids, mut loss_mask) = (Vec::new(), Vec::new());
                 let mut chosen = 0;
+                // The end follows the last answer, and the model must learn to stop there.
+                let ends_learned = is_pair || chat.messages.last().is_some_and(Message::is_learned);
                 for chat in chats {
                     chosen = if is_pair { ids.len() } else { 0 };
                     ids.extend(chat.ids);
                     ids.extend(end);
                     loss_mask.extend(chat.loss_mask);
-                    // The end follows the last answer, and the model must learn to stop there.
-                    loss_mask.resize(ids.len(), true);
+                    loss_mask.resize(ids.len(), ends_learned);
                 }
                 Ok(Tokens { ids, loss_mask: Some(loss_mask), chosen })
             }

@@ -14,6 +14,7 @@ pub mod gopher_repetition;
 mod ngrams;
 mod scratch;
 mod sentences;
+mod stop_words;
 #[cfg(test)]
 mod tests;
 mod threshold;

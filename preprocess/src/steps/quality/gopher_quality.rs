@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::counts::ratio;
+use super::stop_words;
 use super::threshold::{self, Criterion, Failure, Threshold};
+use crate::steps::language;
 use crate::text::words::{Text, is_blank};
 
 /// The table `[preprocess.gopher_quality]`. Each threshold is a number, or `false` for none; the defaults are Gopher's.
@@ -31,10 +33,12 @@ pub struct Config {
     pub max_ellipsis_line_fraction: Threshold,
     /// The minimum fraction of words with a letter, between 0 and 1. Default 0.8.
     pub min_letter_word_fraction: Threshold,
-    /// The minimum number of different words of `stop_words` in the text. Default 2.
+    /// The minimum number of different words of `stop_words` in the text. Default 2. With the default `stop_words`, a
+    /// text in another language than English must have as many of that language's; if there is no list for it, the
+    /// criterion does not apply.
     pub min_stop_words: Threshold,
-    /// Words that nearly all running text of the language contains, matched exactly, case included. Default: the, be,
-    /// to, of, and, that, have, with.
+    /// Words that nearly all running text of the language contains, matched exactly, case included; they then hold for
+    /// every document. Default: the, be, to, of, and, that, have, with, for English only.
     pub stop_words: Vec<String>,
 }
 
@@ -51,12 +55,22 @@ impl Default for Config {
             max_ellipsis_line_fraction: Threshold::new(0.3),
             min_letter_word_fraction: Threshold::new(0.8),
             min_stop_words: Threshold::new(2.0),
-            stop_words: ["the", "be", "to", "of", "and", "that", "have", "with"].map(str::to_owned).into(),
+            stop_words: ENGLISH.map(str::to_owned).into(),
         }
     }
 }
 
-/// The signals.
+/// Gopher's stop words.
+const ENGLISH: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
+
+/// A text with this many of the English stop words is English; others are identified. Heuristic, not measured: half of
+/// them. It is independent of the threshold, because signals are.
+const SURELY_ENGLISH: usize = 4;
+
+/// The minimum confidence by which a text counts as of another language than English. Heuristic, not measured.
+const MIN_CONFIDENCE: f64 = 0.5;
+
+/// The signals; `stop_words` is NaN in a language without a list.
 pub const SIGNALS: [&str; 8] = [
     "words",
     "mean_word_chars",
@@ -135,7 +149,7 @@ pub fn measure(config: &Config, text: &Text<'_>) -> [f64; SIGNALS.len()] {
         ratio(bullet_lines, lines),
         ratio(ellipsis_lines, lines),
         ratio(with_letter, all_words),
-        stop_words(config, text) as f64,
+        stop_words(config, text),
     ]
 }
 
@@ -160,9 +174,25 @@ fn ellipses(text: &str) -> usize {
     if text.is_ascii() { ellipses } else { ellipses + text.matches('…').count() }
 }
 
-/// Returns the number of different stop words in `text`.
-fn stop_words(config: &Config, text: &Text<'_>) -> usize {
-    let mut missing: Vec<&str> = config.stop_words.iter().map(String::as_str).collect();
+/// Returns the number of different stop words in `text`: those of its language, unless others are configured. NaN, which
+/// no threshold excludes, if the language has no list.
+fn stop_words(config: &Config, text: &Text<'_>) -> f64 {
+    let configured: Vec<&str> = config.stop_words.iter().map(String::as_str).collect();
+    let count = distinct(&configured, text);
+    if configured != ENGLISH || count >= SURELY_ENGLISH {
+        return count as f64;
+    }
+    match language::identify(text.as_str()) {
+        Some((language, confidence)) if language != "eng" && confidence >= MIN_CONFIDENCE => {
+            stop_words::of(language).map_or(f64::NAN, |words| distinct(words, text) as f64)
+        }
+        _ => count as f64,
+    }
+}
+
+/// Returns how many of `wanted` are words of `text`.
+fn distinct(wanted: &[&str], text: &Text<'_>) -> usize {
+    let mut missing = wanted.to_vec();
     for word in text.words() {
         let word = text.word(*word);
         if let Some(at) = missing.iter().position(|stop_word| *stop_word == word) {
@@ -172,5 +202,5 @@ fn stop_words(config: &Config, text: &Text<'_>) -> usize {
             }
         }
     }
-    config.stop_words.len() - missing.len()
+    wanted.len() - missing.len()
 }

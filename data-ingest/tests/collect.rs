@@ -215,6 +215,7 @@ fn skipped_files_are_counted_and_other_encodings_kept() {
         "decoded_files": 0, "files_with_replaced_characters": 0, "files_of_unknown_encoding": 1,
         "records_with_replaced_characters": 0,
         "skipped": {"binary": 1, "empty": 1, "too_large": 2}, "not_selected": 1, "bad_records": 0,
+        "notices": ["source p: 4 of 6 files and records left out (too_large 2, binary 1, empty 1)"],
     });
     assert_eq!(serde_json::Value::Object(outcome.counts), expected);
     let rows = rows(out.path());

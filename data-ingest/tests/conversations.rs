@@ -48,7 +48,9 @@ fn check(line: &str, chat: Chat, expected: Result<&str, &str>) {
 
 #[test]
 fn roles_and_shapes_are_those_of_templates() {
-    let messages = |turns: &str, expected| check(&format!("{{\"messages\": [{turns}]}}"), Chat::Messages, expected);
+    let messages = |turns: &str, expected: Result<&str, &str>| {
+        check(&format!("{{\"messages\": [{turns}]}}"), Chat::Messages, expected)
+    };
     let call = r#"{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}"#;
     messages(
         &format!(
@@ -90,7 +92,7 @@ fn roles_and_shapes_are_those_of_templates() {
             .as_str(),
         Chat::Sharegpt,
         Ok(
-            "user: q | assistant: - {\"tool_calls\":[{\"function\":{\"name\":\"f\"},\"type\":\"function\"}]} | tool: 1 | \
+            "user: q | assistant: - {\"tool_calls\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]} | tool: 1 | \
             assistant: a",
         ),
     );
@@ -122,7 +124,9 @@ fn weights_of_messages_and_conversations_are_0_or_1() {
 #[test]
 fn tools_are_a_list_or_its_json() {
     let messages = r#""messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]"#;
-    let with = |tools: &str, expected| check(&format!("{{{messages}, \"tools\": {tools}}}"), Chat::Messages, expected);
+    let with = |tools: &str, expected: Result<&str, &str>| {
+        check(&format!("{{{messages}, \"tools\": {tools}}}"), Chat::Messages, expected)
+    };
     let tools = r#"[{"type":"function"}]"#;
     with(tools, Ok(&format!("user: q | assistant: a | tools: {tools}")));
     with(&Value::from(tools).to_string(), Ok(&format!("user: q | assistant: a | tools: {tools}")));

@@ -298,8 +298,8 @@ fn errors_of_empty_splits_say_what_to_change() {
     check_error(
         &small(),
         &documents(2),
-        "split train is empty: a fraction of 0.6 of 2 documents gave none. Add documents, or lower \
-         preprocess.validation and preprocess.test",
+        "split test is empty: a fraction of 0.2 of 2 documents gave none. Add documents, raise preprocess.test, or set \
+         preprocess.length.long = \"cut\" with a smaller preprocess.length.max_bytes to cut long documents into several",
     );
     check_error(
         &with_lengths(0, 100, LongDocuments::Drop),

@@ -97,6 +97,8 @@ pub(crate) struct Totals {
     changes: BTreeMap<String, u64>,
     licences: BTreeMap<String, Amount>,
     sources: BTreeMap<String, Amount>,
+    /// Documents in a language without a list of stop words.
+    without_stop_words: u64,
 }
 
 impl Totals {

@@ -27,6 +27,7 @@ mod rope;
 pub mod safetensors;
 pub mod scoring;
 pub mod transformer;
+pub mod vocabulary;
 
 pub use backend::Backend;
 pub use config::{Activation, Family, LayerAttention, ModelConfig, RopeScaling};

@@ -36,11 +36,15 @@ pub struct LoraConfig {
     /// `mlp.c_proj`. `all-linear` means all of them, which is needed to match full fine-tuning (`QLoRA`, 2023). Default
     /// `["all-linear"]`.
     pub target_modules: Vec<String>,
+    /// Embeddings that are trained in full and saved with the adapters: `embed_tokens`, `lm_head`. Where
+    /// `train.chat_template` adds tokens to the vocabulary, those that grew are added. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modules_to_save: Vec<String>,
 }
 
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self { rank: 16, alpha: 32.0, dropout: 0.0, target_modules: vec![ALL.to_owned()] }
+        Self { rank: 16, alpha: 32.0, dropout: 0.0, target_modules: vec![ALL.to_owned()], modules_to_save: vec![] }
     }
 }
 
@@ -70,11 +74,61 @@ impl LoraConfig {
     }
 }
 
+/// The embeddings that can be trained in full beside adapters, and their paths in transformers; in `gpt2`, the first is
+/// `wte`.
+const EMBEDDINGS: [(&str, &str); 2] = [("embed_tokens", "model.embed_tokens"), ("lm_head", "lm_head")];
+
+/// Returns the path of an embedding in transformers.
+fn embedding_path(family: Family, name: &str) -> &'static str {
+    match EMBEDDINGS.iter().find(|(known, _)| *known == name) {
+        Some((_, path)) if family != Family::Gpt2 || *path == "lm_head" => path,
+        _ => "transformer.wte",
+    }
+}
+
+/// Returns the parameters of a model with adapters that are trained in full.
+fn saved_modules(model: &Transformer) -> Vec<&'static str> {
+    let trained =
+        [model.embed_tokens.is_require_grad(), model.lm_head.as_ref().is_some_and(|lm_head| lm_head.is_require_grad())];
+    let names = EMBEDDINGS.iter().zip(trained).filter(|(_, is_trained)| *is_trained);
+    if is_attached(model) { names.map(|((name, _), _)| *name).collect() } else { Vec::new() }
+}
+
+/// Returns the model with embeddings trained in full again after all was frozen.
+fn with_saved_modules(mut model: Transformer, names: &[&str]) -> Transformer {
+    if names.contains(&EMBEDDINGS[0].0) {
+        model.embed_tokens = model.embed_tokens.set_require_grad(true);
+    }
+    if names.contains(&EMBEDDINGS[1].0) {
+        model.lm_head = model.lm_head.map(|lm_head| lm_head.set_require_grad(true));
+    }
+    model
+}
+
+/// Returns the embeddings of a model by the names in `modules_to_save`.
+fn embeddings<'a>(model: &Transformer, names: &'a [String]) -> Result<Vec<&'a str>, Error> {
+    let is_tied = model.lm_head.is_none();
+    let known = |name: &&str| EMBEDDINGS.iter().any(|(known, _)| known == name) && !(is_tied && *name == "lm_head");
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    match names.iter().find(|name| !known(name)) {
+        Some(name) if is_tied && *name == "lm_head" => {
+            let reason = "`lm_head` is tied to `embed_tokens` in this model; name that".to_owned();
+            Err(Error::Config { key: "modules_to_save", reason })
+        }
+        Some(name) => {
+            let reason = format!("`{name}` is not an embedding of this model; one of embed_tokens, lm_head");
+            Err(Error::Config { key: "modules_to_save", reason })
+        }
+        None => Ok(names),
+    }
+}
+
 /// Returns the model with frozen weights and new adapters. As in PEFT, A is uniform within 1 / √I and B is zero, so
 /// that the model's outputs do not change. The same seed gives the same adapters.
 ///
 /// # Errors
-/// Returns an error if a value is not valid, or a name in `target_modules` matches no projection of the family.
+/// Returns an error if a value is not valid, or a name in `target_modules` or `modules_to_save` is not one
+/// of the model's.
 pub fn attach(model: Transformer, config: &LoraConfig, seed: u64) -> Result<Transformer, Error> {
     config.validate()?;
     let family = model.config().family;
@@ -90,8 +144,9 @@ pub fn attach(model: Transformer, config: &LoraConfig, seed: u64) -> Result<Tran
             return Err(Error::Config { key: "target_modules", reason });
         }
     }
+    let saved = embeddings(&model, &config.modules_to_save)?;
     let mut stream = 0;
-    Ok(with_adapters(model, |layer, role, [outputs, inputs]| {
+    let model = with_adapters(model, |layer, role, [outputs, inputs]| {
         stream += 1;
         config.target_modules.iter().any(|target| matches(target, family, layer, role)).then(|| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -104,7 +159,8 @@ pub fn attach(model: Transformer, config: &LoraConfig, seed: u64) -> Result<Tran
                 dropout: config.dropout,
             }
         })
-    }))
+    });
+    Ok(with_saved_modules(model, &saved))
 }
 
 /// The values of an adapter.

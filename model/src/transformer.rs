@@ -61,11 +61,11 @@ pub struct Dropout {
 /// A decoder-only Transformer.
 #[derive(Module, Debug)]
 pub struct Transformer {
-    embed_tokens: Param<Tensor<2>>,            // [V, D]
+    pub(crate) embed_tokens: Param<Tensor<2>>, // [V, D]
     embed_positions: Option<Param<Tensor<2>>>, // [context_length, D]; None if rotary
     pub(crate) layers: Vec<Layer>,
     pub(crate) norm: Norm,
-    lm_head: Option<Param<Tensor<2>>>, // [V, D]; None if tied
+    pub(crate) lm_head: Option<Param<Tensor<2>>>, // [V, D]; None if tied
     #[module(skip)]
     config: ModelConfig,
     #[module(skip)]

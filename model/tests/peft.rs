@@ -74,7 +74,7 @@ fn own(family: &str) -> Transformer {
     }
     let targets: &[&str] = if family == "gpt2" { &["c_attn", "attn.c_proj", "c_fc"] } else { &["all-linear"] };
     let target_modules = targets.iter().map(|target| (*target).to_owned()).collect();
-    let config = LoraConfig { rank: 2, alpha: 3.0, dropout: 0.05, target_modules };
+    let config = LoraConfig { rank: 2, alpha: 3.0, dropout: 0.05, target_modules, ..LoraConfig::default() };
     named_parameters::map(lora::attach(base(family), &config, 1).unwrap(), &mut Fill(0.0))
 }
 

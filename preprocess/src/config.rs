@@ -179,6 +179,10 @@ pub struct TokenizerConfig {
     /// The path of the tokenizer of `train.init`. Not a key of the file.
     #[serde(skip)]
     pub init_file: Option<PathBuf>,
+    /// The chat template of `train.chat_template`: a name, or a file relative to `pipeline.toml`. Not a key of the
+    /// table.
+    #[serde(skip)]
+    pub chat_template: Option<String>,
     /// The model to train: `"bpe"` (byte-level), `"unigram"`, `"wordpiece"` or `"character"`. Default `"bpe"`.
     pub kind: Kind,
     /// Size of the trained vocabulary, special tokens included. Default 4096.
@@ -231,6 +235,7 @@ impl Default for TokenizerConfig {
             file: None,
             from_init: false,
             init_file: None,
+            chat_template: None,
             kind: Kind::default(),
             vocab_size: 4096,
             pattern: tokenizer::Pattern::default(),
@@ -418,6 +423,9 @@ impl Config {
         } else if let Some(file) = &self.tokenizer.file {
             value["tokenizer"] = json!({ "file": file });
         }
+        if let Some(template) = &self.tokenizer.chat_template {
+            value["tokenizer"]["chat_template"] = json!(template);
+        }
         value
     }
 
@@ -471,6 +479,11 @@ impl LengthConfig {
 }
 
 impl TokenizerConfig {
+    /// Returns the file of the chat template, if it is not one with a name.
+    pub(crate) fn template_file(&self) -> Option<PathBuf> {
+        self.chat_template.as_ref().filter(|name| tokenizer::builtin(name).is_none()).map(PathBuf::from)
+    }
+
     fn validate(&self) -> Result<(), Error> {
         let fail = |key: &str, problem: String| Err(Error::config(key, problem));
         if self.from_init && self.file.is_some() {
@@ -520,6 +533,14 @@ pub fn inputs(config: &Config, context: &Context) -> Result<BTreeMap<String, Dig
     if let Some(file) = &config.tokenizer.file {
         add("tokenizer", file)?;
         tokenizer::files_beside(&context.base.join(file)).iter().try_for_each(|file| add("tokenizer", file))?;
+    }
+    if let Some(file) = config.tokenizer.template_file() {
+        if !context.base.join(&file).is_file() {
+            let names: Vec<&str> = tokenizer::BUILTIN.iter().map(|template| template.name).collect();
+            let problem = format!("`{}` is neither one of {} nor a file", file.display(), names.join(", "));
+            return Err(Error::config("train.chat_template", problem));
+        }
+        add("chat template", &file)?;
     }
     if config.steps().contains(&Step::Decontaminate) {
         config.decontaminate.sets.iter().try_for_each(|file| add("evaluation set", file))?;

@@ -30,6 +30,17 @@ pub struct Config {
     /// another is configured, its tokenizer. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
+    /// The chat template for conversations, in place of the model's own: `"chatml"`, `"llama3"`, `"gemma"`, `"mistral"`,
+    /// `"alpaca"`, or a file with a template (relative to the folder of `pipeline.toml`). Special tokens that the
+    /// tokenizer lacks are added to it, with rows in the embeddings of `init`: the mean of the others, with noise.
+    /// Checkpoint, bundle and export have the template and stop at the end of its turns. Default: the template of
+    /// `init`; `ChatML` for a tokenizer that is trained here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
+    /// With `init`, the vocabulary is padded to a multiple of this, as transformers' `pad_to_multiple_of` does: 64
+    /// suits the matrix units of GPUs. Default 1: no padding.
+    #[serde(skip_serializing_if = "is_one")]
+    pub pad_vocab_to_multiple_of: usize,
     /// The model's shape; with `init` only `context_length`, which then sets the length of the training sequences.
     pub model: Model,
     /// Trains adapters beside frozen weights: the table `[train.lora]`. The checkpoint holds the weights with the
@@ -126,6 +137,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             init: None,
+            chat_template: None,
+            pad_vocab_to_multiple_of: 1,
             model: Model::default(),
             lora: None,
             dpo: None,
@@ -169,6 +182,10 @@ impl Default for Config {
 const WITHOUT_EFFECT: [&str; 6] =
     ["save_every", "keep_last", "log_every", "sample_every", "sample_prompt", "activation_checkpointing"];
 
+fn is_one(value: &usize) -> bool {
+    *value == 1
+}
+
 impl Config {
     /// Checks the values, as far as they do not depend on the tokens.
     ///
@@ -191,6 +208,11 @@ impl Config {
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return invalid(key, "must be at least 1".to_owned());
+        }
+        const MAX_VOCAB_MULTIPLE: usize = 1 << 16;
+        if !(1..=MAX_VOCAB_MULTIPLE).contains(&self.pad_vocab_to_multiple_of) {
+            let reason = format!("{} is not between 1 and {MAX_VOCAB_MULTIPLE}", self.pad_vocab_to_multiple_of);
+            return invalid("pad_vocab_to_multiple_of", reason);
         }
         if self.batch_size > MAX_BATCH_SIZE {
             return invalid("batch_size", format!("{} is more than {MAX_BATCH_SIZE}", self.batch_size));

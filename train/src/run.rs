@@ -2,7 +2,7 @@
 
 use artifact::{Context, Outcome, Sealed, Unsealed};
 use burn::tensor::Device;
-use model::{ModelConfig, Transformer, checkpoint, device};
+use model::{ModelConfig, Transformer, device};
 use serde_json::json;
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
@@ -105,10 +105,11 @@ fn initial_model(
     device: &Device,
 ) -> Result<Transformer, Error> {
     let model = match init {
-        Some(init) => checkpoint::load(init.folder(), device)?,
+        Some(init) => init::load(init, model_config, seed, device)?,
         None => Transformer::init(model_config, seed, device),
     };
-    let model = trainable::attach(model, &config.freeze, config.lora.as_ref(), seed)?;
+    let adapters = init::adapters(config, init, model_config)?;
+    let model = trainable::attach(model, &config.freeze, adapters.as_ref(), seed)?;
     Ok(model.with_precision(config.precision))
 }
 

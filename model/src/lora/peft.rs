@@ -12,13 +12,17 @@ use std::path::Path;
 use artifact::Digest;
 use artifact::digest::Hasher;
 use burn::module::Param;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
-use super::{Adapter, Values, adapters, ends_with_name, linears, module_path, with_adapters};
+use super::{
+    Adapter, EMBEDDINGS, Values, adapters, embedding_path, ends_with_name, linears, module_path, saved_modules,
+    with_adapters, with_saved_modules,
+};
 use crate::checkpoint::{self, Weight};
 use crate::config::Family;
+use crate::layers::leaf;
 use crate::safetensors::{F32Tensor, write_f32};
 use crate::{Dtype, Error, Transformer};
 
@@ -35,15 +39,8 @@ const BASE: &str = "base_sha256";
 const BLOCKS: &str = "c_attn_blocks";
 
 /// Options of PEFT that change the output of an adapter and are not supported; all are off by default.
-const UNSUPPORTED: [&str; 7] = [
-    "use_dora",
-    "use_qalora",
-    "use_bdlora",
-    "alora_invocation_tokens",
-    "layer_replication",
-    "modules_to_save",
-    "target_parameters",
-];
+const UNSUPPORTED: [&str; 6] =
+    ["use_dora", "use_qalora", "use_bdlora", "alora_invocation_tokens", "layer_replication", "target_parameters"];
 
 /// An adapter in PEFT's layout.
 struct Entry {
@@ -53,14 +50,20 @@ struct Entry {
     alpha: f64,
 }
 
-/// Returns the digest of a model's weights without its adapters: of their names, shapes and values in f32, so that it
-/// does not depend on the files and the number type in which they are stored.
+/// Returns the digest of a model's weights without its adapters and the embeddings that are trained beside them: of their
+/// names, shapes and values in f32, so that it does not depend on the files and the number type in which they are
+/// stored.
 ///
 /// # Errors
 /// Returns an error if the device fails.
 pub fn base_digest(model: &Transformer) -> Result<Digest, Error> {
+    digest_without(model, &saved_modules(model))
+}
+
+fn digest_without(model: &Transformer, excluded: &[&str]) -> Result<Digest, Error> {
     let mut hasher = Hasher::default();
-    for (name, Weight { shape, values }) in checkpoint::weights(model)? {
+    let weights = checkpoint::weights(model)?.into_iter().filter(|(name, _)| !excluded.contains(&name.as_str()));
+    for (name, Weight { shape, values }) in weights {
         hasher.update(format!("{name} {shape:?}\n").as_bytes());
         for chunk in values.chunks(1 << 14) {
             hasher.update(&chunk.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
@@ -106,6 +109,9 @@ pub fn save(model: &Transformer, base: &str, folder: &Path) -> Result<(), Error>
             alphas.insert(key, number(entry.alpha));
         }
     }
+    let saved = saved_modules(model);
+    let saved_names: Vec<&str> =
+        saved.iter().filter_map(|name| embedding_path(family, name).rsplit('.').next()).collect();
     let config = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -120,7 +126,7 @@ pub fn save(model: &Transformer, base: &str, folder: &Path) -> Result<(), Error>
         "fan_in_fan_out": family == Family::Gpt2,
         "inference_mode": true,
         "init_lora_weights": true,
-        "modules_to_save": null,
+        "modules_to_save": if saved.is_empty() { Value::Null } else { json!(saved_names) },
         "use_dora": false,
         "use_rslora": false,
     });
@@ -131,8 +137,15 @@ pub fn save(model: &Transformer, base: &str, folder: &Path) -> Result<(), Error>
             values,
         })
     });
+    let mut tensors: Vec<F32Tensor> = tensors.collect();
+    let mut weights = checkpoint::weights(model)?;
+    for name in &saved {
+        let Some(Weight { shape, values }) = weights.remove(*name) else { continue };
+        tensors.push(F32Tensor { name: saved_name(family, name), shape, values });
+    }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let metadata = json!({BASE: base_digest(model)?.to_string(), BLOCKS: blocks}).to_string();
-    write_f32(&folder.join(WEIGHTS), tensors.collect(), (METADATA, &metadata))?;
+    write_f32(&folder.join(WEIGHTS), tensors, (METADATA, &metadata))?;
     checkpoint::write_json(&folder.join(CONFIG), &config)
 }
 
@@ -153,16 +166,18 @@ pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
     let ours = header.metadata().as_ref().and_then(|entries| entries.get(METADATA));
     let ours: Value = ours.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let family = model.config().family;
+    let saved: Vec<&str> = EMBEDDINGS.iter().map(|(name, _)| *name).filter(|name| config.saves(family, name)).collect();
     if let Some(expected) = ours[BASE].as_str().and_then(|digest| digest.parse().ok()) {
-        let found = base_digest(&model)?;
+        let found = digest_without(&model, &saved)?;
         if found != expected {
             return Err(Error::AdapterBase { path, expected, found });
         }
     }
-    let family = model.config().family;
     let modules = module_paths(&model);
-    let known: Vec<String> =
+    let mut known: Vec<String> =
         modules.iter().flat_map(|module| [tensor_name(module, "A"), tensor_name(module, "B")]).collect();
+    known.extend(saved.iter().map(|name| saved_name(family, name)));
     let wrong = |tensor: &str, reason: String| Error::Tensor { path: path.clone(), tensor: tensor.to_owned(), reason };
     let unknown = file.names().into_iter().filter(|name| !known.iter().any(|known| known == name));
     if let Some(name) = unknown.min() {
@@ -220,11 +235,35 @@ pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
     if values.is_empty() {
         return Err(wrong("lora_A", "is missing: the file has no adapter".to_owned()));
     }
-    Ok(with_adapters(model, |layer, role, _| values.remove(&(layer, role))))
+    let mut model = with_adapters(model, |layer, role, _| values.remove(&(layer, role)));
+    for name in &saved {
+        let tensor = saved_name(family, name);
+        let view = file.tensor(&tensor).map_err(|_| wrong(&tensor, "is missing".to_owned()))?;
+        let dtype = Dtype::from_safetensors(view.dtype())
+            .ok_or_else(|| wrong(&tensor, format!("has type {}, not F32, F16 or BF16", view.dtype())))?;
+        let expected = [model.config().vocab_size, model.config().d_model];
+        if view.shape() != expected {
+            let reason = format!("has shape {:?}, the model requires {expected:?}", view.shape());
+            return Err(wrong(&tensor, reason));
+        }
+        let device = model.device();
+        let values = TensorData::new(dtype.decode(view.data()), expected.to_vec());
+        let replace = |param: Param<Tensor<2>>| {
+            let (id, _, mapper) = param.consume();
+            Param::from_mapped_value(id, leaf(Tensor::from_data(values, &device)), mapper)
+        };
+        if *name == EMBEDDINGS[0].0 {
+            model.embed_tokens = replace(model.embed_tokens);
+        } else {
+            model.lm_head = model.lm_head.map(replace);
+        }
+    }
+    Ok(with_saved_modules(model, &saved))
 }
 
 /// The keys of `adapter_config.json` that determine an adapter's output.
 struct Config {
+    modules_to_save: Vec<String>,
     alpha: f64,
     alphas: Vec<(String, f64)>,
     rank_stabilized: bool,
@@ -257,12 +296,24 @@ impl Config {
             let alpha = alpha.as_f64().filter(|_| is_literal);
             Ok((name.clone(), alpha.ok_or_else(|| format!("alpha_pattern: `{name}` is not supported"))?))
         });
+        let saved = config["modules_to_save"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let modules_to_save: Vec<String> = saved.map(str::to_owned).collect();
+        let is_known = |name: &String| ["embed_tokens", "lm_head", "wte"].contains(&name.as_str());
+        if let Some(other) = modules_to_save.iter().find(|name| !is_known(name)) {
+            return Err(format!("modules_to_save: `{other}` is not supported, only the embeddings"));
+        }
         Ok(Self {
+            modules_to_save,
             alpha: number("lora_alpha")?,
             alphas: alphas.collect::<Result<_, String>>()?,
             rank_stabilized: config["use_rslora"] == true,
             dropout: config["lora_dropout"].as_f64().unwrap_or_default(),
         })
+    }
+
+    /// Returns true if an embedding is saved in full.
+    fn saves(&self, family: Family, name: &str) -> bool {
+        self.modules_to_save.iter().any(|saved| ends_with_name(embedding_path(family, name), saved))
     }
 
     /// Returns the alpha of a module, so that alpha / rank is its scale.
@@ -331,6 +382,10 @@ fn module_paths(model: &Transformer) -> Vec<String> {
         shapes(model).iter().map(|(i, role, _)| module_path(model.config().family, *i, role)).collect();
     paths.dedup();
     paths
+}
+
+fn saved_name(family: Family, name: &str) -> String {
+    format!("base_model.model.{}.weight", embedding_path(family, name))
 }
 
 fn tensor_name(module: &str, letter: &str) -> String {

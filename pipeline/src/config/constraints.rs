@@ -23,7 +23,13 @@ pub fn complete(config: &mut Config, document: &DocumentMut, source: &ConfigSour
             }
         }
     }
+    config.preprocess.tokenizer.chat_template = config.train.chat_template.clone();
     let Some(init) = &config.train.init else {
+        if config.train.pad_vocab_to_multiple_of != 1 {
+            let key = "train.pad_vocab_to_multiple_of";
+            let advice = "a model that starts here has the vocabulary of its tokenizer";
+            return refused(key, format!("`{key}` has an effect only with train.init; {advice}"));
+        }
         if config.preprocess.tokenizer.from_init {
             let key = "preprocess.tokenizer.from_init";
             return refused(key, format!("`{key}` is true, but train.init is not given, whose tokenizer it would be"));

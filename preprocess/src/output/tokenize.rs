@@ -28,12 +28,38 @@ const BATCH_BYTES: u64 = 8 << 20;
 /// The minimum frequency of a pair of tokens that is merged: a pair that occurs once would be one occurrence.
 const MIN_FREQUENCY: u64 = 2;
 
+/// Returns the special tokens to train a tokenizer with, in addition to those of every tokenizer: the configured ones and
+/// those of the chat template.
+fn special_tokens(config: &TokenizerConfig) -> Vec<String> {
+    let mut tokens = config.special_tokens.clone();
+    let template = config.chat_template.as_deref().and_then(tokenizer::builtin);
+    for token in template.map_or(&[][..], |template| template.special_tokens) {
+        if !tokenizer::SPECIAL_TOKENS.contains(token) && !tokens.iter().any(|other| other == token) {
+            tokens.push((*token).to_owned());
+        }
+    }
+    tokens
+}
+
+/// Returns a tokenizer with the chat template of the configuration, if there is one.
+fn with_template(tokenizer: Tokenizer, config: &Config, context: &Context) -> Result<Tokenizer, Error> {
+    let Some(name) = &config.tokenizer.chat_template else { return Ok(tokenizer) };
+    Ok(match config.tokenizer.template_file() {
+        Some(file) => {
+            let path = context.base.join(file);
+            let source = fs::read_to_string(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
+            tokenizer.with_chat_template(&source)?
+        }
+        None => tokenizer.with_chat_template(name)?,
+    })
+}
+
 /// Reads the given tokenizer, or trains one on the train split.
 pub(crate) fn tokenizer(config: &Config, documents: &Documents, context: &Context) -> Result<Tokenizer, Error> {
     let TokenizerConfig { file, from_init, init_file, .. } = &config.tokenizer;
     if let Some(file) = if *from_init { init_file } else { file } {
         let path = context.base.join(file);
-        let tokenizer = Tokenizer::from_file(&path)?;
+        let tokenizer = with_template(Tokenizer::from_file(&path)?, config, context)?;
         return if tokenizer.end_of_text().is_some() { Ok(tokenizer) } else { Err(Error::NoEndOfText { path }) };
     }
     let sample = sample(config, documents, context)?;
@@ -49,10 +75,10 @@ pub(crate) fn tokenizer(config: &Config, documents: &Documents, context: &Contex
         kind: config.tokenizer.kind,
         vocab_size: config.tokenizer.vocab_size,
         pattern: config.tokenizer.pattern,
-        special_tokens: config.tokenizer.special_tokens.clone(),
+        special_tokens: special_tokens(&config.tokenizer),
         min_frequency: MIN_FREQUENCY,
     };
-    let tokenizer = Tokenizer::train(&train, texts)?;
+    let tokenizer = with_template(Tokenizer::train(&train, texts)?, config, context)?;
     if context.cancel.is_requested() {
         return Err(Error::Interrupted);
     }
@@ -239,15 +265,16 @@ impl Run<'_> {
                     None => vec![encoder.encode_chat(chat)?],
                 };
                 let (mut ids, mut loss_mask) = (Vec::new(), Vec::new());
+                let learns_end = is_pair || chat.messages.last().is_some_and(Message::is_learned);
                 let mut chosen = 0;
-                // The end follows the last answer, and the model must learn to stop there.
-                let ends_learned = is_pair || chat.messages.last().is_some_and(Message::is_learned);
                 for chat in chats {
                     chosen = if is_pair { ids.len() } else { 0 };
                     ids.extend(chat.ids);
-                    ids.extend(end);
                     loss_mask.extend(chat.loss_mask);
-                    loss_mask.resize(ids.len(), ends_learned);
+                    // Some templates end with it.
+                    ids.extend(end.filter(|end| ids.last() != Some(end)));
+                    // It follows the last answer, and the model must learn to stop there, if it learns the answer.
+                    loss_mask.resize(ids.len(), learns_end);
                 }
                 Ok(Tokens { ids, loss_mask: Some(loss_mask), chosen })
             }

@@ -49,7 +49,7 @@ fn check(line: &str, chat: Chat, expected: Result<&str, &str>) {
 #[test]
 fn roles_and_shapes_are_those_of_templates() {
     let messages = |turns: &str, expected: Result<&str, &str>| {
-        check(&format!("{{\"messages\": [{turns}]}}"), Chat::Messages, expected)
+        check(&format!("{{\"messages\": [{turns}]}}"), Chat::Messages, expected);
     };
     let call = r#"{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}"#;
     messages(
@@ -125,7 +125,7 @@ fn weights_of_messages_and_conversations_are_0_or_1() {
 fn tools_are_a_list_or_its_json() {
     let messages = r#""messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]"#;
     let with = |tools: &str, expected: Result<&str, &str>| {
-        check(&format!("{{{messages}, \"tools\": {tools}}}"), Chat::Messages, expected)
+        check(&format!("{{{messages}, \"tools\": {tools}}}"), Chat::Messages, expected);
     };
     let tools = r#"[{"type":"function"}]"#;
     with(tools, Ok(&format!("user: q | assistant: a | tools: {tools}")));

@@ -159,11 +159,8 @@ pub fn verify(model: &Sealed) -> Result<(), Error> {
 /// Returns the names of the files of a sealed model's tokenizer, and the other side files.
 pub fn tokenizer_files(model: &Sealed) -> Vec<String> {
     let files = &model.manifest().files;
-    let is_tokenizer = |name: &str| match files.contains_key(TOKENIZER) {
-        true => name == TOKENIZER,
-        false => tokenizer::VOCABULARY_FILES.contains(&name),
-    };
-    files.keys().filter(|name| is_tokenizer(name) || is_side_file(name)).cloned().collect()
+    let tokenizer: &[&str] = if files.contains_key(TOKENIZER) { &[TOKENIZER] } else { &tokenizer::VOCABULARY_FILES };
+    files.keys().filter(|name| tokenizer.contains(&name.as_str()) || is_side_file(name)).cloned().collect()
 }
 
 /// The index of sharded weights.

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_refused(changes: Value, param: &str, message: &str) {
+    fn check_refused(changes: &Value, param: &str, message: &str) {
         let mut body = json!({"messages": [{"role": "user", "content": "Hi"}]});
         body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let error = parse(&body).unwrap_err();
@@ -222,32 +222,32 @@ mod tests {
     #[test]
     fn invalid_conversations_are_named() {
         let of = |message: Value| json!({"messages": [{"role": "user", "content": "Hi"}, message]});
-        check_refused(json!({"messages": []}), "messages", "`messages` must hold at least one message.");
-        check_refused(json!({"messages": null}), "messages", "`messages` must be an array of messages, not null.");
-        check_refused(json!({"messages": "Hi"}), "messages", "`messages` must be an array of messages, not \"Hi\".");
-        check_refused(of(json!("Hi")), "messages[1]", "`messages[1]` must be an object, not \"Hi\".");
+        check_refused(&json!({"messages": []}), "messages", "`messages` must hold at least one message.");
+        check_refused(&json!({"messages": null}), "messages", "`messages` must be an array of messages, not null.");
+        check_refused(&json!({"messages": "Hi"}), "messages", "`messages` must be an array of messages, not \"Hi\".");
+        check_refused(&of(json!("Hi")), "messages[1]", "`messages[1]` must be an object, not \"Hi\".");
         let roles = "must be one of system, developer, user, assistant, tool, function, not";
         let role = format!("`messages[1].role` {roles} \"boss\".");
-        check_refused(of(json!({"role": "boss", "content": "Hi"})), "messages[1].role", &role);
-        check_refused(of(json!({"content": "Hi"})), "messages[1].role", &format!("`messages[1].role` {roles} null."));
+        check_refused(&of(json!({"role": "boss", "content": "Hi"})), "messages[1].role", &role);
+        check_refused(&of(json!({"content": "Hi"})), "messages[1].role", &format!("`messages[1].role` {roles} null."));
         let content = "`messages[1].content` must be a string or an array of text parts, not";
         let null = format!("{content} null.");
-        check_refused(of(json!({"role": "user", "content": null})), "messages[1].content", &null);
-        check_refused(of(json!({"role": "user", "content": 1})), "messages[1].content", &format!("{content} 1."));
+        check_refused(&of(json!({"role": "user", "content": null})), "messages[1].content", &null);
+        check_refused(&of(json!({"role": "user", "content": 1})), "messages[1].content", &format!("{content} 1."));
         let image = json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]});
         let only_text = "`messages[1].content[1]` must be a part of type \"text\": this server reads only text.";
-        check_refused(of(image), "messages[1].content[1]", only_text);
-        check_refused(json!({"tools": {}}), "tools", "`tools` must be an array of objects, not an object.");
+        check_refused(&of(image), "messages[1].content[1]", only_text);
+        check_refused(&json!({"tools": {}}), "tools", "`tools` must be an array of objects, not an object.");
     }
 
     #[test]
     fn invalid_parameters_are_named() {
         let both = "`max_tokens` is the old name of `max_completion_tokens`; give one of them.";
-        check_refused(json!({"max_tokens": 1, "max_completion_tokens": 1}), "max_tokens", both);
+        check_refused(&json!({"max_tokens": 1, "max_completion_tokens": 1}), "max_tokens", both);
         let range = "`max_completion_tokens` must be an integer from 0 to 100, not 101.";
-        check_refused(json!({"max_completion_tokens": 101}), "max_completion_tokens", range);
+        check_refused(&json!({"max_completion_tokens": 101}), "max_completion_tokens", range);
         let own = "`chat_template_kwargs` must not hold `messages`, which the server sets.";
-        check_refused(json!({"chat_template_kwargs": {"messages": []}}), "chat_template_kwargs", own);
+        check_refused(&json!({"chat_template_kwargs": {"messages": []}}), "chat_template_kwargs", own);
         for (name, value) in [
             ("logprobs", json!(true)),
             ("top_logprobs", json!(2)),
@@ -257,7 +257,7 @@ mod tests {
             ("presence_penalty", json!(0.5)),
         ] {
             let message = format!("This server does not support `{name}`; leave it out.");
-            check_refused(json!({ name: value }), name, &message);
+            check_refused(&json!({ name: value }), name, &message);
         }
     }
 

@@ -112,7 +112,8 @@ pub fn is_side_file(name: &str) -> bool {
     let files =
         [TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, CHAT_TEMPLATE, CHAT_TEMPLATE_JSON, GENERATION_CONFIG, ADDED_TOKENS];
     let template = name.strip_prefix(NAMED_TEMPLATES).and_then(|rest| rest.strip_prefix('/'));
-    files.contains(&name) || template.is_some_and(|name| name.ends_with(".jinja") && !name.contains(['/', '\\']))
+    files.contains(&name)
+        || template.is_some_and(|name| name.strip_suffix(".jinja").is_some_and(|name| !name.contains(['/', '\\'])))
 }
 
 /// Returns the files beside a `tokenizer.json` that are read with it, sorted.
@@ -188,22 +189,18 @@ impl TextInterface {
         for (id, token) in config.get("added_tokens_decoder").and_then(Value::as_object).into_iter().flatten() {
             let (Ok(id), Some(content)) = (id.parse(), content_of(token)) else { continue };
             let is = |key: &str| token.get(key).and_then(Value::as_bool).unwrap_or(false);
-            tokens.push(AddedToken {
-                id,
-                content: content.to_owned(),
-                is_special: is("special"),
-                is_normalized: is("normalized"),
-                strips_left: is("lstrip"),
-                strips_right: is("rstrip"),
-            });
+            let added = tokenizers::AddedToken::from(content, is("special"))
+                .normalized(is("normalized"))
+                .lstrip(is("lstrip"))
+                .rstrip(is("rstrip"));
+            tokens.push(AddedToken { id, token: added });
         }
         let names: Vec<String> = token_names(&config).into_values().collect();
         for (content, id) in object(folder, ADDED_TOKENS)?.unwrap_or_default() {
             let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) else { continue };
-            if tokens.iter().all(|token| token.content != content) {
+            if tokens.iter().all(|added| added.token.content != content) {
                 let is_special = names.contains(&content);
-                let (strips_left, strips_right) = (false, false);
-                tokens.push(AddedToken { id, content, is_special, is_normalized: false, strips_left, strips_right });
+                tokens.push(AddedToken { id, token: tokenizers::AddedToken::from(content, is_special) });
             }
         }
         tokens.sort_by_key(|token| token.id);
@@ -215,11 +212,7 @@ impl TextInterface {
 #[derive(Debug)]
 pub(crate) struct AddedToken {
     pub(crate) id: u32,
-    pub(crate) content: String,
-    pub(crate) is_special: bool,
-    pub(crate) is_normalized: bool,
-    pub(crate) strips_left: bool,
-    pub(crate) strips_right: bool,
+    pub(crate) token: tokenizers::AddedToken,
 }
 
 impl SamplingDefaults {

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use tokenizers::AddedToken;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use crate::text_interface::{TOKENIZER_CONFIG, TextInterface};
+use crate::text_interface::{AddedToken, TOKENIZER_CONFIG, TextInterface};
 use crate::{Error, Tokenizer};
 
 /// The names of the files: the id of each token, and the merges in order.
@@ -35,21 +34,18 @@ pub(crate) fn read(folder: &Path) -> Result<Tokenizer, Error> {
     inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
     inner.with_decoder(Some(ByteLevel::new(false, true, true)));
     inner.with_post_processor(Some(ByteLevel::new(false, false, true)));
-    for token in TextInterface::added_tokens(folder)? {
-        let added = AddedToken::from(token.content.clone(), token.is_special)
-            .normalized(token.is_normalized)
-            .lstrip(token.strips_left)
-            .rstrip(token.strips_right);
-        inner.add_tokens([added]).map_err(failed)?;
-        let found = inner.token_to_id(&token.content);
-        if found != Some(token.id) {
-            let problem = format!("`{}` has id {}, but would get {found:?}", token.content, token.id);
+    for AddedToken { id, token } in TextInterface::added_tokens(folder)? {
+        let content = token.content.clone();
+        inner.add_tokens([token]).map_err(failed)?;
+        let found = inner.token_to_id(&content);
+        if found != Some(id) {
+            let problem = format!("`{content}` has id {id}, but would get {found:?}");
             return Err(Error::SideFile { path: folder.join(TOKENIZER_CONFIG), problem });
         }
     }
     // GPT-2's own end-of-text is an ordinary entry of vocab.json, and special all the same.
     if inner.token_to_id(crate::END_OF_TEXT).is_some() {
-        inner.add_special_tokens([AddedToken::from(crate::END_OF_TEXT, true)]).map_err(failed)?;
+        inner.add_special_tokens([tokenizers::AddedToken::from(crate::END_OF_TEXT, true)]).map_err(failed)?;
     }
     Tokenizer::wrap(inner, &origin)
 }

@@ -31,8 +31,8 @@ fn read(files: &[(&str, Value)]) -> Tokenizer {
     Tokenizer::from_folder(folder(files).path()).unwrap()
 }
 
-fn name(token: &Option<SpecialToken>) -> &str {
-    token.as_ref().map_or("", |token| &token.content)
+fn name(token: Option<&SpecialToken>) -> &str {
+    token.map_or("", |token| &token.content)
 }
 
 #[test]
@@ -47,14 +47,14 @@ fn special_tokens_are_the_declared_ones() {
     let check = |files: &[(&str, Value)], expected: [&str; 4], end_of_text: &str| {
         let tokenizer = read(files);
         let TextInterface { bos, eos, pad, unk, .. } = tokenizer.interface();
-        assert_eq!([bos, eos, pad, unk].map(name), expected, "{files:?}");
+        assert_eq!([bos, eos, pad, unk].map(|token| name(token.as_ref())), expected, "{files:?}");
         assert_eq!(tokenizer.end_of_text_name(), Some(end_of_text), "{files:?}");
     };
     // Guessed only where nothing is declared.
     check(&[], ["", "", "", ""], "<|endoftext|>");
     check(&[("tokenizer_config.json", declared.clone())], ["<s>", "</s>", "", ""], "</s>");
     let map = ("special_tokens_map.json", json!({"eos_token": "<|eot|>", "pad_token": {"content": "<pad>"}}));
-    check(&[map.clone()], ["", "<|eot|>", "<pad>", ""], "<|eot|>");
+    check(std::slice::from_ref(&map), ["", "<|eot|>", "<pad>", ""], "<|eot|>");
     check(&[("tokenizer_config.json", declared.clone()), map.clone()], ["<s>", "<|eot|>", "<pad>", ""], "<|eot|>");
     let mut newer = declared;
     newer["added_tokens_decoder"] = json!({});
@@ -78,7 +78,7 @@ fn stop_tokens_are_those_of_generation_and_the_declared_ones() {
     let generation = ("generation_config.json", json!({"eos_token_id": [end, turn]}));
     check(&[("config.json", json!({"eos_token_id": 0})), generation.clone()], &["</s>", "<|eot|>"]);
     let config = ("tokenizer_config.json", json!({"eos_token": "<|endoftext|>", "eot_token": "<|eot|>"}));
-    check(&[config.clone()], &["<|endoftext|>", "<|eot|>"]);
+    check(std::slice::from_ref(&config), &["<|endoftext|>", "<|eot|>"]);
     check(&[config, generation], &["</s>", "<|eot|>", "<|endoftext|>"]);
 }
 
@@ -93,7 +93,7 @@ fn chat_templates_are_read_from_every_place() {
     };
     let config = ("tokenizer_config.json", json!({"chat_template": "in the configuration"}));
     check(&[], None, &[]);
-    check(&[config.clone()], Some("in the configuration"), &[]);
+    check(std::slice::from_ref(&config), Some("in the configuration"), &[]);
     check(&[config.clone(), ("chat_template.json", json!({"chat_template": "old"}))], Some("old"), &[]);
     let files =
         [config, ("chat_template.jinja", json!("own")), ("additional_chat_templates/tool_use.jinja", json!("t"))];

@@ -182,6 +182,7 @@ impl Default for Config {
 const WITHOUT_EFFECT: [&str; 6] =
     ["save_every", "keep_last", "log_every", "sample_every", "sample_prompt", "activation_checkpointing"];
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_one(value: &usize) -> bool {
     *value == 1
 }
@@ -194,6 +195,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), Error> {
         // Far beyond any machine, and far from overflow.
         const MAX_BATCH_SIZE: usize = 1 << 24;
+        const MAX_VOCAB_MULTIPLE: usize = 1 << 16;
         let invalid = |key: &str, reason: String| Err(Error::Config { key: format!("train.{key}"), reason });
         let positive = [
             ("steps", self.steps),
@@ -209,7 +211,6 @@ impl Config {
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return invalid(key, "must be at least 1".to_owned());
         }
-        const MAX_VOCAB_MULTIPLE: usize = 1 << 16;
         if !(1..=MAX_VOCAB_MULTIPLE).contains(&self.pad_vocab_to_multiple_of) {
             let reason = format!("{} is not between 1 and {MAX_VOCAB_MULTIPLE}", self.pad_vocab_to_multiple_of);
             return invalid("pad_vocab_to_multiple_of", reason);

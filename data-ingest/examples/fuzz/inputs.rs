@@ -166,7 +166,7 @@ impl Inputs {
             1 => Source { template: some("{{ n }} {{ text }}"), id_column: some("n"), ..Source::default() },
             _ => Source::default(),
         };
-        let format = name.ends_with(".json").then_some(Format::Json);
+        let format = name.strip_suffix(".json").is_some().then_some(Format::Json);
         let json_path = (format.is_some() && random.one_in(4)).then(|| "data".to_owned());
         file((name, bytes), Source { format, json_path, ..source })
     }

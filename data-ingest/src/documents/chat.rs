@@ -124,7 +124,7 @@ pub(crate) fn is_trained_on(weight: &Value) -> Result<bool, String> {
 fn weight_of(value: &Value) -> Result<Option<f64>, String> {
     match value.as_f64() {
         None if value.is_null() => Ok(None),
-        Some(weight) if weight == 0.0 || weight == 1.0 => Ok(Some(weight)),
+        Some(weight) if [0.0_f64, 1.0].map(f64::to_bits).contains(&weight.to_bits()) => Ok(Some(weight)),
         _ => Err(format!("its `weight` is {value}, but must be 0 (not learned) or 1")),
     }
 }
@@ -174,9 +174,8 @@ fn unchecked(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
         let at = |message: String| format!("turn {}: {message}", i + 1);
         let Value::Object(mut fields) = turn else { return Err(at(format!("`{role_key}` is missing or not text"))) };
         fields.retain(|_, value| !value.is_null());
-        let role = match fields.remove(role_key) {
-            Some(Value::String(name)) => name,
-            _ => return Err(at(format!("`{role_key}` is missing or not text"))),
+        let Some(Value::String(role)) = fields.remove(role_key) else {
+            return Err(at(format!("`{role_key}` is missing or not text")));
         };
         let content = match fields.remove(content_key) {
             Some(Value::String(text)) => Some(text),

@@ -484,13 +484,11 @@ fn is_odd(before: Option<char>, c: char, after: Option<char>) -> bool {
         return is_late_capital || (!is_latin(c) && is_mixed);
     }
     match c {
-        // Apostrophes, dashes, dots, soft hyphen.
-        '’' | '´' | '–' | '—' | '·' | '…' | '\u{ad}' => false,
+        // Apostrophes, dashes, dots, soft hyphen; marks of other alphabets, which belong to words.
+        '’' | '´' | '–' | '—' | '·' | '…' | '\u{ad}' | '\u{300}'..='\u{1fff}' => false,
         '‚' | '„' | '†' | '‡' => is_letter(before),
         '¡' | '¿' => before.is_some_and(char::is_alphanumeric),
         'ˆ' | '˜' | '¸' | '¨' | '¯' => true,
-        // Marks of other alphabets belong to words.
-        '\u{300}'..='\u{1fff}' => false,
         _ => is_letter(before) && is_letter(after),
     }
 }

@@ -47,11 +47,8 @@ fn check(family: &str, more: &str) {
     project.succeeds(&["run"]);
     project.succeeds(&["export", "latest", "--format", "hf", "--output", "out"]);
     let base = read(&project.path("tiny/config.json"))["vocab_size"].as_u64().unwrap();
-    let folders = [
-        project.artifact("tiny-001", "train"),
-        project.artifact("tiny-001", "optimize"),
-        project.path("out"),
-    ];
+    let folders =
+        [project.artifact("tiny-001", "train"), project.artifact("tiny-001", "optimize"), project.path("out")];
     for folder in &folders {
         let template = fs::read_to_string(folder.join("chat_template.jinja")).unwrap();
         assert!(template.contains("<|start_header_id|>"), "{}", folder.display());

@@ -31,6 +31,17 @@ pub enum Error {
     /// Every target of the training split is ignored.
     #[error("the training split has no target to learn: no document has two tokens, or no chat has an answer")]
     NoTargets,
+    /// Every target of the validation tokens is ignored.
+    #[error(
+        "the validation split has no target to score {within}: its conversations have no answer that is learned; check \
+         `weight` and the roles of their messages, or raise {key}"
+    )]
+    NoValidationTargets {
+        /// Where it was looked for.
+        within: String,
+        /// The key that could change that.
+        key: &'static str,
+    },
     /// The training does not fit into the memory of its device.
     #[error(
         "training needs about {:.1} GB of memory, but {:.1} GB are free: {advice}",

@@ -85,9 +85,10 @@ pub(crate) fn select(declared: &Declared, path: &Path, origin: Origin) -> Result
             Ok(selection)
         }
         Ok(_) => Err(Error::value(&format!("{}.path", declared.key), "is neither a file nor a folder")),
-        Err(_) if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) => {
-            Err(Error::value(&format!("{}.path", declared.key), "is a symbolic link that leads nowhere"))
-        }
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) => Err(Error::value(
+            &format!("{}.path", declared.key),
+            &format!("{} is a symbolic link that leads nowhere", path.display()),
+        )),
         Err(e) => match split_glob(path) {
             Some((root, pattern)) if root.is_dir() => {
                 let within = Globs::new(&[pattern], &format!("{}.path", declared.key))?;

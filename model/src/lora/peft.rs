@@ -112,7 +112,7 @@ pub fn save(model: &Transformer, base: &str, folder: &Path) -> Result<(), Error>
     let saved = saved_modules(model);
     let saved_names: Vec<&str> =
         saved.iter().filter_map(|name| embedding_path(family, name).rsplit('.').next()).collect();
-    let config = json!({
+    let mut config = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
@@ -130,6 +130,10 @@ pub fn save(model: &Transformer, base: &str, folder: &Path) -> Result<(), Error>
         "use_dora": false,
         "use_rslora": false,
     });
+    if !saved.is_empty() && model.lm_head.is_none() {
+        // Without it, PEFT leaves the output projection tied to the base's embedding instead of the saved one.
+        config["ensure_weight_tying"] = true.into();
+    }
     let tensors = entries.into_iter().flat_map(|(module, Entry { a, b, .. })| {
         [("A", a), ("B", b)].map(|(letter, Weight { shape, values })| F32Tensor {
             name: tensor_name(&module, letter),

@@ -110,12 +110,12 @@ fn a_missing_gpu() {
 }
 
 #[test]
-fn text_that_is_not_utf_8_is_repaired_and_counted() {
+fn text_that_is_not_utf_8_is_decoded_and_counted() {
     let project = Project::new();
     fs::write(project.path("texts/latin.txt"), [b"caf\xe9 ".repeat(30), b"\n".to_vec()].concat()).unwrap();
     project.succeeds(&["run", "--until", "preprocess"]);
-    let manifest = fs::read_to_string(project.artifact("tiny-001", "preprocess").join("manifest.json")).unwrap();
-    assert!(manifest.contains("\"documents_invalid_utf8\": 1,"), "{manifest}");
+    let manifest = fs::read_to_string(project.artifact("tiny-001", "collect").join("manifest.json")).unwrap();
+    assert!(manifest.contains("\"decoded_files\": 1"), "{manifest}");
 }
 
 #[test]

@@ -40,8 +40,33 @@ impl<'a> CrossEntropy<'a> {
             let reason = "is missing, but the tokens are pairs of a chosen and a rejected answer".to_owned();
             return Err(Error::Config { key: "train.dpo".to_owned(), reason });
         }
-        Ok(Self { config, seed, workers, batches: Batches::new(config, seed, train)?, validation })
+        let batches = Batches::new(config, seed, train)?;
+        check_targets(validation, config.validation_tokens)?;
+        Ok(Self { config, seed, workers, batches, validation })
     }
+}
+
+/// Checks that the validation tokens have a target that counts, before any step is trained.
+fn check_targets(validation: &Split, max_tokens: u64) -> Result<(), Error> {
+    const CHUNK: usize = 1 << 16;
+    let length = validation.len();
+    let mut mask = vec![false; CHUNK];
+    for start in (1..length).step_by(CHUNK) {
+        let part = &mut mask[..CHUNK.min(length - start)];
+        validation.copy_scored(start, part);
+        if let Some(first) = part.iter().position(|counts| *counts) {
+            if (start + first) as u64 <= max_tokens {
+                return Ok(());
+            }
+            let within = format!("in its first {max_tokens} tokens");
+            return Err(Error::NoValidationTargets { within, key: "train.validation_tokens" });
+        }
+    }
+    // A split that is too short has its own error.
+    if length < 2 {
+        return Ok(());
+    }
+    Err(Error::NoValidationTargets { within: format!("in its {length} tokens"), key: "preprocess.validation" })
 }
 
 impl Objective<Transformer> for CrossEntropy<'_> {

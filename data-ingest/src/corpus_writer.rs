@@ -239,8 +239,8 @@ fn frame(rows: Vec<Row>) -> PolarsResult<DataFrame> {
     DataFrame::new(height, columns.into_iter().map(Column::from).collect())
 }
 
-/// Returns conversations as a column of lists of structs: `role`, `content`, `weight`, and the other keys of a message as
-/// a JSON object in `fields`.
+/// Returns conversations as a column of lists of structs: `role`, `content`, `weight`, and the other keys of a message
+/// as a JSON object in `fields`.
 fn messages(chats: &[Option<Conversation>]) -> PolarsResult<Series> {
     let all = || chats.iter().flatten().flat_map(|chat| &chat.messages);
     let fields = |message: &Message| {

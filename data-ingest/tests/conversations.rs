@@ -92,8 +92,8 @@ fn roles_and_shapes_are_those_of_templates() {
             .as_str(),
         Chat::Sharegpt,
         Ok(
-            "user: q | assistant: - {\"tool_calls\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]} | tool: 1 | \
-            assistant: a",
+            "user: q | assistant: - {\"tool_calls\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]} | tool: 1 \
+            | assistant: a",
         ),
     );
 }
@@ -102,7 +102,8 @@ fn roles_and_shapes_are_those_of_templates() {
 fn weights_of_messages_and_conversations_are_0_or_1() {
     let line = |weight: &str, rest: &str| {
         format!(
-            r#"{{"messages": [{{"role": "user", "content": "q"}}, {{"role": "assistant", "content": "b", "weight": {weight}}},
+            r#"{{"messages": [{{"role": "user", "content": "q"}},
+               {{"role": "assistant", "content": "b", "weight": {weight}}},
                {{"role": "user", "content": "q"}}, {{"role": "assistant", "content": "a", "weight": 1}}]{rest}}}"#
         )
         .replace('\n', " ")

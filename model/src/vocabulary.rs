@@ -3,8 +3,8 @@
 //! A new row is the mean of the old ones, plus noise that tells new rows apart: with the mean alone, a model gives no
 //! new token more than 1 / V of its probability, so that what it knew stays (Hewitt, "Initializing New Word Embeddings
 //! for Pretrained Language Models", 2021). Transformers draws from a normal distribution with the mean and the
-//! covariance of the old rows (`resize_token_embeddings`, times 1e-9); here the noise is independent, with a fraction of
-//! each column's standard deviation.
+//! covariance of the old rows (`resize_token_embeddings`, times 1e-9); here the noise is independent, with a fraction
+//! of each column's standard deviation.
 //!
 //! Dimensions: V vocabulary, D width.
 
@@ -20,8 +20,8 @@ const NOISE: f32 = 0.05;
 /// The parameters with a row for each token.
 const TABLES: [&str; 2] = ["embed_tokens", "lm_head"];
 
-/// Returns the model with a vocabulary of `vocab_size`, at least as large as before. The logits of the old tokens do not
-/// change. The same seed gives the same rows.
+/// Returns the model with a vocabulary of `vocab_size`, at least as large as before. The logits of the old tokens do
+/// not change. The same seed gives the same rows.
 ///
 /// # Errors
 /// Returns an error if the device fails.

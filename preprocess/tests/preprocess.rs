@@ -299,7 +299,8 @@ fn errors_of_empty_splits_say_what_to_change() {
         &small(),
         &documents(2),
         "split test is empty: a fraction of 0.2 of 2 documents gave none. Add documents, raise preprocess.test, or set \
-         preprocess.length.long = \"cut\" with a smaller preprocess.length.max_bytes to cut long documents into several",
+         preprocess.length.long = \"cut\" with a smaller preprocess.length.max_bytes to cut long documents into \
+         several",
     );
     check_error(
         &with_lengths(0, 100, LongDocuments::Drop),

@@ -3,8 +3,8 @@
 use crate::decoder::{Chain, drain_complete_characters};
 use crate::{Error, Tokenizer};
 
-/// Decodes tokens one by one. The pieces concatenated are the text of the whole sequence: what a later token may change,
-/// such as the bytes of an incomplete character, is held back.
+/// Decodes tokens one by one. The pieces concatenated are the text of the whole sequence: what a later token may
+/// change, such as the bytes of an incomplete character, is held back.
 pub struct DecodeStream<'t> {
     tokenizer: &'t Tokenizer,
     state: State<'t>,
@@ -31,8 +31,8 @@ impl Tokenizer {
         DecodeStream { tokenizer: self, state, prompt: String::new() }
     }
 
-    /// Returns an incremental decoder of what follows `prompt`: its text is that of the whole sequence without that of the
-    /// prompt. With many tokenizers it starts with a space that the same tokens alone would not have.
+    /// Returns an incremental decoder of what follows `prompt`: its text is that of the whole sequence without that of
+    /// the prompt. With many tokenizers it starts with a space that the same tokens alone would not have.
     ///
     /// # Errors
     /// Returns an error if an id is not in the vocabulary.
@@ -90,8 +90,8 @@ impl DecodeStream<'_> {
         self.after_prompt(text)
     }
 
-    /// Returns `text` without what belongs to the prompt. An incomplete character at the end of the prompt belongs to what
-    /// follows if that completes it.
+    /// Returns `text` without what belongs to the prompt. An incomplete character at the end of the prompt belongs to
+    /// what follows if that completes it.
     fn after_prompt(&mut self, text: String) -> String {
         if self.prompt.is_empty() || text.is_empty() {
             return text;

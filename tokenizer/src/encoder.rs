@@ -32,8 +32,8 @@ impl Tokenizer {
         self.encoder().encode(text)
     }
 
-    /// Returns the tokens of a document: [`Tokenizer::encode`] with the tokens that transformers' `tokenizer(text)` places
-    /// before and after a text, such as begin-of-text.
+    /// Returns the tokens of a document: [`Tokenizer::encode`] with the tokens that transformers' `tokenizer(text)`
+    /// places before and after a text, such as begin-of-text.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].

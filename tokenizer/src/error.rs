@@ -111,8 +111,8 @@ pub enum Error {
     Serialize(#[source] tokenizers::Error),
     /// There is no chat template.
     #[error(
-        "the model has no chat template: name one for training with train.chat_template (chatml, llama3, gemma, mistral, \
-         alpaca or a file), or use a model that was trained on conversations"
+        "the model has no chat template: name one for training with train.chat_template (chatml, llama3, gemma, \
+         mistral, alpaca or a file), or use a model that was trained on conversations"
     )]
     NoChatTemplate,
     /// The chat template is not valid, or failed.
@@ -126,8 +126,8 @@ pub enum Error {
     },
     /// The tokens of an assistant's message cannot be found in what the template renders.
     #[error(
-        "cannot tell which tokens of message {position} are the assistant's: the chat template changes its text; mark the \
-         assistant's turns in the template by {{% generation %}} and {{% endgeneration %}}"
+        "cannot tell which tokens of message {position} are the assistant's: the chat template changes its text; mark \
+         the assistant's turns in the template by {{% generation %}} and {{% endgeneration %}}"
     )]
     UnclearTurn {
         /// The position of the message, counted from 1.

@@ -12,8 +12,8 @@ use crate::tokenizer::TOKENIZER;
 use crate::{Error, Tokenizer};
 
 impl Tokenizer {
-    /// Writes the tokenizer as it was read: `tokenizer.json`, and what the files beside it declare. A tokenizer that was
-    /// trained here is `tokenizer.json` alone. [`Tokenizer::from_folder`] reads an equal one.
+    /// Writes the tokenizer as it was read: `tokenizer.json`, and what the files beside it declare. A tokenizer that
+    /// was trained here is `tokenizer.json` alone. [`Tokenizer::from_folder`] reads an equal one.
     ///
     /// # Errors
     /// On I/O errors.

@@ -48,8 +48,8 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads the tokenizer of a folder in Hugging Face layout: `tokenizer.json`, else `vocab.json` with `merges.txt`, and
-    /// the files beside it.
+    /// Reads the tokenizer of a folder in Hugging Face layout: `tokenizer.json`, else `vocab.json` with `merges.txt`,
+    /// and the files beside it.
     ///
     /// # Errors
     /// Returns an error if there is no tokenizer, or a file cannot be read or is not valid.
@@ -145,8 +145,9 @@ impl Tokenizer {
         &self.interface
     }
 
-    /// Returns the ids that end a generated text: the declared ones, and the token that ends a document. Where neither a
-    /// chat template nor stop tokens are declared, also the end of a turn of `ChatML`, the template that is then used.
+    /// Returns the ids that end a generated text: the declared ones, and the token that ends a document. Where neither
+    /// a chat template nor stop tokens are declared, also the end of a turn of `ChatML`, the template that is then
+    /// used.
     pub fn stop_tokens(&self) -> Vec<u32> {
         let interface = &self.interface;
         let mut ids = interface.stop_tokens.clone();
@@ -191,7 +192,8 @@ impl Tokenizer {
         self.vocab_size
     }
 
-    /// Returns the id of the token that ends a document, if there is one: the declared one, else one with a common name.
+    /// Returns the id of the token that ends a document, if there is one: the declared one, else one with a common
+    /// name.
     pub fn end_of_text(&self) -> Option<u32> {
         self.end_of_text.as_ref().map(|token| token.id)
     }

@@ -30,11 +30,11 @@ pub struct Config {
     /// another is configured, its tokenizer. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
-    /// The chat template for conversations, in place of the model's own: `"chatml"`, `"llama3"`, `"gemma"`, `"mistral"`,
-    /// `"alpaca"`, or a file with a template (relative to the folder of `pipeline.toml`). Special tokens that the
-    /// tokenizer lacks are added to it, with rows in the embeddings of `init`: the mean of the others, with noise.
-    /// Checkpoint, bundle and export have the template and stop at the end of its turns. Default: the template of
-    /// `init`; `ChatML` for a tokenizer that is trained here.
+    /// The chat template for conversations, in place of the model's own: `"chatml"`, `"llama3"`, `"gemma"`,
+    /// `"mistral"`, `"alpaca"`, or a file with a template (relative to the folder of `pipeline.toml`). Special tokens
+    /// that the tokenizer lacks are added to it, with rows in the embeddings of `init`: the mean of the others, with
+    /// noise. Checkpoint, bundle and export have the template and stop at the end of its turns. Default: the template
+    /// of `init`; `ChatML` for a tokenizer that is trained here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
     /// With `init`, the vocabulary is padded to a multiple of this, as transformers' `pad_to_multiple_of` does: 64

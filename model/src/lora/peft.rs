@@ -50,8 +50,8 @@ struct Entry {
     alpha: f64,
 }
 
-/// Returns the digest of a model's weights without its adapters and the embeddings that are trained beside them: of their
-/// names, shapes and values in f32, so that it does not depend on the files and the number type in which they are
+/// Returns the digest of a model's weights without its adapters and the embeddings that are trained beside them: of
+/// their names, shapes and values in f32, so that it does not depend on the files and the number type in which they are
 /// stored.
 ///
 /// # Errors

@@ -173,7 +173,7 @@ impl Report {
         }
         if totals.without_stop_words > 0 {
             notices.push(format!(
-                "gopher_quality.min_stop_words does not apply to {} documents, whose language has no list of stop words",
+                "gopher_quality.min_stop_words does not apply to {} documents: their language has no stop words",
                 totals.without_stop_words
             ));
         }

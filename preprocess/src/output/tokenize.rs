@@ -28,8 +28,8 @@ const BATCH_BYTES: u64 = 8 << 20;
 /// The minimum frequency of a pair of tokens that is merged: a pair that occurs once would be one occurrence.
 const MIN_FREQUENCY: u64 = 2;
 
-/// Returns the special tokens to train a tokenizer with, in addition to those of every tokenizer: the configured ones and
-/// those of the chat template.
+/// Returns the special tokens to train a tokenizer with, in addition to those of every tokenizer: the configured ones
+/// and those of the chat template.
 fn special_tokens(config: &TokenizerConfig) -> Vec<String> {
     let mut tokens = config.special_tokens.clone();
     let template = config.chat_template.as_deref().and_then(tokenizer::builtin);

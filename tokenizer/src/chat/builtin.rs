@@ -56,9 +56,9 @@ pub fn builtin(name: &str) -> Option<&'static Builtin> {
 }
 
 impl Tokenizer {
-    /// Returns the tokenizer with a chat template in place of its own: a name of [`BUILTIN`], or the source text of one.
-    /// Special tokens that the template writes and the tokenizer lacks are added at the end of the vocabulary; the token
-    /// that ends the assistant's turn becomes a stop token.
+    /// Returns the tokenizer with a chat template in place of its own: a name of [`BUILTIN`], or the source text of
+    /// one. Special tokens that the template writes and the tokenizer lacks are added at the end of the vocabulary; the
+    /// token that ends the assistant's turn becomes a stop token.
     ///
     /// # Errors
     /// Returns an error if the template is not valid, or does not render a question and its answer.

@@ -10,8 +10,8 @@ use crate::Error;
 const SAMPLE_TOKENS: usize = 48;
 
 /// Returns a prompt with up to 48 tokens of the model's text after it, sampled as stage generate does by default. An
-/// empty prompt starts from begin-of-text, else from end-of-text. Returns None if there is no such token, or the model's logits are
-/// not finite: the next step then reports the divergence with its details.
+/// empty prompt starts from begin-of-text, else from end-of-text. Returns None if there is no such token, or the
+/// model's logits are not finite: the next step then reports the divergence with its details.
 ///
 /// # Errors
 /// Returns an error if the prompt cannot be encoded, or the device fails.

@@ -174,8 +174,8 @@ fn ellipses(text: &str) -> usize {
     if text.is_ascii() { ellipses } else { ellipses + text.matches('…').count() }
 }
 
-/// Returns the number of different stop words in `text`: those of its language, unless others are configured. NaN, which
-/// no threshold excludes, if the language has no list.
+/// Returns the number of different stop words in `text`: those of its language, unless others are configured. NaN,
+/// which no threshold excludes, if the language has no list.
 fn stop_words(config: &Config, text: &Text<'_>) -> f64 {
     let configured: Vec<&str> = config.stop_words.iter().map(String::as_str).collect();
     let count = distinct(&configured, text);

@@ -75,7 +75,7 @@ fn stop_words_are_those_of_the_language() {
     };
     check(
         "",
-        &["gopher_quality.min_stop_words does not apply to 12 documents, whose language has no list of stop words"],
+        &["gopher_quality.min_stop_words does not apply to 12 documents: their language has no stop words"],
     );
     // Words that the user names hold for every document.
     check(

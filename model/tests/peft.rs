@@ -117,7 +117,10 @@ fn unsupported_adapters_are_named() {
     };
     check(&|c| c["peft_type"] = json!("IA3"), "peft_type: \"IA3\" is not supported, only LORA");
     check(&|c| c["use_dora"] = json!(true), "use_dora: true is not supported");
-    check(&|c| c["modules_to_save"] = json!(["lm_head"]), "modules_to_save: [\"lm_head\"] is not supported");
+    check(
+        &|c| c["modules_to_save"] = json!(["k_norm"]),
+        "modules_to_save: `k_norm` is not supported, only the embeddings",
+    );
     check(&|c| c["alpha_pattern"] = json!({".*_proj": 3}), "alpha_pattern: `.*_proj` is not supported");
     check(&|c| drop(c.as_object_mut().unwrap().remove("lora_alpha")), "lora_alpha: null is not a number");
 

@@ -73,10 +73,7 @@ fn stop_words_are_those_of_the_language() {
             report["notices"].as_array().unwrap().iter().map(|notice| notice.as_str().unwrap()).collect();
         assert_eq!(notices, expected, "{table}");
     };
-    check(
-        "",
-        &["gopher_quality.min_stop_words does not apply to 12 documents: their language has no stop words"],
-    );
+    check("", &["gopher_quality.min_stop_words does not apply to 12 documents: their language has no stop words"]);
     // Words that the user names hold for every document.
     check(
         "stop_words = [\"the\", \"of\", \"and\", \"to\"]\n",

@@ -123,9 +123,11 @@ impl Model {
 
     /// Returns the digest of the tokenizer and of what declares how it is used; none where there is no tokenizer.
     pub fn tokenizer_digest(&self) -> Option<Digest> {
-        let is_weights = |name: &str| hub_layout::is_weights(name);
-        let files: BTreeMap<_, _> = self.files.iter().filter(|(name, _)| !is_weights(name)).collect();
-        let has_tokenizer = files.keys().any(|name| *name != hub_layout::CONFIG);
+        // The ids that end a text and the sampling settings do not change the tokens.
+        let other = [hub_layout::CONFIG, hub_layout::GENERATION_CONFIG];
+        let is_other = |name: &str| hub_layout::is_weights(name) || other.contains(&name);
+        let files: BTreeMap<_, _> = self.files.iter().filter(|(name, _)| !is_other(name)).collect();
+        let has_tokenizer = !files.is_empty();
         let entries = files.into_iter().map(|(name, file)| (name.clone(), file.entry.clone()));
         has_tokenizer.then(|| digest_of(&entries.collect()))
     }

@@ -21,7 +21,7 @@ impl Tokenizer {
         let interface = self.interface();
         write(folder, TOKENIZER, self.to_json())?;
         if !interface.tokenizer_config.is_empty() || !interface.special_tokens.is_empty() {
-            write_json(folder, TOKENIZER_CONFIG, interface.tokenizer_config())?;
+            write(folder, TOKENIZER_CONFIG, &interface.tokenizer_config_text())?;
         }
         if !interface.generation_config.is_empty() || !interface.stop_tokens.is_empty() {
             write_json(folder, GENERATION_CONFIG, interface.generation_config())?;
@@ -39,9 +39,11 @@ impl Tokenizer {
         let interface = self.interface();
         write(folder, TOKENIZER, self.to_json())?;
         let is_declared = !interface.tokenizer_config.is_empty() || !interface.special_tokens.is_empty();
-        let mut config = if is_declared { interface.tokenizer_config() } else { self.own_config(context_length) };
-        config.entry("model_max_length").or_insert_with(|| context_length.into());
-        write_json(folder, TOKENIZER_CONFIG, config)?;
+        if is_declared {
+            write(folder, TOKENIZER_CONFIG, &interface.tokenizer_config_text())?;
+        } else {
+            write_json(folder, TOKENIZER_CONFIG, self.own_config(context_length))?;
+        }
         // The model's own file has the ids of its configuration.
         let mut generation = text_interface::object(folder, GENERATION_CONFIG)?.unwrap_or_default();
         let mut stop_tokens = interface.stop_tokens.clone();
@@ -57,7 +59,7 @@ impl Tokenizer {
 
     fn write_templates(&self, folder: &Path) -> Result<(), Error> {
         let templates = &self.interface().chat_templates;
-        if let Some(source) = &templates.default {
+        if let Some(source) = templates.default.as_ref().filter(|_| !self.interface().has_template_in_config()) {
             write(folder, CHAT_TEMPLATE, source)?;
         }
         for (name, source) in &templates.named {

@@ -103,6 +103,8 @@ pub struct TextInterface {
     pub sampling: SamplingDefaults,
     /// The content of `tokenizer_config.json`.
     pub(crate) tokenizer_config: Map<String, Value>,
+    /// Its text, which is written again where nothing changed, so that its digest stays.
+    tokenizer_config_text: String,
     /// The content of `generation_config.json`.
     pub(crate) generation_config: Map<String, Value>,
 }
@@ -178,6 +180,7 @@ impl TextInterface {
             sampling: SamplingDefaults::of(&generation_config),
             special_tokens,
             tokenizer_config,
+            tokenizer_config_text: text(&folder.join(TOKENIZER_CONFIG))?.unwrap_or_default(),
             generation_config,
         })
     }
@@ -310,15 +313,25 @@ fn text(path: &Path) -> Result<Option<String>, Error> {
 }
 
 impl TextInterface {
-    /// Returns the content of `tokenizer_config.json`: what was read, with the chat template in a file of its own.
-    pub(crate) fn tokenizer_config(&self) -> Map<String, Value> {
+    /// Returns true if `tokenizer_config.json` holds the chat template; otherwise it is in a file of its own.
+    pub(crate) fn has_template_in_config(&self) -> bool {
+        let own = self.tokenizer_config.get("chat_template").and_then(Value::as_str);
+        self.chat_templates.named.is_empty() && own.is_some() && own == self.chat_templates.default.as_deref()
+    }
+
+    /// Returns the text of `tokenizer_config.json`: what was read, or an object with the declared special tokens.
+    pub(crate) fn tokenizer_config_text(&self) -> String {
+        let replaces = self.tokenizer_config.contains_key("chat_template") && !self.has_template_in_config();
+        if !self.tokenizer_config_text.is_empty() && !replaces {
+            return self.tokenizer_config_text.clone();
+        }
         let mut config = self.tokenizer_config.clone();
         config.remove("chat_template");
         config.entry("tokenizer_class").or_insert_with(|| "PreTrainedTokenizerFast".into());
         for (key, content) in &self.special_tokens {
             config.entry(key).or_insert_with(|| content.as_str().into());
         }
-        config
+        format!("{:#}\n", Value::Object(config))
     }
 
     /// Returns the content of `generation_config.json`: what was read, with the ids that end a text.

@@ -58,7 +58,7 @@ fn conversations_become_messages() {
         &[
             &format!("s/a.jsonl#1: {turns}"),
             "1 null",
-            "a.jsonl line 2 [chat]: turn 1: the last turn is the user's, not the assistant's",
+            "a.jsonl line 2 [chat]: it has no turn of the assistant, so nothing is learned",
             "a.jsonl line 4 [no_column]: no `messages`; it has `text`",
         ],
     );

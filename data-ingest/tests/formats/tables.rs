@@ -104,7 +104,7 @@ fn conversations_of_columnar_tables_become_messages() {
         let expected = [
             format!("s/{name}#1: [(\"user\", \"Hi\"), (\"assistant\", \"Hello\")]"),
             format!("s/{name}#3: [(\"system\", \"s\"), (\"user\", \"a\"), (\"assistant\", \"b\")]"),
-            format!("{name} row 2 [chat]: turn 1: the last turn is the user's, not the assistant's"),
+            format!("{name} row 2 [chat]: it has no turn of the assistant, so nothing is learned"),
         ];
         check_file(name, &bytes, source, &expected.each_ref().map(String::as_str));
     }

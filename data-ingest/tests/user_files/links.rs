@@ -69,5 +69,5 @@ fn broken_links_are_named() {
     let none = "source p selects no file (1 symbolic link that leads nowhere (`a.txt`)); see its `path`, `include` and \
                 `exclude`";
     check(&[("x", b"")], &[("nowhere", "p/a.txt")], &[none]);
-    check(&[], &[("nowhere", "p")], &["collect.sources[0].path: is a symbolic link that leads nowhere"]);
+    check(&[], &[("nowhere", "p")], &["collect.sources[0].path: <base>/p is a symbolic link that leads nowhere"]);
 }

@@ -144,7 +144,7 @@ impl TextInterface {
     pub(crate) fn read(folder: &Path, id: &dyn Fn(&str) -> Option<u32>) -> Result<Self, Error> {
         let tokenizer_config = object(folder, TOKENIZER_CONFIG)?.unwrap_or_default();
         let generation_config = object(folder, GENERATION_CONFIG)?.unwrap_or_default();
-        // Whoever loads the weights reports what is wrong with this file.
+        // Loading the weights reports what is wrong with this file.
         let model_config = object(folder, MODEL_CONFIG).ok().flatten().unwrap_or_default();
 
         let mut special_tokens = token_names(&tokenizer_config);

@@ -121,7 +121,7 @@ fn mark_text(text: &str) -> String {
     format!("{before}{}{trimmed}{}{after}", CONTENT[0], CONTENT[1])
 }
 
-/// Marks the special tokens in every string of `value`, and removes marks that were written by somebody.
+/// Marks the special tokens in every string of `value`, and removes marks that were written by someone.
 pub(super) fn mark_special_tokens(value: &mut Value, special_tokens: &[String]) {
     match value {
         Value::String(text) => {

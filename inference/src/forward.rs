@@ -1,0 +1,52 @@
+//! The forward pass, as a scheduler or a decoder sees it.
+//!
+//! One call serves everything: a chunk of a prefill, the next token of many sequences, the tokens of a draft to verify,
+//! and texts to score are all rows, so the weights are read once for all of them.
+
+use crate::Error;
+
+/// A token of a sequence, to be read in a forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The index of its sequence in the `sequences` of [`ForwardPass::forward`].
+    pub sequence: usize,
+    /// Its position in the sequence, from 0.
+    pub position: usize,
+    /// Its id.
+    pub token: u32,
+    /// Whether the logits of the token that follows are wanted.
+    pub wants_logits: bool,
+}
+
+/// A model with a paged KV cache.
+///
+/// The cache is an array of blocks of [`block_tokens`](Self::block_tokens) tokens each. Which block belongs to which
+/// sequence is the caller's business: a sequence is the list of its blocks, in which the token at position p stands in
+/// block p / `block_tokens`. Blocks may be shared between sequences as long as nobody writes into them.
+pub trait ForwardPass {
+    /// Returns V, the number of logits of a row.
+    fn vocab_size(&self) -> usize;
+
+    /// Returns the number of positions of a sequence.
+    fn context_length(&self) -> usize;
+
+    /// Returns the number of tokens of a block.
+    fn block_tokens(&self) -> usize;
+
+    /// Returns the number of blocks of the cache.
+    fn block_count(&self) -> usize;
+
+    /// Copies the keys and values of a block to another.
+    fn copy_block(&mut self, from: u32, to: u32);
+
+    /// Reads rows: writes their keys and values into the blocks of their sequences, and appends to `logits`, in order,
+    /// the V logits of each row that wants them.
+    ///
+    /// The rows of a sequence are in ascending order of position without gaps, and everything before the first of them
+    /// is in its blocks. A row sees all tokens of its sequence up to itself, rows of the same call included. The
+    /// result of a row depends on its own sequence only.
+    ///
+    /// # Errors
+    /// Returns an error if the device fails.
+    fn forward(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>) -> Result<(), Error>;
+}

@@ -13,7 +13,7 @@
 //!
 //! Reading order: this file (the operations), [`mod@reference`], the loops (`gemm`, `attention`, `softmax`, `loss`,
 //! `norm`, `activation`, `rope`, `embedding`, `dropout`, `reduce`, `optimizers`) over `simd` and `dispatch`,
-//! `autodiff`.
+//! `autodiff`. For inference without tensors: [`packed`], [`slices`], `pool`.
 
 mod activation;
 mod attention;
@@ -25,10 +25,13 @@ mod gemm;
 mod loss;
 mod norm;
 mod optimizers;
+pub mod packed;
+mod pool;
 mod reduce;
 pub mod reference;
 mod rope;
 mod simd;
+pub mod slices;
 mod softmax;
 
 use burn::backend::Dispatch;
@@ -36,6 +39,8 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 pub use dropout::Dropout;
 pub use optimizers::{AdamW, Muon};
+pub use packed::{PackedMatrix, WeightType};
+pub use pool::Pool;
 
 use autodiff::{ElementwiseOps, MatrixOps, ReduceOps};
 

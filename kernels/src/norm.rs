@@ -15,14 +15,21 @@ pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
     y.par_chunks_mut(d * ROWS_PER_TASK).zip(x.par_chunks(d * ROWS_PER_TASK)).for_each(|(y, x)| {
         vectorized(|| {
             for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
-                let inverse = inverse_rms(x, epsilon);
-                for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-                    *y = x * inverse * w;
-                }
+                rms_norm_row(x, weight, epsilon, y);
             }
         });
     });
     y
+}
+
+/// Writes the RMSNorm of a row to `y`.
+#[allow(clippy::inline_always, reason = "as in `simd`")]
+#[inline(always)]
+pub fn rms_norm_row(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
+    let inverse = inverse_rms(x, epsilon);
+    for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
+        *y = x * inverse * w;
+    }
 }
 
 /// Turns the gradient of the output into that of x, and returns that of the weight.
@@ -62,14 +69,21 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<
     y.par_chunks_mut(d * ROWS_PER_TASK).zip(x.par_chunks(d * ROWS_PER_TASK)).for_each(|(y, x)| {
         vectorized(|| {
             for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
-                let (mean, inverse) = mean_and_inverse_deviation(x, epsilon);
-                for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                    *y = (x - mean) * inverse * w + b;
-                }
+                layer_norm_row(x, weight, bias, epsilon, y);
             }
         });
     });
     y
+}
+
+/// Writes the LayerNorm of a row to `y`.
+#[allow(clippy::inline_always, reason = "as in `simd`")]
+#[inline(always)]
+pub fn layer_norm_row(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32]) {
+    let (mean, inverse) = mean_and_inverse_deviation(x, epsilon);
+    for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+        *y = (x - mean) * inverse * w + b;
+    }
 }
 
 /// Turns the gradient of the output into that of x, and returns those of weight and bias.

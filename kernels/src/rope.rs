@@ -15,13 +15,20 @@ pub fn rope(x: &mut [f32], heads: usize, cos: &[f32], sin: &[f32], half: usize, 
         let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
         vectorized(|| {
             for head in token.chunks_exact_mut(2 * half) {
-                let (a, b) = head.split_at_mut(half);
-                for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
-                    let (x, y, sin) = (*a, *b, sin * sign);
-                    *a = x * cos - y * sin;
-                    *b = y * cos + x * sin;
-                }
+                rotate(head, cos, sin, sign);
             }
         });
     });
+}
+
+/// Rotates the pairs of one head by their angles times `sign`.
+#[allow(clippy::inline_always, reason = "as in `simd`")]
+#[inline(always)]
+pub fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+    let (a, b) = head.split_at_mut(cos.len());
+    for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+        let (x, y, sin) = (*a, *b, sin * sign);
+        *a = x * cos - y * sin;
+        *b = y * cos + x * sin;
+    }
 }

@@ -7,13 +7,20 @@
 /// Partial results of a reduction, each over every sixteenth number.
 pub const LANES: usize = 16;
 
+/// 1.5 × 2²³: adding it rounds to an integer, which is then in the lowest bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// Returns the nearest integer to a number of a magnitude below 2²², the even one of two.
+#[inline(always)]
+pub fn round(x: f32) -> i32 {
+    (x + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32
+}
+
 /// Returns e^x within 2 units in the last place of f32 between −87 and 88; 0 below that range, e^88 above it.
 ///
 /// The method of Cephes (Moshier, 1989): x = n ln 2 + r, e^r by a polynomial of degree 6, and n added to the exponent.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    // 1.5 × 2²³: adding it rounds to an integer, which is then in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let clamped = if x < -87.0 { -87.0 } else { x };
@@ -37,6 +44,12 @@ pub fn exp(x: f32) -> f32 {
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
+}
+
+/// Returns tanh(x) within 4 × 10⁻⁷.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    1.0 - 2.0 / (1.0 + exp(2.0 * x))
 }
 
 /// Returns the sum of `term` over the elements.
@@ -69,7 +82,6 @@ pub fn sum_of_three(x: &[f32], y: &[f32], z: &[f32], term: impl Fn(f32, f32, f32
 /// Returns the largest number of a row that is not NaN; −∞ for an empty row.
 #[inline(always)]
 pub fn max(row: &[f32]) -> f32 {
-    let larger = |a: f32, b: f32| if a > b { a } else { b };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
@@ -78,6 +90,12 @@ pub fn max(row: &[f32]) -> f32 {
         }
     }
     rest.iter().fold(fold(lanes, larger), |a, b| larger(a, *b))
+}
+
+/// Returns the larger of two numbers, the second if the first is NaN.
+#[inline(always)]
+pub fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
 #[inline(always)]

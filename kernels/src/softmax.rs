@@ -1,4 +1,4 @@
-//! Causal softmax.
+//! Softmax of a row, and of the rows of causal attention.
 //!
 //! Dimensions: T queries, S keys.
 
@@ -12,17 +12,22 @@ pub fn causal_softmax(scores: &mut [f32], keys: usize, queries: usize, scale: f3
     scores.par_chunks_mut(keys).enumerate().with_min_len(ROWS_PER_TASK).for_each(|(row, scores)| {
         let (visible, masked) = scores.split_at_mut(visible_keys(row, keys, queries));
         masked.fill(0.0);
-        vectorized(|| {
-            let largest = max(visible);
-            for x in &mut *visible {
-                *x = exp((*x - largest) * scale);
-            }
-            let factor = 1.0 / sum(visible, |x| x);
-            for x in &mut *visible {
-                *x *= factor;
-            }
-        });
+        vectorized(|| softmax_row(visible, scale));
     });
+}
+
+/// Turns a row of scores into softmax(`scale` × scores).
+#[allow(clippy::inline_always, reason = "as in `simd`")]
+#[inline(always)]
+pub fn softmax_row(row: &mut [f32], scale: f32) {
+    let largest = max(row);
+    for x in &mut *row {
+        *x = exp((*x - largest) * scale);
+    }
+    let factor = 1.0 / sum(row, |x| x);
+    for x in &mut *row {
+        *x *= factor;
+    }
 }
 
 /// Turns the gradient of the probabilities into that of the scores: scale × p × (gradient − Σ gradient × p).

@@ -1,0 +1,144 @@
+//! The choice of kernels for this processor, and the matrix product over them.
+#![allow(unsafe_code, reason = "kernels write to columns of a matrix, and some need instructions that were detected")]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::activations::{Activations, Form};
+use super::panels::{INT4_OFFSET, INT8_OFFSET, PANEL, panel_bytes};
+use super::portable;
+use super::{BLOCK, WeightType};
+
+/// The rows of an incomplete panel's product that are computed at a time: a multiple of the rows of every kernel.
+const BUFFERED_ROWS: usize = 12;
+
+/// The instruction set of kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isa {
+    Portable,
+}
+
+impl Isa {
+    /// Returns the best instruction set of this processor.
+    pub fn detect() -> Self {
+        Self::Portable
+    }
+
+    /// Returns the form of activations that the kernels of a weight type read.
+    pub fn form(self, weight_type: WeightType) -> Form {
+        match (self, weight_type) {
+            (_, WeightType::F32 | WeightType::Bf16 | WeightType::F16) => Form::F32,
+            (Self::Portable, WeightType::Int8) => Form::Int8 { offset: INT8_OFFSET },
+            (Self::Portable, WeightType::Int4) => Form::Int8 { offset: INT4_OFFSET },
+        }
+    }
+}
+
+/// Panels of a weight with `k` columns, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Panels<'a> {
+    pub bytes: &'a [u8],
+    pub weight_type: WeightType,
+    pub k: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// Returns each panel.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> {
+        self.bytes.chunks_exact(panel_bytes(self.weight_type, self.k))
+    }
+
+    fn split_at(self, panel: usize) -> (Self, Self) {
+        let (left, right) = self.bytes.split_at(panel * panel_bytes(self.weight_type, self.k));
+        (Self { bytes: left, ..self }, Self { bytes: right, ..self })
+    }
+}
+
+/// A matrix `[M, N]` whose columns are written by several threads.
+#[derive(Debug)]
+pub struct Output<'a> {
+    first: *mut f32,
+    rows: usize,
+    columns: usize,
+    values: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: `multiply` asks its callers that threads write to different columns.
+unsafe impl Sync for Output<'_> {}
+
+impl<'a> Output<'a> {
+    /// Returns the matrix with these values and number of columns.
+    pub fn new(values: &'a mut [f32], columns: usize) -> Self {
+        Self { first: values.as_mut_ptr(), rows: values.len() / columns, columns, values: PhantomData }
+    }
+}
+
+/// Computes the columns of `y` that begin at those of panel `first`, for as many panels as there are.
+///
+/// # Safety
+/// The columns are in `y`, up to 31 beyond them for the last panel, and no other thread reads or writes them. The
+/// processor has the instruction set, and the activations are in the form that it reads, `y.rows` rows of `panels.k`.
+pub unsafe fn multiply(isa: Isa, panels: Panels, first: usize, activations: Activations, y: &Output) {
+    let column = first * PANEL;
+    let whole = panels.iter().len().min((y.columns - column) / PANEL);
+    let (panels, incomplete) = panels.split_at(whole);
+    // SAFETY: the columns of whole panels are in `y`.
+    unsafe { multiply_whole(isa, panels, activations, y.first.add(column), y.columns) };
+    if incomplete.bytes.is_empty() {
+        return;
+    }
+    let column = column + whole * PANEL;
+    let width = y.columns - column;
+    for first_row in (0..y.rows).step_by(BUFFERED_ROWS) {
+        let rows = first_row..(first_row + BUFFERED_ROWS).min(y.rows);
+        let mut buffer = [0.0; BUFFERED_ROWS * PANEL];
+        // SAFETY: the buffer has room for the rows of a panel.
+        unsafe {
+            multiply_whole(isa, incomplete, activations.rows(rows.clone(), panels.k), buffer.as_mut_ptr(), PANEL);
+        }
+        for (row, buffer) in rows.zip(buffer.as_chunks::<PANEL>().0) {
+            // SAFETY: the columns up to the last are in `y`.
+            unsafe { std::ptr::copy_nonoverlapping(buffer.as_ptr(), y.first.add(row * y.columns + column), width) };
+        }
+    }
+}
+
+/// Computes all columns of panels for all rows of activations.
+///
+/// # Safety
+/// As of [`multiply`]; `y` has room for the rows, each beginning `stride` after the one before.
+unsafe fn multiply_whole(isa: Isa, panels: Panels, activations: Activations, y: *mut f32, stride: usize) {
+    match isa {
+        Isa::Portable => {
+            for (i, panel) in panels.iter().enumerate() {
+                for row in 0..activations.count(panels.k) {
+                    let product =
+                        portable::product(panel, panels.weight_type, activations.rows(row..row + 1, panels.k));
+                    // SAFETY: the row and the columns of the panel are in `y`.
+                    unsafe { std::ptr::copy_nonoverlapping(product.as_ptr(), y.add(row * stride + i * PANEL), PANEL) };
+                }
+            }
+        }
+    }
+}
+
+impl Activations<'_> {
+    /// Returns the number of rows of `k` activations.
+    fn count(&self, k: usize) -> usize {
+        match self {
+            Self::F32(x) => x.len() / k,
+            Self::Int8(x) => x.len() / (k / BLOCK),
+            Self::Int16(x) => x.len() / (k / BLOCK),
+        }
+    }
+
+    /// Returns some of the rows of `k` activations.
+    fn rows(&self, rows: Range<usize>, k: usize) -> Self {
+        let blocks = rows.start * (k / BLOCK)..rows.end * (k / BLOCK);
+        match self {
+            Self::F32(x) => Self::F32(&x[rows.start * k..rows.end * k]),
+            Self::Int8(x) => Self::Int8(&x[blocks]),
+            Self::Int16(x) => Self::Int16(&x[blocks]),
+        }
+    }
+}

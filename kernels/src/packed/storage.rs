@@ -1,0 +1,120 @@
+//! Rows of weights as they are stored in files.
+
+use half::{bf16, f16};
+
+use super::{BLOCK, WeightType};
+
+/// The bytes of a block: the scale in f16, and the weights.
+pub const INT8_BLOCK_BYTES: usize = 2 + BLOCK;
+pub const INT4_BLOCK_BYTES: usize = 2 + BLOCK / 2;
+
+/// Returns the bytes of a stored row of `k` weights; None if `k` is not a multiple of the type's block.
+pub fn row_bytes(weight_type: WeightType, k: usize) -> Option<usize> {
+    let blocks = k.is_multiple_of(BLOCK).then_some(k / BLOCK);
+    match weight_type {
+        WeightType::F32 => Some(4 * k),
+        WeightType::Bf16 | WeightType::F16 => Some(2 * k),
+        WeightType::Int8 => blocks.map(|blocks| blocks * INT8_BLOCK_BYTES),
+        WeightType::Int4 => blocks.map(|blocks| blocks * INT4_BLOCK_BYTES),
+    }
+}
+
+/// Writes a row in its stored layout.
+pub fn encode(values: &[f32], weight_type: WeightType, stored: &mut [u8]) {
+    match weight_type {
+        WeightType::F32 => {
+            for (stored, x) in stored.as_chunks_mut().0.iter_mut().zip(values) {
+                *stored = x.to_le_bytes();
+            }
+        }
+        WeightType::Bf16 => {
+            for (stored, x) in stored.as_chunks_mut().0.iter_mut().zip(values) {
+                *stored = bf16::from_f32(*x).to_le_bytes();
+            }
+        }
+        WeightType::F16 => {
+            for (stored, x) in stored.as_chunks_mut().0.iter_mut().zip(values) {
+                *stored = f16::from_f32(*x).to_le_bytes();
+            }
+        }
+        WeightType::Int8 => {
+            let blocks = stored.as_chunks_mut::<INT8_BLOCK_BYTES>().0;
+            for (stored, values) in blocks.iter_mut().zip(values.as_chunks().0) {
+                *stored = encode_int8(values);
+            }
+        }
+        WeightType::Int4 => {
+            let blocks = stored.as_chunks_mut::<INT4_BLOCK_BYTES>().0;
+            for (stored, values) in blocks.iter_mut().zip(values.as_chunks().0) {
+                *stored = encode_int4(values);
+            }
+        }
+    }
+}
+
+/// The scale is the largest magnitude / 127; it divides in f32, before it is rounded to f16.
+fn encode_int8(values: &[f32; BLOCK]) -> [u8; INT8_BLOCK_BYTES] {
+    let scale = values.iter().fold(0.0f32, |max, x| max.max(x.abs())) / 127.0;
+    let inverse = inverse_or_zero(scale);
+    let mut stored = [0; INT8_BLOCK_BYTES];
+    stored[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+    for (stored, x) in stored[2..].iter_mut().zip(values) {
+        *stored = (x * inverse).round() as i8 as u8;
+    }
+    stored
+}
+
+/// The scale is the number of the largest magnitude / −8, so that this number becomes −8 exactly.
+fn encode_int4(values: &[f32; BLOCK]) -> [u8; INT4_BLOCK_BYTES] {
+    let largest = values.iter().fold(0.0f32, |max, x| if x.abs() > max.abs() { *x } else { max });
+    let scale = largest / -8.0;
+    let inverse = inverse_or_zero(scale);
+    let mut stored = [0; INT4_BLOCK_BYTES];
+    stored[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+    let nibble = |x: f32| ((x * inverse + 8.5) as i8).min(15) as u8;
+    let (low, high) = values.split_at(BLOCK / 2);
+    for ((stored, low), high) in stored[2..].iter_mut().zip(low).zip(high) {
+        *stored = nibble(*low) | nibble(*high) << 4;
+    }
+    stored
+}
+
+fn inverse_or_zero(scale: f32) -> f32 {
+    if scale == 0.0 { 0.0 } else { 1.0 / scale }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // gguf-py 0.19: `gguf.quants.quantize(x, gguf.GGMLQuantizationType.Q8_0)` and `Q4_0`, with
+    // `x = numpy.array([(i * 37 % 64 - 31) / 8 for i in range(32)], dtype=numpy.float32)`.
+    const INT8_BLOCK: [u8; INT8_BLOCK_BYTES] = [
+        8, 40, 133, 24, 173, 64, 212, 103, 252, 145, 36, 185, 75, 224, 115, 8, 157, 48, 196, 87, 236, 127, 20, 169, 60,
+        208, 99, 248, 141, 32, 181, 71, 220, 111,
+    ];
+    const INT4_BLOCK: [u8; INT4_BLOCK_BYTES] =
+        [0, 184, 207, 55, 157, 4, 123, 226, 72, 191, 38, 157, 243, 106, 209, 72, 174, 21];
+
+    #[test]
+    fn rows_of_incomplete_blocks_have_no_size() {
+        for weight_type in [WeightType::Int8, WeightType::Int4] {
+            assert_eq!(row_bytes(weight_type, 33), None);
+        }
+        assert_eq!(row_bytes(WeightType::Int8, 64), Some(68));
+        assert_eq!(row_bytes(WeightType::Int4, 64), Some(36));
+        assert_eq!(row_bytes(WeightType::F32, 33), Some(132));
+        assert_eq!(row_bytes(WeightType::Bf16, 33), Some(66));
+    }
+
+    #[test]
+    fn blocks_are_those_of_ggml() {
+        let values: Vec<f32> = (0..BLOCK as i32).map(|i| (i * 37 % 64 - 31) as f32 / 8.0).collect();
+        let mut stored = [0; INT8_BLOCK_BYTES];
+        encode(&values, WeightType::Int8, &mut stored);
+        assert_eq!(stored, INT8_BLOCK);
+        let mut stored = [0; INT4_BLOCK_BYTES];
+        encode(&values, WeightType::Int4, &mut stored);
+        assert_eq!(stored, INT4_BLOCK);
+    }
+}

@@ -1,0 +1,221 @@
+//! The operations on slices against f64.
+
+use half::f16;
+use kernels::Pool;
+use kernels::slices::{self, AttentionHeads, AttentionRow, KvElement};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const LENGTHS: [usize; 7] = [1, 7, 16, 33, 64, 160, 768];
+
+fn uniform(len: usize, spread: f32, seed: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..len).map(|_| (rng.random::<f32>() - 0.5) * 2.0 * spread).collect()
+}
+
+fn check(name: &str, actual: &[f32], expected: impl IntoIterator<Item = f64>, tolerance: f64) {
+    let expected: Vec<f64> = expected.into_iter().collect();
+    assert_eq!(actual.len(), expected.len(), "{name}");
+    for (i, (a, e)) in actual.iter().zip(&expected).enumerate() {
+        assert!((f64::from(*a) - e).abs() <= tolerance * (1.0 + e.abs()), "{name}, element {i}: {a} instead of {e}");
+    }
+}
+
+fn f64s(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|x| f64::from(*x)).collect()
+}
+
+fn mean(x: &[f64]) -> f64 {
+    x.iter().sum::<f64>() / x.len() as f64
+}
+
+#[test]
+fn norms() {
+    for d in LENGTHS {
+        let (x, residual) = (uniform(d, 3.0, 1), uniform(d, 3.0, 2));
+        let (weight, bias) = (uniform(d, 2.0, 3), uniform(d, 2.0, 4));
+        let sum: Vec<f32> = x.iter().zip(&residual).map(|(x, r)| x + r).collect();
+        let rms = |x: &[f32]| {
+            let inverse = 1.0 / (mean(&f64s(x).iter().map(|x| x * x).collect::<Vec<_>>()) + 1e-5).sqrt();
+            x.iter().zip(&weight).map(|(x, w)| f64::from(*x) * inverse * f64::from(*w)).collect::<Vec<_>>()
+        };
+        let layer = |x: &[f32]| {
+            let x = f64s(x);
+            let center = mean(&x);
+            let variance = mean(&x.iter().map(|x| (x - center) * (x - center)).collect::<Vec<_>>());
+            let normal = x.iter().map(|x| (x - center) / (variance + 1e-5).sqrt());
+            normal.zip(f64s(&weight)).zip(f64s(&bias)).map(|((x, w), b)| x * w + b).collect::<Vec<_>>()
+        };
+        let mut y = vec![0.0; d];
+        slices::rms_norm(&x, &weight, 1e-5, &mut y);
+        check("RMSNorm", &y, rms(&x), 1e-5);
+        slices::layer_norm(&x, &weight, &bias, 1e-5, &mut y);
+        check("LayerNorm", &y, layer(&x), 1e-5);
+        let mut stream = x.clone();
+        slices::add_rms_norm(&mut stream, &residual, &weight, 1e-5, &mut y);
+        assert_eq!(stream, sum);
+        check("RMSNorm of a sum", &y, rms(&sum), 1e-5);
+        let mut stream = x.clone();
+        slices::add_layer_norm(&mut stream, &residual, &weight, &bias, 1e-5, &mut y);
+        assert_eq!(stream, sum);
+        check("LayerNorm of a sum", &y, layer(&sum), 1e-5);
+    }
+}
+
+/// erf by its Taylor series, in which 60 terms are enough up to 4, and 1 beyond.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 4.0 {
+        return x.signum();
+    }
+    let (mut term, mut sum) = (x, x);
+    for n in 1..60 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    sum * std::f64::consts::FRAC_2_SQRT_PI
+}
+
+#[test]
+fn activations() {
+    let gelu_tanh = |x: f64| x / 2.0 * (1.0 + (0.797_884_560_8 * (x + 0.044_715 * x * x * x)).tanh());
+    for len in LENGTHS {
+        let (x, up) = (uniform(len, 12.0, 5), uniform(len, 2.0, 6));
+        let in_place = |operation: &dyn Fn(&mut [f32])| {
+            let mut y = x.clone();
+            operation(&mut y);
+            y
+        };
+        let of_both =
+            |f: &dyn Fn(f64) -> f64| f64s(&x).into_iter().zip(f64s(&up)).map(|(x, up)| f(x) * up).collect::<Vec<_>>();
+        let y = in_place(&|x| slices::swiglu(x, &up));
+        check("SwiGLU", &y, of_both(&|x| x / (1.0 + (-x).exp())), 1e-6);
+        let y = in_place(&|x| slices::geglu(x, &up));
+        check("GEGLU", &y, of_both(&gelu_tanh), 1e-6);
+        check("GELU, tanh", &in_place(&slices::gelu), f64s(&x).into_iter().map(gelu_tanh), 1e-6);
+        let gelu = |x: f64| x / 2.0 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2));
+        check("GELU, erf", &in_place(&slices::gelu_erf), f64s(&x).into_iter().map(gelu), 2e-6);
+        let y = in_place(&|x| slices::soft_cap(x, 5.0));
+        check("soft cap", &y, f64s(&x).into_iter().map(|x| 5.0 * (x / 5.0).tanh()), 1e-6);
+        let total: f64 = f64s(&x).iter().map(|x| x.exp()).sum();
+        check("softmax", &in_place(&slices::softmax), f64s(&x).iter().map(|x| x.exp() / total), 1e-6);
+    }
+}
+
+#[test]
+fn rotation() {
+    for c in [2, 16, 64, 96] {
+        let (heads, angles) = (uniform(3 * c, 2.0, 7), uniform(c / 2, 3.0, 8));
+        let cos: Vec<f32> = angles.iter().map(|a| a.cos()).collect();
+        let sin: Vec<f32> = angles.iter().map(|a| a.sin()).collect();
+        let mut y = heads.clone();
+        slices::rope(&mut y, &cos, &sin);
+        let expected = heads.chunks(c).flat_map(|head| {
+            let (a, b) = head.split_at(c / 2);
+            let pairs = || f64s(a).into_iter().zip(f64s(b)).zip(f64s(&cos).into_iter().zip(f64s(&sin)));
+            let first = pairs().map(|((a, b), (cos, sin))| a * cos - b * sin);
+            first.chain(pairs().map(|((a, b), (cos, sin))| b * cos + a * sin)).collect::<Vec<_>>()
+        });
+        check("rope", &y, expected, 1e-6);
+    }
+}
+
+/// A cache of which the sequences use every block but one, in an order that is not theirs.
+struct Cache<T> {
+    heads: AttentionHeads,
+    values: Vec<T>,
+    tables: Vec<Vec<u32>>,
+}
+
+impl<T: KvElement> Cache<T> {
+    fn new(heads: AttentionHeads, lengths: &[usize]) -> Self {
+        let counts = lengths.iter().map(|length| length.div_ceil(heads.block_tokens));
+        let mut free: Vec<u32> = (0..=counts.clone().sum::<usize>() as u32).rev().collect();
+        free.swap(0, 1);
+        let block_len = 2 * heads.n_kv_head * heads.block_tokens * heads.head_dim;
+        let values = uniform(free.len() * block_len, 1.0, 9).into_iter().map(T::from_f32).collect();
+        let tables = counts.map(|count| (0..count).map(|_| free.pop().unwrap()).collect()).collect();
+        Self { heads, values, tables }
+    }
+
+    /// Returns the key (0) or value (1) of a position.
+    fn get(&self, part: usize, sequence: usize, position: usize, kv_head: usize) -> Vec<f64> {
+        let heads = &self.heads;
+        let block = self.tables[sequence][position / heads.block_tokens] as usize;
+        let row = ((block * 2 + part) * heads.n_kv_head + kv_head) * heads.block_tokens + position % heads.block_tokens;
+        self.values[row * heads.head_dim..][..heads.head_dim].iter().map(|x| f64::from(x.to_f32())).collect()
+    }
+
+    fn expected(&self, query: &[f32], sequence: usize, position: usize, kv_head: usize) -> Vec<f64> {
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let first = self.heads.window.map_or(0, |window| (position + 1).saturating_sub(window));
+        let weights: Vec<f64> = (first..=position)
+            .map(|p| {
+                let score = f64::from(self.heads.scale) * dot(&f64s(query), &self.get(0, sequence, p, kv_head));
+                self.heads.soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()).exp()
+            })
+            .collect();
+        let total: f64 = weights.iter().sum();
+        let mut y = vec![0.0; query.len()];
+        for (p, weight) in (first..=position).zip(weights) {
+            y.iter_mut().zip(self.get(1, sequence, p, kv_head)).for_each(|(y, v)| *y += weight / total * v);
+        }
+        y
+    }
+}
+
+fn check_attention<T: KvElement>(heads: AttentionHeads, lengths: &[usize]) {
+    let cache = Cache::<T>::new(heads, lengths);
+    // Every sequence's last row, and the rows before the last of the longest: a prefill beside a decode.
+    let mut at: Vec<(usize, usize)> = lengths.iter().enumerate().map(|(i, length)| (i, length - 1)).collect();
+    at.extend((0..lengths[0] - 1).rev().take(9).map(|position| (0, position)));
+    let rows: Vec<AttentionRow> = at
+        .iter()
+        .map(|(sequence, position)| AttentionRow { position: *position, blocks: &cache.tables[*sequence] })
+        .collect();
+    let row_len = heads.n_head * heads.head_dim;
+    let queries = uniform(rows.len() * row_len, 3.0, 10);
+    let group = heads.n_head / heads.n_kv_head;
+    let mut y = vec![f32::NAN; queries.len()];
+    slices::attention(&Pool::new(2), &heads, &queries, &rows, &cache.values, &mut y);
+    for (i, (sequence, position)) in at.iter().enumerate() {
+        for head in 0..heads.n_head {
+            let range = i * row_len + head * heads.head_dim..i * row_len + (head + 1) * heads.head_dim;
+            let expected = cache.expected(&queries[range.clone()], *sequence, *position, head / group);
+            check(&format!("{heads:?}, position {position}"), &y[range], expected, 1e-5);
+        }
+    }
+    for (i, row) in rows.iter().enumerate() {
+        let mut alone = vec![f32::NAN; row_len];
+        let query = &queries[i * row_len..][..row_len];
+        slices::attention(&Pool::new(1), &heads, query, &[*row], &cache.values, &mut alone);
+        let together = &y[i * row_len..][..row_len];
+        assert!(alone.iter().zip(together).all(|(a, b)| a.to_bits() == b.to_bits()), "{heads:?}: row {i} alone");
+    }
+}
+
+#[test]
+fn attention_over_pages() {
+    let heads = AttentionHeads {
+        n_head: 4,
+        n_kv_head: 4,
+        head_dim: 64,
+        block_tokens: 16,
+        scale: 0.125,
+        soft_cap: None,
+        window: None,
+    };
+    let cases = [
+        heads,
+        AttentionHeads { n_kv_head: 1, ..heads },
+        AttentionHeads { n_head: 6, n_kv_head: 2, head_dim: 20, block_tokens: 8, ..heads },
+        AttentionHeads { block_tokens: 32, head_dim: 128, soft_cap: Some(2.0), ..heads },
+        AttentionHeads { block_tokens: 64, n_kv_head: 2, window: Some(13), ..heads },
+        AttentionHeads { window: Some(1), ..heads },
+        AttentionHeads { window: Some(1000), soft_cap: Some(30.0), ..heads },
+        AttentionHeads { n_head: 1, n_kv_head: 1, head_dim: 1, block_tokens: 1, ..heads },
+    ];
+    for heads in cases {
+        check_attention::<f32>(heads, &[40, 1, 17, 33]);
+        check_attention::<f16>(heads, &[130, 16, 64]);
+    }
+}

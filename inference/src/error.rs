@@ -11,6 +11,33 @@ pub enum Error {
     /// The prompt has no tokens.
     #[error("the prompt has no tokens to decode from")]
     EmptyPrompt,
+    /// A token of the prompt is not one of the model's.
+    #[error("the prompt has the token {token}, but the model knows only tokens below {vocab_size}")]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// The model's vocabulary size.
+        vocab_size: usize,
+    },
+    /// A prompt to score is longer than the model's context.
+    #[error("the prompt has {tokens} tokens, more than the {context_length} that the model can score at once")]
+    PromptTooLong {
+        /// The length of the prompt.
+        tokens: usize,
+        /// The model's context length.
+        context_length: usize,
+    },
+    /// A request needs more blocks than the KV cache has.
+    #[error(
+        "{tokens} tokens of prompt and answer do not fit in the KV cache of {cache_tokens}; shorten the prompt, lower \
+         max_tokens, or enlarge the cache"
+    )]
+    CacheTooSmall {
+        /// The tokens that must be in the cache at the same time.
+        tokens: usize,
+        /// The tokens that fit in the cache.
+        cache_tokens: usize,
+    },
     /// The model computed NaN or infinite logits.
     #[error("the model's logits at position {position} are not finite: its weights are broken")]
     NotFinite {

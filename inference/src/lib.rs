@@ -28,17 +28,21 @@
 //! Sampling happens on the CPU over `f32` logits in one pure function ([`sampler::pick`]), and its randomness comes
 //! from a `ChaCha8` stream, so the same seed gives the same tokens on every platform where the logits are equal.
 //!
-//! Modules in reading order: [`mod@forward`] (a forward pass over rows), [`decoder`] (prefill, cache, sliding window),
-//! [`sampler`] (from logits to a token), [`parity`] (how far two models' logits are apart).
+//! Modules in reading order: [`mod@forward`] (a forward pass over rows), [`blocks`] (the paged KV cache's bookkeeping),
+//! [`scheduler`] (many requests at once), [`decoder`] (one sequence: prefill, cache, sliding window), [`sampler`] (from
+//! logits to a token), [`parity`] (how far two models' logits are apart).
 
+pub mod blocks;
 pub mod decoder;
 mod error;
 pub mod forward;
 pub mod parity;
 pub mod sampler;
+pub mod scheduler;
 
 pub use decoder::{Decoder, StopTokens, logits};
 pub use error::Error;
 pub use forward::{ForwardPass, Row};
 pub use parity::Parity;
 pub use sampler::{InvalidSetting, Sampling};
+pub use scheduler::{Counters, Event, FinishReason, Request, RequestId, RowLogits, Scheduler, Settings};

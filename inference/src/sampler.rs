@@ -7,6 +7,8 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 /// How many candidates top-p looks at first. Heuristic, not measured: because the nucleus of a trained model is mostly
@@ -82,6 +84,22 @@ impl Sampling {
             return invalid("repetition_penalty", "a number above 0", self.repetition_penalty);
         }
         Ok(())
+    }
+}
+
+/// The random numbers of a seed, one per sampled token: a `ChaCha8` stream.
+#[derive(Debug, Clone)]
+pub struct Uniforms(ChaCha8Rng);
+
+impl Uniforms {
+    /// Returns the numbers of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// Returns the next number in [0, 1), with 53 random bits.
+    pub fn draw(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

@@ -1,0 +1,161 @@
+//! After the forward pass: from logits to tokens and events.
+
+use super::sequence::{Sample, Sequence};
+use super::step::Chunk;
+use super::{Event, FinishReason, RowLogits, Scheduler};
+use crate::{Error, ForwardPass, sampler};
+
+impl<M: ForwardPass> Scheduler<M> {
+    /// Moves on the sequences whose chunks have been read.
+    pub(super) fn advance(&mut self, chunks: Vec<Chunk>, on_logits: &mut dyn FnMut(RowLogits<'_>)) {
+        let logits = std::mem::take(&mut self.logits);
+        let model_vocab_size = self.model.vocab_size();
+        let vocab_size = self.settings.vocab_size.unwrap_or(model_vocab_size);
+        let mut rows = logits.chunks_exact(model_vocab_size).map(|row| &row[..vocab_size]);
+        for Chunk { turn, tokens, draft } in chunks {
+            let Some(mut sequence) = self.running.remove(&turn) else { continue };
+            let read = sequence.computed..sequence.computed + tokens + draft.len();
+            let mut is_broken = false;
+            let mut sampled_rows = Vec::with_capacity(1 + draft.len());
+            for position in read {
+                let (is_scored, is_sampled) = (sequence.is_scored(position), sequence.is_sampled(position));
+                let Some(row) = (is_scored || is_sampled).then(|| rows.next()).flatten() else { continue };
+                if is_scored {
+                    is_broken |= !is_usable(row);
+                    let next = sequence.request.prompt.get(position + 1).copied();
+                    on_logits(RowLogits {
+                        request: sequence.id,
+                        sample: None,
+                        position: position + 1,
+                        next,
+                        logits: row,
+                    });
+                }
+                if is_sampled {
+                    sampled_rows.push(row);
+                }
+            }
+            sequence.computed += tokens;
+            sequence.scored = sequence.scored.max(sequence.computed.min(sequence.request.prompt.len()));
+            self.register(&mut sequence);
+            if is_broken {
+                self.fail(sequence);
+            } else if sequence.unread() > 0 {
+                self.running.insert(turn, sequence);
+            } else if sequence.remaining_tokens() == 0 {
+                self.finish(sequence, FinishReason::Length);
+            } else {
+                self.split(sequence, &sampled_rows, &draft, on_logits);
+            }
+        }
+        self.logits = logits;
+    }
+
+    /// Makes a sequence of each of the samples, with the same blocks, and extends them all.
+    fn split(
+        &mut self,
+        mut sequence: Sequence,
+        rows: &[&[f32]],
+        draft: &[u32],
+        on_logits: &mut dyn FnMut(RowLogits<'_>),
+    ) {
+        let others = sequence.samples.split_off(1);
+        let forks: Vec<Sequence> = others.into_iter().map(|sample| self.fork(&sequence, sample)).collect();
+        self.extend(sequence, rows, draft, on_logits);
+        for fork in forks {
+            self.extend(fork, rows, &[], on_logits);
+        }
+    }
+
+    fn fork(&mut self, sequence: &Sequence, sample: Sample) -> Sequence {
+        Sequence {
+            request: sequence.request.clone(),
+            samples: vec![sample],
+            tokens: sequence.tokens.clone(),
+            table: sequence.table.as_ref().map(|table| self.pool.fork(table)),
+            ..*sequence
+        }
+    }
+
+    /// Samples the next token of a sequence with one sample, and one more for every token of the draft that was right.
+    ///
+    /// Speculative decoding (Fast Inference from Transformers via Speculative Decoding, Leviathan et al., 2023) accepts
+    /// a token x of a draft with probability min(1, p(x) / q(x)), and otherwise samples from what p has more than q. A
+    /// draft that was looked up is certain, q(x) = 1: x is accepted with probability p(x), else a token other than x is
+    /// sampled from p. Sampling from p and comparing with x is the same, and needs the same random numbers as without a
+    /// draft, so that a seed gives the same tokens.
+    fn extend(
+        &mut self,
+        mut sequence: Sequence,
+        rows: &[&[f32]],
+        draft: &[u32],
+        on_logits: &mut dyn FnMut(RowLogits<'_>),
+    ) {
+        self.counters.drafted_tokens += draft.len() as u64;
+        let mut logits = Vec::new();
+        for (i, &row) in rows.iter().enumerate() {
+            if !is_usable(row) {
+                return self.fail(sequence);
+            }
+            let sample = &mut sequence.samples[0];
+            let (index, uniform) = (sample.index, sample.uniforms.draw());
+            logits.clear();
+            logits.extend_from_slice(row);
+            let token = sampler::pick(&mut logits, &sequence.tokens, &sequence.request.sampling, uniform);
+            if sequence.request.wants_logits {
+                on_logits(RowLogits {
+                    request: sequence.id,
+                    sample: Some(index),
+                    position: sequence.tokens.len(),
+                    next: Some(token),
+                    logits: row,
+                });
+            }
+            sequence.tokens.push(token);
+            self.counters.sampled_tokens += 1;
+            self.events.push(Event::Token { request: sequence.id, sample: index, token });
+            if sequence.request.stop_tokens.contains(&token) {
+                return self.finish(sequence, FinishReason::Stop);
+            }
+            if sequence.remaining_tokens() == 0 {
+                return self.finish(sequence, FinishReason::Length);
+            }
+            if draft.get(i) != Some(&token) {
+                break;
+            }
+            sequence.computed += 1;
+            self.counters.accepted_tokens += 1;
+        }
+        self.register(&mut sequence);
+        if self.running.len() < self.settings.max_sequences {
+            self.running.insert(sequence.turn(), sequence);
+        } else {
+            // A sample beyond the limit waits; it starts with the blocks of the prompt if prefixes are reused.
+            self.release(&mut sequence);
+            self.waiting.insert(sequence.turn(), sequence);
+        }
+    }
+
+    /// Ends all samples of a sequence whose logits are not finite.
+    fn fail(&mut self, mut sequence: Sequence) {
+        self.release(&mut sequence);
+        for sample in &sequence.samples {
+            let error = Error::NotFinite { position: sequence.tokens.len() };
+            self.events.push(Event::Failed { request: sequence.id, sample: sample.index, error });
+            self.count_finished(sequence.id);
+        }
+    }
+
+    /// Makes the full blocks of a sequence available to others.
+    pub(super) fn register(&mut self, sequence: &mut Sequence) {
+        if let Some(mut table) = sequence.table.take() {
+            self.pool.register(&mut table, sequence.computed_tokens());
+            sequence.table = Some(table);
+        }
+    }
+}
+
+/// Returns true if a token can be sampled from the logits.
+fn is_usable(logits: &[f32]) -> bool {
+    logits.iter().all(|logit| *logit < f32::INFINITY) && logits.iter().any(|logit| logit.is_finite())
+}

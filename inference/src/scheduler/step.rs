@@ -1,0 +1,199 @@
+//! A step: who runs, and which rows the model reads.
+
+use super::draft;
+use super::sequence::{Sequence, Turn};
+use super::{Event, RowLogits, Scheduler};
+use crate::blocks::OutOfBlocks;
+use crate::{Error, ForwardPass, Row};
+
+/// What a step reads of a sequence.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) turn: Turn,
+    /// How many unread tokens, at least one.
+    pub(super) tokens: usize,
+    /// Tokens that may come next, to be verified.
+    pub(super) draft: Vec<u32>,
+}
+
+impl<M: ForwardPass> Scheduler<M> {
+    /// Runs the model once, if there is anything to run, and returns what has happened since the last step.
+    ///
+    /// # Errors
+    /// Returns the error of the model. No event is lost, and every sequence is as it was before, so that the step may
+    /// be tried again.
+    pub fn step(&mut self) -> Result<Vec<Event>, Error> {
+        self.step_with_logits(&mut |_| {})
+    }
+
+    /// As [`Scheduler::step`], and hands the logits that requests want to `on_logits`: those of a prompt in order of
+    /// position, those of a sampled token before the step returns its event.
+    ///
+    /// # Errors
+    /// As [`Scheduler::step`].
+    pub fn step_with_logits(&mut self, on_logits: &mut dyn FnMut(RowLogits<'_>)) -> Result<Vec<Event>, Error> {
+        self.grow_running();
+        self.start_waiting();
+        let chunks = self.plan();
+        if !chunks.is_empty() {
+            self.read(&chunks)?;
+            self.advance(chunks, on_logits);
+        }
+        Ok(std::mem::take(&mut self.events))
+    }
+
+    /// Makes room for the latest token of every running sequence, in order. If there is none, the last ones lose their
+    /// blocks.
+    fn grow_running(&mut self) {
+        let turns: Vec<Turn> = self.running.keys().copied().collect();
+        for turn in turns {
+            // Ends without room if the sequence was the last itself.
+            while let Some(mut sequence) = self.running.remove(&turn) {
+                let room = self.make_room(&mut sequence);
+                self.running.insert(turn, sequence);
+                match room {
+                    Ok(()) => break,
+                    Err(OutOfBlocks { .. }) => self.preempt_last(),
+                }
+            }
+        }
+    }
+
+    /// Starts waiting sequences in order, as long as there is room and the step has tokens left for them.
+    fn start_waiting(&mut self) {
+        while let Some((turn, mut sequence)) = self.waiting.pop_first() {
+            if self.tokens_before(turn) >= self.settings.max_step_tokens || !self.start(turn, &mut sequence) {
+                self.waiting.insert(turn, sequence);
+                return;
+            }
+            self.running.insert(turn, sequence);
+        }
+    }
+
+    /// Returns how many tokens of other sequences a step reads before those of `turn`.
+    fn tokens_before(&self, turn: Turn) -> usize {
+        let is_before = |other: Turn, sequence: &Sequence| other < turn || sequence.unread() == 1;
+        let before = self.running.iter().filter(|(other, sequence)| is_before(**other, sequence));
+        before.map(|(_, sequence)| sequence.unread()).sum()
+    }
+
+    /// Gives a waiting sequence blocks, those of sequences of lower priority if it must. Returns false if there is no
+    /// room.
+    fn start(&mut self, turn: Turn, sequence: &mut Sequence) -> bool {
+        loop {
+            if self.running.len() < self.settings.max_sequences && self.make_room(sequence).is_ok() {
+                return true;
+            }
+            // Blocks found in the cache must not be held while waiting.
+            self.release(sequence);
+            match self.running.last_key_value() {
+                Some((last, _)) if last.priority > turn.priority => self.preempt_last(),
+                _ => return false,
+            }
+        }
+    }
+
+    /// Gives a sequence the blocks for all tokens it has.
+    fn make_room(&mut self, sequence: &mut Sequence) -> Result<(), OutOfBlocks> {
+        if sequence.slide(self.model.context_length()) {
+            self.release(sequence);
+        }
+        let is_new = sequence.table.is_none();
+        if is_new {
+            let table = self.pool.open(&sequence.request.tenant, sequence.reusable_tokens());
+            sequence.computed = sequence.window + table.blocks().len() * self.pool.block_tokens();
+            sequence.table = Some(table);
+        }
+        let (written, tokens) = (sequence.computed - sequence.window, sequence.window_tokens());
+        if let Some(table) = &mut sequence.table
+            && let Some(copy) = self.pool.reserve(table, written, tokens)?
+        {
+            self.model.copy_block(copy.from, copy.to);
+        }
+        if is_new {
+            self.counters.started_tokens += tokens as u64;
+            self.counters.reused_tokens += written as u64;
+        }
+        Ok(())
+    }
+
+    /// Makes the last running sequence wait; it will be computed again.
+    fn preempt_last(&mut self) {
+        if let Some((turn, mut sequence)) = self.running.pop_last() {
+            self.release(&mut sequence);
+            self.waiting.insert(turn, sequence);
+            self.counters.preemptions += 1;
+        }
+    }
+
+    /// Divides the tokens of a step: one for every sequence that is being decoded, then chunks of what else is unread,
+    /// in order, then drafts.
+    fn plan(&mut self) -> Vec<Chunk> {
+        let decoded = self.running.values().filter(|sequence| sequence.unread() == 1).count();
+        let mut budget = self.settings.max_step_tokens - decoded;
+        let mut chunks = Vec::with_capacity(self.running.len());
+        for (&turn, sequence) in &self.running {
+            let mut tokens = 1;
+            if sequence.unread() > 1 {
+                tokens = sequence.unread().min(budget);
+                budget -= tokens;
+            }
+            if tokens > 0 {
+                chunks.push(Chunk { turn, tokens, draft: Vec::new() });
+            }
+        }
+        for chunk in &mut chunks {
+            chunk.draft = self.draft(chunk.turn, budget);
+            budget -= chunk.draft.len();
+        }
+        chunks
+    }
+
+    /// Returns a draft of at most `budget` tokens for a sequence, and makes room for it if there are blocks that nobody
+    /// uses.
+    fn draft(&mut self, turn: Turn, budget: usize) -> Vec<u32> {
+        let Some(sequence) = self.running.get_mut(&turn) else { return Vec::new() };
+        let (written, tokens) = (sequence.computed - sequence.window, sequence.window_tokens());
+        let max_tokens = [
+            budget,
+            self.settings.draft_tokens,
+            // The last remaining token is never read, and none can be read beyond the context.
+            sequence.remaining_tokens().saturating_sub(1),
+            self.model.context_length() - tokens,
+        ];
+        let max_tokens = max_tokens.into_iter().min().unwrap_or_default();
+        let Some(table) = sequence.table.as_mut() else { return Vec::new() };
+        if max_tokens == 0 || written + 1 < tokens || sequence.samples.len() > 1 {
+            return Vec::new();
+        }
+        let mut draft = draft::lookup(&sequence.tokens, max_tokens);
+        if self.pool.reserve(table, written, tokens + draft.len()).is_err() {
+            draft.truncate(table.blocks().len() * self.pool.block_tokens() - tokens);
+        }
+        draft
+    }
+
+    /// Runs the model over the chunks; the logits of the rows that want them are in `self.logits` then.
+    fn read(&mut self, chunks: &[Chunk]) -> Result<(), Error> {
+        let mut rows = Vec::new();
+        let mut tables = Vec::with_capacity(chunks.len());
+        for (index, chunk) in chunks.iter().enumerate() {
+            let sequence = &self.running[&chunk.turn];
+            let unread = &sequence.tokens[sequence.computed..][..chunk.tokens];
+            rows.extend(unread.iter().chain(&chunk.draft).zip(sequence.computed..).map(|(&token, position)| Row {
+                sequence: index,
+                position: position - sequence.window,
+                token,
+                wants_logits: sequence.is_sampled(position) || sequence.is_scored(position),
+            }));
+            tables.push(sequence.table.as_ref().map_or(&[][..], |table| table.blocks()));
+        }
+        self.logits.clear();
+        self.model.forward(&rows, &tables, &mut self.logits)?;
+        let wanted = rows.iter().filter(|row| row.wants_logits).count();
+        assert_eq!(self.logits.len(), wanted * self.model.vocab_size(), "the model appends the logits of wanted rows");
+        self.counters.steps += 1;
+        self.counters.read_tokens += rows.len() as u64;
+        Ok(())
+    }
+}

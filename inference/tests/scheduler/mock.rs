@@ -1,0 +1,178 @@
+//! A model whose logits are a hash of the tokens that it reads back from its blocks, and what a request becomes alone.
+
+use inference::sampler::{self, Uniforms};
+use inference::{Error, FinishReason, ForwardPass, Request, Row};
+
+/// What a block holds of a token: its id, and a hash of it and of all tokens before it, as the keys and values of a
+/// Transformer depend on all tokens before them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slot {
+    token: u32,
+    hash: u64,
+}
+
+#[derive(Debug)]
+pub struct Mock {
+    pub vocab_size: usize,
+    pub context_length: usize,
+    pub block_tokens: usize,
+    /// The calls of `forward` that fail.
+    pub failing_calls: Vec<usize>,
+    pub calls: usize,
+    pub copies: usize,
+    /// The rows of the latest call.
+    pub rows: Vec<Row>,
+    slots: Vec<Option<Slot>>,
+}
+
+impl Mock {
+    pub fn new(block_count: usize, block_tokens: usize) -> Self {
+        Self {
+            vocab_size: 8,
+            context_length: 64,
+            block_tokens,
+            failing_calls: Vec::new(),
+            calls: 0,
+            copies: 0,
+            rows: Vec::new(),
+            slots: vec![None; block_count * block_tokens],
+        }
+    }
+
+    fn slot(&mut self, blocks: &[u32], position: usize) -> &mut Option<Slot> {
+        let block = blocks[position / self.block_tokens] as usize;
+        &mut self.slots[block * self.block_tokens + position % self.block_tokens]
+    }
+}
+
+impl ForwardPass for Mock {
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    fn block_tokens(&self) -> usize {
+        self.block_tokens
+    }
+
+    fn block_count(&self) -> usize {
+        self.slots.len() / self.block_tokens
+    }
+
+    fn copy_block(&mut self, from: u32, to: u32) {
+        let start = from as usize * self.block_tokens;
+        self.slots.copy_within(start..start + self.block_tokens, to as usize * self.block_tokens);
+        self.copies += 1;
+    }
+
+    fn forward(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>) -> Result<(), Error> {
+        self.calls += 1;
+        self.rows = rows.to_vec();
+        let fails = self.failing_calls.contains(&self.calls);
+        let mut written = Vec::new();
+        for row in rows {
+            assert!(row.position < self.context_length, "{row:?} is beyond the context");
+            let blocks = sequences[row.sequence];
+            let before = match row.position.checked_sub(1) {
+                Some(position) => self.slot(blocks, position).expect("the row before is written"),
+                None => START,
+            };
+            let slot = before.then(row.token);
+            // A failing pass leaves nonsense behind.
+            *self.slot(blocks, row.position) = Some(if fails { START } else { slot });
+            written.push(blocks[row.position / self.block_tokens]);
+        }
+        if fails {
+            return Err(Error::Device { reason: "out of memory".to_owned() });
+        }
+        for block in written {
+            let holders = sequences.iter().filter(|blocks| blocks.contains(&block)).count();
+            assert_eq!(holders, 1, "block {block} is written while it is shared");
+        }
+        for row in rows.iter().filter(|row| row.wants_logits) {
+            let seen = (0..=row.position).map(|position| self.slot(sequences[row.sequence], position).unwrap());
+            let seen: Vec<Slot> = seen.collect();
+            logits.extend(logits_after(&seen, self.vocab_size));
+        }
+        Ok(())
+    }
+}
+
+const START: Slot = Slot { token: 0, hash: 0x9e37_79b9_7f4a_7c15 };
+/// The logits after this token are NaN, if it is in the vocabulary.
+pub const BROKEN: u32 = 1000;
+
+impl Slot {
+    fn then(self, token: u32) -> Self {
+        Self { token, hash: mix(self.hash, u64::from(token) + 1) }
+    }
+}
+
+/// `SplitMix64`.
+fn mix(a: u64, b: u64) -> u64 {
+    let mut z = (a ^ b.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Returns logits in [-2, 2), and 2 more for the token after the last one, so that texts repeat themselves.
+fn logits_after(slots: &[Slot], vocab_size: usize) -> Vec<f32> {
+    let all = slots.iter().fold(0, |all, slot| mix(all, slot.hash ^ u64::from(slot.token)));
+    let last = slots.last().unwrap().token;
+    if last == BROKEN {
+        return vec![f32::NAN; vocab_size];
+    }
+    let likely = (last + 1) % vocab_size as u32;
+    let logit = |token: u32| {
+        let random = (mix(all, u64::from(token)) >> 40) as f32 / (1 << 22) as f32 - 2.0;
+        random + if token == likely { 2.0 } else { 0.0 }
+    };
+    (0..vocab_size as u32).map(logit).collect()
+}
+
+/// Returns the logits after `tokens`, without blocks.
+pub fn logits(tokens: &[u32], vocab_size: usize) -> Vec<f32> {
+    let mut slot = START;
+    let slots: Vec<Slot> = tokens
+        .iter()
+        .map(|&token| {
+            slot = slot.then(token);
+            slot
+        })
+        .collect();
+    logits_after(&slots, vocab_size)
+}
+
+/// What a sample becomes: its tokens, the logits from which they were chosen, and why it ended.
+pub struct Alone {
+    pub tokens: Vec<u32>,
+    pub logits: Vec<Vec<f32>>,
+    pub reason: FinishReason,
+}
+
+/// Reference implementation: computes every token from the whole window, one sample at a time.
+pub fn alone(mock: &Mock, request: &Request, sample: usize) -> Alone {
+    let mut uniforms = Uniforms::new(request.sampling.seed.wrapping_add(sample as u64));
+    let mut alone = Alone { tokens: Vec::new(), logits: Vec::new(), reason: FinishReason::Length };
+    let mut sequence = request.prompt.clone();
+    let mut window = 0;
+    for remaining in (1..=request.max_tokens).rev() {
+        if sequence.len() - window > mock.context_length {
+            window = sequence.len() - (mock.context_length - (remaining - 1).min(mock.context_length / 2));
+        }
+        let row = logits(&sequence[window..], mock.vocab_size);
+        let token = sampler::pick(&mut row.clone(), &sequence, &request.sampling, uniforms.draw());
+        sequence.push(token);
+        alone.tokens.push(token);
+        alone.logits.push(row);
+        if request.stop_tokens.contains(&token) {
+            alone.reason = FinishReason::Stop;
+            break;
+        }
+    }
+    alone
+}

@@ -1,0 +1,226 @@
+//! Random runs: whatever else happens, each sample becomes what it would be alone.
+
+use std::collections::BTreeMap;
+
+use inference::{Counters, Error, Event, FinishReason, ForwardPass, Request, RequestId, Sampling, Scheduler, Settings};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::mock::{self, Mock};
+
+const RUNS: u64 = 10_000;
+
+struct Random(ChaCha8Rng);
+
+impl Random {
+    /// Returns a number from `low` to `high`.
+    fn from(&mut self, low: usize, high: usize) -> usize {
+        low + (self.0.next_u64() % (high - low + 1) as u64) as usize
+    }
+
+    fn once_in(&mut self, n: usize) -> bool {
+        self.from(1, n) == 1
+    }
+
+    fn tokens(&mut self, n: usize) -> Vec<u32> {
+        (0..n).map(|_| self.from(0, 7) as u32).collect()
+    }
+
+    /// Returns a request whose prompt may begin as others do.
+    fn request(&mut self, prefixes: &[Vec<u32>]) -> Request {
+        let prefix = &prefixes[self.from(0, prefixes.len() - 1)];
+        let mut prompt = prefix[..self.from(0, prefix.len())].to_vec();
+        let tail = self.from(usize::from(prompt.is_empty()), 6);
+        prompt.extend(self.tokens(tail));
+        let temperature = if self.once_in(2) { 0.0 } else { 1.0 };
+        let repetition_penalty = if self.once_in(4) { 1.3 } else { 1.0 };
+        let sampling = Sampling { temperature, repetition_penalty, seed: self.0.next_u64(), ..Sampling::unfiltered() };
+        Request {
+            n: if self.once_in(3) { self.from(2, 4) } else { 1 },
+            sampling,
+            stop_tokens: if self.once_in(3) { self.tokens(1) } else { Vec::new() },
+            priority: self.from(0, 2) as i32 - 1,
+            tenant: if self.once_in(4) { "other".to_owned() } else { String::new() },
+            wants_logits: self.once_in(3),
+            scores_prompt: self.once_in(5),
+            ..Request::new(prompt, self.from(0, 24))
+        }
+    }
+}
+
+/// What has been seen of a request.
+struct Seen {
+    request: Request,
+    tokens: Vec<Vec<u32>>,
+    ends: Vec<Option<FinishReason>>,
+    /// The logits of the prompt, and of each sample.
+    scores: Vec<Vec<f32>>,
+    logits: Vec<Vec<Vec<f32>>>,
+    /// Whether the caller has cancelled it, and which samples it has stopped.
+    cancelled: bool,
+    stopped: Vec<bool>,
+}
+
+impl Seen {
+    fn of(request: Request) -> Self {
+        let n = request.n;
+        Self {
+            request,
+            tokens: vec![Vec::new(); n],
+            ends: vec![None; n],
+            scores: Vec::new(),
+            logits: vec![Vec::new(); n],
+            cancelled: false,
+            stopped: vec![false; n],
+        }
+    }
+
+    fn check(&self, mock: &Mock) {
+        for sample in 0..self.request.n {
+            let (tokens, end) = (&self.tokens[sample], self.ends[sample]);
+            let alone = mock::alone(mock, &self.request, sample);
+            match end.expect("every sample ends") {
+                FinishReason::Cancelled => {
+                    assert!(self.cancelled);
+                    assert!(alone.tokens.starts_with(tokens), "{tokens:?} {:?}", alone.tokens);
+                }
+                FinishReason::Stop if self.stopped[sample] => assert!(alone.tokens.starts_with(tokens)),
+                reason => assert_eq!((tokens, reason), (&alone.tokens, alone.reason), "{:?}", self.request),
+            }
+            if self.request.wants_logits {
+                assert_eq!(self.logits[sample], alone.logits[..tokens.len()]);
+            } else {
+                assert!(self.logits[sample].is_empty());
+            }
+        }
+        if self.request.scores_prompt && !self.cancelled && !self.stopped.contains(&true) {
+            assert_eq!(self.scores.len(), self.request.prompt.len());
+        }
+        assert!(self.request.scores_prompt || self.scores.is_empty());
+        for (i, scores) in self.scores.iter().enumerate() {
+            assert_eq!(*scores, mock::logits(&self.request.prompt[..=i], mock.vocab_size));
+        }
+    }
+}
+
+/// Returns the counters at the end, and the number of blocks copied.
+fn run(seed: u64) -> (Counters, usize) {
+    let mut random = Random(ChaCha8Rng::seed_from_u64(seed));
+    let mut mock = Mock::new(random.from(3, 24), random.from(1, 5));
+    mock.context_length = random.from(4, 40);
+    mock.failing_calls = (0..random.from(0, 3)).map(|_| random.from(1, 60)).collect();
+    let max_sequences = random.from(1, 6);
+    let settings = Settings {
+        max_step_tokens: max_sequences + random.from(0, 12),
+        max_sequences,
+        reuse_prefixes: !random.once_in(4),
+        draft_tokens: if random.once_in(2) { random.from(1, 4) } else { 0 },
+        vocab_size: None,
+    };
+    let capacity = mock.block_count() * mock.block_tokens;
+    let context_length = mock.context_length;
+    let mut scheduler = Scheduler::new(mock, settings).unwrap();
+    let prefixes: Vec<Vec<u32>> = (0..3).map(|_| random.tokens(12)).collect();
+    let mut seen: BTreeMap<RequestId, Seen> = BTreeMap::new();
+    let (mut to_come, mut steps, mut max_steps) = (random.from(1, 12), 0, 100);
+    while to_come > 0 || !scheduler.is_idle() {
+        while to_come > 0 && (scheduler.is_idle() || random.once_in(4)) {
+            to_come -= 1;
+            let request = random.request(&prefixes);
+            let read = (request.prompt.len() + request.max_tokens.saturating_sub(1)).min(context_length);
+            match scheduler.submit(request.clone()) {
+                Ok(id) => {
+                    // Even if it had to be read again after each token, one token a step.
+                    max_steps += request.n * (request.max_tokens + 1) * (read + 2);
+                    seen.insert(id, Seen::of(request));
+                }
+                Err(Error::CacheTooSmall { .. }) => assert!(read > capacity),
+                Err(Error::PromptTooLong { .. }) => assert!(request.prompt.len() > context_length),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if random.once_in(12) && !seen.is_empty() {
+            let id = RequestId(random.from(0, seen.len() - 1) as u64);
+            let request = seen.get_mut(&id).unwrap();
+            if random.once_in(2) {
+                let is_unfinished = request.ends.iter().any(Option::is_none);
+                let was_unfinished = scheduler.cancel(id);
+                assert!(is_unfinished || !was_unfinished);
+                request.cancelled |= was_unfinished;
+            } else {
+                let sample = random.from(0, request.request.n - 1);
+                request.stopped[sample] |= scheduler.stop(id, sample);
+            }
+        }
+        steps += 1;
+        assert!(steps < max_steps, "no progress after {steps} steps");
+        let mut handed_out = Vec::new();
+        let events = scheduler.step_with_logits(&mut |row| {
+            handed_out.push((row.request, row.sample, row.position, row.next, row.logits.to_vec()));
+        });
+        for (id, sample, position, next, logits) in handed_out {
+            let request = seen.get_mut(&id).unwrap();
+            match sample {
+                None => {
+                    request.scores.push(logits);
+                    assert_eq!((position, next), (request.scores.len(), request.request.prompt.get(position).copied()));
+                }
+                Some(sample) => {
+                    let of_sample = &mut request.logits[sample];
+                    assert_eq!(position, request.request.prompt.len() + of_sample.len());
+                    of_sample.push(logits);
+                }
+            }
+        }
+        for event in events.unwrap_or_else(|error| {
+            assert_eq!(error.to_string(), "cannot read the logits from the device: out of memory");
+            Vec::new()
+        }) {
+            match event {
+                Event::Token { request, sample, token } => {
+                    let request = seen.get_mut(&request).unwrap();
+                    assert_eq!(request.ends[sample], None, "a token after the end");
+                    request.tokens[sample].push(token);
+                }
+                Event::Finished { request, sample, reason } => {
+                    let end = seen.get_mut(&request).unwrap().ends[sample].replace(reason);
+                    assert_eq!(end, None, "a sample ends once");
+                }
+                Event::Failed { error, .. } => panic!("{error}"),
+            }
+        }
+        let counters = scheduler.counters();
+        assert!(counters.running <= max_sequences);
+        assert!(scheduler.model().rows.len() <= max_sequences + 12);
+    }
+    for request in seen.values() {
+        request.check(scheduler.model());
+    }
+    let counters = scheduler.counters();
+    assert_eq!((counters.waiting, counters.running, counters.used_blocks), (0, 0, 0), "nothing is left behind");
+    (counters, scheduler.model().copies)
+}
+
+#[test]
+fn sample_does_not_depend_on_what_else_runs() {
+    let mut copies = 0;
+    let mut total = Counters::default();
+    for seed in 0..RUNS {
+        // Captured output is only shown if the test fails: the last line names the run.
+        println!("run {seed}");
+        let (counters, copied) = run(seed);
+        copies += copied;
+        total.steps += counters.steps;
+        total.sampled_tokens += counters.sampled_tokens;
+        total.preemptions += counters.preemptions;
+        total.reused_tokens += counters.reused_tokens;
+        total.started_tokens += counters.started_tokens;
+        total.accepted_tokens += counters.accepted_tokens;
+        total.drafted_tokens += counters.drafted_tokens;
+    }
+    println!("{total:?}, {copies} copied blocks");
+    // The runs exercise what they are meant to.
+    let many = RUNS as usize / 2;
+    assert!(copies > many && total.preemptions as usize > many && total.accepted_tokens as usize > many);
+    assert!(total.hit_rate() > 0.1 && total.accepted_tokens < total.drafted_tokens);
+}

@@ -19,11 +19,17 @@
 #![allow(unsafe_code, reason = "threads write to different columns of one matrix")]
 
 mod activations;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod isa;
 mod memory;
 mod panels;
 mod portable;
 mod storage;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -203,5 +209,45 @@ impl PackedMatrix {
                 multiply(first, (first + panels_per_task).min(n_panels));
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The public tests see only the best instruction set of this processor.
+    #[test]
+    fn every_instruction_set_computes_the_same() {
+        let values = |len: usize| -> Vec<f32> {
+            (0..len as u32).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 8) as f32 / 8_388_608.0 - 1.0).collect()
+        };
+        let multiply = |matrix: &PackedMatrix, x: &[f32], m: usize| {
+            let mut y = vec![f32::NAN; m * matrix.shape[0]];
+            matrix.multiply(&Pool::new(1), x, &mut Scratch::default(), &mut y);
+            y
+        };
+        for weight_type in [WeightType::F32, WeightType::Bf16, WeightType::F16, WeightType::Int8, WeightType::Int4] {
+            for k in [32, 33, 96, 250, 1024].into_iter().filter(|k| row_bytes(weight_type, *k).is_some()) {
+                let n = 150;
+                let weights = values(n * k);
+                for m in (1..=14).chain([37]) {
+                    let x = values(m * k + 7).split_off(7);
+                    let mut matrix = PackedMatrix::quantize(&weights, [n, k], weight_type);
+                    matrix.isa = Isa::Portable;
+                    let expected = multiply(&matrix, &x, m);
+                    for isa in Isa::available() {
+                        matrix.isa = isa;
+                        for (y, expected) in multiply(&matrix, &x, m).iter().zip(&expected) {
+                            let error = (y - expected).abs();
+                            assert!(
+                                error < 1e-5 * (k as f32).sqrt(),
+                                "{isa:?}, {weight_type:?}, {m} rows, {k} columns: {error}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
     }
 }

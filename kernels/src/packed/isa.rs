@@ -8,6 +8,8 @@ use super::activations::{Activations, Form};
 use super::panels::{INT4_OFFSET, INT8_OFFSET, PANEL, panel_bytes};
 use super::portable;
 use super::{BLOCK, WeightType};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 
 /// The rows of an incomplete panel's product that are computed at a time: a multiple of the rows of every kernel.
 const BUFFERED_ROWS: usize = 12;
@@ -16,20 +18,40 @@ const BUFFERED_ROWS: usize = 12;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
     Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
 impl Isa {
+    /// Returns the instruction sets of this processor, the best first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let vectors = {
+            use std::arch::is_x86_feature_detected as is_detected;
+            let avx512 = is_detected!("avx512f") && is_detected!("avx512bw") && is_detected!("avx512vnni");
+            let avx2 = is_detected!("avx2") && is_detected!("fma") && is_detected!("f16c");
+            [avx512.then_some(Self::Avx512), avx2.then_some(Self::Avx2)]
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let vectors = [];
+        vectors.into_iter().flatten().chain([Self::Portable])
+    }
+
     /// Returns the best instruction set of this processor.
     pub fn detect() -> Self {
-        Self::Portable
+        Self::available().next().unwrap_or(Self::Portable)
     }
 
     /// Returns the form of activations that the kernels of a weight type read.
     pub fn form(self, weight_type: WeightType) -> Form {
         match (self, weight_type) {
             (_, WeightType::F32 | WeightType::Bf16 | WeightType::F16) => Form::F32,
-            (Self::Portable, WeightType::Int8) => Form::Int8 { offset: INT8_OFFSET },
-            (Self::Portable, WeightType::Int4) => Form::Int8 { offset: INT4_OFFSET },
+            #[cfg(target_arch = "x86_64")]
+            (Self::Avx2, WeightType::Int8) => Form::Int16 { offset: INT8_OFFSET },
+            (_, WeightType::Int8) => Form::Int8 { offset: INT8_OFFSET },
+            (_, WeightType::Int4) => Form::Int8 { offset: INT4_OFFSET },
         }
     }
 }
@@ -108,23 +130,21 @@ pub unsafe fn multiply(isa: Isa, panels: Panels, first: usize, activations: Acti
 /// # Safety
 /// As of [`multiply`]; `y` has room for the rows, each beginning `stride` after the one before.
 unsafe fn multiply_whole(isa: Isa, panels: Panels, activations: Activations, y: *mut f32, stride: usize) {
-    match isa {
-        Isa::Portable => {
-            for (i, panel) in panels.iter().enumerate() {
-                for row in 0..activations.count(panels.k) {
-                    let product =
-                        portable::product(panel, panels.weight_type, activations.rows(row..row + 1, panels.k));
-                    // SAFETY: the row and the columns of the panel are in `y`.
-                    unsafe { std::ptr::copy_nonoverlapping(product.as_ptr(), y.add(row * stride + i * PANEL), PANEL) };
-                }
-            }
+    // SAFETY: by the caller's guarantee.
+    unsafe {
+        match isa {
+            Isa::Portable => portable::multiply(panels, activations, y, stride),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::multiply(panels, activations, y, stride),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512::multiply(panels, activations, y, stride),
         }
     }
 }
 
 impl Activations<'_> {
     /// Returns the number of rows of `k` activations.
-    fn count(&self, k: usize) -> usize {
+    pub fn count(&self, k: usize) -> usize {
         match self {
             Self::F32(x) => x.len() / k,
             Self::Int8(x) => x.len() / (k / BLOCK),
@@ -133,7 +153,7 @@ impl Activations<'_> {
     }
 
     /// Returns some of the rows of `k` activations.
-    fn rows(&self, rows: Range<usize>, k: usize) -> Self {
+    pub fn rows(&self, rows: Range<usize>, k: usize) -> Self {
         let blocks = rows.start * (k / BLOCK)..rows.end * (k / BLOCK);
         match self {
             Self::F32(x) => Self::F32(&x[rows.start * k..rows.end * k]),

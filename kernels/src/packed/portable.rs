@@ -1,13 +1,30 @@
 //! Kernels in portable Rust, one row of activations at a time: the reference for the others.
+#![allow(unsafe_code, reason = "the results are columns of a matrix that other threads write to as well")]
 
 use half::{bf16, f16};
 
 use super::activations::{Activations, QuantizedBlock};
+use super::isa::Panels;
 use super::panels::{GROUP, INT4_UNIT, INT4_WEIGHTS, INT8_UNIT, INT8_WEIGHTS, PANEL};
 use super::{BLOCK, WeightType};
 
+/// Computes all columns of panels for all rows of activations.
+///
+/// # Safety
+/// `y` has room for the rows, each beginning `stride` after the one before, and no other thread reads or writes these
+/// columns.
+pub unsafe fn multiply(panels: Panels, activations: Activations, y: *mut f32, stride: usize) {
+    for (i, panel) in panels.iter().enumerate() {
+        for row in 0..activations.count(panels.k) {
+            let product = product(panel, panels.weight_type, activations.rows(row..row + 1, panels.k));
+            // SAFETY: the row and the columns of the panel are in `y`.
+            unsafe { std::ptr::copy_nonoverlapping(product.as_ptr(), y.add(row * stride + i * PANEL), PANEL) };
+        }
+    }
+}
+
 /// Returns the products of the rows of a panel and one row of activations.
-pub fn product(panel: &[u8], weight_type: WeightType, x: Activations) -> [f32; PANEL] {
+fn product(panel: &[u8], weight_type: WeightType, x: Activations) -> [f32; PANEL] {
     let mut y = [0.0; PANEL];
     match (weight_type, x) {
         (WeightType::F32, Activations::F32(x)) => {

@@ -6,16 +6,26 @@
 //! Dimensions: M rows, H query heads, K key/value heads, C width of a head, S tokens of a block.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use crate::Pool;
 use crate::dispatch::vectorized;
-use crate::simd::{LANES, exp, larger, max, sum, tanh};
+use crate::simd::{LANES, exp, larger, max, sum, sum_of_two, tanh};
 
 /// The multiply-adds from which rows are divided among threads; see `packed`.
 const MIN_PARALLEL_PRODUCTS: usize = 1 << 17;
 
-/// The most tokens of a block whose scores are computed before they are used.
+/// The most tokens whose scores are computed before they are used.
 const TILE: usize = 32;
+
+/// The numbers of keys, or of values, of a tile: together they fill the first cache in f32.
+const TILE_LEN: usize = 4096;
+
+/// The most query heads of a key/value head whose sums are kept side by side.
+const MAX_GROUP: usize = 16;
+
+/// The elements of a value that are summed in registers over the tokens of a tile.
+const VALUE_LANES: usize = 32;
 
 /// A number of the KV cache: f32 or f16.
 pub trait KvElement: Copy + Send + Sync + private::Sealed {
@@ -23,6 +33,9 @@ pub trait KvElement: Copy + Send + Sync + private::Sealed {
     fn to_f32(self) -> f32;
     /// Returns the nearest number to one in f32.
     fn from_f32(x: f32) -> Self;
+    /// Returns at most [`TILE_LEN`] numbers in f32, converted in `buffer` unless they are.
+    #[doc(hidden)]
+    fn slice_to_f32<'a>(x: &'a [Self], buffer: &'a mut [f32; TILE_LEN]) -> &'a [f32];
 }
 
 mod private {
@@ -41,6 +54,11 @@ impl KvElement for f32 {
     fn from_f32(x: f32) -> Self {
         x
     }
+
+    #[inline]
+    fn slice_to_f32<'a>(x: &'a [Self], _: &'a mut [f32; TILE_LEN]) -> &'a [f32] {
+        x
+    }
 }
 
 impl KvElement for f16 {
@@ -52,6 +70,13 @@ impl KvElement for f16 {
     #[inline]
     fn from_f32(x: f32) -> Self {
         Self::from_f32(x)
+    }
+
+    #[inline]
+    fn slice_to_f32<'a>(x: &'a [Self], buffer: &'a mut [f32; TILE_LEN]) -> &'a [f32] {
+        let converted = &mut buffer[..x.len()];
+        x.convert_to_f32_slice(converted);
+        converted
     }
 }
 
@@ -109,7 +134,10 @@ pub fn attention<T: KvElement>(
     let work = |i: usize, y: &mut [f32]| {
         let (row, kv_head) = (rows[i / heads.n_kv_head], i % heads.n_kv_head);
         let queries = &queries[i * group_len..][..group_len];
-        vectorized(|| attend(heads, queries, &row, kv_head, cache, y));
+        let part = MAX_GROUP * heads.head_dim;
+        for (queries, y) in queries.chunks(part).zip(y.chunks_mut(part)) {
+            vectorized(|| attend(heads, queries, &row, kv_head, cache, y));
+        }
     };
     if products < MIN_PARALLEL_PRODUCTS {
         y.chunks_exact_mut(group_len).enumerate().for_each(|(i, y)| work(i, y));
@@ -118,7 +146,7 @@ pub fn attention<T: KvElement>(
     }
 }
 
-/// Computes the query heads of one row that share a key/value head.
+/// Computes at most [`MAX_GROUP`] query heads of one row that share a key/value head.
 #[allow(clippy::inline_always, reason = "as in `simd`")]
 #[inline(always)]
 fn attend<T: KvElement>(
@@ -130,61 +158,73 @@ fn attend<T: KvElement>(
     y: &mut [f32],
 ) {
     let c = heads.head_dim;
+    assert!(c <= TILE_LEN, "heads of {c} elements");
     let head_len = heads.block_tokens * c;
     let block_len = 2 * heads.n_kv_head * head_len;
+    let tile_tokens = (TILE_LEN / c).min(TILE);
+    let (mut key_buffer, mut value_buffer) = ([0.0; TILE_LEN], [0.0; TILE_LEN]);
+    // The largest score so far, and the sum of e^(score − largest), of each query.
+    let mut state = [(f32::NEG_INFINITY, 0.0f32); MAX_GROUP];
     let first = heads.window.map_or(0, |window| (row.position + 1).saturating_sub(window));
     let end = row.position + 1;
-    for (query, y) in queries.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
-        let (mut largest, mut total) = (f32::NEG_INFINITY, 0.0f32);
-        y.fill(0.0);
-        let mut position = first;
-        while position < end {
-            let (block, token) = (position / heads.block_tokens, position % heads.block_tokens);
-            let tokens = (heads.block_tokens - token).min(end - position).min(TILE - token % TILE);
-            let block = &cache[row.blocks[block] as usize * block_len..][..block_len];
-            let (keys, values) = block.split_at(block_len / 2);
-            let at = kv_head * head_len + token * c;
-            let (keys, values) = (&keys[at..at + tokens * c], &values[at..at + tokens * c]);
+    let mut position = first;
+    y.fill(0.0);
+    while position < end {
+        let (block, token) = (position / heads.block_tokens, position % heads.block_tokens);
+        let tokens = (heads.block_tokens - token).min(end - position).min(tile_tokens - token % tile_tokens);
+        let block = &cache[row.blocks[block] as usize * block_len..][..block_len];
+        let (keys, values) = block.split_at(block_len / 2);
+        let at = kv_head * head_len + token * c;
+        let keys = T::slice_to_f32(&keys[at..at + tokens * c], &mut key_buffer);
+        let values = T::slice_to_f32(&values[at..at + tokens * c], &mut value_buffer);
+        let heads_of_group = queries.chunks_exact(c).zip(y.chunks_exact_mut(c)).zip(&mut state);
+        for ((query, y), (largest, total)) in heads_of_group {
             let mut scores = [f32::NEG_INFINITY; TILE];
             for (score, key) in scores.iter_mut().zip(keys.chunks_exact(c)) {
-                *score = heads.scale * dot(query, key);
-                if let Some(cap) = heads.soft_cap {
-                    *score = cap * tanh(*score / cap);
-                }
+                *score = heads.scale * sum_of_two(query, key, |query, key| query * key);
             }
-            let new_largest = larger(largest, max(&scores));
-            let decay = exp(largest - new_largest);
-            for score in &mut scores {
+            let scores = &mut scores[..tokens.next_multiple_of(LANES).min(TILE)];
+            if let Some(cap) = heads.soft_cap {
+                scores.iter_mut().take(tokens).for_each(|score| *score = cap * tanh(*score / cap));
+            }
+            let new_largest = larger(*largest, max(scores));
+            let decay = exp(*largest - new_largest);
+            for score in &mut *scores {
                 *score = exp(*score - new_largest);
             }
-            total = total * decay + sum(&scores, |x| x);
-            for y in &mut *y {
-                *y *= decay;
-            }
-            for (probability, value) in scores.iter().zip(values.chunks_exact(c)) {
-                y.iter_mut().zip(value).for_each(|(y, value)| *y += probability * value.to_f32());
-            }
-            largest = new_largest;
-            position += tokens;
+            *total = *total * decay + sum(scores, |x| x);
+            *largest = new_largest;
+            add_values(y, decay, &scores[..tokens], values);
         }
+        position += tokens;
+    }
+    for (y, (_, total)) in y.chunks_exact_mut(c).zip(state) {
         let factor = 1.0 / total;
-        for y in &mut *y {
+        for y in y {
             *y *= factor;
         }
     }
 }
 
-/// Returns query · key.
+/// Turns y into `decay` × y + Σ probability × value.
 #[allow(clippy::inline_always, reason = "as in `simd`")]
 #[inline(always)]
-fn dot<T: KvElement>(query: &[f32], key: &[T]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let ((query, query_rest), (key, key_rest)) = (query.as_chunks::<LANES>(), key.as_chunks::<LANES>());
-    for (query, key) in query.iter().zip(key) {
-        for lane in 0..LANES {
-            lanes[lane] += query[lane] * key[lane].to_f32();
+fn add_values(y: &mut [f32], decay: f32, probs: &[f32], values: &[f32]) {
+    let c = y.len();
+    let (chunks, rest) = y.as_chunks_mut::<VALUE_LANES>();
+    for (i, y) in chunks.iter_mut().enumerate() {
+        let mut sums = y.map(|y| y * decay);
+        for (prob, value) in probs.iter().zip(values.chunks_exact(c)) {
+            let value = &value[i * VALUE_LANES..(i + 1) * VALUE_LANES];
+            for (sum, value) in sums.iter_mut().zip(value) {
+                *sum += prob * value;
+            }
         }
+        *y = sums;
     }
-    let rest: f32 = query_rest.iter().zip(key_rest).map(|(q, k)| q * k.to_f32()).sum();
-    sum(&lanes, |x| x) + rest
+    let at = c - rest.len();
+    for (j, y) in rest.iter_mut().enumerate() {
+        let products = probs.iter().zip(values.chunks_exact(c)).map(|(prob, value)| prob * value[at + j]);
+        *y = products.fold(*y * decay, |sum, product| sum + product);
+    }
 }

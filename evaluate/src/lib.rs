@@ -42,7 +42,7 @@ use crate::report::{ArtifactInfo, ModelInfo, Report, SplitMetrics};
 pub const NAME: &str = "evaluate";
 
 /// Raised when the same inputs would give a different output.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 const REPORT: &str = "report.json";
 const PAGE: &str = "report.html";

@@ -13,7 +13,7 @@ use crate::{Config, Error, FinishReason, Generator, Prompt, SamplingChoice, prom
 /// The stage's name.
 pub const NAME: &str = "generate";
 /// Raised when the same inputs would give different samples.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 const SAMPLES: &str = "samples.jsonl";
 /// Characters of a sample shown as progress. Heuristic, not measured: because it should fit on a line of a terminal.

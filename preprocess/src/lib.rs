@@ -38,7 +38,7 @@ use crate::output::split::Split;
 pub const NAME: &str = "preprocess";
 
 /// Raised when the same inputs would give another output.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The folder of unfinished work. It is deleted when the artifact is sealed, as is every file that starts with a dot.
 const WORK: &str = ".work";

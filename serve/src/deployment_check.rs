@@ -14,7 +14,7 @@ use crate::{Config, Error, bind, serve_on};
 /// The stage's name.
 pub const NAME: &str = "serve";
 /// Raised when the check sends other requests or expects other answers.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 const RECORD: &str = "service.json";
 /// Timeout of one answer. Heuristic, not measured: because loading and answering take seconds to a minute.

@@ -12,14 +12,24 @@ mod python;
 mod template;
 mod turns;
 
-pub use builtin::{BUILTIN, Builtin, builtin};
+pub use builtin::{BUILTIN, Builtin, TurnEnd, builtin};
 pub use encode::ChatTokens;
 pub use message::{ASSISTANT, Content, Conversation, Message};
 pub use template::{ChatTemplate, RenderOptions, Rendered, TRAINING_TIME};
 
-/// `ChatML`, the format of `<|im_start|>` and `<|im_end|>`, in the dialect that transformers and llama.cpp render.
+/// `ChatML`, the format of `<|im_start|>` and `<|im_end|>`, in the dialect that transformers and llama.cpp render. Tool
+/// calls are written as in the models Hermes and Qwen.
 pub const TEMPLATE: &str = "{% for message in messages %}\
-    {{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}\
+    {{ '<|im_start|>' + message['role'] + '\\n' + (message['content'] or '') }}\
+    {% for call in message['tool_calls'] or [] %}\
+    {% set call = call['function'] or call %}\
+    {% if message['content'] or not loop.first %}{{ '\\n' }}{% endif %}\
+    {{ '<tool_call>\\n{\"name\": \"' + call['name'] + '\", \"arguments\": ' }}\
+    {% if call['arguments'] is string %}{{ call['arguments'] or '{}' }}\
+    {% else %}{{ (call['arguments'] or {}) | tojson }}{% endif %}\
+    {{ '}\\n</tool_call>' }}\
+    {% endfor %}\
+    {{ '<|im_end|>' + '\\n' }}\
     {% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 

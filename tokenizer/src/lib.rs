@@ -14,6 +14,7 @@ mod error;
 mod pre_tokenizer;
 mod text_interface;
 mod tokenizer;
+mod tokenizer_class;
 mod vocabulary_files;
 
 mod decode_stream;
@@ -29,7 +30,7 @@ pub mod shard;
 
 pub use chat::{
     ASSISTANT, BUILTIN, Builtin, ChatTemplate, ChatTokens, Content, Conversation, Message, REJECTED_ROLE,
-    RenderOptions, Rendered, TEMPLATE as CHAT_TEMPLATE, TRAINING_TIME, builtin,
+    RenderOptions, Rendered, TEMPLATE as CHAT_TEMPLATE, TRAINING_TIME, TurnEnd, builtin,
 };
 pub use decode_stream::DecodeStream;
 pub use encoder::Encoder;

@@ -7,7 +7,8 @@
 //! - `generation_config.json`, else `config.json`: the ids that end a text, and the default sampling settings.
 //!
 //! Where begin-of-text is placed is decided by the post-processor of `tokenizer.json`, see
-//! [`Tokenizer::encode_document`](crate::Tokenizer::encode_document).
+//! [`Tokenizer::encode_document`](crate::Tokenizer::encode_document). As in transformers 5, the keys `add_bos_token`
+//! and `add_eos_token` act only where there is no `tokenizer.json`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::Error;
+use crate::tokenizer_class::CLASS;
+use crate::{Error, tokenizer_class};
 
 /// How the tokenizer is used, as `AutoTokenizer` reads it.
 pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -36,7 +38,7 @@ pub(crate) const NAMED_TEMPLATES: &str = "additional_chat_templates";
 pub const GENERATION_CONFIG: &str = "generation_config.json";
 
 /// The model's configuration.
-const MODEL_CONFIG: &str = "config.json";
+pub(crate) const MODEL_CONFIG: &str = "config.json";
 
 /// Tokens added to `vocab.json`, by name.
 const ADDED_TOKENS: &str = "added_tokens.json";
@@ -105,6 +107,8 @@ pub struct TextInterface {
     pub(crate) tokenizer_config: Map<String, Value>,
     /// Its text, which is written again where nothing changed, so that its digest stays.
     tokenizer_config_text: String,
+    /// Whether the model's type overrules the declared class of the tokenizer.
+    is_class_overruled: bool,
     /// The content of `generation_config.json`.
     pub(crate) generation_config: Map<String, Value>,
 }
@@ -179,6 +183,7 @@ impl TextInterface {
             chat_templates: templates(folder, &tokenizer_config)?,
             sampling: SamplingDefaults::of(&generation_config),
             special_tokens,
+            is_class_overruled: tokenizer_class::is_overruled(&tokenizer_config, &model_config),
             tokenizer_config,
             tokenizer_config_text: text(&folder.join(TOKENIZER_CONFIG))?.unwrap_or_default(),
             generation_config,
@@ -233,7 +238,7 @@ impl SamplingDefaults {
 }
 
 /// Returns the declared special tokens by key: each is a string, or an object with a `content`.
-fn token_names(config: &Map<String, Value>) -> BTreeMap<String, String> {
+pub(crate) fn token_names(config: &Map<String, Value>) -> BTreeMap<String, String> {
     let named = config.iter().filter(|(key, _)| key.ends_with("_token"));
     let mut names: BTreeMap<String, String> =
         named.filter_map(|(key, value)| Some((key.clone(), content_of(value)?.to_owned()))).collect();
@@ -322,12 +327,18 @@ impl TextInterface {
     /// Returns the text of `tokenizer_config.json`: what was read, or an object with the declared special tokens.
     pub(crate) fn tokenizer_config_text(&self) -> String {
         let replaces = self.tokenizer_config.contains_key("chat_template") && !self.has_template_in_config();
-        if !self.tokenizer_config_text.is_empty() && !replaces {
+        if !self.tokenizer_config_text.is_empty() && !replaces && !self.is_class_overruled {
             return self.tokenizer_config_text.clone();
         }
         let mut config = self.tokenizer_config.clone();
-        config.remove("chat_template");
-        config.entry("tokenizer_class").or_insert_with(|| "PreTrainedTokenizerFast".into());
+        if !self.has_template_in_config() {
+            config.remove("chat_template");
+        }
+        if self.is_class_overruled {
+            // So that the tokenizer is the same where it is read without the model.
+            config.remove(CLASS);
+        }
+        config.entry(CLASS).or_insert_with(|| "PreTrainedTokenizerFast".into());
         for (key, content) in &self.special_tokens {
             config.entry(key).or_insert_with(|| content.as_str().into());
         }

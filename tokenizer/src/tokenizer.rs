@@ -11,8 +11,7 @@ use crate::decoder::{self, Chain, Step};
 use crate::pre_tokenizer::{WordSplitter, byte_of};
 use crate::special_tokens::{END_OF_TEXT, SPECIAL_TOKENS};
 use crate::text_interface::{SpecialToken, TextInterface};
-use crate::vocabulary_files;
-use crate::{ChatTemplate, Error};
+use crate::{ChatTemplate, Error, tokenizer_class, vocabulary_files};
 
 /// Names of the end-of-document token where none is declared: ours first, then those of other common tokenizers.
 const END_OF_TEXT_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
@@ -58,14 +57,17 @@ impl Tokenizer {
         if file.exists() { Self::from_file(&file) } else { vocabulary_files::read(folder)?.with_files_of(folder) }
     }
 
-    /// Reads a `tokenizer.json` and the files beside it that say how it is used.
+    /// Reads a `tokenizer.json` and the files beside it that say how it is used. As in transformers, the class that
+    /// they declare may replace parts of it.
     ///
     /// # Errors
     /// Returns an error if a file cannot be read or is not valid.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let bytes = fs::read(path).map_err(|e| artifact::Error::io("read", path, e))?;
-        let tokenizer = Self::parse(&bytes, &path.display().to_string())?;
-        tokenizer.with_files_of(path.parent().unwrap_or(Path::new("")))
+        let (origin, folder) = (path.display().to_string(), path.parent().unwrap_or(Path::new("")));
+        let mut inner = Self::parse(&bytes, &origin)?;
+        tokenizer_class::apply(&mut inner, folder)?;
+        Self::wrap(inner, &origin)?.with_files_of(folder)
     }
 
     /// Reads the content of a `tokenizer.json`.
@@ -73,12 +75,13 @@ impl Tokenizer {
     /// # Errors
     /// Returns an error if it is not a tokenizer.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        Self::parse(bytes, "the given text")
+        let origin = "the given text";
+        Self::wrap(Self::parse(bytes, origin)?, origin)
     }
 
-    fn parse(bytes: &[u8], origin: &str) -> Result<Self, Error> {
+    fn parse(bytes: &[u8], origin: &str) -> Result<tokenizers::Tokenizer, Error> {
         let failed = |source| Error::Parse { origin: origin.to_owned(), source };
-        Self::wrap(tokenizers::Tokenizer::from_bytes(bytes).map_err(failed)?, origin)
+        tokenizers::Tokenizer::from_bytes(bytes).map_err(failed)
     }
 
     /// Wraps the library's tokenizer, without padding, truncation or special tokens in the text.
@@ -127,13 +130,6 @@ impl Tokenizer {
             && let Some(content) = self.inner.id_to_token(id)
         {
             self.end_of_text = Some(SpecialToken { content, id });
-        }
-        // Transformers 4 placed begin-of-text by `add_bos_token` where `tokenizer.json` does not say.
-        let adds = |key: &str| interface.tokenizer_config.get(key).and_then(serde_json::Value::as_bool) == Some(true);
-        if self.inner.get_post_processor().is_none() {
-            let (bos, eos) = (&interface.bos, &interface.eos);
-            self.affixes.0 = bos.iter().filter(|_| adds("add_bos_token")).map(|token| token.id).collect();
-            self.affixes.1 = eos.iter().filter(|_| adds("add_eos_token")).map(|token| token.id).collect();
         }
         self.interface = interface;
         self.template = Arc::default();

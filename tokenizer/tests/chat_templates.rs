@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use chat_families::{families, plain, read};
 use serde_json::{Map, Value, json};
-use tokenizer::{ChatTemplate, Conversation, Error, RenderOptions};
+use tokenizer::{BUILTIN, CHAT_TEMPLATE, ChatTemplate, Conversation, Error, RenderOptions};
 
 /// The keys of a family's file that are not conversations.
 const ABOUT: [&str; 4] = ["tokenizer", "bos_token", "eos_token", "forged"];
@@ -128,4 +128,38 @@ fn errors_name_the_line_and_the_cause() {
     assert!(unknown.contains("unknown") && unknown.contains("chat_template:2"), "{unknown}");
     let syntax = error("a\n\n{% if %}");
     assert!(syntax.contains("chat_template:3"), "{syntax}");
+}
+
+#[test]
+fn tool_calls_are_rendered_or_refused_by_name() {
+    let arguments = json!({"train": [0, 1.5, "ü"]});
+    let call = |arguments: Value| {
+        let function = json!({"name": "leaves", "arguments": arguments});
+        json!({"id": "c0", "type": "function", "function": function})
+    };
+    let chat: Conversation = serde_json::from_value(json!({"messages": [
+        {"role": "user", "content": "When?"},
+        {"role": "assistant", "content": null, "tool_calls": [call(arguments), call("{\"train\": 0}".into())]},
+        {"role": "tool", "tool_call_id": "c0", "content": "0:15"},
+        {"role": "assistant", "content": "At 0:15.", "tool_calls": [{"name": "wait"}]},
+        {"role": "assistant", "content": null},
+    ]}))
+    .unwrap();
+    let render = |source: &str| {
+        let tokens = [("bos_token", "<s>"), ("eos_token", "</s>")];
+        ChatTemplate::new(source).unwrap().render(&chat, &RenderOptions::default(), tokens)
+    };
+    let expected = "<|im_start|>user\nWhen?<|im_end|>\n<|im_start|>assistant\n\
+        <tool_call>\n{\"name\": \"leaves\", \"arguments\": {\"train\": [0, 1.5, \"ü\"]}}\n</tool_call>\n\
+        <tool_call>\n{\"name\": \"leaves\", \"arguments\": {\"train\": 0}}\n</tool_call><|im_end|>\n\
+        <|im_start|>tool\n0:15<|im_end|>\n<|im_start|>assistant\nAt 0:15.\n\
+        <tool_call>\n{\"name\": \"wait\", \"arguments\": {}}\n</tool_call><|im_end|>\n\
+        <|im_start|>assistant\n<|im_end|>\n";
+    assert_eq!(render(CHAT_TEMPLATE).unwrap().text, expected);
+    for builtin in BUILTIN {
+        match render(builtin.source) {
+            Ok(rendered) => assert_eq!((builtin.name, rendered.text.as_str()), ("chatml", expected)),
+            Err(error) => assert!(error.to_string().contains(builtin.name), "{error}"),
+        }
+    }
 }

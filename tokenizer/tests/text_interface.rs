@@ -179,12 +179,34 @@ fn begin_of_text_is_placed_by_the_post_processor() {
     assert_eq!(prompt, reference.encode(text, true).unwrap().get_ids());
     assert_eq!(prompt.iter().filter(|id| **id == begin).count(), 2);
 
-    // Without a post-processor, as transformers 4 did.
+    // Without a post-processor there is none, whatever `add_bos_token` says.
     json["post_processor"] = Value::Null;
     std::fs::write(&path, json.to_string()).unwrap();
-    assert_eq!(Tokenizer::from_folder(folder.path()).unwrap().prefix_tokens().len(), 0);
     write(folder.path(), &[("tokenizer_config.json", json!({"bos_token": "<s>", "add_bos_token": true}))]);
-    assert_eq!(Tokenizer::from_folder(folder.path()).unwrap().prefix_tokens(), [begin]);
+    assert!(Tokenizer::from_folder(folder.path()).unwrap().prefix_tokens().is_empty());
+}
+
+#[test]
+fn the_end_of_a_turn_is_a_token_of_the_template() {
+    let check = |answer: &str, expected: Option<&str>, added: usize| {
+        let template = format!("{{% for m in messages %}}[{{{{ m.role }}}}]{{{{ m.content }}}}{answer}{{% endfor %}}");
+        let plain = read(&[("tokenizer_config.json", json!({"eos_token": "</s>"}))]);
+        let tokenizer = plain.clone().with_chat_template(&template).unwrap();
+        let end = tokenizer.turn_end().unwrap();
+        assert_eq!(end.token, expected.map(|name| tokenizer.id(name).unwrap()), "{answer:?}");
+        assert_eq!(tokenizer.vocab_size(), plain.vocab_size() + added, "{answer:?}");
+        assert!(end.token.is_none_or(|token| tokenizer.stop_tokens().contains(&token)), "{answer:?}");
+    };
+    check("{{ eos_token }}\n", Some("</s>"), 0);
+    check("<|eot|>", Some("<|eot|>"), 0);
+    check("<|end|>\n", Some("<|end|>"), 1);
+    // A mark in another form, and text that is one token.
+    check("</assistant>\n", Some("</assistant>"), 1);
+    check("[/BOT]", Some("[/BOT]"), 1);
+    check(" .\n", Some("."), 0);
+    check("\n\n", None, 0);
+    check(" ### over\n", None, 0);
+    check("<b and c>", None, 0);
 }
 
 #[test]

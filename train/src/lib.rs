@@ -32,4 +32,4 @@ pub use run::run;
 pub const NAME: &str = "train";
 
 /// Raised when the same inputs would give another checkpoint.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;

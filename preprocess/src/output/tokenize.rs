@@ -48,7 +48,17 @@ fn with_template(tokenizer: Tokenizer, config: &Config, context: &Context) -> Re
         Some(file) => {
             let path = context.base.join(file);
             let source = fs::read_to_string(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
-            tokenizer.with_chat_template(&source)?
+            let tokenizer = tokenizer.with_chat_template(&source)?;
+            let end = tokenizer.turn_end()?;
+            if end.token.is_none() {
+                context.progress.line(&format!(
+                    "train.chat_template: {} ends an answer by {:?}, which is no token, so that the model learns to \
+                     stop only after the last message; write eos_token or a token such as <|end|> after each answer",
+                    path.display(),
+                    end.text
+                ));
+            }
+            tokenizer
         }
         None => tokenizer.with_chat_template(name)?,
     })

@@ -57,8 +57,9 @@ pub fn builtin(name: &str) -> Option<&'static Builtin> {
 
 impl Tokenizer {
     /// Returns the tokenizer with a chat template in place of its own: a name of [`BUILTIN`], or the source text of
-    /// one. Special tokens that the template writes and the tokenizer lacks are added at the end of the vocabulary; the
-    /// token that ends the assistant's turn becomes a stop token.
+    /// one. Special tokens that the template writes and the tokenizer lacks are added at the end of the vocabulary:
+    /// names such as `<|name|>`, and a mark such as `</assistant>` after an answer. The token that ends the assistant's
+    /// turn becomes a stop token, see [`Tokenizer::turn_end`].
     ///
     /// # Errors
     /// Returns an error if the template is not valid, or does not render a question and its answer.
@@ -67,11 +68,6 @@ impl Tokenizer {
             Some(builtin) => (builtin.source, builtin.special_tokens.to_vec()),
             None => (template, written_tokens(template)),
         };
-        let missing: Vec<AddedToken> = tokens
-            .into_iter()
-            .filter(|token| self.id(token).is_none())
-            .map(|token| AddedToken::from(token, true).normalized(false))
-            .collect();
         let mut interface = self.interface().clone();
         interface.chat_templates = ChatTemplates { default: Some(source.to_owned()), ..ChatTemplates::default() };
         let stop_tokens = self.end_of_text().into_iter().chain(std::mem::take(&mut interface.stop_tokens));
@@ -80,27 +76,74 @@ impl Tokenizer {
                 interface.stop_tokens.push(id);
             }
         }
-        let mut inner = self.inner().clone();
-        inner.add_special_tokens(missing).map_err(|source| Error::Parse { origin: "tokenizer".to_owned(), source })?;
-        let extended = Self::wrap(inner, "the tokenizer")?.with_interface(interface);
-        let mut interface = extended.interface().clone();
-        if let Some(end) = extended.end_of_turn()?
-            && !interface.stop_tokens.contains(&end)
+        let mut extended = self.with_special_tokens(&tokens)?.with_interface(interface);
+        let mut end = extended.turn_end()?;
+        if end.token.is_none()
+            && let Some(mark) = mark(&end.text)
         {
+            let interface = extended.interface().clone();
+            extended = extended.with_special_tokens(&[mark])?.with_interface(interface);
+            end = extended.turn_end()?;
+        }
+        let mut interface = extended.interface().clone();
+        if let Some(end) = end.token.filter(|end| !interface.stop_tokens.contains(end)) {
             interface.stop_tokens.push(end);
         }
         Ok(extended.with_interface(interface))
     }
 
-    /// Returns the special token that the chat template writes after an answer.
-    fn end_of_turn(&self) -> Result<Option<u32>, Error> {
+    /// Returns the tokenizer with special tokens at the end of the vocabulary, as far as it lacks them.
+    fn with_special_tokens(&self, tokens: &[&str]) -> Result<Self, Error> {
+        let missing = tokens.iter().filter(|token| self.id(token).is_none());
+        let missing: Vec<AddedToken> = missing.map(|token| AddedToken::from(*token, true).normalized(false)).collect();
+        let mut inner = self.inner().clone();
+        inner.add_special_tokens(missing).map_err(|source| Error::Parse { origin: "tokenizer".to_owned(), source })?;
+        Self::wrap(inner, "the tokenizer")
+    }
+
+    /// Returns what the chat template writes after an answer, and the token that ends the turn: the first special token
+    /// in it, else all of it where that is one token.
+    ///
+    /// # Errors
+    /// Returns an error if there is no template, or it does not render a question and its answer.
+    pub fn turn_end(&self) -> Result<TurnEnd, Error> {
         let [question, answer] = ["question", "answer"];
         let messages = vec![Message::new("user", question), Message::new(ASSISTANT, answer)];
         let text = self.apply_chat_template(&Conversation::from(messages), &RenderOptions::default())?;
         let after = text.rfind(answer).map_or("", |at| &text[at + answer.len()..]);
         let found = self.special_token_names().iter().filter_map(|token| Some((after.find(token.as_str())?, token)));
-        Ok(found.min_by_key(|(at, token)| (*at, usize::MAX - token.len())).and_then(|(_, token)| self.id(token)))
+        let special = found.min_by_key(|(at, token)| (*at, usize::MAX - token.len()));
+        let token = match special {
+            Some((_, token)) => self.id(token),
+            // Text of its own after every answer, in the vocabulary as one token.
+            None if after.trim().is_empty() => None,
+            None => self.id(after.trim()),
+        };
+        Ok(TurnEnd { token, text: after.to_owned() })
     }
+}
+
+/// How the assistant's turn ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnEnd {
+    /// The token that ends it; `None` if generated text ends with the document only.
+    pub token: Option<u32>,
+    /// What the chat template writes after an answer.
+    pub text: String,
+}
+
+/// Returns the mark that `text` begins with, such as `</assistant>` or `[/BOT]`.
+fn mark(text: &str) -> Option<&str> {
+    let text = text.trim_start();
+    let close = match text.chars().next()? {
+        '<' => '>',
+        '[' => ']',
+        _ => return None,
+    };
+    let mark = &text[..=text.find(close)?];
+    let is_name = |c: char| c.is_alphanumeric() || "/_-|".contains(c);
+    let name = &mark[1..mark.len() - 1];
+    (name.chars().all(is_name) && name.contains(char::is_alphanumeric)).then_some(mark)
 }
 
 /// Returns the names in a template that look like special tokens: `<|name|>`.

@@ -9,7 +9,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::marks::{self, Marking};
 use super::message::{ASSISTANT, Conversation};
@@ -160,9 +160,24 @@ impl<'a> Turns<'a> {
         {
             start = before + end;
         }
+        // After an answer, some templates write no beginning of another one.
+        if prompt == bare
+            && let Some(beginning) = self.beginning()?
+            && let Some(end) = end_of_beginning(&beginning, rendered.text.get(start..).unwrap_or_default())
+        {
+            start += end;
+        }
         // Without a beginning of its own, a turn follows what is before it, apart from white space at the end of that.
         let is_same = start >= before && prompt.len() > before || start >= prompt.trim_end().len();
         Ok(is_same.then_some(TurnInContext { bare, rendered, before: before.min(start), start }))
+    }
+
+    /// Returns the beginning of the assistant's turn after a question; `None` if the template refuses a single one.
+    fn beginning(&self) -> Result<Option<String>, Error> {
+        let question = vec![json!({"role": "user", "content": "question"})];
+        let Some(bare) = self.attempt(question.clone(), None, false)? else { return Ok(None) };
+        let prompt = self.attempt(question, None, true)?;
+        Ok(prompt.and_then(|prompt| prompt.text.strip_prefix(&bare.text).map(str::to_owned)))
     }
 
     /// Renders messages; `None` if the template refuses them: they are not the whole conversation.

@@ -11,9 +11,16 @@
 //! Each element of a product is summed in one order, from the first column to the last, whatever the number of rows and
 //! of threads: its bits depend on its row of activations, its row of weights and the instruction set alone.
 //!
-//! Relative errors measured on normally distributed weights and activations with 768 columns, as the root of the mean
-//! squared difference from f64, divided by the root of the mean square of the product: see `tests/packed.rs`, which
-//! checks them.
+//! Relative errors against f64, measured with normally distributed weights and activations and 768 columns (the root of
+//! the mean squared difference over that of the mean square; `tests/packed.rs` checks them), rounding of the weights
+//! included:
+//!
+//! | f32 | bf16 | f16 | int8 | int4 |
+//! |---|---|---|---|---|
+//! | 4.9 × 10⁻⁷ | 1.6 × 10⁻³ | 2.1 × 10⁻⁴ | 7.6 × 10⁻³ | 8.4 × 10⁻² |
+//!
+//! Kernels: AVX-512 (BW, VNNI), AVX2 (FMA, F16C), and portable code for all other processors, chosen at run time. They
+//! share their loops (`tiles`) and their layout (`panels`).
 //!
 //! Dimensions: M rows of activations, N rows of the weight, K columns.
 #![allow(unsafe_code, reason = "threads write to different columns of one matrix")]

@@ -79,6 +79,8 @@ unsafe trait Tile<V: Vectors> {
 
     /// The largest M whose sums stay in registers.
     const MAX_ROWS: usize;
+    /// P for a single row: 2 or 4.
+    const STRIPS: usize;
 
     /// Returns the activations of a row.
     fn row_len(k: usize) -> usize;
@@ -165,7 +167,7 @@ pub unsafe fn multiply<V: Vectors>(panels: Panels, activations: Activations, y: 
     }
 }
 
-/// Computes all tiles: four strips at a time for a single row, else as many rows as a tile may have.
+/// Computes all tiles: several strips at a time for a single row, else as many rows as a tile may have.
 ///
 /// # Safety
 /// As of [`multiply`]; there are as many strips and rows.
@@ -176,9 +178,13 @@ unsafe fn all_tiles<V: Vectors, T: Tile<V>>(strips: Strips, n_strips: usize, x: 
     // SAFETY: strips and rows are below their numbers; otherwise by the caller's guarantee.
     unsafe {
         if rows == 1 {
-            while strip + 4 <= n_strips {
+            while T::STRIPS == 4 && n_strips - strip >= 4 {
                 T::compute::<1, 4>(strips, strip, 0, x);
                 strip += 4;
+            }
+            while n_strips - strip >= 2 {
+                T::compute::<1, 2>(strips, strip, 0, x);
+                strip += 2;
             }
         }
         while strip < n_strips {

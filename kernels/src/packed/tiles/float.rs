@@ -89,6 +89,8 @@ unsafe impl<V: Vectors, W: FloatWeights<V>> Tile<V> for Float<W> {
 
     /// Two sums for each row leave room for the weights of a strip and an activation.
     const MAX_ROWS: usize = if V::REGISTERS < 32 { 6 } else { 12 };
+    /// Eight additions at a time hide the latency of one.
+    const STRIPS: usize = 4;
 
     fn row_len(k: usize) -> usize {
         k

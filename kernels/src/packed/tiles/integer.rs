@@ -15,6 +15,7 @@ unsafe impl<V: Vectors> Tile<V> for Int8 {
     type Activation = QuantizedBlock<V::Int8Activation>;
 
     const MAX_ROWS: usize = if V::REGISTERS < 32 { 4 } else { 6 };
+    const STRIPS: usize = 2;
 
     fn row_len(k: usize) -> usize {
         k / BLOCK
@@ -33,27 +34,28 @@ unsafe impl<V: Vectors> Tile<V> for Int8 {
             let sources: [_; P] = std::array::from_fn(|p| strips.at::<V>(strip + p));
             let mut sums = [[[V::splat(0.0); STRIP]; P]; M];
             for block in 0..blocks {
-                for (p, (panel, vector)) in sources.into_iter().enumerate() {
-                    let unit = panel.add(block * INT8_UNIT);
-                    let mut integers = [[V::splat_i32(0); STRIP]; M];
-                    for (m, integers) in integers.iter_mut().enumerate() {
-                        *integers = [V::splat_i32((*x.add(m * blocks + block)).correction); STRIP];
-                    }
-                    for group in 0..BLOCK / GROUP {
-                        let from = unit.add(GROUP * (group * PANEL + vector * V::LANES));
+                let mut integers = [[[V::splat_i32(0); STRIP]; P]; M];
+                for (m, integers) in integers.iter_mut().enumerate() {
+                    *integers = [[V::splat_i32((*x.add(m * blocks + block)).correction); STRIP]; P];
+                }
+                for group in 0..BLOCK / GROUP {
+                    for (p, (panel, vector)) in sources.into_iter().enumerate() {
+                        let from = panel.add(block * INT8_UNIT + GROUP * (group * PANEL + vector * V::LANES));
                         let weights = [V::int8_weights(from), V::int8_weights(from.add(GROUP * V::LANES))];
                         for (m, integers) in integers.iter_mut().enumerate() {
                             let x = x.add(m * blocks + block);
                             let values =
                                 V::int8_values((&raw const (*x).values).cast::<V::Int8Activation>().add(GROUP * group));
-                            for (sum, weights) in integers.iter_mut().zip(weights) {
+                            for (sum, weights) in integers[p].iter_mut().zip(weights) {
                                 *sum = V::add_int8(*sum, weights, values);
                             }
                         }
                     }
-                    let scales = unit.add(INT8_WEIGHTS + 2 * vector * V::LANES);
+                }
+                for (p, (panel, vector)) in sources.into_iter().enumerate() {
+                    let scales = panel.add(block * INT8_UNIT + INT8_WEIGHTS + 2 * vector * V::LANES);
                     for (m, integers) in integers.iter().enumerate() {
-                        add_scaled::<V>(&mut sums[m][p], *integers, scales, (*x.add(m * blocks + block)).scale);
+                        add_scaled::<V>(&mut sums[m][p], integers[p], scales, (*x.add(m * blocks + block)).scale);
                     }
                 }
             }
@@ -67,6 +69,7 @@ unsafe impl<V: Vectors> Tile<V> for Int4 {
     type Activation = QuantizedBlock<i8>;
 
     const MAX_ROWS: usize = if V::REGISTERS < 32 { 4 } else { 6 };
+    const STRIPS: usize = 2;
 
     fn row_len(k: usize) -> usize {
         k / BLOCK
@@ -85,27 +88,28 @@ unsafe impl<V: Vectors> Tile<V> for Int4 {
             let sources: [_; P] = std::array::from_fn(|p| strips.at::<V>(strip + p));
             let mut sums = [[[V::splat(0.0); STRIP]; P]; M];
             for block in 0..blocks {
-                for (p, (panel, vector)) in sources.into_iter().enumerate() {
-                    let unit = panel.add(block * INT4_UNIT);
-                    let mut partial = [[V::splat_i32(0); STRIP]; M];
-                    for group in 0..BLOCK / 2 / GROUP {
-                        let from = unit.add(GROUP * (group * PANEL + vector * V::LANES));
+                let mut partial = [[[V::splat_i32(0); STRIP]; P]; M];
+                for group in 0..BLOCK / 2 / GROUP {
+                    for (p, (panel, vector)) in sources.into_iter().enumerate() {
+                        let from = panel.add(block * INT4_UNIT + GROUP * (group * PANEL + vector * V::LANES));
                         let weights = [V::int4_weights(from), V::int4_weights(from.add(GROUP * V::LANES))];
                         for (m, partial) in partial.iter_mut().enumerate() {
                             let values =
                                 (&raw const (*x.add(m * blocks + block)).values).cast::<i8>().add(GROUP * group);
                             for half in 0..2 {
                                 let values = V::int4_values(values.add(half * BLOCK / 2));
-                                for (sum, weights) in partial.iter_mut().zip(weights) {
+                                for (sum, weights) in partial[p].iter_mut().zip(weights) {
                                     *sum = V::add_int4(*sum, weights[half], values);
                                 }
                             }
                         }
                     }
-                    let scales = unit.add(INT4_WEIGHTS + 2 * vector * V::LANES);
+                }
+                for (p, (panel, vector)) in sources.into_iter().enumerate() {
+                    let scales = panel.add(block * INT4_UNIT + INT4_WEIGHTS + 2 * vector * V::LANES);
                     for (m, partial) in partial.iter().enumerate() {
                         let x = x.add(m * blocks + block);
-                        let [first, second] = *partial;
+                        let [first, second] = partial[p];
                         let integers = [V::int4_sum(first, (*x).correction), V::int4_sum(second, (*x).correction)];
                         add_scaled::<V>(&mut sums[m][p], integers, scales, (*x).scale);
                     }

@@ -7,6 +7,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use kernels::packed::Scratch;
 use kernels::{PackedMatrix, Pool, WeightType};
+use memmap2::MmapMut;
 
 const WEIGHT_TYPES: [WeightType; 5] =
     [WeightType::F32, WeightType::Bf16, WeightType::F16, WeightType::Int8, WeightType::Int4];
@@ -37,17 +38,31 @@ fn multiply(bencher: Bencher, pool: &Pool, [m, n, k]: [usize; 3], weight_type: W
     bencher.bench_local(|| matrix.multiply(pool, black_box(&x), &mut scratch, &mut y));
 }
 
-/// The limit of the benchmarks of one row: reading as many bytes as the f32 weights have.
+/// The limit of the benchmarks of one row: reading as many bytes as the f32 weights have, from huge pages as they are.
 #[divan::bench]
 fn read_memory(bencher: Bencher) {
     let pool = pool();
-    let mut values = vec![1u64; LARGE * WIDTH / 2];
-    let bencher = bencher.counter(BytesCount::new(8 * values.len()));
+    let mut map = MmapMut::map_anon(4 * LARGE * WIDTH).expect("memory");
+    #[cfg(target_os = "linux")]
+    map.advise(memmap2::Advice::HugePage).expect("huge pages");
+    map.fill(1);
+    let bencher = bencher.counter(BytesCount::new(map.len()));
     bencher.bench_local(|| {
-        pool.for_each_chunk(&mut values, 1 << 16, |_, chunk| {
-            black_box(chunk.iter().fold(0u64, |sum, x| sum.wrapping_add(*x)));
+        pool.for_each_chunk(&mut map, 1 << 17, |_, chunk| {
+            black_box(sum(chunk));
         });
     });
+}
+
+/// Returns the sum of the bytes, as many at a time as keep the memory busy.
+fn sum(bytes: &[u8]) -> u64 {
+    let mut lanes = [0u64; 16];
+    for chunk in bytes.as_chunks::<128>().0 {
+        for (lane, word) in lanes.iter_mut().zip(chunk.as_chunks::<8>().0) {
+            *lane = lane.wrapping_add(u64::from_ne_bytes(*word));
+        }
+    }
+    lanes.into_iter().fold(0, u64::wrapping_add)
 }
 
 /// A decoding step: one row times the weights of a whole model.

@@ -246,6 +246,38 @@ fn the_models_own_template_is_rendered() {
     check(json!({ "messages": several }), rendered);
 }
 
+/// The same answer where more tokens end a turn: it ends before the first of them, whole and streamed.
+#[test]
+fn an_answer_ends_with_the_turn() {
+    let start = |ids: Vec<u32>| {
+        Server::start(move |folder| {
+            let path = folder.join("generation_config.json");
+            fs::write(path, json!({"eos_token_id": ids}).to_string()).unwrap();
+        })
+    };
+    let body = json!({"messages": user("let x"), "max_completion_tokens": 60, "seed": 5});
+    let longer = start(vec![0]).answer(&body)["choices"][0].clone();
+    let server = start((0..300).step_by(7).collect());
+    let answer = server.answer(&body);
+    let (shorter, tokens) = (&answer["choices"][0], answer["usage"]["completion_tokens"].as_u64().unwrap());
+    assert_eq!(shorter["finish_reason"], "stop");
+    let text = |choice: &Value| choice["message"]["content"].as_str().unwrap().to_owned();
+    let (longer, shorter) = (text(&longer), text(shorter));
+    assert!(
+        longer.starts_with(&shorter) && shorter.len() < longer.len() && !shorter.is_empty(),
+        "{shorter:?} {longer:?}"
+    );
+    assert!(tokens < 60, "{tokens}");
+    let mut streamed = body;
+    streamed["stream"] = true.into();
+    let events = server.stream(&streamed);
+    let chunks: Vec<Value> = events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
+    let pieces = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str());
+    assert_eq!(pieces.collect::<String>(), shorter);
+    let reasons: Vec<&str> = chunks.iter().filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str()).collect();
+    assert_eq!(reasons, ["stop"]);
+}
+
 #[test]
 fn what_the_template_refuses_is_an_error_of_the_request() {
     let developer = json!({"messages": [{"role": "developer", "content": "x"}]});

@@ -77,7 +77,7 @@ pub fn add_layer_norm(x: &mut [f32], residual: &[f32], weight: &[f32], bias: &[f
     layer_norm(x, weight, bias, epsilon, y);
 }
 
-/// Rotates the pairs of each head by the angles of one position: see [`crate::rope`].
+/// Rotates the pairs of each head by the angles of one position: see [`fn@crate::rope`].
 ///
 /// # Shapes
 /// - heads: `[H C]`

@@ -1,21 +1,25 @@
 //! Writes the corpus: `documents-00000.parquet`, `documents-00001.parquet`, ….
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use polars::io::parquet::write::BatchedWriter;
-use polars::prelude::{
-    Column, DataFrame, DataType, Field, NamedFrom, ParquetCompression, ParquetWriter, PlSmallStr, PolarsError,
-    PolarsResult, Schema, Series, StatisticsOptions, StructChunked,
+use arrow_array::{
+    Array, ArrayRef, Float64Array, LargeBinaryArray, LargeListArray, LargeStringArray, RecordBatch, StructArray,
+    UInt64Array,
 };
-use polars_arrow::array::{Array, ListArray};
-use polars_arrow::bitmap::Bitmap;
-use polars_arrow::offset::Offsets;
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
 use crate::Error;
 use crate::documents::chat::{Conversation, Message};
@@ -28,6 +32,12 @@ const ROW_GROUP_BYTES: usize = 8 << 20;
 const SHARD_BYTES: usize = 64 << 20;
 /// Rows in one row group, for corpora of very short documents.
 const ROW_GROUP_ROWS: usize = 1 << 16;
+/// Rows after which a page may end, which it does at 1 MiB: few enough that a reader of long documents needs little
+/// memory.
+const PAGE_STEP_ROWS: usize = 32;
+/// Columns whose values repeat. The values of the others rarely do, and a dictionary of them costs time for nothing.
+const DICTIONARY_COLUMNS: [&[&str]; 5] =
+    [&["tools"], &["source"], &["path"], &["licence"], &["messages", "list", "element", "role"]];
 
 /// Writes documents in order; only their bytes decide where one file ends and the next begins.
 ///
@@ -118,8 +128,7 @@ struct Shards {
 
 struct OpenShard {
     path: PathBuf,
-    writer: BatchedWriter<ErrorKeepingFile>,
-    io_error: IoErrorSlot,
+    writer: ArrowWriter<File>,
     bytes: usize,
 }
 
@@ -134,165 +143,142 @@ impl Shards {
             }
         };
         shard.bytes += group.bytes;
-        let written = frame(group.rows).and_then(|frame| shard.writer.write_batch(&frame));
-        written.map_err(|e| shard.failed(e))?;
+        shard.write(group.rows)?;
         if shard.bytes >= SHARD_BYTES { self.close() } else { Ok(()) }
     }
 
     fn close(&mut self) -> Result<(), Error> {
-        match self.open.take() {
-            Some(shard) => shard.writer.finish().map(drop).map_err(|e| shard.failed(e)),
-            None => Ok(()),
-        }
+        let Some(OpenShard { path, writer, .. }) = self.open.take() else { return Ok(()) };
+        writer.close().map(drop).map_err(|e| failed(&path, e))
     }
 }
 
 impl OpenShard {
     fn create(path: PathBuf) -> Result<Self, Error> {
         let file = File::create(&path).map_err(|e| artifact::Error::io("create", &path, e))?;
-        let io_error = IoErrorSlot::default();
-        let kept = ErrorKeepingFile { file, io_error: Arc::clone(&io_error) };
-        let column = |(name, dtype): (&str, DataType)| (PlSmallStr::from(name), dtype);
-        let schema: Schema = columns().into_iter().map(column).collect();
-        // The smallest and largest text of a file are of no use.
-        let statistics = StatisticsOptions { min_value: false, max_value: false, ..StatisticsOptions::default() };
-        let writer = ParquetWriter::new(kept)
-            .with_compression(ParquetCompression::Zstd(None))
-            .with_statistics(statistics)
-            .batched(&schema)
-            .map_err(|source| Error::Parquet { path: path.clone(), source })?;
-        Ok(Self { path, writer, io_error, bytes: 0 })
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            // The smallest and largest text of a file are of no use.
+            .set_statistics_enabled(EnabledStatistics::None)
+            .set_write_batch_size(PAGE_STEP_ROWS)
+            .set_max_row_group_row_count(None)
+            .set_dictionary_enabled(false);
+        for column in DICTIONARY_COLUMNS {
+            let column = ColumnPath::new(column.iter().map(ToString::to_string).collect());
+            properties = properties.set_column_dictionary_enabled(column, true);
+        }
+        // Without Arrow's own schema every reader uses its own types of text.
+        let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(file, Arc::new(schema()), options);
+        let writer = writer.map_err(|e| failed(&path, e))?;
+        Ok(Self { path, writer, bytes: 0 })
     }
 
-    /// Returns the I/O error if there was one, else the error of polars.
-    fn failed(&self, error: PolarsError) -> Error {
-        match self.io_error.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(io_error) => artifact::Error::io("write", &self.path, io_error).into(),
-            None => Error::Parquet { path: self.path.clone(), source: error },
-        }
+    /// Writes one row group.
+    fn write(&mut self, rows: Vec<Row>) -> Result<(), Error> {
+        let batch = batch(rows).map_err(ParquetError::from);
+        let written = batch.and_then(|batch| self.writer.write(&batch)).and_then(|()| self.writer.flush());
+        written.map_err(|e| failed(&self.path, e))
+    }
+}
+
+/// Returns the I/O error if it is one, by which a full disk is recognised.
+fn failed(path: &Path, error: ParquetError) -> Error {
+    let path = path.to_owned();
+    match error {
+        ParquetError::External(cause) => match cause.downcast::<io::Error>() {
+            Ok(cause) => artifact::Error::io("write", &path, *cause).into(),
+            Err(cause) => Error::Parquet { path, source: ParquetError::External(cause) },
+        },
+        source => Error::Parquet { path, source },
     }
 }
 
 /// Returns the columns: exactly one of `text`, `raw` and `messages` is set; `bytes` and `sha256` are of that one, and
-/// of `messages` as compact JSON.
-fn columns() -> [(&'static str, DataType); 10] {
-    [
-        ("id", DataType::String),
-        ("text", DataType::String),
-        ("raw", DataType::Binary),
-        ("messages", DataType::List(Box::new(message_type()))),
-        ("tools", DataType::String),
-        ("source", DataType::String),
-        ("path", DataType::String),
-        ("licence", DataType::String),
+/// of `messages` as compact JSON; `weight` is of a conversation.
+fn schema() -> Schema {
+    let messages = DataType::LargeList(Arc::new(Field::new("element", DataType::Struct(message_fields()), true)));
+    let columns = [
+        ("id", DataType::LargeUtf8),
+        ("text", DataType::LargeUtf8),
+        ("raw", DataType::LargeBinary),
+        ("messages", messages),
+        ("tools", DataType::LargeUtf8),
+        ("weight", DataType::Float64),
+        ("source", DataType::LargeUtf8),
+        ("path", DataType::LargeUtf8),
+        ("licence", DataType::LargeUtf8),
         ("bytes", DataType::UInt64),
-        ("sha256", DataType::String),
-    ]
-}
-
-fn message_type() -> DataType {
-    let field = |name: &str, dtype| Field::new(name.into(), dtype);
-    DataType::Struct(vec![
-        field("role", DataType::String),
-        field("content", DataType::String),
-        field("weight", DataType::Float64),
-        field("fields", DataType::String),
-    ])
-}
-
-fn frame(rows: Vec<Row>) -> PolarsResult<DataFrame> {
-    let height = rows.len();
-    let strings = |of: &dyn Fn(&Row) -> String| rows.iter().map(of).collect::<Vec<String>>();
-    let ids = strings(&|row| row.document.id.clone());
-    let sources = strings(&|row| row.source.clone());
-    let paths = strings(&|row| row.document.path.clone());
-    let licences = strings(&|row| row.licence.clone());
-    let digests = strings(&|row| row.document.sha256.to_string());
-    let bytes: Vec<u64> = rows.iter().map(|row| row.document.bytes).collect();
-    let mut texts: Vec<Option<String>> = Vec::with_capacity(height);
-    let mut raws: Vec<Option<Vec<u8>>> = Vec::with_capacity(height);
-    let mut chats: Vec<Option<Conversation>> = Vec::with_capacity(height);
-    for row in rows {
-        let (text, raw, chat) = match row.document.content {
-            Content::Text(text) => (Some(text), None, None),
-            Content::Raw(bytes) => (None, Some(bytes), None),
-            Content::Chat(chat) => (None, None, Some(chat)),
-        };
-        texts.push(text);
-        raws.push(raw);
-        chats.push(chat);
-    }
-    let tools: Vec<Option<String>> =
-        chats.iter().map(|chat| chat.as_ref()?.tools.as_ref().map(ToString::to_string)).collect();
-    let columns: Vec<Series> = vec![
-        Series::new("id".into(), ids),
-        Series::new("text".into(), texts),
-        Series::new("raw".into(), raws),
-        messages(&chats)?,
-        Series::new("tools".into(), tools),
-        Series::new("source".into(), sources),
-        Series::new("path".into(), paths),
-        Series::new("licence".into(), licences),
-        Series::new("bytes".into(), bytes),
-        Series::new("sha256".into(), digests),
+        ("sha256", DataType::LargeUtf8),
     ];
-    DataFrame::new(height, columns.into_iter().map(Column::from).collect())
+    Schema::new(columns.map(|(name, data_type)| Field::new(name, data_type, true)).to_vec())
+}
+
+fn message_fields() -> Fields {
+    let fields = [
+        ("role", DataType::LargeUtf8),
+        ("content", DataType::LargeUtf8),
+        ("weight", DataType::Float64),
+        ("fields", DataType::LargeUtf8),
+    ];
+    fields.map(|(name, data_type)| Field::new(name, data_type, true)).to_vec().into()
+}
+
+fn batch(rows: Vec<Row>) -> Result<RecordBatch, ArrowError> {
+    let text =
+        |of: &dyn Fn(&Row) -> String| -> ArrayRef { Arc::new(LargeStringArray::from_iter_values(rows.iter().map(of))) };
+    fn chat(row: &Row) -> Option<&Conversation> {
+        match &row.document.content {
+            Content::Chat(chat) => Some(chat),
+            Content::Text(_) | Content::Raw(_) => None,
+        }
+    }
+    let texts = rows.iter().map(|row| match &row.document.content {
+        Content::Text(text) => Some(text),
+        Content::Raw(_) | Content::Chat(_) => None,
+    });
+    let raws = rows.iter().map(|row| match &row.document.content {
+        Content::Raw(bytes) => Some(bytes),
+        Content::Text(_) | Content::Chat(_) => None,
+    });
+    let chats: Vec<Option<&Conversation>> = rows.iter().map(chat).collect();
+    let tools = chats.iter().map(|chat| chat.as_ref()?.tools.as_ref().map(ToString::to_string));
+    let columns: Vec<ArrayRef> = vec![
+        text(&|row| row.document.id.clone()),
+        Arc::new(LargeStringArray::from_iter(texts)),
+        Arc::new(LargeBinaryArray::from_iter(raws)),
+        messages(&chats)?,
+        Arc::new(LargeStringArray::from_iter(tools)),
+        Arc::new(Float64Array::from_iter(chats.iter().map(|chat| chat.as_ref()?.weight))),
+        text(&|row| row.source.clone()),
+        text(&|row| row.document.path.clone()),
+        text(&|row| row.licence.clone()),
+        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.document.bytes))),
+        text(&|row| row.document.sha256.to_string()),
+    ];
+    RecordBatch::try_new(Arc::new(schema()), columns)
 }
 
 /// Returns conversations as a column of lists of structs: `role`, `content`, `weight`, and the other keys of a message
 /// as a JSON object in `fields`.
-fn messages(chats: &[Option<Conversation>]) -> PolarsResult<Series> {
+fn messages(chats: &[Option<&Conversation>]) -> Result<ArrayRef, ArrowError> {
     let all = || chats.iter().flatten().flat_map(|chat| &chat.messages);
     let fields = |message: &Message| {
         // Strings and JSON values always serialize.
         (!message.fields.is_empty()).then(|| serde_json::to_string(&message.fields).unwrap_or_default())
     };
-    let columns = [
-        Series::new("role".into(), all().map(|message| message.role.as_str()).collect::<Vec<_>>()),
-        Series::new("content".into(), all().map(|message| message.content.as_deref()).collect::<Vec<_>>()),
-        Series::new("weight".into(), all().map(|message| message.weight).collect::<Vec<_>>()),
-        Series::new("fields".into(), all().map(fields).collect::<Vec<_>>()),
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(LargeStringArray::from_iter_values(all().map(|message| &message.role))),
+        Arc::new(LargeStringArray::from_iter(all().map(|message| message.content.as_ref()))),
+        Arc::new(Float64Array::from_iter(all().map(|message| message.weight))),
+        Arc::new(LargeStringArray::from_iter(all().map(fields))),
     ];
-    let turns = StructChunked::from_series("".into(), columns[0].len(), columns.iter())?;
-    let turns = turns.rechunk();
-    let values = turns.downcast_iter().next().cloned().ok_or_else(|| PolarsError::NoData("no chunk".into()))?;
-    let lengths = chats.iter().map(|chat| chat.as_ref().map_or(0, |chat| chat.messages.len()));
-    let offsets = Offsets::<i64>::try_from_lengths(lengths)?.into();
-    let validity: Bitmap = chats.iter().map(Option::is_some).collect();
-    let dtype = ListArray::<i64>::default_datatype(values.dtype().clone());
-    let lists = ListArray::<i64>::try_new(dtype, offsets, values.boxed(), Some(validity))?;
-    Series::from_arrow("messages".into(), lists.boxed())?.cast(&DataType::List(Box::new(message_type())))
-}
-
-/// The last I/O error of a file.
-type IoErrorSlot = Arc<Mutex<Option<io::Error>>>;
-
-/// A file that keeps its I/O errors: polars passes on only their text, from which a full disk cannot be recognised
-/// reliably.
-struct ErrorKeepingFile {
-    file: File,
-    io_error: IoErrorSlot,
-}
-
-impl ErrorKeepingFile {
-    fn keep<T>(&self, result: io::Result<T>) -> io::Result<T> {
-        result.inspect_err(|error| {
-            let copy = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-            *self.io_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
-        })
-    }
-}
-
-impl Write for ErrorKeepingFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes);
-        self.keep(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let flushed = self.file.flush();
-        self.keep(flushed)
-    }
+    let turns = StructArray::try_new(message_fields(), columns, None)?;
+    let lengths = chats.iter().map(|chat| chat.map_or(0, |chat| chat.messages.len()));
+    let nulls: NullBuffer = chats.iter().map(Option::is_some).collect::<Vec<_>>().into();
+    let element = Arc::new(Field::new("element", turns.data_type().clone(), true));
+    let lists = LargeListArray::try_new(element, OffsetBuffer::from_lengths(lengths), Arc::new(turns), Some(nulls))?;
+    Ok(Arc::new(lists))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -307,7 +293,7 @@ mod tests {
         let (id, path) = ("a".into(), "a".into());
         let document = Document { id, path, sha256, bytes, content, licence: None, source: None };
         let row = Row { document, source: "a".into(), licence: "MIT".into() };
-        let error = shard.writer.write_batch(&frame(vec![row]).unwrap()).map_err(|e| shard.failed(e)).unwrap_err();
+        let error = shard.write(vec![row]).unwrap_err();
         assert!(matches!(error, Error::Artifact(artifact::Error::DiskFull { .. })), "{error}");
     }
 }

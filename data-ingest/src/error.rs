@@ -121,7 +121,11 @@ pub enum Error {
         available: String,
     },
     /// A column does not hold text.
-    #[error("{}: column `{column}` holds {found}, not text", path.display())]
+    #[error(
+        "{}: column `{column}` holds {found}, not text: set `text_column` to another column, or make text of this one \
+         with `template`",
+        path.display()
+    )]
     ColumnType {
         /// The file.
         path: PathBuf,
@@ -129,6 +133,14 @@ pub enum Error {
         column: String,
         /// Its type.
         found: String,
+    },
+    /// A table is written in a way that is not supported.
+    #[error("{}: {what}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        what: String,
     },
     /// A source has too many bad records.
     #[error(
@@ -164,9 +176,9 @@ pub enum Error {
     Parquet {
         /// The file.
         path: PathBuf,
-        /// The error of polars.
+        /// The cause.
         #[source]
-        source: polars::error::PolarsError,
+        source: parquet::errors::ParquetError,
     },
     /// Fetching a remote file failed.
     #[error(transparent)]

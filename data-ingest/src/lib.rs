@@ -42,4 +42,4 @@ pub use resolve::{Resolved, resolve};
 pub const NAME: &str = "collect";
 
 /// Raised when the output would change for the same sources.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;

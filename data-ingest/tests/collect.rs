@@ -1,16 +1,19 @@
 //! Local sources: selection, reading, and the resulting corpus.
 
+mod columnar;
 mod corpus;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow_array::Int64Array;
 use artifact::Digest;
 use corpus::{chain, collect, collect_into, context, digests, inventory, one, path, rows, write};
 use data_ingest::{Chat, Config, Error, Format, Source};
-use polars::prelude::{Column, DataFrame, NamedFrom, ParquetWriter, Series};
+use parquet::basic::Compression;
 
 /// Collects `config` from `files` and compares ids and texts, or the error; `<base>` stands for the folder.
 fn check(files: &[(&str, &[u8])], config: &Config, expected: Result<&[(&str, &str)], &str>) {
@@ -41,13 +44,10 @@ fn gzip(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn parquet(column: &str, texts: &[Option<&str>]) -> Vec<u8> {
-    let ids = Series::new("n".into(), (0..texts.len() as i64).collect::<Vec<_>>());
-    let texts = Series::new(column.into(), texts);
-    let mut frame = DataFrame::new(texts.len(), vec![Column::from(ids), Column::from(texts)]).unwrap();
-    let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes).with_row_group_size(Some(2)).finish(&mut frame).unwrap();
-    bytes
+fn parquet(column: &str, rows: &[Option<&'static str>]) -> Vec<u8> {
+    let numbers = Int64Array::from_iter_values(0..rows.len() as i64);
+    let columns = columnar::table(vec![("n", Arc::new(numbers)), (column, columnar::texts(rows.iter().copied()))]);
+    columnar::parquet(&columns, 2, Compression::SNAPPY)
 }
 
 #[test]

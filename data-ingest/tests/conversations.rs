@@ -2,9 +2,11 @@
 
 mod corpus;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use arrow_array::{Array, RecordBatch};
 use corpus::{collect_into, context, one, write};
 use data_ingest::{Chat, Source};
-use polars::prelude::{ParquetReader, SerReader};
 use serde_json::Value;
 
 /// Collects a JSONL table, and returns each conversation as JSON of its columns; `Err` if none is read.
@@ -14,28 +16,33 @@ fn collected(lines: &str, chat: Chat) -> Result<Vec<String>, String> {
     let source = Source { path: Some("a.jsonl".to_owned()), chat: Some(chat), ..Source::default() };
     let collected = collect_into(&one(source), &context(base.path()), out.path());
     collected.map_err(|error| corpus::chain(&error))?;
-    let file = std::fs::File::open(out.path().join("documents-00000.parquet")).unwrap();
-    let frame = ParquetReader::new(file).finish().unwrap();
-    let tools = frame.column("tools").unwrap().str().unwrap().clone();
-    let rows = frame.column("messages").unwrap().list().unwrap().clone();
+    Ok(corpus::batches(&out.path().join("documents-00000.parquet")).iter().flat_map(conversations).collect())
+}
+
+fn conversations(batch: &RecordBatch) -> Vec<String> {
+    let tools = corpus::texts(batch, "tools");
+    let weights = batch.column_by_name("weight").unwrap().as_primitive::<Float64Type>();
+    let rows = batch.column_by_name("messages").unwrap().as_list::<i32>();
     let row = |i: usize| {
-        let turns = rows.get_as_series(i).unwrap();
-        let turns = turns.struct_().unwrap();
+        let turns = rows.value(i);
+        let turns = turns.as_struct();
         let text = |name: &str, at: usize| {
-            turns.field_by_name(name).unwrap().str().unwrap().get(at).map_or("-".to_owned(), str::to_owned)
+            let texts = turns.column_by_name(name).unwrap().as_string::<i32>();
+            texts.is_valid(at).then(|| texts.value(at).to_owned())
         };
-        let weight = |at: usize| turns.field_by_name("weight").unwrap().f64().unwrap().get(at);
-        let turn = |at| {
-            let weight = weight(at).map_or(String::new(), |weight| format!(" weight {weight}"));
-            let fields = text("fields", at);
-            let fields = if fields == "-" { String::new() } else { format!(" {fields}") };
-            format!("{}: {}{weight}{fields}", text("role", at), text("content", at))
+        let numbers = turns.column_by_name("weight").unwrap().as_primitive::<Float64Type>();
+        let turn = |at: usize| {
+            let weight = numbers.is_valid(at).then(|| format!(" weight {}", numbers.value(at))).unwrap_or_default();
+            let fields = text("fields", at).map_or_else(String::new, |fields| format!(" {fields}"));
+            let content = text("content", at).unwrap_or_else(|| "-".to_owned());
+            format!("{}: {content}{weight}{fields}", text("role", at).unwrap())
         };
         let mut turns: Vec<String> = (0..turns.len()).map(turn).collect();
-        turns.extend(tools.get(i).map(|tools| format!("tools: {tools}")));
+        turns.extend(tools[i].as_ref().map(|tools| format!("tools: {tools}")));
+        turns.extend(weights.is_valid(i).then(|| format!("weight: {}", weights.value(i))));
         turns.join(" | ")
     };
-    Ok((0..frame.height()).map(row).collect())
+    (0..batch.num_rows()).map(row).collect()
 }
 
 fn check(line: &str, chat: Chat, expected: Result<&str, &str>) {
@@ -99,7 +106,7 @@ fn roles_and_shapes_are_those_of_templates() {
 }
 
 #[test]
-fn weights_of_messages_and_conversations_are_0_or_1() {
+fn messages_and_conversations_have_weights() {
     let line = |weight: &str, rest: &str| {
         format!(
             r#"{{"messages": [{{"role": "user", "content": "q"}},
@@ -110,9 +117,14 @@ fn weights_of_messages_and_conversations_are_0_or_1() {
     };
     let expected = "user: q | assistant: b weight 0 | user: q | assistant: a weight 1";
     check(&line("0", ""), Chat::Messages, Ok(expected));
-    check(&line("0", r#", "weight": 1"#), Chat::Messages, Ok(expected));
+    check(&line("0", r#", "weight": 1"#), Chat::Messages, Ok(&format!("{expected} | weight: 1")));
+    check(&line("0", r#", "weight": 2.5"#), Chat::Messages, Ok(&format!("{expected} | weight: 2.5")));
+    check(&line("0", r#", "weight": null"#), Chat::Messages, Ok(expected));
     check(&line("0.5", ""), Chat::Messages, Err("turn 2: its `weight` is 0.5, but must be 0 (not learned) or 1"));
-    check(&line("0", r#", "weight": 3"#), Chat::Messages, Err("its `weight` is 3, but must be 0 (not learned) or 1"));
+    for weight in ["-1", "\"2\"", "[]"] {
+        let message = format!("its `weight` is {weight}, but must be a number and not negative");
+        check(&line("0", &format!(", \"weight\": {weight}")), Chat::Messages, Err(&message));
+    }
     let lines = format!("{}\n{}\n", line("0", r#", "weight": 0"#), line("0", ""));
     assert_eq!(collected(&lines, Chat::Messages).unwrap(), [expected]);
     check(

@@ -1,16 +1,16 @@
 //! Random inputs: well-formed files, some of them damaged.
 
-use data_ingest::{BadRecordLimit, Chat, Config, Format, Html, Source};
-use polars::prelude::{
-    DataFrame, IntoSeries, IpcStreamWriter, IpcWriter, NamedFrom, ParquetCompression, ParquetWriter, SerWriter, Series,
-    StructChunked,
-};
+use std::sync::Arc;
 
 use crate::chats::chat;
+use crate::columnar::{arrow_file, arrow_stream, chats, parquet, table};
 use crate::input::{Input, JSON_WORDS, file};
 use crate::packed::{bzip2, gzip, tar, xz, zip, zstandard};
 use crate::random::Random;
 use crate::web::{PAGE, page, warc};
+use arrow_array::{ArrayRef, Int32Array, StringArray};
+use data_ingest::{BadRecordLimit, Chat, Config, Format, Html, Source};
+use parquet::basic::Compression;
 
 const LINES: &str = "{\"text\": \"one\", \"n\": 1}\n{\"text\": \"\\u00e4\", \"n\": null}\n{\"text\": \"three\"}\n";
 const DATASET: &str = "name = \"x\"\ninclude = [\"*.md\", \"**/*.jsonl\"]\nexclude = [\"[ab]\"]\nmax_file_bytes = \
@@ -181,24 +181,19 @@ const PACKINGS: &[(&str, Pack)] =
 /// Returns one table in every format.
 fn tables() -> Vec<(&'static str, Vec<u8>)> {
     const ROWS: usize = 300;
-    let texts: Vec<String> = (0..ROWS).map(|i| format!("text {}", i * i)).collect();
-    let turns = |i: usize| {
-        let roles = Series::new("role".into(), &["user", "assistant"]);
-        let contents = Series::new("content".into(), [format!("What is {i}?"), "A number.".to_owned()]);
-        StructChunked::from_series("".into(), 2, [roles, contents].iter()).expect("equal lengths").into_series()
-    };
-    let columns = vec![
-        Series::new("text".into(), texts).into(),
-        Series::new("n".into(), (0..ROWS as i32).collect::<Vec<_>>()).into(),
-        Series::new("messages".into(), (0..ROWS).map(turns).collect::<Vec<_>>()).into(),
+    let texts = StringArray::from_iter_values((0..ROWS).map(|i| format!("text {}", i * i)));
+    let turn = |role: &str, content: String| (role.to_owned(), content);
+    let turns = |i| vec![turn("user", format!("What is {i}?")), turn("assistant", "A number.".to_owned())];
+    let conversations: Vec<_> = (0..ROWS).map(turns).collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("text", Arc::new(texts)),
+        ("n", Arc::new(Int32Array::from_iter_values(0..ROWS as i32))),
+        ("messages", chats(["role", "content"], &conversations)),
     ];
-    let mut frame = DataFrame::new(ROWS, columns).expect("equal lengths");
-    let [mut packed, mut plain, mut file, mut stream] = [const { Vec::new() }; 4];
-    let plainly = ParquetWriter::new(&mut plain).with_compression(ParquetCompression::Uncompressed);
-    plainly.finish(&mut frame).expect("written to memory");
-    ParquetWriter::new(&mut packed).with_row_group_size(Some(64)).finish(&mut frame).expect("written to memory");
-    IpcWriter::new(&mut file).finish(&mut frame).expect("written to memory");
-    IpcStreamWriter::new(&mut stream).finish(&mut frame).expect("written to memory");
+    let all = table(columns);
+    let [packed, plain] = [(64, Compression::SNAPPY), (ROWS, Compression::UNCOMPRESSED)]
+        .map(|(rows, packing)| parquet(&all, rows, packing));
+    let (file, stream) = (arrow_file(&all), arrow_stream(&all));
     let rows = LINES.trim_end().replace('\n', ",");
     vec![
         ("a.parquet", packed),

@@ -6,6 +6,8 @@
 //! that is printed first. Memory is the peak of the process, as Linux reports it.
 
 mod chats;
+#[path = "../../tests/columnar/mod.rs"]
+mod columnar;
 #[path = "../../tests/corpus/mod.rs"]
 mod corpus;
 mod input;

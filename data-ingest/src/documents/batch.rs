@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use csv::ByteRecord;
-use polars::prelude::DataFrame;
 use rayon::prelude::*;
 
 use crate::Error;
@@ -56,7 +56,7 @@ pub(crate) enum Raw {
     /// Records of a delimited file.
     Delimited(Arc<str>, Arc<Places>, Vec<(u64, ByteRecord)>),
     /// Rows of a table: the number of the first, and the wanted columns.
-    Rows(Arc<str>, u64, DataFrame),
+    Rows(Arc<str>, u64, RecordBatch),
     /// Something that is not a document.
     Found(Found),
 }
@@ -187,8 +187,8 @@ impl Convert<'_> {
                 };
                 records.into_iter().map(row).collect()
             }
-            Raw::Rows(file, first, frame) => {
-                let rows = columnar::rows(&frame, self.mapping.names());
+            Raw::Rows(file, first, rows) => {
+                let rows = columnar::rows(&rows, self.mapping);
                 let row = |(number, fields)| self.row(&file, number, At::Row(number), fields, String::new);
                 (first..).zip(rows).map(row).collect()
             }

@@ -61,6 +61,9 @@ pub(crate) struct Message {
 pub(crate) struct Conversation {
     pub messages: Vec<Message>,
     pub tools: Option<Value>,
+    /// How much it counts in training; no part of its content.
+    #[serde(skip)]
+    pub weight: Option<f64>,
 }
 
 impl Message {
@@ -116,12 +119,16 @@ pub(crate) fn tools(value: Value) -> Result<Option<Value>, String> {
     }
 }
 
-/// Returns true if a conversation with this weight is trained on.
-pub(crate) fn is_trained_on(weight: &Value) -> Result<bool, String> {
-    weight_of(weight).map(|weight| weight != Some(0.0))
+/// Reads the weight of a conversation, which is not negative; `None` if it has none.
+pub(crate) fn weight(value: &Value) -> Result<Option<f64>, String> {
+    match value.as_f64() {
+        None if value.is_null() => Ok(None),
+        Some(weight) if weight.is_finite() && weight >= 0.0 => Ok(Some(weight)),
+        _ => Err(format!("its `weight` is {value}, but must be a number and not negative")),
+    }
 }
 
-fn weight_of(value: &Value) -> Result<Option<f64>, String> {
+fn message_weight(value: &Value) -> Result<Option<f64>, String> {
     match value.as_f64() {
         None if value.is_null() => Ok(None),
         Some(weight) if [0.0_f64, 1.0].map(f64::to_bits).contains(&weight.to_bits()) => Ok(Some(weight)),
@@ -184,7 +191,7 @@ fn unchecked(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
             Some(_) => return Err(at(format!("`{content_key}` is not text"))),
         };
         let weight = fields.remove("weight").unwrap_or_default();
-        let weight = weight_of(&weight).map_err(at)?;
+        let weight = message_weight(&weight).map_err(at)?;
         messages.push(match (role.as_str(), content) {
             ("function_call", Some(call)) => Message { weight, ..tool_call(&call).map_err(at)? },
             (name, content) => Message { role: self::role(name).map_err(at)?, content, weight, fields },
@@ -272,7 +279,7 @@ mod tests {
 
     fn check(json: &str, chat: Chat, expected: Result<&str, &str>) {
         let found = turns(serde_json::from_str(json).unwrap(), chat)
-            .map(|messages| Conversation { messages, tools: None }.compact_json());
+            .map(|messages| Conversation { messages, ..Conversation::default() }.compact_json());
         assert_eq!(found.as_deref().map_err(String::as_str), expected, "{json}");
     }
 
@@ -309,7 +316,7 @@ mod tests {
         let check = |record: &str, expected: Result<&str, &str>| {
             let mut record: Value = serde_json::from_str(record).unwrap();
             let found = preference(record["prompt"].take(), record["chosen"].take(), record["rejected"].take());
-            let found = found.map(|messages| Conversation { messages, tools: None }.compact_json());
+            let found = found.map(|messages| Conversation { messages, ..Conversation::default() }.compact_json());
             assert_eq!(found.as_deref().map_err(String::as_str), expected, "{record}");
         };
         let expected = Ok("[{\"role\":\"user\",\"content\":\"2 + 2?\"},{\"role\":\"assistant\",\"content\":\"4\"},\

@@ -81,6 +81,8 @@ pub(crate) enum Field {
     Value(Value),
     /// Bytes, which need not be UTF-8.
     Bytes(Vec<u8>),
+    /// A value that cannot be used, and why: "is …", "contains …".
+    Unusable(Reason, &'static str),
 }
 
 /// A document made from a row.
@@ -138,7 +140,7 @@ enum Shape<'a> {
 }
 
 fn conversation(messages: Result<Vec<Message>, String>) -> Result<Content, MappingError> {
-    let chat = messages.map(|messages| Content::Chat(Conversation { messages, tools: None }));
+    let chat = messages.map(|messages| Content::Chat(Conversation { messages, ..Conversation::default() }));
     chat.map_err(|message| MappingError::Bad(Reason::Chat, message))
 }
 
@@ -207,6 +209,11 @@ impl<'a> Mapping<'a> {
         needed.map(|column| column.name.as_str()).find(|name| !header.iter().any(|known| known == name))
     }
 
+    /// Returns the most bytes that a document may have.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
     /// Returns the column that holds the text, if there is one.
     pub fn text(&self) -> Option<&str> {
         let is_text = matches!(self.shape, Shape::Text);
@@ -232,7 +239,8 @@ impl<'a> Mapping<'a> {
         if let Content::Chat(chat) = &mut content {
             let bad = |message| MappingError::Bad(Reason::Chat, message);
             chat.tools = chat::tools(tools).map_err(bad)?;
-            if !chat::is_trained_on(&weight).map_err(bad)? {
+            chat.weight = chat::weight(&weight).map_err(bad)?;
+            if chat.weight == Some(0.0) {
                 return Err(MappingError::Skipped(Skip::Weight));
             }
         }
@@ -325,6 +333,7 @@ impl Column {
         let found = match field {
             Field::Bytes(_) => "bytes that are not UTF-8",
             Field::Value(value) => kind(value),
+            Field::Unusable(reason, why) => return MappingError::Bad(*reason, format!("`{}` {why}", self.name)),
         };
         MappingError::Bad(Reason::WrongType, format!("`{}` holds {found}, not text", self.name))
     }
@@ -332,6 +341,7 @@ impl Column {
     fn value(&self, field: Field) -> Result<Value, MappingError> {
         match field {
             Field::Value(value) => Ok(value),
+            Field::Unusable(..) => Err(self.wrong_type(&field)),
             Field::Bytes(bytes) => {
                 String::from_utf8(bytes).map(Value::String).map_err(|e| self.wrong_type(&Field::Bytes(e.into_bytes())))
             }

@@ -1,24 +1,24 @@
 //! Columnar tables: Parquet and Arrow IPC.
 
+mod cells;
+mod iso8601;
+
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use polars::prelude::{
-    AnyValue, BinaryChunked, Column, DataFrame, DataType, ParquetReader, PolarsError, PolarsResult, SerReader, Series,
-    StringChunked,
-};
-use polars_arrow::io::ipc::read::{StreamReader, StreamState, read_stream_metadata};
-use serde_json::{Map, Value};
+use arrow_array::cast::AsArray as _;
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{ArrowError, DataType, Schema};
+use parquet::errors::ParquetError;
 
 use crate::Error;
 use crate::documents::mapping::{Field, Mapping};
 use crate::documents::rejection::At;
 use crate::formats::arrow;
-use crate::formats::parquet;
+use crate::formats::parquet as row_groups;
+use cells::Cells;
 
-/// Bytes of a row group that are decompressed at a time. Heuristic, not measured.
-const SLICE_BYTES: i64 = 32 << 20;
 /// Bytes of rows that are passed on together. Heuristic, not measured.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
 
@@ -34,223 +34,193 @@ pub(crate) enum Table {
 /// A part of a table, or a problem with it.
 pub(crate) enum TablePart {
     /// Rows: the number of the first, from 1, and the requested columns.
-    Rows(u64, DataFrame),
+    Rows(u64, RecordBatch),
     /// A part that cannot be decoded.
     Damaged(At, String),
     /// The table lacks a column.
     NoColumn { column: String, header: Vec<String> },
     /// The text column has another type.
     WrongType { column: String, found: String },
+    /// The table, or a requested column, is written in a way that is not supported: "it is …", "column `x` is …", and
+    /// what to do.
+    Unsupported(String),
     /// An I/O error.
     Unreadable(io::Error),
 }
 
-type Visit<'a> = dyn FnMut(TablePart) -> Result<(), Error> + 'a;
+pub(crate) type Visit<'a> = dyn FnMut(TablePart) -> Result<(), Error> + 'a;
 
 /// Reads the columns of `mapping`, some rows at a time.
 pub(crate) fn read(file: &File, table: Table, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
     match table {
-        Table::Parquet => row_groups(file, mapping, visit),
-        Table::Arrow => arrow(file, mapping, visit),
+        Table::Parquet => row_groups::read(file, mapping, visit),
+        Table::Arrow => arrow::read(file, mapping, visit),
     }
 }
 
-/// Returns the values of each row in the columns `names`.
-pub(crate) fn rows<'a>(
-    frame: &'a DataFrame,
-    names: impl Iterator<Item = &'a str>,
-) -> impl Iterator<Item = Vec<Option<Field>>> {
-    let cells: Vec<Option<Cells<'_>>> = names.map(|name| frame.column(name).ok().map(Cells::of)).collect();
-    (0..frame.height()).map(move |i| cells.iter().map(|cells| cells.as_ref().map(|cells| cells.field(i))).collect())
+/// Returns the values of each row in the columns of `mapping`.
+pub(crate) fn rows<'a>(batch: &'a RecordBatch, mapping: &Mapping<'_>) -> impl Iterator<Item = Vec<Option<Field>>> {
+    let schema = batch.schema_ref();
+    let cells = |name: &str| {
+        let (place, field) = schema.column_with_name(name)?;
+        Some(Cells::of(field, batch.column(place).as_ref(), mapping.max_bytes()))
+    };
+    let cells: Vec<Option<Cells<'a>>> = mapping.names().map(cells).collect();
+    (0..batch.num_rows()).map(move |i| cells.iter().map(|cells| cells.as_ref().map(|cells| cells.field(i))).collect())
 }
 
-fn row_groups(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
-    let mut reader = match file.try_clone() {
-        Ok(file) => ParquetReader::new(file),
-        Err(error) => return visit(TablePart::Unreadable(error)),
-    };
-    let known = caught(|| reader.schema().and_then(|schema| Ok((schema, reader.get_metadata()?.clone()))));
-    let (schema, metadata) = match known {
-        Ok(known) => known,
-        Err(error) => return visit(damaged(At::File, error)),
-    };
-    let header: Vec<String> = schema.iter_names().map(ToString::to_string).collect();
-    let Some(wanted) = wanted(&header, mapping, visit)? else { return Ok(()) };
-    let mut first = 0;
-    for group in &metadata.row_groups {
-        let height = group.num_rows();
-        let chunks = || wanted.iter().filter_map(|name| group.columns_under_root_iter(name)).flatten();
-        let validated = caught(|| Ok(chunks().try_for_each(|chunk| parquet::validate(file, height, chunk))?));
-        if let Err(error) = validated {
-            visit(damaged(At::Rows(first as u64 + 1, (first + height) as u64), error))?;
-            first += height;
-            continue;
-        }
-        let bytes: i64 = chunks().fold(0_i64, |sum, chunk| sum.saturating_add(chunk.uncompressed_size()));
-        // Each slice decodes the dictionaries again, so a small group is read whole.
-        let slices = usize::try_from(bytes / SLICE_BYTES).unwrap_or(0) + 1;
-        let step = height.div_ceil(slices).max(1);
-        for start in (0..height).step_by(step) {
-            let length = step.min(height - start);
-            let read = || {
-                let mut reader = ParquetReader::new(file.try_clone()?);
-                reader.set_metadata(metadata.clone());
-                let slice = Some((first + start, length));
-                reader.with_columns(Some(wanted.clone())).with_slice(slice).finish()
-            };
-            let number = (first + start) as u64 + 1;
-            match caught(read) {
-                Ok(frame) => hand_on(number, &frame, mapping, visit)?,
-                Err(error) => visit(damaged(At::Rows(number, number + length as u64 - 1), error))?,
-            }
-        }
-        first += height;
-    }
-    Ok(())
-}
-
-fn arrow(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
-    let mut reader = match arrow::open(file) {
-        Ok(reader) => reader,
-        Err(error) => return visit(damaged(At::File, error.into())),
-    };
-    let metadata = match caught(|| read_stream_metadata(&mut reader)) {
-        Ok(metadata) => metadata,
-        Err(error) => return visit(damaged(At::File, error)),
-    };
-    let header: Vec<String> = metadata.schema.iter_names().map(ToString::to_string).collect();
-    let Some(wanted) = wanted(&header, mapping, visit)? else { return Ok(()) };
-    let places = (0..header.len()).filter(|place| wanted.contains(&header[*place])).collect();
-    let stream = StreamReader::new(reader, metadata, Some(places));
-    let ready = stream.map_while(|state| match state {
-        Ok(StreamState::Some(batch)) => Some(Ok(batch)),
-        // A file is complete: without an end marker, it ends here.
-        Ok(StreamState::Waiting) => None,
-        Err(error) => Some(Err(error)),
-    });
-    batches(ready, mapping, visit)
-}
-
-/// Passes record batches on, up to the first that cannot be decoded: after it, row numbers are unknown.
-fn batches<B: Into<DataFrame>>(
-    mut batches: impl Iterator<Item = PolarsResult<B>>,
+/// Returns the places of the columns to read, in the order of the table; reports a missing column and returns none.
+pub(crate) fn wanted(
+    header: &[String],
     mapping: &Mapping<'_>,
     visit: &mut Visit<'_>,
-) -> Result<(), Error> {
-    let mut number = 1;
-    while let Some(frame) = caught(|| batches.next().map(|batch| Ok(batch?.into())).transpose()).transpose() {
-        match frame {
-            Ok(frame) => {
-                hand_on(number, &frame, mapping, visit)?;
-                number += frame.height() as u64;
-            }
-            Err(error) => return visit(damaged(At::Row(number), error)),
-        }
-    }
-    Ok(())
-}
-
-/// Returns the columns to read; reports a missing column and returns none.
-fn wanted(header: &[String], mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<Option<Vec<String>>, Error> {
+) -> Result<Option<Vec<usize>>, Error> {
     if let Some(column) = mapping.missing_in(header) {
         visit(TablePart::NoColumn { column: column.to_owned(), header: header.to_vec() })?;
         return Ok(None);
     }
-    let mut wanted: Vec<String> = mapping.names().map(str::to_owned).filter(|name| header.contains(name)).collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    Ok(Some(wanted))
+    let place = |wanted: &str| header.iter().position(|name| name == wanted);
+    let mut places: Vec<usize> = mapping.names().filter_map(place).collect();
+    places.sort_unstable();
+    places.dedup();
+    Ok(Some(places))
 }
 
-fn hand_on(number: u64, frame: &DataFrame, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
-    if let Some(column) = mapping.text().and_then(|name| frame.column(name).ok()) {
-        let dtype = column.dtype();
-        if !matches!(dtype, DataType::String | DataType::Binary) {
-            return visit(TablePart::WrongType { column: column.name().to_string(), found: dtype.to_string() });
-        }
-    }
-    let height = frame.height();
-    if frame.columns().iter().any(|column| column.len() != height) {
-        let message = "its columns are of different lengths".to_owned();
-        return visit(TablePart::Damaged(At::Row(number), message));
-    }
-    let step = (height * PIECE_BYTES / frame.estimated_size().max(1)).clamp(1, height.max(1));
-    for start in (0..height).step_by(step) {
-        visit(TablePart::Rows(number + start as u64, frame.slice(start as i64, step)))?;
+/// Returns false, and reports it, if the text column has another type.
+pub(crate) fn has_text(schema: &Schema, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<bool, Error> {
+    let wrong = mapping.text().and_then(|name| schema.column_with_name(name)).map(|(_, field)| field);
+    let Some(field) = wrong.filter(|field| !cells::is_text(field.data_type())) else { return Ok(true) };
+    visit(TablePart::WrongType { column: field.name().clone(), found: field.data_type().to_string() })?;
+    Ok(false)
+}
+
+/// Passes rows on in pieces of about [`PIECE_BYTES`].
+pub(crate) fn pass_on(number: u64, batch: &RecordBatch, visit: &mut Visit<'_>) -> Result<(), Error> {
+    let rows = batch.num_rows();
+    let bytes: usize = batch.columns().iter().map(|column| value_bytes(column.as_ref())).sum();
+    let step = (rows.saturating_mul(PIECE_BYTES) / bytes.max(1)).clamp(1, rows.max(1));
+    for start in (0..rows).step_by(step) {
+        visit(TablePart::Rows(number + start as u64, batch.slice(start, step.min(rows - start))))?;
     }
     Ok(())
 }
 
-/// Decodes, and turns a panic into an error: polars panics on some damaged files, which must not end the run.
-fn caught<T>(decode: impl FnOnce() -> PolarsResult<T>) -> PolarsResult<T> {
-    // Partial results are dropped with `decode`, so no state after a panic is observed.
-    catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(PolarsError::ComputeError("the decoder panicked".into())))
-}
-
-/// Distinguishes an I/O error from a damaged file: only the former has an error number of the operating system.
-fn damaged(at: At, error: PolarsError) -> TablePart {
-    match error {
-        PolarsError::IO { error, .. } if error.raw_os_error().is_some() => {
-            let copy = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-            TablePart::Unreadable(copy)
-        }
-        error => TablePart::Damaged(at, error.to_string().replace('\n', " ")),
-    }
-}
-
-/// A column with access by row.
-enum Cells<'a> {
-    Text(&'a StringChunked),
-    Bytes(&'a BinaryChunked),
-    Values(Vec<Value>),
-}
-
-impl<'a> Cells<'a> {
-    fn of(column: &'a Column) -> Self {
-        match (column.str(), column.binary()) {
-            (Ok(text), _) => Self::Text(text),
-            (_, Ok(bytes)) => Self::Bytes(bytes),
-            _ => Self::Values(values(column.as_materialized_series())),
-        }
-    }
-
-    fn field(&self, row: usize) -> Field {
-        let value = match self {
-            Self::Text(text) => text.get(row).map(|text| Field::Value(Value::from(text))),
-            Self::Bytes(bytes) => bytes.get(row).map(|bytes| Field::Bytes(bytes.to_vec())),
-            Self::Values(values) => values.get(row).map(|value| Field::Value(value.clone())),
-        };
-        value.unwrap_or(Field::Value(Value::Null))
-    }
-}
-
-/// Returns a column's values as JSON; dates and similar types as text.
-fn values(series: &Series) -> Vec<Value> {
-    let is_null = series.is_null();
-    let or_null = |(i, value)| if is_null.get(i) == Some(true) { Value::Null } else { value };
-    if let Ok(fields) = series.struct_() {
-        let fields = fields.fields_as_series();
-        let mut objects = vec![Map::new(); series.len()];
-        for field in &fields {
-            for (object, value) in objects.iter_mut().zip(values(field)) {
-                object.insert(field.name().to_string(), value);
-            }
-        }
-        return objects.into_iter().map(Value::Object).enumerate().map(or_null).collect();
-    }
-    let value = |value: AnyValue<'_>| match value {
-        AnyValue::Null => Value::Null,
-        AnyValue::Boolean(value) => value.into(),
-        AnyValue::List(items) => values(&items).into(),
-        AnyValue::Int8(_) | AnyValue::Int16(_) | AnyValue::Int32(_) | AnyValue::Int64(_) => {
-            value.extract::<i64>().into()
-        }
-        AnyValue::UInt8(_) | AnyValue::UInt16(_) | AnyValue::UInt32(_) | AnyValue::UInt64(_) => {
-            value.extract::<u64>().into()
-        }
-        AnyValue::Float32(_) | AnyValue::Float64(_) => value.extract::<f64>().into(),
-        other => other.get_str().map_or_else(|| Value::from(other.to_string()), Value::from),
+/// Estimates the bytes of an array's values. Those that several rows share are counted for each of them.
+fn value_bytes(array: &dyn Array) -> usize {
+    /// Bytes of a number, a view, or an offset.
+    const OWN_BYTES: usize = 16;
+    let length = array.len();
+    let shared = |values: &dyn Array, used: usize| {
+        let each = value_bytes(values).div_ceil(values.len().max(1));
+        used.saturating_mul(each)
     };
-    series.iter().map(value).collect()
+    let values = match array.data_type() {
+        DataType::Utf8View => array.as_string_view().lengths().map(|length| length as usize).sum(),
+        DataType::BinaryView => array.as_binary_view().lengths().map(|length| length as usize).sum(),
+        DataType::Utf8 => between(array.as_string::<i32>().value_offsets()),
+        DataType::LargeUtf8 => between(array.as_string::<i64>().value_offsets()),
+        DataType::Binary => between(array.as_binary::<i32>().value_offsets()),
+        DataType::LargeBinary => between(array.as_binary::<i64>().value_offsets()),
+        DataType::FixedSizeBinary(width) => length.saturating_mul(usize::try_from(*width).unwrap_or(0)),
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            shared(list.values(), between(list.value_offsets()))
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>();
+            shared(list.values(), between(list.value_offsets()))
+        }
+        DataType::Map(_, _) => {
+            let map = array.as_map();
+            shared(map.entries(), between(map.value_offsets()))
+        }
+        DataType::ListView(_) => {
+            let list = array.as_list_view::<i32>();
+            shared(list.values(), list.value_sizes().iter().map(|size| *size as usize).sum())
+        }
+        DataType::LargeListView(_) => {
+            let list = array.as_list_view::<i64>();
+            shared(list.values(), list.value_sizes().iter().map(|size| *size as usize).sum())
+        }
+        DataType::FixedSizeList(_, _) => value_bytes(array.as_fixed_size_list().values()),
+        DataType::Struct(_) => array.as_struct().columns().iter().map(|column| value_bytes(column)).sum(),
+        DataType::Union(fields, _) => fields.iter().map(|(id, _)| value_bytes(array.as_union().child(id))).sum(),
+        DataType::Dictionary(_, _) => length.saturating_mul(largest(array.as_any_dictionary().values().as_ref())),
+        DataType::RunEndEncoded(_, _) => length.saturating_mul(largest(array.as_any_ree().values().as_ref())),
+        _ => 0,
+    };
+    length.saturating_mul(OWN_BYTES).saturating_add(values)
+}
+
+/// Estimates the bytes of an array's largest value.
+fn largest(array: &dyn Array) -> usize {
+    fn of<O: arrow_array::OffsetSizeTrait>(offsets: &[O]) -> usize {
+        offsets.windows(2).map(|pair| (pair[1] - pair[0]).as_usize()).max().unwrap_or(0)
+    }
+    match array.data_type() {
+        DataType::Utf8View => array.as_string_view().lengths().max().unwrap_or(0) as usize,
+        DataType::BinaryView => array.as_binary_view().lengths().max().unwrap_or(0) as usize,
+        DataType::Utf8 => of(array.as_string::<i32>().value_offsets()),
+        DataType::LargeUtf8 => of(array.as_string::<i64>().value_offsets()),
+        DataType::Binary => of(array.as_binary::<i32>().value_offsets()),
+        DataType::LargeBinary => of(array.as_binary::<i64>().value_offsets()),
+        _ => value_bytes(array).div_ceil(array.len().max(1)),
+    }
+}
+
+fn between<O: arrow_array::OffsetSizeTrait>(offsets: &[O]) -> usize {
+    offsets.first().zip(offsets.last()).map_or(0, |(first, last)| (*last - *first).as_usize())
+}
+
+/// Decodes, and turns a panic into an error: the decoders may panic on damaged files, which must not end the run.
+pub(crate) fn caught<T>(decode: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    // Partial results are dropped with `decode`, so no state after a panic is observed.
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(Fault::Damaged("the decoder panicked".to_owned())))
+}
+
+/// Why a part of a table cannot be decoded.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// It is damaged.
+    Damaged(String),
+    /// It cannot be read from the disk.
+    Io(io::Error),
+}
+
+impl Fault {
+    /// Returns the part, at its place.
+    pub fn at(self, at: At) -> TablePart {
+        match self {
+            Self::Damaged(message) => TablePart::Damaged(at, message.replace('\n', " ")),
+            Self::Io(error) => TablePart::Unreadable(error),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    /// Distinguishes an I/O error from a damaged file: only the former has an error number of the operating system.
+    fn from(error: io::Error) -> Self {
+        if error.raw_os_error().is_some() { Self::Io(error) } else { Self::Damaged(error.to_string()) }
+    }
+}
+
+impl From<ArrowError> for Fault {
+    fn from(error: ArrowError) -> Self {
+        match error {
+            ArrowError::IoError(_, error) => error.into(),
+            error => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+impl From<ParquetError> for Fault {
+    fn from(error: ParquetError) -> Self {
+        match error {
+            ParquetError::External(cause) => match cause.downcast::<io::Error>() {
+                Ok(error) => (*error).into(),
+                Err(cause) => Self::Damaged(cause.to_string()),
+            },
+            error => Self::Damaged(error.to_string()),
+        }
+    }
 }

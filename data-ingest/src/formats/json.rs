@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::documents::mapping::{Field, kind};
 
+/// What is wrong with a value that is or contains NaN or infinity, in any format.
+pub(crate) const NOT_A_VALUE: &str = "is or contains NaN or Infinity, which is not a value of JSON";
 /// Bytes read before lines are passed on. Heuristic, not measured: enough work for another core.
 const CHUNK_BYTES: u64 = 512 << 10;
 
@@ -183,9 +185,7 @@ pub(crate) fn fields<'n>(object: &[u8], names: impl Iterator<Item = &'n str>) ->
     }
     let wrong = names.iter().find(|name| parse(&strict, &[**name]).is_err());
     Err(match wrong {
-        Some(name) if parse(&strict, &[]).is_ok() => {
-            FieldsError::Value(format!("`{name}` is or contains NaN or Infinity, which is not a value of JSON"))
-        }
+        Some(name) if parse(&strict, &[]).is_ok() => FieldsError::Value(format!("`{name}` {NOT_A_VALUE}")),
         _ => error,
     })
 }
@@ -429,7 +429,7 @@ mod tests {
             let value = |field: Option<Field>| {
                 field.map(|field| match field {
                     Field::Value(value) => value,
-                    Field::Bytes(bytes) => panic!("{bytes:?}"),
+                    other => panic!("{other:?}"),
                 })
             };
             let found = found.map(|fields| fields.values.into_iter().map(value).collect::<Vec<_>>());

@@ -1,208 +1,310 @@
-//! Row groups of Parquet, validated before they are decoded.
+//! Parquet: the requested columns of each row group, validated before they are decoded.
 //!
-//! The decoder allocates as many values as the header of a page claims, and a negative count makes polars abort. So the
-//! headers of all requested pages are read first, skipping their bodies (Apache Parquet, `parquet.thrift`).
+//! Only these columns are converted to Arrow, so a type that cannot be read matters only if it is asked for. A row
+//! group is decoded a few thousand rows at a time, page by page; a damaged one costs its rows and no others.
+
+mod footer;
+mod page_header;
+mod pages;
+mod thrift;
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io;
+use std::sync::{Arc, PoisonError};
 
-use polars_parquet::parquet::metadata::ColumnChunkMetadata;
-use polars_parquet_format::thrift::protocol::TCompactInputProtocol;
-use polars_parquet_format::{PageHeader, PageType};
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels, parquet_to_arrow_schema_by_columns};
+use parquet::basic::Compression;
+use parquet::column::page::PageIterator;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{
+    ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy, RowGroupMetaData,
+};
+use parquet::file::serialized_reader::SerializedPageReader;
+use parquet::schema::types::{SchemaDescriptor, Type};
 
-/// The largest header of a page, including its statistics.
-const MAX_HEADER_BYTES: usize = 16 << 20;
+use crate::Error;
+use crate::documents::mapping::Mapping;
+use crate::documents::rejection::At;
+use crate::formats::columnar::{Fault, TablePart, Visit, caught, has_text, pass_on, wanted};
+use footer::Encryption;
+use pages::{IoErrorSlot, OneGroup, Pages};
+
 /// Bytes that a page may unpack to, whatever its size. Heuristic, as for compressed files.
 const HARMLESS_BYTES: u64 = 64 << 20;
 /// How many times its size a page may unpack to beyond that.
 const MAX_RATIO: u64 = 1000;
-/// Values that a column may have in a row group, whatever its size. Heuristic, not measured: writers put a
-/// million rows or fewer into one.
-const HARMLESS_VALUES: u64 = 1 << 28;
+/// Bytes that are decoded at a time. Heuristic, not measured.
+const BATCH_BYTES: u64 = 8 << 20;
+/// Rows that are decoded at a time, for short ones. Heuristic, not measured.
+const MAX_BATCH_ROWS: u64 = 1 << 14;
 
-/// Validates the claims of a column's pages in a group of `height` rows.
-///
-/// # Errors
-/// Returns the claim that cannot be true.
-pub(crate) fn validate(file: &File, rows: usize, chunk: &ColumnChunkMetadata) -> io::Result<()> {
-    let range = chunk.byte_range();
-    if range.end > file.metadata()?.len() || range.start > range.end {
-        return Err(wrong("a column ends after the end of the file".to_owned()));
+/// Reads the columns of `mapping`, some rows at a time.
+pub(crate) fn read(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
+    let encryption = match caught(|| Ok(footer::inspect(file)?)) {
+        Ok(Encryption::Footer) => {
+            return visit(TablePart::Unsupported(
+                "it is encrypted; decrypt it, or leave it out with `exclude`".to_owned(),
+            ));
+        }
+        Ok(encryption) => encryption,
+        Err(fault) => return visit(fault.at(At::File)),
+    };
+    let options = ParquetMetaDataOptions::new()
+        .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll);
+    let metadata = || {
+        let mut reader = ParquetMetaDataReader::new().with_metadata_options(Some(options));
+        reader.try_parse(file)?;
+        Ok(reader.finish()?)
+    };
+    let metadata = match caught(metadata) {
+        Ok(metadata) => metadata,
+        Err(_) if encryption == Encryption::Columns => {
+            return visit(TablePart::Unsupported(
+                "some of its columns are encrypted; decrypt it, or leave it out with `exclude`".to_owned(),
+            ));
+        }
+        Err(fault) => return visit(fault.at(At::File)),
+    };
+    let header: Vec<String> = metadata
+        .file_metadata()
+        .schema_descr()
+        .root_schema()
+        .get_fields()
+        .iter()
+        .map(|field| field.name().to_owned())
+        .collect();
+    let Some(places) = wanted(&header, mapping, visit)? else { return Ok(()) };
+    let columns = match caught(|| Ok(Columns::of(&metadata, &places))) {
+        Ok(Ok(columns)) => columns,
+        Ok(Err(unsupported)) => return visit(TablePart::Unsupported(unsupported)),
+        Err(fault) => return visit(fault.at(At::File)),
+    };
+    if !has_text(&columns.schema, mapping, visit)? {
+        return Ok(());
     }
-    let all = chunk.num_values();
-    let most = HARMLESS_VALUES.max((range.end - range.start).saturating_mul(MAX_RATIO));
-    // A row has at least one value, which may be null.
-    if u64::try_from(all).map_or(true, |all| all > most || all < rows as u64) {
-        return Err(wrong(format!("a column claims {all} values in a group of {rows} rows")));
-    }
-    let mut reader = BufReader::with_capacity(1 << 12, file.try_clone()?);
-    reader.seek(SeekFrom::Start(range.start))?;
-    let mut seen = 0;
-    while seen < all {
-        let start = reader.stream_position()?;
-        let rest = range.end.saturating_sub(start);
-        let header = {
-            let mut protocol = TCompactInputProtocol::new(reader.by_ref().take(rest), MAX_HEADER_BYTES);
-            PageHeader::read_from_in_protocol(&mut protocol).map_err(|e| wrong(format!("the header of a page: {e}")))?
+    let file = match file.try_clone() {
+        Ok(file) => Arc::new(file),
+        Err(error) => return visit(TablePart::Unreadable(error)),
+    };
+    let mut number = 1;
+    for group in metadata.row_groups() {
+        let Ok(rows) = u64::try_from(group.num_rows()) else {
+            let message = format!("a row group claims {} rows", group.num_rows());
+            return visit(TablePart::Damaged(At::Row(number), message));
         };
-        let body = reader.stream_position()?;
-        let bytes = size("bytes", header.compressed_page_size)?;
-        if bytes > range.end.saturating_sub(body) {
-            return Err(wrong(format!("a page of {bytes} bytes is longer than its column")));
+        if rows > 0 {
+            let part = GroupReader { file: &file, metadata: &metadata, group, columns: &columns, rows };
+            if let Err((at, fault)) = part.read(number, visit)? {
+                let part = match fault {
+                    Fault::Damaged(_) if encryption == Encryption::Columns => TablePart::Unsupported(
+                        "a requested column is encrypted; decrypt it, or leave the file out with `exclude`".to_owned(),
+                    ),
+                    fault => fault.at(At::Rows(at, number + rows - 1)),
+                };
+                visit(part)?;
+            }
         }
-        let unpacked = size("bytes", header.uncompressed_page_size)?;
-        if unpacked > HARMLESS_BYTES.max(bytes.saturating_mul(MAX_RATIO)) {
-            return Err(wrong(format!("a page of {bytes} bytes claims to unpack to {unpacked}")));
-        }
-        seen += values(&header, bytes, unpacked)? as i64;
-        if seen > all {
-            return Err(wrong(format!("the pages of a column have more than its {all} values")));
-        }
-        reader.seek_relative(bytes as i64)?;
+        number += rows;
     }
     Ok(())
 }
 
-/// Returns the number of values that a page claims, after validating its compressed and uncompressed size.
-fn values(header: &PageHeader, bytes: u64, unpacked: u64) -> io::Result<u64> {
-    let missing = || wrong("a page lacks the header of its type".to_owned());
-    match header.type_ {
-        PageType::DATA_PAGE => size("values", header.data_page_header.as_ref().ok_or_else(missing)?.num_values),
-        PageType::DATA_PAGE_V2 => {
-            let data = header.data_page_header_v2.as_ref().ok_or_else(missing)?;
-            let values = size("values", data.num_values)?;
-            let levels =
-                size("bytes", data.definition_levels_byte_length)? + size("bytes", data.repetition_levels_byte_length)?;
-            if levels > bytes || size("nulls", data.num_nulls)? > values || size("rows", data.num_rows)? > values {
-                return Err(wrong("a page has more levels, nulls or rows than values".to_owned()));
+/// The requested columns, as they are read.
+struct Columns {
+    levels: FieldLevels,
+    schema: Schema,
+    /// The place of each of their leaves in the file.
+    leaves: Vec<usize>,
+    /// The bytes of a value of each row whose size is fixed by its type, all together.
+    fixed_bytes: u64,
+}
+
+impl Columns {
+    /// Returns the columns at `places`, or why one of them cannot be read.
+    fn of(metadata: &ParquetMetaData, places: &[usize]) -> Result<Self, String> {
+        let descriptor = metadata.file_metadata().schema_descr();
+        let roots = descriptor.root_schema().get_fields();
+        let only = |places: &[usize]| {
+            let fields = places.iter().map(|place| Arc::clone(&roots[*place])).collect();
+            let root = Type::group_type_builder("schema").with_fields(fields).build();
+            root.map(|root| SchemaDescriptor::new(Arc::new(root)))
+        };
+        let mut fields = Vec::with_capacity(places.len());
+        let mut leaves = Vec::new();
+        let mut fixed_bytes = 0_u64;
+        for &place in places {
+            let unsupported =
+                |what: String| format!("column `{}` {what}, or leave the file out with `exclude`", roots[place].name());
+            let own = (0..descriptor.num_columns()).filter(|leaf| descriptor.get_column_root_idx(*leaf) == place);
+            for leaf in own {
+                let packed = metadata.row_groups().iter().map(|group| group.column(leaf).compression());
+                if packed.clone().any(|compression| compression == Compression::LZO) {
+                    let what = "is compressed with LZO, which is not supported; write the file again with zstd";
+                    return Err(unsupported(what.to_owned()));
+                }
+                leaves.push(leaf);
             }
-            Ok(values)
-        }
-        PageType::DICTIONARY_PAGE => {
-            let dictionary = header.dictionary_page_header.as_ref().ok_or_else(missing)?;
-            if size("values", dictionary.num_values)? > unpacked {
-                return Err(wrong("a dictionary has more values than bytes".to_owned()));
+            // With the types of the Arrow schema that the writer left, else without.
+            let mask = ProjectionMask::roots(descriptor, [place]);
+            let written = metadata.file_metadata().key_value_metadata();
+            let hinted = parquet_to_arrow_schema_by_columns(descriptor, mask, written);
+            let field = hinted.ok().and_then(|schema| schema.fields().first().cloned());
+            let plain = || {
+                let schema = parquet_to_arrow_schema_by_columns(&only(&[place])?, ProjectionMask::all(), None)?;
+                schema.fields().first().cloned().ok_or_else(|| ParquetError::General("it has no values".to_owned()))
+            };
+            let field = field.map_or_else(plain, Ok).map_err(|error| {
+                unsupported(format!("has a type that is not supported ({error}); write it with another type"))
+            })?;
+            let field = readable(&field);
+            let bytes = fixed_bytes_of(field.data_type());
+            if bytes > HARMLESS_BYTES {
+                return Err(unsupported(format!(
+                    "holds {}, of which each takes {bytes} bytes; write it as a list or as binary",
+                    field.data_type()
+                )));
             }
-            Ok(0)
+            fixed_bytes += bytes;
+            fields.push(field);
         }
-        _ => Ok(0),
+        let fields = Fields::from(fields);
+        let levels = only(places)
+            .and_then(|schema| parquet_to_arrow_field_levels(&schema, ProjectionMask::all(), Some(&fields)));
+        let levels = levels.map_err(|error| format!("its columns cannot be read ({error}); write them again"))?;
+        Ok(Self { levels, schema: Schema::new(fields), leaves, fixed_bytes })
     }
 }
 
-fn size(what: &str, claim: i32) -> io::Result<u64> {
-    u64::try_from(claim).map_err(|_| wrong(format!("a page claims {claim} {what}")))
+/// Returns the type in which a column is read: text and bytes as views, which share the memory of a dictionary's
+/// values, and dictionaries and runs as their values.
+fn readable(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
+        DataType::Dictionary(_, values) => {
+            return readable(&Arc::new(field.as_ref().clone().with_data_type(values.as_ref().clone())));
+        }
+        DataType::RunEndEncoded(_, values) => {
+            return readable(&Arc::new(field.as_ref().clone().with_data_type(values.data_type().clone())));
+        }
+        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::LargeListView(item) => {
+            DataType::List(readable(item))
+        }
+        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(readable(item), *length),
+        DataType::Map(entries, is_sorted) => DataType::Map(readable(entries), *is_sorted),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(readable).collect()),
+        other => other.clone(),
+    };
+    Arc::new(Field::clone(field).with_data_type(data_type))
 }
 
-fn wrong(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, message)
+/// Returns the bytes of a value whose size is fixed by its type; a null takes as many.
+fn fixed_bytes_of(data_type: &DataType) -> u64 {
+    let positive = |length: i32| u64::try_from(length).unwrap_or(0);
+    match data_type {
+        DataType::FixedSizeBinary(width) => positive(*width),
+        DataType::FixedSizeList(item, length) => {
+            positive(*length).saturating_mul(fixed_bytes_of(item.data_type()).max(1))
+        }
+        DataType::Struct(fields) => {
+            fields.iter().fold(0, |sum, field| sum.saturating_add(fixed_bytes_of(field.data_type())))
+        }
+        DataType::List(item) | DataType::Map(item, _) => fixed_bytes_of(item.data_type()),
+        _ => 16,
+    }
+}
+
+/// The requested columns of one row group.
+struct GroupReader<'a> {
+    file: &'a Arc<File>,
+    metadata: &'a ParquetMetaData,
+    group: &'a RowGroupMetaData,
+    columns: &'a Columns,
+    rows: u64,
+}
+
+impl GroupReader<'_> {
+    /// Passes on the rows of the group, the first of which has this number. Returns the row from which on they cannot be
+    /// decoded, and why.
+    fn read(&self, first: u64, visit: &mut Visit<'_>) -> Result<Result<(), (u64, Fault)>, Error> {
+        let chunks = || self.columns.leaves.iter().map(|leaf| self.group.column(*leaf));
+        let validate = || Ok(chunks().try_for_each(|chunk| page_header::validate(self.file, self.rows, chunk))?);
+        if let Err(fault) = caught(validate) {
+            return Ok(Err((first, fault)));
+        }
+        let unpacked = chunks()
+            .fold(0_u64, |sum, chunk| sum.saturating_add(u64::try_from(chunk.uncompressed_size()).unwrap_or(u64::MAX)));
+        let row_bytes = (unpacked / self.rows).max(self.columns.fixed_bytes);
+        let step = (BATCH_BYTES / row_bytes.max(1)).clamp(1, MAX_BATCH_ROWS);
+        let io_error = IoErrorSlot::default();
+        let chunks = Chunks { part: self, io_error: Arc::clone(&io_error) };
+        // The I/O error if there was one, else that of the decoder.
+        let cause = |fault| match io_error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Fault::Io(error),
+            None => fault,
+        };
+        let open = || {
+            let levels = &self.columns.levels;
+            Ok(ParquetRecordBatchReader::try_new_with_row_groups(levels, &chunks, step as usize, None)?)
+        };
+        let mut reader = match caught(open) {
+            Ok(reader) => reader,
+            Err(fault) => return Ok(Err((first, cause(fault)))),
+        };
+        let mut number = first;
+        let end = first + self.rows;
+        while number < end {
+            match caught(|| Ok(reader.next().transpose()?)) {
+                Ok(Some(batch)) if batch.num_rows() > 0 && batch.num_rows() as u64 <= end - number => {
+                    pass_on(number, &batch, visit)?;
+                    number += batch.num_rows() as u64;
+                }
+                Ok(_) => {
+                    let message = format!("its columns do not have the {} rows of the row group", self.rows);
+                    return Ok(Err((number, Fault::Damaged(message))));
+                }
+                Err(fault) => return Ok(Err((number, cause(fault)))),
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// The pages of a row group's requested columns, in the order of their leaves.
+struct Chunks<'a> {
+    part: &'a GroupReader<'a>,
+    io_error: IoErrorSlot,
+}
+
+impl RowGroups for Chunks<'_> {
+    fn num_rows(&self) -> usize {
+        self.part.rows as usize
+    }
+
+    fn column_chunks(&self, leaf: usize) -> parquet::errors::Result<Box<dyn PageIterator>> {
+        let chunk = self.part.group.column(self.part.columns.leaves[leaf]);
+        let description = chunk.column_descr();
+        let levels = [description.max_rep_level(), description.max_def_level()];
+        let pages = SerializedPageReader::new(Arc::clone(self.part.file), chunk, self.num_rows(), None)?;
+        Ok(Box::new(OneGroup(Some(Pages::new(pages, levels, Arc::clone(&self.io_error))))))
+    }
+
+    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
+        Box::new(std::iter::once(self.part.group))
+    }
+
+    fn metadata(&self) -> &ParquetMetaData {
+        self.part.metadata
+    }
+}
+
+fn wrong(message: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message.into())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use polars::prelude::{DataFrame, IntoSeries, NamedFrom, ParquetCompression, ParquetWriter, Series};
-
-    use polars_parquet_format::thrift::protocol::TCompactOutputProtocol;
-    use polars_parquet_format::{DataPageHeader, DataPageHeaderV2, DictionaryPageHeader, Encoding};
-
-    use super::*;
-    use crate::Source;
-    use crate::documents::mapping::{Columns, Mapping};
-    use crate::formats::columnar::{self, Table, TablePart};
-
-    /// Returns a small table with nulls and, optionally, a dictionary.
-    fn packed(compression: ParquetCompression, repeated: bool) -> Vec<u8> {
-        let text = |i: usize| (i % 3 != 1).then(|| if repeated { "again".repeat(9) } else { format!("text {i}") });
-        let column = Series::new("text".into(), (0..40).map(text).collect::<Vec<_>>());
-        let mut frame = DataFrame::new_infer_height(vec![column.into_series().into()]).unwrap();
-        let mut bytes = Vec::new();
-        ParquetWriter::new(&mut bytes).with_compression(compression).finish(&mut frame).unwrap();
-        bytes
-    }
-
-    /// Returns the number of rows read, and the complaint about the others.
-    fn read(bytes: &[u8]) -> (usize, Vec<String>) {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        let columns = Columns::of(&Source::default());
-        let mapping = Mapping::new(&columns, 1 << 20).unwrap();
-        let (mut rows, mut messages) = (0, Vec::new());
-        columnar::read(&file, Table::Parquet, &mapping, &mut |found| {
-            match found {
-                TablePart::Rows(_, frame) => rows += frame.height(),
-                TablePart::Damaged(_, message) => messages.push(message),
-                TablePart::Unreadable(error) => panic!("{error}"),
-                _ => {}
-            }
-            Ok(())
-        })
-        .unwrap();
-        (rows, messages)
-    }
-
-    /// polars allocated 2^64 − 192 values, and the process aborted.
-    #[test]
-    fn a_page_with_a_negative_value_count_is_damaged() {
-        let mut bytes = packed(ParquetCompression::Uncompressed, false);
-        assert_eq!(read(&bytes).0, 40);
-        // The header's fifth field is the header of its data, the first of which are 40 values, in zigzag 80.
-        let at = bytes.windows(3).position(|window| window == [0x2c, 0x15, 80]).unwrap();
-        bytes[at + 2] = 79;
-        assert_eq!(read(&bytes), (0, vec!["a page claims -40 values".to_owned()]));
-        bytes[at + 2] = 82;
-        assert_eq!(read(&bytes), (0, vec!["the pages of a column have more than its 40 values".to_owned()]));
-    }
-
-    /// Returns the header of a page of 40 bytes, as it is in a file.
-    fn header(type_: PageType, change: impl Fn(&mut PageHeader)) -> Vec<u8> {
-        let encoding = Encoding::PLAIN;
-        let data = DataPageHeader::new(40, encoding, encoding, encoding, None);
-        let mut header = PageHeader::new(type_, 40, 40, None, data, None, None, None);
-        change(&mut header);
-        let mut bytes = Vec::new();
-        header.write_to_out_protocol(&mut TCompactOutputProtocol::new(&mut bytes)).unwrap();
-        bytes
-    }
-
-    #[test]
-    fn a_page_needs_the_header_of_its_type() {
-        let check = |type_, change: fn(&mut PageHeader), expected: Result<u64, &str>| {
-            let bytes = header(type_, change);
-            let mut protocol = TCompactInputProtocol::new(&bytes[..], MAX_HEADER_BYTES);
-            let header = PageHeader::read_from_in_protocol(&mut protocol).unwrap();
-            let found = values(&header, 40, 40).map_err(|e| e.to_string());
-            assert_eq!(found.as_ref().map_err(String::as_str), expected.as_ref().map_err(|e| *e));
-        };
-        let v2 = |header: &mut PageHeader| {
-            header.data_page_header_v2 = Some(DataPageHeaderV2::new(7, 0, 7, Encoding::PLAIN, 0, 0, None, None));
-        };
-        let dictionary = |header: &mut PageHeader| {
-            header.dictionary_page_header = Some(DictionaryPageHeader::new(41, Encoding::PLAIN, None));
-        };
-        check(PageType::DATA_PAGE, v2, Ok(40));
-        check(PageType::DATA_PAGE_V2, v2, Ok(7));
-        check(PageType::DATA_PAGE_V2, |_| {}, Err("a page lacks the header of its type"));
-        check(PageType::DICTIONARY_PAGE, |_| {}, Err("a page lacks the header of its type"));
-        check(PageType::DICTIONARY_PAGE, dictionary, Err("a dictionary has more values than bytes"));
-        check(PageType::INDEX_PAGE, v2, Ok(0));
-        let negative = |header: &mut PageHeader| header.data_page_header.as_mut().unwrap().num_values = -1;
-        check(PageType::DATA_PAGE, negative, Err("a page claims -1 values"));
-    }
-
-    #[test]
-    fn changed_bytes_do_not_abort_the_process() {
-        for (compression, repeated) in
-            [(ParquetCompression::Uncompressed, true), (ParquetCompression::Zstd(None), false)]
-        {
-            let whole = packed(compression, repeated);
-            for at in 0..whole.len() {
-                for change in [0x01, 0x40, 0x80, 0xff] {
-                    let mut bytes = whole.clone();
-                    bytes[at] ^= change;
-                    assert!(read(&bytes).0 <= 80, "byte {at} changed by {change:x}");
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use artifact::Context;
@@ -312,13 +312,14 @@ impl Job<'_> {
                 Err(no_column(name, &column, &header, self.has_template(), input))
             }
             columnar::TablePart::WrongType { column, found } => {
-                Err(Error::ColumnType { path: input.path.to_owned(), column, found })
+                Err(Error::ColumnType { path: table_path(name, input), column, found })
             }
-            columnar::TablePart::Rows(first, frame) => {
+            columnar::TablePart::Unsupported(what) => Err(Error::Unsupported { path: table_path(name, input), what }),
+            columnar::TablePart::Rows(first, rows) => {
                 if self.context.cancel.is_requested() {
                     return Err(Error::Interrupted);
                 }
-                batch.push(Raw::Rows(Arc::clone(name), first, frame))
+                batch.push(Raw::Rows(Arc::clone(name), first, rows))
             }
             columnar::TablePart::Damaged(at, message) => batch.bad(name, at, Reason::Corrupt, message),
             columnar::TablePart::Unreadable(error) => Err(artifact::Error::io("read", input.path, error).into()),
@@ -395,10 +396,13 @@ fn no_column(name: &str, column: &str, header: &[String], has_template: bool, in
         format!(" (in a template, a column of any name is written {{{{ row[{quoted}] }}}})")
     });
     let available = format!("{available}{hint}");
-    // The path of an archive does not identify the table in it.
+    Error::Column { path: table_path(name, input), column: column.to_owned(), available }
+}
+
+/// Returns the path of a table; that of an archive does not identify the table in it.
+fn table_path(name: &str, input: &InputFile<'_>) -> PathBuf {
     let member = name.split_once("!/").map_or_else(String::new, |(_, member)| format!("!/{member}"));
-    let path = format!("{}{member}", input.path.display());
-    Error::Column { path: path.into(), column: column.to_owned(), available }
+    format!("{}{member}", input.path.display()).into()
 }
 
 impl Place {

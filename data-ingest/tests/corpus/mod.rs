@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{Array, RecordBatch};
 use artifact::{Context, Digest, Outcome, Recipe, Unsealed};
 use data_ingest::{Config, Error, Inventory, LockChange, Source};
-use polars::prelude::{DataFrame, ParquetReader, SerReader, Series};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// A row of the corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,32 +96,46 @@ pub fn rows(folder: &Path) -> Vec<Row> {
     let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.retain(|name| name.extension().is_some_and(|extension| extension == "parquet"));
     names.sort();
-    names
-        .iter()
-        .flat_map(|name| rows_of(&ParquetReader::new(fs::File::open(name).unwrap()).finish().unwrap()))
-        .collect()
+    names.iter().flat_map(|name| batches(name)).flat_map(|batch| rows_of(&batch)).collect()
 }
 
-fn rows_of(frame: &DataFrame) -> Vec<Row> {
-    let text = |column: &str, i: usize| frame.column(column).unwrap().str().unwrap().get(i).map(str::to_owned);
-    let row = |i: usize| Row {
-        id: text("id", i).unwrap(),
-        text: text("text", i),
-        raw: frame.column("raw").unwrap().binary().unwrap().get(i).map(<[u8]>::to_vec),
-        messages: frame.column("messages").unwrap().list().unwrap().get_as_series(i).map(|turns| messages_of(&turns)),
-        source: text("source", i).unwrap(),
-        path: text("path", i).unwrap(),
-        licence: text("licence", i).unwrap(),
-        bytes: frame.column("bytes").unwrap().u64().unwrap().get(i).unwrap(),
-        sha256: text("sha256", i).unwrap(),
+/// Returns what a Parquet file holds.
+pub fn batches(path: &Path) -> Vec<RecordBatch> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
+    reader.build().unwrap().map(Result::unwrap).collect()
+}
+
+/// Returns the texts of a column.
+pub fn texts(batch: &RecordBatch, column: &str) -> Vec<Option<String>> {
+    batch.column_by_name(column).unwrap().as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
+}
+
+fn rows_of(batch: &RecordBatch) -> Vec<Row> {
+    let columns = ["id", "text", "source", "path", "licence", "sha256"].map(|name| texts(batch, name));
+    let raws = batch.column_by_name("raw").unwrap().as_binary::<i32>();
+    let messages = batch.column_by_name("messages").unwrap().as_list::<i32>();
+    let bytes = batch.column_by_name("bytes").unwrap().as_primitive::<UInt64Type>();
+    let row = |i: usize| {
+        let [id, text, source, path, licence, sha256] = columns.each_ref().map(|column| column[i].clone());
+        Row {
+            id: id.unwrap(),
+            text,
+            raw: raws.is_valid(i).then(|| raws.value(i).to_vec()),
+            messages: messages.is_valid(i).then(|| messages_of(messages.value(i).as_ref())),
+            source: source.unwrap(),
+            path: path.unwrap(),
+            licence: licence.unwrap(),
+            bytes: bytes.value(i),
+            sha256: sha256.unwrap(),
+        }
     };
-    (0..frame.height()).map(row).collect()
+    (0..batch.num_rows()).map(row).collect()
 }
 
-fn messages_of(turns: &Series) -> Vec<(String, String)> {
+fn messages_of(turns: &dyn Array) -> Vec<(String, String)> {
     let field = |name: &str| {
-        let field = turns.struct_().unwrap().field_by_name(name).unwrap();
-        field.str().unwrap().iter().map(|text| text.unwrap().to_owned()).collect::<Vec<_>>()
+        let texts = turns.as_struct().column_by_name(name).unwrap().as_string::<i32>();
+        texts.iter().map(|text| text.unwrap().to_owned()).collect::<Vec<_>>()
     };
     field("role").into_iter().zip(field("content")).collect()
 }

@@ -2,6 +2,8 @@
 
 mod archives;
 mod chats;
+#[path = "../columnar/mod.rs"]
+mod columnar;
 #[path = "../corpus/mod.rs"]
 mod corpus;
 mod damage;

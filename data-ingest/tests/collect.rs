@@ -114,7 +114,10 @@ fn errors_of_tables_name_file_and_columns() {
     check(
         &[("a.parquet", &parquet("body", &[Some("one")]))],
         &config,
-        Err("<base>/a.parquet: column `n` holds i64, not text"),
+        Err(
+            "<base>/a.parquet: column `n` holds Int64, not text: set `text_column` to another column, or make text of this \
+             one with `template`",
+        ),
     );
 }
 

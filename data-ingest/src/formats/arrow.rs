@@ -21,8 +21,10 @@ use crate::documents::mapping::Mapping;
 use crate::documents::rejection::At;
 use crate::formats::columnar::{Fault, TablePart, Visit, caught, has_text, pass_on, wanted};
 
-/// The magic of a file, which a stream does not have; two bytes of padding follow.
+/// The magic of a file, which a stream does not have; zeros follow, up to a multiple of 8 or of the writer's alignment.
 const MAGIC: &[u8; 6] = b"ARROW1";
+/// The largest alignment of writers.
+const MAX_ALIGNMENT: u64 = 64;
 /// The magic of Feather before it became Arrow IPC.
 const FEATHER_1: &[u8; 4] = b"FEA1";
 /// The marker before the length of a message; older writers omit it.
@@ -129,7 +131,13 @@ impl Messages<BufReader<File>> {
         if has_start && start.starts_with(FEATHER_1) {
             return Ok(None);
         }
-        let first = if has_start && start.starts_with(MAGIC) { 8 } else { 0 };
+        let mut first = 0;
+        if has_start && start.starts_with(MAGIC) {
+            first = 8;
+            while first < MAX_ALIGNMENT && reader.read_exact(&mut start).is_ok() && start == [0; 8] {
+                first += 8;
+            }
+        }
         reader.seek(SeekFrom::Start(first))?;
         Ok(Some(Self { reader, length }))
     }

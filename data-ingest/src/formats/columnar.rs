@@ -224,3 +224,6 @@ impl From<ParquetError> for Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

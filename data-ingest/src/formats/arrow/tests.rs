@@ -2,7 +2,6 @@
 
 use std::io::{Seek as _, Write as _};
 
-use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int8Type;
 use arrow_array::{DictionaryArray, Int64Array, StringArray};
 use arrow_ipc::CompressionType;

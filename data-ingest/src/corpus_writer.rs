@@ -148,8 +148,7 @@ impl Shards {
     }
 
     fn close(&mut self) -> Result<(), Error> {
-        let Some(OpenShard { path, writer, .. }) = self.open.take() else { return Ok(()) };
-        writer.close().map(drop).map_err(|e| failed(&path, e))
+        self.open.take().map_or(Ok(()), OpenShard::close)
     }
 }
 
@@ -179,6 +178,10 @@ impl OpenShard {
         let batch = batch(rows).map_err(ParquetError::from);
         let written = batch.and_then(|batch| self.writer.write(&batch)).and_then(|()| self.writer.flush());
         written.map_err(|e| failed(&self.path, e))
+    }
+
+    fn close(self) -> Result<(), Error> {
+        self.writer.close().map(drop).map_err(|e| failed(&self.path, e))
     }
 }
 
@@ -293,7 +296,8 @@ mod tests {
         let (id, path) = ("a".into(), "a".into());
         let document = Document { id, path, sha256, bytes, content, licence: None, source: None };
         let row = Row { document, source: "a".into(), licence: "MIT".into() };
-        let error = shard.write(vec![row]).unwrap_err();
+        shard.write(vec![row]).unwrap();
+        let error = shard.close().unwrap_err();
         assert!(matches!(error, Error::Artifact(artifact::Error::DiskFull { .. })), "{error}");
     }
 }

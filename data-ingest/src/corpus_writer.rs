@@ -69,7 +69,7 @@ impl Writer {
         let (groups, received) = mpsc::sync_channel(1);
         let mut shards = Shards { folder: folder.to_owned(), open: None, count: 0 };
         let thread = thread::spawn(move || {
-            received.into_iter().try_for_each(|group| shards.write(group))?;
+            received.into_iter().try_for_each(|group| shards.write(&group))?;
             shards.close()?;
             Ok(shards.count)
         });
@@ -133,7 +133,7 @@ struct OpenShard {
 }
 
 impl Shards {
-    fn write(&mut self, group: Group) -> Result<(), Error> {
+    fn write(&mut self, group: &Group) -> Result<(), Error> {
         let shard = match &mut self.open {
             Some(shard) => shard,
             none => {
@@ -143,7 +143,7 @@ impl Shards {
             }
         };
         shard.bytes += group.bytes;
-        shard.write(group.rows)?;
+        shard.write(&group.rows)?;
         if shard.bytes >= SHARD_BYTES { self.close() } else { Ok(()) }
     }
 
@@ -174,7 +174,7 @@ impl OpenShard {
     }
 
     /// Writes one row group.
-    fn write(&mut self, rows: Vec<Row>) -> Result<(), Error> {
+    fn write(&mut self, rows: &[Row]) -> Result<(), Error> {
         let batch = batch(rows).map_err(ParquetError::from);
         let written = batch.and_then(|batch| self.writer.write(&batch)).and_then(|()| self.writer.flush());
         written.map_err(|e| failed(&self.path, e))
@@ -227,32 +227,40 @@ fn message_fields() -> Fields {
     fields.map(|(name, data_type)| Field::new(name, data_type, true)).to_vec().into()
 }
 
-fn batch(rows: Vec<Row>) -> Result<RecordBatch, ArrowError> {
+fn batch(rows: &[Row]) -> Result<RecordBatch, ArrowError> {
     let text =
         |of: &dyn Fn(&Row) -> String| -> ArrayRef { Arc::new(LargeStringArray::from_iter_values(rows.iter().map(of))) };
-    fn chat(row: &Row) -> Option<&Conversation> {
-        match &row.document.content {
+    let texts: LargeStringArray = rows
+        .iter()
+        .map(|row| match &row.document.content {
+            Content::Text(text) => Some(text),
+            Content::Raw(_) | Content::Chat(_) => None,
+        })
+        .collect();
+    let raws: LargeBinaryArray = rows
+        .iter()
+        .map(|row| match &row.document.content {
+            Content::Raw(bytes) => Some(bytes),
+            Content::Text(_) | Content::Chat(_) => None,
+        })
+        .collect();
+    let chats: Vec<Option<&Conversation>> = rows
+        .iter()
+        .map(|row| match &row.document.content {
             Content::Chat(chat) => Some(chat),
             Content::Text(_) | Content::Raw(_) => None,
-        }
-    }
-    let texts = rows.iter().map(|row| match &row.document.content {
-        Content::Text(text) => Some(text),
-        Content::Raw(_) | Content::Chat(_) => None,
-    });
-    let raws = rows.iter().map(|row| match &row.document.content {
-        Content::Raw(bytes) => Some(bytes),
-        Content::Text(_) | Content::Chat(_) => None,
-    });
-    let chats: Vec<Option<&Conversation>> = rows.iter().map(chat).collect();
-    let tools = chats.iter().map(|chat| chat.as_ref()?.tools.as_ref().map(ToString::to_string));
+        })
+        .collect();
+    let tools: LargeStringArray =
+        chats.iter().map(|chat| chat.as_ref()?.tools.as_ref().map(ToString::to_string)).collect();
+    let weights: Float64Array = chats.iter().map(|chat| chat.as_ref()?.weight).collect();
     let columns: Vec<ArrayRef> = vec![
         text(&|row| row.document.id.clone()),
-        Arc::new(LargeStringArray::from_iter(texts)),
-        Arc::new(LargeBinaryArray::from_iter(raws)),
+        Arc::new(texts),
+        Arc::new(raws),
         messages(&chats)?,
-        Arc::new(LargeStringArray::from_iter(tools)),
-        Arc::new(Float64Array::from_iter(chats.iter().map(|chat| chat.as_ref()?.weight))),
+        Arc::new(tools),
+        Arc::new(weights),
         text(&|row| row.source.clone()),
         text(&|row| row.document.path.clone()),
         text(&|row| row.licence.clone()),
@@ -272,9 +280,9 @@ fn messages(chats: &[Option<&Conversation>]) -> Result<ArrayRef, ArrowError> {
     };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(LargeStringArray::from_iter_values(all().map(|message| &message.role))),
-        Arc::new(LargeStringArray::from_iter(all().map(|message| message.content.as_ref()))),
-        Arc::new(Float64Array::from_iter(all().map(|message| message.weight))),
-        Arc::new(LargeStringArray::from_iter(all().map(fields))),
+        Arc::new(all().map(|message| message.content.as_ref()).collect::<LargeStringArray>()),
+        Arc::new(all().map(|message| message.weight).collect::<Float64Array>()),
+        Arc::new(all().map(fields).collect::<LargeStringArray>()),
     ];
     let turns = StructArray::try_new(message_fields(), columns, None)?;
     let lengths = chats.iter().map(|chat| chat.map_or(0, |chat| chat.messages.len()));
@@ -296,7 +304,7 @@ mod tests {
         let (id, path) = ("a".into(), "a".into());
         let document = Document { id, path, sha256, bytes, content, licence: None, source: None };
         let row = Row { document, source: "a".into(), licence: "MIT".into() };
-        shard.write(vec![row]).unwrap();
+        shard.write(&[row]).unwrap();
         let error = shard.close().unwrap_err();
         assert!(matches!(error, Error::Artifact(artifact::Error::DiskFull { .. })), "{error}");
     }

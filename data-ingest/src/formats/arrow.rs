@@ -1,10 +1,11 @@
 //! Arrow IPC: each message is validated before it is decoded.
 //!
 //! The decoder allocates the sizes that a file claims, and a claim of some terabytes aborts the process. So the claims
-//! of a message are compared with the file first. The file format is the stream format between a magic and a footer
-//! (Arrow Columnar Format, version 1.5); it is read as a stream, so that the validated bytes are those that are decoded.
+//! of a message are compared with the file first. The file format is the stream format between a magic and a footer,
+//! which has the schema and the place of each message (Arrow Columnar Format, version 1.5). Some writers, polars among
+//! them, leave a first message that only the footer makes sense of; a file without a footer is read as a stream.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use arrow_array::{ArrayRef, RecordBatch as Rows};
 use arrow_buffer::{Buffer, MutableBuffer};
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
-use arrow_ipc::{Endianness, Message, MetadataVersion, RecordBatch, root_as_message};
+use arrow_ipc::{Block, Endianness, Message, MetadataVersion, RecordBatch, root_as_footer, root_as_message};
 use arrow_schema::{Schema, SchemaRef};
 
 use crate::Error;
@@ -46,14 +47,7 @@ pub(crate) fn read(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) ->
         }
         Err(error) => return visit(Fault::from(error).at(At::File)),
     };
-    let schema = caught(|| {
-        let message = messages.next()?.ok_or_else(|| wrong("the file is empty"))?;
-        let message = message.parse()?;
-        let written = message.header_as_schema().ok_or_else(|| wrong("it does not begin with a schema"))?;
-        let is_little = written.endianness() == Endianness::Little;
-        Ok((Arc::new(try_fb_to_schema(written)?), is_little))
-    });
-    let (schema, is_little) = match schema {
+    let (schema, is_little) = match caught(|| messages.schema()) {
         Ok(read) => read,
         Err(fault) => return visit(fault.at(At::File)),
     };
@@ -101,6 +95,10 @@ pub(crate) fn read(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) ->
 struct Messages<R> {
     reader: R,
     length: u64,
+    /// The footer of a file.
+    footer: Option<Vec<u8>>,
+    /// The places of the messages that the footer names, dictionaries first.
+    places: VecDeque<i64>,
 }
 
 /// A message, and the bytes that come with it.
@@ -131,21 +129,59 @@ impl Messages<BufReader<File>> {
         if has_start && start.starts_with(FEATHER_1) {
             return Ok(None);
         }
-        let mut first = 0;
+        let (mut first, mut footer) = (0, None);
         if has_start && start.starts_with(MAGIC) {
             first = 8;
             while first < MAX_ALIGNMENT && reader.read_exact(&mut start).is_ok() && start == [0; 8] {
                 first += 8;
             }
+            footer = read_footer(&mut reader, length)?;
         }
         reader.seek(SeekFrom::Start(first))?;
-        Ok(Some(Self { reader, length }))
+        Ok(Some(Self { reader, length, footer, places: VecDeque::new() }))
     }
 }
 
+/// Reads the footer of a file, which a truncated one does not have.
+fn read_footer(reader: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut tail = [0; 10];
+    let Some(end) = length.checked_sub(10) else { return Ok(None) };
+    reader.seek(SeekFrom::Start(end))?;
+    reader.read_exact(&mut tail)?;
+    let [a, b, c, d, magic @ ..] = tail;
+    let bytes = u64::from(u32::from_le_bytes([a, b, c, d]));
+    let Some(start) = end.checked_sub(bytes).filter(|_| magic == *MAGIC) else { return Ok(None) };
+    reader.seek(SeekFrom::Start(start))?;
+    let mut footer = Vec::new();
+    reader.take(bytes).read_to_end(&mut footer)?;
+    Ok(Some(footer))
+}
+
 impl<R: Read + Seek> Messages<R> {
+    /// Returns the schema, and whether numbers are little-endian.
+    fn schema(&mut self) -> Result<(SchemaRef, bool), Fault> {
+        let read = |written: arrow_ipc::Schema<'_>| {
+            let is_little = written.endianness() == Endianness::Little;
+            Ok((Arc::new(try_fb_to_schema(written)?), is_little))
+        };
+        if let Some(footer) = &self.footer {
+            let footer = root_as_footer(footer).map_err(|e| wrong(e.to_string()))?;
+            let blocks =
+                footer.dictionaries().into_iter().flatten().chain(footer.recordBatches().into_iter().flatten());
+            self.places = blocks.map(Block::offset).collect();
+            return read(footer.schema().ok_or_else(|| wrong("its footer has no schema"))?);
+        }
+        let message = self.next()?.ok_or_else(|| wrong("the file is empty"))?;
+        let message = message.parse()?;
+        read(message.header_as_schema().ok_or_else(|| wrong("it does not begin with a schema"))?)
+    }
+
     /// Returns the next message; none at the end.
     fn next(&mut self) -> io::Result<Option<Received>> {
+        if self.footer.is_some() {
+            let Some(place) = self.places.pop_front() else { return Ok(None) };
+            self.reader.seek(SeekFrom::Start(u64::try_from(place).map_err(wrong)?))?;
+        }
         let Some(bytes) = self.message_length()? else { return Ok(None) };
         let start = self.reader.stream_position()?;
         if bytes > self.length.saturating_sub(start) {

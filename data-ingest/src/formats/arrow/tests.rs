@@ -5,7 +5,7 @@ use std::io::{Seek as _, Write as _};
 use arrow_array::types::Int8Type;
 use arrow_array::{DictionaryArray, Int64Array, StringArray};
 use arrow_ipc::CompressionType;
-use arrow_ipc::writer::{DictionaryHandling, IpcWriteOptions, StreamWriter};
+use arrow_ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions, StreamWriter};
 
 use super::*;
 use crate::Source;
@@ -138,4 +138,19 @@ fn changed_bytes_do_not_abort_the_process() {
             }
         }
     }
+}
+
+/// polars writes the schema of a file without its length.
+#[test]
+fn a_file_is_read_by_its_footer() {
+    let mut bytes = Vec::new();
+    let mut writer = FileWriter::try_new(&mut bytes, numbers().schema_ref()).unwrap();
+    (0..2).for_each(|_| writer.write(&numbers()).unwrap());
+    writer.finish().unwrap();
+    let at = bytes.windows(4).position(|window| window == CONTINUATION).unwrap();
+    bytes[at..at + 4].fill(4);
+    let (rows, messages) = read(&bytes);
+    assert_eq!((rows.len(), messages), (74, vec![]));
+    let (rows, messages) = read(&bytes[..bytes.len() - 1]);
+    assert_eq!((rows.len(), messages.len()), (0, 1), "{messages:?}");
 }

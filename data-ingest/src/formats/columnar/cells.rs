@@ -5,6 +5,8 @@
 //! value, and a null at any level is null. NaN and infinity are not values of JSON, and bytes inside a list or a struct
 //! must be UTF-8: otherwise the field is refused.
 
+use std::fmt::Write as _;
+
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
@@ -41,6 +43,8 @@ pub(super) struct Cells<'a> {
 /// Reads the value of a row.
 type Read<'a> = Box<dyn Fn(usize, &mut Budget) -> Result<Value, Unusable> + 'a>;
 type ReadBytes<'a> = Box<dyn Fn(usize) -> Option<&'a [u8]> + 'a>;
+/// The values of runs, and the place of each row's value among them.
+type Runs<'a> = (&'a dyn Array, Box<dyn Fn(usize) -> usize + 'a>);
 /// Why a value cannot be used.
 type Unusable = (Reason, &'static str);
 
@@ -77,8 +81,14 @@ impl<'a> Cells<'a> {
 /// Returns true if a column of this type has text, or bytes that may be text, or nothing but nulls.
 pub(super) fn is_text(data_type: &DataType) -> bool {
     match data_type {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => true,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => true,
+        DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Utf8View
+        | DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_)
+        | DataType::Null => true,
         DataType::Dictionary(_, values) => is_text(values),
         DataType::RunEndEncoded(_, values) => is_text(values.data_type()),
         _ => false,
@@ -86,7 +96,7 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
 }
 
 /// Returns access to the bytes of an array of bytes, also in a dictionary or in runs.
-fn bytes<'a>(array: &'a dyn Array) -> Option<ReadBytes<'a>> {
+fn bytes(array: &dyn Array) -> Option<ReadBytes<'_>> {
     macro_rules! read {
         ($bytes:expr) => {{
             let bytes = $bytes;
@@ -270,12 +280,12 @@ fn number(value: f64) -> Result<Value, Unusable> {
     if value.is_finite() { Ok(value.into()) } else { Err((Reason::WrongType, NOT_A_VALUE)) }
 }
 
-fn decimal<'a, T: DecimalType + ArrowPrimitiveType>(array: &'a dyn Array) -> Read<'a> {
+fn decimal<T: DecimalType + ArrowPrimitiveType>(array: &dyn Array) -> Read<'_> {
     let values = array.as_primitive::<T>();
     Box::new(move |i, _| Ok(values.value_as_string(i).into()))
 }
 
-fn time<'a, T: ArrowPrimitiveType<Native: Into<i64>>>(array: &'a dyn Array, unit: TimeUnit) -> Read<'a> {
+fn time<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &dyn Array, unit: TimeUnit) -> Read<'_> {
     primitive::<T>(array, move |value| Ok(iso8601::time(value.into(), unit).into()))
 }
 
@@ -305,7 +315,7 @@ fn items(read: &Read<'_>, start: usize, length: usize, budget: &mut Budget) -> R
 }
 
 /// Returns the key of each row; `None` for null.
-fn dictionary_key<'a>(array: &'a dyn Array) -> impl Fn(usize) -> Option<usize> + 'a {
+fn dictionary_key(array: &dyn Array) -> impl Fn(usize) -> Option<usize> + '_ {
     let dictionary = array.as_any_dictionary();
     let keys = if dictionary.values().is_empty() { Vec::new() } else { dictionary.normalized_keys() };
     let nulls = dictionary.keys().nulls();
@@ -313,8 +323,8 @@ fn dictionary_key<'a>(array: &'a dyn Array) -> impl Fn(usize) -> Option<usize> +
 }
 
 /// Returns the values of an array of runs, and the place of each row's value.
-fn runs<'a>(array: &'a dyn Array) -> (&'a dyn Array, Box<dyn Fn(usize) -> usize + 'a>) {
-    fn of<R: RunEndIndexType>(array: &dyn Array) -> Option<(&dyn Array, Box<dyn Fn(usize) -> usize + '_>)> {
+fn runs(array: &dyn Array) -> Runs<'_> {
+    fn of<R: RunEndIndexType>(array: &dyn Array) -> Option<Runs<'_>> {
         let runs = array.as_run_opt::<R>()?;
         Some((runs.values().as_ref(), Box::new(|i| runs.get_physical_index(i))))
     }
@@ -333,7 +343,8 @@ fn uuid(bytes: &[u8]) -> String {
         if matches!(i, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        text.push_str(&format!("{byte:02x}"));
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
     }
     text
 }

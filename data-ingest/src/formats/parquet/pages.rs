@@ -19,7 +19,7 @@ pub(crate) type IoErrorSlot = Arc<Mutex<Option<io::Error>>>;
 
 /// The pages of one column in one row group.
 pub(crate) struct Pages {
-    pages: SerializedPageReader<File>,
+    inner: SerializedPageReader<File>,
     /// The largest repetition and definition level.
     max_levels: [i16; 2],
     io_error: IoErrorSlot,
@@ -27,8 +27,8 @@ pub(crate) struct Pages {
 
 impl Pages {
     /// Returns the pages with their claims validated; `max_levels` are of repetition and of definition.
-    pub fn new(pages: SerializedPageReader<File>, max_levels: [i16; 2], io_error: IoErrorSlot) -> Self {
-        Self { pages, max_levels, io_error }
+    pub fn new(inner: SerializedPageReader<File>, max_levels: [i16; 2], io_error: IoErrorSlot) -> Self {
+        Self { inner, max_levels, io_error }
     }
 
     fn validated(&mut self, page: Result<Option<Page>>) -> Result<Option<Page>> {
@@ -49,20 +49,20 @@ impl Pages {
 
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
-        let page = self.pages.get_next_page();
+        let page = self.inner.get_next_page();
         self.validated(page)
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
-        self.pages.peek_next_page()
+        self.inner.peek_next_page()
     }
 
     fn skip_next_page(&mut self) -> Result<()> {
-        self.pages.skip_next_page()
+        self.inner.skip_next_page()
     }
 
     fn at_record_boundary(&mut self) -> Result<bool> {
-        self.pages.at_record_boundary()
+        self.inner.at_record_boundary()
     }
 }
 
@@ -158,7 +158,7 @@ impl Lengths {
             return None;
         }
         let per_mini_block = block / mini_blocks as u64;
-        if per_mini_block == 0 || per_mini_block % 8 != 0 {
+        if per_mini_block == 0 || !per_mini_block.is_multiple_of(8) {
             return None;
         }
         let positive = |length: i32| u64::try_from(length).unwrap_or(0);

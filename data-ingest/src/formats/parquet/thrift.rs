@@ -71,11 +71,12 @@ impl<R: Read> Compact<R> {
         let mut number = 0_i16;
         loop {
             let head = self.byte()?;
-            if head & 0xf == 0 {
+            let (delta, code) = (head >> 4, head & 0xf);
+            if code == 0 {
                 return Ok(());
             }
-            let kind = Kind::of(head & 0xf)?;
-            number = match head >> 4 {
+            let kind = Kind::of(code)?;
+            number = match delta {
                 0 => self.integer()? as i16,
                 delta => number.checked_add(i16::from(delta)).ok_or_else(|| wrong("a field number is too large"))?,
             };

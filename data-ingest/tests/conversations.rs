@@ -32,7 +32,7 @@ fn conversations(batch: &RecordBatch) -> Vec<String> {
         };
         let numbers = turns.column_by_name("weight").unwrap().as_primitive::<Float64Type>();
         let turn = |at: usize| {
-            let weight = numbers.is_valid(at).then(|| format!(" weight {}", numbers.value(at))).unwrap_or_default();
+            let weight = if numbers.is_valid(at) { format!(" weight {}", numbers.value(at)) } else { String::new() };
             let fields = text("fields", at).map_or_else(String::new, |fields| format!(" {fields}"));
             let content = text("content", at).unwrap_or_else(|| "-".to_owned());
             format!("{}: {content}{weight}{fields}", text("role", at).unwrap())

@@ -19,7 +19,7 @@ pub fn table(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 
 /// Returns a column of texts.
 pub fn texts<T: Into<Option<&'static str>>>(texts: impl IntoIterator<Item = T>) -> ArrayRef {
-    Arc::new(StringArray::from_iter(texts.into_iter().map(Into::into)))
+    Arc::new(texts.into_iter().map(Into::into).collect::<StringArray>())
 }
 
 /// Returns conversations as a column of lists of structs with two keys.

@@ -42,7 +42,9 @@ fn read(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
 fn stream(batches: &[Rows], options: IpcWriteOptions) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = StreamWriter::try_new_with_options(&mut bytes, batches[0].schema_ref(), options).unwrap();
-    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    for batch in batches {
+        writer.write(batch).unwrap();
+    }
     writer.finish().unwrap();
     bytes
 }
@@ -126,7 +128,7 @@ fn other_kinds_of_files_are_refused() {
 
 #[test]
 fn changed_bytes_do_not_abort_the_process() {
-    let column: ArrayRef = Arc::new(StringArray::from_iter((0..20).map(|i| (i % 3 != 0).then_some("text"))));
+    let column: ArrayRef = Arc::new((0..20).map(|i| (i % 3 != 0).then_some("text")).collect::<StringArray>());
     let options = |packing| IpcWriteOptions::default().try_with_compression(packing).unwrap();
     for packing in [None, Some(CompressionType::ZSTD), Some(CompressionType::LZ4_FRAME)] {
         let whole = stream(&[Rows::try_from_iter([("n", Arc::clone(&column))]).unwrap()], options(packing));
@@ -145,7 +147,9 @@ fn changed_bytes_do_not_abort_the_process() {
 fn a_file_is_read_by_its_footer() {
     let mut bytes = Vec::new();
     let mut writer = FileWriter::try_new(&mut bytes, numbers().schema_ref()).unwrap();
-    (0..2).for_each(|_| writer.write(&numbers()).unwrap());
+    for _ in 0..2 {
+        writer.write(&numbers()).unwrap();
+    }
     writer.finish().unwrap();
     let at = bytes.windows(4).position(|window| window == CONTINUATION).unwrap();
     bytes[at..at + 4].fill(4);

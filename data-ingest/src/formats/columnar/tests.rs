@@ -35,7 +35,7 @@ fn is_null(i: usize) -> bool {
 /// Returns numbers 0 to `count`, cast to a type; `expected` is their JSON.
 fn numbers(count: usize, nullable: bool, of: &DataType, expected: &dyn Fn(i64) -> Value) -> Case {
     let number = |i: usize| (!(nullable && is_null(i))).then_some(i as i64);
-    let array = Int64Array::from_iter((0..count).map(number));
+    let array: Int64Array = (0..count).map(number).collect();
     let values = (0..count).map(|i| number(i).map_or(Value::Null, expected)).collect();
     (cast(&array, of).unwrap(), values)
 }
@@ -43,18 +43,19 @@ fn numbers(count: usize, nullable: bool, of: &DataType, expected: &dyn Fn(i64) -
 fn texts(count: usize, nullable: bool, of: &DataType) -> Case {
     let text = |i: usize| (!(nullable && is_null(i))).then(|| format!("text {i} that is longer than a view"));
     let values = (0..count).map(|i| text(i).map_or(Value::Null, Value::from)).collect();
-    (cast(&StringArray::from_iter((0..count).map(text)), of).unwrap(), values)
+    (cast(&(0..count).map(text).collect::<StringArray>(), of).unwrap(), values)
 }
 
 fn intervals(count: usize, nullable: bool, unit: IntervalUnit) -> Case {
     let used = |i: &usize| !(nullable && is_null(*i));
     let rows = || (0..count).map(|i| Some(i as i32).filter(|_| used(&i)));
     let array: ArrayRef = match unit {
-        YearMonth => Arc::new(IntervalYearMonthArray::from_iter(rows())),
-        DayTime => Arc::new(IntervalDayTimeArray::from_iter(rows().map(|i| Some(IntervalDayTime::new(i?, 500))))),
-        MonthDayNano => Arc::new(IntervalMonthDayNanoArray::from_iter(
-            rows().map(|i| Some(IntervalMonthDayNano::new(1, i?, 1_000_000_000))),
-        )),
+        YearMonth => Arc::new(rows().collect::<IntervalYearMonthArray>()),
+        DayTime => Arc::new(rows().map(|i| Some(IntervalDayTime::new(i?, 500))).collect::<IntervalDayTimeArray>()),
+        MonthDayNano => {
+            let interval = |i: Option<i32>| Some(IntervalMonthDayNano::new(1, i?, 1_000_000_000));
+            Arc::new(rows().map(interval).collect::<IntervalMonthDayNanoArray>())
+        }
     };
     let text = |i: i32| match (unit, i) {
         (YearMonth, 0) => "PT0S".to_owned(),

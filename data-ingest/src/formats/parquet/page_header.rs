@@ -197,7 +197,7 @@ mod tests {
         let mut bytes = Vec::new();
         let mut last = 0;
         for (number, value) in fields {
-            bytes.extend([(number - last) << 4 | 5, ((value << 1) ^ (value >> 63)) as u8]);
+            bytes.extend([((number - last) << 4) | 5, ((value << 1) ^ (value >> 63)) as u8]);
             last = *number;
         }
         bytes
@@ -207,7 +207,7 @@ mod tests {
     fn a_page_needs_the_header_of_its_type() {
         let check = |page_type: i64, number: u8, data: &[(u8, i64)], expected: Result<u64, &str>| {
             let own = integers(&[(1, page_type), (2, 40), (3, 40)]);
-            let bytes = [&own, &[(number - 3) << 4 | 12][..], &integers(data), &[0, 0]].concat();
+            let bytes = [&own, &[((number - 3) << 4) | 0xc][..], &integers(data), &[0, 0]].concat();
             let header = PageHeader::read(&mut Compact::new(&bytes[..])).unwrap();
             let found = header.values(40, 40).map_err(|e| e.to_string());
             assert_eq!(found.as_ref().map_err(String::as_str), expected.as_ref().map_err(|e| *e));

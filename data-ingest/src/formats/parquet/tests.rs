@@ -15,7 +15,7 @@ use crate::formats::columnar::{self, Table};
 /// Returns a small table with nulls and, optionally, a dictionary, in row groups of 20 rows.
 fn packed(properties: WriterPropertiesBuilder, is_repeated: bool) -> Vec<u8> {
     let text = |i: usize| (i % 3 != 1).then(|| if is_repeated { "again".repeat(9) } else { format!("text {i}") });
-    let texts: ArrayRef = Arc::new(StringArray::from_iter((0..40).map(text)));
+    let texts: ArrayRef = Arc::new((0..40).map(text).collect::<StringArray>());
     let table = RecordBatch::try_from_iter_with_nullable([("text", texts, true)]).unwrap();
     let properties = properties
         .set_max_row_group_row_count(Some(20))

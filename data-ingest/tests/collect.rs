@@ -115,8 +115,8 @@ fn errors_of_tables_name_file_and_columns() {
         &[("a.parquet", &parquet("body", &[Some("one")]))],
         &config,
         Err(
-            "<base>/a.parquet: column `n` holds Int64, not text: set `text_column` to another column, or make text of this \
-             one with `template`",
+            "<base>/a.parquet: column `n` holds Int64, not text: set `text_column` to another column, or make text of \
+             this one with `template`",
         ),
     );
 }
@@ -404,7 +404,6 @@ fn bytes_depend_on_neither_threads_nor_folders_nor_the_order_of_sources() {
         let status = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["bytes_depend_on_neither", "--quiet"])
             .env("RAYON_NUM_THREADS", threads)
-            .env("POLARS_MAX_THREADS", threads)
             .env(CHILD_OUT, out.path())
             .stdout(std::process::Stdio::null())
             .status()

@@ -228,8 +228,8 @@ struct GroupReader<'a> {
 }
 
 impl GroupReader<'_> {
-    /// Passes on the rows of the group, the first of which has this number. Returns the row from which on they cannot be
-    /// decoded, and why.
+    /// Passes on the rows of the group, the first of which has this number. Returns the row from which on they cannot
+    /// be decoded, and why.
     fn read(&self, first: u64, visit: &mut Visit<'_>) -> Result<Result<(), (u64, Fault)>, Error> {
         let chunks = || self.columns.leaves.iter().map(|leaf| self.group.column(*leaf));
         let validate = || Ok(chunks().try_for_each(|chunk| page_header::validate(self.file, self.rows, chunk))?);

@@ -1,4 +1,5 @@
-//! What is read of a footer before crate `parquet` reads it: whether it is encrypted, and how deeply columns are nested.
+//! What is read of a footer before crate `parquet` reads it: whether the file is encrypted, and how deeply its columns
+//! are nested.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};

@@ -19,7 +19,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use polars::prelude::{ParquetReader, SerReader};
+use arrow_array::cast::AsArray;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use serde_json::json;
 
 /// The rule: keeps documents in which at least half of the lines are not empty.
@@ -37,15 +38,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut writer = BufWriter::new(File::create(&out)?);
     let (mut kept, mut read) = (0, 0);
     for path in documents(Path::new(&corpus))? {
-        let frame = ParquetReader::new(File::open(&path)?).finish()?;
-        let (ids, texts) = (frame.column("id")?.str()?, frame.column("text")?.str()?);
-        for (id, text) in ids.iter().zip(texts.iter()) {
-            // Conversations and bytes that are not UTF-8 are in other columns.
-            let (Some(id), Some(text)) = (id, text) else { continue };
-            read += 1;
-            if keep(text) {
-                kept += 1;
-                writeln!(writer, "{}", json!({ "id": id, "text": text }))?;
+        // Without the Arrow schema that a writer may embed, every column of texts has the same type.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        for rows in ParquetRecordBatchReaderBuilder::try_new_with_options(File::open(&path)?, options)?.build()? {
+            let rows = rows?;
+            let column = |name: &str| rows[name].as_string::<i32>();
+            for (id, text) in column("id").iter().zip(column("text")) {
+                // Conversations and bytes that are not UTF-8 are in other columns.
+                let (Some(id), Some(text)) = (id, text) else { continue };
+                read += 1;
+                if keep(text) {
+                    kept += 1;
+                    writeln!(writer, "{}", json!({ "id": id, "text": text }))?;
+                }
             }
         }
     }

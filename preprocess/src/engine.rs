@@ -7,6 +7,7 @@ pub(crate) mod parquet;
 pub(crate) mod pass;
 pub(crate) mod record;
 pub(crate) mod schedule;
+pub(crate) mod signals;
 pub(crate) mod spool;
 pub(crate) mod steps;
 pub(crate) mod thresholds;

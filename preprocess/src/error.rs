@@ -20,14 +20,26 @@ pub enum Error {
         /// What is wrong with its value.
         problem: String,
     },
-    /// A file of the corpus does not have the format that stage collect writes.
-    #[error("cannot read documents from {}", path.display())]
-    Corpus {
+    /// A Parquet file, of the corpus or of the signals, cannot be read or written.
+    #[error("cannot {operation} {}", path.display())]
+    Parquet {
+        /// "read" or "write".
+        operation: &'static str,
         /// The file.
         path: PathBuf,
-        /// The reader's error.
+        /// The error of the Parquet library.
         #[source]
-        source: polars::error::PolarsError,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A column of a Parquet file is missing or has other values than expected.
+    #[error("column {column} of {} {problem}", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// What is wrong with it.
+        problem: String,
     },
     /// A document of the corpus has neither text, bytes nor messages.
     #[error("document {id} in {} has neither text nor raw bytes nor messages", path.display())]
@@ -107,17 +119,6 @@ pub enum Error {
     NoEndOfText {
         /// The `tokenizer.json`.
         path: PathBuf,
-    },
-    /// The signals could not be read or written.
-    #[error("cannot {operation} {}", path.display())]
-    Signals {
-        /// "read" or "write".
-        operation: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The error of the Parquet library.
-        #[source]
-        source: polars::error::PolarsError,
     },
     /// The run was interrupted.
     #[error("preprocess was interrupted; run the same command again to resume")]

@@ -11,16 +11,10 @@ pub use dropped::{Dropped, dropped};
 pub use stats::{SHARES, Stats, stats};
 pub use what_if::{Amount, StepChange, WhatIf, what_if};
 
-use std::path::PathBuf;
-
 use artifact::Sealed;
-use polars::prelude::{DataFrame, PolarsError};
 
-use crate::engine::parquet;
+use crate::engine::parquet::{ROWS, Reader, Table};
 use crate::{Config, Error};
-
-/// Rows in memory at a time.
-const ROWS: usize = 1 << 15;
 
 /// Returns the configuration of the run that wrote an artifact.
 fn config_of(tokens: &Sealed) -> Result<Config, Error> {
@@ -30,32 +24,25 @@ fn config_of(tokens: &Sealed) -> Result<Config, Error> {
     })
 }
 
-/// The rows of the signals, in batches.
+/// The rows of the signals, in tables.
 struct Rows {
-    path: PathBuf,
+    signals: Reader,
     first: usize,
-    count: usize,
 }
 
 impl Rows {
     fn open(tokens: &Sealed) -> Result<Self, Error> {
-        let path = tokens.verified("signals.parquet")?;
-        let count = parquet::height(&path)?;
-        Ok(Self { path, first: 0, count })
+        Ok(Self { signals: Reader::open(tokens.verified("signals.parquet")?)?, first: 0 })
     }
 
-    /// Returns the next rows and the number of the first.
-    fn next(&mut self) -> Result<Option<(usize, DataFrame)>, Error> {
-        if self.first >= self.count {
+    /// Returns the next rows, of some columns or all, and the number of the first.
+    fn next(&mut self, columns: Option<&[&str]>) -> Result<Option<(usize, Table)>, Error> {
+        let (first, rows) = (self.first, self.signals.rows());
+        if first >= rows {
             return Ok(None);
         }
-        let frame = parquet::read_rows(&self.path, (self.first, ROWS.min(self.count - self.first)))?;
-        let first = self.first;
-        self.first += frame.height().max(1);
-        Ok(Some((first, frame)))
-    }
-
-    fn error(&self, source: PolarsError) -> Error {
-        Error::Signals { operation: "read", path: self.path.clone(), source }
+        let count = ROWS.min(rows - first);
+        self.first += count;
+        Ok(Some((first, self.signals.read(columns, (first, count))?)))
     }
 }

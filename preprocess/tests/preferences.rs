@@ -2,12 +2,14 @@
 
 mod corpus;
 
-use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow_array::{Array, ArrayRef, BinaryArray, ListArray, StringArray, StructArray};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::Field;
 use artifact::{Context, Outcome, Sealed};
-use corpus::{seal, small, unsealed};
-use polars::prelude::{Column, DataFrame, DataType, IntoSeries, NamedFrom, ParquetWriter, Series, StructChunked};
+use corpus::{seal, small, texts, unsealed, write_file};
 use preprocess::{Config, Error, LengthConfig};
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
@@ -15,28 +17,26 @@ use tokenizer::shard::Split;
 type Chat = Vec<(&'static str, String)>;
 
 fn write(folder: &Path, chats: &[Chat]) -> Sealed {
-    let turns = |chat: &Chat| {
-        let column = |name: &str, values: Vec<&str>| Series::new(name.into(), values);
-        let roles = column("role", chat.iter().map(|turn| turn.0).collect());
-        let contents = column("content", chat.iter().map(|turn| turn.1.as_str()).collect());
-        StructChunked::from_series("".into(), chat.len(), [roles, contents].iter()).unwrap().into_series()
-    };
+    let turns = || chats.iter().flatten();
+    let turns = StructArray::try_from(vec![
+        ("role", texts(turns().map(|turn| Some(turn.0.to_owned())))),
+        ("content", texts(turns().map(|turn| Some(turn.1.clone())))),
+    ]);
+    let turns = turns.unwrap();
+    let item = Arc::new(Field::new_list_field(turns.data_type().clone(), false));
+    let messages = ListArray::new(item, OffsetBuffer::from_lengths(chats.iter().map(Vec::len)), Arc::new(turns), None);
     let n = chats.len();
-    let column = |name: &str, value: fn(usize) -> String| -> Column {
-        Series::new(name.into(), (0..n).map(value).collect::<Vec<_>>()).into()
-    };
-    let mut frame = DataFrame::new_infer_height(vec![
-        column("id", |i| format!("doc-{i:04}")),
-        Series::full_null("text".into(), n, &DataType::String).into(),
-        Series::full_null("raw".into(), n, &DataType::Binary).into(),
-        Series::new("messages".into(), chats.iter().map(turns).collect::<Vec<_>>()).into(),
-        column("source", |_| "a".to_owned()),
-        column("path", |_| "a.jsonl".to_owned()),
-        column("licence", |_| "MIT".to_owned()),
-    ])
-    .unwrap();
-    let file = File::create(folder.join("documents-00000.parquet")).unwrap();
-    ParquetWriter::new(file).finish(&mut frame).unwrap();
+    let column = |value: fn(usize) -> String| texts((0..n).map(|i| Some(value(i))));
+    let columns = [
+        ("id", column(|i| format!("doc-{i:04}"))),
+        ("text", Arc::new(StringArray::new_null(n)) as ArrayRef),
+        ("raw", Arc::new(BinaryArray::new_null(n))),
+        ("messages", Arc::new(messages)),
+        ("source", column(|_| "a".to_owned())),
+        ("path", column(|_| "a.jsonl".to_owned())),
+        ("licence", column(|_| "MIT".to_owned())),
+    ];
+    write_file(folder, 0, columns);
     seal(folder, Outcome::default())
 }
 

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
 
+use arrow_array::cast::AsArray;
 use artifact::{Context, Outcome, Sealed};
-use corpus::{Document, document, documents, seal, small, unsealed, write};
-use polars::prelude::{DataFrame, NamedFrom, ParquetReader, ParquetWriter, SerReader, Series};
+use corpus::{Document, document, documents, seal, small, texts, unsealed, write, write_file};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use preprocess::steps::repair::InvalidUtf8;
 use preprocess::{Config, Error, LengthConfig, LongDocuments, TokenizerConfig};
 use serde_json::Value;
@@ -72,11 +73,13 @@ impl Run {
     /// Returns a text column of the signals, by id.
     fn signals(&self, column: &str) -> BTreeMap<String, Option<String>> {
         let file = File::open(self.sealed.folder().join("signals.parquet")).unwrap();
-        let frame = ParquetReader::new(file).finish().unwrap();
-        let ids = frame.column("id").unwrap().str().unwrap();
-        let values = frame.column(column).unwrap().str().unwrap();
-        let owned = |value: Option<&str>| value.map(str::to_owned);
-        ids.iter().zip(values.iter()).map(|(id, value)| (id.unwrap().to_owned(), owned(value))).collect()
+        let mut all = BTreeMap::new();
+        for rows in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+            let rows = rows.unwrap();
+            let ids = rows["id"].as_string::<i32>().iter().map(|id| id.unwrap().to_owned());
+            all.extend(ids.zip(rows[column].as_string::<i32>().iter().map(|value| value.map(str::to_owned))));
+        }
+        all
     }
 }
 
@@ -332,10 +335,9 @@ fn a_damaged_or_foreign_corpus_is_an_error() {
     let error = run(&sealed).to_string();
     assert!(error.starts_with(&format!("{} is corrupt: its SHA-256 is", path.display())), "{error}");
 
-    let mut other = DataFrame::new_infer_height(vec![Series::new("words".into(), vec!["one"]).into()]).unwrap();
-    ParquetWriter::new(File::create(&path).unwrap()).finish(&mut other).unwrap();
+    write_file(folders[0].path(), 1, [("words", texts(["one"].map(str::to_owned).map(Some).into_iter()))]);
     let error = run(&seal(folders[0].path(), Outcome::default()));
-    assert_eq!(error.to_string(), format!("cannot read documents from {}", path.display()));
+    assert_eq!(error.to_string(), format!("column id of {} is missing", path.display()));
 }
 
 #[test]

@@ -1,17 +1,24 @@
 //! Reads the corpus by row groups.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, BinaryArray, Float64Array, ListArray, StringArray};
+use arrow_schema::DataType;
 use artifact::Sealed;
-use polars::prelude::{
-    AnyValue, DataFrame, DataType, FileMetadataRef, ParquetReader, PolarsError, PolarsResult, SerReader,
-};
 use serde_json::{Map, Value};
 use tokenizer::{Conversation, Message};
 
 use crate::Error;
+use crate::engine::parquet::{self, Table};
 use crate::engine::record::{Body, Document};
+
+/// Rows that are decoded at a time: with few, the offsets of their texts fit 32 bits.
+const BATCH: usize = 1 << 10;
+
+/// The columns that are read.
+const COLUMNS: [&str; 9] = ["id", "text", "raw", "messages", "tools", "weight", "source", "path", "licence"];
 
 /// Returns the names of the files with documents, in the corpus's order.
 pub(crate) fn files(corpus: &Sealed) -> Vec<String> {
@@ -22,8 +29,7 @@ pub(crate) fn files(corpus: &Sealed) -> Vec<String> {
 
 /// A file of the corpus.
 pub(crate) struct Reader {
-    path: PathBuf,
-    metadata: FileMetadataRef,
+    file: parquet::Reader,
 }
 
 /// A row of the corpus.
@@ -45,124 +51,172 @@ pub(crate) enum Content {
 impl Reader {
     /// Opens the file `name` of `corpus` after verifying its digest.
     pub fn open(corpus: &Sealed, name: &str) -> Result<Self, Error> {
-        let path = corpus.verified(name)?;
-        let metadata = File::open(&path)
-            .map_err(PolarsError::from)
-            .and_then(|file| ParquetReader::new(file).get_metadata().cloned())
-            .map_err(|source| Error::Corpus { path: path.clone(), source })?;
-        Ok(Self { path, metadata })
+        Ok(Self { file: parquet::Reader::open(corpus.verified(name)?)? })
     }
 
     /// Returns the first row and the number of rows of each row group.
     pub fn row_groups(&self) -> Vec<(usize, usize)> {
-        let mut first = 0;
-        let groups = self.metadata.row_groups.iter().map(|group| {
-            let rows = group.num_rows();
-            first += rows;
-            (first - rows, rows)
-        });
-        groups.collect()
+        self.file.row_groups().collect()
     }
 
     /// Reads rows, given as `(first, count)`.
-    pub fn rows(&self, (first, count): (usize, usize)) -> Result<Vec<Row>, Error> {
-        let frame = self.frame(first, count).map_err(|source| Error::Corpus { path: self.path.clone(), source })?;
-        let rows = rows(&frame).map_err(|source| Error::Corpus { path: self.path.clone(), source })?;
-        let named = |(document, content): (Document, Option<Content>)| match content {
-            Some(content) => Ok(Row { document, content }),
-            None => Err(Error::NoContent { path: self.path.clone(), id: document.id }),
-        };
-        rows.into_iter().map(named).collect()
-    }
-
-    fn frame(&self, first: usize, count: usize) -> PolarsResult<DataFrame> {
-        let mut reader = ParquetReader::new(File::open(&self.path)?);
-        reader.set_metadata(self.metadata.clone());
-        let schema = reader.schema()?;
-        let mut columns = ["id", "text", "raw", "source", "path", "licence"].map(str::to_owned).to_vec();
-        // Older corpora have neither.
-        columns.extend(["messages", "tools"].into_iter().filter(|name| schema.contains(name)).map(str::to_owned));
-        let mut frame = reader.with_columns(Some(columns)).with_slice(Some((first, count))).finish()?;
-        // Ids may be numbers, and a column without values may have another type.
-        for name in ["id", "text", "source", "path", "licence"] {
-            let column = frame.column(name)?.cast(&DataType::String)?;
-            frame.with_column(column)?;
+    pub fn rows(&self, rows: (usize, usize)) -> Result<Vec<Row>, Error> {
+        // Only the id must be there: a document has one of the contents, and the rest has defaults.
+        let columns: Vec<&str> = COLUMNS.into_iter().filter(|name| *name == "id" || self.file.has(name)).collect();
+        let mut all = Vec::with_capacity(rows.1);
+        for table in self.file.tables(Some(&columns), rows, BATCH)? {
+            let table = table?;
+            let columns = Columns::new(self.file.path(), &table)?;
+            for at in 0..table.len() {
+                all.push(columns.row(at)?);
+            }
         }
-        let raw = frame.column("raw")?.cast(&DataType::Binary)?;
-        frame.with_column(raw)?;
-        Ok(frame)
+        Ok(all)
     }
 }
 
-fn rows(frame: &DataFrame) -> PolarsResult<Vec<(Document, Option<Content>)>> {
-    let text = |name| Ok::<_, PolarsError>(frame.column(name)?.str()?.iter());
-    let (mut ids, mut sources, mut paths) = (text("id")?, text("source")?, text("path")?);
-    let (mut licences, mut texts) = (text("licence")?, text("text")?);
-    let (messages, tools) = (frame.column("messages").ok(), frame.column("tools").ok());
-    let mut rows = Vec::with_capacity(frame.height());
-    for (i, raw) in frame.column("raw")?.binary()?.iter().enumerate() {
-        let owned = |value: Option<&str>| value.unwrap_or_default().to_owned();
-        let text = texts.next().flatten();
-        let chat = match messages {
-            Some(column) if text.is_none() && raw.is_none() => {
-                let tools = tools.as_ref().map(|tools| tools.get(i)).transpose()?;
-                let tools = tools.as_ref().and_then(AnyValue::get_str).map(str::to_owned);
-                chat(&column.get(i)?, tools.as_deref())?
+/// The columns of a table of the corpus; those that the file does not have are null.
+struct Columns<'a> {
+    path: &'a Path,
+    ids: StringArray,
+    texts: StringArray,
+    raws: BinaryArray,
+    chats: Option<Chats>,
+    tools: StringArray,
+    weights: Float64Array,
+    sources: StringArray,
+    paths: StringArray,
+    licences: StringArray,
+}
+
+/// The column `messages`: lists of structs of `role`, `content`, `weight` and `fields`, all but the first of which may
+/// be absent.
+struct Chats {
+    lists: ListArray,
+    roles: StringArray,
+    contents: StringArray,
+    weights: Float64Array,
+    fields: StringArray,
+}
+
+impl<'a> Columns<'a> {
+    fn new(path: &'a Path, table: &Table) -> Result<Self, Error> {
+        let rows = table.len();
+        let texts = |name: &str| match table.column(name) {
+            Some(_) => table.texts(name),
+            None => Ok(StringArray::new_null(rows)),
+        };
+        Ok(Self {
+            path,
+            ids: texts("id")?,
+            texts: texts("text")?,
+            raws: if table.column("raw").is_some() { table.bytes("raw")? } else { BinaryArray::new_null(rows) },
+            chats: table.column("messages").map_or(Ok(None), |messages| Chats::new(path, messages))?,
+            tools: texts("tools")?,
+            weights: match table.column("weight") {
+                Some(_) => table.numbers("weight")?,
+                None => Float64Array::new_null(rows),
+            },
+            sources: texts("source")?,
+            paths: texts("path")?,
+            licences: texts("licence")?,
+        })
+    }
+
+    fn row(&self, at: usize) -> Result<Row, Error> {
+        let owned = |texts: &StringArray| if texts.is_null(at) { String::new() } else { texts.value(at).to_owned() };
+        let (id, is_raw) = (owned(&self.ids), self.raws.is_valid(at));
+        let content = if self.texts.is_valid(at) {
+            Content::Body(Body::Text(owned(&self.texts)))
+        } else if is_raw {
+            Content::Raw(self.raws.value(at).to_vec())
+        } else {
+            match self.chat(at, &id)? {
+                Some(chat) => Content::Body(Body::Chat(chat)),
+                None => return Err(Error::NoContent { path: self.path.to_owned(), id }),
             }
+        };
+        let (bytes, invalid_utf8) = match &content {
+            Content::Body(body) => (body.bytes(), false),
+            Content::Raw(raw) => (raw.len() as u64, std::str::from_utf8(raw).is_err()),
+        };
+        let licence = if self.licences.is_null(at) { "unknown".to_owned() } else { owned(&self.licences) };
+        let document =
+            Document { id, source: owned(&self.sources), path: owned(&self.paths), licence, bytes, invalid_utf8 };
+        Ok(Row { document, content })
+    }
+
+    fn chat(&self, at: usize, id: &str) -> Result<Option<Conversation>, Error> {
+        let Some(chats) = self.chats.as_ref().filter(|chats| chats.lists.is_valid(at)) else { return Ok(None) };
+        let invalid = |column: &str, problem: &str| Error::Column {
+            path: self.path.to_owned(),
+            column: column.to_owned(),
+            problem: format!("of document {id} {problem}"),
+        };
+        let json = |column: &str, texts: &StringArray, at: usize| {
+            let parse = |text| serde_json::from_str(text).map_err(|e| invalid(column, &format!("is not JSON: {e}")));
+            texts.is_valid(at).then(|| parse(texts.value(at))).transpose()
+        };
+        let mut messages = Vec::new();
+        for message in chats.range(at) {
+            let mut fields = match json("messages.fields", &chats.fields, message)? {
+                None => Map::new(),
+                Some(Value::Object(fields)) => fields,
+                Some(_) => return Err(invalid("messages.fields", "is not a JSON object")),
+            };
+            let text = |texts: &StringArray| texts.is_valid(message).then(|| texts.value(message).to_owned());
+            let content = match fields.remove("content") {
+                Some(Value::Array(parts)) => Some(tokenizer::Content::Parts(parts)),
+                _ => text(&chats.contents).map(tokenizer::Content::Text),
+            };
+            let weight = chats.weights.is_valid(message).then(|| chats.weights.value(message));
+            messages.push(Message { role: text(&chats.roles).unwrap_or_default(), content, weight, fields });
+        }
+        let weight = self.weights.is_valid(at).then(|| self.weights.value(at));
+        if let Some(weight) = weight.filter(|weight| !weight.is_finite() || *weight < 0.0) {
+            return Err(invalid("weight", &format!("is {weight}; a weight is finite and not negative")));
+        }
+        Ok(Some(Conversation { messages, tools: json("tools", &self.tools, at)?, weight }))
+    }
+}
+
+impl Chats {
+    /// Returns `None` if no row has messages.
+    fn new(path: &Path, messages: &dyn Array) -> Result<Option<Self>, Error> {
+        let structs = match messages.data_type() {
+            DataType::Null => return Ok(None),
+            DataType::List(_) => messages.as_list::<i32>().values().as_struct_opt(),
             _ => None,
         };
-        let (bytes, content) = match (text, raw, chat) {
-            (Some(text), ..) => (text.len(), Some(Content::Body(Body::Text(text.to_owned())))),
-            (None, Some(raw), _) => (raw.len(), Some(Content::Raw(raw.to_vec()))),
-            (None, None, Some(chat)) => {
-                let body = Body::Chat(chat);
-                (body.bytes() as usize, Some(Content::Body(body)))
-            }
-            (None, None, None) => (0, None),
+        let Some(structs) = structs else {
+            return Err(Error::Column {
+                path: path.to_owned(),
+                column: "messages".to_owned(),
+                problem: format!("is {}, not a list of structs", messages.data_type()),
+            });
         };
-        let document = Document {
-            id: owned(ids.next().flatten()),
-            source: owned(sources.next().flatten()),
-            path: owned(paths.next().flatten()),
-            licence: licences.next().flatten().unwrap_or("unknown").to_owned(),
-            bytes: bytes as u64,
-            invalid_utf8: text.is_none() && raw.is_some_and(|raw| std::str::from_utf8(raw).is_err()),
+        let texts = |name: &str| match structs.column_by_name(name) {
+            Some(values) => parquet::texts(path, &format!("messages.{name}"), values),
+            None => Ok(StringArray::new_null(structs.len())),
         };
-        rows.push((document, content));
+        Ok(Some(Self {
+            lists: messages.as_list().clone(),
+            roles: texts("role")?,
+            contents: texts("content")?,
+            weights: match structs.column_by_name("weight") {
+                Some(values) => parquet::numbers(path, "messages.weight", values)?,
+                None => Float64Array::new_null(structs.len()),
+            },
+            fields: texts("fields")?,
+        }))
     }
-    Ok(rows)
+
+    /// Returns the range of the messages of a conversation.
+    fn range(&self, at: usize) -> Range<usize> {
+        let offsets = self.lists.value_offsets();
+        offsets[at] as usize..offsets[at + 1] as usize
+    }
 }
 
-/// Returns the conversation in a cell of the column `messages`: a list of structs of `role`, `content`, `weight` and
-/// `fields`, the last two of which older corpora do not have.
-fn chat(value: &AnyValue<'_>, tools: Option<&str>) -> PolarsResult<Option<Conversation>> {
-    let AnyValue::List(series) = value else { return Ok(None) };
-    let columns = series.struct_()?;
-    let text = |name: &str| match columns.field_by_name(name) {
-        Ok(column) => Ok(column.str()?.iter().map(|text| text.map(str::to_owned)).collect()),
-        Err(_) => Ok::<_, PolarsError>(vec![None; columns.len()]),
-    };
-    let weights = match columns.field_by_name("weight") {
-        Ok(column) => column.cast(&DataType::Float64)?.f64()?.iter().collect(),
-        Err(_) => vec![None; columns.len()],
-    };
-    let (roles, contents, fields) = (text("role")?, text("content")?, text("fields")?);
-    let parse = |text: &str, name: &str| {
-        serde_json::from_str(text).map_err(|e| PolarsError::ComputeError(format!("{name} is not JSON: {e}").into()))
-    };
-    let mut messages = Vec::with_capacity(roles.len());
-    for (((role, content), weight), fields) in roles.into_iter().zip(contents).zip(weights).zip(fields) {
-        let fields: Option<Value> = fields.map(|fields| parse(&fields, "fields")).transpose()?;
-        let mut fields = match fields {
-            Some(Value::Object(fields)) => fields,
-            _ => Map::new(),
-        };
-        let content = match fields.remove("content") {
-            Some(Value::Array(parts)) => Some(tokenizer::Content::Parts(parts)),
-            _ => content.map(tokenizer::Content::Text),
-        };
-        messages.push(Message { role: role.unwrap_or_default(), content, weight, fields });
-    }
-    let tools = tools.map(|tools| parse(tools, "tools")).transpose()?;
-    Ok(Some(Conversation { messages, tools, weight: None }))
-}
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use artifact::Digest;
-use polars::prelude::{Column, PolarsResult};
 
 use crate::Error;
 use crate::dedup::{Duplicate, Shard};
 use crate::engine::layout;
-use crate::engine::parquet;
+use crate::engine::parquet::{Reader, Table};
 use crate::engine::record::Body;
 use crate::engine::spool::{Entry, Spool};
 use crate::output::split::Split;
@@ -171,19 +170,18 @@ impl Documents {
 
     /// Returns a column of texts that the first pass wrote for a file.
     pub fn texts(&self, file: usize, column: &str) -> Result<Vec<String>, Error> {
-        self.column(file, column, |column| {
-            Ok(column.str()?.iter().map(|value| value.unwrap_or_default().to_owned()).collect())
-        })
+        let texts = self.column(file, column)?.texts(column)?;
+        Ok(texts.iter().map(|text| text.unwrap_or_default().to_owned()).collect())
     }
 
     /// Returns the piece number of each document of a file; 0 for documents that were not cut.
     pub fn pieces(&self, file: usize) -> Result<Vec<u32>, Error> {
-        self.column(file, "piece", |column| Ok(column.u32()?.iter().map(Option::unwrap_or_default).collect()))
+        let pieces = self.column(file, "piece")?.numbers("piece")?;
+        Ok(pieces.iter().map(|piece| piece.unwrap_or(0.0) as u32).collect())
     }
 
-    fn column<T>(&self, file: usize, name: &str, read: fn(&Column) -> PolarsResult<Vec<T>>) -> Result<Vec<T>, Error> {
-        let path = layout::folder(&self.passes[0], file).join(layout::SIGNALS);
-        let frame = parquet::read(&path, Some(&[name]))?;
-        frame.column(name).and_then(read).map_err(|source| Error::Signals { operation: "read", path, source })
+    fn column(&self, file: usize, name: &str) -> Result<Table, Error> {
+        let signals = Reader::open(layout::folder(&self.passes[0], file).join(layout::SIGNALS))?;
+        signals.read(Some(&[name]), (0, signals.rows()))
     }
 }

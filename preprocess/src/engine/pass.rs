@@ -17,8 +17,8 @@ use crate::dedup::{minhash, repeated};
 use crate::engine::corpus::{self, Reader};
 use crate::engine::documents::Documents;
 use crate::engine::layout::{SIGNALS, folder};
-use crate::engine::parquet::Table;
 use crate::engine::record::{Body, Document, Record};
+use crate::engine::signals;
 use crate::engine::spool;
 use crate::engine::steps::{Scratch, Steps};
 
@@ -225,7 +225,7 @@ struct Output {
     temporary: PathBuf,
     folder: PathBuf,
     spool: spool::Writer,
-    signals: Table,
+    signals: signals::Writer,
     bands: Option<minhash::Writer>,
     lines: Option<repeated::Writer>,
     documents: u32,
@@ -241,7 +241,7 @@ impl Output {
         file::create_folder(&temporary)?;
         Ok(Self {
             spool: spool::Writer::create(&temporary)?,
-            signals: Table::create(temporary.join(SIGNALS), pass.steps.columns(), pass.is_first)?,
+            signals: signals::Writer::create(&temporary.join(SIGNALS), pass.steps.columns(), pass.is_first)?,
             bands: pass.bands.as_ref().map(|_| minhash::Writer::create(&temporary)).transpose()?,
             lines: pass.lines.as_ref().map(|_| repeated::Writer::create(&temporary)).transpose()?,
             temporary,

@@ -1,13 +1,13 @@
 //! The thresholds of steps, and their evaluation on signals that an earlier run wrote.
 
-use polars::prelude::{DataFrame, PolarsResult};
+use arrow_array::{Array, Float64Array};
 
-use crate::Config;
 use crate::config::{LengthConfig, LongDocuments, Step};
-use crate::engine::parquet::{numbers, texts};
+use crate::engine::parquet::Table;
 use crate::steps::decontaminate;
 use crate::steps::language;
 use crate::steps::quality::Rule;
+use crate::{Config, Error};
 
 /// The thresholds of a step, evaluated on signals without reading texts.
 pub(crate) enum Thresholds {
@@ -44,19 +44,19 @@ impl Thresholds {
     }
 
     /// Returns, for each row of the signals, whether the step would drop the document.
-    pub fn failed(&self, frame: &DataFrame) -> PolarsResult<Vec<bool>> {
-        let column = |step: Step, signal: &str| numbers(frame, &format!("{}.{signal}", step.name()));
-        let or_0 = |value: &Option<f64>| value.unwrap_or(0.0);
+    pub fn failed(&self, signals: &Table) -> Result<Vec<bool>, Error> {
+        let column = |step: Step, signal: &str| signals.numbers(&format!("{}.{signal}", step.name()));
+        let or_0 = |value: Option<f64>| value.unwrap_or(0.0);
         Ok(match self {
             Self::Length(length) => {
                 let bytes = column(Step::Length, "bytes")?;
                 bytes.iter().map(|bytes| length.failed(or_0(bytes) as u64).is_some()).collect()
             }
             Self::Language(config) => {
-                let languages = texts(frame, "language.language")?;
+                let languages = signals.texts("language.language")?;
                 let confidences = column(Step::Language, "confidence")?;
                 let pairs = languages.iter().zip(&confidences);
-                pairs.map(|(language, c)| config.failed(language.as_deref(), or_0(c)).is_some()).collect()
+                pairs.map(|(language, confidence)| config.failed(language, or_0(confidence)).is_some()).collect()
             }
             Self::Decontaminate(config) => {
                 let matches = column(Step::Decontaminate, "matches")?;
@@ -65,10 +65,11 @@ impl Thresholds {
                 pairs.map(|(matches, fraction)| config.failed(or_0(matches) as u64, or_0(fraction)).is_some()).collect()
             }
             Self::Rule(rule) => {
-                let column = |signal: &&str| numbers(frame, &format!("{}.{signal}", rule.name()));
-                let columns = rule.signals().iter().map(column).collect::<PolarsResult<Vec<_>>>()?;
-                let row = |i: usize| columns.iter().map(|column| or_0(&column[i])).collect::<Vec<f64>>();
-                (0..frame.height()).map(|i| rule.first_failure(&row(i)).is_some()).collect()
+                let column = |signal: &&str| signals.numbers(&format!("{}.{signal}", rule.name()));
+                let columns = rule.signals().iter().map(column).collect::<Result<Vec<_>, Error>>()?;
+                let value = |column: &Float64Array, at: usize| if column.is_null(at) { 0.0 } else { column.value(at) };
+                let row = |at: usize| columns.iter().map(|column| value(column, at)).collect::<Vec<f64>>();
+                (0..signals.len()).map(|at| rule.first_failure(&row(at)).is_some()).collect()
             }
         })
     }

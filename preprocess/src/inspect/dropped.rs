@@ -1,13 +1,15 @@
 //! Dropped documents, with the reason and the measurements.
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use arrow_array::{Array, StringArray};
 use artifact::Sealed;
-use polars::prelude::{DataFrame, PolarsResult};
 
 use super::{Rows, config_of};
 use crate::Error;
 use crate::config::Step;
 use crate::engine::corpus;
-use crate::engine::parquet::{numbers, texts};
+use crate::engine::parquet::Table;
 use crate::engine::record::Body;
 use crate::engine::steps::FAILED;
 
@@ -52,9 +54,8 @@ pub fn dropped(
     }
     let mut rows = Rows::open(tokens)?;
     let (mut found, mut total, mut row_of_corpus) = (Vec::new(), 0, 0);
-    while let Some((_, frame)) = rows.next()? {
-        let added = page(&frame, by, (skip, count), &mut total, &mut row_of_corpus, &mut found);
-        added.map_err(|e| rows.error(e))?;
+    while let Some((_, table)) = rows.next(None)? {
+        page(&table, by, (skip, count), &mut total, &mut row_of_corpus, &mut found)?;
     }
     let places: Vec<usize> = found.iter().map(|(row, _)| *row).collect();
     let contents = contents(corpus, &places)?;
@@ -63,47 +64,47 @@ pub fn dropped(
 }
 
 fn page(
-    frame: &DataFrame,
+    table: &Table,
     by: Option<Step>,
     (skip, count): (usize, usize),
     total: &mut usize,
     row_of_corpus: &mut usize,
     found: &mut Vec<(usize, Dropped)>,
-) -> PolarsResult<()> {
-    let (ids, pieces, sources) = (texts(frame, "id")?, numbers(frame, "piece")?, texts(frame, "source")?);
-    let (reasons, duplicates) = (texts(frame, "reason")?, texts(frame, "duplicate_of")?);
-    let tokens = numbers(frame, "tokens")?;
-    for i in 0..frame.height() {
-        let piece = pieces[i].unwrap_or(0.0) as u32;
+) -> Result<(), Error> {
+    let (ids, pieces, sources) = (table.texts("id")?, table.numbers("piece")?, table.texts("source")?);
+    let (reasons, duplicates) = (table.texts("reason")?, table.texts("duplicate_of")?);
+    let tokens = table.numbers("tokens")?;
+    let owned = |texts: &StringArray, at: usize| texts.is_valid(at).then(|| texts.value(at).to_owned());
+    for at in 0..table.len() {
+        let piece = pieces.value(at) as u32;
         if piece == 0 {
             *row_of_corpus += 1;
         }
-        let Some(reason) = reasons[i].clone().filter(|reason| by.is_none_or(|by| by.name() == reason)) else {
+        let Some(reason) = owned(&reasons, at).filter(|reason| by.is_none_or(|by| by.name() == reason)) else {
             continue;
         };
         *total += 1;
         if *total <= skip || found.len() >= count {
             continue;
         }
-        let own = |column: &&str| column.split_once('.').is_some_and(|(step, _)| step == reason);
-        let names = frame.columns().iter().map(|column| column.name().as_str());
         let mut figures = Vec::new();
-        for column in names.filter(own) {
-            let signal = column.split_once('.').map_or(column, |(_, signal)| signal);
-            if let Ok(Some(value)) = frame.column(column)?.f64().map(|values| values.get(i)) {
-                figures.push((signal.to_owned(), value));
+        let mut criterion = None;
+        for (name, column) in table.columns() {
+            let Some((_, signal)) = name.split_once('.').filter(|(step, _)| *step == reason) else { continue };
+            if signal == FAILED {
+                criterion = owned(&table.texts(name)?, at);
+            } else if let Some(values) = column.as_primitive_opt::<Float64Type>().filter(|v| v.is_valid(at)) {
+                figures.push((signal.to_owned(), values.value(at)));
             }
         }
-        let criterion = format!("{reason}.{FAILED}");
-        let criterion = frame.column(&criterion).ok().and_then(|c| c.str().ok()?.get(i).map(str::to_owned));
         let document = Dropped {
-            name: crate::output::signals::name_of(ids[i].as_deref().unwrap_or_default(), piece),
-            source: sources[i].clone().unwrap_or_default(),
+            name: crate::output::signals::name_of(ids.value(at), piece),
+            source: sources.value(at).to_owned(),
             reason,
             criterion,
             figures,
-            duplicate_of: duplicates[i].clone(),
-            tokens: tokens[i].unwrap_or(0.0) as u64,
+            duplicate_of: owned(&duplicates, at),
+            tokens: tokens.value(at) as u64,
             text: String::new(),
         };
         found.push((*row_of_corpus - 1, document));

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow_array::Array;
 use artifact::Sealed;
-use polars::prelude::{DataFrame, PolarsResult};
 use serde_json::Value;
 
 use super::{Rows, config_of};
 use crate::config::Step;
-use crate::engine::parquet::{numbers, texts};
+use crate::engine::parquet::Table;
 use crate::engine::steps::FAILED;
 use crate::engine::thresholds::Thresholds;
 use crate::{Config, Error};
@@ -74,15 +74,14 @@ pub fn what_if(tokens: &Sealed, overrides: &[(String, Value)]) -> Result<WhatIf,
     let thresholds = Thresholds::all(&other);
     let mut rows = Rows::open(tokens)?;
     let mut kept_for_others = BTreeSet::new();
-    while let Some((_, frame)) = rows.next()? {
-        let of = texts(&frame, "duplicate_of").map_err(|e| rows.error(e))?;
-        kept_for_others.extend(of.into_iter().flatten());
+    while let Some((_, table)) = rows.next(Some(&["duplicate_of"]))? {
+        kept_for_others.extend(table.texts("duplicate_of")?.iter().flatten().map(str::to_owned));
     }
     let mut sums = Sums::new(&steps);
     let mut compared: BTreeMap<String, Row> = BTreeMap::new();
     let mut rows = Rows::open(tokens)?;
-    while let Some((first, frame)) = rows.next()? {
-        for (name, row) in evaluate(&frame, first, &steps, &thresholds).map_err(|e| rows.error(e))? {
+    while let Some((first, table)) = rows.next(None)? {
+        for (name, row) in evaluate(&table, first, &steps, &thresholds)? {
             if row.duplicate_of.is_some() || kept_for_others.contains(&name) {
                 compared.insert(name, row);
             } else {
@@ -135,40 +134,40 @@ struct Row {
 
 /// Returns each row by its name, with the per-document step that would drop it.
 fn evaluate(
-    frame: &DataFrame,
+    table: &Table,
     first: usize,
     steps: &[Step],
     thresholds: &[(Step, Thresholds)],
-) -> PolarsResult<Vec<(String, Row)>> {
-    let mut fails: Vec<Option<usize>> = vec![None; frame.height()];
+) -> Result<Vec<(String, Row)>, Error> {
+    let mut fails: Vec<Option<usize>> = vec![None; table.len()];
     for (number, step) in (1..).zip(steps) {
+        let column = format!("{}.{FAILED}", step.name());
         let failed = match thresholds.iter().find(|(known, _)| known == step) {
-            Some((_, thresholds)) => thresholds.failed(frame)?,
+            Some((_, thresholds)) => thresholds.failed(table)?,
             // A step without thresholds drops the same documents.
-            None => match frame.column(&format!("{}.{FAILED}", step.name())) {
-                Ok(_) => texts(frame, &format!("{}.{FAILED}", step.name()))?.iter().map(Option::is_some).collect(),
-                Err(_) => continue,
-            },
+            None if table.column(&column).is_some() => {
+                table.texts(&column)?.iter().map(|criterion| criterion.is_some()).collect()
+            }
+            None => continue,
         };
         for (fails, _) in fails.iter_mut().zip(failed).filter(|(fails, failed)| fails.is_none() && *failed) {
             *fails = Some(number);
         }
     }
-    let number =
-        |reason: Option<String>| steps.iter().position(|step| Some(step.name()) == reason.as_deref()).map(|at| at + 1);
-    let (ids, pieces) = (texts(frame, "id")?, numbers(frame, "piece")?);
-    let (digests, reasons) = (texts(frame, "sha256")?, texts(frame, "reason")?);
-    let (tokens, duplicates) = (numbers(frame, "tokens")?, texts(frame, "duplicate_of")?);
-    let rows = fails.into_iter().enumerate().map(|(i, then)| {
+    let number = |reason: &str| steps.iter().position(|step| step.name() == reason).map(|at| at + 1);
+    let (ids, pieces) = (table.texts("id")?, table.numbers("piece")?);
+    let (digests, reasons) = (table.texts("sha256")?, table.texts("reason")?);
+    let (tokens, duplicates) = (table.numbers("tokens")?, table.texts("duplicate_of")?);
+    let rows = fails.into_iter().enumerate().map(|(at, then)| {
         let row = Row {
-            digest: digests[i].clone().unwrap_or_default(),
-            place: first + i,
-            tokens: tokens[i].unwrap_or(0.0) as u64,
-            now: number(reasons[i].clone()),
+            digest: digests.value(at).to_owned(),
+            place: first + at,
+            tokens: tokens.value(at) as u64,
+            now: reasons.is_valid(at).then(|| number(reasons.value(at))).flatten(),
             then,
-            duplicate_of: duplicates[i].clone(),
+            duplicate_of: duplicates.is_valid(at).then(|| duplicates.value(at).to_owned()),
         };
-        (crate::output::signals::name_of(ids[i].as_deref().unwrap_or_default(), pieces[i].unwrap_or(0.0) as u32), row)
+        (crate::output::signals::name_of(ids.value(at), pieces.value(at) as u32), row)
     });
     Ok(rows.collect())
 }

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
 use artifact::{Digest, Outcome, file};
-use polars::prelude::{DataFrame, DataType, PolarsResult};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokenizer::Tokenizer;
 use tokenizer::shard::ShardTotals;
 
 use crate::config::Step;
+use crate::engine::parquet::Table;
+use crate::engine::steps::FAILED;
 use crate::output::outcome::DocumentOutcome;
 use crate::output::split::Split;
 use crate::{Config, Error};
@@ -103,38 +106,37 @@ pub(crate) struct Totals {
 
 impl Totals {
     /// Adds rows of the signals.
-    pub fn add(&mut self, frame: &DataFrame, outcomes: &[DocumentOutcome]) -> PolarsResult<()> {
-        let pieces = frame.column("piece")?.u32()?;
-        let bytes_in = frame.column("bytes_in")?.u64()?;
-        let invalid = frame.column("invalid_utf8")?.bool()?;
-        for ((piece, bytes), invalid) in pieces.iter().zip(bytes_in.iter()).zip(invalid.iter()) {
-            if piece == Some(0) {
+    pub fn add(&mut self, signals: &Table, outcomes: &[DocumentOutcome]) -> Result<(), Error> {
+        let (pieces, bytes_in) = (signals.numbers("piece")?, signals.numbers("bytes_in")?);
+        let invalid = signals.numbers("invalid_utf8")?;
+        for ((piece, bytes), invalid) in pieces.iter().zip(&bytes_in).zip(&invalid) {
+            if piece == Some(0.0) {
                 self.documents_in += 1;
-                self.bytes_in += bytes.unwrap_or(0);
-                self.invalid_utf8 += u64::from(invalid == Some(true));
+                self.bytes_in += bytes.unwrap_or(0.0) as u64;
+                self.invalid_utf8 += u64::from(invalid == Some(1.0));
             }
         }
-        let (licences, sources) = (frame.column("licence")?.str()?, frame.column("source")?.str()?);
-        for ((outcome, licence), source) in outcomes.iter().zip(licences.iter()).zip(sources.iter()) {
+        let (licences, sources) = (signals.texts("licence")?, signals.texts("source")?);
+        for ((outcome, licence), source) in outcomes.iter().zip(&licences).zip(&sources) {
             self.by_step.entry(outcome.dropped_by).or_default().add(outcome);
             if outcome.dropped_by == 0 {
                 self.licences.entry(licence.unwrap_or_default().to_owned()).or_default().add(outcome);
                 self.sources.entry(source.unwrap_or_default().to_owned()).or_default().add(outcome);
             }
         }
-        for column in frame.columns() {
-            let name = column.name().as_str();
+        for (name, column) in signals.columns() {
             let Some((step, signal)) = name.split_once('.') else { continue };
-            if name == "gopher_quality.stop_words" {
-                self.without_stop_words += column.f64()?.iter().flatten().filter(|count| count.is_nan()).count() as u64;
-            }
-            if signal == "failed" {
-                for criterion in column.str()?.iter().flatten() {
+            let numbers = column.as_primitive_opt::<Float64Type>();
+            if signal == FAILED {
+                for criterion in signals.texts(name)?.iter().flatten() {
                     *self.failed.entry(format!("{step}.{criterion}")).or_default() += 1;
                 }
-            } else if CHANGING.iter().any(|known| known.name() == step) && *column.dtype() == DataType::Float64 {
-                let sum: f64 = column.f64()?.iter().flatten().sum();
+            } else if let Some(numbers) = numbers.filter(|_| CHANGING.iter().any(|known| known.name() == step)) {
+                let sum: f64 = numbers.iter().flatten().sum();
                 *self.changes.entry(name.to_owned()).or_default() += sum as u64;
+            } else if name == "gopher_quality.stop_words" {
+                let counts = numbers.into_iter().flatten().flatten();
+                self.without_stop_words += counts.filter(|count| count.is_nan()).count() as u64;
             }
         }
         Ok(())

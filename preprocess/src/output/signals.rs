@@ -5,23 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow_array::{ArrayRef, StringArray, UInt64Array};
 use artifact::Context;
-use polars::prelude::{Column, DataFrame, PolarsError, PolarsResult, Schema};
 
 use crate::config::Step;
 use crate::engine::documents::Documents;
 use crate::engine::layout;
-use crate::engine::parquet;
+use crate::engine::parquet::{self, ROWS, Reader, Table};
 use crate::engine::spool::Entry;
 use crate::output::outcome::DocumentOutcome;
 use crate::output::report::Totals;
 use crate::output::split::Split;
 use crate::output::tokenize::{Encoded, token_counts};
 use crate::{Config, Error};
-
-/// Rows in memory at a time.
-const ROWS: usize = 1 << 15;
 
 /// Writes the signals of all documents and hands each row to `totals`.
 pub(crate) fn write(
@@ -35,37 +33,37 @@ pub(crate) fn write(
     context.progress.begin("writing the signals", documents.len() as u64, "documents");
     let steps = config.steps();
     let ids = kept_ids(documents)?;
-    let mut writer = None;
+    let mut writer: Option<parquet::Writer> = None;
     for file in 0..documents.files() {
         let index = documents.index(file)?;
         let tokens = token_counts(&encoded.folder, file)?;
+        let passes =
+            documents.passes().iter().map(|root| Reader::open(layout::folder(root, file).join(layout::SIGNALS)));
+        let passes = passes.collect::<Result<Vec<Reader>, Error>>()?;
         for start in (0..index.len()).step_by(ROWS) {
             if context.cancel.is_requested() {
                 return Err(Error::Interrupted);
             }
             let rows = start..(start + ROWS).min(index.len());
-            let measured = measured(documents, file, (start, rows.len()))?;
+            let measured = passes.iter().map(|pass| pass.read(None, (start, rows.len())));
+            let measured = measured.collect::<Result<Vec<Table>, Error>>()?;
             let outcomes: Vec<DocumentOutcome> = rows
                 .clone()
                 .map(|at| DocumentOutcome::of(config, documents, file, at, &index[at], tokens[at]))
                 .collect();
-            let frame = with_outcomes(measured, &steps, &outcomes, &index[rows], &ids);
-            let frame = frame.map_err(|source| parquet::failed(path, source))?;
-            totals.add(&frame, &outcomes).map_err(|source| parquet::failed(path, source))?;
+            let added = outcome_columns(&steps, &outcomes, &index[rows], &ids);
+            let columns = measured.iter().flat_map(Table::columns).map(|(name, values)| (name, Arc::clone(values)));
+            let table = Table::new(path, columns.chain(added))?;
+            totals.add(&table, &outcomes)?;
             let writer = match &mut writer {
                 Some(writer) => writer,
-                none => {
-                    let schema: Schema =
-                        frame.columns().iter().map(|c| (c.name().clone(), c.dtype().clone())).collect();
-                    none.insert(parquet::writer(path, &schema)?)
-                }
+                none => none.insert(parquet::Writer::like(path, &table)?),
             };
-            writer.write_batch(&frame).map_err(|source| parquet::failed(path, source))?;
-            context.progress.position(u64::from(documents.first(file)) + (start + frame.height()) as u64);
+            writer.write(&table)?;
+            context.progress.position(u64::from(documents.first(file)) + (start + table.len()) as u64);
         }
     }
-    writer.map(|writer| writer.finish()).transpose().map_err(|source| parquet::failed(path, source))?;
-    Ok(())
+    writer.map_or(Ok(()), parquet::Writer::finish)
 }
 
 /// Returns the ids of the documents that were kept in place of others.
@@ -92,50 +90,30 @@ pub(crate) fn name_of(id: &str, piece: u32) -> String {
     if piece == 0 { id.to_owned() } else { format!("{id}, piece {piece}") }
 }
 
-/// Returns what the passes wrote of some rows of a file, side by side.
-fn measured(documents: &Documents, file: usize, rows: (usize, usize)) -> Result<DataFrame, Error> {
-    let mut all: Option<DataFrame> = None;
-    for root in documents.passes() {
-        let path = layout::folder(root, file).join(layout::SIGNALS);
-        let part = parquet::read_rows(&path, rows)?;
-        all = Some(match all {
-            None => part,
-            Some(before) => {
-                let joined = before.hstack(part.columns());
-                joined.map_err(|source| Error::Signals { operation: "read", path, source })?
-            }
-        });
-    }
-    Ok(all.unwrap_or_default())
-}
-
-fn with_outcomes(
-    mut frame: DataFrame,
+fn outcome_columns(
     steps: &[Step],
     outcomes: &[DocumentOutcome],
     index: &[Entry],
     ids: &BTreeMap<u32, String>,
-) -> PolarsResult<DataFrame> {
-    let name = |outcome: &DocumentOutcome| outcome.dropped_by.checked_sub(1).map(|i| steps[usize::from(i)].name());
-    let mut add = |name: &str, column: Column| {
-        frame.with_column(column.with_name(name.into()))?;
-        Ok::<(), PolarsError>(())
-    };
-    let column = |values: Vec<u64>| Column::new("".into(), values);
-    add("bytes", column(outcomes.iter().map(|outcome| outcome.text_bytes).collect()))?;
-    add("tokens", column(outcomes.iter().map(|outcome| outcome.tokens).collect()))?;
-    let digests: Vec<String> = index.iter().map(|entry| entry.digest.to_string()).collect();
-    add("sha256", Column::new("".into(), digests))?;
-    let decisions: Vec<&str> =
-        outcomes.iter().map(|outcome| if outcome.dropped_by == 0 { "keep" } else { "drop" }).collect();
-    add("decision", Column::new("".into(), decisions))?;
-    add("reason", Column::new("".into(), outcomes.iter().map(name).collect::<Vec<Option<&str>>>()))?;
-    let splits: Vec<Option<&str>> = outcomes.iter().map(|outcome| outcome.split.map(Split::name)).collect();
-    add("split", Column::new("".into(), splits))?;
-    let kept: Vec<Option<&str>> =
-        outcomes.iter().map(|outcome| outcome.duplicate_of.and_then(|of| ids.get(&of)).map(String::as_str)).collect();
-    add("duplicate_of", Column::new("".into(), kept))?;
-    // What the passes wrote comes in the chunks of their row groups, and a row group is written from equal ones.
-    frame.rechunk_mut();
-    Ok(frame)
+) -> [(&'static str, ArrayRef); 7] {
+    let digests = index.iter().map(|entry| entry.digest.to_string());
+    let reason = |outcome: &DocumentOutcome| outcome.dropped_by.checked_sub(1).map(|at| steps[usize::from(at)].name());
+    let original = |outcome: &DocumentOutcome| outcome.duplicate_of.and_then(|of| ids.get(&of)).map(String::as_str);
+    [
+        ("bytes", numbers(outcomes.iter().map(|outcome| outcome.text_bytes))),
+        ("tokens", numbers(outcomes.iter().map(|outcome| outcome.tokens))),
+        ("sha256", Arc::new(StringArray::from_iter_values(digests))),
+        ("decision", texts(outcomes.iter().map(|outcome| Some(if outcome.dropped_by == 0 { "keep" } else { "drop" })))),
+        ("reason", texts(outcomes.iter().map(reason))),
+        ("split", texts(outcomes.iter().map(|outcome| outcome.split.map(Split::name)))),
+        ("duplicate_of", texts(outcomes.iter().map(original))),
+    ]
+}
+
+fn numbers(values: impl Iterator<Item = u64>) -> ArrayRef {
+    Arc::new(UInt64Array::from_iter_values(values))
+}
+
+fn texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+    Arc::new(values.collect::<StringArray>())
 }

@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use artifact::{Host, Outcome, Recipe, Sealed, Unsealed};
-use polars::prelude::{Column, DataFrame, NamedFrom, ParquetWriter, Series};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use preprocess::{Config, TokenizerConfig};
 use serde_json::json;
 
@@ -31,25 +34,36 @@ pub fn documents(count: usize) -> Vec<Document> {
 /// Writes a corpus in the format of stage collect, with `per_file` documents per file.
 pub fn write(folder: &Path, documents: &[Document], per_file: usize) -> Sealed {
     for (number, documents) in documents.chunks(per_file).enumerate() {
-        let column = |name: &str, value: &dyn Fn(&Document) -> Option<String>| -> Column {
-            Series::new(name.into(), documents.iter().map(value).collect::<Vec<_>>()).into()
-        };
+        let column = |value: &dyn Fn(&Document) -> String| texts(documents.iter().map(|d| Some(value(d))));
         let text = |d: &Document| String::from_utf8(d.2.clone()).ok();
-        let raws: Vec<Option<Vec<u8>>> = documents.iter().map(|d| text(d).is_none().then(|| d.2.clone())).collect();
-        let mut frame = DataFrame::new_infer_height(vec![
-            column("id", &|d| Some(d.0.clone())),
-            column("text", &text),
-            Series::new("raw".into(), raws).into(),
-            column("source", &|d| Some(d.1.clone())),
-            column("path", &|d| Some(format!("src/{}.rs", d.0))),
-            column("licence", &|_| Some("MIT OR Apache-2.0".to_owned())),
-        ])
-        .unwrap();
-        let file = File::create(folder.join(format!("documents-{number:05}.parquet"))).unwrap();
-        // Several row groups per file, as in a real corpus.
-        ParquetWriter::new(file).with_row_group_size(Some(4)).finish(&mut frame).unwrap();
+        let raws = documents.iter().map(|d| text(d).is_none().then_some(&d.2));
+        let columns = [
+            ("id", column(&|d| d.0.clone())),
+            ("text", texts(documents.iter().map(text))),
+            ("raw", Arc::new(raws.collect::<BinaryArray>()) as ArrayRef),
+            ("source", column(&|d| d.1.clone())),
+            ("path", column(&|d| format!("src/{}.rs", d.0))),
+            ("licence", column(&|_| "MIT OR Apache-2.0".to_owned())),
+        ];
+        write_file(folder, number, columns);
     }
     seal(folder, Outcome::default())
+}
+
+/// Returns a column of texts.
+pub fn texts(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
+    Arc::new(values.collect::<StringArray>())
+}
+
+/// Writes file `number` of a corpus.
+pub fn write_file<'a>(folder: &Path, number: usize, columns: impl IntoIterator<Item = (&'a str, ArrayRef)>) {
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let file = File::create(folder.join(format!("documents-{number:05}.parquet"))).unwrap();
+    // Several row groups per file, as in a real corpus.
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(4)).build();
+    let mut writer = ArrowWriter::try_new(file, rows.schema(), Some(properties)).unwrap();
+    writer.write(&rows).unwrap();
+    writer.close().unwrap();
 }
 
 pub fn unsealed(folder: &Path) -> Unsealed {

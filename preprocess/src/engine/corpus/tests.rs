@@ -22,7 +22,8 @@ type Rows = Result<Vec<Row>, Error>;
 /// Calls `check` with the rows of a corpus of one file with these columns.
 fn with_corpus(columns: Vec<(&str, ArrayRef)>, check: impl FnOnce(Rows)) {
     let folder = tempfile::tempdir().unwrap();
-    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let columns = columns.into_iter().map(|(name, values)| (name, values, true));
+    let rows = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
     let file = File::create(folder.path().join("documents-00000.parquet")).unwrap();
     let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
     writer.write(&rows).unwrap();

@@ -27,7 +27,7 @@ const IDENTITY: [(&str, DataType); 7] = [
 /// Writes the signals of records.
 pub(crate) struct Writer {
     path: PathBuf,
-    writer: parquet::Writer,
+    file: parquet::Writer,
     columns: Vec<(String, ColumnKind)>,
     with_identity: bool,
 }
@@ -45,8 +45,8 @@ impl Writer {
             Field::new(name, dtype, true)
         });
         let schema = Schema::new(identity.chain(signals).collect::<Vec<_>>());
-        let writer = parquet::Writer::create(path, Arc::new(schema))?;
-        Ok(Self { path: path.to_owned(), writer, columns, with_identity })
+        let file = parquet::Writer::create(path, Arc::new(schema))?;
+        Ok(Self { path: path.to_owned(), file, columns, with_identity })
     }
 
     /// Adds records.
@@ -56,14 +56,14 @@ impl Writer {
             let signals =
                 self.columns.iter().enumerate().map(|(at, (name, kind))| (&**name, signals(records, at, *kind)));
             let table = Table::new(&self.path, identity.into_iter().chain(signals))?;
-            self.writer.write(&table)?;
+            self.file.write(&table)?;
         }
         Ok(())
     }
 
     /// Writes the end of the file.
     pub fn finish(self) -> Result<(), Error> {
-        self.writer.finish()
+        self.file.finish()
     }
 }
 

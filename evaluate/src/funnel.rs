@@ -25,6 +25,8 @@ pub(crate) struct DataAmount {
     pub(crate) bytes: u64,
     /// None before tokenization.
     pub(crate) tokens: Option<u64>,
+    /// Tokens that count towards the loss. None except for splits.
+    pub(crate) learned_tokens: Option<u64>,
 }
 
 impl Funnel {
@@ -52,6 +54,7 @@ impl DataAmount {
             documents: value["documents"].as_u64()?,
             bytes: value["bytes"].as_u64()?,
             tokens: value["tokens"].as_u64(),
+            learned_tokens: value["learned_tokens"].as_u64(),
         })
     }
 }
@@ -72,7 +75,7 @@ mod tests {
             ],
             "splits": {
                 "test": {"documents": 1, "bytes": 50, "tokens": 20, "shards": 1},
-                "train": {"documents": 7, "bytes": 850, "tokens": 300, "shards": 1},
+                "train": {"documents": 7, "bytes": 850, "tokens": 300, "learned_tokens": 120, "shards": 1},
             },
             "licences": {"MIT": {"documents": 2, "bytes": 100}, "Apache-2.0": {"documents": 6, "bytes": 800}},
             "bytes_per_token": 2.8,
@@ -83,6 +86,7 @@ mod tests {
         assert_eq!(names(&funnel.splits), ["train", "test"]);
         assert_eq!(names(&funnel.licences), ["Apache-2.0", "MIT"]);
         assert_eq!(funnel.splits[1].tokens, Some(20));
+        assert_eq!([0, 1].map(|i: usize| funnel.splits[i].learned_tokens), [Some(120), None]);
         assert_eq!(funnel.bytes_per_token, Some(2.8));
         for nothing in [json!(null), json!([]), json!({"funnel": {}, "splits": []})] {
             assert_eq!(Funnel::read(&nothing), Funnel::default());

@@ -4,8 +4,8 @@
 //! `report.html`, a single page that works offline. This crate never changes a weight and never uses the network.
 //!
 //! Modules in reading order: `config`, `held_out` (loss, perplexity, bits per byte), `baselines` (compressors on the
-//! same text), `samples` with `diversity` and `syntax` (generated text), `curves` and `funnel` (training and data),
-//! `report` (`report.json`), `html` and `chart` (`report.html`).
+//! same text), `samples` with `diversity` and `syntax` (generated text), `curves` (training), `funnel` and `examples`
+//! (data), `report` (`report.json`), `html` and `chart` (`report.html`).
 
 mod baselines;
 mod chart;
@@ -13,6 +13,7 @@ mod config;
 mod curves;
 mod diversity;
 mod error;
+mod examples;
 mod funnel;
 mod held_out;
 mod html;
@@ -34,6 +35,7 @@ use tokenizer::shard::Split;
 
 use crate::baselines::Baselines;
 use crate::curves::Curves;
+use crate::examples::SplitExamples;
 use crate::funnel::Funnel;
 use crate::held_out::{Excerpt, Metrics};
 use crate::report::{ArtifactInfo, ModelInfo, Report, SplitMetrics};
@@ -70,7 +72,8 @@ pub struct Inputs<'a> {
 pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     config.validate()?;
     out.clear()?;
-    let (validation, test) = excerpts(config, inputs)?;
+    let tokenizer = Tokenizer::from_file(&inputs.tokens.verified("tokenizer.json")?)?;
+    let (validation, test) = excerpts(config, inputs, &tokenizer)?;
 
     context.progress.begin("compressing", (validation.text.len() + test.text.len()) as u64, "bytes");
     let baselines = |excerpt: &Excerpt| {
@@ -110,6 +113,10 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
         training: curves.summary,
         samples,
         data: Funnel::read(&read_json(&inputs.tokens.verified(REPORT)?)?),
+        examples: vec![
+            SplitExamples::of("train", &Split::open_first(inputs.tokens, "train")?, &tokenizer)?,
+            SplitExamples::of("validation", &validation.split, &tokenizer)?,
+        ],
         artifacts: sealed.into_iter().map(ArtifactInfo::of).chain([ArtifactInfo::of_this(out)]).collect(),
     };
     let json = serde_json::to_value(&report).map_err(|source| Error::Json { path: out.path(REPORT), source })?;
@@ -126,8 +133,7 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
 }
 
 /// Opens the held-out splits and checks that both models have the tokenizer that encoded them.
-fn excerpts(config: &Config, inputs: &Inputs<'_>) -> Result<(Excerpt, Excerpt), Error> {
-    let tokenizer = Tokenizer::from_file(&inputs.tokens.verified("tokenizer.json")?)?;
+fn excerpts(config: &Config, inputs: &Inputs<'_>, tokenizer: &Tokenizer) -> Result<(Excerpt, Excerpt), Error> {
     let excerpt = |name| {
         let split = Split::open(inputs.tokens, name)?;
         for sealed in [inputs.checkpoint, inputs.bundle] {
@@ -138,7 +144,7 @@ fn excerpts(config: &Config, inputs: &Inputs<'_>) -> Result<(Excerpt, Excerpt), 
                 return Err(Error::Tokenizer { path, found, expected });
             }
         }
-        Excerpt::of(name, split, &tokenizer, config.max_tokens)
+        Excerpt::of(name, split, tokenizer, config.max_tokens)
     };
     Ok((excerpt("validation")?, excerpt("test")?))
 }

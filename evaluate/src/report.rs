@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 
 use crate::baselines::Baselines;
 use crate::curves::Summary;
+use crate::examples::SplitExamples;
 use crate::funnel::Funnel;
 use crate::held_out::Metrics;
 use crate::samples::Samples;
 
 /// The version of `report.json`'s fields.
-pub(crate) const SCHEMA_VERSION: u32 = 2;
+pub(crate) const SCHEMA_VERSION: u32 = 3;
 
 /// All metrics of the stage. It holds no times and no host facts, so that equal runs have equal reports.
 #[derive(Debug, Serialize)]
@@ -26,6 +27,7 @@ pub(crate) struct Report {
     pub(crate) training: Summary,
     pub(crate) samples: Samples,
     pub(crate) data: Funnel,
+    pub(crate) examples: Vec<SplitExamples>,
     /// The artifacts that the metrics are based on, from the corpus to this stage.
     pub(crate) artifacts: Vec<ArtifactInfo>,
 }

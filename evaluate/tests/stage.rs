@@ -59,6 +59,15 @@ fn inputs() -> Run {
 }
 
 fn sharded_inputs(max_shard_bytes: u64) -> Run {
+    inputs_with(max_shard_bytes, None)
+}
+
+/// Returns inputs with the loss mask that `mask` gives the tokens of each document.
+fn masked_inputs(mask: fn(&[u32]) -> Vec<bool>) -> Run {
+    inputs_with(checkpoint::MAX_SHARD_BYTES, Some(mask))
+}
+
+fn inputs_with(max_shard_bytes: u64, mask: Option<fn(&[u32]) -> Vec<bool>>) -> Run {
     let root = tempfile::tempdir().unwrap();
     let corpus = unsealed(root.path(), "collect");
     fs::write(corpus.path("sources.json"), "{}").unwrap();
@@ -72,7 +81,10 @@ fn sharded_inputs(max_shard_bytes: u64) -> Run {
         for text in documents() {
             let mut ids = tokenizer.encode(&text).unwrap();
             ids.extend(tokenizer.end_of_text());
-            writer.push(&ids, text.len() as u64).unwrap();
+            match mask {
+                Some(mask) => writer.push_masked(&ids, &mask(&ids), text.len() as u64).unwrap(),
+                None => writer.push(&ids, text.len() as u64).unwrap(),
+            }
         }
         writer.finish().unwrap();
     }
@@ -197,6 +209,13 @@ fn report_holds_all_metrics_and_no_times() {
     assert_eq!(report["training"]["best_validation_loss_nats"], 5.65);
     assert_eq!(report["data"]["steps"][1]["documents"], 36);
     assert_eq!(report["artifacts"][4]["digest"], Value::Null);
+    for (at, split) in ["train", "validation"].into_iter().enumerate() {
+        let examples = &report["examples"][at];
+        assert_eq!(examples["split"], split);
+        let shown: Vec<&str> = examples["documents"].as_array().unwrap().iter().map(shown_text).collect();
+        let expected = documents()[..shown.len()].to_vec();
+        assert!(!shown.is_empty() && shown.len() <= 3 && shown == expected, "{shown:?}");
+    }
 
     let again = run.evaluate("again", &config(), &Context::quiet(3)).unwrap();
     let files = |sealed: &Sealed| sealed.manifest().files["report.json"].clone();
@@ -207,6 +226,29 @@ fn report_holds_all_metrics_and_no_times() {
     let other = again.manifest().fingerprint.to_string();
     assert_eq!(same.replace(&other, own), text(&sealed, "report.json"));
     assert_eq!(files(&again).bytes + 3, files(&sealed).bytes);
+}
+
+/// Returns the text of an example without its special tokens.
+fn shown_text(document: &Value) -> &str {
+    let [text, end] = &document["segments"].as_array().unwrap()[..] else { panic!("{document}") };
+    assert_eq!((&text["kind"], &end["text"]), (&json!("text"), &json!("<|endoftext|>")));
+    assert_eq!(document["tokens"], document["learned_tokens"]);
+    text["text"].as_str().unwrap()
+}
+
+#[test]
+fn examples_show_what_is_learned() {
+    let run = masked_inputs(|ids| (0..ids.len()).map(|at| at >= 10).collect());
+    let sealed = run.evaluate("evaluate", &config(), &Context::quiet(3)).unwrap();
+    let report: Value = serde_json::from_str(&text(&sealed, "report.json")).unwrap();
+    let document = &report["examples"][0]["documents"][0];
+    let segments = document["segments"].as_array().unwrap();
+    assert_eq!(segments.iter().map(|segment| &segment["learned_tokens"] == 0).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(segments[0]["range"], json!({"start": 0, "end": 10}));
+    let [before, after] = [0, 1].map(|at: usize| segments[at]["text"].as_str().unwrap());
+    assert_eq!(format!("{before}{after}"), documents()[0]);
+    let page = text(&sealed, "report.html");
+    assert!(page.contains("<span class=\"context\">/// ") && page.contains("<span class=\"learned\">"), "{page}");
 }
 
 #[test]
@@ -226,6 +268,9 @@ fn page_is_self_contained_and_escaped() {
         "Training and validation loss by step",
         "validation 5.650 at 2",
         "does not parse",
+        "<span class=\"learned\">/// Adds ",
+        "&amp; more to a `Vec&lt;u8&gt;`.↵\n",
+        "<span class=\"learned special\">&lt;|endoftext|&gt;</span>",
     ] {
         assert!(page.contains(right), "{right}");
     }

@@ -326,8 +326,12 @@ Examples:
     /// Write the dataset card: sources, licences, documents, bytes and tokens, as Markdown
     #[command(after_help = "Example:\n  pipeline data card stories")]
     Card(CardArgs),
-    /// Page through the documents of a dataset
-    #[command(after_help = "Example:\n  pipeline data peek rust-crates --page 3")]
+    /// Page through the documents of a dataset, or through the tokens of a run and which of them are learned
+    #[command(after_help = "\
+Examples:
+  pipeline data peek rust-crates --page 3
+  pipeline data peek latest --tokens                  what the model learns, and what is only context
+  pipeline data peek latest --tokens --split validation --json")]
     Peek(PeekArgs),
     /// Show the lengths, licences, languages and duplicates of a dataset
     #[command(after_help = "Example:\n  pipeline data stats rust-crates")]
@@ -389,6 +393,7 @@ pub struct CardArgs {
 #[derive(Debug, Args)]
 pub struct CorpusArgs {
     /// A folder with a dataset.toml, or its name in datasets/; else a run's name, or `latest`
+    #[arg(default_value = "latest")]
     pub name: String,
     /// Never use the network
     #[arg(long)]
@@ -411,6 +416,38 @@ pub struct PeekArgs {
     /// Show whole texts
     #[arg(long)]
     pub full: bool,
+    /// Show the tokens of a run as text: learned text (it counts towards the loss), other text and special tokens
+    #[arg(long)]
+    pub tokens: bool,
+    /// The split whose tokens to show
+    #[arg(long, value_enum, default_value_t, requires = "tokens")]
+    pub split: SplitName,
+    /// Print a JSON object per document, with the token ids
+    #[arg(long, requires = "tokens")]
+    pub json: bool,
+}
+
+/// A split of the tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum SplitName {
+    /// What training reads.
+    #[default]
+    Train,
+    /// What the loss is measured on during training.
+    Validation,
+    /// What is only evaluated at the end.
+    Test,
+}
+
+impl SplitName {
+    /// Returns the name in file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
 }
 
 /// Arguments of `data stats`.

@@ -1,4 +1,5 @@
-//! What a person sees: progress while a run works, and tables when it ends.
+//! What a person sees: progress while a run works, tables when it ends, and tokens as text.
 
 pub mod console;
+pub mod masked_text;
 pub mod summary;

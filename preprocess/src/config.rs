@@ -327,6 +327,25 @@ const MAX_TRAIN_BYTES: u64 = 1 << 30;
 const MAX_VOCAB_SIZE: usize = 1 << 20;
 
 impl Config {
+    /// Reads the configuration that a manifest records. That of the release before may have the old names of
+    /// [`RENAMED_KEYS`].
+    ///
+    /// # Errors
+    /// Returns an error if a key is unknown or has a value of another type.
+    pub(crate) fn of_manifest(mut recorded: Value) -> Result<Self, serde_json::Error> {
+        for (old, new) in RENAMED_KEYS {
+            let pointer = |key: &str| format!("/{}", key.replace('.', "/"));
+            let Some((old_table, old_key)) = old.rsplit_once('.') else { continue };
+            let Some((new_table, new_key)) = new.rsplit_once('.') else { continue };
+            let table = recorded.pointer_mut(&pointer(old_table)).and_then(Value::as_object_mut);
+            let Some(value) = table.and_then(|table| table.remove(old_key)) else { continue };
+            if let Some(table) = recorded.pointer_mut(&pointer(new_table)).and_then(Value::as_object_mut) {
+                table.insert(new_key.to_owned(), value);
+            }
+        }
+        serde_json::from_value(recorded)
+    }
+
     /// Returns the steps, in order.
     pub fn steps(&self) -> Vec<Step> {
         self.steps.clone().unwrap_or_else(|| self.preset.steps())

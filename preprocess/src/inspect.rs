@@ -18,7 +18,7 @@ use crate::{Config, Error};
 
 /// Returns the configuration of the run that wrote an artifact.
 fn config_of(tokens: &Sealed) -> Result<Config, Error> {
-    serde_json::from_value(tokens.manifest().recipe.config.clone()).map_err(|e| Error::Config {
+    Config::of_manifest(tokens.manifest().recipe.config.clone()).map_err(|e| Error::Config {
         key: "preprocess".to_owned(),
         problem: format!("cannot be read from the manifest in {}: {e}", tokens.folder().display()),
     })

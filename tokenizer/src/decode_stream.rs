@@ -12,6 +12,7 @@ pub struct DecodeStream<'t> {
     prompt: String,
 }
 
+#[derive(Clone)]
 enum State<'t> {
     /// The bytes of an incomplete character, where the bytes of a token do not depend on its neighbours.
     Bytes(Vec<u8>),
@@ -75,18 +76,27 @@ impl DecodeStream<'_> {
         Ok(self.after_prompt(text))
     }
 
+    /// Returns the text that is held back, as if the sequence ended here; later pieces continue after it. A character
+    /// that is incomplete here stays held back, and so belongs to what follows.
+    pub fn flush(&mut self) -> String {
+        let is_incomplete = match &self.state {
+            State::Bytes(pending) => !pending.is_empty(),
+            State::Chain(chain) => chain.is_within_character(),
+            State::Whole(_) => false,
+        };
+        if is_incomplete {
+            return String::new();
+        }
+        let held = self.state.clone().finish(self.tokenizer);
+        let text = self.after_prompt(held.clone());
+        self.prompt = held;
+        text
+    }
+
     /// Returns the rest of the text; the bytes of an incomplete character are replaced by U+FFFD.
     pub fn finish(mut self) -> String {
-        let text = match std::mem::replace(&mut self.state, State::Bytes(Vec::new())) {
-            State::Bytes(pending) => String::from_utf8_lossy(&pending).into_owned(),
-            State::Chain(chain) => {
-                let mut text = String::new();
-                // The decoders of the library fail on regular expressions alone, which `push` has applied by now.
-                let _ = chain.finish(&mut text);
-                text
-            }
-            State::Whole(ids) => self.tokenizer.decode(&ids).unwrap_or_default(),
-        };
+        let state = std::mem::replace(&mut self.state, State::Bytes(Vec::new()));
+        let text = state.finish(self.tokenizer);
         self.after_prompt(text)
     }
 
@@ -104,5 +114,21 @@ impl DecodeStream<'_> {
             self.prompt.clear();
         }
         text[common..].to_owned()
+    }
+}
+
+impl State<'_> {
+    /// Returns the text that is held back.
+    fn finish(self, tokenizer: &Tokenizer) -> String {
+        match self {
+            Self::Bytes(pending) => String::from_utf8_lossy(&pending).into_owned(),
+            Self::Chain(chain) => {
+                let mut text = String::new();
+                // The decoders of the library fail on regular expressions alone, which `push` has applied by now.
+                let _ = chain.finish(&mut text);
+                text
+            }
+            Self::Whole(ids) => tokenizer.decode(&ids).unwrap_or_default(),
+        }
     }
 }

@@ -59,8 +59,10 @@ pub(crate) fn steps(decoder: Option<&DecoderWrapper>) -> Option<Vec<Step>> {
 }
 
 /// Steps with what they hold back.
+#[derive(Clone)]
 pub(crate) struct Chain<'t>(Vec<State<'t>>);
 
+#[derive(Clone)]
 struct State<'t> {
     step: &'t Step,
     /// Whether the step has seen a token, or for [`Step::StripWhole`] the first character that it keeps.
@@ -82,6 +84,11 @@ impl<'t> Chain<'t> {
     /// Adds a token, and appends the text that no later token changes.
     pub(crate) fn push(&mut self, token: String, text: &mut String) -> Result<(), Error> {
         push(&mut self.0, token, text)
+    }
+
+    /// Returns whether the bytes that are held back end within a character.
+    pub(crate) fn is_within_character(&self) -> bool {
+        self.0.iter().any(|state| std::str::from_utf8(&state.bytes).is_err())
     }
 
     /// Appends the rest of the text.

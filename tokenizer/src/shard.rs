@@ -10,9 +10,11 @@
 
 mod format;
 mod mapped;
+mod masked_document;
 mod reader;
 mod shard_file;
 mod writer;
 
+pub use masked_document::{Answer, MaskedDocument, Segment, SegmentKind};
 pub use reader::Split;
 pub use writer::{ShardTotals, Writer};

@@ -256,6 +256,14 @@ impl Tokenizer {
         (!self.inner.get_added_vocabulary().is_special_token(&token)).then_some(token)
     }
 
+    /// Returns the name of a token that has no text: that of a special token, or the id of one that does not exist.
+    pub(crate) fn special_token(&self, id: u32) -> Option<String> {
+        match self.inner.id_to_token(id) {
+            Some(token) => self.inner.get_added_vocabulary().is_special_token(&token).then_some(token),
+            None => Some(format!("<{id}>")),
+        }
+    }
+
     /// Returns the steps from tokens to text; `None` if the whole sequence is needed.
     pub(crate) fn decoder_steps(&self) -> Option<&[Step]> {
         self.decoder_steps.as_deref()

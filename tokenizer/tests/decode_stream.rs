@@ -107,6 +107,27 @@ proptest! {
         }
     }
 
+    /// Not with CTC, whose text of the first tokens is not how that of all begins, nor with bytes that are no text.
+    #[test]
+    fn flushing_divides_the_text_and_changes_nothing(
+        decoder in prop::sample::select(decoders()),
+        ids in prop::collection::vec(0..TOKENS.len() as u32, 0..12),
+        flushed in prop::collection::vec(any::<bool>(), 12),
+    ) {
+        let tokenizer = Tokenizer::from_bytes(tokenizer_json(&decoder).as_bytes()).unwrap();
+        let whole = tokenizer.decode(&ids).unwrap();
+        prop_assume!(decoder["type"] != "CTC" && !whole.contains('\u{fffd}'));
+        let mut stream = tokenizer.decode_stream();
+        let mut text = String::new();
+        for (id, is_flushed) in ids.iter().zip(flushed) {
+            text += &stream.push(*id).unwrap();
+            if is_flushed {
+                text += &stream.flush();
+            }
+        }
+        prop_assert_eq!(text + &stream.finish(), whole, "{} {:?}", decoder, ids);
+    }
+
     /// The library panics on tokens that are shorter than what is stripped at their end.
     #[test]
     fn stripping_the_end_is_streamed(

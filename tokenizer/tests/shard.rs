@@ -6,8 +6,8 @@ use std::path::Path;
 
 use artifact::{Host, Outcome, Recipe, Sealed, Unsealed};
 use proptest::prelude::*;
-use tokenizer::shard::{Split, Writer};
-use tokenizer::{Error, Tokenizer, TrainConfig};
+use tokenizer::shard::{Answer, MaskedDocument, SegmentKind, Split, Writer};
+use tokenizer::{Conversation, Error, Message, REJECTED_ROLE, Tokenizer, TrainConfig};
 
 fn tokenizer(vocab_size: usize) -> Tokenizer {
     if vocab_size <= 1000 {
@@ -148,6 +148,121 @@ fn the_rejected_answer_of_a_pair_is_not_scored() {
             }
         }
     }
+}
+
+fn conversation(messages: &[(&str, &str)]) -> Conversation {
+    let messages = messages.iter().map(|(role, text)| Message::new(*role, *text)).collect();
+    Conversation { messages, ..Conversation::default() }
+}
+
+/// Returns the text of the segments of a kind that are learned, or that are not.
+fn text_of(document: &MaskedDocument, kind: SegmentKind, is_learned: bool) -> Vec<&str> {
+    let alike = document.segments.iter().filter(|segment| (segment.kind, segment.is_learned()) == (kind, is_learned));
+    alike.map(|segment| segment.text.as_str()).collect()
+}
+
+/// Checks that the segments are all tokens of a document, in order, with its counts.
+fn check_segments(document: &MaskedDocument) {
+    let mut at = 0;
+    for segment in &document.segments {
+        assert_eq!(segment.range.start, at, "{document:?}");
+        at = segment.range.end;
+        let is_omitted = segment.kind == SegmentKind::Omitted;
+        assert!(is_omitted || [0, segment.range.len()].contains(&segment.learned_tokens), "{segment:?}");
+        assert!(is_omitted == segment.text.is_empty(), "{segment:?}");
+    }
+    assert_eq!(at, document.tokens);
+    let learned: usize = document.segments.iter().map(|segment| segment.learned_tokens).sum();
+    assert_eq!(learned, document.learned_tokens);
+}
+
+#[test]
+fn a_conversation_is_divided_into_what_is_learned_and_what_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = tokenizer(300);
+    let (questions, answers) = (["Why 🦀 <|im_end|>?", "次は?"], ["Because 🦀🦀.", "終わり"]);
+    let chat = conversation(&[
+        ("system", "Be brief."),
+        ("user", questions[0]),
+        ("assistant", answers[0]),
+        ("user", questions[1]),
+        ("assistant", answers[1]),
+    ]);
+    let tokens = tokenizer.encode_chat(&chat).unwrap();
+    let mut writer = Writer::new(folder.path(), "train", &tokenizer, 1 << 20);
+    writer.push_masked(&tokens.ids, &tokens.loss_mask, 10).unwrap();
+    let written = writer.finish().unwrap();
+    let split = Split::open(&seal(folder.path()), "train").unwrap();
+    let learned = tokens.loss_mask.iter().filter(|is_learned| **is_learned).count();
+    assert_eq!((split.n_examples(), split.learned_tokens()), (1, learned));
+    assert_eq!(written.learned_tokens as usize, learned);
+
+    let [document] = &split.example(0, &tokenizer, usize::MAX).unwrap()[..] else { panic!("one document") };
+    check_segments(document);
+    assert_eq!((document.tokens, document.learned_tokens), (tokens.ids.len(), learned));
+    assert_eq!(text_of(document, SegmentKind::Text, true), answers);
+    assert_eq!(text_of(document, SegmentKind::Special, true), ["<|im_end|>", "<|im_end|>"]);
+    let others = text_of(document, SegmentKind::Text, false).concat();
+    assert!(questions.iter().all(|question| others.contains(question)), "{others}");
+    let text: Vec<&str> = document.segments.iter().filter(|s| s.kind == SegmentKind::Text).map(|s| &*s.text).collect();
+    assert_eq!(text.concat(), tokenizer.decode(&tokens.ids).unwrap());
+
+    // With any limit, characters of several tokens are shown whole or not at all.
+    for max_tokens in 1..=tokens.ids.len() {
+        let [document] = &split.example(0, &tokenizer, max_tokens).unwrap()[..] else { panic!("one document") };
+        let shown: usize =
+            document.segments.iter().filter(|s| s.kind != SegmentKind::Omitted).map(|s| s.range.len()).sum();
+        assert!(shown <= max_tokens && shown > 0, "{shown} of {max_tokens}");
+        let omitted = document.segments.windows(2).filter(|two| two.iter().all(|s| s.kind == SegmentKind::Omitted));
+        assert_eq!(omitted.count(), 0);
+        assert!(document.segments.iter().all(|segment| !segment.text.contains('\u{fffd}')), "{document:?}");
+    }
+}
+
+#[test]
+fn both_answers_of_a_pair_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = tokenizer(300);
+    let chat = conversation(&[("user", "Why?"), ("assistant", "I know."), (REJECTED_ROLE, "No idea.")]);
+    let [chosen, rejected] = tokenizer.encoder().encode_preference(&chat).unwrap().unwrap();
+    let mut writer = Writer::new(folder.path(), "train", &tokenizer, 1 << 20);
+    writer.push_pair([(&chosen.ids, &chosen.loss_mask), (&rejected.ids, &rejected.loss_mask)], 10).unwrap();
+    writer.finish().unwrap();
+    let split = Split::open(&seal(folder.path()), "train").unwrap();
+    assert_eq!(split.n_examples(), 1);
+    let documents = split.example(0, &tokenizer, 1000).unwrap();
+    let found: Vec<(Option<Answer>, Vec<&str>)> =
+        documents.iter().map(|document| (document.answer, text_of(document, SegmentKind::Text, true))).collect();
+    assert_eq!(found, [(Some(Answer::Chosen), vec!["I know."]), (Some(Answer::Rejected), vec!["No idea."])]);
+}
+
+#[test]
+fn long_text_is_shortened_to_its_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = tokenizer(70_000);
+    let long: Vec<u32> = (1..=100).collect();
+    write(folder.path(), &tokenizer, &[long, vec![7, 8]], 1 << 20);
+    let split = Split::open(&seal(folder.path()), "train").unwrap();
+    let check = |index: usize, max_tokens: usize, expected: &[(SegmentKind, std::ops::Range<usize>, &str)]| {
+        let document = split.example(index, &tokenizer, max_tokens).unwrap().remove(0);
+        let found: Vec<_> = document.segments.iter().map(|s| (s.kind, s.range.clone(), s.text.trim())).collect();
+        assert_eq!(found, expected, "{max_tokens}");
+    };
+    let (text, omitted) = (SegmentKind::Text, SegmentKind::Omitted);
+    check(0, 8, &[(text, 0..2, "w1 w2"), (omitted, 2..98, ""), (text, 98..100, "w99 w100")]);
+    check(0, 1, &[(text, 0..1, "w1"), (omitted, 1..100, "")]);
+    check(1, 8, &[(text, 0..2, "w7 w8")]);
+    assert_eq!(split.learned_tokens(), 102);
+}
+
+#[test]
+fn the_first_shard_opens_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &tokenizer(300), &documents(300), 1);
+    let sealed = seal(folder.path());
+    let first = Split::open_first(&sealed, "train").unwrap();
+    assert_eq!((first.n_documents(), first.document(0)), (1, documents(300)[0].clone()));
+    assert!(matches!(Split::open_first(&sealed, "test"), Err(Error::NoShards { .. })));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod lock;
 mod ls;
 mod peek;
 mod stats;
+mod tokens;
 mod what_if;
 
 use crate::cli::DataCommand;
@@ -19,6 +20,7 @@ pub fn run(command: &DataCommand) -> anyhow::Result<()> {
         DataCommand::Add(arguments) => add::run(arguments),
         DataCommand::Lock(arguments) => lock::run(arguments),
         DataCommand::Card(arguments) => card::run(arguments),
+        DataCommand::Peek(arguments) if arguments.tokens => tokens::run(arguments),
         DataCommand::Peek(arguments) => peek::run(arguments),
         DataCommand::Stats(arguments) => stats::run(arguments),
         DataCommand::WhatIf(arguments) => what_if::run(arguments),

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::{Value, json};
+
 use crate::project::Project;
 
 #[test]
@@ -69,4 +71,95 @@ fn a_dataset_is_added_inspected_and_described() {
     let missing = project.fails(1, &["data", "add", "nowhere"]);
     assert!(missing.contains("is not a file, folder, glob or address"), "{missing}");
     assert!(!project.path("datasets/nowhere").exists());
+}
+
+/// Returns a project of conversations, tokenized with the built-in template.
+fn chats(format: &str, row: impl Fn(usize) -> serde_json::Value) -> Project {
+    let project = Project::new();
+    let rows: Vec<String> = (0..40).map(|i| row(i).to_string()).collect();
+    project.write("chats.jsonl", &rows.join("\n"));
+    project.configure("path = \"texts\"", &format!("path = \"chats.jsonl\"\nchat = \"{format}\""));
+    project.configure("[preprocess]", "[preprocess]\npreset = \"chat\"");
+    project.configure("vocab_size = 300", "vocab_size = 330");
+    project.succeeds(&["run", "--until", "preprocess"]);
+    project
+}
+
+fn objects(lines: &str) -> Vec<Value> {
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Returns the text of the segments that are learned, special tokens included.
+fn learned(document: &Value) -> String {
+    let segments = document["segments"].as_array().unwrap().iter();
+    let learned = segments.filter(|segment| segment["learned_tokens"] != 0);
+    learned.map(|segment| segment["text"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn tokens_show_that_exactly_the_turns_of_the_assistant_are_learned() {
+    let question = |i: usize| format!("What is let number {i}? 🦀 <|im_end|>");
+    let project = chats("messages", |i| {
+        json!({"messages": [
+            {"role": "system", "content": "Answer briefly."},
+            {"role": "user", "content": question(i)},
+            {"role": "assistant", "content": format!("It is fn {i}: 数\nand more.")},
+            {"role": "user", "content": "Sure?"},
+            {"role": "assistant", "content": "No.", "weight": 0},
+            {"role": "user", "content": "And now?"},
+            {"role": "assistant", "content": format!("Yes, {i}.")},
+        ]})
+    });
+    let mut seen = 0;
+    for split in ["train", "validation", "test"] {
+        let out = project.succeeds(&["data", "peek", "--tokens", "--split", split, "--count", "100", "--json"]);
+        for document in objects(&out) {
+            seen += 1;
+            let segments = document["segments"].as_array().unwrap();
+            let text: String = segments.iter().map(|segment| segment["text"].as_str().unwrap()).collect();
+            let i: usize = text.split("number ").nth(1).unwrap().split('?').next().unwrap().parse().unwrap();
+            assert!(text.contains(&question(i)) && text.contains("Answer briefly.") && text.contains("No."), "{text}");
+            let expected = format!("It is fn {i}: 数\nand more.<|im_end|>Yes, {i}.<|im_end|><|endoftext|>");
+            assert_eq!(learned(&document).replace("<|im_end|>\n", "<|im_end|>"), expected);
+            let ids = segments.iter().map(|segment| segment["ids"].as_array().unwrap().len()).sum::<usize>();
+            assert_eq!(json!(ids), document["tokens"]);
+            assert_eq!(document["split"], split);
+        }
+    }
+    assert_eq!(seen, 40);
+
+    project.snapshot("peek_tokens", &project.succeeds(&["data", "peek", "--tokens", "--count", "2"]));
+    let past = project.fails(1, &["data", "peek", "--tokens", "--page", "100"]);
+    assert!(past.starts_with("error: page 100 is past the end: train has "), "{past}");
+    let alone = project.fails(2, &["data", "peek", "--split", "test"]);
+    assert!(alone.contains("--tokens"), "{alone}");
+    project.write("reviews.jsonl", "{\"text\": \"a fine book\"}\n");
+    project.succeeds(&["data", "add", "reviews.jsonl"]);
+    let dataset = project.fails(1, &["data", "peek", "reviews", "--tokens"]);
+    assert!(dataset.contains("`reviews` is a dataset, which has no tokens"), "{dataset}");
+}
+
+#[test]
+fn tokens_of_a_pair_show_both_answers() {
+    let project = chats("preference", |i| {
+        json!({"prompt": format!("Question {i}?"), "chosen": format!("Good {i}."), "rejected": format!("Bad {i}.")})
+    });
+    let out = project.succeeds(&["data", "peek", "latest", "--tokens", "--count", "1", "--json"]);
+    let [chosen, rejected] = &objects(&out)[..] else { panic!("{out}") };
+    assert_eq!((&chosen["answer"], &rejected["answer"]), (&json!("chosen"), &json!("rejected")));
+    assert!(learned(chosen).starts_with("Good ") && learned(rejected).starts_with("Bad "), "{out}");
+    project.snapshot("peek_tokens_of_pairs", &project.succeeds(&["data", "peek", "--tokens", "--count", "1"]));
+}
+
+#[test]
+fn long_documents_are_shortened_to_their_ends() {
+    let project = Project::new();
+    project.write("texts/long.rs", &(0..3000).map(|i| format!("let x{i} = {i};\n")).collect::<String>());
+    project.configure("validation = 0.15\ntest = 0.15", "validation = 0.05\ntest = 0.05");
+    project.succeeds(&["run", "--until", "preprocess"]);
+    let out: String = ["train", "validation", "test"]
+        .map(|split| project.succeeds(&["data", "peek", "--tokens", "--split", split, "--count", "100"]))
+        .concat();
+    assert!(out.contains(" tokens left out, ") && out.contains("⟦let x0"), "{out}");
+    assert!(out.contains("learned (100.0 %)") && !out.contains("x1500"), "{out}");
 }

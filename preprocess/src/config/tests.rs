@@ -76,3 +76,16 @@ fn values_are_overridden_by_key() {
     assert_eq!(with("length.min_byte", json!(5)).unwrap_err().to_string(), "preprocess.length.min_byte is not a key");
     assert!(with("length.min_bytes", json!("x")).unwrap_err().to_string().starts_with("preprocess cannot be set"));
 }
+
+#[test]
+fn manifests_of_the_release_before_are_read() {
+    let config = Config { steps: Some(Step::ALL.to_vec()), ..Config::default() };
+    let mut recorded = config.fingerprint_value();
+    for (old, new) in RENAMED_KEYS {
+        let ((table, old), (new_table, new)) = (old.rsplit_once('.').unwrap(), new.rsplit_once('.').unwrap());
+        let value = recorded[new_table].as_object_mut().unwrap().shift_remove(new).unwrap();
+        recorded[table][old] = value;
+    }
+    assert!(serde_json::from_value::<Config>(recorded.clone()).is_err());
+    assert_eq!(Config::of_manifest(recorded).unwrap().fingerprint_value(), config.fingerprint_value());
+}

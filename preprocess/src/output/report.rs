@@ -184,6 +184,7 @@ impl Report {
                 "documents": written.documents,
                 "bytes": written.text_bytes,
                 "tokens": written.tokens,
+                "learned_tokens": written.learned_tokens,
                 "shards": written.shards,
             });
             if tokenizer.unknown_token().is_some() {

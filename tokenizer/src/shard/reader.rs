@@ -28,9 +28,21 @@ impl Split {
     /// # Errors
     /// Returns an error if there are no such shards, or one that names the file and both values if a shard is invalid.
     pub fn open(tokens: &Sealed, split: &str) -> Result<Self, Error> {
+        Self::open_shards(tokens, split, usize::MAX)
+    }
+
+    /// Opens the first shard of a split alone, for a look at a split that may be large.
+    ///
+    /// # Errors
+    /// As [`Split::open`].
+    pub fn open_first(tokens: &Sealed, split: &str) -> Result<Self, Error> {
+        Self::open_shards(tokens, split, 1)
+    }
+
+    fn open_shards(tokens: &Sealed, split: &str, max_shards: usize) -> Result<Self, Error> {
         let names = tokens.files(&format!("{split}-"));
         let mut opened: Option<Self> = None;
-        for name in names.iter().filter(|name| name.ends_with(".safetensors")) {
+        for name in names.iter().filter(|name| name.ends_with(".safetensors")).take(max_shards) {
             let path = tokens.verified(name)?;
             let invalid = |problem| Error::Shard { path: path.clone(), problem };
             let (mut shard, metadata) = Shard::open(&path, split)?;
@@ -111,6 +123,11 @@ impl Split {
     /// If there are not that many tokens.
     pub fn copy(&self, start: usize, into: &mut [u32]) {
         self.copy_with(start, into, Shard::copy);
+    }
+
+    /// Returns the number of tokens that count towards the loss.
+    pub fn learned_tokens(&self) -> usize {
+        self.shards.iter().map(Shard::learned_tokens).sum()
     }
 
     /// Returns whether any shard has a loss mask, as those of chats do.

@@ -165,6 +165,12 @@ impl Shard {
         self.loss_mask.is_some()
     }
 
+    /// Returns the number of tokens that count towards the loss.
+    pub fn learned_tokens(&self) -> usize {
+        let masked = |mask: &Range<usize>| self.map[mask.clone()].iter().filter(|value| **value == 0).count();
+        self.len() - self.loss_mask.as_ref().map_or(0, masked)
+    }
+
     fn largest_token(&self) -> u32 {
         let bytes = &self.map[self.tokens.clone()];
         let largest = if self.token_bytes == 2 {

@@ -38,6 +38,8 @@ pub struct ShardTotals {
     pub documents: u64,
     /// Number of tokens, end-of-text tokens included.
     pub tokens: u64,
+    /// Number of tokens that count towards the loss.
+    pub learned_tokens: u64,
     /// Number of unknown tokens, for text that cannot be encoded.
     pub unknown_tokens: u64,
     /// Number of UTF-8 bytes of the documents' text.
@@ -211,6 +213,8 @@ impl Writer {
         self.totals.shards += 1;
         self.totals.documents += documents as u64;
         self.totals.tokens += tokens as u64;
+        let masked = self.loss_mask.iter().filter(|is_target| **is_target == 0).count();
+        self.totals.learned_tokens += (tokens - masked) as u64;
         self.totals.text_bytes += self.text_bytes;
         self.tokens.clear();
         self.loss_mask.clear();

@@ -243,7 +243,10 @@ fn examples_show_what_is_learned() {
     let report: Value = serde_json::from_str(&text(&sealed, "report.json")).unwrap();
     let document = &report["examples"][0]["documents"][0];
     let segments = document["segments"].as_array().unwrap();
-    assert_eq!(segments.iter().map(|segment| &segment["learned_tokens"] == 0).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(
+        segments.iter().map(|segment| &segment["learned_tokens"] == 0).collect::<Vec<_>>(),
+        [true, false, false]
+    );
     assert_eq!(segments[0]["range"], json!({"start": 0, "end": 10}));
     let [before, after] = [0, 1].map(|at: usize| segments[at]["text"].as_str().unwrap());
     assert_eq!(format!("{before}{after}"), documents()[0]);

@@ -145,12 +145,8 @@ mod tests {
 
     #[test]
     fn brackets_enclose_learned_text_on_each_line() {
-        let expected = [
-            "«<s>»Why?↵",
-            "\u{fffd}[31m[… 1,200 tokens left out, 0 learned …]⟦So.↵⟧",
-            "⟦And↵⟧",
-            "⟦«</s>»⟧↵",
-        ];
+        let expected =
+            ["«<s>»Why?↵", "\u{fffd}[31m[… 1,200 tokens left out, 0 learned …]⟦So.↵⟧", "⟦And↵⟧", "⟦«</s>»⟧↵"];
         assert_eq!(Marks::Brackets.lines(&document()), expected);
         let legend = "⟦learned text⟧, text that is only context, «special token», ↵ line break";
         assert_eq!(Marks::Brackets.legend(), legend);

@@ -100,7 +100,10 @@ impl Split {
             return Ok(vec![self.masked_document(index, None, tokenizer, max_tokens)?]);
         }
         let answers = [(2 * index, Answer::Chosen), (2 * index + 1, Answer::Rejected)];
-        answers.map(|(index, answer)| self.masked_document(index, Some(answer), tokenizer, max_tokens)).into_iter().collect()
+        answers
+            .map(|(index, answer)| self.masked_document(index, Some(answer), tokenizer, max_tokens))
+            .into_iter()
+            .collect()
     }
 
     fn masked_document(
@@ -184,7 +187,11 @@ fn shorten(parts: Vec<(SegmentKind, Range<usize>)>, max_tokens: usize) -> Vec<(S
             return vec![(kind, range)];
         }
         let omitted = range.start + end_tokens..range.end - end_tokens;
-        vec![(kind, range.start..omitted.start), (SegmentKind::Omitted, omitted.clone()), (kind, omitted.end..range.end)]
+        vec![
+            (kind, range.start..omitted.start),
+            (SegmentKind::Omitted, omitted.clone()),
+            (kind, omitted.end..range.end),
+        ]
     };
     let mut left = max_tokens;
     let mut shortened: Vec<(SegmentKind, Range<usize>)> = Vec::new();

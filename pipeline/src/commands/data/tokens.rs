@@ -54,7 +54,12 @@ pub fn run(arguments: &PeekArgs) -> anyhow::Result<()> {
         print_out!("Of a pair, the chosen answer is to become more likely than the rejected one.")?;
     }
     let counts = counts(split.len(), split.learned_tokens());
-    print_out!("{} to {} of {}; {name} has {counts}", grouped(skip as u64 + 1), grouped(end as u64), grouped(total as u64))?;
+    print_out!(
+        "{} to {} of {}; {name} has {counts}",
+        grouped(skip as u64 + 1),
+        grouped(end as u64),
+        grouped(total as u64)
+    )?;
     if end < total {
         print_out!("next: --page {}", page + 1)?;
     }

@@ -143,7 +143,7 @@ fn tokens_show_that_exactly_the_turns_of_the_assistant_are_learned() {
 fn tokens_of_a_pair_show_both_answers() {
     let project = chats(
         "preference",
-        |i| json!({"prompt": format!("Question {i}?"), "chosen": format!("Good {i}."), "rejected": format!("Bad {i}.")}),
+        |i| json!({"prompt": format!("What {i}?"), "chosen": format!("Good {i}."), "rejected": format!("Bad {i}.")}),
     );
     let out = project.succeeds(&["data", "peek", "latest", "--tokens", "--count", "1", "--json"]);
     let [chosen, rejected] = &objects(&out)[..] else { panic!("{out}") };

@@ -251,7 +251,10 @@ fn examples_show_what_is_learned() {
     let [before, after] = [0, 1].map(|at: usize| segments[at]["text"].as_str().unwrap());
     assert_eq!(format!("{before}{after}"), documents()[0]);
     let page = text(&sealed, "report.html");
-    assert!(page.contains("<span class=\"context\">/// ") && page.contains("<span class=\"learned\">"), "{page}");
+    assert!(
+        page.contains("<span class=\"context\">&#x2f;&#x2f;&#x2f; ") && page.contains("<span class=\"learned\">"),
+        "{page}"
+    );
 }
 
 #[test]
@@ -271,7 +274,7 @@ fn page_is_self_contained_and_escaped() {
         "Training and validation loss by step",
         "validation 5.650 at 2",
         "does not parse",
-        "<span class=\"learned\">/// Adds ",
+        "<span class=\"learned\">&#x2f;&#x2f;&#x2f; Adds ",
         "&amp; more to a `Vec&lt;u8&gt;`.↵\n",
         "<span class=\"learned special\">&lt;|endoftext|&gt;</span>",
     ] {

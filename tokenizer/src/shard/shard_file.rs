@@ -167,8 +167,8 @@ impl Shard {
 
     /// Returns the number of tokens that count towards the loss.
     pub fn learned_tokens(&self) -> usize {
-        let masked = |mask: &Range<usize>| self.map[mask.clone()].iter().filter(|value| **value == 0).count();
-        self.len() - self.loss_mask.as_ref().map_or(0, masked)
+        let learned = |mask: &Range<usize>| self.map[mask.clone()].iter().map(|value| usize::from(*value)).sum();
+        self.loss_mask.as_ref().map_or_else(|| self.len(), learned)
     }
 
     fn largest_token(&self) -> u32 {

@@ -213,8 +213,8 @@ impl Writer {
         self.totals.shards += 1;
         self.totals.documents += documents as u64;
         self.totals.tokens += tokens as u64;
-        let masked = self.loss_mask.iter().filter(|is_target| **is_target == 0).count();
-        self.totals.learned_tokens += (tokens - masked) as u64;
+        let learned: u64 = self.loss_mask.iter().map(|is_target| u64::from(*is_target)).sum();
+        self.totals.learned_tokens += if self.loss_mask.is_empty() { tokens as u64 } else { learned };
         self.totals.text_bytes += self.text_bytes;
         self.tokens.clear();
         self.loss_mask.clear();

@@ -17,6 +17,9 @@ const METRICS: &str = r#"{"step": 1, "tokens": 64, "loss": 5.7, "learning_rate":
 {"step": 2, "tokens": 128, "validation_loss": 5.65}
 "#;
 
+/// Returns the loss mask of a document.
+type Mask = fn(&[u32]) -> Vec<bool>;
+
 struct Run {
     root: TempDir,
     corpus: Sealed,
@@ -63,11 +66,11 @@ fn sharded_inputs(max_shard_bytes: u64) -> Run {
 }
 
 /// Returns inputs with the loss mask that `mask` gives the tokens of each document.
-fn masked_inputs(mask: fn(&[u32]) -> Vec<bool>) -> Run {
+fn masked_inputs(mask: Mask) -> Run {
     inputs_with(checkpoint::MAX_SHARD_BYTES, Some(mask))
 }
 
-fn inputs_with(max_shard_bytes: u64, mask: Option<fn(&[u32]) -> Vec<bool>>) -> Run {
+fn inputs_with(max_shard_bytes: u64, mask: Option<Mask>) -> Run {
     let root = tempfile::tempdir().unwrap();
     let corpus = unsealed(root.path(), "collect");
     fs::write(corpus.path("sources.json"), "{}").unwrap();

@@ -78,7 +78,9 @@ impl Marks {
 
     fn line(self, pieces: &[(Style, String)]) -> String {
         match self {
-            Self::Colours => pieces.iter().map(|(style, text)| format!("{}{text}\x1b[0m", style.colour())).collect(),
+            Self::Colours => {
+                pieces.iter().flat_map(|(style, text)| [style.colour(), text.as_str(), "\x1b[0m"]).collect()
+            }
             Self::Brackets => {
                 let mut line = String::new();
                 let mut is_open = false;
@@ -87,11 +89,12 @@ impl Marks {
                         line.push(if is_open { '⟧' } else { '⟦' });
                         is_open = !is_open;
                     }
-                    match style {
-                        Style::Text { .. } => line += text,
-                        Style::Special { .. } => line += &format!("«{text}»"),
-                        Style::Omitted => line += &format!("[{text}]"),
-                    }
+                    let (before, after) = match style {
+                        Style::Text { .. } => ("", ""),
+                        Style::Special { .. } => ("«", "»"),
+                        Style::Omitted => ("[", "]"),
+                    };
+                    line.extend([before, text.as_str(), after]);
                 }
                 if is_open {
                     line.push('⟧');

@@ -155,7 +155,7 @@ fn tokens_of_a_pair_show_both_answers() {
 #[test]
 fn long_documents_are_shortened_to_their_ends() {
     let project = Project::new();
-    project.write("texts/long.rs", &(0..3000).map(|i| format!("let x{i} = {i};\n")).collect::<String>());
+    project.write("texts/long.rs", &(0..3000).map(|i| format!("let x{i} = {i};")).collect::<Vec<_>>().join("\n"));
     project.configure("validation = 0.15\ntest = 0.15", "validation = 0.05\ntest = 0.05");
     project.succeeds(&["run", "--until", "preprocess"]);
     let out: String = ["train", "validation", "test"]

@@ -102,6 +102,35 @@ fn adapters_are_written_as_checked_with_peft() {
     }
 }
 
+/// Tables that are trained in full: GPT-2's has another name in its files, and Llama's output projection is its own.
+#[test]
+fn embeddings_that_are_saved_are_read_again() {
+    struct Shift;
+    impl named_parameters::Mapper for Shift {
+        fn parameter<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let is_table = name.contains("embed_tokens") || name.contains("lm_head");
+            if is_table { param.map(|tensor| tensor + 0.25) } else { param }
+        }
+    }
+    let check = |family: &str, tables: &[&str], expected: &[&str]| {
+        let modules_to_save = tables.iter().map(|table| (*table).to_owned()).collect();
+        let config = LoraConfig { rank: 2, modules_to_save, ..LoraConfig::default() };
+        let model = named_parameters::map(lora::attach(base(family), &config, 1).unwrap(), &mut Shift);
+        let saved = tempfile::tempdir().unwrap();
+        lora::save(&model, family, saved.path()).unwrap();
+        let config: Value = serde_json::from_slice(&fs::read(saved.path().join(lora::CONFIG)).unwrap()).unwrap();
+        assert_eq!(config["modules_to_save"], json!(expected), "{family}");
+        let read = lora::load(base(family), saved.path()).unwrap();
+        let [before, after] = [model, read].map(|model| checkpoint::weights(&lora::merged(model)).unwrap());
+        assert_eq!(before, after, "{family}");
+        let original = checkpoint::weights(&base(family)).unwrap();
+        assert!(tables.iter().all(|table| original[*table] != after[*table]), "{family}");
+    };
+    check("gpt2", &["embed_tokens"], &["wte"]);
+    check("gpt2", &["wte"], &["wte"]);
+    check("llama", &["embed_tokens", "lm_head"], &["embed_tokens", "lm_head"]);
+}
+
 #[test]
 fn unsupported_adapters_are_named() {
     let check = |change: &dyn Fn(&mut Value), expected: &str| {

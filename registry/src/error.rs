@@ -107,6 +107,19 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
+    /// The tokenizer or what declares how it is used is read differently from a written model.
+    #[error(
+        "{written} would not be used as {original}: {difference}; compare their tokenizer.json, tokenizer_config.json, \
+         chat_template.jinja, generation_config.json and config.json"
+    )]
+    TextDiffers {
+        /// The folder that was written.
+        written: String,
+        /// The model that it should equal.
+        original: String,
+        /// The first difference: what is found, and what is expected.
+        difference: String,
+    },
     /// The device failed while two models were compared.
     #[error("the device failed while models were compared: {0}")]
     Device(String),

@@ -9,7 +9,7 @@ use model::{Dtype, checkpoint, hub_layout};
 use serde_json::Value;
 
 use crate::model::files_of;
-use crate::{Behaviour, Error, Parity};
+use crate::{Behaviour, Error, Parity, TextParity};
 
 /// What was exported.
 #[derive(Debug, Clone)]
@@ -20,14 +20,16 @@ pub struct Export {
     pub bytes: u64,
     /// What was written, read back and compared with its source.
     pub parity: Parity,
+    /// The same of the tokenizer and the chat template.
+    pub text: TextParity,
 }
 
 /// Writes the model in the folder `source` to the folder `output`, with its tokenizer and side files, and compares the
 /// two. Without a `dtype`, the weights keep theirs; with `force`, the model in `output` is replaced.
 ///
 /// # Errors
-/// Returns an error if `output` is not empty or is the model itself, the model is invalid, or on I/O errors. Then
-/// `output` is unchanged.
+/// Returns an error if `output` is not empty or is the model itself, the model is invalid, transformers would read
+/// another tokenizer or chat template than from `source`, or on I/O errors. Then `output` is unchanged.
 pub fn export(source: &Path, output: &Path, dtype: Option<Dtype>, force: bool) -> Result<Export, Error> {
     files_of(source)?;
     if !force && fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_some()) {
@@ -47,8 +49,9 @@ pub fn export(source: &Path, output: &Path, dtype: Option<Dtype>, force: bool) -
     };
     copy_tokenizer(source, &unfinished)?;
     let after = Behaviour::of(&checkpoint::load(&unfinished, &device)?)?;
+    let text = TextParity::of(source, &unfinished)?;
     let bytes = replace(&unfinished, output)?;
-    Ok(Export { dtype, bytes, parity: before.parity(&after) })
+    Ok(Export { dtype, bytes, parity: before.parity(&after), text })
 }
 
 /// Reads the model in an artifact, writes it to a temporary folder in `root`, reads that, and compares the two.
@@ -120,6 +123,11 @@ fn copy_tokenizer(source: &Path, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Returns true if a file of that name is a tokenizer, or declares how it is used.
+fn is_of_tokenizer(name: &str) -> bool {
+    name == hub_layout::TOKENIZER || tokenizer::VOCABULARY_FILES.contains(&name) || hub_layout::is_side_file(name)
+}
+
 /// Moves the files of `from` into `to`, in place of the model there; returns their length.
 fn replace(from: &Path, to: &Path) -> Result<u64, Error> {
     file::create_folder(to)?;
@@ -127,18 +135,21 @@ fn replace(from: &Path, to: &Path) -> Result<u64, Error> {
         let entries = fs::read_dir(folder).map_err(|e| artifact::Error::io("list", folder, e))?;
         Ok(entries.flatten().map(|entry| entry.path()).collect())
     };
-    // Weight files of a model with other shards would be read along with the new ones.
-    let is_weights = |path: &Path| path.file_name().is_some_and(|name| hub_layout::is_weights(&name.to_string_lossy()));
-    for old in list(to)?.into_iter().filter(|path| is_weights(path)) {
+    // Files of the model before would be read along with the new ones: shards, a chat template, a special token.
+    let is_of_model = |name: &str| hub_layout::is_weights(name) || is_of_tokenizer(name);
+    let old = list(to)?.into_iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    for name in old.filter(|name| is_of_model(name)).chain(tokenizer::named_templates(to)) {
+        let old = to.join(name);
         fs::remove_file(&old).map_err(|e| artifact::Error::io("remove", &old, e))?;
     }
     let mut bytes = 0;
-    for path in list(from)? {
+    for name in files_of(from)? {
+        let (path, target) = (from.join(&name), to.join(&name));
         bytes += fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        let target = to.join(path.file_name().unwrap_or_default());
+        file::create_folder(target.parent().unwrap_or(to))?;
         fs::rename(&path, &target).map_err(|e| artifact::Error::io("write", &target, e))?;
     }
-    fs::remove_dir(from).map_err(|e| artifact::Error::io("remove", from, e))?;
+    fs::remove_dir_all(from).map_err(|e| artifact::Error::io("remove", from, e))?;
     file::sync_folder(to)?;
     Ok(bytes)
 }

@@ -6,7 +6,7 @@
 //!
 //! - [`Origin`] is where a model is, [`Model`] what it consists of, before its files are in the store.
 //! - [`names`] are the short names of imported models.
-//! - [`Behaviour`] and [`Parity`] tell whether two models are the same.
+//! - [`Behaviour`] and [`Parity`] compare two models, [`TextParity`] their tokenizers and chat templates.
 //! - [`round_trip`] checks an import, [`export`] writes a model for others.
 
 mod error;
@@ -15,9 +15,11 @@ mod model;
 pub mod names;
 mod origin;
 mod parity;
+mod text_parity;
 
 pub use error::{Cause, Error};
 pub use export::{Export, export, round_trip, verified};
 pub use model::{Model, headline};
 pub use origin::Origin;
 pub use parity::{Behaviour, Parity};
+pub use text_parity::TextParity;

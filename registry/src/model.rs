@@ -14,7 +14,7 @@ use model::{ModelConfig, checkpoint, hub_layout};
 use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 
-use crate::{Cause, Error, Origin};
+use crate::{Cause, Error, Origin, TextParity};
 
 /// The folder of imported models in the store.
 const NAME: &str = "import";
@@ -30,6 +30,8 @@ const LOCK: &str = "model.lock";
 pub struct Model {
     /// Where it is, in words.
     pub place: String,
+    /// The folder that the files are in, where they are in one by their names.
+    folder: Option<PathBuf>,
     files: BTreeMap<String, File>,
 }
 
@@ -85,7 +87,8 @@ impl Model {
             let entry = FileEntry { bytes: file.bytes, sha256: file.sha256, volatile: false };
             (file.path, File { entry, place: file.place, is_ours: true })
         };
-        Self { place: format!("{written} of the Hub, commit {short}"), files: files.into_iter().map(file).collect() }
+        let place = format!("{written} of the Hub, commit {short}");
+        Self { place, folder: None, files: files.into_iter().map(file).collect() }
     }
 
     fn here(origin: &Origin) -> Result<Self, Error> {
@@ -100,7 +103,8 @@ impl Model {
             let (sha256, bytes) = Digest::of_file(&path)?;
             Ok((name, File { entry: FileEntry { bytes, sha256, volatile: false }, place: path, is_ours: false }))
         };
-        Ok(Self { place, files: chosen.into_iter().map(file).collect::<Result<_, artifact::Error>>()? })
+        let files = chosen.into_iter().map(file).collect::<Result<_, artifact::Error>>()?;
+        Ok(Self { place, folder: Some(folder.clone()), files })
     }
 
     /// Returns the model in an artifact: of a checkpoint, without the optimizer's state and what else training left.
@@ -113,7 +117,7 @@ impl Model {
             let place = sealed.folder().join(&name);
             (name, File { entry, place, is_ours: true })
         };
-        Self { place, files: chosen.into_iter().map(file).collect() }
+        Self { place, folder: Some(sealed.folder().to_owned()), files: chosen.into_iter().map(file).collect() }
     }
 
     /// Returns the digest of the files: that of the artifact they become.
@@ -168,10 +172,11 @@ impl Model {
     }
 
     /// Returns the artifact of the model in `store`, made and checked now if it is not there: every tensor must be
-    /// there with its shape, and the model must know every token.
+    /// there with its shape, the model must know every token, and the tokenizer and the chat template must do the same
+    /// as in the folder that they come from.
     ///
     /// # Errors
-    /// Names the file, and the tensor, key or size that is wrong.
+    /// Names the file, and the tensor, key, size or text that is wrong.
     pub fn seal(&self, store: &Store, host: Host) -> Result<Sealed, Error> {
         let recipe = self.recipe();
         if let Some(sealed) = store.find(&recipe)? {
@@ -180,7 +185,10 @@ impl Model {
         let started = Instant::now();
         let out = store.begin(recipe)?;
         out.clear()?;
-        let outcome = self.copy_to(&out).and_then(|()| checked(out.folder()));
+        let outcome = self.copy_to(&out).and_then(|()| checked(out.folder())).and_then(|outcome| {
+            self.folder.as_ref().map_or(Ok(()), |folder| TextParity::of(folder, out.folder()).map(drop))?;
+            Ok(outcome)
+        });
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {

@@ -10,20 +10,34 @@ use tokenizer::shard::Writer;
 use tokenizer::{Tokenizer, TrainConfig};
 use train::{Config, Error, Model, OptimizerKind, Packing};
 
-/// Writes a tokens artifact of documents that a tiny model can learn something from.
+/// Returns a document that a tiny model can learn something from.
+fn text(i: usize) -> String {
+    format!("let x{} = {} + {};\nassert_eq!(x{}, {});\n", i % 7, i % 5, i % 3, i % 7, i % 5 + i % 3)
+}
+
+/// Writes a tokens artifact of such documents.
 fn tokens(root: &Path, documents: usize) -> Sealed {
-    let text =
-        |i: usize| format!("let x{} = {} + {};\nassert_eq!(x{}, {});\n", i % 7, i % 5, i % 3, i % 7, i % 5 + i % 3);
     let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
     let tokenizer = Tokenizer::train(&config, (0..documents.max(50)).map(text)).unwrap();
-    let out = Store::new(root).begin(recipe("tokens")).unwrap();
-    std::fs::write(out.path("tokenizer.json"), tokenizer.to_json()).unwrap();
+    written(&Store::new(root), &tokenizer, documents, None)
+}
+
+/// Writes a tokens artifact with a tokenizer. With `is_learned`, which returns for a split whether its documents count
+/// towards the loss, the shards have a loss mask.
+fn written(store: &Store, tokenizer: &Tokenizer, documents: usize, is_learned: Option<fn(&str) -> bool>) -> Sealed {
+    let out = store.begin(recipe("tokens")).unwrap();
+    std::fs::create_dir_all(out.folder()).unwrap();
+    tokenizer.save(out.folder()).unwrap();
     for (split, count) in [("train", documents), ("validation", documents.div_ceil(4))] {
-        let mut writer = Writer::new(out.folder(), split, &tokenizer, 1 << 20);
+        let mut writer = Writer::new(out.folder(), split, tokenizer, 1 << 20);
         for i in 0..count {
             let mut ids = tokenizer.encode(&text(i * 3)).unwrap();
             ids.extend(tokenizer.end_of_text());
-            writer.push(&ids, text(i * 3).len() as u64).unwrap();
+            let bytes = text(i * 3).len() as u64;
+            match is_learned {
+                Some(is_learned) => writer.push_masked(&ids, &vec![is_learned(split); ids.len()], bytes).unwrap(),
+                None => writer.push(&ids, bytes).unwrap(),
+            }
         }
         writer.finish().unwrap();
     }
@@ -93,6 +107,57 @@ fn interrupted_training_resumes_to_the_same_bits() {
                 assert_eq!(digest(out.folder(), file), digest(whole.folder(), file), "{file}, stopped at {stop_at}");
             }
             assert_eq!(losses(out.folder()), losses(whole.folder()));
+        }
+    }
+}
+
+/// A base model whose embeddings grow for a chat template, in full and with adapters.
+#[test]
+fn interrupted_training_of_a_grown_vocabulary_resumes_to_the_same_bits() {
+    let root = tempfile::tempdir().unwrap();
+    let enough = tokens(root.path(), 60);
+    let out = Store::new(root.path()).begin(recipe("train")).unwrap();
+    let outcome = train(&config(), &enough, &out, &Context::quiet(1)).unwrap();
+    let base = out.seal(outcome, 0.0, Host::default()).unwrap();
+
+    let template = "llama3";
+    let tokenizer = Tokenizer::from_file(&enough.folder().join("tokenizer.json")).unwrap();
+    let tokenizer = tokenizer.with_chat_template(template).unwrap();
+    let grown = written(&Store::new(root.path().join("grown")), &tokenizer, 60, None);
+    let adapters = LoraConfig { rank: 2, ..LoraConfig::default() };
+    for (kind, lora) in [None, Some(adapters)].into_iter().enumerate() {
+        let growing = Config {
+            init: Some("base".to_owned()),
+            chat_template: Some(template.to_owned()),
+            pad_vocab_to_multiple_of: 64,
+            lora,
+            ..config()
+        };
+        let run = |name: &str, stop_at: Option<u64>| {
+            let out = Unsealed::at(root.path().join(format!("{name}-{kind}")), recipe("train"));
+            std::fs::create_dir_all(out.folder()).unwrap();
+            let mut context = Context::quiet(1);
+            let cancel = context.cancel.clone();
+            context.progress = Progress::new(move |event| {
+                if stop_at.is_some_and(|step| event == Event::Position(step)) {
+                    cancel.request();
+                }
+            });
+            let result = train::run(&growing, Some(&base), &grown, &out, &context);
+            (out, result)
+        };
+        let (whole, result) = run("whole", None);
+        result.unwrap();
+        let vocab_size = model::checkpoint::load_config(whole.folder()).unwrap().vocab_size;
+        assert!(vocab_size >= tokenizer.vocab_size() && vocab_size.is_multiple_of(64), "{vocab_size}");
+        for stop_at in [1, 7] {
+            let name = format!("cut-{stop_at}");
+            run(&name, Some(stop_at)).1.unwrap_err();
+            let (cut, result) = run(&name, None);
+            result.unwrap();
+            for file in ["model.safetensors", "optimizer.safetensors"] {
+                assert_eq!(digest(cut.folder(), file), digest(whole.folder(), file), "{file}, stopped at {stop_at}");
+            }
         }
     }
 }
@@ -241,6 +306,14 @@ fn unusable_data_and_settings_are_named() {
     let error = train(&wild, &enough, &out, &Context::quiet(1)).unwrap_err();
     assert!(matches!(error, Error::Diverged(_)), "{error}");
     assert!(error.to_string().contains("lower train.learning_rate"), "{error}");
+
+    let tokenizer = Tokenizer::from_file(&enough.folder().join("tokenizer.json")).unwrap();
+    let masked = |is_learned: fn(&str) -> bool, name: &str| {
+        written(&Store::new(root.path().join(name)), &tokenizer, 60, Some(is_learned))
+    };
+    let error = train(&config(), &masked(|split| split == "train", "masked"), &out, &Context::quiet(1)).unwrap_err();
+    assert!(matches!(error, Error::NoValidationTargets { key: "preprocess.validation", .. }), "{error}");
+    assert!(!out.path("metrics.jsonl").exists(), "before the first step");
 
     let error =
         train(&config(), &enough, &out, &Context { device: "tpu".to_owned(), ..Context::quiet(1) }).unwrap_err();

@@ -26,6 +26,7 @@ pub fn run(arguments: &ExportArgs) -> anyhow::Result<()> {
     let export = registry::export(&source, &output, arguments.dtype, arguments.force)?;
     print_out!("wrote {} in {} to {}", format::bytes(export.bytes), export.dtype.name(), output.display())?;
     print_out!("  read back   {}", export.parity)?;
+    print_out!("  tokenizer   {}", export.text)?;
     Ok(())
 }
 

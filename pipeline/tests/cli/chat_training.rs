@@ -74,18 +74,55 @@ fn a_base_model_gets_a_template_and_the_tokens_it_needs() {
     check("llama", "");
 }
 
-#[test]
-fn adapters_save_the_embeddings_that_grew() {
-    check("qwen3", "[train.lora]\nrank = 2\n");
-    let project = project("qwen3", "chat_template = \"llama3\"");
+/// Checks the modules and the tensors that the adapter of a model with more tokens has.
+#[track_caller]
+fn check_adapter(family: &str, modules: &[&str], tensors: &[&str]) {
+    let project = project(family, "chat_template = \"llama3\"");
     let text = fs::read_to_string(project.path("pipeline.toml")).unwrap();
     project.write("pipeline.toml", &format!("{text}\n[train.lora]\nrank = 2\n"));
     project.succeeds(&["run", "--until", "train"]);
-    let adapter = project.artifact("tiny-001", "train").join("adapter");
-    assert_eq!(read(&adapter.join("adapter_config.json"))["modules_to_save"][0], "embed_tokens");
-    let weights = fs::read(adapter.join("adapter_model.safetensors")).unwrap();
-    let header = String::from_utf8_lossy(&weights[8..]).into_owned();
-    assert!(header.contains("base_model.model.model.embed_tokens.weight"));
+    let folder = project.artifact("tiny-001", "train");
+    let adapter = folder.join("adapter");
+    assert_eq!(read(&adapter.join("adapter_config.json"))["modules_to_save"], json!(modules));
+    let header = |path: &Path| -> Value {
+        let bytes = fs::read(path).unwrap();
+        let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+        serde_json::from_slice(&bytes[8..8 + length]).unwrap()
+    };
+    let saved = header(&adapter.join("adapter_model.safetensors"));
+    let vocab_size = &read(&folder.join("config.json"))["vocab_size"];
+    for tensor in tensors {
+        assert_eq!(saved[tensor]["shape"][0], *vocab_size, "{family}: {tensor} in {saved}");
+    }
+    let tables = saved.as_object().unwrap().keys().filter(|name| !name.contains(".lora_"));
+    assert_eq!(tables.count(), tensors.len(), "{family}: {saved}");
+}
+
+#[test]
+fn adapters_save_the_embeddings_that_grew() {
+    check("qwen3", "[train.lora]\nrank = 2\n");
+    check_adapter("qwen3", &["embed_tokens"], &["base_model.model.model.embed_tokens.weight"]);
+    check_adapter("gpt2", &["wte"], &["base_model.model.transformer.wte.weight"]);
+    // Untied: both tables grew.
+    let tables = ["base_model.model.model.embed_tokens.weight", "base_model.model.lm_head.weight"];
+    check_adapter("llama", &["embed_tokens", "lm_head"], &tables);
+}
+
+#[test]
+fn what_ends_no_turn_is_said() {
+    let project = project("llama", "chat_template = \"plain.jinja\"");
+    let lines = "{% for m in messages %}{{ m.role }}: {{ m.content }} .\n{% endfor %}";
+    project.write("plain.jinja", &lines.replace(" .", ""));
+    let run = || {
+        let ended = project.pipeline(&["run", "--until", "preprocess"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        ended.out + &ended.err
+    };
+    let said = run();
+    assert!(said.contains("plain.jinja ends an answer by \"\\n\", which is no token"), "{said}");
+    project.write("plain.jinja", &lines.replace(" .", "</assistant>"));
+    let said = run();
+    assert!(!said.contains("ends an answer by"), "{said}");
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn what_was_lost_or_replaced_is_named() {
     );
     check(
         |folder| edit(folder, "tokenizer.json", |json| json["added_tokens"].as_array_mut().unwrap().clear()),
-        "start <s>inside<s> <s>\" has the tokens",
+        "start </s>inside</s> </s>\" has the tokens",
     );
     check(
         |folder| fs::write(folder.join("chat_template.jinja"), TEMPLATE.replace('<', "[")).unwrap(),

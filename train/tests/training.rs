@@ -311,9 +311,11 @@ fn unusable_data_and_settings_are_named() {
     let masked = |is_learned: fn(&str) -> bool, name: &str| {
         written(&Store::new(root.path().join(name)), &tokenizer, 60, Some(is_learned))
     };
-    let error = train(&config(), &masked(|split| split == "train", "masked"), &out, &Context::quiet(1)).unwrap_err();
+    let masked = masked(|split| split == "train", "masked");
+    let unstarted = Unsealed::at(root.path().join("unstarted"), recipe("train"));
+    let error = train(&config(), &masked, &unstarted, &Context::quiet(1)).unwrap_err();
     assert!(matches!(error, Error::NoValidationTargets { key: "preprocess.validation", .. }), "{error}");
-    assert!(!out.path("metrics.jsonl").exists(), "before the first step");
+    assert!(!unstarted.path("metrics.jsonl").exists(), "before the first step");
 
     let error =
         train(&config(), &enough, &out, &Context { device: "tpu".to_owned(), ..Context::quiet(1) }).unwrap_err();

@@ -145,6 +145,11 @@ pub fn save(model: &Transformer, base: &str, folder: &Path) -> Result<(), Error>
     let mut weights = checkpoint::weights(model)?;
     for name in &saved {
         let Some(Weight { shape, values }) = weights.remove(*name) else { continue };
+        if model.lm_head.is_none() {
+            // PEFT reads the tied output projection from a tensor of its own.
+            let (shape, values) = (shape.clone(), values.clone());
+            tensors.push(F32Tensor { name: saved_name(family, EMBEDDINGS[1].0), shape, values });
+        }
         tensors.push(F32Tensor { name: saved_name(family, name), shape, values });
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -182,6 +187,9 @@ pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
     let mut known: Vec<String> =
         modules.iter().flat_map(|module| [tensor_name(module, "A"), tensor_name(module, "B")]).collect();
     known.extend(saved.iter().map(|name| saved_name(family, name)));
+    if !saved.is_empty() && model.lm_head.is_none() {
+        known.push(saved_name(family, EMBEDDINGS[1].0));
+    }
     let wrong = |tensor: &str, reason: String| Error::Tensor { path: path.clone(), tensor: tensor.to_owned(), reason };
     let unknown = file.names().into_iter().filter(|name| !known.iter().any(|known| known == name));
     if let Some(name) = unknown.min() {

@@ -63,7 +63,7 @@ pub enum Error {
     Artifact(#[from] artifact::Error),
     /// A model cannot be loaded or scored.
     #[error(transparent)]
-    Model(model::Error),
+    Model(inference::Error),
     /// A sample cannot be drawn.
     #[error(transparent)]
     Generate(#[from] generate::Error),
@@ -74,8 +74,14 @@ pub enum Error {
 
 impl From<model::Error> for Error {
     fn from(error: model::Error) -> Self {
+        inference::Error::Model(error).into()
+    }
+}
+
+impl From<inference::Error> for Error {
+    fn from(error: inference::Error) -> Self {
         match error {
-            model::Error::Interrupted => Self::Interrupted,
+            inference::Error::Model(model::Error::Interrupted) => Self::Interrupted,
             other => Self::Model(other),
         }
     }

@@ -1,8 +1,6 @@
 //! Scores of a model on held-out text.
 
-use artifact::Progress;
-use model::Transformer;
-use model::scoring::{SlidingWindow, score};
+use model::scoring::Scores;
 use serde::Serialize;
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
@@ -14,7 +12,7 @@ use crate::Error;
 pub(crate) struct Excerpt {
     pub(crate) split: Split,
     /// Number of tokens: the first is only context, the others are predicted.
-    tokens: usize,
+    pub(crate) tokens: usize,
     /// The text of the scored tokens (in chats, the assistant's messages): documents concatenated, without special
     /// tokens.
     pub(crate) text: String,
@@ -75,30 +73,16 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Scores a model on an excerpt. Windows overlap by half, so that all but the first tokens are predicted from at
-    /// least half a context.
-    ///
-    /// # Errors
-    /// Returns an error if the vocabularies differ; [`Error::Interrupted`] if `is_cancelled` returns true.
-    pub(crate) fn of(
-        model: &Transformer,
-        excerpt: &Excerpt,
-        progress: &Progress,
-        is_cancelled: impl Fn() -> bool,
-    ) -> Result<Self, Error> {
-        let walk = SlidingWindow::overlapping(model, Some(excerpt.tokens as u64));
-        let scores = score(model, &excerpt.split, &walk, |done| {
-            progress.position(done);
-            !is_cancelled()
-        })?;
-        Ok(Self {
+    /// Returns the metrics for the scores of a model on an excerpt.
+    pub(crate) fn of(scores: &Scores, excerpt: &Excerpt) -> Self {
+        Self {
             loss_nats: scores.loss_nats,
             perplexity: scores.loss_nats.exp(),
             bits_per_byte: bits_per_byte(scores.loss_nats, scores.tokens, excerpt.text.len()),
             top_1_accuracy: scores.top1,
             top_5_accuracy: scores.top5,
             tokens: scores.tokens,
-        })
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use std::fs;
 use std::path::Path;
 
 use artifact::{Context, Outcome, Sealed, Unsealed};
+use model::scoring::SlidingWindow;
 use model::{checkpoint, hub_layout};
 use serde_json::Value;
 use tokenizer::Tokenizer;
@@ -158,11 +159,17 @@ fn score<const N: usize>(
 ) -> Result<[Metrics; N], Error> {
     hub_layout::verify(sealed)?;
     let device = model::device::resolve(&context.device)?;
-    let model = checkpoint::load(sealed.folder(), &device)?;
+    let config = checkpoint::load_config(sealed.folder())?;
+    let mut model = inference::load(sealed.folder(), &device)?;
     let mut metrics = Vec::with_capacity(N);
     for (split, excerpt) in excerpts {
         context.progress.begin(&format!("scoring the {name} on {split}"), excerpt.predicted_tokens(), "tokens");
-        let found = Metrics::of(&model, excerpt, &context.progress, || context.cancel.is_requested())?;
+        let walk = SlidingWindow::overlapping(&config, &device, Some(excerpt.tokens as u64));
+        let scores = inference::scoring::score(&mut *model, &config, &excerpt.split, &walk, |done| {
+            context.progress.position(done);
+            !context.cancel.is_requested()
+        })?;
+        let found = Metrics::of(&scores, excerpt);
         context.progress.figures(&format!("bits per byte {:.3}", found.bits_per_byte));
         metrics.push(found);
     }

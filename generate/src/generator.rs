@@ -2,10 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use inference::{Decoder, StopTokens};
-use model::Transformer;
+use inference::{Decoder, ForwardPass, StopTokens};
+use model::{ModelConfig, Transformer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokenizer::{Content, Conversation, RenderOptions, Tokenizer};
@@ -14,9 +15,10 @@ use crate::stop_strings::StopFilter;
 use crate::{CompletionOptions, Error, Prompt, SamplingChoice};
 
 /// A model with its tokenizer.
-#[derive(Debug)]
 pub struct Generator {
-    model: Transformer,
+    config: ModelConfig,
+    /// Callers take turns.
+    model: Mutex<Box<dyn ForwardPass + Send>>,
     tokenizer: Tokenizer,
 }
 
@@ -75,8 +77,9 @@ impl Generator {
     /// Returns an error if one of them cannot be loaded, or they do not match.
     pub fn open(folder: &Path, device: &str) -> Result<Self, Error> {
         let device = model::device::resolve(device)?;
-        let tokenizer = Tokenizer::from_folder(folder)?;
-        Self::new(model::checkpoint::load(folder, &device)?, tokenizer)
+        let (config, tokenizer) = (model::checkpoint::load_config(folder)?, Tokenizer::from_folder(folder)?);
+        check_vocabulary(&config, &tokenizer)?;
+        Ok(Self { config, model: Mutex::new(inference::load(folder, &device)?), tokenizer })
     }
 
     /// Returns a generator for a loaded model.
@@ -84,16 +87,14 @@ impl Generator {
     /// # Errors
     /// [`Error::Vocabulary`] if the tokenizer has tokens that the model does not know.
     pub fn new(model: Transformer, tokenizer: Tokenizer) -> Result<Self, Error> {
-        let (of_model, of_tokenizer) = (model.config().vocab_size, tokenizer.vocab_size());
-        if of_tokenizer > of_model || of_tokenizer == 0 {
-            return Err(Error::Vocabulary { tokenizer: of_tokenizer, model: of_model });
-        }
-        Ok(Self { model, tokenizer })
+        check_vocabulary(model.config(), &tokenizer)?;
+        let config = model.config().clone();
+        Ok(Self { config, model: Mutex::new(inference::of_model(model)?), tokenizer })
     }
 
-    /// Returns the model.
-    pub fn model(&self) -> &Transformer {
-        &self.model
+    /// Returns the model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
     }
 
     /// Returns the tokenizer.
@@ -189,8 +190,10 @@ impl Generator {
             first_token_seconds: 0.0,
             seconds: 0.0,
         };
-        let mut decoder = Decoder::new(&self.model, prompt, &options.sampling, options.max_tokens)?
-            .with_stop_tokens(&StopTokens::of(&self.model, stop_tokens.map(Some)))
+        // Nothing of an earlier text is used, so a panic during it does no harm.
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut decoder = Decoder::new(&mut **model, prompt, &options.sampling, options.max_tokens)?
+            .with_stop_tokens(&StopTokens::of(&self.config, stop_tokens.map(Some)))
             .with_vocab_size(self.tokenizer.vocab_size());
         let mut detokenizer = self.tokenizer.decode_stream_after(prompt)?;
         let mut filter = StopFilter::new(&options.stop);
@@ -226,6 +229,21 @@ impl Generator {
         completion.seconds = start.elapsed().as_secs_f64();
         Ok(completion)
     }
+}
+
+impl std::fmt::Debug for Generator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generator").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Returns an error if the tokenizer has tokens that the model does not know, or none.
+fn check_vocabulary(config: &ModelConfig, tokenizer: &Tokenizer) -> Result<(), Error> {
+    let (of_model, of_tokenizer) = (config.vocab_size, tokenizer.vocab_size());
+    if of_tokenizer > of_model || of_tokenizer == 0 {
+        return Err(Error::Vocabulary { tokenizer: of_tokenizer, model: of_model });
+    }
+    Ok(())
 }
 
 /// Returns true if a template distinguishes texts from parts, or loops over the content. Heuristic: these are the

@@ -2,12 +2,16 @@
 //!
 //! B batch, T tokens read at once, V vocabulary.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use model::{KvCache, Transformer};
+use model::{ModelConfig, Transformer};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::{Error, Sampling, sampler};
+use crate::burn_forward::token_tensor;
+use crate::{Error, ForwardPass, Row, Sampling, sampler};
+
+/// The most tokens read in one forward pass, which bounds the memory of intermediate results. Heuristic, not measured:
+/// enough rows that the weights are read once for many of them.
+const MAX_ROWS: usize = 512;
 
 /// The ids of the tokens that end a sequence.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,8 +19,7 @@ pub struct StopTokens(Vec<u32>);
 
 impl StopTokens {
     /// Returns the stop tokens of the model's configuration (end of text, end of turn) and those of `others`.
-    pub fn of(model: &Transformer, others: impl IntoIterator<Item = Option<u32>>) -> Self {
-        let config = model.config();
+    pub fn of(config: &ModelConfig, others: impl IntoIterator<Item = Option<u32>>) -> Self {
         let of_model = config.end_of_text.into_iter().chain(config.end_of_turn.iter().copied());
         Self(of_model.chain(others.into_iter().flatten()).collect())
     }
@@ -32,45 +35,57 @@ impl StopTokens {
 /// A sequence may grow longer than the model's context. Whenever the next token would not fit, the oldest tokens are
 /// dropped and the rest is read again: as many are kept as leave room for all tokens still to come, but never fewer
 /// than half the context. A prompt longer than the context is cut by the same rule.
-#[derive(Debug)]
 pub struct Decoder<'a> {
-    model: &'a Transformer,
-    device: Device,
+    model: &'a mut dyn ForwardPass,
     sampling: Sampling,
     stop_tokens: StopTokens,
     vocab_size: usize,
     rng: ChaCha8Rng,
-    cache: KvCache,
+    /// The blocks of the cache: all that a sequence as long as the context needs.
+    blocks: Vec<u32>,
+    /// The number of tokens in the cache.
+    cached: usize,
     /// The prompt and the new tokens.
     sequence: Vec<u32>,
-    /// How many tokens of the sequence the cache has read, counted from the first.
+    /// How many tokens of the sequence are read, counted from the first.
     read: usize,
+    rows: Vec<Row>,
+    logits: Vec<f32>,
     remaining_tokens: usize,
     stopped: bool,
 }
 
 impl<'a> Decoder<'a> {
-    /// Returns a decoder that extends `prompt` by at most `max_tokens` tokens.
+    /// Returns a decoder that extends `prompt` by at most `max_tokens` tokens. It uses the whole cache of the model.
     ///
     /// # Errors
     /// Returns an error if the prompt is empty or a sampling setting is out of range.
-    pub fn new(model: &'a Transformer, prompt: &[u32], sampling: &Sampling, max_tokens: usize) -> Result<Self, Error> {
+    pub fn new(
+        model: &'a mut dyn ForwardPass,
+        prompt: &[u32],
+        sampling: &Sampling,
+        max_tokens: usize,
+    ) -> Result<Self, Error> {
         sampling.validate()?;
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
         }
+        let blocks = model.context_length().div_ceil(model.block_tokens());
+        assert!(blocks <= model.block_count(), "the cache is too small for the context");
         Ok(Self {
-            model,
-            device: model.device(),
             sampling: *sampling,
             stop_tokens: StopTokens::default(),
-            vocab_size: model.config().vocab_size,
+            vocab_size: model.vocab_size(),
             rng: ChaCha8Rng::seed_from_u64(sampling.seed),
-            cache: KvCache::new(model.config()),
+            blocks: (0..blocks as u32).collect(),
+            cached: 0,
             sequence: prompt.to_vec(),
             read: 0,
+            rows: Vec::new(),
+            logits: Vec::new(),
             remaining_tokens: max_tokens,
             stopped: false,
+            model,
         })
     }
 
@@ -99,29 +114,38 @@ impl<'a> Decoder<'a> {
         if self.stopped || self.remaining_tokens == 0 {
             return Ok(None);
         }
-        let mut logits = self.next_logits()?;
-        let token = sampler::pick(&mut logits, &self.sequence, &self.sampling, uniform(&mut self.rng));
+        self.read_new_tokens()?;
+        let token = sampler::pick(&mut self.logits, &self.sequence, &self.sampling, uniform(&mut self.rng));
         self.sequence.push(token);
         self.remaining_tokens -= 1;
         self.stopped = self.stop_tokens.contains(token);
         Ok(Some(token))
     }
 
-    /// Reads the new tokens of the sequence (all of it the first time: the prefill) and returns the logits of the token
-    /// that follows.
-    fn next_logits(&mut self) -> Result<Vec<f32>, Error> {
-        let window = self.model.config().context_length;
-        if self.cache.len() + self.sequence.len() - self.read > window {
-            self.cache = KvCache::new(self.model.config());
+    /// Reads the new tokens of the sequence (all of it the first time: the prefill) and fills `logits` with those of
+    /// the token that follows.
+    fn read_new_tokens(&mut self) -> Result<(), Error> {
+        let window = self.model.context_length();
+        if self.cached + self.sequence.len() - self.read > window {
+            self.cached = 0;
             self.read = self.sequence.len() - self.sequence.len().min(kept_tokens(window, self.remaining_tokens));
         }
-        let tokens = token_tensor(&self.sequence[self.read..], &self.device); // [B=1, T]
-        self.read = self.sequence.len();
-        let logits = self.model.forward_cached(tokens, &mut self.cache); // [B=1, V]
-        let mut logits = logits.try_into_vec_as::<f32>().map_err(|e| Error::Device { reason: e.to_string() })?;
-        logits.truncate(self.vocab_size);
+        self.logits.clear();
+        while self.read < self.sequence.len() {
+            let end = self.sequence.len().min(self.read + MAX_ROWS);
+            self.rows.clear();
+            for (position, at) in (self.cached..).zip(self.read..end) {
+                let wants_logits = at + 1 == self.sequence.len();
+                self.rows.push(Row { sequence: 0, position, token: self.sequence[at], wants_logits });
+            }
+            self.model.forward(&self.rows, &[&self.blocks], &mut self.logits)?;
+            self.cached += end - self.read;
+            self.read = end;
+        }
+        self.logits.truncate(self.vocab_size);
+        let logits = &self.logits;
         let usable = logits.iter().all(|logit| *logit < f32::INFINITY) && logits.iter().any(|logit| logit.is_finite());
-        if usable { Ok(logits) } else { Err(Error::NotFinite { position: self.sequence.len() }) }
+        if usable { Ok(()) } else { Err(Error::NotFinite { position: self.sequence.len() }) }
     }
 }
 
@@ -144,14 +168,6 @@ impl Iterator for Decoder<'_> {
 pub fn logits(model: &Transformer, tokens: &[u32]) -> Result<Vec<f32>, Error> {
     let logits = model.forward(token_tensor(tokens, &model.device())); // [B=1, T, V]
     logits.try_into_vec_as::<f32>().map_err(|e| Error::Device { reason: e.to_string() })
-}
-
-/// # Shapes
-/// - output: `[1, T]`
-fn token_tensor(tokens: &[u32], device: &Device) -> Tensor<2, Int> {
-    let ids: Vec<i64> = tokens.iter().copied().map(i64::from).collect();
-    let shape = [1, ids.len()];
-    Tensor::from_data(TensorData::new(ids, shape), device)
 }
 
 /// Returns how many of the latest tokens stay in a full window.

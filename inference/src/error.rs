@@ -1,5 +1,7 @@
 //! Errors of decoding.
 
+use kernels::packed::WeightType;
+
 use crate::InvalidSetting;
 
 /// An error of decoding.
@@ -37,6 +39,21 @@ pub enum Error {
         tokens: usize,
         /// The tokens that fit in the cache.
         cache_tokens: usize,
+    },
+    /// A model cannot be loaded.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// A matrix cannot be packed as requested.
+    #[error(
+        "{name} has {columns} columns, which {weight_type:?} cannot divide into blocks of 32: use F32, F16 or Bf16"
+    )]
+    WeightType {
+        /// The first of the parameters in the matrix.
+        name: String,
+        /// The requested type.
+        weight_type: WeightType,
+        /// The columns of the matrix.
+        columns: usize,
     },
     /// The model computed NaN or infinite logits.
     #[error("the model's logits at position {position} are not finite: its weights are broken")]

@@ -1,18 +1,21 @@
 //! Decoding: extends a sequence of token ids with a model, token by token.
 //!
-//! In: a [`model::Transformer`], token ids and [`Sampling`] settings. Out: token ids, or logits. This crate knows
-//! weights, caches and tokens; it never reads text, and knows neither HTTP nor the terminal.
+//! In: a model, token ids and [`Sampling`] settings. Out: token ids, or logits. This crate knows weights, caches and
+//! tokens; it never reads text, and knows neither HTTP nor the terminal.
+//!
+//! A model is anything with a [`ForwardPass`]: on the CPU an [`Engine`], elsewhere a [`BurnForward`]; [`load`] chooses.
 //!
 //! There is one decoding loop and one sampler, used by generation, by the samples shown during training and by the
 //! parity check of imported models:
 //!
 //! ```no_run
-//! use inference::{Decoder, Sampling, StopTokens};
+//! use inference::{Decoder, ForwardPass, Sampling, StopTokens};
 //!
-//! # fn example(model: &model::Transformer, prompt: &[u32]) -> Result<(), inference::Error> {
+//! # use inference::Error;
+//! # fn example(model: &mut dyn ForwardPass, prompt: &[u32], stop_tokens: &StopTokens) -> Result<(), Error> {
 //! // Up to 50 tokens at temperature 0.8. Leaving the loop cancels; a stop token is the last item.
 //! let sampling = Sampling { temperature: 0.8, seed: 7, ..Sampling::unfiltered() };
-//! let mut decoder = Decoder::new(model, prompt, &sampling, 50)?.with_stop_tokens(&StopTokens::of(model, [Some(0)]));
+//! let mut decoder = Decoder::new(model, prompt, &sampling, 50)?.with_stop_tokens(stop_tokens);
 //! while let Some(token) = decoder.next_token()? {
 //!     if !decoder.is_stopped() {
 //!         println!("{token}");
@@ -28,21 +31,56 @@
 //! Sampling happens on the CPU over `f32` logits in one pure function ([`sampler::pick`]), and its randomness comes
 //! from a `ChaCha8` stream, so the same seed gives the same tokens on every platform where the logits are equal.
 //!
-//! Modules in reading order: [`mod@forward`] (a forward pass over rows), [`blocks`] (the paged KV cache's bookkeeping),
-//! [`scheduler`] (many requests at once), [`decoder`] (one sequence: prefill, cache, sliding window), [`sampler`] (from
-//! logits to a token), [`parity`] (how far two models' logits are apart).
+//! Modules in reading order: [`mod@forward`] (a forward pass over rows), [`engine`] (on the CPU) and `burn_forward` (on
+//! any device), [`blocks`] (the paged KV cache's bookkeeping), [`scheduler`] (many requests at once), [`decoder`] (one
+//! sequence: prefill, cache, sliding window), [`sampler`] (from logits to a token), [`parity`] (how far two models'
+//! logits are apart), [`scoring`] (the loss over a split).
 
 pub mod blocks;
+mod burn_forward;
 pub mod decoder;
+pub mod engine;
 mod error;
 pub mod forward;
 pub mod parity;
 pub mod sampler;
 pub mod scheduler;
+pub mod scoring;
 
+pub use burn_forward::BurnForward;
 pub use decoder::{Decoder, StopTokens, logits};
+pub use engine::{Engine, EngineOptions};
 pub use error::Error;
 pub use forward::{ForwardPass, Row};
 pub use parity::Parity;
 pub use sampler::{InvalidSetting, Sampling};
 pub use scheduler::{Counters, Event, FinishReason, Request, RequestId, RowLogits, Scheduler, Settings};
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use model::{Backend, Transformer, checkpoint};
+
+/// Loads the model in `folder`, in the Hugging Face layout, for one sequence on a device.
+///
+/// # Errors
+/// Names the file, and the key or tensor, that is missing, damaged or not supported.
+pub fn load(folder: &Path, device: &Device) -> Result<Box<dyn ForwardPass + Send>, Error> {
+    if Backend::is_cpu_device(device) {
+        Ok(Box::new(Engine::load(folder, &EngineOptions::default())?))
+    } else {
+        Ok(Box::new(BurnForward::new(checkpoint::load(folder, device)?, 1)))
+    }
+}
+
+/// Returns the forward pass of a loaded model, for one sequence on its device.
+///
+/// # Errors
+/// Returns an error if the device fails.
+pub fn of_model(model: Transformer) -> Result<Box<dyn ForwardPass + Send>, Error> {
+    if Backend::is_cpu_device(&model.device()) {
+        Ok(Box::new(Engine::of_model(&model, &EngineOptions::default())?))
+    } else {
+        Ok(Box::new(BurnForward::new(model, 1)))
+    }
+}

@@ -1,7 +1,7 @@
 //! Decoding with tiny random models: cached decoding gives the tokens of a reference implementation without a cache.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use inference::{Decoder, Error, Sampling, StopTokens, sampler};
+use inference::{BurnForward, Decoder, Engine, EngineOptions, Error, ForwardPass, Sampling, StopTokens, sampler};
 use model::{Family, Transformer};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -11,7 +11,11 @@ fn tiny_model(family: Family, context_length: usize) -> Transformer {
     tiny::model(family, context_length, &tiny::tokenizer())
 }
 
-fn decode(model: &Transformer, prompt: &[u32], sampling: &Sampling, max_tokens: usize) -> Vec<u32> {
+fn engine(model: &Transformer) -> Engine {
+    Engine::of_model(model, &EngineOptions { threads: Some(2), ..EngineOptions::default() }).unwrap()
+}
+
+fn decode(model: &mut dyn ForwardPass, prompt: &[u32], sampling: &Sampling, max_tokens: usize) -> Vec<u32> {
     Decoder::new(model, prompt, sampling, max_tokens).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
@@ -43,12 +47,15 @@ fn cached_and_uncached_decoding_give_the_same_tokens() {
         // 64 tokens fill a window of 24 more than twice.
         for context_length in [256, 24] {
             let model = tiny_model(family, context_length);
+            let (mut burn, mut engine) = (BurnForward::new(&model, 1), engine(&model));
             for (i, prompt) in [&[5, 9, 2, 40][..], &[0], &long].into_iter().enumerate() {
                 let drawn = Sampling { repetition_penalty: 1.2, top_k: 50, seed: i as u64, ..Sampling::unfiltered() };
                 for sampling in [drawn, Sampling { temperature: 0.0, ..drawn }] {
                     let expected = decode_uncached(&model, prompt, &sampling, 64);
-                    let found = decode(&model, prompt, &sampling, 64);
-                    assert_eq!(found, expected, "{family:?} {context_length} {prompt:?} {sampling:?}");
+                    for forward in [&mut burn as &mut dyn ForwardPass, &mut engine] {
+                        let found = decode(forward, prompt, &sampling, 64);
+                        assert_eq!(found, expected, "{family:?} {context_length} {prompt:?} {sampling:?}");
+                    }
                 }
             }
         }
@@ -58,14 +65,15 @@ fn cached_and_uncached_decoding_give_the_same_tokens() {
 #[test]
 fn decoding_ends_at_the_limit_or_after_a_stop_token() {
     let model = tiny_model(Family::Qwen3, 64);
+    let mut engine = engine(&model);
     let sampling = Sampling { seed: 3, ..Sampling::unfiltered() };
-    let tokens = decode(&model, &[1, 2], &sampling, 20);
+    let tokens = decode(&mut engine, &[1, 2], &sampling, 20);
     assert_eq!(tokens.len(), 20);
-    assert!(decode(&model, &[1, 2], &sampling, 0).is_empty());
+    assert!(decode(&mut engine, &[1, 2], &sampling, 0).is_empty());
     let stop = tokens[11];
     let first = tokens.iter().position(|token| *token == stop).unwrap();
-    let stop_tokens = StopTokens::of(&model, [None, Some(stop)]);
-    let mut decoder = Decoder::new(&model, &[1, 2], &sampling, 20).unwrap().with_stop_tokens(&stop_tokens);
+    let stop_tokens = StopTokens::of(model.config(), [None, Some(stop)]);
+    let mut decoder = Decoder::new(&mut engine, &[1, 2], &sampling, 20).unwrap().with_stop_tokens(&stop_tokens);
     let stopped: Vec<u32> = decoder.by_ref().collect::<Result<_, _>>().unwrap();
     assert_eq!(stopped, tokens[..=first]);
     assert!(decoder.is_stopped() && decoder.next_token().unwrap().is_none());
@@ -75,16 +83,18 @@ fn decoding_ends_at_the_limit_or_after_a_stop_token() {
 fn rows_beyond_the_vocabulary_are_never_sampled() {
     let model = tiny_model(Family::Gpt2, 64);
     let sampling = Sampling { temperature: 3.0, ..Sampling::unfiltered() };
-    let decoder = Decoder::new(&model, &[1], &sampling, 60).unwrap().with_vocab_size(4);
+    let mut engine = engine(&model);
+    let decoder = Decoder::new(&mut engine, &[1], &sampling, 60).unwrap().with_vocab_size(4);
     assert!(decoder.map(Result::unwrap).all(|token| token < 4));
 }
 
 #[test]
 fn invalid_settings_and_empty_prompts_are_errors() {
     let model = tiny_model(Family::Qwen3, 64);
-    assert!(matches!(Decoder::new(&model, &[], &Sampling::greedy(), 1), Err(Error::EmptyPrompt)));
+    let mut engine = engine(&model);
+    assert!(matches!(Decoder::new(&mut engine, &[], &Sampling::greedy(), 1), Err(Error::EmptyPrompt)));
     let invalid = Sampling { temperature: f32::INFINITY, ..Sampling::greedy() };
-    let error = Decoder::new(&model, &[1], &invalid, 1).unwrap_err();
+    let error = Decoder::new(&mut engine, &[1], &invalid, 1).map(|_| ()).unwrap_err();
     assert_eq!(error.to_string(), "temperature must be a number from 0 up, not inf");
 }
 

@@ -58,7 +58,7 @@ pub fn rms_norm_backward(x: &[f32], weight: &[f32], gradient: &mut [f32], epsilo
 
 #[allow(clippy::inline_always, reason = "as in `simd`")]
 #[inline(always)]
-fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
+pub fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
     1.0 / (sum(x, |x| x * x) / x.len() as f32 + epsilon).sqrt()
 }
 

@@ -9,9 +9,9 @@ mod paged_attention;
 
 use crate::activation;
 use crate::dispatch::vectorized;
-use crate::norm::{layer_norm_row, rms_norm_row};
+use crate::norm::{inverse_rms, layer_norm_row, rms_norm_row};
 use crate::rope::rotate;
-use crate::simd::tanh;
+use crate::simd::{exp, max, sum, tanh};
 use crate::softmax::softmax_row;
 
 pub use paged_attention::{AttentionHeads, AttentionRow, KvElement, attention};
@@ -38,6 +38,21 @@ pub fn add(x: &mut [f32], y: &[f32]) {
 pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
     assert_eq!((x.len(), y.len()), (weight.len(), weight.len()), "x and y: one element for each weight");
     vectorized(|| rms_norm_row(x, weight, epsilon, y));
+}
+
+/// As [`rms_norm`], in place of x.
+///
+/// # Shapes
+/// - x, weight: `[D]`
+///
+/// # Panics
+/// Panics if the lengths differ.
+pub fn rms_norm_in_place(x: &mut [f32], weight: &[f32], epsilon: f32) {
+    assert_eq!(x.len(), weight.len(), "x: one element for each weight");
+    vectorized(|| {
+        let inverse = inverse_rms(x, epsilon);
+        x.iter_mut().zip(weight).for_each(|(x, w)| *x = *x * inverse * w);
+    });
 }
 
 /// Adds `residual` to x, and writes the RMSNorm of the sum to `y`.
@@ -128,6 +143,17 @@ pub fn gelu_erf(x: &mut [f32]) {
 /// Turns scores into softmax(scores).
 pub fn softmax(scores: &mut [f32]) {
     vectorized(|| softmax_row(scores, 1.0));
+}
+
+/// Returns the logarithm of the sum of e^x over the elements.
+///
+/// # Shapes
+/// - x: `[D]`
+pub fn log_sum_exp(x: &[f32]) -> f32 {
+    vectorized(|| {
+        let largest = max(x);
+        largest + sum(x, |x| exp(x - largest)).ln()
+    })
 }
 
 /// Applies cap × tanh(x / cap), which keeps logits between −cap and cap (Gemma 2, 2024).

@@ -91,6 +91,35 @@ pub fn load_with_config(folder: &Path, config: &ModelConfig, device: &Device) ->
     Ok(named_parameters::map(model, &mut Replacer { values: |name: &str| located[name].values(), device }))
 }
 
+/// The weights in a folder, which are read one parameter at a time.
+pub struct StoredWeights<'a> {
+    located: BTreeMap<String, read::Located<'a>>,
+}
+
+impl StoredWeights<'_> {
+    /// Returns the number type in which a parameter is stored (F64 as F32), and its values, row by row; None if the
+    /// model has no such parameter.
+    pub fn read(&self, name: &str) -> Option<(Dtype, Vec<f32>)> {
+        let part = self.located.get(name)?;
+        Some((part.dtype(), part.values()))
+    }
+}
+
+/// Maps the weights in `folder` while `read` copies what it needs, so that the model is in memory once.
+///
+/// # Errors
+/// As [`load`].
+pub fn with_stored_weights<R>(
+    folder: &Path,
+    config: &ModelConfig,
+    read: impl FnOnce(&StoredWeights<'_>) -> R,
+) -> Result<R, Error> {
+    let files = read::Files::of_folder(folder)?;
+    let shapes = shapes(&Transformer::zeros(config, &Device::flex()));
+    let located = files.locate(&layout::tensors(config.family, &shapes), config)?;
+    Ok(read(&StoredWeights { located }))
+}
+
 /// Reads the configuration in `folder`.
 ///
 /// # Errors

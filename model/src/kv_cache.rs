@@ -39,6 +39,13 @@ impl KvCache {
         self.len() == 0
     }
 
+    /// Forgets all tokens from the one at position `len`.
+    pub fn truncate(&mut self, len: usize) {
+        for block in &mut self.layers {
+            *block = block.take().filter(|_| len > 0).map(|block| Block { len: block.len.min(len), ..block });
+        }
+    }
+
     /// Appends the keys and values of T tokens to a layer, and returns all keys and values of the layer.
     ///
     /// # Shapes

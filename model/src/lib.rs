@@ -3,7 +3,7 @@
 //! In: token ids, and folders that transformers could have written. Out: logits, losses, and folders that transformers
 //! can read. This crate never reads text (only token ids), never updates a weight, and never samples.
 //!
-//! Reading order: [`config`] (sizes) and `cost`, [`transformer`] (the model) over `layers`, `rope` and [`KvCache`],
+//! Reading order: [`config`] (sizes) and `cost`, [`transformer`] (the model) over `layers`, [`rope`] and [`KvCache`],
 //! [`Precision`], `gradients`, [`hub_layout`] and [`checkpoint`] (in and out) over [`safetensors`],
 //! [`named_parameters`], [`lora`] (adapters) and [`freeze()`], [`scoring`] (the loss over a split), [`Backend`] and
 //! [`device`].
@@ -23,7 +23,7 @@ mod layers;
 pub mod lora;
 pub mod named_parameters;
 mod precision;
-mod rope;
+pub mod rope;
 pub mod safetensors;
 pub mod scoring;
 pub mod transformer;

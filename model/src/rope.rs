@@ -52,7 +52,7 @@ impl RopeTables {
 ///
 /// # Shapes
 /// - output: `[R / 2]`
-pub(crate) fn frequencies(config: &ModelConfig, tokens: usize) -> Vec<f32> {
+pub fn frequencies(config: &ModelConfig, tokens: usize) -> Vec<f32> {
     let r = config.rotary_dim();
     match config.rope_scaling {
         Some(RopeScaling::Dynamic { factor, original_context_length }) if tokens > original_context_length => {
@@ -69,12 +69,12 @@ pub(crate) fn frequencies(config: &ModelConfig, tokens: usize) -> Vec<f32> {
 }
 
 /// Returns the frequencies of layers with a sliding window, if they have their own.
-pub(crate) fn local_frequencies(config: &ModelConfig) -> Option<Vec<f32>> {
+pub fn local_frequencies(config: &ModelConfig) -> Option<Vec<f32>> {
     config.local_rope_theta.map(|theta| unscaled(theta, config.rotary_dim()))
 }
 
 /// Returns the factor of the cosines and sines.
-pub(crate) fn factor(config: &ModelConfig) -> f32 {
+pub fn factor(config: &ModelConfig) -> f32 {
     match config.rope_scaling {
         Some(RopeScaling::Yarn { attention_factor, .. }) => attention_factor as f32,
         _ => 1.0,

@@ -7,7 +7,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use tokenizer::shard::Split;
 
-use crate::{Backend, Error, Transformer};
+use crate::{Backend, Error, ModelConfig, Transformer};
 
 /// The results of [`score`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -47,17 +47,17 @@ const MAX_WINDOW: usize = 2048;
 
 impl SlidingWindow {
     /// Returns windows of the whole context, up to 2,048 tokens, that do not overlap, in a batch that suits the device.
-    pub fn disjoint(model: &Transformer, max_tokens: Option<u64>) -> Self {
-        let window = model.config().context_length.min(MAX_WINDOW);
+    pub fn disjoint(config: &ModelConfig, device: &Device, max_tokens: Option<u64>) -> Self {
+        let window = config.context_length.min(MAX_WINDOW);
         let batch = (4096 / window).max(1);
-        let on_cpu = Backend::is_cpu_device(&model.device());
-        let cpu_batch = MAX_CPU_LOGITS / (window * model.config().vocab_size);
+        let on_cpu = Backend::is_cpu_device(device);
+        let cpu_batch = MAX_CPU_LOGITS / (window * config.vocab_size);
         Self { max_tokens, window, stride: window, batch: if on_cpu { cpu_batch.clamp(1, batch) } else { batch } }
     }
 
     /// Returns windows in which every token except the first ones has at least half a window of context.
-    pub fn overlapping(model: &Transformer, max_tokens: Option<u64>) -> Self {
-        let disjoint = Self::disjoint(model, max_tokens);
+    pub fn overlapping(config: &ModelConfig, device: &Device, max_tokens: Option<u64>) -> Self {
+        let disjoint = Self::disjoint(config, device, max_tokens);
         Self { stride: disjoint.window.div_ceil(2), ..disjoint }
     }
 }
@@ -72,21 +72,34 @@ pub fn score(
     model: &Transformer,
     split: &Split,
     windows: &SlidingWindow,
-    mut on_progress: impl FnMut(u64) -> bool,
+    on_progress: impl FnMut(u64) -> bool,
 ) -> Result<Scores, Error> {
-    let config = model.config();
+    let device = model.device();
+    score_with(model.config(), split, windows, |windows| predict(model, windows, &device), on_progress)
+}
+
+/// As [`score`], by any implementation of the model: `predict` returns the sums over windows of one length.
+///
+/// # Errors
+/// As [`score`] and `predict`.
+pub fn score_with<E: From<Error>>(
+    config: &ModelConfig,
+    split: &Split,
+    windows: &SlidingWindow,
+    mut predict: impl FnMut(&[Window]) -> Result<Sums, E>,
+    mut on_progress: impl FnMut(u64) -> bool,
+) -> Result<Scores, E> {
     if split.vocab_size() > config.vocab_size {
-        return Err(Error::Vocabulary { tokens: split.vocab_size(), model: config.vocab_size });
+        return Err(Error::Vocabulary { tokens: split.vocab_size(), model: config.vocab_size }.into());
     }
     let total =
         windows.max_tokens.map_or(split.len(), |max| split.len().min(usize::try_from(max).unwrap_or(usize::MAX)));
     if total < 2 {
-        return Err(Error::TooFewTokens { tokens: total });
+        return Err(Error::TooFewTokens { tokens: total }.into());
     }
     config.check_context(windows.window)?;
     let window = windows.window;
     let stride = windows.stride.clamp(1, window);
-    let device = model.device();
     let mut sums = Sums::default();
     let mut pending: Vec<Window> = Vec::new();
     let mut start = 0;
@@ -100,22 +113,22 @@ pub fn score(
             split.copy_scored(start + 1, &mut scored);
             scored[..context].fill(false);
             if pending.first().is_some_and(|first| first.tokens.len() != len + 1) {
-                sums.add(&predict(model, &pending, &device)?);
+                sums.add(&predict(&pending)?);
                 pending.clear();
             }
             pending.push(Window { tokens, scored });
         }
         start += stride;
         if pending.len() == windows.batch.max(1) || start + 1 >= total {
-            sums.add(&predict(model, &pending, &device)?);
+            sums.add(&predict(&pending)?);
             pending.clear();
             if !on_progress(sums.tokens) {
-                return Err(Error::Interrupted);
+                return Err(Error::Interrupted.into());
             }
         }
     }
     if sums.tokens == 0 {
-        return Err(Error::TooFewTokens { tokens: 0 });
+        return Err(Error::TooFewTokens { tokens: 0 }.into());
     }
     let fraction = |count: u64| count as f64 / sums.tokens as f64;
     Ok(Scores {
@@ -126,13 +139,18 @@ pub fn score(
     })
 }
 
-struct Window {
-    tokens: Vec<u32>,  // T + 1
-    scored: Vec<bool>, // T: whether each target counts
+/// A part of a split.
+#[derive(Debug)]
+pub struct Window {
+    /// `[T + 1]`: the tokens to read, and the target of the last.
+    pub tokens: Vec<u32>,
+    /// `[T]`: whether each target counts.
+    pub scored: Vec<bool>,
 }
 
-#[derive(Default)]
-struct Sums {
+/// Sums over predicted tokens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sums {
     loss_nats: f64,
     tokens: u64,
     top1: u64,
@@ -140,7 +158,16 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, other: &Self) {
+    /// Returns the sums of one predicted token.
+    ///
+    /// `log_probability` is that of the target, and `rank` the number of tokens with a higher probability.
+    pub fn of_token(log_probability: f32, rank: usize) -> Self {
+        let loss_nats = -f64::from(log_probability);
+        Self { loss_nats, tokens: 1, top1: u64::from(rank < 1), top5: u64::from(rank < 5) }
+    }
+
+    /// Adds the sums over other tokens.
+    pub fn add(&mut self, other: &Self) {
         self.loss_nats += other.loss_nats;
         self.tokens += other.tokens;
         self.top1 += other.top1;
@@ -148,7 +175,7 @@ impl Sums {
     }
 }
 
-/// Predicts windows of one length. The rank of a token is the number of tokens with a higher probability.
+/// Predicts windows of one length.
 fn predict(model: &Transformer, windows: &[Window], device: &Device) -> Result<Sums, Error> {
     let mut sums = Sums::default();
     let Some(first) = windows.first() else { return Ok(sums) };
@@ -167,10 +194,7 @@ fn predict(model: &Transformer, windows: &[Window], device: &Device) -> Result<S
     let ranks: Vec<i64> = read(ranks)?;
     for (i, window) in windows.iter().enumerate() {
         for at in (0..t).filter(|j| window.scored[*j]).map(|j| i * t + j) {
-            sums.loss_nats -= f64::from(own[at]);
-            sums.top1 += u64::from(ranks[at] < 1);
-            sums.top5 += u64::from(ranks[at] < 5);
-            sums.tokens += 1;
+            sums.add(&Sums::of_token(own[at], ranks[at] as usize));
         }
     }
     Ok(sums)

@@ -135,9 +135,18 @@ impl Transformer {
     /// - tokens: `[B, T]`, S + T at most the context length
     /// - output: `[B, V]`
     pub fn forward_cached(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<2> {
+        self.forward_cached_rows(tokens, cache, 1).squeeze_dim(1) // [B, V]
+    }
+
+    /// As [`Transformer::forward_cached`], with the logits after each of the last `rows` tokens.
+    ///
+    /// # Shapes
+    /// - tokens: `[B, T]`, S + T at most the context length
+    /// - output: `[B, rows, V]`
+    pub fn forward_cached_rows(&self, tokens: Tensor<2, Int>, cache: &mut KvCache, rows: usize) -> Tensor<3> {
         let [_, t] = tokens.dims();
         let hidden = self.hidden(tokens, None, None, Some(cache)); // [B, T, D]
-        self.logits(hidden.narrow(1, t - 1, 1)).squeeze_dim(1) // [B, V]
+        self.logits(hidden.narrow(1, t - rows, rows)) // [B, rows, V]
     }
 
     /// Returns the training loss: the sum over targets that are not ignored of (cross-entropy in nats + z-loss) × loss

@@ -14,7 +14,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("tokenizer", &["artifact"]),
     ("kernels", &[]),
     ("model", &["artifact", "tokenizer", "kernels"]),
-    ("inference", &["artifact", "model"]),
+    ("inference", &["artifact", "kernels", "model", "tokenizer"]),
     ("registry", &["artifact", "fetch", "inference", "model", "tokenizer"]),
     ("data-ingest", &["artifact", "fetch", "settings"]),
     ("preprocess", &["artifact", "settings", "tokenizer"]),

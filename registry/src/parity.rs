@@ -4,7 +4,7 @@
 
 use artifact::Digest;
 use inference::parity::{equal_tokens, max_logit_difference};
-use inference::{Decoder, Sampling, logits};
+use inference::{BurnForward, Decoder, Sampling, logits};
 use model::{Transformer, checkpoint};
 
 use crate::Error;
@@ -59,7 +59,7 @@ impl Behaviour {
         let positions = PROMPT_TOKENS.min(config.context_length.div_ceil(2));
         let prompt = prompt(positions, config.vocab_size);
         let tokens: Result<Vec<u32>, _> =
-            Decoder::new(model, &prompt, &Sampling::greedy(), GENERATED_TOKENS)?.collect();
+            Decoder::new(&mut BurnForward::new(model, 1), &prompt, &Sampling::greedy(), GENERATED_TOKENS)?.collect();
         Ok(Self {
             tensors: weights.len(),
             weights: Digest::of(&bytes),

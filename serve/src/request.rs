@@ -223,7 +223,7 @@ impl ValidRequest {
         let Settings { n, max_tokens, sampling, ref stop, streaming: _ } = self.settings;
         let prompts = self.inputs.iter().map(|input| input.tokens(generator)).collect::<Result<Vec<_>, _>>()?;
         let longest = prompts.iter().map(Vec::len).max().unwrap_or_default();
-        let rest = generator.model().config().context_length.saturating_sub(longest).max(1);
+        let rest = generator.config().context_length.saturating_sub(longest).max(1);
         let max_tokens = max_tokens.unwrap_or(rest.min(config.max_tokens));
         let is_chat = self.inputs.iter().any(|input| matches!(input, Input::Chat(..)));
         let shape = if is_chat {

@@ -61,7 +61,7 @@ pub fn serve_on(
 ) -> Result<(), Error> {
     config.validate()?;
     let generator = Arc::new(Generator::open(folder, device)?);
-    let shape = generator.model().config();
+    let shape = generator.config();
     let model = ServedModel {
         id: config.model_name.clone(),
         family: shape.family.model_type(),

@@ -212,6 +212,11 @@ pub(super) struct Located<'a> {
 }
 
 impl Located<'_> {
+    /// Returns the number type of the values in the file; that of F64 is F32, to which they are rounded.
+    pub(super) fn dtype(&self) -> Dtype {
+        Dtype::from_safetensors(self.dtype).unwrap_or(Dtype::F32)
+    }
+
     /// Returns the values, row by row.
     pub(super) fn values(&self) -> Vec<f32> {
         match self.dtype {

@@ -1,7 +1,7 @@
 //! Text samples during training.
 
 use burn::module::Module;
-use inference::{Decoder, Sampling, StopTokens};
+use inference::{BurnForward, Decoder, Sampling, StopTokens};
 use model::Transformer;
 use tokenizer::Tokenizer;
 
@@ -24,9 +24,10 @@ pub fn sample(model: &Transformer, tokenizer: &Tokenizer, prompt: &str, seed: u6
         return Ok(None);
     }
     let model = model.valid();
-    let mut decoder = Decoder::new(&model, &tokens, &Sampling { seed, ..Sampling::default() }, SAMPLE_TOKENS)
+    let mut forward = BurnForward::new(&model, 1);
+    let mut decoder = Decoder::new(&mut forward, &tokens, &Sampling { seed, ..Sampling::default() }, SAMPLE_TOKENS)
         .map_err(Error::Sample)?
-        .with_stop_tokens(&StopTokens::of(&model, tokenizer.stop_tokens().into_iter().map(Some)))
+        .with_stop_tokens(&StopTokens::of(model.config(), tokenizer.stop_tokens().into_iter().map(Some)))
         .with_vocab_size(tokenizer.vocab_size());
     let mut text = prompt.to_owned();
     let mut detokenizer = tokenizer.decode_stream_after(&tokens)?;

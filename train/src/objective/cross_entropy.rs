@@ -79,7 +79,7 @@ impl Objective<Transformer> for CrossEntropy<'_> {
 
     fn validate(&self, model: &Transformer) -> Result<ValidationLoss, Error> {
         let model = model.valid();
-        let windows = SlidingWindow::disjoint(&model, Some(self.config.validation_tokens));
+        let windows = SlidingWindow::disjoint(model.config(), &model.device(), Some(self.config.validation_tokens));
         let loss = scoring::score(&model, self.validation, &windows, |_| true)?.loss_nats;
         // With a loss mask, the number of bytes that belong to the learned tokens is not known here.
         let bytes_per_token = self.validation.text_bytes() as f64 / self.validation.len() as f64;

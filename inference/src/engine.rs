@@ -1,0 +1,328 @@
+//! The forward pass on the CPU: packed weights, slices, and a paged cache.
+//!
+//! Dimensions: M rows of a call, V vocabulary, D model width, H query heads, K key/value heads, G = H / K query heads
+//! of a key/value head, C width of a head, F width of the feed-forward layer, R rotated elements of a head.
+//!
+//! The reference is [`model::Transformer`]; the options of every family are those of [`ModelConfig`]. Weights are read
+//! in the type that they are packed in; activations are f32.
+
+mod cache;
+mod rope;
+mod weights;
+
+use std::path::Path;
+use std::thread;
+
+use kernels::Pool;
+use kernels::packed::{PackedMatrix, Scratch, WeightType};
+use kernels::slices::{self, AttentionHeads, AttentionRow};
+use model::{Activation, ModelConfig, Transformer, checkpoint};
+
+use crate::{Error, ForwardPass, Row};
+use cache::Cache;
+use rope::Rotations;
+use weights::{Norm, Projection, Weights};
+
+/// The settings of an engine.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// The type in which matrices are packed; None for the type in which each is stored.
+    pub weight_type: Option<WeightType>,
+    /// The number of threads; None for one per processor.
+    pub threads: Option<usize>,
+    /// The number of tokens of a block of the cache.
+    pub block_tokens: usize,
+    /// The number of tokens in the cache, rounded up to whole blocks; None for the context of one sequence. A block
+    /// takes memory once it is written to.
+    pub cache_tokens: Option<usize>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { weight_type: None, threads: None, block_tokens: 32, cache_tokens: None }
+    }
+}
+
+/// A model on the CPU.
+pub struct Engine {
+    config: ModelConfig,
+    weights: Weights,
+    rotations: Option<Rotations>,
+    cache: Cache,
+    pool: Pool,
+    buffers: Buffers,
+}
+
+/// Intermediate results, which keep their memory between calls.
+#[derive(Default)]
+struct Buffers {
+    x: Vec<f32>,         // [M, D], the residual stream
+    normed: Vec<f32>,    // [M, D]
+    qkv: Vec<f32>,       // [M, (H + 2 K) C]
+    queries: Vec<f32>,   // [M, H C]
+    gate_up: Vec<f32>,   // [M, 2 F], or [M, F] if not gated
+    hidden: Vec<f32>,    // [M, F]
+    y: Vec<f32>,         // [M, D]
+    cos: Vec<f32>,       // [M, R / 2]
+    sin: Vec<f32>,       // [M, R / 2]
+    local_cos: Vec<f32>, // [M, R / 2]
+    local_sin: Vec<f32>, // [M, R / 2]
+    ends: Vec<usize>,    // the tokens of each sequence after this call
+    scratch: Scratch,
+}
+
+impl Engine {
+    /// Loads the model in `folder`, in the Hugging Face layout.
+    ///
+    /// # Errors
+    /// Names the file, and the key or tensor, that is missing, damaged or not supported.
+    pub fn load(folder: &Path, options: &EngineOptions) -> Result<Self, Error> {
+        let config = checkpoint::load_config(folder)?;
+        let weights = Weights::load(folder, &config, options.weight_type)?;
+        Ok(Self::new(config, weights, options))
+    }
+
+    /// Packs a model in memory, with its adapters merged.
+    ///
+    /// # Errors
+    /// Returns an error if the device fails.
+    pub fn of_model(model: &Transformer, options: &EngineOptions) -> Result<Self, Error> {
+        let weights = Weights::of_model(model, options.weight_type)?;
+        Ok(Self::new(model.config().clone(), weights, options))
+    }
+
+    fn new(config: ModelConfig, weights: Weights, options: &EngineOptions) -> Self {
+        let threads = options.threads.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+        let block_tokens = options.block_tokens.max(1);
+        let block_count = options.cache_tokens.unwrap_or(config.context_length).div_ceil(block_tokens);
+        let pool = Pool::new(threads);
+        Self {
+            rotations: Rotations::new(&config),
+            cache: Cache::new(&config, block_tokens, block_count),
+            pool,
+            buffers: Buffers::default(),
+            config,
+            weights,
+        }
+    }
+
+    /// Returns the model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Returns the bytes of the packed matrices.
+    pub fn weight_bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+}
+
+impl ForwardPass for Engine {
+    fn vocab_size(&self) -> usize {
+        self.config.vocab_size
+    }
+
+    fn context_length(&self) -> usize {
+        self.config.context_length
+    }
+
+    fn block_tokens(&self) -> usize {
+        self.cache.block_tokens()
+    }
+
+    fn block_count(&self) -> usize {
+        self.cache.block_count()
+    }
+
+    fn copy_block(&mut self, from: u32, to: u32) {
+        self.cache.copy_block(from, to);
+    }
+
+    fn forward(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>) -> Result<(), Error> {
+        self.embed(rows);
+        self.rotate_to(rows, sequences.len());
+        let rows_of_attention: Vec<AttentionRow> =
+            rows.iter().map(|row| AttentionRow { position: row.position, blocks: sequences[row.sequence] }).collect();
+        for layer in 0..self.config.n_layer {
+            self.attention(layer, &rows_of_attention);
+            self.mlp(layer);
+        }
+        self.logits(rows, logits);
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Fills x with the embeddings of the rows' tokens.
+    fn embed(&mut self, rows: &[Row]) {
+        let (d, x) = (self.config.d_model, &mut self.buffers.x);
+        let scale = self.config.family.architecture().scaled_embeddings.then(|| (d as f32).sqrt());
+        x.resize(rows.len() * d, 0.0);
+        for (x, row) in x.chunks_exact_mut(d).zip(rows) {
+            self.weights.embedding.row(row.token as usize, x);
+            if let Some(scale) = scale {
+                x.iter_mut().for_each(|x| *x *= scale);
+            }
+            if let Some(positions) = &self.weights.positions {
+                slices::add(x, &positions[row.position * d..][..d]);
+            }
+        }
+    }
+
+    /// Fills the tables of rotations with those of the rows.
+    fn rotate_to(&mut self, rows: &[Row], n_sequences: usize) {
+        let Some(rotations) = &mut self.rotations else { return };
+        let Buffers { cos, sin, local_cos, local_sin, ends, .. } = &mut self.buffers;
+        ends.clear();
+        ends.resize(n_sequences, 0);
+        for row in rows {
+            ends[row.sequence] = ends[row.sequence].max(row.position + 1);
+        }
+        let pairs = rotations.pairs();
+        for table in [&mut *cos, &mut *sin, &mut *local_cos, &mut *local_sin] {
+            table.resize(rows.len() * pairs, 0.0);
+        }
+        for (i, row) in rows.iter().enumerate() {
+            let at = i * pairs..(i + 1) * pairs;
+            rotations.global(row.position, ends[row.sequence], &mut cos[at.clone()], &mut sin[at.clone()]);
+            rotations.local(row.position, &mut local_cos[at.clone()], &mut local_sin[at]);
+        }
+    }
+
+    /// Adds the attention of a layer to x.
+    fn attention(&mut self, layer: usize, rows: &[AttentionRow]) {
+        let ModelConfig { n_head: h, n_kv_head: k, head_dim: c, norm_epsilon, .. } = self.config;
+        let (epsilon, kind, weights) = (norm_epsilon as f32, self.config.layer(layer), &self.weights.layers[layer]);
+        let Buffers { x, normed, qkv, queries, y, cos, sin, local_cos, local_sin, scratch, .. } = &mut self.buffers;
+        normalise(&self.pool, weights.input_norm.as_ref(), x, normed, self.config.d_model, epsilon);
+        project(&self.pool, &weights.qkv, normed, scratch, qkv);
+        let rotations = self.rotations.as_ref().filter(|_| kind.rotary);
+        let pairs = rotations.map_or(0, Rotations::pairs);
+        let is_local = kind.sliding && rotations.is_some_and(Rotations::has_local);
+        let (cos, sin) = if is_local { (&*local_cos, &*local_sin) } else { (&*cos, &*sin) };
+        let block_tokens = self.cache.block_tokens();
+        queries.clear();
+        for ((i, row), qkv) in rows.iter().enumerate().zip(qkv.chunks_exact_mut((h + 2 * k) * c)) {
+            let (query, keys_and_values) = qkv.split_at_mut(h * c);
+            let (keys, values) = keys_and_values.split_at_mut(k * c);
+            for (heads, norm) in [(&mut *query, &weights.q_norm), (&mut *keys, &weights.k_norm)] {
+                if let Some(norm) = norm {
+                    norm_in_place(norm, heads, epsilon);
+                }
+                if pairs > 0 {
+                    rope::rotate(heads, c, &cos[i * pairs..][..pairs], &sin[i * pairs..][..pairs]);
+                }
+            }
+            queries.extend_from_slice(query);
+            let (block, token) = (row.position / block_tokens, row.position % block_tokens);
+            self.cache.write(layer, row.blocks[block], token, keys, values);
+        }
+        let heads = AttentionHeads {
+            n_head: h,
+            n_kv_head: k,
+            head_dim: c,
+            block_tokens,
+            scale: self.config.attention_scale() as f32,
+            soft_cap: self.config.attention_softcap.map(|cap| cap as f32),
+            window: self.config.sliding_window.filter(|_| kind.sliding),
+        };
+        let attended = qkv; // [M, H C], in the memory of what has been used
+        attended.resize(rows.len() * h * c, 0.0);
+        slices::attention(&self.pool, &heads, queries, rows, self.cache.layer(layer), attended);
+        let norm = weights.attention_output_norm.as_ref();
+        add_projection(&self.pool, &weights.attention_output, attended, norm, epsilon, (scratch, y, x));
+    }
+
+    /// Adds the feed-forward part of a layer to x.
+    fn mlp(&mut self, layer: usize) {
+        let ModelConfig { d_model: d, d_ff: f, activation, norm_epsilon, .. } = self.config;
+        let (epsilon, weights) = (norm_epsilon as f32, &self.weights.layers[layer]);
+        let Buffers { x, normed, gate_up, hidden, y, scratch, .. } = &mut self.buffers;
+        normalise(&self.pool, weights.mlp_norm.as_ref(), x, normed, d, epsilon);
+        project(&self.pool, &weights.gate_up, normed, scratch, gate_up);
+        hidden.resize(x.len() / d * f, 0.0);
+        let (gate_up, width) = (&*gate_up, if activation.is_gated() { 2 * f } else { f });
+        self.pool.for_each_chunk(hidden, f, |i, hidden| {
+            let (gate, up) = gate_up[i * width..][..width].split_at(f);
+            hidden.copy_from_slice(gate);
+            match activation {
+                Activation::Swiglu => slices::swiglu(hidden, up),
+                Activation::Geglu => slices::geglu(hidden, up),
+                Activation::GeluTanh => slices::gelu(hidden),
+                Activation::Gelu => slices::gelu_erf(hidden),
+            }
+        });
+        let norm = weights.mlp_output_norm.as_ref();
+        add_projection(&self.pool, &weights.down, hidden, norm, epsilon, (scratch, y, x));
+    }
+
+    /// Appends the logits of the rows that want them.
+    fn logits(&mut self, rows: &[Row], logits: &mut Vec<f32>) {
+        let ModelConfig { d_model: d, vocab_size: v, norm_epsilon, logit_softcap, .. } = self.config;
+        let Buffers { x, normed, y, scratch, .. } = &mut self.buffers;
+        y.clear();
+        for (x, _) in x.chunks_exact(d).zip(rows).filter(|(_, row)| row.wants_logits) {
+            y.extend_from_slice(x);
+        }
+        let wanted = y.len() / d;
+        if wanted == 0 {
+            return;
+        }
+        normalise(&self.pool, Some(&self.weights.norm), y, normed, d, norm_epsilon as f32);
+        let start = logits.len();
+        logits.resize(start + wanted * v, 0.0);
+        let logits = &mut logits[start..];
+        let output: &PackedMatrix = self.weights.output.as_ref().unwrap_or(&self.weights.embedding);
+        output.multiply(&self.pool, normed, scratch, logits);
+        if let Some(cap) = logit_softcap.map(|cap| cap as f32) {
+            slices::soft_cap(logits, cap);
+        }
+    }
+}
+
+/// Fills `output` with the norm of each row of D; with the rows themselves if there is no norm.
+fn normalise(pool: &Pool, norm: Option<&Norm>, x: &[f32], output: &mut Vec<f32>, d: usize, epsilon: f32) {
+    output.resize(x.len(), 0.0);
+    let Some(norm) = norm else { return output.copy_from_slice(x) };
+    pool.for_each_chunk(output, d, |i, output| write_norm(norm, &x[i * d..][..d], epsilon, output));
+}
+
+fn write_norm(norm: &Norm, x: &[f32], epsilon: f32, output: &mut [f32]) {
+    match &norm.bias {
+        Some(bias) => slices::layer_norm(x, &norm.weight, bias, epsilon, output),
+        None => slices::rms_norm(x, &norm.weight, epsilon, output),
+    }
+}
+
+/// Replaces each part of `x` that is as long as the norm by its norm.
+fn norm_in_place(norm: &Norm, x: &mut [f32], epsilon: f32) {
+    for part in x.chunks_exact_mut(norm.weight.len()) {
+        slices::rms_norm_in_place(part, &norm.weight, epsilon);
+    }
+}
+
+/// Fills `y` with the projection of each row of x.
+fn project(pool: &Pool, projection: &Projection, x: &[f32], scratch: &mut Scratch, y: &mut Vec<f32>) {
+    let [outputs, inputs] = projection.weight.shape();
+    y.resize(x.len() / inputs * outputs, 0.0);
+    projection.weight.multiply(pool, x, scratch, y);
+    if let Some(bias) = &projection.bias {
+        y.chunks_exact_mut(outputs).for_each(|y| slices::add(y, bias));
+    }
+}
+
+/// Adds the projection of `input`, after its norm, to the residual stream x.
+fn add_projection(
+    pool: &Pool,
+    projection: &Projection,
+    input: &[f32],
+    norm: Option<&Norm>,
+    epsilon: f32,
+    (scratch, y, x): (&mut Scratch, &mut Vec<f32>, &mut [f32]),
+) {
+    project(pool, projection, input, scratch, y);
+    if let Some(norm) = norm {
+        norm_in_place(norm, y, epsilon);
+    }
+    slices::add(x, y);
+}

@@ -1,6 +1,6 @@
 //! The speed of the CPU engine: `cargo run --release -p inference --example decode_speed -- FOLDER [TYPE] [THREADS]`.
 //!
-//! FOLDER is a model in the Hugging Face layout; TYPE is f32, bf16, f16, int8 or int4 (by default as stored). Prints the
+//! FOLDER is a model in the Hugging Face layout; TYPE is f32, bf16, f16, int8 or int4 (as stored by default). Prints
 //! seconds to load and pack, and tokens per second: the prefill of 512 tokens, decoding of one sequence and of sixteen,
 //! each the median of five.
 

@@ -160,7 +160,7 @@ fn score<const N: usize>(
     hub_layout::verify(sealed)?;
     let device = model::device::resolve(&context.device)?;
     let config = checkpoint::load_config(sealed.folder())?;
-    let mut model = inference::load(sealed.folder(), &device)?;
+    let mut model = inference::load(sealed.folder(), &device, None)?;
     let mut metrics = Vec::with_capacity(N);
     for (split, excerpt) in excerpts {
         context.progress.begin(&format!("scoring the {name} on {split}"), excerpt.predicted_tokens(), "tokens");

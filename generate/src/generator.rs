@@ -2,17 +2,15 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use inference::{Decoder, ForwardPass, StopTokens};
+use inference::{Decoder, FinishReason, ForwardPass, StopTokens};
 use model::{ModelConfig, Transformer};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokenizer::{Content, Conversation, RenderOptions, Tokenizer};
 
-use crate::stop_strings::StopFilter;
-use crate::{CompletionOptions, Error, Prompt, SamplingChoice};
+use crate::{CompletionOptions, Error, Prompt, SamplingChoice, TextStream};
 
 /// A model with its tokenizer.
 pub struct Generator {
@@ -20,29 +18,6 @@ pub struct Generator {
     /// Callers take turns.
     model: Mutex<Box<dyn ForwardPass + Send>>,
     tokenizer: Tokenizer,
-}
-
-/// Why a text ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FinishReason {
-    /// A stop token or a stop string.
-    Stop,
-    /// The maximum number of tokens was reached.
-    Length,
-    /// The caller cancelled.
-    Cancelled,
-}
-
-impl FinishReason {
-    /// Returns the name used in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stop => "stop",
-            Self::Length => "length",
-            Self::Cancelled => "cancelled",
-        }
-    }
 }
 
 /// A finished text.
@@ -71,15 +46,23 @@ impl Completion {
 }
 
 impl Generator {
-    /// Loads the model and the tokenizer in `folder` onto the device with that name.
+    /// Loads the model and the tokenizer in `folder` onto the device with that name, for one text at a time.
     ///
     /// # Errors
     /// Returns an error if one of them cannot be loaded, or they do not match.
     pub fn open(folder: &Path, device: &str) -> Result<Self, Error> {
+        Self::open_with_cache(folder, device, None)
+    }
+
+    /// As [`Generator::open`], with room for this many tokens in the model's KV cache; by default for one text.
+    ///
+    /// # Errors
+    /// As [`Generator::open`].
+    pub fn open_with_cache(folder: &Path, device: &str, cache_tokens: Option<usize>) -> Result<Self, Error> {
         let device = model::device::resolve(device)?;
         let (config, tokenizer) = (model::checkpoint::load_config(folder)?, Tokenizer::from_folder(folder)?);
         check_vocabulary(&config, &tokenizer)?;
-        Ok(Self { config, model: Mutex::new(inference::load(folder, &device)?), tokenizer })
+        Ok(Self { config, model: Mutex::new(inference::load(folder, &device, cache_tokens)?), tokenizer })
     }
 
     /// Returns a generator for a loaded model.
@@ -95,6 +78,25 @@ impl Generator {
     /// Returns the model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Returns the model, for the caller alone as long as it holds it.
+    pub fn model(&self) -> MutexGuard<'_, Box<dyn ForwardPass + Send>> {
+        // Nothing of an earlier text is used, so a panic during it does no harm.
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the tokens that end a text: those of the model and of the tokenizer.
+    pub fn stop_tokens(&self) -> StopTokens {
+        StopTokens::of(&self.config, self.tokenizer.stop_tokens().into_iter().map(Some))
+    }
+
+    /// Returns the text of what follows `prompt`, up to the first of the stop strings, none of which may be empty.
+    ///
+    /// # Errors
+    /// Returns an error if a token is not in the vocabulary.
+    pub fn text_stream(&self, prompt: &[u32], stop: &[String]) -> Result<TextStream<'_>, Error> {
+        Ok(TextStream::new(self.tokenizer.decode_stream_after(prompt)?, stop))
     }
 
     /// Returns the tokenizer.
@@ -181,7 +183,6 @@ impl Generator {
     ) -> Result<Completion, Error> {
         options.validate()?;
         let start = Instant::now();
-        let stop_tokens = self.tokenizer.stop_tokens().into_iter();
         let mut completion = Completion {
             text: String::new(),
             prompt_tokens: prompt.len(),
@@ -190,21 +191,19 @@ impl Generator {
             first_token_seconds: 0.0,
             seconds: 0.0,
         };
-        // Nothing of an earlier text is used, so a panic during it does no harm.
-        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut model = self.model();
         let mut decoder = Decoder::new(&mut **model, prompt, &options.sampling, options.max_tokens)?
-            .with_stop_tokens(&StopTokens::of(&self.config, stop_tokens.map(Some)))
+            .with_stop_tokens(&self.stop_tokens())
             .with_vocab_size(self.tokenizer.vocab_size());
-        let mut detokenizer = self.tokenizer.decode_stream_after(prompt)?;
-        let mut filter = StopFilter::new(&options.stop);
+        let mut stream = self.text_stream(prompt, &options.stop)?;
         while let Some(token) = decoder.next_token()? {
             completion.completion_tokens += 1;
             if completion.completion_tokens == 1 {
                 completion.first_token_seconds = start.elapsed().as_secs_f64();
             }
-            let text = if decoder.is_stopped() { String::new() } else { filter.push(&detokenizer.push(token)?) };
+            let text = if decoder.is_stopped() { String::new() } else { stream.push(token)? };
             completion.text += &text;
-            if decoder.is_stopped() || filter.is_stopped() {
+            if decoder.is_stopped() || stream.is_stopped() {
                 completion.finish_reason = FinishReason::Stop;
             }
             if on_text(&text).is_break() {
@@ -214,10 +213,9 @@ impl Generator {
                 break;
             }
         }
-        if completion.finish_reason != FinishReason::Cancelled && !filter.is_stopped() {
-            let rest = filter.push(&detokenizer.finish());
-            let rest = if filter.is_stopped() { rest } else { rest + &filter.finish() };
-            if filter.is_stopped() {
+        if completion.finish_reason != FinishReason::Cancelled && !stream.is_stopped() {
+            let (rest, has_stopped) = stream.finish();
+            if has_stopped {
                 completion.finish_reason = FinishReason::Stop;
             }
             if !rest.is_empty() {

@@ -5,7 +5,7 @@
 //! chat template, detokenization and stop strings. It never trains, and knows neither HTTP nor the terminal.
 //!
 //! Modules in reading order: `config`, `options` (settings of one completion), `prompt`, `generator` (prompt to
-//! completion), `stop_strings`, `prompts`, `stage`.
+//! completion), `text_stream` and `stop_strings` (tokens to text), `prompts`, `stage`.
 
 mod config;
 mod error;
@@ -15,13 +15,15 @@ mod prompt;
 mod prompts;
 mod stage;
 mod stop_strings;
+mod text_stream;
 
 pub use config::Config;
 pub use error::Error;
-pub use generator::{Completion, FinishReason, Generator};
-pub use inference::Sampling;
+pub use generator::{Completion, Generator};
+pub use inference::{FinishReason, Sampling};
 pub use options::{CompletionOptions, SamplingChoice};
 pub use prompt::Prompt;
 pub use prompts::{read_prompts, unmarked};
 pub use stage::{NAME, VERSION, inputs, run};
+pub use text_stream::TextStream;
 pub use tokenizer::{Conversation, Message};

@@ -20,6 +20,10 @@ const POLL: Duration = Duration::from_millis(50);
 /// Time for cancelled requests to send their error, and for the worker to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
+/// The default size of the KV cache, in contexts of the model. Heuristic, not measured: because most texts are much
+/// shorter than the context.
+const DEFAULT_CACHED_CONTEXTS: usize = 4;
+
 /// Binds the configured address.
 ///
 /// # Errors
@@ -60,7 +64,9 @@ pub fn serve_on(
     cancel: &Cancel,
 ) -> Result<(), Error> {
     config.validate()?;
-    let generator = Arc::new(Generator::open(folder, device)?);
+    let context_length = model::checkpoint::load_config(folder)?.context_length;
+    let cache_tokens = config.kv_cache_tokens.unwrap_or(DEFAULT_CACHED_CONTEXTS * context_length);
+    let generator = Arc::new(Generator::open_with_cache(folder, device, Some(cache_tokens))?);
     let shape = generator.config();
     let model = ServedModel {
         id: config.model_name.clone(),

@@ -4,16 +4,16 @@
 ///
 /// Of several stop strings the one completed first ends the text, as if the text arrived one character at a time.
 #[derive(Debug)]
-pub(crate) struct StopFilter<'a> {
-    stops: &'a [String],
+pub(crate) struct StopFilter {
+    stops: Vec<String>,
     held: String,
     stopped: bool,
 }
 
-impl<'a> StopFilter<'a> {
+impl StopFilter {
     /// Returns a filter that has seen no text; no stop string may be empty.
-    pub(crate) fn new(stops: &'a [String]) -> Self {
-        Self { stops, held: String::new(), stopped: false }
+    pub(crate) fn new(stops: &[String]) -> Self {
+        Self { stops: stops.to_vec(), held: String::new(), stopped: false }
     }
 
     /// Adds a piece of text and returns the text that is certain to be before any stop string.

@@ -50,3 +50,29 @@ pub trait ForwardPass {
     /// Returns an error if the device fails.
     fn forward(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>) -> Result<(), Error>;
 }
+
+impl<M: ForwardPass + ?Sized> ForwardPass for &mut M {
+    fn vocab_size(&self) -> usize {
+        (**self).vocab_size()
+    }
+
+    fn context_length(&self) -> usize {
+        (**self).context_length()
+    }
+
+    fn block_tokens(&self) -> usize {
+        (**self).block_tokens()
+    }
+
+    fn block_count(&self) -> usize {
+        (**self).block_count()
+    }
+
+    fn copy_block(&mut self, from: u32, to: u32) {
+        (**self).copy_block(from, to);
+    }
+
+    fn forward(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>) -> Result<(), Error> {
+        (**self).forward(rows, sequences, logits)
+    }
+}

@@ -1,6 +1,6 @@
 //! Answers: texts or messages, whole or as server-sent events.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -57,15 +57,16 @@ impl Shape {
 }
 
 async fn whole(metadata: &Metadata, mut events: UnboundedReceiver<Event>, shape: &Shape) -> Result<Response, ApiError> {
-    let mut texts = Vec::new();
+    // The texts grow at the same time, and end in any order.
+    let mut texts: BTreeMap<usize, (String, &'static str)> = BTreeMap::new();
     let mut usage = Usage::default();
-    let mut text = String::new();
+    let start = |index| (shape.echoed(index), "");
     while let Some(event) = events.recv().await {
         match event {
-            Event::Text { text: new, .. } => text += &new,
+            Event::Text { index, text } => texts.entry(index).or_insert_with(|| start(index)).0 += &text,
             Event::Finished { index, prompt_tokens, completion_tokens, reason } => {
                 usage.add(prompt_tokens, completion_tokens);
-                texts.push((index, shape.echoed(index) + &std::mem::take(&mut text), reason.name()));
+                texts.entry(index).or_insert_with(|| start(index)).1 = reason.name();
             }
             Event::Failed(error) => return Err(error),
         }
@@ -73,11 +74,11 @@ async fn whole(metadata: &Metadata, mut events: UnboundedReceiver<Event>, shape:
     let texts = texts.into_iter();
     Ok(match shape {
         Shape::Texts { .. } => {
-            let choices = texts.map(|(index, text, reason)| Choice::new(index, text, Some(reason))).collect();
+            let choices = texts.map(|(index, (text, reason))| Choice::new(index, text, Some(reason))).collect();
             Json(metadata.completion(choices, Some(Some(usage)))).into_response()
         }
         Shape::Messages => {
-            let choices = texts.map(|(index, text, reason)| ChatChoice::new(index, text, reason)).collect();
+            let choices = texts.map(|(index, (text, reason))| ChatChoice::new(index, text, reason)).collect();
             Json(metadata.chat(choices, usage)).into_response()
         }
     })
@@ -89,8 +90,8 @@ struct Chunks {
     events: UnboundedReceiver<Event>,
     shape: Shape,
     streaming: Streaming,
-    /// How many texts have started.
-    started: usize,
+    /// The texts that have started.
+    started: BTreeSet<usize>,
     usage: Usage,
     ready: VecDeque<SseEvent>,
     done: bool,
@@ -98,7 +99,7 @@ struct Chunks {
 
 impl Chunks {
     fn new(metadata: Metadata, events: UnboundedReceiver<Event>, shape: Shape, streaming: Streaming) -> Self {
-        let (started, usage, ready) = (0, Usage::default(), VecDeque::new());
+        let (started, usage, ready) = (BTreeSet::new(), Usage::default(), VecDeque::new());
         Self { metadata, events, shape, streaming, started, usage, ready, done: false }
     }
 
@@ -155,10 +156,9 @@ impl Chunks {
 
     /// Sends what comes before the first text: the echoed prompt, or the role of the message.
     fn start(&mut self, index: usize) {
-        if index < self.started {
+        if !self.started.insert(index) {
             return;
         }
-        self.started = index + 1;
         match self.shape {
             Shape::Texts { .. } => {
                 let prompt = self.shape.echoed(index);

@@ -67,6 +67,11 @@ impl ApiError {
         Self::parameter("messages", "no_chat_template", message.to_owned())
     }
 
+    /// Returns the error for a request that needs more of the KV cache than there is.
+    pub(crate) fn cache_too_small(cause: &inference::Error) -> Self {
+        Self::parameter("max_tokens", "kv_cache_exceeded", format!("The request is too long: {cause}."))
+    }
+
     /// Returns the error for a full queue.
     pub(crate) fn queue_full(max_queue: usize) -> Self {
         let message = format!("{max_queue} requests are already waiting; try again in a moment.");

@@ -17,8 +17,21 @@ pub struct Config {
     pub port: u16,
     /// The model's name in the API. Default: `pipeline`.
     pub model_name: String,
+    /// The maximum number of requests that are answered at the same time; further ones wait in the queue. Default: 8.
+    pub max_concurrent_requests: usize,
     /// The maximum number of requests in the queue; further requests get status 429. Default: 32.
     pub max_queue: usize,
+    /// The size of the KV cache, in tokens of all texts together; when it is full, the latest texts wait and are
+    /// computed again. It also keeps the tokens of earlier requests, so that a beginning that prompts have in common is
+    /// read once. Default: four times the model's context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_cache_tokens: Option<usize>,
+    /// The maximum number of tokens that the model reads at once: long prompts are read in chunks of this many, between
+    /// which other texts continue. It also limits the number of texts generated at the same time. Default: 256.
+    pub prefill_chunk_tokens: usize,
+    /// The maximum number of tokens that speculative decoding proposes at once, from earlier text; 0 for none. It makes
+    /// texts that repeat themselves faster, and never changes them. Default: 0.
+    pub draft_tokens: usize,
     /// The maximum length of a request body, in bytes. Default: 1,048,576.
     pub max_body_bytes: usize,
     /// The maximum number of tokens per text. Default: 4096.
@@ -49,7 +62,11 @@ impl Default for Config {
             host: "127.0.0.1".to_owned(),
             port: 8080,
             model_name: "pipeline".to_owned(),
+            max_concurrent_requests: 8,
             max_queue: 32,
+            kv_cache_tokens: None,
+            prefill_chunk_tokens: 256,
+            draft_tokens: 0,
             max_body_bytes: 1 << 20,
             max_tokens: 4096,
             max_choices: 16,
@@ -73,6 +90,9 @@ impl Config {
         let invalid =
             |key, expected: &str, found: String| Err(Error::Config { key, expected: expected.to_owned(), found });
         let positive = [
+            ("max_concurrent_requests", self.max_concurrent_requests),
+            ("kv_cache_tokens", self.kv_cache_tokens.unwrap_or(1)),
+            ("prefill_chunk_tokens", self.prefill_chunk_tokens),
             ("max_queue", self.max_queue),
             ("max_body_bytes", self.max_body_bytes),
             ("max_tokens", self.max_tokens),
@@ -137,6 +157,12 @@ mod tests {
         let cases = [
             (Config { max_queue: 0, ..default() }, "serve.max_queue must be at least 1, not 0"),
             (Config { max_queue: 1 << 40, ..default() }, "serve.max_queue must be at most 65536, not 1099511627776"),
+            (
+                Config { max_concurrent_requests: 0, ..default() },
+                "serve.max_concurrent_requests must be at least 1, not 0",
+            ),
+            (Config { kv_cache_tokens: Some(0), ..default() }, "serve.kv_cache_tokens must be at least 1, not 0"),
+            (Config { prefill_chunk_tokens: 0, ..default() }, "serve.prefill_chunk_tokens must be at least 1, not 0"),
             (
                 Config { check_max_tokens: 5000, ..default() },
                 "serve.check_max_tokens must be at most serve.max_tokens, 4096, not 5000",

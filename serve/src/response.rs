@@ -301,7 +301,7 @@ pub(crate) struct ServedModel {
 /// The worker's load.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Load {
-    /// Requests being processed: 0 or 1.
+    /// Requests being answered.
     pub(crate) running: usize,
     /// Requests in the queue.
     pub(crate) waiting: usize,

@@ -89,8 +89,8 @@ pub fn serve_on(
         .build()
         .map_err(failed("start the server's threads"))?;
     let abort = Cancel::default();
-    let (queue, worker) = Queue::start(Arc::clone(&generator), config.max_queue, abort.clone())
-        .map_err(failed("start the worker thread"))?;
+    let (queue, worker) =
+        Queue::start(Arc::clone(&generator), config, abort.clone()).map_err(failed("start the worker thread"))?;
     let shared =
         Arc::new(Shared { config: config.clone(), generator, model, created, queue, stopping: cancel.clone() });
     let served = runtime.block_on(async {

@@ -1,6 +1,5 @@
-//! The queue, and the worker thread that generates text: one request at a time, in order of arrival.
+//! The queue, and the worker thread that generates the texts of several requests at the same time.
 
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,12 +7,15 @@ use std::thread::JoinHandle;
 
 use artifact::Cancel;
 use generate::{CompletionOptions, FinishReason, Generator};
+use inference::{Scheduler, Settings};
 use tokio::sync::mpsc::{
     Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, error::TrySendError, unbounded_channel,
 };
 
+use crate::Config;
 use crate::api_error::ApiError;
 use crate::response::Load;
+use crate::texts::Texts;
 
 /// The texts that a request asks for.
 #[derive(Debug, PartialEq)]
@@ -51,9 +53,9 @@ pub(crate) enum Event {
     Failed(ApiError),
 }
 
-struct Job {
-    work: Work,
-    events: UnboundedSender<Event>,
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    pub(crate) events: UnboundedSender<Event>,
 }
 
 /// The worker's queue.
@@ -70,14 +72,24 @@ impl Queue {
     /// Returns an error if the operating system cannot start a thread.
     pub(crate) fn start(
         generator: Arc<Generator>,
-        max_queue: usize,
+        config: &Config,
         abort: Cancel,
     ) -> Result<(Self, JoinHandle<()>), std::io::Error> {
-        let (jobs, receiver) = channel(max_queue);
+        let (jobs, receiver) = channel(config.max_queue);
+        let max_requests = config.max_concurrent_requests;
+        let settings = Settings {
+            max_step_tokens: config.prefill_chunk_tokens,
+            // Their number is limited by that of requests.
+            max_sequences: config.prefill_chunk_tokens,
+            draft_tokens: config.draft_tokens,
+            vocab_size: Some(generator.tokenizer().vocab_size()),
+            ..Settings::default()
+        };
         let running = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&running);
         let thread = std::thread::Builder::new().name("generate".to_owned());
-        let thread = thread.spawn(move || work_through(&generator, receiver, &counter, &abort))?;
+        let thread =
+            thread.spawn(move || work_through(&generator, max_requests, settings, receiver, &counter, &abort))?;
         Ok((Self { jobs, running }, thread))
     }
 
@@ -103,64 +115,44 @@ impl Queue {
     }
 }
 
-fn work_through(generator: &Generator, mut jobs: Receiver<Job>, running: &AtomicUsize, abort: &Cancel) {
-    while let Some(Job { work, events }) = jobs.blocking_recv() {
-        running.store(1, Ordering::Relaxed);
-        // A panic in a driver fails its request and leaves the server running.
-        let generated = catch_unwind(AssertUnwindSafe(|| generate(generator, &work, &events, abort)));
-        let error = match generated {
+fn work_through(
+    generator: &Generator,
+    max_requests: usize,
+    settings: Settings,
+    mut jobs: Receiver<Job>,
+    running: &AtomicUsize,
+    abort: &Cancel,
+) {
+    let mut model = generator.model();
+    let scheduler = Scheduler::new(&mut **model, settings).expect("the settings are those of a valid configuration");
+    let mut texts = Texts::new(generator, scheduler);
+    loop {
+        if texts.is_empty() {
+            match jobs.blocking_recv() {
+                Some(job) => texts.start(job),
+                None => return,
+            }
+        }
+        while texts.len() < max_requests
+            && let Ok(job) = jobs.try_recv()
+        {
+            texts.start(job);
+        }
+        running.store(texts.len(), Ordering::Relaxed);
+        if abort.is_requested() {
+            texts.fail(&ApiError::stopping());
+        }
+        texts.cancel_abandoned();
+        // A panic in a driver fails the requests that are running and leaves the server running.
+        let error = match catch_unwind(AssertUnwindSafe(|| texts.step())) {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error),
+            Ok(Err(error)) => Some(ApiError::server(format!("Generation failed: {error}."))),
             Err(_) => Some(ApiError::server("The model failed during generation; see the server's log.".to_owned())),
         };
         if let Some(error) = error {
-            tracing::warn!(message = error.detail.message, "a completion failed");
-            // The client may have disconnected.
-            let _ = events.send(Event::Failed(error));
+            tracing::warn!(message = error.detail.message, "the requests that were running failed");
+            texts.fail(&error);
         }
-        running.store(0, Ordering::Relaxed);
+        running.store(texts.len(), Ordering::Relaxed);
     }
-}
-
-fn generate(
-    generator: &Generator,
-    work: &Work,
-    events: &UnboundedSender<Event>,
-    abort: &Cancel,
-) -> Result<(), ApiError> {
-    for index in 0..work.prompts.len() * work.n {
-        if events.is_closed() {
-            return Ok(());
-        }
-        if abort.is_requested() {
-            return Err(ApiError::stopping());
-        }
-        let options = work.options.with_seed(work.options.sampling.seed.wrapping_add(index as u64));
-        let completion = generator.complete(&work.prompts[index / work.n], &options, &mut |text| {
-            let is_cancelled = abort.is_requested()
-                || events.is_closed()
-                || (!text.is_empty() && events.send(Event::Text { index, text: text.to_owned() }).is_err());
-            if is_cancelled { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        let completion = completion.map_err(|e| ApiError::server(format!("Generation failed: {e}.")))?;
-        if completion.finish_reason == FinishReason::Cancelled {
-            return if abort.is_requested() { Err(ApiError::stopping()) } else { Ok(()) };
-        }
-        tracing::info!(
-            prompt_tokens = completion.prompt_tokens,
-            completion_tokens = completion.completion_tokens,
-            seconds = completion.seconds,
-            reason = completion.finish_reason.name(),
-            "text generated"
-        );
-        let finished = Event::Finished {
-            index,
-            prompt_tokens: if index.is_multiple_of(work.n) { completion.prompt_tokens } else { 0 },
-            completion_tokens: completion.completion_tokens,
-            reason: completion.finish_reason,
-        };
-        // If the client disconnected, the next iteration notices.
-        let _ = events.send(finished);
-    }
-    Ok(())
 }

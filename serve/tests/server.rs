@@ -323,7 +323,7 @@ fn disconnecting_cancels_the_text() {
 
 #[test]
 fn full_queue_is_refused_with_retry_after() {
-    let server = Server::start(Config { max_queue: 1, ..Config::default() });
+    let server = Server::start(Config { max_concurrent_requests: 1, max_queue: 1, ..Config::default() });
     let running = server.send(&long(1_000_000, true));
     server.wait_for_load(1, 0);
     let waiting = server.send(&long(1_000_000, true));
@@ -354,6 +354,43 @@ fn concurrent_requests_do_not_interfere() {
     });
     assert_eq!(at_once, one_by_one);
     assert_ne!(one_by_one[0], one_by_one[1]);
+}
+
+#[test]
+fn short_request_does_not_wait_for_a_long_one() {
+    let server = Server::start(Config::default());
+    let body = json!({"prompt": "let x =", "max_tokens": 20, "seed": 5});
+    let (_, alone) = server.post(&body);
+    let long_ones = [server.send(&long(1_000_000, true)), server.send(&long(1_000_000, false))];
+    server.wait_for_load(2, 0);
+    let (status, beside) = server.post(&body);
+    assert_eq!((status, &beside["choices"]), (200, &alone["choices"]), "the same text whatever else runs");
+    server.wait_for_load(2, 0);
+    drop(long_ones);
+    server.wait_for_load(0, 0);
+}
+
+#[test]
+fn texts_of_one_request_are_streamed_side_by_side() {
+    let server = Server::start(Config::default());
+    let body = json!({
+        "prompt": ["let a", "let b"], "n": 2, "max_tokens": 30, "temperature": 0, "stream": true,
+    });
+    let events = server.stream(&body);
+    let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
+    let order: Vec<u64> = chunks.map(|chunk| chunk["choices"][0]["index"].as_u64().unwrap()).collect();
+    let last = |index| order.iter().rposition(|other| *other == index).unwrap();
+    let first = |index| order.iter().position(|other| *other == index).unwrap();
+    assert!(first(3) < last(0), "the last text starts before the first ends: {order:?}");
+}
+
+#[test]
+fn request_that_does_not_fit_in_the_cache_is_refused() {
+    let server = Server::start(Config { kv_cache_tokens: Some(64), ..Config::default() });
+    let (status, error) = server.post(&json!({"prompt": "fn", "max_tokens": 100}));
+    assert_eq!((status, &error["error"]["code"]), (400, &json!("kv_cache_exceeded")), "{error}");
+    let (status, answer) = server.post(&json!({"prompt": "fn", "max_tokens": 30, "temperature": 0, "n": 4}));
+    assert_eq!((status, answer["choices"].as_array().unwrap().len()), (200, 4), "although all four do not fit at once");
 }
 
 #[test]

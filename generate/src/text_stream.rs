@@ -1,0 +1,41 @@
+//! The text of a completion while its tokens arrive.
+
+use tokenizer::DecodeStream;
+
+use crate::Error;
+use crate::stop_strings::StopFilter;
+
+/// Turns tokens into text that is final: whole characters that cannot be the start of a stop string. The pieces
+/// concatenated are the completion's text.
+pub struct TextStream<'t> {
+    detokenizer: DecodeStream<'t>,
+    filter: StopFilter,
+}
+
+impl<'t> TextStream<'t> {
+    pub(crate) fn new(detokenizer: DecodeStream<'t>, stop: &[String]) -> Self {
+        Self { detokenizer, filter: StopFilter::new(stop) }
+    }
+
+    /// Adds a token, not a stop token, and returns the text that is final with it, often none.
+    ///
+    /// # Errors
+    /// Returns an error if the token is not in the vocabulary.
+    pub fn push(&mut self, token: u32) -> Result<String, Error> {
+        Ok(self.filter.push(&self.detokenizer.push(token)?))
+    }
+
+    /// Returns true if a stop string was found: the text is complete.
+    pub fn is_stopped(&self) -> bool {
+        self.filter.is_stopped()
+    }
+
+    /// Returns the rest of the text, and whether a stop string was found by then.
+    pub fn finish(mut self) -> (String, bool) {
+        let mut rest = self.filter.push(&self.detokenizer.finish());
+        if !self.filter.is_stopped() {
+            rest += &self.filter.finish();
+        }
+        (rest, self.filter.is_stopped())
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use generate::{FinishReason, Generator, TextStream};
-use inference::{ForwardPass, Request, RequestId, Sampling, Scheduler};
+use inference::{ForwardPass, Request, RequestId, Sampling, Scheduler, StopTokens};
 
 use crate::api_error::ApiError;
 use crate::worker::{Event, Job};
@@ -11,7 +11,7 @@ use crate::worker::{Event, Job};
 /// The jobs that are running, and the scheduler that runs them.
 pub(crate) struct Texts<'g, M> {
     generator: &'g Generator,
-    stop_tokens: Vec<u32>,
+    stop_tokens: StopTokens,
     scheduler: Scheduler<M>,
     jobs: Vec<RunningJob<'g>>,
 }
@@ -129,7 +129,7 @@ impl<'g, M: ForwardPass> Texts<'g, M> {
         let index = prompt * job.job.work.n + sample;
         let Some(text) = &mut job.texts[index] else { return };
         text.completion_tokens += 1;
-        if self.stop_tokens.contains(&token) {
+        if self.stop_tokens.contains(token) {
             return;
         }
         match text.stream.push(token) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, InvalidSetting, Sampling};
+use crate::{Error, InvalidSetting, Sampling, StopTokens};
 
 /// The settings of a scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Request {
     /// How tokens are chosen. Default: the most likely.
     pub sampling: Sampling,
     /// A sample ends after the first of these. Default: none.
-    pub stop_tokens: Vec<u32>,
+    pub stop_tokens: StopTokens,
     /// Requests of higher priority come first; within one priority, the first to arrive. Default: 0.
     pub priority: i32,
     /// Blocks are shared only between requests of one tenant. Default: empty, a tenant like any other.
@@ -139,7 +139,7 @@ impl Request {
             max_tokens,
             n: 1,
             sampling: Sampling::greedy(),
-            stop_tokens: Vec::new(),
+            stop_tokens: StopTokens::default(),
             priority: 0,
             tenant: String::new(),
             wants_logits: false,

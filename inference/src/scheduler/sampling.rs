@@ -114,7 +114,7 @@ impl<M: ForwardPass> Scheduler<M> {
             sequence.tokens.push(token);
             self.counters.sampled_tokens += 1;
             self.events.push(Event::Token { request: sequence.id, sample: index, token });
-            if sequence.request.stop_tokens.contains(&token) {
+            if sequence.request.stop_tokens.contains(token) {
                 return self.finish(sequence, FinishReason::Stop);
             }
             if sequence.remaining_tokens() == 0 {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::request::{Request, RequestId};
 use crate::blocks::BlockTable;
+use crate::decoder::kept_tokens;
 use crate::sampler::Uniforms;
 
 /// The place of a sequence in the order of service.
@@ -111,10 +112,4 @@ impl Sequence {
         let end = if is_scoring { self.scored } else { self.tokens.len() - 1 };
         &self.tokens[self.window..end.max(self.window)]
     }
-}
-
-/// Returns how many of the latest tokens stay in a full window.
-fn kept_tokens(window: usize, remaining_tokens: usize) -> usize {
-    // The first remaining token is predicted from the kept tokens; only those after it need room.
-    window - remaining_tokens.saturating_sub(1).min(window / 2)
 }

@@ -5,9 +5,7 @@ mod random_runs;
 
 use std::collections::BTreeMap;
 
-use inference::{
-    Error, Event, FinishReason, InvalidSetting, Request, RequestId, Sampling, Scheduler, Settings, sampler,
-};
+use inference::{Error, Event, FinishReason, InvalidSetting, Request, RequestId, Sampling, Scheduler, Settings};
 
 use mock::Mock;
 
@@ -336,13 +334,6 @@ fn broken_logits_end_only_their_own_sequence() {
     }
     assert_eq!((failures, tokens.len(), scheduler.counters().used_blocks), (2, 4, 0));
     assert!(tokens.iter().all(|token| *token < 8), "only tokens of the tokenizer are sampled");
-}
-
-#[test]
-fn sampling_picks_as_a_decoder_does() {
-    let first = sampler::Uniforms::new(1337).draw();
-    // The number that `inference::Decoder` has been recorded to draw first.
-    assert_eq!(first.to_bits(), 0x3fe5_704b_693f_02a5);
 }
 
 #[test]

@@ -169,7 +169,7 @@ pub fn alone(mock: &Mock, request: &Request, sample: usize) -> Alone {
         sequence.push(token);
         alone.tokens.push(token);
         alone.logits.push(row);
-        if request.stop_tokens.contains(&token) {
+        if request.stop_tokens.contains(token) {
             alone.reason = FinishReason::Stop;
             break;
         }

@@ -35,10 +35,11 @@ impl Random {
         let temperature = if self.once_in(2) { 0.0 } else { 1.0 };
         let repetition_penalty = if self.once_in(4) { 1.3 } else { 1.0 };
         let sampling = Sampling { temperature, repetition_penalty, seed: self.0.next_u64(), ..Sampling::unfiltered() };
+        let stops = self.once_in(3);
         Request {
             n: if self.once_in(3) { self.from(2, 4) } else { 1 },
             sampling,
-            stop_tokens: if self.once_in(3) { self.tokens(1) } else { Vec::new() },
+            stop_tokens: self.tokens(if stops { 1 } else { 0 }).into_iter().collect(),
             priority: self.from(0, 2) as i32 - 1,
             tenant: if self.once_in(4) { "other".to_owned() } else { String::new() },
             wants_logits: self.once_in(3),

@@ -39,7 +39,7 @@ impl Random {
         Request {
             n: if self.once_in(3) { self.from(2, 4) } else { 1 },
             sampling,
-            stop_tokens: self.tokens(if stops { 1 } else { 0 }).into_iter().collect(),
+            stop_tokens: self.tokens(usize::from(stops)).into_iter().collect(),
             priority: self.from(0, 2) as i32 - 1,
             tenant: if self.once_in(4) { "other".to_owned() } else { String::new() },
             wants_logits: self.once_in(3),

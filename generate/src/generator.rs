@@ -51,18 +51,23 @@ impl Generator {
     /// # Errors
     /// Returns an error if one of them cannot be loaded, or they do not match.
     pub fn open(folder: &Path, device: &str) -> Result<Self, Error> {
-        Self::open_with_cache(folder, device, None)
+        Self::open_with_cache(folder, device, |config| config.context_length)
     }
 
-    /// As [`Generator::open`], with room for this many tokens in the model's KV cache; by default for one text.
+    /// As [`Generator::open`], with room for `cache_tokens` tokens in the model's KV cache.
     ///
     /// # Errors
     /// As [`Generator::open`].
-    pub fn open_with_cache(folder: &Path, device: &str, cache_tokens: Option<usize>) -> Result<Self, Error> {
+    pub fn open_with_cache(
+        folder: &Path,
+        device: &str,
+        cache_tokens: impl FnOnce(&ModelConfig) -> usize,
+    ) -> Result<Self, Error> {
         let device = model::device::resolve(device)?;
-        let (config, tokenizer) = (model::checkpoint::load_config(folder)?, Tokenizer::from_folder(folder)?);
+        let (tokenizer, config) = (Tokenizer::from_folder(folder)?, model::checkpoint::load_config(folder)?);
         check_vocabulary(&config, &tokenizer)?;
-        Ok(Self { config, model: Mutex::new(inference::load(folder, &device, cache_tokens)?), tokenizer })
+        let model = inference::load(folder, &device, Some(cache_tokens(&config)))?;
+        Ok(Self { config, model: Mutex::new(model), tokenizer })
     }
 
     /// Returns a generator for a loaded model.

@@ -64,9 +64,10 @@ pub fn serve_on(
     cancel: &Cancel,
 ) -> Result<(), Error> {
     config.validate()?;
-    let context_length = model::checkpoint::load_config(folder)?.context_length;
-    let cache_tokens = config.kv_cache_tokens.unwrap_or(DEFAULT_CACHED_CONTEXTS * context_length);
-    let generator = Arc::new(Generator::open_with_cache(folder, device, Some(cache_tokens))?);
+    let generator = Generator::open_with_cache(folder, device, |model| {
+        config.kv_cache_tokens.unwrap_or(DEFAULT_CACHED_CONTEXTS * model.context_length)
+    })?;
+    let generator = Arc::new(generator);
     let shape = generator.config();
     let model = ServedModel {
         id: config.model_name.clone(),

@@ -65,6 +65,9 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// Returns an error if the prompt is empty or a sampling setting is out of range.
+    ///
+    /// # Panics
+    /// Panics if the model's cache has fewer positions than its context.
     pub fn new(
         model: &'a mut dyn ForwardPass,
         prompt: &[u32],

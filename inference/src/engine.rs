@@ -161,7 +161,9 @@ impl Engine {
         for (x, row) in x.chunks_exact_mut(d).zip(rows) {
             self.weights.embedding.row(row.token as usize, x);
             if let Some(scale) = scale {
-                x.iter_mut().for_each(|x| *x *= scale);
+                for x in &mut *x {
+                    *x *= scale;
+                }
             }
             if let Some(positions) = &self.weights.positions {
                 slices::add(x, &positions[row.position * d..][..d]);

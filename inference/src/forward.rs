@@ -22,7 +22,7 @@ pub struct Row {
 ///
 /// The cache is an array of blocks of [`block_tokens`](Self::block_tokens) tokens each. Which block belongs to which
 /// sequence is the caller's business: a sequence is the list of its blocks, in which the token at position p stands in
-/// block p / `block_tokens`. Blocks may be shared between sequences as long as nobody writes into them.
+/// block p / `block_tokens`. Blocks may be shared between sequences as long as no one writes into them.
 pub trait ForwardPass {
     /// Returns V, the number of logits of a row.
     fn vocab_size(&self) -> usize;

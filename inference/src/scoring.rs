@@ -63,7 +63,9 @@ fn predict(model: &mut dyn ForwardPass, window: &Window, blocks: &[u32], logits:
         };
         let tokens: Vec<Sums> = logits.par_chunks_exact(vocab_size).zip(&targets).map(token).collect();
         // In order, so that the sum does not depend on the number of threads.
-        tokens.iter().for_each(|token| sums.add(token));
+        for token in &tokens {
+            sums.add(token);
+        }
     }
     Ok(sums)
 }

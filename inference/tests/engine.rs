@@ -162,7 +162,9 @@ fn only_wanted_logits_are_returned() {
     let all = at_once(&mut engine, &tokens);
     let wanted = [3, 4, 20];
     let mut some: Vec<Row> = rows(0, 0, &tokens).collect();
-    some.iter_mut().for_each(|row| row.wants_logits = wanted.contains(&row.position));
+    for row in &mut some {
+        row.wants_logits = wanted.contains(&row.position);
+    }
     let blocks: Vec<u32> = (0..20).collect();
     let mut found = vec![7.0];
     engine.forward(&some, &[&blocks], &mut found).unwrap();

@@ -209,7 +209,7 @@ fn call(work: &Work, thread: usize) -> thread::Result<()> {
     result
 }
 
-/// Spins until `is_ready`, then parks; whoever makes it ready clears the flag and unparks this thread.
+/// Spins until `is_ready`, then parks; the thread that makes it ready clears the flag and unparks this one.
 fn wait(is_parked: &AtomicBool, is_ready: impl Fn() -> bool) {
     for _ in 0..MAX_SPINS {
         if is_ready() {

@@ -109,7 +109,13 @@ fn embeddings_that_are_saved_are_read_again() {
     impl named_parameters::Mapper for Shift {
         fn parameter<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let is_table = name.contains("embed_tokens") || name.contains("lm_head");
-            if is_table { param.map(|tensor| (tensor.detach() + 0.25).require_grad()) } else { param }
+            if !is_table {
+                return param;
+            }
+            param.map(|tensor| {
+                let device = tensor.device();
+                Tensor::from_data((tensor + 0.25).into_data(), &device).require_grad()
+            })
         }
     }
     let check = |family: &str, tables: &[&str], expected: &[&str]| {
@@ -129,7 +135,6 @@ fn embeddings_that_are_saved_are_read_again() {
         assert!(tables.iter().all(|table| original[*table] != after[*table]), "{family}");
     };
     check("gpt2", &["embed_tokens"], &["wte"]);
-    check("gpt2", &["wte"], &["wte"]);
     check("llama", &["embed_tokens", "lm_head"], &["embed_tokens", "lm_head"]);
 }
 

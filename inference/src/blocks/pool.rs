@@ -10,9 +10,9 @@ pub struct BlockPool {
     block_tokens: usize,
     reuses_prefixes: bool,
     blocks: Vec<Block>,
-    /// Blocks that nobody uses and that are not registered.
+    /// Blocks that no table uses and that are not registered.
     free: Vec<u32>,
-    /// Registered blocks that nobody uses, by the time of their last use.
+    /// Registered blocks that no table uses, by the time of their last use.
     unused: BTreeMap<u64, u32>,
     registered: HashMap<PrefixHash, u32>,
     /// Counts releases: the clock of [`Block::last_use`].
@@ -23,7 +23,7 @@ pub struct BlockPool {
 struct Block {
     /// How many tables hold it.
     references: usize,
-    /// When the last table released it; only meaningful while nobody uses it.
+    /// When the last table released it; only meaningful while no table uses it.
     last_use: u64,
     /// What is in it, if it is registered.
     content: Option<Content>,
@@ -57,7 +57,7 @@ pub struct BlockCopy {
     pub to: u32,
 }
 
-/// The pool has too few blocks that nobody uses.
+/// The pool has too few blocks that no table uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfBlocks {
     /// How many are needed.
@@ -101,7 +101,7 @@ impl BlockPool {
         self.blocks.len() - self.available()
     }
 
-    /// Returns the number of blocks that nobody uses, registered ones included.
+    /// Returns the number of blocks that no table uses, registered ones included.
     pub fn available(&self) -> usize {
         self.free.len() + self.unused.len()
     }
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(first.blocks()[0], second.blocks()[0]);
         assert_eq!(pool.reserve(&mut first, 3, 4), Ok(None), "the other one has the block for itself now");
         let third = pool.fork(&first);
-        assert_eq!(pool.reserve(&mut first, 4, 5), Ok(None), "a new block is nobody else's");
+        assert_eq!(pool.reserve(&mut first, 4, 5), Ok(None), "a new block is no one else's");
         pool.release(first);
         pool.release(second);
         pool.release(third);

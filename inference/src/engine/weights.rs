@@ -78,8 +78,11 @@ impl Weights {
 struct Packer<'a> {
     config: &'a ModelConfig,
     weight_type: Option<WeightType>,
-    read: &'a mut dyn FnMut(&str) -> Option<(Dtype, Vec<f32>)>,
+    read: &'a mut Read<'a>,
 }
+
+/// Returns the values of the parameter of a name, and the type that they are stored in.
+type Read<'a> = dyn FnMut(&str) -> Option<(Dtype, Vec<f32>)> + 'a;
 
 impl Packer<'_> {
     fn pack(mut self) -> Result<Weights, Error> {
@@ -155,7 +158,9 @@ impl Packer<'_> {
     fn norm(&mut self, path: &str) -> Option<Norm> {
         let (_, mut weight) = (self.read)(&format!("{path}.weight"))?;
         if self.config.family.architecture().norm == NormKind::RmsFromOne {
-            weight.iter_mut().for_each(|weight| *weight += 1.0);
+            for weight in &mut weight {
+                *weight += 1.0;
+            }
         }
         let bias = (self.read)(&format!("{path}.bias")).map(|(_, bias)| bias);
         Some(Norm { weight, bias })

@@ -149,7 +149,7 @@ impl<M: ForwardPass> Scheduler<M> {
         chunks
     }
 
-    /// Returns a draft of at most `budget` tokens for a sequence, and makes room for it if there are blocks that nobody
+    /// Returns a draft of at most `budget` tokens for a sequence, and makes room for it if there are blocks that no one
     /// uses.
     fn draft(&mut self, turn: Turn, budget: usize) -> Vec<u32> {
         let Some(sequence) = self.running.get_mut(&turn) else { return Vec::new() };

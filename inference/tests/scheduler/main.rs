@@ -62,7 +62,7 @@ fn higher_priority_takes_the_place_of_lower() {
     let high = scheduler.submit(Request { priority: 1, ..Request::new(vec![2], 9) }).unwrap();
     let same = scheduler.submit(Request { priority: 1, ..Request::new(vec![3], 9) }).unwrap();
     assert_eq!(finished(&mut scheduler), [high, same, low]);
-    assert_eq!(scheduler.counters().preemptions, 1, "the same priority preempts nobody");
+    assert_eq!(scheduler.counters().preemptions, 1, "the same priority preempts no one");
 }
 
 #[test]

@@ -196,18 +196,16 @@ pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
         return Err(wrong(name, "is not part of an adapter of this model's projections".to_owned()));
     }
 
+    let read = |name: &str| {
+        let tensor = file.tensor(name).map_err(|_| wrong(name, "is missing".to_owned()))?;
+        let dtype = Dtype::from_safetensors(tensor.dtype())
+            .ok_or_else(|| wrong(name, format!("has type {}, not F32, F16 or BF16", tensor.dtype())))?;
+        Ok::<_, Error>(Weight { shape: tensor.shape().to_vec(), values: dtype.decode(tensor.data()) })
+    };
     let shapes = shapes(&model);
     let mut values: BTreeMap<(usize, &str), Values> = BTreeMap::new();
     for module in modules.iter().filter(|module| file.tensor(&tensor_name(module, "A")).is_ok()) {
-        let read = |letter: &str| {
-            let name = tensor_name(module, letter);
-            let tensor = file.tensor(&name).map_err(|_| wrong(&name, "is missing".to_owned()))?;
-            let dtype = Dtype::from_safetensors(tensor.dtype())
-                .ok_or_else(|| wrong(&name, format!("has type {}, not F32, F16 or BF16", tensor.dtype())))?;
-            let values = dtype.decode(tensor.data());
-            Ok::<_, Error>(Weight { shape: tensor.shape().to_vec(), values })
-        };
-        let (a, b) = (read("A")?, read("B")?);
+        let (a, b) = (read(&tensor_name(module, "A"))?, read(&tensor_name(module, "B"))?);
         let parts: Vec<_> = shapes.iter().filter(|(i, role, _)| module_path(family, *i, role) == *module).collect();
         let outputs: usize = parts.iter().map(|(_, _, [outputs, _])| outputs).sum();
         let inputs = parts.first().map_or(0, |(_, _, [_, inputs])| *inputs);
@@ -250,16 +248,14 @@ pub fn load(model: Transformer, folder: &Path) -> Result<Transformer, Error> {
     let mut model = with_adapters(model, |layer, role, _| values.remove(&(layer, role)));
     for name in &saved {
         let tensor = saved_name(family, name);
-        let view = file.tensor(&tensor).map_err(|_| wrong(&tensor, "is missing".to_owned()))?;
-        let dtype = Dtype::from_safetensors(view.dtype())
-            .ok_or_else(|| wrong(&tensor, format!("has type {}, not F32, F16 or BF16", view.dtype())))?;
+        let weight = read(&tensor)?;
         let expected = [model.config().vocab_size, model.config().d_model];
-        if view.shape() != expected {
-            let reason = format!("has shape {:?}, the model requires {expected:?}", view.shape());
+        if weight.shape != expected {
+            let reason = format!("has shape {:?}, the model requires {expected:?}", weight.shape);
             return Err(wrong(&tensor, reason));
         }
         let device = model.device();
-        let values = TensorData::new(dtype.decode(view.data()), expected.to_vec());
+        let values = TensorData::new(weight.values, expected.to_vec());
         let replace = |param: Param<Tensor<2>>| {
             let (id, _, mapper) = param.consume();
             Param::from_mapped_value(id, leaf(Tensor::from_data(values, &device)), mapper)

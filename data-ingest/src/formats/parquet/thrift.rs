@@ -1,6 +1,6 @@
 //! Thrift's compact protocol, as far as headers of pages and footers need it.
 //!
-//! Crate `parquet` keeps its own reader to itself. A value that nobody asks for is skipped without being stored, so no
+//! Crate `parquet` keeps its own reader to itself. A value that is not asked for is skipped without being stored, so no
 //! claim of a length allocates anything (Apache Thrift, `thrift-compact-protocol.md`).
 
 use std::io::{self, Read};

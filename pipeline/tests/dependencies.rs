@@ -50,7 +50,7 @@ const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 8] = [
     ("tokio", &["fetch", "serve"]),
     ("ureq", &["fetch", "serve"]),
     ("object_store", &["fetch"]),
-    ("polars", &["data-ingest", "preprocess"]),
+    ("parquet", &["data-ingest", "preprocess"]),
     ("clap", &["pipeline"]),
     ("indicatif", &["pipeline"]),
     // `pipeline` and the crates of text compute no tensors.

@@ -13,11 +13,13 @@
 //!
 //! Reading order: this file (the operations), [`mod@reference`], the loops (`gemm`, `attention`, `softmax`, `loss`,
 //! `norm`, `activation`, `rope`, `embedding`, `dropout`, `reduce`, `optimizers`) over `simd` and `dispatch`,
-//! `autodiff`. For inference without tensors: [`packed`], [`slices`], `pool`.
+//! `autodiff`. For inference without tensors: [`packed`], [`slices`], `pool`. [`blocks`] is the storage of quantised
+//! weights.
 
 mod activation;
 mod attention;
 mod autodiff;
+pub mod blocks;
 mod dispatch;
 mod dropout;
 mod embedding;

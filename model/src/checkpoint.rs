@@ -3,7 +3,7 @@
 //! Reading order: `layout` (names and orientation of the tensors of each family), `read`, `write`.
 
 mod layout;
-mod mapped;
+pub(crate) mod mapped;
 mod read;
 mod write;
 
@@ -179,19 +179,22 @@ fn read_json(path: &Path) -> Result<Value, Error> {
 }
 
 /// The dimensions of a parameter, and its values as a vector.
-type Flat = (Vec<usize>, Tensor<1>);
+pub(crate) type Flat = (Vec<usize>, Tensor<1>);
 
-fn parameters(model: &Transformer) -> BTreeMap<String, Flat> {
+/// Returns the parameters on their device, without those of adapters.
+pub(crate) fn parameters(model: &Transformer) -> BTreeMap<String, Flat> {
     let mut collector = Collector::default();
     named_parameters::visit(model, &mut collector);
     collector.parameters
 }
 
-fn shapes(model: &Transformer) -> BTreeMap<String, Vec<usize>> {
+/// Returns the dimensions of the parameters.
+pub(crate) fn shapes(model: &Transformer) -> BTreeMap<String, Vec<usize>> {
     parameters(model).into_iter().map(|(name, (shape, _))| (name, shape)).collect()
 }
 
-fn values(flat: &Tensor<1>) -> Result<Vec<f32>, Error> {
+/// Returns the values of a parameter.
+pub(crate) fn values(flat: &Tensor<1>) -> Result<Vec<f32>, Error> {
     flat.clone().try_into_vec_as().map_err(|e| Error::Compute { what: "weights", source: Box::new(e) })
 }
 
@@ -214,9 +217,9 @@ impl named_parameters::Visitor for Collector {
 }
 
 /// Replaces the values of the parameters, one at a time.
-struct Replacer<'a, F> {
-    values: F,
-    device: &'a Device,
+pub(crate) struct Replacer<'a, F> {
+    pub(crate) values: F,
+    pub(crate) device: &'a Device,
 }
 
 impl<F: FnMut(&str) -> Vec<f32>> named_parameters::Mapper for Replacer<'_, F> {

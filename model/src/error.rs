@@ -68,6 +68,24 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
+    /// A GGUF file is damaged or not supported.
+    #[error("cannot use {}: {reason}", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// A value in the metadata of a GGUF file is missing, wrong or not supported.
+    #[error("{}: key {key} {reason}", path.display())]
+    GgufKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The reason.
+        reason: String,
+    },
     /// An adapter was trained on weights other than those it is loaded onto.
     #[error(
         "{} is an adapter of another base: it was trained on weights with the digest {}, these have {}",

@@ -1,10 +1,10 @@
 //! The Transformer, its KV cache and losses, and checkpoints in the Hugging Face layout.
 //!
-//! In: token ids, and folders that transformers could have written. Out: logits, losses, and folders that transformers
-//! can read. This crate never reads text (only token ids), never updates a weight, and never samples.
+//! In: token ids, and folders that transformers or GGUF files that llama.cpp could have written. Out: logits, losses,
+//! and such folders and files. This crate never reads text (only token ids), never updates a weight, and never samples.
 //!
 //! Reading order: [`config`] (sizes) and `cost`, [`transformer`] (the model) over `layers`, [`rope`] and [`KvCache`],
-//! [`Precision`], `gradients`, [`hub_layout`] and [`checkpoint`] (in and out) over [`safetensors`],
+//! [`Precision`], `gradients`, [`hub_layout`] and [`checkpoint`] (in and out) over [`safetensors`], [`gguf`],
 //! [`named_parameters`], [`lora`] (adapters) and [`freeze()`], [`scoring`] (the loss over a split), [`Backend`] and
 //! [`device`].
 
@@ -16,6 +16,7 @@ pub mod device;
 mod dtype;
 mod error;
 mod freeze;
+pub mod gguf;
 mod gradients;
 pub mod hub_layout;
 mod kv_cache;

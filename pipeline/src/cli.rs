@@ -74,21 +74,23 @@ Examples:
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'")]
     Serve(ServeArgs),
-    /// Import a model from the Hub, a folder or a run; checks a lossless round trip
+    /// Import a model from the Hub, a folder, a GGUF file or a run; checks a lossless round trip
     #[command(after_help = "\
 Examples:
   pipeline import HuggingFaceTB/SmolLM2-135M
   pipeline import openai-community/gpt2@main --name small
   pipeline import ~/models/mine
+  pipeline import ~/models/mine-q8_0.gguf
 
 Then: pipeline generate small \"…\", pipeline serve small, or init = \"small\" in [train]. The commit is recorded \
 in model.lock.")]
     Import(ImportArgs),
-    /// Export a model as a folder for transformers and what builds on it, and compare the two
+    /// Export a model for transformers or llama.cpp and what builds on them, and compare the two
     #[command(after_help = "\
 Examples:
   pipeline export latest --format hf
-  pipeline export code-001 --format hf --output mine --dtype bf16")]
+  pipeline export code-001 --format hf --output mine --dtype bf16
+  pipeline export latest --format gguf --quant q8_0")]
     Export(ExportArgs),
     /// Inspect datasets and filtering decisions
     #[command(subcommand)]
@@ -179,7 +181,7 @@ pub struct VerifyArgs {
 /// Arguments of `generate`.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// A run's name, its folder, `latest`, or a folder with a model in Hugging Face layout
+    /// A run's name, its folder, `latest`, a folder with a model in Hugging Face layout, or a GGUF file
     pub model: String,
     /// The prompt; read from standard input if neither it nor --prompts is given, as a conversation with --chat on a
     /// terminal
@@ -238,7 +240,7 @@ pub struct SamplingArgs {
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// A run's name, its folder, `latest`, or a folder with a model in Hugging Face layout
+    /// A run's name, its folder, `latest`, a folder with a model in Hugging Face layout, or a GGUF file
     pub model: String,
     /// The address to listen on [default: the configuration's, else 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
@@ -256,7 +258,7 @@ pub struct ServeArgs {
 /// Arguments of `import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// A folder in Hugging Face layout, a model of the Hub (owner/name or owner/name@revision), or a run
+    /// A folder in Hugging Face layout, a GGUF file, a model of the Hub (owner/name or owner/name@revision), or a run
     pub model: String,
     /// The name to give it [default: the last part of its path]
     #[arg(long, value_name = "NAME")]
@@ -276,16 +278,20 @@ pub struct ImportArgs {
 pub struct ExportArgs {
     /// A run's name, its folder, `latest`, an imported model, or a folder with a model
     pub model: String,
-    /// The layout: hf, Hugging Face's
+    /// The layout: hf, Hugging Face's; or gguf, llama.cpp's
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub format: ExportFormat,
-    /// The folder to write [default: one named after the model, in exports]
-    #[arg(long, value_name = "FOLDER")]
+    /// The folder or GGUF file to write [default: one named after the model, in exports]
+    #[arg(long, value_name = "PATH")]
     pub output: Option<PathBuf>,
-    /// The number type of the weights: f32, bf16 or f16 [default: that of the model]
+    /// The number type of the weights in a folder: f32, bf16 or f16 [default: that of the model]
     #[arg(long, value_name = "DTYPE", value_parser = dtype)]
     pub dtype: Option<model::Dtype>,
-    /// Replace the model in a folder that is not empty; other files stay
+    /// The number type of the weights in a GGUF file: f32, f16, bf16, `q8_0`, `q4_0`, `q4_k_m` or `q6_k`
+    /// [default: that of the model]
+    #[arg(long, value_name = "TYPE", conflicts_with = "dtype")]
+    pub quant: Option<model::gguf::Quantization>,
+    /// Replace the model in a folder that is not empty, or the file; other files stay
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
@@ -297,6 +303,8 @@ pub struct ExportArgs {
 pub enum ExportFormat {
     /// config.json, safetensors and the tokenizer's files
     Hf,
+    /// One file with the weights and the tokenizer
+    Gguf,
 }
 
 fn dtype(text: &str) -> Result<model::Dtype, String> {

@@ -22,6 +22,7 @@ use artifact::{Cancel, StoreLayout};
 
 use crate::cli::{ConfigArgs, StoreArgs};
 use crate::config::{self, Config, Loaded};
+use crate::platform::host::host;
 use crate::run::record::{self, Run};
 use crate::run::session::{self, Session};
 use crate::run::stage::Stage;
@@ -83,7 +84,17 @@ struct Model {
     config: Option<Config>,
 }
 
-/// Returns the model that `name` means: a folder in the Hugging Face layout, an imported model, or the bundle of a run.
+/// Returns the folder in the Hugging Face layout of the model in a GGUF file, which is in the store from now on: the
+/// same file is not converted again.
+fn imported_gguf(path: &Path, layout: &StoreLayout) -> anyhow::Result<PathBuf> {
+    let store = layout.artifacts();
+    let _lock = store.lock()?;
+    let sealed = registry::Model::of_gguf(path)?.seal(&store, host())?;
+    Ok(registry::verified(&sealed)?)
+}
+
+/// Returns the model that `name` means: a folder in the Hugging Face layout, a GGUF file, an imported model, or the
+/// bundle of a run.
 fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
     let folder = Path::new(name);
     if folder.join("config.json").is_file() {
@@ -93,6 +104,9 @@ fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
         bail!("{name} has neither config.json (a model) nor {} (a run)", record::RECORD);
     }
     let layout = layout(arguments)?;
+    if registry::gguf::is_gguf(folder) {
+        return Ok(Model { folder: imported_gguf(folder, &layout)?, config: None });
+    }
     if let Some((sealed, _)) = registry::names::find(&layout, name)? {
         return Ok(Model { folder: registry::verified(&sealed)?, config: None });
     }

@@ -63,9 +63,15 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A path is a file instead of a folder.
-    #[error("{} is a file; name the folder that it is in", path.display())]
+    /// A path is a file that is no model, instead of a folder.
+    #[error("{} is not a GGUF file; name the folder of a model in Hugging Face layout", path.display())]
     NotAFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A path to export to has no name.
+    #[error("{} does not end with a name; name the output with --output", path.display())]
+    NoName {
         /// The path.
         path: PathBuf,
     },
@@ -101,6 +107,12 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
+    /// A file to export to exists.
+    #[error("{} exists; name another file with --output, or replace it with --force", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder to export to is the model's own.
     #[error("{} is the model itself; name another folder with --output", folder.display())]
     Itself {
@@ -119,6 +131,12 @@ pub enum Error {
         original: String,
         /// The first difference: what is found, and what is expected.
         difference: String,
+    },
+    /// A tokenizer would encode differently in llama.cpp.
+    #[error("the tokenizer cannot be written as GGUF: {problem}; use --format hf")]
+    GgufTokenizer {
+        /// What llama.cpp does differently.
+        problem: String,
     },
     /// The device failed while two models were compared.
     #[error("the device failed while models were compared: {0}")]

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use artifact::{Sealed, file};
 use burn::tensor::Device;
+use model::gguf::{File, Quantization};
 use model::{Dtype, checkpoint, hub_layout};
 use serde_json::Value;
+use tokenizer::Tokenizer;
 
 use crate::model::files_of;
-use crate::{Behaviour, Error, Parity, TextParity};
+use crate::{Behaviour, Error, Parity, TextParity, gguf};
 
 /// What was exported.
 #[derive(Debug, Clone)]
@@ -52,6 +54,54 @@ pub fn export(source: &Path, output: &Path, dtype: Option<Dtype>, force: bool) -
     let text = TextParity::of(source, &unfinished)?;
     let bytes = replace(&unfinished, output)?;
     Ok(Export { dtype, bytes, parity: before.parity(&after), text })
+}
+
+/// A model that was exported to a GGUF file.
+#[derive(Debug, Clone)]
+pub struct GgufExport {
+    /// The number type of the matrices.
+    pub quantization: Quantization,
+    /// The size of the file.
+    pub bytes: u64,
+    /// What differs from the model apart from rounding, in words.
+    pub notes: Vec<String>,
+    /// What was written, read back and compared with its source.
+    pub parity: Parity,
+}
+
+/// Writes the model in the folder `source` and its tokenizer to the GGUF file `output`, and compares the two. Without a
+/// `quantization`, the weights keep their type; with `force`, the file is replaced. `name` is the model's name in the
+/// file.
+///
+/// # Errors
+/// Returns an error if `output` exists, or the model or tokenizer is invalid or not one that llama.cpp reads, or on I/O
+/// errors. Then `output` is unchanged.
+pub fn export_gguf(
+    source: &Path,
+    output: &Path,
+    name: &str,
+    quantization: Option<Quantization>,
+    force: bool,
+) -> Result<GgufExport, Error> {
+    files_of(source)?;
+    if output.exists() && (!force || !output.is_file()) {
+        return Err(Error::Exists { path: output.to_owned() });
+    }
+    let quantization = quantization.map_or_else(|| stored_dtype(source).map(Quantization::from), Ok)?;
+    let device = Device::flex();
+    let unfinished = unfinished_name(output)?;
+    file::create_folder(output.parent().unwrap_or(Path::new("")))?;
+    let (before, notes) = {
+        let model = checkpoint::load(source, &device)?;
+        let tokenizer = Tokenizer::from_folder(source)?;
+        (Behaviour::of(&model)?, gguf::write(&model, &tokenizer, name, quantization, &unfinished)?)
+    };
+    let after = File::open(&unfinished).and_then(|file| model::gguf::load(&file, &device));
+    let compared = after.map_err(Error::from).and_then(|model| Behaviour::of(&model));
+    let after = compared.inspect_err(|_| drop(fs::remove_file(&unfinished)))?;
+    let bytes = fs::metadata(&unfinished).map_or(0, |metadata| metadata.len());
+    fs::rename(&unfinished, output).map_err(|e| artifact::Error::io("write", output, e))?;
+    Ok(GgufExport { quantization, bytes, notes, parity: before.parity(&after) })
 }
 
 /// Reads the model in an artifact, writes it to a temporary folder in `root`, reads that, and compares the two.
@@ -102,12 +152,16 @@ fn stored_dtype(folder: &Path) -> Result<Dtype, Error> {
 
 /// Returns an empty folder beside `output` to write to, so that a reader never sees half a model.
 fn unfinished(output: &Path) -> Result<PathBuf, Error> {
-    let name = output.file_name().ok_or_else(|| Error::NotAFolder { path: output.to_owned() })?;
-    let path = output.with_file_name(format!(".{}.unfinished", name.to_string_lossy()));
+    let path = unfinished_name(output)?;
     if path.exists() {
         fs::remove_dir_all(&path).map_err(|e| artifact::Error::io("remove", &path, e))?;
     }
     Ok(path)
+}
+
+fn unfinished_name(output: &Path) -> Result<PathBuf, Error> {
+    let name = output.file_name().ok_or_else(|| Error::NoName { path: output.to_owned() })?;
+    Ok(output.with_file_name(format!(".{}.unfinished", name.to_string_lossy())))
 }
 
 /// Copies the files of the tokenizer and the side files.

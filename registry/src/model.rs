@@ -14,7 +14,7 @@ use model::{ModelConfig, checkpoint, hub_layout};
 use serde_json::{Value, json};
 use tokenizer::Tokenizer;
 
-use crate::{Cause, Error, Origin, TextParity};
+use crate::{Cause, Error, Origin, TextParity, gguf};
 
 /// The folder of imported models in the store.
 const NAME: &str = "import";
@@ -25,6 +25,9 @@ const VERSION: u32 = 1;
 /// The lock of models of the Hub, beside the configuration that names them.
 const LOCK: &str = "model.lock";
 
+/// The name of a GGUF file among the inputs of an import.
+const GGUF: &str = "model.gguf";
+
 /// A model, before its files are in the store.
 #[derive(Debug, Clone)]
 pub struct Model {
@@ -32,6 +35,7 @@ pub struct Model {
     pub place: String,
     /// The folder that the files are in, where they are in one by their names.
     folder: Option<PathBuf>,
+    /// The files of a model in Hugging Face layout, or one GGUF file, which is converted on its way into the store.
     files: BTreeMap<String, File>,
 }
 
@@ -41,6 +45,13 @@ struct File {
     place: PathBuf,
     /// Whether only this program writes to it, so that a hard link serves instead of a copy.
     is_ours: bool,
+}
+
+impl File {
+    fn of(place: PathBuf) -> Result<Self, artifact::Error> {
+        let (sha256, bytes) = Digest::of_file(&place)?;
+        Ok(Self { entry: FileEntry { bytes, sha256, volatile: false }, place, is_ours: false })
+    }
 }
 
 impl Model {
@@ -80,6 +91,15 @@ impl Model {
         }
     }
 
+    /// Returns the model in a GGUF file.
+    ///
+    /// # Errors
+    /// On I/O errors.
+    pub fn of_gguf(path: &Path) -> Result<Self, Error> {
+        let files = BTreeMap::from([(GGUF.to_owned(), File::of(path.to_owned())?)]);
+        Ok(Self { place: format!("GGUF file {}", path.display()), folder: None, files })
+    }
+
     fn of_snapshot(written: &str, snapshot: fetch::Snapshot) -> Self {
         let fetch::Snapshot { commit, files, .. } = snapshot;
         let short = commit.get(..12).unwrap_or(&commit);
@@ -94,17 +114,14 @@ impl Model {
     fn here(origin: &Origin) -> Result<Self, Error> {
         let (folder, place) = match origin {
             Origin::Folder(folder) => (folder.clone(), format!("folder {}", folder.display())),
+            Origin::Gguf(path) => return Self::of_gguf(path),
             Origin::Sealed { sealed, place } => return Ok(Self::of_sealed(sealed, place.clone())),
             Origin::Hub(hub) => return Err(Error::OnHub { written: hub.written().to_owned() }),
         };
         let chosen = files_of(&folder)?;
-        let file = |name: String| {
-            let path = folder.join(&name);
-            let (sha256, bytes) = Digest::of_file(&path)?;
-            Ok((name, File { entry: FileEntry { bytes, sha256, volatile: false }, place: path, is_ours: false }))
-        };
+        let file = |name: String| Ok((name.clone(), File::of(folder.join(&name))?));
         let files = chosen.into_iter().map(file).collect::<Result<_, artifact::Error>>()?;
-        Ok(Self { place, folder: Some(folder.clone()), files })
+        Ok(Self { place, folder: Some(folder), files })
     }
 
     /// Returns the model in an artifact: of a checkpoint, without the optimizer's state and what else training left.
@@ -185,7 +202,11 @@ impl Model {
         let started = Instant::now();
         let out = store.begin(recipe)?;
         out.clear()?;
-        let outcome = self.copy_to(&out).and_then(|()| checked(out.folder())).and_then(|outcome| {
+        let copied = match self.files.get(GGUF) {
+            Some(file) => gguf::convert(&file.place, out.folder()),
+            None => self.copy_to(&out),
+        };
+        let outcome = copied.and_then(|()| checked(out.folder())).and_then(|outcome| {
             self.folder.as_ref().map_or(Ok(()), |folder| TextParity::of(folder, out.folder()).map(drop))?;
             Ok(outcome)
         });

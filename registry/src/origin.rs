@@ -1,4 +1,4 @@
-//! What people write for a model: a folder, an imported model, or one of the Hub.
+//! What people write for a model: a folder, a GGUF file, an imported model, or one of the Hub.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use artifact::file::tidy;
 use artifact::{Sealed, StoreLayout};
 use fetch::HubModel;
 
-use crate::{Error, names};
+use crate::{Error, gguf, names};
 
 /// The prefix of a name that is looked for on the Hub only.
 const HUB: &str = "hub:";
@@ -16,6 +16,8 @@ const HUB: &str = "hub:";
 pub enum Origin {
     /// A folder in Hugging Face layout.
     Folder(PathBuf),
+    /// A GGUF file.
+    Gguf(PathBuf),
     /// An artifact of a store: a run's checkpoint, or an imported model.
     Sealed {
         /// The artifact.
@@ -28,8 +30,8 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Returns what `written` means: a folder, relative to `base`; else an imported model of the store; else a model of
-    /// the Hub. A run is looked up by the caller, who knows of runs.
+    /// Returns what `written` means: a folder or a GGUF file, relative to `base`; else an imported model of the store;
+    /// else a model of the Hub. A run is looked up by the caller, who knows of runs.
     ///
     /// # Errors
     /// Returns an error with the places that were tried if it is none of them.
@@ -41,6 +43,9 @@ impl Origin {
         let folder = tidy(&base.join(written));
         if folder.is_dir() {
             return Ok(Self::Folder(folder));
+        }
+        if gguf::is_gguf(&folder) {
+            return Ok(Self::Gguf(folder));
         }
         if folder.is_file() {
             return Err(Error::NotAFolder { path: folder });
@@ -72,6 +77,7 @@ impl Origin {
         let id = written.strip_prefix(HUB).unwrap_or(written).trim_end_matches('/');
         let id = if matches!(self, Self::Hub(_)) { id.split('@').next().unwrap_or(id) } else { id };
         let last = id.rsplit(['/', '\\']).next().unwrap_or(id);
+        let last = if let Self::Gguf(_) = self { last.strip_suffix(".gguf").unwrap_or(last) } else { last };
         let known = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
         let name: String = last.chars().map(known).collect();
         let name = name.trim_start_matches('.');

@@ -12,7 +12,7 @@ use crate::Error;
 ///
 /// # Errors
 /// Returns an error if it cannot be opened or mapped.
-pub(super) fn map(path: &Path) -> Result<Mmap, Error> {
+pub(crate) fn map(path: &Path) -> Result<Mmap, Error> {
     let failed = |source| Error::Io { operation: "read", path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     // SAFETY: the map is only read as plain bytes, of which every pattern is a valid number, and exists while a model

@@ -1,7 +1,8 @@
-//! `export`: writes a model as a folder that other programs read, and compares the two.
+//! `export`: writes a model as a folder or file that other programs read, and compares the two.
 
 use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use artifact::{StoreLayout, format};
 use registry::{Error, Origin};
 
@@ -19,14 +20,36 @@ const EXPORTS: &str = "exports";
 /// Runs the command.
 pub fn run(arguments: &ExportArgs) -> anyhow::Result<()> {
     super::log_to(&Console::new(), "");
-    let ExportFormat::Hf = arguments.format;
     let layout = super::layout(&arguments.store)?;
-    let (source, name) = source(&arguments.model, &layout)?;
+    match arguments.format {
+        ExportFormat::Hf => folder(arguments, &layout),
+        ExportFormat::Gguf => gguf(arguments, &layout),
+    }
+}
+
+fn folder(arguments: &ExportArgs, layout: &StoreLayout) -> anyhow::Result<()> {
+    ensure!(arguments.quant.is_none(), "--quant is of --format gguf; a folder has --dtype f32, bf16 or f16");
+    let (source, name) = source(&arguments.model, layout)?;
     let output = arguments.output.clone().unwrap_or_else(|| Path::new(EXPORTS).join(&name));
     let export = registry::export(&source, &output, arguments.dtype, arguments.force)?;
     print_out!("wrote {} in {} to {}", format::bytes(export.bytes), export.dtype.name(), output.display())?;
     print_out!("  read back   {}", export.parity)?;
     print_out!("  tokenizer   {}", export.text)?;
+    Ok(())
+}
+
+fn gguf(arguments: &ExportArgs, layout: &StoreLayout) -> anyhow::Result<()> {
+    ensure!(arguments.dtype.is_none(), "--dtype is of --format hf; a GGUF file has --quant");
+    let (source, name) = source(&arguments.model, layout)?;
+    let quantization = arguments.quant;
+    let file = quantization.map_or_else(|| format!("{name}.gguf"), |quant| format!("{name}-{quant}.gguf"));
+    let output = arguments.output.clone().unwrap_or_else(|| Path::new(EXPORTS).join(file));
+    let export = registry::export_gguf(&source, &output, &name, quantization, arguments.force)?;
+    print_out!("wrote {} in {} to {}", format::bytes(export.bytes), export.quantization, output.display())?;
+    print_out!("  read back   {}", export.parity)?;
+    for note in &export.notes {
+        print_out!("  note        {note}")?;
+    }
     Ok(())
 }
 
@@ -41,6 +64,7 @@ fn source(written: &str, layout: &StoreLayout) -> anyhow::Result<(PathBuf, Strin
     match origin {
         Origin::Folder(folder) => Ok((folder, name)),
         Origin::Sealed { sealed, .. } => Ok((registry::verified(&sealed)?, name)),
+        Origin::Gguf(path) => Ok((super::imported_gguf(&path, layout)?, name)),
         Origin::Hub(hub) => Err(Error::OnHub { written: hub.written().to_owned() }.into()),
     }
 }

@@ -121,8 +121,8 @@ fn messages_and_conversations_have_weights() {
     check(&line("0", r#", "weight": 2.5"#), Chat::Messages, Ok(&format!("{expected} | weight: 2.5")));
     check(&line("0", r#", "weight": null"#), Chat::Messages, Ok(expected));
     check(&line("0.5", ""), Chat::Messages, Err("turn 2: its `weight` is 0.5, but must be 0 (not learned) or 1"));
-    for weight in ["-1", "\"2\"", "[]"] {
-        let message = format!("its `weight` is {weight}, but must be a number and not negative");
+    for weight in ["-1", "1001", "\"2\"", "[]"] {
+        let message = format!("its `weight` is {weight}, but must be a number from 0 to 1000");
         check(&line("0", &format!(", \"weight\": {weight}")), Chat::Messages, Err(&message));
     }
     let lines = format!("{}\n{}\n", line("0", r#", "weight": 0"#), line("0", ""));

@@ -114,6 +114,20 @@ pub enum Error {
         /// The split.
         split: &'static str,
     },
+    /// A document cannot be encoded.
+    #[error(
+        "document {id} of source {name} cannot be encoded; remove it from the data, or use a chat template that takes \
+         it (train.chat_template)"
+    )]
+    Encode {
+        /// The document's id.
+        id: String,
+        /// Its source.
+        name: String,
+        /// Why.
+        #[source]
+        reason: tokenizer::Error,
+    },
     /// The given tokenizer has no token that ends a document.
     #[error("{} has no end-of-text token; add `{}` to it as a special token", path.display(), tokenizer::END_OF_TEXT)]
     NoEndOfText {

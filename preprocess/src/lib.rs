@@ -57,7 +57,7 @@ pub fn run(config: &Config, corpus: &Sealed, out: &Unsealed, context: &Context) 
     let mut documents = engine::schedule::all(config, corpus, &out.path(WORK), context)?;
     let mut notices = fill_splits(config, &mut documents)?;
     let amounts = check(config, corpus, &documents)?;
-    let plan = mixture_plan(config, &amounts, context)?;
+    let plan = mixture_plan(config, &amounts)?;
     let tokenizer = output::tokenize::tokenizer(config, &documents, context)?;
     let encoded = output::tokenize::encode(config, &tokenizer, &documents, plan.as_ref(), out, context)?;
     tokenizer.save(out.folder())?;
@@ -198,11 +198,11 @@ fn check(config: &Config, corpus: &Sealed, documents: &Documents) -> Result<Amou
 }
 
 /// Returns how often each document of the train split is repeated, or `None` if each occurs once.
-fn mixture_plan(config: &Config, amounts: &Amounts, context: &Context) -> Result<Option<output::mixture::Plan>, Error> {
+fn mixture_plan(config: &Config, amounts: &Amounts) -> Result<Option<output::mixture::Plan>, Error> {
     if config.mix == output::mixture::Config::default() {
         return Ok(None);
     }
     let amounts: Vec<output::mixture::SourceAmount> = amounts.values().cloned().collect();
-    let plan = output::mixture::plan(&config.mix, &amounts, context.seed);
+    let plan = output::mixture::plan(&config.mix, &amounts);
     plan.map(Some).map_err(|e| Error::config("preprocess.mix", e.to_string()))
 }

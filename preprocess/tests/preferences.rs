@@ -2,43 +2,11 @@
 
 mod corpus;
 
-use std::path::Path;
-use std::sync::Arc;
-
-use arrow_array::{Array, ArrayRef, BinaryArray, ListArray, StringArray, StructArray};
-use arrow_buffer::OffsetBuffer;
-use arrow_schema::Field;
-use artifact::{Context, Outcome, Sealed};
-use corpus::{seal, small, texts, unsealed, write_file};
-use preprocess::{Config, Error, LengthConfig};
+use artifact::{Context, Sealed};
+use corpus::{Chat, seal, short, unsealed, write_chats};
+use preprocess::{Config, Error};
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
-
-type Chat = Vec<(&'static str, String)>;
-
-fn write(folder: &Path, chats: &[Chat]) -> Sealed {
-    let turns = || chats.iter().flatten();
-    let turns = StructArray::try_from(vec![
-        ("role", texts(turns().map(|turn| Some(turn.0.to_owned())))),
-        ("content", texts(turns().map(|turn| Some(turn.1.clone())))),
-    ]);
-    let turns = turns.unwrap();
-    let item = Arc::new(Field::new_list_field(turns.data_type().clone(), false));
-    let messages = ListArray::new(item, OffsetBuffer::from_lengths(chats.iter().map(Vec::len)), Arc::new(turns), None);
-    let n = chats.len();
-    let column = |value: fn(usize) -> String| texts((0..n).map(|i| Some(value(i))));
-    let columns = [
-        ("id", column(|i| format!("doc-{i:04}"))),
-        ("text", Arc::new(StringArray::new_null(n)) as ArrayRef),
-        ("raw", Arc::new(BinaryArray::new_null(n))),
-        ("messages", Arc::new(messages)),
-        ("source", column(|_| "a".to_owned())),
-        ("path", column(|_| "a.jsonl".to_owned())),
-        ("licence", column(|_| "MIT".to_owned())),
-    ];
-    write_file(folder, 0, columns);
-    seal(folder, Outcome::default())
-}
 
 fn preferences(count: usize) -> Vec<Chat> {
     let chat = |i: usize| {
@@ -51,14 +19,9 @@ fn preferences(count: usize) -> Vec<Chat> {
     (0..count).map(chat).collect()
 }
 
-/// Returns a configuration without a minimum length.
-fn short() -> Config {
-    Config { length: LengthConfig { min_bytes: 1, ..LengthConfig::default() }, ..small() }
-}
-
 fn run(config: &Config, chats: &[Chat], each: impl Fn(&Sealed)) -> Result<(), Error> {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let corpus = write(from.path(), chats);
+    let corpus = write_chats(from.path(), chats, &[]);
     let outcome = preprocess::run(config, &corpus, &unsealed(to.path()), &Context::quiet(0))?;
     each(&seal(to.path(), outcome));
     Ok(())

@@ -210,6 +210,23 @@ fn the_end_of_a_turn_is_a_token_of_the_template() {
 }
 
 #[test]
+fn an_undeclared_end_of_turn_becomes_a_stop_token() {
+    let check = |template: &str, expected: &[&str]| {
+        let config = json!({"eos_token": "</s>", "chat_template": template});
+        let tokenizer = read(&[("tokenizer_config.json", config)]);
+        let declared = tokenizer.stop_tokens();
+        assert_eq!(declared, [tokenizer.id("</s>").unwrap()]);
+        let trained = tokenizer.with_turn_end_as_stop_token();
+        let expected: Vec<u32> = expected.iter().map(|name| trained.id(name).unwrap()).collect();
+        assert_eq!(trained.stop_tokens(), expected, "{template}");
+    };
+    check("{% for m in messages %}{{ m.content }}<|eot|>{% endfor %}", &["</s>", "<|eot|>"]);
+    check("{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}", &["</s>"]);
+    check("{% for m in messages %}{{ m.content }}{% endfor %}", &["</s>"]);
+    check("{{ raise_exception('no') }}", &["</s>"]);
+}
+
+#[test]
 fn gpt2_files_are_read_without_tokenizer_json() {
     let folder = folder(&[]);
     let path = folder.path().join("tokenizer.json");

@@ -119,12 +119,15 @@ pub(crate) fn tools(value: Value) -> Result<Option<Value>, String> {
     }
 }
 
-/// Reads the weight of a conversation, which is not negative; `None` if it has none.
+/// The largest weight of a conversation, which is how often it is repeated. Heuristic: more is likely a typing error.
+const MAX_WEIGHT: f64 = 1000.0;
+
+/// Reads the weight of a conversation; `None` if it has none.
 pub(crate) fn weight(value: &Value) -> Result<Option<f64>, String> {
     match value.as_f64() {
         None if value.is_null() => Ok(None),
-        Some(weight) if weight.is_finite() && weight >= 0.0 => Ok(Some(weight)),
-        _ => Err(format!("its `weight` is {value}, but must be a number and not negative")),
+        Some(weight) if (0.0..=MAX_WEIGHT).contains(&weight) => Ok(Some(weight)),
+        _ => Err(format!("its `weight` is {value}, but must be a number from 0 to {MAX_WEIGHT}")),
     }
 }
 

@@ -173,8 +173,9 @@ impl<'a> Columns<'a> {
             messages.push(Message { role: text(&chats.roles).unwrap_or_default(), content, weight, fields });
         }
         let weight = self.weights.is_valid(at).then(|| self.weights.value(at));
-        if let Some(weight) = weight.filter(|weight| !weight.is_finite() || *weight < 0.0) {
-            return Err(invalid("weight", &format!("is {weight}; a weight is finite and not negative")));
+        if let Some(weight) = weight.filter(|weight| !(0.0..=Conversation::MAX_WEIGHT).contains(weight)) {
+            let problem = format!("is {weight}; a weight is a number from 0 to {}", Conversation::MAX_WEIGHT);
+            return Err(invalid("weight", &problem));
         }
         Ok(Some(Conversation { messages, tools: json("tools", &self.tools, at)?, weight }))
     }

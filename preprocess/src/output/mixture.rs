@@ -9,7 +9,7 @@
 //! A source with rate `r` repeats each document `⌊r⌋` times, and once more if a hash of the seed and the document's
 //! digest, as a number from 0 to 1, is below `r - ⌊r⌋`. So bytes differ from the plan only by chance, which is small
 //! for many documents; and the copies of a document depend on other documents only through `r`: if it grows, copies are
-//! added and none is removed.
+//! added and none is removed. The weight of a conversation multiplies the rate of its source after the plan is made.
 //!
 //! The order is that of a hash of seed, digest and copy ([`order_key`]): the same for any number of threads and
 //! machines, and adding a document moves no other.
@@ -46,10 +46,9 @@ pub struct SourceAmount {
     pub bytes: u64,
 }
 
-/// How often each document is repeated.
+/// How often the documents of each source are repeated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    seed: u64,
     rates: BTreeMap<String, f64>,
 }
 
@@ -140,7 +139,7 @@ impl SourceAmount {
 ///
 /// # Errors
 /// Returns an error if a value is invalid, or does not match the sources.
-pub fn plan(config: &Config, sources: &[SourceAmount], seed: u64) -> Result<Plan, Error> {
+pub fn plan(config: &Config, sources: &[SourceAmount]) -> Result<Plan, Error> {
     config.validate().map_err(Error::Value)?;
     let epoch_keys = keys_of("epochs", &config.epochs, sources)?;
     let max_epochs = |at: usize| epoch_keys[at].map_or(1.0, |key| config.epochs[key]);
@@ -172,7 +171,7 @@ pub fn plan(config: &Config, sources: &[SourceAmount], seed: u64) -> Result<Plan
             *rate *= part.min(1.0);
         }
     }
-    Ok(Plan { seed, rates: sources.iter().map(|source| source.name.clone()).zip(rates).collect() })
+    Ok(Plan { rates: sources.iter().map(|source| source.name.clone()).zip(rates).collect() })
 }
 
 /// Returns the key of each source: its name, or the one pattern that matches it.
@@ -222,12 +221,16 @@ impl Plan {
         &self.rates
     }
 
-    /// Returns how often the document with the content's SHA-256 `digest` is repeated; never if the source is unknown.
-    pub fn copies(&self, source: &str, digest: &[u8; 32]) -> u32 {
-        let rate = self.rates.get(source).copied().unwrap_or(0.0);
-        let draw = xxh3_64_with_seed(digest, self.seed) as f64 / (u64::MAX as f64 + 1.0);
-        rate.floor() as u32 + u32::from(draw < rate.fract())
+    /// Returns how often documents of a source are repeated; never if the source is unknown.
+    pub fn rate(&self, source: &str) -> f64 {
+        self.rates.get(source).copied().unwrap_or(0.0)
     }
+}
+
+/// Returns how often the document with the content's SHA-256 `digest` is repeated at `rate`.
+pub fn copies(rate: f64, seed: u64, digest: &[u8; 32]) -> u32 {
+    let draw = xxh3_64_with_seed(digest, seed) as f64 / (u64::MAX as f64 + 1.0);
+    rate.floor() as u32 + u32::from(draw < rate.fract())
 }
 
 /// Returns the key by which copy `copy` (from 0) of the document with this digest is sorted: equivalent to a shuffle
@@ -267,7 +270,7 @@ mod tests {
     fn rates_follow_weights_and_epochs() {
         let check = |weights: &[(&str, f64)], epochs: &[(&str, f64)], expected: [f64; 4]| {
             let config = Config { weights: table(weights), epochs: table(epochs) };
-            let plan = plan(&config, &amounts(&SOURCES), 0).unwrap();
+            let plan = plan(&config, &amounts(&SOURCES)).unwrap();
             for ((name, _), expected) in SOURCES.iter().zip(expected) {
                 assert!((plan.rates()[*name] - expected).abs() < 1e-12, "{config:?}: {plan:?}");
             }
@@ -287,7 +290,7 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let check = |weights: &[(&str, f64)], epochs: &[(&str, f64)], expected: &str| {
             let config = Config { weights: table(weights), epochs: table(epochs) };
-            assert_eq!(plan(&config, &amounts(&SOURCES), 0).unwrap_err().to_string(), expected);
+            assert_eq!(plan(&config, &amounts(&SOURCES)).unwrap_err().to_string(), expected);
         };
         check(&[("book", 1.0)], &[], "weights.book fits no source; did you mean `books`?");
         check(&[], &[("news", 1.0)], "epochs.news fits no source; there are books, code, web-a, web-b");
@@ -335,16 +338,11 @@ mod tests {
         assert_eq!(u128::from_be_bytes(order_key(42, &digest(7), 1)), 0x8f60_302c_5b7e_cddb_1f66_1d76_0128_bf24);
     }
 
-    fn one_source(rate: f64) -> Plan {
-        Plan { seed: 42, rates: table(&[("a", rate)]) }
-    }
-
     proptest! {
         #[test]
         fn copies_come_as_planned(rate in 0.0_f64..5.0, seed in any::<u64>()) {
-            let plan = Plan { seed, ..one_source(rate) };
             let documents = 4000;
-            let copies: Vec<u32> = (0..documents).map(|number| plan.copies("a", &digest(number))).collect();
+            let copies: Vec<u32> = (0..documents).map(|number| copies(rate, seed, &digest(number))).collect();
             let min = rate.floor() as u32;
             prop_assert!(copies.iter().all(|copies| (min..=min + 1).contains(copies)));
             let mean = f64::from(copies.iter().sum::<u32>()) / f64::from(documents);
@@ -363,7 +361,7 @@ mod tests {
                 weights: sources.iter().enumerate().map(|(i, (_, weight, _))| (name(i), *weight)).collect(),
                 epochs: sources.iter().enumerate().map(|(i, (.., epochs))| (name(i), *epochs)).collect(),
             };
-            let plan = plan(&config, &amounts, 0).unwrap();
+            let plan = plan(&config, &amounts).unwrap();
             let taken: Vec<f64> = (0..sources.len()).map(|i| plan.rates()[&name(i)] * sources[i].0 as f64).collect();
             let total = taken.iter().sum::<f64>();
             let weights = sources.iter().map(|(_, weight, _)| weight).sum::<f64>();
@@ -378,8 +376,7 @@ mod tests {
 
         #[test]
         fn more_epochs_keep_what_fewer_gave(low in 0.0_f64..3.0, more in 0.0_f64..3.0, number in any::<u32>()) {
-            let (fewer, more) = (one_source(low), one_source(low + more));
-            prop_assert!(fewer.copies("a", &digest(number)) <= more.copies("a", &digest(number)));
+            prop_assert!(copies(low, 42, &digest(number)) <= copies(low + more, 42, &digest(number)));
         }
 
         #[test]

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use artifact::{Context, Digest, Unsealed, file};
 use rayon::prelude::*;
 use tokenizer::shard::{self, ShardTotals};
-use tokenizer::{Encoder, Message, Tokenizer, TrainConfig};
+use tokenizer::{Conversation, Encoder, Message, Tokenizer, TrainConfig};
 
 use crate::engine::documents::Documents;
 use crate::engine::record::Body;
@@ -24,6 +24,9 @@ use crate::{Config, Error, TokenizerConfig};
 
 /// Text that is encoded between two checks for cancellation.
 const BATCH_BYTES: u64 = 8 << 20;
+
+/// Documents that a thread encodes at a time.
+const CHUNK: usize = 16;
 
 /// The minimum frequency of a pair of tokens that is merged: a pair that occurs once would be one occurrence.
 const MIN_FREQUENCY: u64 = 2;
@@ -41,9 +44,17 @@ fn special_tokens(config: &TokenizerConfig) -> Vec<String> {
     tokens
 }
 
-/// Returns a tokenizer with the chat template of the configuration, if there is one.
-fn with_template(tokenizer: Tokenizer, config: &Config, context: &Context) -> Result<Tokenizer, Error> {
-    let Some(name) = &config.tokenizer.chat_template else { return Ok(tokenizer) };
+/// Returns a tokenizer with the chat template of the configuration, if there is one. With its own, it stops where the
+/// answers in `documents` stop, whatever its files declare.
+fn with_template(
+    tokenizer: Tokenizer,
+    config: &Config,
+    documents: &Documents,
+    context: &Context,
+) -> Result<Tokenizer, Error> {
+    let Some(name) = &config.tokenizer.chat_template else {
+        return Ok(if documents.has_chats() { tokenizer.with_turn_end_as_stop_token() } else { tokenizer });
+    };
     Ok(match config.tokenizer.template_file() {
         Some(file) => {
             let path = context.base.join(file);
@@ -69,7 +80,7 @@ pub(crate) fn tokenizer(config: &Config, documents: &Documents, context: &Contex
     let TokenizerConfig { file, from_init, init_file, .. } = &config.tokenizer;
     if let Some(file) = if *from_init { init_file } else { file } {
         let path = context.base.join(file);
-        let tokenizer = with_template(Tokenizer::from_file(&path)?, config, context)?;
+        let tokenizer = with_template(Tokenizer::from_file(&path)?, config, documents, context)?;
         return if tokenizer.end_of_text().is_some() { Ok(tokenizer) } else { Err(Error::NoEndOfText { path }) };
     }
     let sample = sample(config, documents, context)?;
@@ -88,7 +99,7 @@ pub(crate) fn tokenizer(config: &Config, documents: &Documents, context: &Contex
         special_tokens: special_tokens(&config.tokenizer),
         min_frequency: MIN_FREQUENCY,
     };
-    let tokenizer = with_template(Tokenizer::train(&train, texts)?, config, context)?;
+    let tokenizer = with_template(Tokenizer::train(&train, texts)?, config, documents, context)?;
     if context.cancel.is_requested() {
         return Err(Error::Interrupted);
     }
@@ -185,6 +196,13 @@ struct Tokens {
     chosen: usize,
 }
 
+/// The tokens of a document before it has a place in the order.
+struct Weighted {
+    tokens: Tokens,
+    /// How often it is repeated in the train split, as far as it decides.
+    weight: f64,
+}
+
 /// A document in a run.
 struct Place {
     key: [u8; 16],
@@ -199,7 +217,7 @@ impl Run<'_> {
             return Ok(());
         }
         let index = self.documents.index(file)?;
-        let mut tokens: Vec<Tokens> = Vec::with_capacity(index.len());
+        let mut documents: Vec<Weighted> = Vec::with_capacity(index.len());
         let mut bytes = 0;
         for range in spool::runs(&index, BATCH_BYTES) {
             if context.cancel.is_requested() {
@@ -207,17 +225,20 @@ impl Run<'_> {
             }
             let entries = &index[range.clone()];
             let bodies = self.documents.spool(file).bodies(entries)?;
-            let encoded: Vec<Vec<Tokens>> = bodies
-                .par_chunks(16)
-                .map(|bodies| {
-                    let taken = self.encoders.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                    let mut encoder = taken.unwrap_or_else(|| self.tokenizer.encoder());
-                    let encoded = bodies.iter().map(|body| self.encode(&mut encoder, body)).collect();
-                    self.encoders.lock().unwrap_or_else(PoisonError::into_inner).push(encoder);
-                    encoded
-                })
-                .collect::<Result<_, Error>>()?;
-            tokens.extend(encoded.into_iter().flatten());
+            let chunk = |(chunk, bodies): (usize, &[Body])| {
+                let taken = self.encoders.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let mut encoder = taken.unwrap_or_else(|| self.tokenizer.encoder());
+                let weighted = |(at, body)| match self.encode(&mut encoder, body) {
+                    Ok(tokens) => Ok(Weighted { tokens, weight: weight(body) }),
+                    Err(reason) => Err(self.not_encoded(file, range.start + chunk * CHUNK + at, reason)),
+                };
+                let encoded = bodies.iter().enumerate().map(weighted).collect();
+                self.encoders.lock().unwrap_or_else(PoisonError::into_inner).push(encoder);
+                encoded
+            };
+            let encoded: Vec<Vec<Weighted>> =
+                bodies.par_chunks(CHUNK).enumerate().map(chunk).collect::<Result<_, Error>>()?;
+            documents.extend(encoded.into_iter().flatten());
             bytes += entries.iter().map(|entry| entry.length).sum::<u64>();
             context.progress.position(done + bytes);
         }
@@ -225,9 +246,11 @@ impl Run<'_> {
         let mut places = Vec::new();
         for (at, entry) in index.iter().enumerate() {
             let Some(split) = Split::of_kept(self.config, self.documents, file, at, entry) else { continue };
-            let copies = match self.plan {
-                Some(plan) if split == Split::Train => plan.copies(&sources[at], entry.digest.as_bytes()),
-                _ => 1,
+            let copies = if split == Split::Train {
+                let rate = self.plan.map_or(1.0, |plan| plan.rate(&sources[at])) * documents[at].weight;
+                mixture::copies(rate, self.seed, entry.digest.as_bytes())
+            } else {
+                1
             };
             let place = |copy| Place { key: mixture::order_key(self.seed, entry.digest.as_bytes(), copy), split, at };
             places.extend((0..copies).map(place));
@@ -244,21 +267,31 @@ impl Run<'_> {
             let write = || {
                 let mut to = BufWriter::with_capacity(1 << 18, File::create(&path)?);
                 for place in places {
-                    write_document(&mut to, place.key, &tokens[place.at], index[place.at].text_bytes)?;
+                    write_document(&mut to, place.key, &documents[place.at].tokens, index[place.at].text_bytes)?;
                 }
                 to.flush()?;
                 to.get_ref().sync_all()
             };
             write().map_err(|e| artifact::Error::io("write", &path, e))?;
         }
-        let counts: Vec<u8> = tokens.iter().flat_map(|tokens| (tokens.ids.len() as u64).to_le_bytes()).collect();
+        let length = |document: &Weighted| document.tokens.ids.len() as u64;
+        let counts: Vec<u8> = documents.iter().flat_map(|document| length(document).to_le_bytes()).collect();
         let path = temporary.join(COUNTS);
         fs::write(&path, counts).map_err(|e| artifact::Error::io("write", &path, e))?;
         fs::rename(&temporary, &finished).map_err(|e| artifact::Error::io("rename", &temporary, e))?;
         Ok(file::sync_folder(folder)?)
     }
 
-    fn encode(&self, encoder: &mut Encoder<'_>, body: &Body) -> Result<Tokens, Error> {
+    /// Returns the error of a document that cannot be encoded.
+    fn not_encoded(&self, file: usize, at: usize, reason: tokenizer::Error) -> Error {
+        let text = |column| Ok::<_, Error>(self.documents.texts(file, column)?.swap_remove(at));
+        match text("id").and_then(|id| Ok((id, text("source")?))) {
+            Ok((id, name)) => Error::Encode { id, name, reason },
+            Err(error) => error,
+        }
+    }
+
+    fn encode(&self, encoder: &mut Encoder<'_>, body: &Body) -> Result<Tokens, tokenizer::Error> {
         let end = self.tokenizer.end_of_text();
         match body {
             Body::Text(text) => {
@@ -289,6 +322,14 @@ impl Run<'_> {
                 Ok(Tokens { ids, loss_mask: Some(loss_mask), chosen })
             }
         }
+    }
+}
+
+/// Returns the weight of a conversation; 1 where none is given.
+fn weight(body: &Body) -> f64 {
+    match body {
+        Body::Chat(Conversation { weight: Some(weight), .. }) => *weight,
+        _ => 1.0,
     }
 }
 

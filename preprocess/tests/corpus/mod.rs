@@ -7,11 +7,13 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, BinaryArray, Float64Array, ListArray, RecordBatch, StringArray, StructArray};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::Field;
 use artifact::{Host, Outcome, Recipe, Sealed, Unsealed};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
-use preprocess::{Config, TokenizerConfig};
+use preprocess::{Config, LengthConfig, TokenizerConfig};
 use serde_json::json;
 
 /// A document of a corpus: id, source, content.
@@ -47,6 +49,35 @@ pub fn write(folder: &Path, documents: &[Document], per_file: usize) -> Sealed {
         ];
         write_file(folder, number, columns);
     }
+    seal(folder, Outcome::default())
+}
+
+/// A conversation: roles and contents.
+pub type Chat = Vec<(&'static str, String)>;
+
+/// Writes a corpus of conversations, with weights for the first of them.
+pub fn write_chats(folder: &Path, chats: &[Chat], weights: &[f64]) -> Sealed {
+    let turns = || chats.iter().flatten();
+    let turns = StructArray::try_from(vec![
+        ("role", texts(turns().map(|turn| Some(turn.0.to_owned())))),
+        ("content", texts(turns().map(|turn| Some(turn.1.clone())))),
+    ]);
+    let turns = turns.unwrap();
+    let item = Arc::new(Field::new_list_field(turns.data_type().clone(), false));
+    let messages = ListArray::new(item, OffsetBuffer::from_lengths(chats.iter().map(Vec::len)), Arc::new(turns), None);
+    let n = chats.len();
+    let column = |value: fn(usize) -> String| texts((0..n).map(|i| Some(value(i))));
+    let columns = [
+        ("id", column(|i| format!("doc-{i:04}"))),
+        ("text", Arc::new(StringArray::new_null(n)) as ArrayRef),
+        ("raw", Arc::new(BinaryArray::new_null(n))),
+        ("messages", Arc::new(messages)),
+        ("weight", Arc::new((0..n).map(|i| weights.get(i).copied()).collect::<Float64Array>())),
+        ("source", column(|_| "a".to_owned())),
+        ("path", column(|_| "a.jsonl".to_owned())),
+        ("licence", column(|_| "MIT".to_owned())),
+    ];
+    write_file(folder, 0, columns);
     seal(folder, Outcome::default())
 }
 
@@ -90,6 +121,11 @@ pub fn small() -> Config {
         tokenizer: TokenizerConfig { vocab_size: 300, ..TokenizerConfig::default() },
         ..Config::default()
     }
+}
+
+/// Returns a configuration without a minimum length.
+pub fn short() -> Config {
+    Config { length: LengthConfig { min_bytes: 1, ..LengthConfig::default() }, ..small() }
 }
 
 /// Returns documents of many lengths, none similar to another: lines of random words.

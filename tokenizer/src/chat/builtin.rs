@@ -85,11 +85,24 @@ impl Tokenizer {
             extended = extended.with_special_tokens(&[mark])?.with_interface(interface);
             end = extended.turn_end()?;
         }
-        let mut interface = extended.interface().clone();
-        if let Some(end) = end.token.filter(|end| !interface.stop_tokens.contains(end)) {
-            interface.stop_tokens.push(end);
-        }
-        Ok(extended.with_interface(interface))
+        Ok(extended.with_stop_token(end.token))
+    }
+
+    /// Returns the tokenizer with the token that ends the assistant's turn in its chat template among the stop tokens:
+    /// some models declare only the token that ends a document, and generate on after an answer. Unchanged if there is
+    /// no template or it does not render a question and its answer.
+    #[must_use]
+    pub fn with_turn_end_as_stop_token(self) -> Self {
+        let end = self.turn_end().ok().and_then(|end| end.token);
+        self.with_stop_token(end)
+    }
+
+    fn with_stop_token(self, id: Option<u32>) -> Self {
+        let Some(id) = id.filter(|id| !self.stop_tokens().contains(id)) else { return self };
+        let mut interface = self.interface().clone();
+        interface.stop_tokens = self.stop_tokens();
+        interface.stop_tokens.push(id);
+        self.with_interface(interface)
     }
 
     /// Returns the tokenizer with special tokens at the end of the vocabulary, as far as it lacks them.

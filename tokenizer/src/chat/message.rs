@@ -104,9 +104,14 @@ pub struct Conversation {
     /// The tools that the assistant may call, as JSON schemas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Value>,
-    /// How often the conversation counts in training. Default: once.
+    /// How often the conversation is repeated in training. Default: once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
+}
+
+impl Conversation {
+    /// The largest weight. Heuristic: more is likely a typing error.
+    pub const MAX_WEIGHT: f64 = 1000.0;
 }
 
 impl From<Vec<Message>> for Conversation {

@@ -159,8 +159,8 @@ fn columns_of_other_types_are_errors() {
     let number = |number: f64| Arc::new(Float64Array::from(vec![number]));
     check("text", list(), "documents-00000.parquet is List(Float64), which cannot be read as Utf8");
     check("weight", list(), "is List(Float64), which cannot be read as Float64");
-    check("weight", number(-1.0), "of document a is -1; a weight is finite and not negative");
-    check("weight", number(f64::NAN), "of document a is NaN; a weight is finite and not negative");
+    check("weight", number(-1.0), "of document a is -1; a weight is a number from 0 to 1000");
+    check("weight", number(f64::NAN), "of document a is NaN; a weight is a number from 0 to 1000");
     check("tools", texts([Some("add")]), "of document a is not JSON: expected value at line 1 column 1");
     check("messages", texts([Some("Hello.")]), "is Utf8, not a list of structs");
     check("messages", list(), "is List(Float64), not a list of structs");

@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod chat;
 pub(crate) mod counts;
 pub(crate) mod document;
+pub(crate) mod field;
 pub(crate) mod mapping;
 pub(crate) mod rejection;
 pub(crate) mod template;

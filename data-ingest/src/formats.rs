@@ -14,4 +14,5 @@ pub(crate) mod json_rows;
 pub(crate) mod limits;
 pub(crate) mod parquet;
 pub(crate) mod reader;
+pub(crate) mod table;
 pub(crate) mod warc;

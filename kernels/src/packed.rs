@@ -43,9 +43,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use crate::Pool;
-use isa::{Isa, Output, Panels};
+use isa::{Isa, Output};
 use memory::Memory;
-use panels::PANEL;
+use panels::{PANEL, Panels};
 
 pub use activations::Scratch;
 pub use storage::row_bytes;

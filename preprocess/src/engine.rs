@@ -8,6 +8,7 @@ pub(crate) mod pass;
 pub(crate) mod record;
 pub(crate) mod schedule;
 pub(crate) mod signals;
+pub(crate) mod split;
 pub(crate) mod spool;
 pub(crate) mod steps;
 pub(crate) mod thresholds;

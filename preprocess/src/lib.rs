@@ -32,7 +32,7 @@ use std::fs;
 use artifact::{Context, Outcome, Sealed, Unsealed};
 
 use crate::engine::documents::Documents;
-use crate::output::split::Split;
+use crate::engine::split::Split;
 
 /// The stage's name.
 pub const NAME: &str = "preprocess";
@@ -105,7 +105,7 @@ fn fill_splits(config: &Config, documents: &mut Documents) -> Result<Vec<String>
         let mut kept = [0_usize; 3];
         for file in 0..documents.files() {
             for (at, entry) in documents.index(file)?.iter().enumerate() {
-                if let Some(split) = Split::of_kept(config, documents, file, at, entry) {
+                if let Some(split) = documents.split(config, file, at, entry) {
                     kept[split as usize] += 1;
                 }
             }
@@ -120,7 +120,7 @@ fn fill_splits(config: &Config, documents: &mut Documents) -> Result<Vec<String>
         let mut nearest: Option<(f64, artifact::Digest, Split)> = None;
         for file in 0..documents.files() {
             for (at, entry) in documents.index(file)?.iter().enumerate() {
-                let Some(split) = Split::of_kept(config, documents, file, at, entry) else { continue };
+                let Some(split) = documents.split(config, file, at, entry) else { continue };
                 let distance = empty.distance(entry, config);
                 let is_nearer = nearest.is_none_or(|(other, ..)| distance < other);
                 if counts[split as usize] > 1 && is_nearer {
@@ -158,7 +158,7 @@ fn check(config: &Config, corpus: &Sealed, documents: &Documents) -> Result<Amou
     for file in 0..documents.files() {
         let sources = documents.texts(file, "source")?;
         for (at, entry) in documents.index(file)?.iter().enumerate() {
-            match Split::of_kept(config, documents, file, at, entry) {
+            match documents.split(config, file, at, entry) {
                 Some(split) => {
                     kept[split as usize] += 1;
                     if split == Split::Train {

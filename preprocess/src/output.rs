@@ -4,5 +4,4 @@ pub mod mixture;
 pub(crate) mod outcome;
 pub(crate) mod report;
 pub(crate) mod signals;
-pub(crate) mod split;
 pub(crate) mod tokenize;

@@ -11,9 +11,9 @@ use futures::Stream;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::api_error::ApiError;
-use crate::request::Streaming;
+use crate::job::{Event, Work};
 use crate::response::{ChatChoice, Choice, ChunkChoice, Delta, MaybeUsage, Metadata, Usage};
-use crate::worker::{Event, Queue, Work};
+use crate::worker::Queue;
 
 /// Interval of keep-alive comments in a stream without text. Proxies commonly time out after 60 seconds.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -24,6 +24,13 @@ pub(crate) enum Shape {
     Texts { echoed: Option<Vec<String>>, n: usize },
     /// Messages of the assistant.
     Messages,
+}
+
+/// How to stream an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Streaming {
+    /// Whether a last chunk without text holds the token counts.
+    pub(crate) include_usage: bool,
 }
 
 /// Queues the work of a request and answers it.

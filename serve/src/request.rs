@@ -13,10 +13,10 @@ use serde_path_to_error::Segment;
 use utoipa::ToSchema;
 
 use crate::Config;
-use crate::answer::Shape;
+use crate::answer::{Shape, Streaming};
 use crate::api_error::ApiError;
+use crate::job::Work;
 use crate::response::random;
-use crate::worker::Work;
 
 /// The maximum number of strings in `stop`: OpenAI's limit.
 const MAX_STOP: usize = 4;
@@ -145,13 +145,6 @@ pub(crate) struct Settings {
     pub(crate) stop: Vec<String>,
     /// How to stream the texts; none for one whole answer.
     pub(crate) streaming: Option<Streaming>,
-}
-
-/// How to stream the texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Streaming {
-    /// Whether a last chunk without text holds the token counts.
-    pub(crate) include_usage: bool,
 }
 
 impl OneOrMany {

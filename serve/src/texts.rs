@@ -6,7 +6,7 @@ use generate::{FinishReason, Generator, TextStream};
 use inference::{ForwardPass, Request, RequestId, Sampling, Scheduler, StopTokens};
 
 use crate::api_error::ApiError;
-use crate::worker::{Event, Job};
+use crate::job::{Event, Job};
 
 /// The jobs that are running, and the scheduler that runs them.
 pub(crate) struct Texts<'g, M> {

@@ -6,57 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use artifact::Cancel;
-use generate::{CompletionOptions, FinishReason, Generator};
+use generate::Generator;
 use inference::{Scheduler, Settings};
-use tokio::sync::mpsc::{
-    Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, error::TrySendError, unbounded_channel,
-};
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel, error::TrySendError, unbounded_channel};
 
 use crate::Config;
 use crate::api_error::ApiError;
+use crate::job::{Event, Job, Work};
 use crate::response::Load;
 use crate::texts::Texts;
-
-/// The texts that a request asks for.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Work {
-    /// The tokens of the prompts, at least one.
-    pub(crate) prompts: Vec<Vec<u32>>,
-    /// Texts per prompt.
-    pub(crate) n: usize,
-    /// How to generate them; text `i` has the seed plus `i`.
-    pub(crate) options: CompletionOptions,
-}
-
-/// An event of the worker. The channel is closed after the last event.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// New text.
-    Text {
-        /// Which text it belongs to.
-        index: usize,
-        /// The new part of the text.
-        text: String,
-    },
-    /// A text is finished.
-    Finished {
-        /// Which text.
-        index: usize,
-        /// Tokens of the prompt; 0 for all but the first text of a prompt.
-        prompt_tokens: usize,
-        /// Tokens of the text.
-        completion_tokens: usize,
-        /// Why it ended.
-        reason: FinishReason,
-    },
-    /// Generation failed; this is the last event.
-    Failed(ApiError),
-}
-
-pub(crate) struct Job {
-    pub(crate) work: Work,
-    pub(crate) events: UnboundedSender<Event>,
-}
 
 /// The worker's queue.
 #[derive(Clone)]

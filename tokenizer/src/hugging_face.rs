@@ -6,9 +6,9 @@ use artifact::file::write_atomically;
 use serde_json::{Map, Value};
 
 use crate::chat::TEMPLATE;
+use crate::files::{CHAT_TEMPLATE, GENERATION_CONFIG, NAMED_TEMPLATES, TOKENIZER, TOKENIZER_CONFIG, object};
 use crate::special_tokens::SPECIAL_TOKENS;
-use crate::text_interface::{self, CHAT_TEMPLATE, GENERATION_CONFIG, NAMED_TEMPLATES, TOKENIZER_CONFIG};
-use crate::tokenizer::TOKENIZER;
+use crate::text_interface;
 use crate::{Error, Tokenizer};
 
 impl Tokenizer {
@@ -45,7 +45,7 @@ impl Tokenizer {
             write_json(folder, TOKENIZER_CONFIG, self.own_config(context_length))?;
         }
         // The model's own file has the ids of its configuration.
-        let mut generation = text_interface::object(folder, GENERATION_CONFIG)?.unwrap_or_default();
+        let mut generation = object(folder, GENERATION_CONFIG)?.unwrap_or_default();
         let mut stop_tokens = interface.stop_tokens.clone();
         stop_tokens.extend(self.end_of_text());
         stop_tokens.extend(text_interface::ids(&generation));

@@ -11,6 +11,7 @@ mod special_tokens;
 
 mod error;
 
+mod files;
 mod pre_tokenizer;
 mod text_interface;
 mod tokenizer;
@@ -35,12 +36,10 @@ pub use chat::{
 pub use decode_stream::DecodeStream;
 pub use encoder::Encoder;
 pub use error::Error;
+pub use files::{GENERATION_CONFIG, files_beside, is_side_file, named_templates};
 pub use kind::Kind;
 pub use special_tokens::{END_OF_TEXT, MIN_VOCAB_SIZE, SPECIAL_TOKENS};
-pub use text_interface::{
-    ChatTemplates, GENERATION_CONFIG, SamplingDefaults, SpecialToken, TextInterface, files_beside, is_side_file,
-    named_templates,
-};
+pub use text_interface::{ChatTemplates, SamplingDefaults, SpecialToken, TextInterface};
 pub use tokenizer::Tokenizer;
 pub use training::{Pattern, TrainConfig};
 pub use vocabulary_files::VOCABULARY_FILES;

@@ -8,6 +8,7 @@ use artifact::Digest;
 use tokenizers::{DecoderWrapper, Model, ModelWrapper};
 
 use crate::decoder::{self, Chain, Step};
+use crate::files::TOKENIZER;
 use crate::pre_tokenizer::{WordSplitter, byte_of};
 use crate::special_tokens::{END_OF_TEXT, SPECIAL_TOKENS};
 use crate::text_interface::{SpecialToken, TextInterface};
@@ -15,9 +16,6 @@ use crate::{ChatTemplate, Error, tokenizer_class, vocabulary_files};
 
 /// Names of the end-of-document token where none is declared: ours first, then those of other common tokenizers.
 const END_OF_TEXT_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
-
-/// The file of a tokenizer.
-pub(crate) const TOKENIZER: &str = "tokenizer.json";
 
 /// Encodes text as token ids, and decodes them.
 #[derive(Clone)]

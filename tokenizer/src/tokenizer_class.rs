@@ -18,8 +18,7 @@ use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{DecoderWrapper, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
 use crate::Error;
-use crate::text_interface::{MODEL_CONFIG, TOKENIZER_CONFIG, object};
-use crate::tokenizer::TOKENIZER;
+use crate::files::{MODEL_CONFIG, TOKENIZER, TOKENIZER_CONFIG, object};
 
 /// The key of the class.
 pub(crate) const CLASS: &str = "tokenizer_class";

@@ -11,8 +11,9 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 
+use crate::files::{MODEL_CONFIG, TOKENIZER_CONFIG, object};
 use crate::pre_tokenizer::QWEN2;
-use crate::text_interface::{self, AddedToken, MODEL_CONFIG, TOKENIZER_CONFIG, TextInterface};
+use crate::text_interface::{self, AddedToken, TextInterface};
 use crate::{Error, Tokenizer, tokenizer_class};
 
 /// The names of the files: the id of each token, and the merges in order.
@@ -37,8 +38,8 @@ pub(crate) fn read(folder: &Path) -> Result<Tokenizer, Error> {
     let failed = |source| Error::Parse { origin: origin.clone(), source };
     let paths = [&vocabulary, &merges].map(|path| path.to_string_lossy().into_owned());
     let model = BPE::from_file(&paths[0], &paths[1]).build().map_err(failed)?;
-    let config = text_interface::object(folder, TOKENIZER_CONFIG)?.unwrap_or_default();
-    let model_config = text_interface::object(folder, MODEL_CONFIG).ok().flatten().unwrap_or_default();
+    let config = object(folder, TOKENIZER_CONFIG)?.unwrap_or_default();
+    let model_config = object(folder, MODEL_CONFIG).ok().flatten().unwrap_or_default();
     let mut inner = tokenizers::Tokenizer::new(model);
     if is_qwen2(&config, &model_config) {
         let split = Split::new(SplitPattern::Regex(QWEN2.to_owned()), SplitDelimiterBehavior::Isolated, false);

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::documents::document::{Content, Document};
-use crate::documents::mapping::{Field, Mapping, MappingError};
+use crate::documents::field::Field;
+use crate::documents::mapping::{Mapping, MappingError};
 use crate::documents::rejection::{At, BadRecord, Reason, Rejection, Skip};
 use crate::formats::columnar::{self, PIECE_BYTES};
 use crate::formats::encoding::{self, FileEncoding, Text};

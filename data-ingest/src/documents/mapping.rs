@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::config::source::Source;
 use crate::documents::chat::{self, Chat, Conversation, Message};
 use crate::documents::document::Content;
+use crate::documents::field::{Field, kind};
 use crate::documents::rejection::{Reason, Skip};
 use crate::documents::template::{RenderError, Template};
 use crate::formats::json_rows::{self, Wanted};
@@ -72,17 +73,6 @@ pub(crate) fn validate(source: &Source) -> Result<(), (&'static str, String)> {
     }
     // Whether a template is valid does not depend on its limit.
     Mapping::new(&Columns::of(source), u64::MAX).map(drop).map_err(|message| ("template", message))
-}
-
-/// The value of a row in a column.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Field {
-    /// A value.
-    Value(Value),
-    /// Bytes, which need not be UTF-8.
-    Bytes(Vec<u8>),
-    /// A value that cannot be used, and why: "is …", "contains …".
-    Unusable(Reason, &'static str),
 }
 
 /// A document made from a row.
@@ -391,18 +381,6 @@ fn template_value(value: Value) -> TemplateValue {
         Value::Object(map) => {
             TemplateValue::from_pairs(map.into_iter().map(|(key, value)| (key, template_value(value))))
         }
-    }
-}
-
-/// Returns the kind of a value, with an article.
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
     }
 }
 

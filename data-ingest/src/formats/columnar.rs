@@ -1,9 +1,8 @@
-//! Columnar tables: Parquet and Arrow IPC.
+//! What Parquet and Arrow IPC have in common: columns of arrays, and their rows.
 
 mod cells;
 mod iso8601;
 
-use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,23 +12,13 @@ use arrow_schema::{ArrowError, DataType, Schema};
 use parquet::errors::ParquetError;
 
 use crate::Error;
-use crate::documents::mapping::{Field, Mapping};
+use crate::documents::field::Field;
+use crate::documents::mapping::Mapping;
 use crate::documents::rejection::At;
-use crate::formats::arrow;
-use crate::formats::parquet as row_groups;
 use cells::Cells;
 
 /// Bytes of rows that are passed on together. Heuristic, not measured.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
-
-/// A columnar format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Table {
-    /// Apache Parquet.
-    Parquet,
-    /// Apache Arrow IPC, the file or the stream format.
-    Arrow,
-}
 
 /// A part of a table, or a problem with it.
 pub(crate) enum TablePart {
@@ -49,14 +38,6 @@ pub(crate) enum TablePart {
 }
 
 pub(crate) type Visit<'a> = dyn FnMut(TablePart) -> Result<(), Error> + 'a;
-
-/// Reads the columns of `mapping`, some rows at a time.
-pub(crate) fn read(file: &File, table: Table, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
-    match table {
-        Table::Parquet => row_groups::read(file, mapping, visit),
-        Table::Arrow => arrow::read(file, mapping, visit),
-    }
-}
 
 /// Returns the values of each row in the columns of `mapping`.
 pub(crate) fn rows<'a>(batch: &'a RecordBatch, mapping: &Mapping<'_>) -> impl Iterator<Item = Vec<Option<Field>>> {

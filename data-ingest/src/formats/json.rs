@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::documents::mapping::{Field, kind};
+use crate::documents::field::{Field, kind};
 
 /// What is wrong with a value that is or contains NaN or infinity, in any format.
 pub(crate) const NOT_A_VALUE: &str = "is or contains NaN or Infinity, which is not a value of JSON";

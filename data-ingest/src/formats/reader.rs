@@ -12,7 +12,7 @@ use crate::documents::batch::{Batch, Found, Places, Raw, RawDocument, Unit};
 use crate::documents::mapping::Mapping;
 use crate::documents::rejection::{At, Reason, Rejection, Skip};
 use crate::formats::archive::{self, Entry};
-use crate::formats::columnar;
+use crate::formats::columnar::TablePart;
 use crate::formats::decompress::unpack;
 use crate::formats::delimited::{self, DelimitedPiece};
 use crate::formats::encoding::TextReader;
@@ -20,6 +20,7 @@ use crate::formats::format::{self, Archive, Format, Kind, Packing};
 use crate::formats::json::{self, JsonPiece};
 use crate::formats::json_rows;
 use crate::formats::limits::{CountingReader, InputFile};
+use crate::formats::table::{self, Table};
 use crate::formats::warc::{self, Record};
 use crate::inventory::{HashedFile, ListedSource, Place};
 
@@ -302,27 +303,27 @@ impl Job<'_> {
         input: &InputFile<'_>,
         batch: &mut Batch<'_>,
     ) -> Result<(), Error> {
-        let table = match kind {
-            Kind::File(Format::Arrow) => columnar::Table::Arrow,
-            _ => columnar::Table::Parquet,
+        let format = match kind {
+            Kind::File(Format::Arrow) => Table::Arrow,
+            _ => Table::Parquet,
         };
         batch.rows(name, None)?;
-        columnar::read(file, table, self.mapping, &mut |found| match found {
-            columnar::TablePart::NoColumn { column, header } => {
+        table::read(file, format, self.mapping, &mut |found| match found {
+            TablePart::NoColumn { column, header } => {
                 Err(no_column(name, &column, &header, self.has_template(), input))
             }
-            columnar::TablePart::WrongType { column, found } => {
+            TablePart::WrongType { column, found } => {
                 Err(Error::ColumnType { path: table_path(name, input), column, found })
             }
-            columnar::TablePart::Unsupported(what) => Err(Error::Unsupported { path: table_path(name, input), what }),
-            columnar::TablePart::Rows(first, rows) => {
+            TablePart::Unsupported(what) => Err(Error::Unsupported { path: table_path(name, input), what }),
+            TablePart::Rows(first, rows) => {
                 if self.context.cancel.is_requested() {
                     return Err(Error::Interrupted);
                 }
                 batch.push(Raw::Rows(Arc::clone(name), first, rows))
             }
-            columnar::TablePart::Damaged(at, message) => batch.bad(name, at, Reason::Corrupt, message),
-            columnar::TablePart::Unreadable(error) => Err(artifact::Error::io("read", input.path, error).into()),
+            TablePart::Damaged(at, message) => batch.bad(name, at, Reason::Corrupt, message),
+            TablePart::Unreadable(error) => Err(artifact::Error::io("read", input.path, error).into()),
         })
     }
 

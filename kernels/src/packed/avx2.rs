@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 };
 
 use super::activations::Activations;
-use super::isa::Panels;
+use super::panels::Panels;
 use super::tiles::{self, Vectors};
 
 /// Computes all columns of panels for all rows of activations.

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::activations::{Activations, Form};
-use super::panels::{INT4_OFFSET, INT8_OFFSET, PANEL, panel_bytes};
+use super::panels::{INT4_OFFSET, INT8_OFFSET, PANEL, Panels};
 use super::portable;
 use super::{BLOCK, WeightType};
 #[cfg(target_arch = "x86_64")]
@@ -53,26 +53,6 @@ impl Isa {
             (_, WeightType::Int8) => Form::Int8 { offset: INT8_OFFSET },
             (_, WeightType::Int4) => Form::Int8 { offset: INT4_OFFSET },
         }
-    }
-}
-
-/// Panels of a weight with `k` columns, one after the other.
-#[derive(Debug, Clone, Copy)]
-pub struct Panels<'a> {
-    pub bytes: &'a [u8],
-    pub weight_type: WeightType,
-    pub k: usize,
-}
-
-impl<'a> Panels<'a> {
-    /// Returns each panel.
-    pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> {
-        self.bytes.chunks_exact(panel_bytes(self.weight_type, self.k))
-    }
-
-    fn split_at(self, panel: usize) -> (Self, Self) {
-        let (left, right) = self.bytes.split_at(panel * panel_bytes(self.weight_type, self.k));
-        (Self { bytes: left, ..self }, Self { bytes: right, ..self })
     }
 }
 

@@ -33,6 +33,27 @@ pub const INT8_OFFSET: i32 = 128;
 /// What is added to an int4 weight.
 pub const INT4_OFFSET: i32 = 8;
 
+/// Panels of a weight with `k` columns, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Panels<'a> {
+    pub bytes: &'a [u8],
+    pub weight_type: WeightType,
+    pub k: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// Returns each panel.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> {
+        self.bytes.chunks_exact(panel_bytes(self.weight_type, self.k))
+    }
+
+    /// Returns the panels before `panel`, and the rest.
+    pub fn split_at(self, panel: usize) -> (Self, Self) {
+        let (left, right) = self.bytes.split_at(panel * panel_bytes(self.weight_type, self.k));
+        (Self { bytes: left, ..self }, Self { bytes: right, ..self })
+    }
+}
+
 /// Returns the bytes of a panel, a multiple of 64.
 pub fn panel_bytes(weight_type: WeightType, k: usize) -> usize {
     match weight_type {

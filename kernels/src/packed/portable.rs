@@ -4,8 +4,7 @@
 use half::{bf16, f16};
 
 use super::activations::{Activations, QuantizedBlock};
-use super::isa::Panels;
-use super::panels::{GROUP, INT4_UNIT, INT4_WEIGHTS, INT8_UNIT, INT8_WEIGHTS, PANEL};
+use super::panels::{GROUP, INT4_UNIT, INT4_WEIGHTS, INT8_UNIT, INT8_WEIGHTS, PANEL, Panels};
 use super::{BLOCK, WeightType};
 
 /// Computes all columns of panels for all rows of activations.

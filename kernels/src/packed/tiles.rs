@@ -12,8 +12,7 @@ mod integer;
 
 use super::WeightType;
 use super::activations::Activations;
-use super::isa::Panels;
-use super::panels::{PANEL, panel_bytes};
+use super::panels::{PANEL, Panels, panel_bytes};
 use float::{Bf16, F16, F32, Float};
 use integer::{Int4, Int8};
 

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use artifact::Digest;
 
-use crate::Error;
 use crate::dedup::{Duplicate, Shard};
 use crate::engine::layout;
 use crate::engine::parquet::{Reader, Table};
 use crate::engine::record::Body;
+use crate::engine::split::Split;
 use crate::engine::spool::{Entry, Spool};
-use crate::output::split::Split;
+use crate::{Config, Error};
 
 /// The documents of a corpus.
 pub(crate) struct Documents {
@@ -93,9 +93,10 @@ impl Documents {
         self.moved.insert(digest, split);
     }
 
-    /// Returns the documents that are in another split than their digest says.
-    pub fn moved(&self) -> &BTreeMap<Digest, Split> {
-        &self.moved
+    /// Returns the split of document `at` of `file`, or `None` if it was dropped.
+    pub fn split(&self, config: &Config, file: usize, at: usize, entry: &Entry) -> Option<Split> {
+        let of = || self.moved.get(&entry.digest).copied().unwrap_or_else(|| Split::of(entry, config));
+        (self.dropped_by(file, at) == 0).then(of)
     }
 
     /// Returns true if any document is a conversation.

@@ -2,8 +2,8 @@
 
 use crate::Config;
 use crate::engine::documents::Documents;
+use crate::engine::split::Split;
 use crate::engine::spool::Entry;
-use crate::output::split::Split;
 
 /// The outcome of a document.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ impl DocumentOutcome {
     pub fn of(config: &Config, documents: &Documents, file: usize, at: usize, entry: &Entry, tokens: u64) -> Self {
         Self {
             dropped_by: documents.dropped_by(file, at),
-            split: Split::of_kept(config, documents, file, at, entry),
+            split: documents.split(config, file, at, entry),
             text_bytes: entry.text_bytes,
             tokens,
             duplicate_of: documents.duplicate_of(documents.number(file, at)),

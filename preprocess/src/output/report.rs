@@ -13,9 +13,9 @@ use tokenizer::shard::ShardTotals;
 
 use crate::config::Step;
 use crate::engine::parquet::Table;
+use crate::engine::split::Split;
 use crate::engine::steps::FAILED;
 use crate::output::outcome::DocumentOutcome;
-use crate::output::split::Split;
 use crate::{Config, Error};
 
 /// What `report.json` holds.

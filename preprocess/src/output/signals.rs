@@ -14,10 +14,10 @@ use crate::config::Step;
 use crate::engine::documents::Documents;
 use crate::engine::layout;
 use crate::engine::parquet::{self, ROWS, Reader, Table};
+use crate::engine::split::Split;
 use crate::engine::spool::Entry;
 use crate::output::outcome::DocumentOutcome;
 use crate::output::report::Totals;
-use crate::output::split::Split;
 use crate::output::tokenize::{Encoded, token_counts};
 use crate::{Config, Error};
 

@@ -17,9 +17,9 @@ use tokenizer::{Conversation, Encoder, Message, Tokenizer, TrainConfig};
 
 use crate::engine::documents::Documents;
 use crate::engine::record::Body;
+use crate::engine::split::Split;
 use crate::engine::spool;
 use crate::output::mixture;
-use crate::output::split::Split;
 use crate::{Config, Error, TokenizerConfig};
 
 /// Text that is encoded between two checks for cancellation.
@@ -121,7 +121,7 @@ fn sample(config: &Config, documents: &Documents, context: &Context) -> Result<V
             return Err(Error::Interrupted);
         }
         for (at, entry) in documents.index(file)?.iter().enumerate() {
-            if Split::of_kept(config, documents, file, at, entry) != Some(Split::Train) {
+            if documents.split(config, file, at, entry) != Some(Split::Train) {
                 continue;
             }
             chosen.push((entry.digest, entry.text_bytes, file, at));
@@ -245,7 +245,7 @@ impl Run<'_> {
         let sources = if self.plan.is_some() { self.documents.texts(file, "source")? } else { Vec::new() };
         let mut places = Vec::new();
         for (at, entry) in index.iter().enumerate() {
-            let Some(split) = Split::of_kept(self.config, self.documents, file, at, entry) else { continue };
+            let Some(split) = self.documents.split(self.config, file, at, entry) else { continue };
             let copies = if split == Split::Train {
                 let rate = self.plan.map_or(1.0, |plan| plan.rate(&sources[at])) * documents[at].weight;
                 mixture::copies(rate, self.seed, entry.digest.as_bytes())

@@ -9,7 +9,8 @@ use arrow_ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions, StreamW
 
 use super::*;
 use crate::Source;
-use crate::formats::columnar::{self, Table};
+use crate::formats::columnar;
+use crate::formats::table::{self, Table};
 
 /// Returns the text of each row, and the complaints about the others.
 fn read(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
@@ -20,7 +21,7 @@ fn read(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
     let columns = crate::documents::mapping::Columns::of(&source);
     let mapping = Mapping::new(&columns, 1 << 20).unwrap();
     let (mut rows, mut messages) = (Vec::new(), Vec::new());
-    columnar::read(&file, Table::Arrow, &mapping, &mut |found| {
+    table::read(&file, Table::Arrow, &mapping, &mut |found| {
         match found {
             TablePart::Rows(_, batch) => {
                 let document =

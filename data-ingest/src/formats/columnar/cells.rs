@@ -21,7 +21,7 @@ use arrow_schema::{DataType, Field as ArrowField, IntervalUnit, TimeUnit};
 use serde_json::{Map, Value};
 
 use super::iso8601;
-use crate::documents::mapping::Field;
+use crate::documents::field::Field;
 use crate::documents::rejection::Reason;
 use crate::formats::json::NOT_A_VALUE;
 

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::Source;
 use crate::documents::mapping::Columns;
+use crate::formats::table::{Table, read};
 
 /// Rows of a table; those whose number leaves 1 when divided by 3 are null.
 const ROWS: usize = 7;

@@ -10,7 +10,8 @@ use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use super::*;
 use crate::Source;
 use crate::documents::mapping::Columns as SourceColumns;
-use crate::formats::columnar::{self, Table};
+use crate::formats::columnar;
+use crate::formats::table::{self, Table};
 
 /// Returns a small table with nulls and, optionally, a dictionary, in row groups of 20 rows.
 fn packed(properties: WriterPropertiesBuilder, is_repeated: bool) -> Vec<u8> {
@@ -38,7 +39,7 @@ fn read(bytes: &[u8]) -> (usize, Vec<String>) {
     let columns = SourceColumns::of(&Source::default());
     let mapping = Mapping::new(&columns, 1 << 20).unwrap();
     let (mut rows, mut messages) = (0, Vec::new());
-    columnar::read(&file, Table::Parquet, &mapping, &mut |found| {
+    table::read(&file, Table::Parquet, &mapping, &mut |found| {
         match found {
             TablePart::Rows(_, batch) => rows += columnar::rows(&batch, &mapping).count(),
             TablePart::Damaged(at, message) => messages.push(format!("{at}: {message}").trim_start().to_owned()),

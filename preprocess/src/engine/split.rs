@@ -1,7 +1,6 @@
 //! The split of a document, which depends on its content alone.
 
 use crate::Config;
-use crate::engine::documents::Documents;
 use crate::engine::spool::Entry;
 
 /// A split of the documents.
@@ -22,18 +21,6 @@ impl Split {
             Self::Validation => "validation",
             Self::Test => "test",
         }
-    }
-
-    /// Returns the split of document `at` of `file`, or `None` if it was dropped.
-    pub(crate) fn of_kept(
-        config: &Config,
-        documents: &Documents,
-        file: usize,
-        at: usize,
-        entry: &Entry,
-    ) -> Option<Self> {
-        let of = || documents.moved().get(&entry.digest).copied().unwrap_or_else(|| Self::of(entry, config));
-        (documents.dropped_by(file, at) == 0).then(of)
     }
 
     /// Returns the split of a document's content. The digest's first 64 bits serve as a uniform draw from 0 to 1: below

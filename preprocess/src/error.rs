@@ -126,7 +126,7 @@ pub enum Error {
         name: String,
         /// Why.
         #[source]
-        reason: tokenizer::Error,
+        reason: Box<tokenizer::Error>,
     },
     /// The given tokenizer has no token that ends a document.
     #[error("{} has no end-of-text token; add `{}` to it as a special token", path.display(), tokenizer::END_OF_TEXT)]

@@ -24,7 +24,7 @@ fn chat(i: usize) -> Chat {
 fn counts(split: &Split, tokenizer: &Tokenizer) -> BTreeMap<usize, usize> {
     let mut counts = BTreeMap::new();
     for document in 0..split.n_documents() {
-        let text = tokenizer.decode(split.document(document)).unwrap();
+        let text = tokenizer.decode(&split.document(document)).unwrap();
         let number = text.split("Answer ").nth(1).and_then(|rest| rest.split(':').next()).unwrap();
         *counts.entry(number.parse().unwrap()).or_default() += 1;
     }

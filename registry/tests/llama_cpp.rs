@@ -81,7 +81,8 @@ fn write(folder: &Path, name: &str, model: &Transformer, tokenizer: &Tokenizer, 
     let read = model::gguf::File::open(&path).unwrap();
     let read = model::gguf::load(&read, &Device::flex()).unwrap();
     let logits = inference::logits(&read, &ids).unwrap();
-    let greedy: Result<Vec<u32>, _> = Decoder::new(&read, &ids, &Sampling::greedy(), GREEDY).unwrap().collect();
+    let mut read = inference::of_model(read).unwrap();
+    let greedy: Result<Vec<u32>, _> = Decoder::new(&mut *read, &ids, &Sampling::greedy(), GREEDY).unwrap().collect();
     let has_gelu = matches!(model.config().family, Family::Gpt2 | Family::Gemma2 | Family::Gemma3Text);
     let tolerance = match (is_f32, has_gelu) {
         (true, false) => TOLERANCE,

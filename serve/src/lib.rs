@@ -5,9 +5,9 @@
 //! requests are run together, in order of arrival, by [`inference::Scheduler`].
 //!
 //! Modules in reading order: `config`, `server` (start-up and graceful shutdown), `routes`, `host_check` (Host and
-//! Origin checks), `request` and `chat_request` (parsing and validation), `job` and `worker` (the queue and the thread that
-//! generates), `texts` (what the thread is generating), `answer` (whole or streamed), `response` and `api_error` (JSON
-//! bodies), `deployment_check` (the stage).
+//! Origin checks), `request` and `chat_request` (parsing and validation), `job` and `worker` (the queue and the thread
+//! that generates), `texts` (what the thread is generating), `answer` (whole or streamed), `response` and `api_error`
+//! (JSON bodies), `deployment_check` (the stage).
 
 mod answer;
 mod api_error;

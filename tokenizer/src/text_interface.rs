@@ -11,8 +11,7 @@
 //! and `add_eos_token` act only where there is no `tokenizer.json`.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 

@@ -286,7 +286,7 @@ impl Run<'_> {
     fn not_encoded(&self, file: usize, at: usize, reason: tokenizer::Error) -> Error {
         let text = |column| Ok::<_, Error>(self.documents.texts(file, column)?.swap_remove(at));
         match text("id").and_then(|id| Ok((id, text("source")?))) {
-            Ok((id, name)) => Error::Encode { id, name, reason },
+            Ok((id, name)) => Error::Encode { id, name, reason: Box::new(reason) },
             Err(error) => error,
         }
     }

@@ -126,10 +126,13 @@ fn inputs_with(max_shard_bytes: u64, mask: Option<Mask>) -> Run {
     fs::write(checkpoint.path("metrics.jsonl"), METRICS).unwrap();
     let bundle = hugging_face("optimize", Dtype::Bf16);
     let parity = json!({
-        "dtype": "bf16", "split": "validation", "tokens": 100, "max_logit_difference": 0.01,
-        "mean_logit_difference": 0.001, "kl_divergence_nats": 1e-6, "top_1_agreement": 0.99,
-        "checkpoint_loss_nats": 5.7, "bundle_loss_nats": 5.7001, "loss_difference_nats": 0.0001,
-        "limits": {"max_logit_difference": 0.5, "max_loss_difference": 0.02},
+        "split": "validation", "tokens": 100, "checkpoint": {"loss_nats": 5.7, "bits_per_byte": 3.1},
+        "formats": [{
+            "format": "bf16", "weights_bytes": 1000, "max_logit_difference": 0.01, "mean_logit_difference": 0.001,
+            "kl_divergence_nats": 1e-6, "top_1_agreement": 0.99, "loss_nats": 5.7001, "bits_per_byte": 3.1001,
+            "loss_difference_nats": 0.0001,
+            "limits": {"max_logit_difference": 0.5, "max_loss_difference": 0.02},
+        }],
     });
     fs::write(bundle.path("parity.json"), parity.to_string()).unwrap();
     let [corpus, tokens, checkpoint, bundle] = [corpus, tokens, checkpoint, bundle].map(seal);

@@ -14,6 +14,7 @@ use std::path::Path;
 use artifact::file::write_atomically;
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
+use kernels::blocks::BlockType;
 use serde_json::{Value, json};
 
 use crate::config::{Family, ModelConfig};
@@ -91,17 +92,35 @@ pub fn load_with_config(folder: &Path, config: &ModelConfig, device: &Device) ->
     Ok(named_parameters::map(model, &mut Replacer { values: |name: &str| located[name].values(), device }))
 }
 
+/// The values of a stored parameter, row by row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoredValues {
+    /// Numbers, and the type in which they are stored.
+    Floats(Dtype, Vec<f32>),
+    /// Blocks of integers with a scale each.
+    Blocks(BlockType, Vec<u8>),
+}
+
+impl StoredValues {
+    /// Returns the numbers.
+    pub fn into_floats(self) -> Vec<f32> {
+        match self {
+            Self::Floats(_, values) => values,
+            Self::Blocks(block_type, blocks) => block_type.dequantize(&blocks),
+        }
+    }
+}
+
 /// The weights in a folder, which are read one parameter at a time.
 pub struct StoredWeights<'a> {
     located: BTreeMap<String, read::Located<'a>>,
 }
 
 impl StoredWeights<'_> {
-    /// Returns the number type in which a parameter is stored (F64 as F32), and its values, row by row; None if the
+    /// Returns the values of a parameter, row by row, in the type that they are stored in (F64 as F32); None if the
     /// model has no such parameter.
-    pub fn read(&self, name: &str) -> Option<(Dtype, Vec<f32>)> {
-        let part = self.located.get(name)?;
-        Some((part.dtype(), part.values()))
+    pub fn read(&self, name: &str) -> Option<StoredValues> {
+        self.located.get(name).map(read::Located::stored)
     }
 }
 

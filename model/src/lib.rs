@@ -4,12 +4,14 @@
 //! and such folders and files. This crate never reads text (only token ids), never updates a weight, and never samples.
 //!
 //! Reading order: [`config`] (sizes) and `cost`, [`transformer`] (the model) over `layers`, [`rope`] and [`KvCache`],
-//! [`Precision`], `gradients`, [`hub_layout`] and [`checkpoint`] (in and out) over [`safetensors`], [`gguf`],
+//! [`Precision`], `gradients`, [`hub_layout`] and [`checkpoint`] (in and out) over [`safetensors`],
+//! [`compressed_tensors`], [`gguf`],
 //! [`named_parameters`], [`lora`] (adapters) and [`freeze()`], [`scoring`] (the loss over a split), [`Backend`] and
 //! [`device`].
 
 mod backend;
 pub mod checkpoint;
+pub mod compressed_tensors;
 pub mod config;
 mod cost;
 pub mod device;

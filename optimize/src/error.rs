@@ -53,8 +53,8 @@ pub enum Error {
     },
     /// A weight is too large for the dtype.
     #[error(
-        "tensor {tensor} holds {value} at element {element}, beyond the {largest} that {dtype} can hold; choose a \
-         wider optimize.dtype"
+        "tensor {tensor} holds {value} at element {element}, beyond the {largest} that {dtype} can hold; choose bf16 or \
+         f32 in optimize.formats"
     )]
     Overflow {
         /// The tensor's name.
@@ -63,7 +63,7 @@ pub enum Error {
         element: usize,
         /// The weight.
         value: f32,
-        /// The configured dtype.
+        /// The dtype that it should have.
         dtype: &'static str,
         /// The largest value of that dtype.
         largest: f32,
@@ -97,10 +97,10 @@ pub enum Error {
         /// Its length.
         tokens: u64,
     },
-    /// The bundle is too far from the checkpoint.
+    /// A format is too far from the checkpoint.
     #[error(
-        "the bundle is too far from the checkpoint: {measure} {value:.6}, but {key} allows {limit} (optimize.dtype is \
-         {dtype}; all measures are in parity.json)"
+        "format {format} is too far from the checkpoint: {measure} {value:.6}, but {key} allows {limit} (all measures \
+         are in parity.json)"
     )]
     Parity {
         /// The measure: "largest logit difference".
@@ -111,8 +111,17 @@ pub enum Error {
         key: &'static str,
         /// The limit, in nats.
         limit: f64,
-        /// The bundle's dtype.
-        dtype: &'static str,
+        /// The format.
+        format: &'static str,
+    },
+    /// No tensor can be quantised.
+    #[error(
+        "{format} cannot be written, because no matrix of this checkpoint can be quantised: the inputs of a projection \
+         must be a multiple of 32, and GPT-2 stores its projections transposed; remove it from optimize.formats"
+    )]
+    NotQuantizable {
+        /// The format.
+        format: &'static str,
     },
     /// The run was asked to stop.
     #[error("interrupted")]

@@ -1,28 +1,29 @@
 //! Stage optimize: a checkpoint becomes a bundle that is ready to serve.
 //!
 //! In: a checkpoint and the tokens that it was trained on. Out: the same Hugging Face layout with the weights in the
-//! configured dtype, and `parity.json`: how far the logits and the loss of the *written* weights are from the
-//! checkpoint's on real validation tokens. A bundle that exceeds a configured limit is an error, never an artifact.
+//! first of the configured formats, the others in folders within, and `parity.json`: how far the logits and the loss of
+//! the *written* weights are from the checkpoint's on real validation tokens. A format that exceeds a configured limit
+//! is an error, never an artifact.
 //!
-//! This crate never trains or samples, and never holds a second copy of the weights: they are converted in chunks of a
-//! few hundred kilobytes.
+//! This crate never trains or samples. Weights are converted in chunks of a few hundred kilobytes, or one matrix at a
+//! time where they are quantised.
 //!
-//! Modules in reading order: [`Config`]; `run` (copies the files and writes the bundle); `weights` (from one dtype to
-//! another); `parity` (compares bundle and checkpoint).
+//! Modules in reading order: [`Config`]; `run` (copies the files and writes the formats); `weights` (from file to
+//! file); `quantize` (rounding to integers); `parity` (compares each format with the checkpoint).
 
 mod config;
 mod error;
 mod parity;
+mod quantize;
 mod run;
 mod weights;
 
-pub use config::Config;
+pub use config::{Config, Format, IntegerLimits, RENAMED_KEYS};
 pub use error::Error;
-pub use model::Dtype;
 pub use run::run;
 
 /// The stage's name.
 pub const NAME: &str = "optimize";
 
 /// Raised when the output would change for the same inputs.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;

@@ -1,24 +1,25 @@
-//! How far a bundle is from its checkpoint, on real tokens.
+//! How far the formats of a model are from its checkpoint, on real tokens.
 //!
-//! Both models read the same windows of the validation split, and every logit of every position is compared. Both are
-//! loaded from their files, so that the measurement is of what will be served.
+//! All models read the same windows of the validation split, and every logit of every position is compared. All are
+//! loaded from their files and computed as they are served, so that the measurement is of what will be served.
 
 use std::path::Path;
 
 use artifact::Context;
 use burn::tensor::Device;
-use inference::{Parity, logits};
+use inference::{ForwardPass, Parity, Row};
 use model::checkpoint;
 use serde_json::{Value, json};
 use tokenizer::shard::Split;
 
-use crate::{Config, Error};
+use crate::config::Limits;
+use crate::{Config, Error, Format};
 
 /// The maximum number of positions compared at once. Heuristic, not measured: because each position has as many logits
 /// as there are tokens, so that a long context with a large vocabulary would take gigabytes.
 const MAX_WINDOW: usize = 1024;
 
-/// Compares the bundle with the checkpoint on the first `parity_tokens` tokens of the validation split.
+/// Compares the models in `folders` with the checkpoint on the first `parity_tokens` tokens of the validation split.
 ///
 /// # Errors
 /// Returns an error if a model cannot be loaded or its vocabulary is too small for the split, the split has no token to
@@ -26,13 +27,12 @@ const MAX_WINDOW: usize = 1024;
 pub(crate) fn measure(
     config: &Config,
     checkpoint: &Path,
-    bundle: &Path,
+    folders: &[&Path],
     validation: &Split,
     device: &Device,
     context: &Context,
-) -> Result<Parity, Error> {
-    let reference = checkpoint::load(checkpoint, device)?;
-    let shape = reference.config();
+) -> Result<Vec<Parity>, Error> {
+    let shape = checkpoint::load_config(checkpoint)?;
     // A model may have more rows than there are tokens.
     if shape.vocab_size < validation.vocab_size() {
         let (found, expected) = (shape.vocab_size, validation.vocab_size());
@@ -42,73 +42,96 @@ pub(crate) fn measure(
     if available < 2 {
         return Err(Error::TooFewTokens { tokens: available });
     }
-    let candidate = checkpoint::load(bundle, device)?;
-    let (window, vocab_size) = (shape.context_length.min(MAX_WINDOW) as u64, shape.vocab_size);
+    let (window, vocab_size) = (shape.context_length.min(MAX_WINDOW), shape.vocab_size);
+    let load = |folder: &Path| inference::load(folder, device, Some(window));
+    let mut reference = load(checkpoint)?;
+    let mut candidates = folders.iter().map(|folder| load(folder)).collect::<Result<Vec<_>, _>>()?;
     let total = config.parity_tokens.min(available - 1);
 
     context.progress.begin("comparing", total, "tokens");
-    let mut parity = Parity::default();
-    while parity.tokens < total {
-        if context.cancel.is_requested() {
-            return Err(Error::Interrupted);
-        }
+    let mut parities = vec![Parity::default(); folders.len()];
+    let (mut expected, mut found) = (Vec::new(), Vec::new());
+    let mut done = 0;
+    while done < total {
         // One more token than is read, as the target of the last position.
-        let mut tokens = vec![0; window.min(total - parity.tokens) as usize + 1];
-        validation.copy(parity.tokens as usize, &mut tokens);
+        let mut tokens = vec![0; (window as u64).min(total - done) as usize + 1];
+        validation.copy(done as usize, &mut tokens);
         let inputs = &tokens[..tokens.len() - 1];
-        let (expected, found) = (logits(&reference, inputs)?, logits(&candidate, inputs)?);
-        let rows = expected.chunks_exact(vocab_size).zip(found.chunks_exact(vocab_size));
-        for ((expected, found), &target) in rows.zip(&tokens[1..]) {
-            parity.add(expected, found, target as usize);
+        logits(&mut *reference, inputs, &mut expected)?;
+        for (candidate, parity) in candidates.iter_mut().zip(&mut parities) {
+            if context.cancel.is_requested() {
+                return Err(Error::Interrupted);
+            }
+            logits(&mut **candidate, inputs, &mut found)?;
+            let rows = expected.chunks_exact(vocab_size).zip(found.chunks_exact(vocab_size));
+            for ((expected, found), &target) in rows.zip(&tokens[1..]) {
+                parity.add(expected, found, target as usize);
+            }
         }
-        context.progress.position(parity.tokens);
-        context.progress.figures(&format!("Δlogit {:.4}", parity.max_logit_difference));
+        done += inputs.len() as u64;
+        context.progress.position(done);
+        let largest = parities.iter().map(|parity| parity.max_logit_difference).fold(0.0, f64::max);
+        context.progress.figures(&format!("Δlogit {largest:.4}"));
     }
-    Ok(parity)
+    Ok(parities)
 }
 
-/// Compares the measurement with the limits of `config`.
+/// Computes the logits of all positions of a text.
+fn logits(model: &mut dyn ForwardPass, tokens: &[u32], logits: &mut Vec<f32>) -> Result<(), Error> {
+    let blocks: Vec<u32> = (0..tokens.len().div_ceil(model.block_tokens()) as u32).collect();
+    let row = |(position, token): (usize, &u32)| Row { sequence: 0, position, token: *token, wants_logits: true };
+    let rows: Vec<Row> = tokens.iter().enumerate().map(row).collect();
+    logits.clear();
+    Ok(model.forward(&rows, &[&blocks], logits)?)
+}
+
+/// Compares the measurement of a format with its limits.
 ///
 /// # Errors
 /// Returns [`Error::Parity`] with the first measure that exceeds its limit. The loss must not be lower than the
 /// checkpoint's either: an improvement beyond rounding means a different model.
-pub(crate) fn check(parity: &Parity, config: &Config) -> Result<(), Error> {
+pub(crate) fn check(parity: &Parity, format: Format, config: &Config) -> Result<(), Error> {
+    let Limits { max_logit_difference, max_loss_difference, keys: [logit_key, loss_key] } = config.limits(format);
     let measures = [
-        (
-            "largest logit difference",
-            parity.max_logit_difference,
-            "optimize.max_logit_difference",
-            config.max_logit_difference,
-        ),
-        ("loss difference", parity.loss_difference_nats(), "optimize.max_loss_difference", config.max_loss_difference),
+        ("largest logit difference", parity.max_logit_difference, logit_key, max_logit_difference),
+        ("loss difference", parity.loss_difference_nats(), loss_key, max_loss_difference),
     ];
     for (measure, value, key, limit) in measures {
         // Not `value > limit`, which is false for NaN.
         let within = value.abs() <= limit;
         if !within {
-            return Err(Error::Parity { measure, value, key, limit, dtype: config.dtype.name() });
+            return Err(Error::Parity { measure, value, key, limit, format: format.name() });
         }
     }
     Ok(())
 }
 
 /// Returns the content of `parity.json`; a value that is not finite is null there.
-pub(crate) fn report(parity: &Parity, config: &Config) -> Value {
+pub(crate) fn report(parities: &[Parity], weights_bytes: &[u64], validation: &Split, config: &Config) -> Value {
+    // Bits per byte at the split's mean length of a token.
+    let bits_per_byte =
+        |nats: f64| nats / std::f64::consts::LN_2 * validation.len() as f64 / validation.text_bytes() as f64;
+    let entry = |((parity, format), bytes): ((&Parity, &Format), &u64)| {
+        let Limits { max_logit_difference, max_loss_difference, .. } = config.limits(*format);
+        json!({
+            "format": format,
+            "weights_bytes": bytes,
+            "max_logit_difference": parity.max_logit_difference,
+            "mean_logit_difference": parity.mean_logit_difference(),
+            "kl_divergence_nats": parity.kl_divergence_nats(),
+            "top_1_agreement": parity.top_1_agreement(),
+            "loss_nats": parity.candidate_loss_nats(),
+            "bits_per_byte": bits_per_byte(parity.candidate_loss_nats()),
+            "loss_difference_nats": parity.loss_difference_nats(),
+            "limits": { "max_logit_difference": max_logit_difference, "max_loss_difference": max_loss_difference },
+        })
+    };
+    let checkpoint = parities[0].reference_loss_nats();
     json!({
-        "dtype": config.dtype,
         "split": "validation",
-        "tokens": parity.tokens,
-        "max_logit_difference": parity.max_logit_difference,
-        "mean_logit_difference": parity.mean_logit_difference(),
-        "kl_divergence_nats": parity.kl_divergence_nats(),
-        "top_1_agreement": parity.top_1_agreement(),
-        "checkpoint_loss_nats": parity.reference_loss_nats(),
-        "bundle_loss_nats": parity.candidate_loss_nats(),
-        "loss_difference_nats": parity.loss_difference_nats(),
-        "limits": {
-            "max_logit_difference": config.max_logit_difference,
-            "max_loss_difference": config.max_loss_difference,
-        },
+        "tokens": parities[0].tokens,
+        "checkpoint": { "loss_nats": checkpoint, "bits_per_byte": bits_per_byte(checkpoint) },
+        "formats": parities.iter().zip(&config.formats).zip(weights_bytes).map(entry).collect::<Vec<_>>(),
     })
 }
 
@@ -122,7 +145,7 @@ mod tests {
             let mut parity = Parity::default();
             parity.add(&reference, &candidate, 0);
             let config = Config { max_logit_difference: limits.0, max_loss_difference: limits.1, ..Config::default() };
-            match (check(&parity, &config), expected) {
+            match (check(&parity, Format::Bf16, &config), expected) {
                 (Ok(()), None) => {}
                 (Err(error), Some(key)) => assert!(error.to_string().contains(key), "{error}"),
                 (found, expected) => panic!("{found:?}, not {expected:?}"),

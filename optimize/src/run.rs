@@ -1,27 +1,30 @@
 //! The stage: copies the files of the checkpoint, converts its weights, and checks the result.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use artifact::{Context, Outcome, Sealed, Unsealed};
 use inference::Parity;
-use model::device;
 use model::hub_layout::{CONFIG, INDEX, TOKENIZER, tokenizer_files, verified_weights};
-use serde_json::{Value, json};
+use model::{compressed_tensors, device};
+use serde_json::{Map, Value, json};
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
 
-use crate::{Config, Error, parity, weights};
+use crate::weights::Written;
+use crate::{Config, Error, Format, parity, weights};
 
-/// The parity measurement in the bundle.
+/// The measurement of all formats, in the bundle.
 const PARITY: &str = "parity.json";
 
-/// Writes the bundle of `checkpoint` into `out`, and compares it with the checkpoint on validation tokens.
+/// The folder of the formats that are not the bundle's.
+const FORMATS: &str = "formats";
+
+/// Writes `checkpoint` into `out` in every format, and compares each with the checkpoint on validation tokens.
 ///
 /// # Errors
-/// Returns an error if a file cannot be read or does not match the others, a weight does not fit the dtype, or the
-/// bundle differs from the checkpoint by more than a limit of `config`; [`Error::Interrupted`] if the run was asked to
-/// stop.
+/// Returns an error if a file cannot be read or does not match the others, a weight does not fit a format, or a format
+/// differs from the checkpoint by more than a limit of `config`; [`Error::Interrupted`] if the run was asked to stop.
 pub fn run(
     config: &Config,
     checkpoint: &Sealed,
@@ -32,24 +35,36 @@ pub fn run(
     config.validate()?;
     out.clear()?;
     let validation = open_validation(checkpoint, tokens)?;
-    for name in tokenizer_files(checkpoint) {
-        copy(checkpoint, &name, out)?;
+    let folder = |(i, format): (usize, &Format)| match i {
+        0 => out.folder().to_owned(),
+        _ => out.folder().join(FORMATS).join(format.name()),
+    };
+    let folders: Vec<PathBuf> = config.formats.iter().enumerate().map(folder).collect();
+    let mut weights_bytes = Vec::new();
+    for (format, folder) in config.formats.iter().zip(&folders) {
+        for name in tokenizer_files(checkpoint) {
+            copy(checkpoint, &name, folder)?;
+        }
+        weights_bytes.push(write_model(*format, checkpoint, folder, context)?);
     }
-    let weights_bytes = write_model(config, checkpoint, out, context)?;
 
     let device = device::resolve(&context.device)?;
-    let parity = parity::measure(config, checkpoint.folder(), out.folder(), &validation, &device, context)?;
-    artifact::file::write_atomically(&out.path(PARITY), &pretty(&parity::report(&parity, config), PARITY)?)?;
-    parity::check(&parity, config)?;
+    let paths: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
+    let parities = parity::measure(config, checkpoint.folder(), &paths, &validation, &device, context)?;
+    let report = parity::report(&parities, &weights_bytes, &validation, config);
+    artifact::file::write_atomically(&out.path(PARITY), &pretty(&report, PARITY)?)?;
+    for (parity, format) in parities.iter().zip(&config.formats) {
+        parity::check(parity, *format, config)?;
+    }
 
+    let summary = |((format, parity), bytes): ((&Format, &Parity), &u64)| {
+        let (megabytes, loss) = (*bytes as f64 / 1e6, short(parity.loss_difference_nats()));
+        format!("{}, {megabytes:.1} MB, Δloss {loss}", format.name())
+    };
+    let summaries: Vec<String> = config.formats.iter().zip(&parities).zip(&weights_bytes).map(summary).collect();
     Ok(Outcome {
-        counts: counts(&parity, weights_bytes),
-        headline: format!(
-            "{}, {:.1} MB, Δloss {}",
-            config.dtype.name(),
-            weights_bytes as f64 / 1e6,
-            short(parity.loss_difference_nats())
-        ),
+        counts: counts(&parities[0], weights_bytes[0]),
+        headline: summaries.join("; "),
         device: device::describe(&context.device)?,
         ..Outcome::default()
     })
@@ -66,9 +81,9 @@ fn open_validation(checkpoint: &Sealed, tokens: &Sealed) -> Result<Split, Error>
     Ok(split)
 }
 
-/// Writes `config.json`, the weights in the dtype of `config` and, if they are in shards, their index; returns the
-/// bytes of the files with weights.
-fn write_model(config: &Config, checkpoint: &Sealed, out: &Unsealed, context: &Context) -> Result<u64, Error> {
+/// Writes `config.json`, the weights in `format` and, if they are in shards, their index to `folder`; returns the bytes
+/// of the files with weights.
+fn write_model(format: Format, checkpoint: &Sealed, folder: &Path, context: &Context) -> Result<u64, Error> {
     let path = checkpoint.verified(CONFIG)?;
     let mut model_config = read_json(&path)?;
     let Value::Object(fields) = &mut model_config else {
@@ -76,24 +91,37 @@ fn write_model(config: &Config, checkpoint: &Sealed, out: &Unsealed, context: &C
     };
     // transformers 4 reads the first key, transformers 5 the second.
     for key in ["torch_dtype", "dtype"] {
-        fields.insert(key.to_owned(), config.dtype.torch_name().into());
+        fields.insert(key.to_owned(), format.dtype().torch_name().into());
     }
-    artifact::file::write_atomically(&out.path(CONFIG), &pretty(&model_config, CONFIG)?)?;
 
     let files = verified_weights(checkpoint)?;
-    let mut total = 0;
+    let (mut all, mut weight_map) = (Written::default(), Map::new());
     for source in &files {
         let name = source.file_name().unwrap_or_default();
-        total += weights::convert(source, &out.folder().join(name), config.dtype, context)?;
+        let written = weights::convert(source, &folder.join(name), format, context)?;
+        let name = name.to_string_lossy();
+        weight_map.extend(written.tensors.into_iter().map(|tensor| (tensor, name.as_ref().into())));
+        all.bytes += written.bytes;
+        all.tensor_bytes += written.tensor_bytes;
+        all.quantized.extend(written.quantized);
+        all.ignored.extend(written.ignored);
     }
+    if let Some(integers) = format.integers() {
+        if all.quantized.is_empty() {
+            return Err(Error::NotQuantizable { format: format.name() });
+        }
+        // The output projection is a linear one, too.
+        all.ignored.push("lm_head".to_owned());
+        fields.insert("quantization_config".to_owned(), compressed_tensors::config(integers, &all.ignored));
+    }
+    artifact::file::write_atomically(&folder.join(CONFIG), &pretty(&model_config, CONFIG)?)?;
     if files.iter().all(|path| !path.ends_with(model::hub_layout::WEIGHTS)) {
         let mut index = read_json(&checkpoint.verified(INDEX)?)?;
-        if let Some(parameters) = index["metadata"]["total_parameters"].as_u64() {
-            index["metadata"]["total_size"] = (parameters * config.dtype.bytes()).into();
-        }
-        artifact::file::write_atomically(&out.path(INDEX), &pretty(&index, INDEX)?)?;
+        index["metadata"]["total_size"] = all.tensor_bytes.into();
+        index["weight_map"] = weight_map.into();
+        artifact::file::write_atomically(&folder.join(INDEX), &pretty(&index, INDEX)?)?;
     }
-    Ok(total)
+    Ok(all.bytes)
 }
 
 fn counts(parity: &Parity, weights_bytes: u64) -> serde_json::Map<String, Value> {
@@ -111,11 +139,11 @@ fn counts(parity: &Parity, weights_bytes: u64) -> serde_json::Map<String, Value>
     counts.as_object().cloned().unwrap_or_default()
 }
 
-fn copy(checkpoint: &Sealed, name: &str, out: &Unsealed) -> Result<(), Error> {
+fn copy(checkpoint: &Sealed, name: &str, folder: &Path) -> Result<(), Error> {
     // Not `fs::copy`: the bundle must not get the permissions of the source, or share its disk blocks.
-    let (from, to) = (checkpoint.verified(name)?, out.path(name));
+    let (from, to) = (checkpoint.verified(name)?, folder.join(name));
     let bytes = fs::read(&from).map_err(|e| artifact::Error::io("read", &from, e))?;
-    artifact::file::create_folder(to.parent().unwrap_or(out.folder()))?;
+    artifact::file::create_folder(to.parent().unwrap_or(folder))?;
     fs::write(&to, bytes).map_err(|e| artifact::Error::io("write", &to, e))?;
     Ok(())
 }

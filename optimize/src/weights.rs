@@ -1,18 +1,21 @@
-//! Converts weights from one dtype to another, file to file.
+//! Converts weights to a format, file to file.
 //!
-//! Files are read and written in chunks, so that the memory does not grow with the model. Tensors keep their names,
-//! shapes and order; tensors that are not floating-point keep their bytes.
+//! Files are read and written in chunks, so that the memory does not grow with the model; only a matrix that is
+//! quantised is in memory as a whole. Tensors keep their order, and their names and shapes unless they are quantised;
+//! tensors that are not floating-point keep their bytes.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use artifact::Context;
+use kernels::blocks::BLOCK;
 use model::Dtype;
+use model::compressed_tensors::{self, Integers};
 use model::safetensors::{PYTORCH, TensorSpec, header};
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::Error;
+use crate::{Error, Format, quantize};
 
 /// Elements that are converted at a time.
 const CHUNK: usize = 1 << 16;
@@ -20,11 +23,26 @@ const CHUNK: usize = 1 << 16;
 /// The maximum length of a header in the safetensors format.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Writes the tensors of `source` to `target` in `dtype`; returns the length of the file.
+/// What was written.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// The length of the file.
+    pub(crate) bytes: u64,
+    /// The bytes of the tensors in it.
+    pub(crate) tensor_bytes: u64,
+    /// The names of the tensors.
+    pub(crate) tensors: Vec<String>,
+    /// The modules that are quantised in this format, and those whose shape does not allow it.
+    pub(crate) quantized: Vec<String>,
+    pub(crate) ignored: Vec<String>,
+}
+
+/// Writes the tensors of `source` to `target` in `format`.
 ///
 /// # Errors
-/// Returns an error if `source` is not complete, or a weight is not finite or does not fit `dtype`, and on I/O errors.
-pub(crate) fn convert(source: &Path, target: &Path, dtype: Dtype, context: &Context) -> Result<u64, Error> {
+/// Returns an error if `source` is not complete, or a weight is not finite or does not fit the format, and on I/O
+/// errors.
+pub(crate) fn convert(source: &Path, target: &Path, format: Format, context: &Context) -> Result<Written, Error> {
     let read_failed = |e| artifact::Error::io("read", source, e);
     let write_failed = |e| artifact::Error::io("write", target, e);
     let mut reader = BufReader::with_capacity(1 << 18, File::open(source).map_err(read_failed)?);
@@ -32,37 +50,74 @@ pub(crate) fn convert(source: &Path, target: &Path, dtype: Dtype, context: &Cont
 
     let elements: u64 = tensors.iter().map(|(_, info)| elements_of(info) as u64).sum();
     context.progress.begin("converting", elements, "weights");
-    let header = new_header(source, &tensors, dtype)?;
-    let mut total = header.len() as u64;
+    let mut written = Written::default();
+    let specs: Vec<TensorSpec> =
+        tensors.iter().flat_map(|(name, info)| specs(name, info, format, &mut written)).collect();
+    let header =
+        header(specs, PYTORCH).map_err(|e| Error::Weights { path: source.to_owned(), reason: e.to_string() })?;
+    written.bytes = header.len() as u64;
     let mut writer = BufWriter::with_capacity(1 << 18, File::create(target).map_err(write_failed)?);
     writer.write_all(&header).map_err(write_failed)?;
 
     let (mut input, mut output) = (Vec::new(), Vec::new());
     let mut done = 0;
     for (name, info) in &tensors {
+        let integers = quantization(name, info, format);
         let mut element = 0;
         while element < elements_of(info) {
             if context.cancel.is_requested() {
                 return Err(Error::Interrupted);
             }
-            let count = CHUNK.min(elements_of(info) - element);
+            let left = elements_of(info) - element;
+            let count = if integers.is_some() { left } else { CHUNK.min(left) };
             input.resize(count * info.dtype.bitsize() / 8, 0);
             reader.read_exact(&mut input).map_err(read_failed)?;
             output.clear();
             let chunk = Chunk { source, tensor: name, first_element: element };
-            match Dtype::decode_stored(info.dtype, &input) {
-                Some(values) => chunk.convert(&values, dtype, &mut output)?,
-                None => output.extend_from_slice(&input),
+            match (Dtype::decode_stored(info.dtype, &input), integers) {
+                (Some(values), Some(integers)) => chunk.quantize(&values, &info.shape, integers, &mut output)?,
+                (Some(values), None) => chunk.convert(&values, format.dtype(), &mut output)?,
+                (None, _) => output.extend_from_slice(&input),
             }
             writer.write_all(&output).map_err(write_failed)?;
             element += count;
-            total += output.len() as u64;
+            written.tensor_bytes += output.len() as u64;
             done += count as u64;
             context.progress.position(done);
         }
     }
     writer.flush().map_err(write_failed)?;
-    Ok(total)
+    written.bytes += written.tensor_bytes;
+    Ok(written)
+}
+
+/// Returns the integers that a tensor is quantised to: the weight of a linear projection with whole blocks.
+fn quantization(name: &str, info: &TensorInfo, format: Format) -> Option<Integers> {
+    let integers = format.integers()?;
+    let has_blocks = info.shape.last().is_some_and(|columns| columns.is_multiple_of(BLOCK));
+    (is_projection(name, info) && has_blocks).then_some(integers)
+}
+
+/// Returns true for the weight of a linear projection of a layer.
+fn is_projection(name: &str, info: &TensorInfo) -> bool {
+    info.shape.len() == 2 && name.contains(".layers.") && name.ends_with(".weight") && Dtype::is_read_from(info.dtype)
+}
+
+/// Returns the tensors that a tensor becomes, and notes them in `written`.
+fn specs(name: &str, info: &TensorInfo, format: Format, written: &mut Written) -> Vec<TensorSpec> {
+    let module = name.strip_suffix(".weight").unwrap_or(name);
+    let specs = if let Some(integers) = quantization(name, info, format) {
+        written.quantized.push(module.to_owned());
+        compressed_tensors::specs(module, [info.shape[0], info.shape[1]], integers).to_vec()
+    } else {
+        if format.integers().is_some() && is_projection(name, info) {
+            written.ignored.push(module.to_owned());
+        }
+        let dtype = if Dtype::is_read_from(info.dtype) { format.dtype().into() } else { info.dtype };
+        vec![TensorSpec { name: name.to_owned(), dtype, shape: info.shape.clone() }]
+    };
+    written.tensors.extend(specs.iter().map(|spec| spec.name.clone()));
+    specs
 }
 
 fn elements_of(info: &TensorInfo) -> usize {
@@ -103,15 +158,6 @@ fn read_header(path: &Path, reader: &mut BufReader<File>) -> Result<Vec<(String,
         .collect()
 }
 
-/// Returns the header of the new file, with its length before it.
-fn new_header(source: &Path, tensors: &[(String, TensorInfo)], dtype: Dtype) -> Result<Vec<u8>, Error> {
-    let specs = tensors.iter().map(|(name, info)| {
-        let dtype = if Dtype::is_read_from(info.dtype) { dtype.into() } else { info.dtype };
-        TensorSpec { name: name.clone(), dtype, shape: info.shape.clone() }
-    });
-    header(specs, PYTORCH).map_err(|e| Error::Weights { path: source.to_owned(), reason: e.to_string() })
-}
-
 /// The place of consecutive elements, for errors.
 struct Chunk<'a> {
     source: &'a Path,
@@ -128,6 +174,22 @@ impl Chunk<'_> {
             Some(i) => Err(self.invalid(self.first_element + i, values[i], dtype)),
             None => Ok(()),
         }
+    }
+
+    /// Appends the three tensors of a quantised matrix to `output`.
+    fn quantize(&self, values: &[f32], shape: &[usize], integers: Integers, output: &mut Vec<u8>) -> Result<(), Error> {
+        if let Some(i) = values.iter().position(|value| !value.is_finite()) {
+            return Err(self.invalid(i, values[i], Dtype::F32));
+        }
+        // A scale is a weight divided by at least 6.
+        if let Some(i) = values.iter().position(|value| value.abs() > Dtype::F16.max()) {
+            return Err(self.invalid(i, values[i], Dtype::F16));
+        }
+        let (packed, scales) = compressed_tensors::pack(integers, &quantize::to_nearest(values, integers));
+        output.extend(packed);
+        output.extend(scales);
+        output.extend(shape.iter().flat_map(|size| (*size as i64).to_le_bytes()));
+        Ok(())
     }
 
     fn invalid(&self, element: usize, value: f32, dtype: Dtype) -> Error {
@@ -159,11 +221,11 @@ mod tests {
         values.iter().flat_map(|x| x.to_le_bytes()).collect()
     }
 
-    fn converted(tensors: &[(&str, safetensors::Dtype, &[u8])], dtype: Dtype) -> Result<Vec<u8>, Error> {
+    fn converted(tensors: &[(&str, safetensors::Dtype, &[u8])], format: Format) -> Result<Vec<u8>, Error> {
         let folder = tempfile::tempdir().unwrap();
         let (source, target) = (folder.path().join("source.safetensors"), folder.path().join("target.safetensors"));
         write(&source, tensors);
-        let bytes = convert(&source, &target, dtype, &Context::quiet(0))?;
+        let bytes = convert(&source, &target, format, &Context::quiet(0))?.bytes;
         let written = std::fs::read(&target).unwrap();
         assert_eq!(bytes, written.len() as u64);
         Ok(written)
@@ -175,15 +237,15 @@ mod tests {
         let values = [0.0, -1.5, 0.0625, 240.0];
         let as_f16: Vec<u8> = values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
         let as_bf16: Vec<u8> = values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect();
-        let forms = [(Dtype::F32, f32_bytes(&values)), (Dtype::F16, as_f16), (Dtype::Bf16, as_bf16)];
+        let forms = [(Format::F32, f32_bytes(&values)), (Format::F16, as_f16), (Format::Bf16, as_bf16)];
         for (from, source) in &forms {
             for (to, expected) in &forms {
                 let steps = [1, 2, 3, 4, 5, 6, 7, 8];
-                let tensors = [("w", (*from).into(), &source[..]), ("steps", safetensors::Dtype::I64, &steps[..])];
+                let tensors = [("w", from.dtype().into(), &source[..]), ("steps", safetensors::Dtype::I64, &steps[..])];
                 let file = converted(&tensors, *to).unwrap();
                 let read = SafeTensors::deserialize(&file).unwrap();
                 let weight = read.tensor("w").unwrap();
-                assert_eq!((weight.dtype(), weight.shape()), ((*to).into(), &[4][..]));
+                assert_eq!((weight.dtype(), weight.shape()), (to.dtype().into(), &[4][..]));
                 assert_eq!(weight.data(), expected);
                 assert_eq!(read.tensor("steps").unwrap().data(), steps);
                 assert_eq!(file, converted(&tensors, *to).unwrap(), "the bytes are the same every time");
@@ -194,28 +256,28 @@ mod tests {
     #[test]
     fn tensor_longer_than_a_chunk_is_complete() {
         let values: Vec<f32> = (0..2 * CHUNK + 7).map(|i| i as f32).collect();
-        let file = converted(&[("w", safetensors::Dtype::F32, &f32_bytes(&values))], Dtype::F32).unwrap();
+        let file = converted(&[("w", safetensors::Dtype::F32, &f32_bytes(&values))], Format::F32).unwrap();
         let read = SafeTensors::deserialize(&file).unwrap();
         assert_eq!(read.tensor("w").unwrap().data(), f32_bytes(&values));
     }
 
     #[test]
     fn weight_out_of_range_is_named() {
-        let check = |values: &[f32], dtype: Dtype, expected: Option<&str>| {
-            let found = converted(&[("model.norm.weight", safetensors::Dtype::F32, &f32_bytes(values))], dtype);
+        let check = |values: &[f32], format: Format, expected: Option<&str>| {
+            let found = converted(&[("model.norm.weight", safetensors::Dtype::F32, &f32_bytes(values))], format);
             match (found, expected) {
                 (Ok(_), None) => {}
                 (Err(error), Some(text)) => assert!(error.to_string().contains(text), "{error}"),
                 (found, _) => panic!("{:?}, not {expected:?}", found.map(|_| ())),
             }
         };
-        check(&[65504.0, -65504.0], Dtype::F16, None);
+        check(&[65504.0, -65504.0], Format::F16, None);
         let text = "tensor model.norm.weight holds -70000 at element 1, beyond the 65504 that f16 can hold";
-        check(&[1.0, -70000.0], Dtype::F16, Some(text));
-        check(&[1.0, -70000.0], Dtype::Bf16, None);
-        check(&[1.0, 3.4e38], Dtype::Bf16, Some("beyond"));
-        check(&[f32::NAN], Dtype::Bf16, Some("tensor model.norm.weight holds NaN at element 0"));
-        check(&[f32::INFINITY], Dtype::F32, Some("holds inf at element 0"));
+        check(&[1.0, -70000.0], Format::F16, Some(text));
+        check(&[1.0, -70000.0], Format::Bf16, None);
+        check(&[1.0, 3.4e38], Format::Bf16, Some("beyond"));
+        check(&[f32::NAN], Format::Bf16, Some("tensor model.norm.weight holds NaN at element 0"));
+        check(&[f32::INFINITY], Format::F32, Some("holds inf at element 0"));
     }
 
     #[test]
@@ -227,7 +289,7 @@ mod tests {
         for length in [0, 7, 8, 20, whole.len() - 1] {
             std::fs::write(&source, &whole[..length]).unwrap();
             let target = folder.path().join("target.safetensors");
-            let error = convert(&source, &target, Dtype::Bf16, &Context::quiet(0)).unwrap_err().to_string();
+            let error = convert(&source, &target, Format::Bf16, &Context::quiet(0)).unwrap_err().to_string();
             assert!(error.contains("model.safetensors cannot be read as weights"), "{error}");
             assert!(error.contains(&length.to_string()), "{error}");
         }
@@ -240,7 +302,7 @@ mod tests {
         write(&source, &[("w", safetensors::Dtype::F32, &f32_bytes(&[1.0]))]);
         let context = Context::quiet(0);
         context.cancel.request();
-        let stopped = convert(&source, &folder.path().join("target"), Dtype::Bf16, &context);
+        let stopped = convert(&source, &folder.path().join("target"), Format::Bf16, &context);
         assert!(matches!(stopped, Err(Error::Interrupted)));
     }
 }

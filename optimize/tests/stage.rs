@@ -5,8 +5,9 @@ use std::path::Path;
 
 use artifact::{Context, Digest, Host, Outcome, Sealed, Unsealed};
 use burn::tensor::Device;
+use inference::Row;
 use model::{Dtype, Family, ModelConfig, Transformer, checkpoint};
-use optimize::{Config, Error};
+use optimize::{Config, Error, Format, IntegerLimits};
 use serde_json::Value;
 use tempfile::TempDir;
 use test_support::recipe;
@@ -93,9 +94,9 @@ fn json(sealed: &Sealed, name: &str) -> Value {
 
 #[test]
 fn bundle_is_a_smaller_checkpoint_with_its_parity() {
-    let check = |family: Family, dtype: Dtype, torch_name: &str| {
+    let check = |family: Family, format: Format, torch_name: &str| {
         let run = inputs(family, 1.0);
-        let config = Config { dtype, parity_tokens: 100, ..Config::default() };
+        let config = Config { formats: vec![format], parity_tokens: 100, ..Config::default() };
         let bundle = run.optimize("optimize", &config).unwrap();
         let expected = [
             "config.json",
@@ -116,24 +117,90 @@ fn bundle_is_a_smaller_checkpoint_with_its_parity() {
 
         let parity = json(&bundle, "parity.json");
         assert_eq!(parity["tokens"], 100);
-        let difference = parity["max_logit_difference"].as_f64().unwrap();
-        let loss = parity["checkpoint_loss_nats"].as_f64().unwrap();
+        assert_eq!(parity["formats"].as_array().unwrap().len(), 1);
+        let written = &parity["formats"][0];
+        let difference = written["max_logit_difference"].as_f64().unwrap();
+        let loss = parity["checkpoint"]["loss_nats"].as_f64().unwrap();
         assert!((loss - (json(&run.checkpoint, "config.json")["vocab_size"].as_f64().unwrap()).ln()).abs() < 0.3);
-        assert_eq!(difference == 0.0, dtype == Dtype::F32, "{parity}");
-        assert!(difference < 0.1 && parity["kl_divergence_nats"].as_f64().unwrap() < 1e-3, "{parity}");
+        assert_eq!(difference == 0.0, format == Format::F32, "{parity}");
+        assert!(difference < 0.1 && written["kl_divergence_nats"].as_f64().unwrap() < 1e-3, "{parity}");
         let [was, is] = [&run.checkpoint, &bundle].map(|sealed| sealed.manifest().files["model.safetensors"].bytes);
-        assert_eq!(is < was, dtype != Dtype::F32);
+        assert_eq!(is < was, format != Format::F32);
 
         let again = run.optimize("again", &config).unwrap();
         assert_eq!(again.digest(), bundle.digest(), "the bytes are the same every time");
         checkpoint::load(bundle.folder(), &Device::flex()).unwrap();
     };
-    check(Family::Qwen3, Dtype::Bf16, "bfloat16");
-    check(Family::Qwen3, Dtype::F16, "float16");
-    check(Family::Qwen3, Dtype::F32, "float32");
-    check(Family::Gpt2, Dtype::Bf16, "bfloat16");
-    check(Family::Llama, Dtype::Bf16, "bfloat16");
-    check(Family::Qwen2, Dtype::Bf16, "bfloat16");
+    check(Family::Qwen3, Format::Bf16, "bfloat16");
+    check(Family::Qwen3, Format::F16, "float16");
+    check(Family::Qwen3, Format::F32, "float32");
+    check(Family::Gpt2, Format::Bf16, "bfloat16");
+    check(Family::Llama, Format::Bf16, "bfloat16");
+    check(Family::Qwen2, Format::Bf16, "bfloat16");
+}
+
+/// Returns the logits that the engine computes from a folder.
+fn logits(folder: &Path, tokens: &[u32]) -> Vec<f32> {
+    let mut engine = inference::load(folder, &Device::flex(), None).unwrap();
+    let row = |(position, token): (usize, &u32)| Row { sequence: 0, position, token: *token, wants_logits: true };
+    let rows: Vec<Row> = tokens.iter().enumerate().map(row).collect();
+    let mut logits = Vec::new();
+    engine.forward(&rows, &[&[0]], &mut logits).unwrap();
+    logits
+}
+
+#[test]
+fn several_formats_are_written_and_read_back() {
+    let check = |family: Family, max_shard_bytes: u64| {
+        let run = sharded_inputs(family, 1.0, max_shard_bytes);
+        let formats = vec![Format::Int4, Format::F32, Format::Int8];
+        let config = Config { formats, parity_tokens: 100, ..Config::default() };
+        let bundle = run.optimize("optimize", &config).unwrap();
+        let folder = |name: &str| match name {
+            "int4" => bundle.folder().to_owned(),
+            name => bundle.folder().join("formats").join(name),
+        };
+        let parity = json(&bundle, "parity.json");
+        let entries = parity["formats"].as_array().unwrap();
+        let names: Vec<&str> = entries.iter().map(|entry| entry["format"].as_str().unwrap()).collect();
+        assert_eq!(names, ["int4", "f32", "int8"]);
+        let figure = |name: &str, key: &str| {
+            entries.iter().find(|entry| entry["format"] == name).unwrap()[key].as_f64().unwrap()
+        };
+        assert!(figure("int4", "weights_bytes") < figure("int8", "weights_bytes"));
+        assert!(figure("int8", "weights_bytes") < figure("f32", "weights_bytes"));
+        assert!(figure("f32", "max_logit_difference").abs() < 1e-9);
+        assert!(figure("int8", "kl_divergence_nats") > 0.0);
+        assert!(figure("int4", "kl_divergence_nats") > 5.0 * figure("int8", "kl_divergence_nats"), "{parity}");
+
+        let tokens: Vec<u32> = (0..24).map(|i| i * 11 % 250).collect();
+        for name in ["int8", "int4"] {
+            let text = fs::read(folder(name).join("config.json")).unwrap();
+            let written: Value = serde_json::from_slice(&text).unwrap();
+            let ignored = &written["quantization_config"]["ignore"];
+            // The feed-forward layer is 48 wide: the inputs of its last projection are no whole blocks.
+            assert!(ignored.to_string().contains("model.layers.1.mlp.down_proj"), "{ignored}");
+            assert!(!ignored.to_string().contains("self_attn"), "{ignored}");
+            // The model of burn computes in f32 from the same integers; the engine rounds activations as well.
+            let model = checkpoint::load(&folder(name), &Device::flex()).unwrap();
+            let expected = inference::logits(&model, &tokens).unwrap();
+            let found = logits(&folder(name), &tokens);
+            let difference = inference::parity::max_logit_difference(&found, &expected);
+            let of_weights = figure(name, "max_logit_difference");
+            assert!(difference < 0.5 * of_weights.max(0.02), "{name}: {difference}, weights {of_weights}");
+        }
+    };
+    check(Family::Llama, checkpoint::MAX_SHARD_BYTES);
+    check(Family::Qwen3, 40_000);
+    check(Family::Phi3, checkpoint::MAX_SHARD_BYTES);
+}
+
+#[test]
+fn a_format_that_a_model_cannot_have_is_named() {
+    let run = inputs(Family::Gpt2, 1.0);
+    let config = Config { formats: vec![Format::Bf16, Format::Int8], ..Config::default() };
+    let error = run.optimize("optimize", &config).unwrap_err().to_string();
+    assert!(error.starts_with("int8 cannot be written, because no matrix of this checkpoint"), "{error}");
 }
 
 #[test]
@@ -168,6 +235,11 @@ fn bundle_beyond_a_limit_is_refused() {
         Config { max_loss_difference: 0.0, ..Config::default() },
         &["loss difference", "optimize.max_loss_difference allows 0 "],
     );
+    let limits = IntegerLimits { max_loss_difference: Some(0.0), ..IntegerLimits::default() };
+    check(
+        Config { formats: vec![Format::Bf16, Format::Int4], int4: limits, ..Config::default() },
+        &["format int4 is too far", "optimize.int4.max_loss_difference allows 0 "],
+    );
     check(Config { max_loss_difference: f64::NAN, ..Config::default() }, &["optimize.max_loss_difference", "NaN"]);
     check(Config { parity_tokens: 0, ..Config::default() }, &["optimize.parity_tokens must be at least 1"]);
 }
@@ -175,7 +247,8 @@ fn bundle_beyond_a_limit_is_refused() {
 #[test]
 fn weight_beyond_f16_is_named() {
     let run = inputs(Family::Qwen3, 1e7);
-    let error = run.optimize("optimize", &Config { dtype: Dtype::F16, ..Config::default() }).unwrap_err().to_string();
+    let error =
+        run.optimize("optimize", &Config { formats: vec![Format::F16], ..Config::default() }).unwrap_err().to_string();
     assert!(error.contains("tensor model.") && error.contains("beyond the 65504 that f16 can hold"), "{error}");
 }
 

@@ -149,7 +149,11 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
 
 /// Returns the renamed keys of all stages: the old dotted path and the new one.
 fn renamed_keys() -> Vec<(String, String)> {
-    let tables = [("preprocess", preprocess::RENAMED_KEYS), ("train", train::RENAMED_KEYS)];
+    let tables = [
+        ("preprocess", preprocess::RENAMED_KEYS),
+        ("train", train::RENAMED_KEYS),
+        ("optimize", optimize::RENAMED_KEYS),
+    ];
     let dotted = |table: &str, (old, new): &(&str, &str)| (format!("{table}.{old}"), format!("{table}.{new}"));
     tables.iter().flat_map(|(table, keys)| keys.iter().map(move |pair| dotted(table, pair))).collect()
 }

@@ -5,7 +5,9 @@
 
 use std::path::Path;
 
+use kernels::blocks::BlockType;
 use kernels::packed::{PackedMatrix, WeightType};
+use model::checkpoint::StoredValues;
 use model::config::NormKind;
 use model::{Dtype, ModelConfig, Transformer, checkpoint};
 
@@ -59,7 +61,7 @@ impl Weights {
     pub fn of_model(model: &Transformer, weight_type: Option<WeightType>) -> Result<Self, Error> {
         let merged = model::lora::is_attached(model).then(|| model::lora::merged(model.clone()));
         let mut weights = checkpoint::weights(merged.as_ref().unwrap_or(model))?;
-        let mut read = |name: &str| weights.remove(name).map(|weight| (Dtype::F32, weight.values));
+        let mut read = |name: &str| weights.remove(name).map(|weight| StoredValues::Floats(Dtype::F32, weight.values));
         Packer { config: model.config(), weight_type, read: &mut read }.pack()
     }
 
@@ -81,8 +83,8 @@ struct Packer<'a> {
     read: &'a mut Read<'a>,
 }
 
-/// Returns the values of the parameter of a name, and the type that they are stored in.
-type Read<'a> = dyn FnMut(&str) -> Option<(Dtype, Vec<f32>)> + 'a;
+/// Returns the values of the parameter of a name.
+type Read<'a> = dyn FnMut(&str) -> Option<StoredValues> + 'a;
 
 impl Packer<'_> {
     fn pack(mut self) -> Result<Weights, Error> {
@@ -90,7 +92,7 @@ impl Packer<'_> {
         let architecture = config.family.architecture();
         let (d, vocab_size) = (config.d_model, config.vocab_size);
         let embedding = self.matrix(&["embed_tokens"], [vocab_size, d])?;
-        let positions = architecture.learned_positions.then(|| self.values("embed_positions").1);
+        let positions = architecture.learned_positions.then(|| self.values("embed_positions").into_floats());
         let layers = (0..config.n_layer).map(|i| self.layer(&format!("layers.{i}"))).collect::<Result<_, _>>()?;
         let norm = self.norm("norm").unwrap_or_else(|| missing("norm.weight"));
         let output = if config.tied_embeddings { None } else { Some(self.matrix(&["lm_head"], [vocab_size, d])?) };
@@ -122,8 +124,8 @@ impl Packer<'_> {
         let weight = self.matrix(&weights.iter().map(String::as_str).collect::<Vec<_>>(), shape)?;
         let mut bias = Vec::new();
         for name in names {
-            if let Some((_, values)) = (self.read)(&format!("{path}.{name}.bias")) {
-                bias.extend(values);
+            if let Some(values) = (self.read)(&format!("{path}.{name}.bias")) {
+                bias.extend(values.into_floats());
             }
         }
         assert!(bias.is_empty() || bias.len() == shape[0], "projections of one input all have a bias, or none has");
@@ -132,42 +134,54 @@ impl Packer<'_> {
 
     /// Reads matrices of the same width, one below the other.
     fn matrix(&mut self, names: &[&str], shape: [usize; 2]) -> Result<PackedMatrix, Error> {
-        let (mut all, mut stored_as) = (Vec::new(), None);
-        for name in names {
-            let (dtype, values) = self.values(name);
-            // Parts of different types are packed in the one that holds all of them.
-            stored_as = Some(stored_as.map_or(dtype, |other| if other == dtype { dtype } else { Dtype::F32 }));
-            if all.is_empty() {
-                all = values;
-            } else {
-                all.extend(values);
-            }
-        }
-        assert_eq!(all.len(), shape[0] * shape[1], "{names:?}: shapes are checked when a model is read");
-        let weight_type = self.weight_type.unwrap_or(match stored_as {
-            Some(Dtype::F16) => WeightType::F16,
-            Some(Dtype::Bf16) => WeightType::Bf16,
-            Some(Dtype::F32) | None => WeightType::F32,
-        });
+        let parts: Vec<StoredValues> = names.iter().map(|name| self.values(name)).collect();
+        let types: Vec<WeightType> = parts.iter().map(weight_type).collect();
+        // Parts of different types are packed in the one that holds all of them.
+        let stored_as = if types.iter().all(|part| *part == types[0]) { types[0] } else { WeightType::F32 };
+        let weight_type = self.weight_type.unwrap_or(stored_as);
         if kernels::packed::row_bytes(weight_type, shape[1]).is_none() {
             return Err(Error::WeightType { name: names[0].to_owned(), weight_type, columns: shape[1] });
         }
-        Ok(PackedMatrix::quantize(&all, shape, weight_type))
+        let mut blocks = Vec::new();
+        let mut values = Vec::new();
+        for part in parts {
+            match part {
+                StoredValues::Blocks(_, part) if weight_type == stored_as => blocks.extend(part),
+                part if values.is_empty() => values = part.into_floats(),
+                part => values.extend(part.into_floats()),
+            }
+        }
+        if !blocks.is_empty() {
+            return Ok(PackedMatrix::from_stored(&blocks, shape, weight_type));
+        }
+        assert_eq!(values.len(), shape[0] * shape[1], "{names:?}: shapes are checked when a model is read");
+        Ok(PackedMatrix::quantize(&values, shape, weight_type))
     }
 
     fn norm(&mut self, path: &str) -> Option<Norm> {
-        let (_, mut weight) = (self.read)(&format!("{path}.weight"))?;
+        let mut weight = (self.read)(&format!("{path}.weight"))?.into_floats();
         if self.config.family.architecture().norm == NormKind::RmsFromOne {
             for weight in &mut weight {
                 *weight += 1.0;
             }
         }
-        let bias = (self.read)(&format!("{path}.bias")).map(|(_, bias)| bias);
+        let bias = (self.read)(&format!("{path}.bias")).map(StoredValues::into_floats);
         Some(Norm { weight, bias })
     }
 
-    fn values(&mut self, name: &str) -> (Dtype, Vec<f32>) {
+    fn values(&mut self, name: &str) -> StoredValues {
         (self.read)(name).unwrap_or_else(|| missing(name))
+    }
+}
+
+/// Returns the type that holds values as they are stored.
+fn weight_type(values: &StoredValues) -> WeightType {
+    match values {
+        StoredValues::Floats(Dtype::F16, _) => WeightType::F16,
+        StoredValues::Floats(Dtype::Bf16, _) => WeightType::Bf16,
+        StoredValues::Blocks(BlockType::Q8_0, _) => WeightType::Int8,
+        StoredValues::Blocks(BlockType::Q4_0, _) => WeightType::Int4,
+        StoredValues::Floats(Dtype::F32, _) | StoredValues::Blocks(..) => WeightType::F32,
     }
 }
 

@@ -8,8 +8,10 @@ use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
 
+use super::StoredValues;
 use super::layout::{self, FileTensor};
 use super::mapped::map;
+use crate::compressed_tensors::{self, Part, Rows, tensor_name};
 use crate::hub_layout::{self, Index};
 use crate::{Dtype, Error, Family, ModelConfig};
 
@@ -33,6 +35,12 @@ struct Stored<'a> {
     dtype: safetensors::Dtype,
     shape: &'a [usize],
     data: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    fn part(&self) -> Part<'a, 'a> {
+        Part { dtype: self.dtype, shape: self.shape, data: self.data }
+    }
 }
 
 impl Files {
@@ -90,6 +98,15 @@ impl Files {
         for tensor in tensors {
             let wrong =
                 |path: &Path, reason| Error::Tensor { path: path.to_owned(), tensor: tensor.name.clone(), reason };
+            if let Some((path, rows)) = self.find_quantized(tensor, config.family) {
+                let all = rows.map_err(|reason| wrong(path, reason))?;
+                let mut first_row = 0;
+                for (parameter, rows) in &tensor.parts {
+                    located.insert(parameter.clone(), Located::Quantized(all.part(first_row, *rows)));
+                    first_row += rows;
+                }
+                continue;
+            }
             let found = self.find(config.family, &tensor.name).or_else(|| self.stand_in(tensor, config));
             let found = found.ok_or_else(|| wrong(&self.path, self.why_missing(&tensor.name)))?;
             if found.shape != tensor.shape {
@@ -108,8 +125,8 @@ impl Files {
             let mut first_row = 0;
             for (parameter, rows) in &tensor.parts {
                 let start = first_row * strides[0];
-                let part = Located { data: found.data, dtype: found.dtype, start, rows: *rows, columns, strides };
-                located.insert(parameter.clone(), part);
+                let part = Floats { data: found.data, dtype: found.dtype, start, rows: *rows, columns, strides };
+                located.insert(parameter.clone(), Located::Floats(part));
                 first_row += rows;
             }
         }
@@ -119,7 +136,11 @@ impl Files {
 
     fn reject_unknown(&self, tensors: &[FileTensor], config: &ModelConfig) -> Result<(), Error> {
         let names = |name: &str| layout::names(config.family, name);
-        let known: BTreeSet<String> = tensors.iter().flat_map(|tensor| names(&tensor.name)).collect();
+        let mut known: BTreeSet<String> = tensors.iter().flat_map(|tensor| names(&tensor.name)).collect();
+        for tensor in tensors.iter().filter(|tensor| self.find_quantized(tensor, config.family).is_some()) {
+            let parts = compressed_tensors::ENDS.iter().filter_map(|end| tensor_name(&tensor.name, end));
+            known.extend(parts.flat_map(|name| names(&name)));
+        }
         let heads = names(layout::OUTPUT_PROJECTION);
         for shard in &self.shards {
             for name in shard.metadata.offset_keys() {
@@ -150,6 +171,28 @@ impl Files {
         let head = self.find(family, layout::OUTPUT_PROJECTION);
         let same = |a: &Stored, b: &Stored| (a.dtype, a.shape, a.data) == (b.dtype, b.shape, b.data);
         embedding.is_none_or(|embedding| head.is_some_and(|head| same(&embedding, &head)))
+    }
+
+    /// Returns the rows of a tensor that is quantised, and the file that they are in.
+    fn find_quantized(&self, tensor: &FileTensor, family: Family) -> Option<(&Path, Result<Rows<'_>, String>)> {
+        let [rows, columns] = *tensor.shape.as_slice() else { return None };
+        let [packed, scales, shape] =
+            compressed_tensors::ENDS.map(|end| self.find(family, &tensor_name(&tensor.name, end)?));
+        let packed = packed?;
+        let all = || {
+            if tensor.transposed {
+                return Err("is quantised, which is not supported for transposed tensors".to_owned());
+            }
+            let scales = scales.ok_or("is quantised, but has no weight_scale")?;
+            let stored: Option<Vec<i64>> = shape
+                .filter(|shape| shape.dtype == safetensors::Dtype::I64)
+                .map(|shape| shape.data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect());
+            if stored.is_some_and(|stored| stored != [rows as i64, columns as i64]) {
+                return Err(format!("has another weight_shape than {:?}, which config.json requires", tensor.shape));
+            }
+            Rows::new([rows, columns], &packed.part(), &scales.part())
+        };
+        Some((packed.path, all()))
     }
 
     /// Returns the output projection for the token embedding that is tied to it: some programs write only the first.
@@ -200,7 +243,36 @@ impl Shard {
 }
 
 /// A parameter in a memory-mapped file.
-pub(super) struct Located<'a> {
+pub(super) enum Located<'a> {
+    Floats(Floats<'a>),
+    Quantized(Rows<'a>),
+}
+
+impl Located<'_> {
+    /// Returns the values, row by row.
+    pub(super) fn values(&self) -> Vec<f32> {
+        match self {
+            Self::Floats(floats) => floats.values(),
+            Self::Quantized(rows) => rows.values(),
+        }
+    }
+
+    /// Returns the values as they are stored, as far as there is a form for it; F64 as F32.
+    pub(super) fn stored(&self) -> StoredValues {
+        match self {
+            Self::Floats(floats) => {
+                StoredValues::Floats(Dtype::from_safetensors(floats.dtype).unwrap_or(Dtype::F32), floats.values())
+            }
+            Self::Quantized(rows) => match rows.blocks() {
+                Some((block_type, blocks)) => StoredValues::Blocks(block_type, blocks),
+                None => StoredValues::Floats(Dtype::F32, rows.values()),
+            },
+        }
+    }
+}
+
+/// A parameter whose values are floating-point numbers.
+pub(super) struct Floats<'a> {
     data: &'a [u8],
     /// One that is read as weights.
     dtype: safetensors::Dtype,
@@ -211,14 +283,8 @@ pub(super) struct Located<'a> {
     strides: [usize; 2],
 }
 
-impl Located<'_> {
-    /// Returns the number type of the values in the file; that of F64 is F32, to which they are rounded.
-    pub(super) fn dtype(&self) -> Dtype {
-        Dtype::from_safetensors(self.dtype).unwrap_or(Dtype::F32)
-    }
-
-    /// Returns the values, row by row.
-    pub(super) fn values(&self) -> Vec<f32> {
+impl Floats<'_> {
+    fn values(&self) -> Vec<f32> {
         match self.dtype {
             safetensors::Dtype::F64 => self.gather(|bytes| f64::from_le_bytes(bytes) as f32),
             safetensors::Dtype::F32 => self.gather(f32::from_le_bytes),

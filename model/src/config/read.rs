@@ -13,7 +13,7 @@ mod rope;
 use serde_json::{Map, Value, json};
 
 use super::{Activation, Bias, Family, ModelConfig, Softcaps};
-use crate::Error;
+use crate::{Error, compressed_tensors};
 
 impl ModelConfig {
     /// Reads a `config.json`.
@@ -98,11 +98,15 @@ struct Reader<'a>(&'a Map<String, Value>);
 impl Reader<'_> {
     /// Rejects the options of transformers and of quantisers that are not supported in any family.
     fn reject_unsupported(&self) -> Result<(), Error> {
-        for key in ["quantization_config", "compression_config", "quantization"] {
+        for key in ["compression_config", "quantization"] {
             if self.0.get(key).is_some_and(|value| !value.is_null()) {
                 let reason = "quantised weights are not supported; use the original model".to_owned();
                 return Err(Error::Config { key, reason });
             }
+        }
+        if let Some(config) = self.0.get("quantization_config").filter(|value| !value.is_null()) {
+            let invalid = |reason| Error::Config { key: "quantization_config", reason };
+            compressed_tensors::check_config(config).map_err(invalid)?;
         }
         self.must_be("per_layer_config", &Value::Null)?;
         self.must_be("is_causal", &json!(true))?;
@@ -370,8 +374,8 @@ mod tests {
                        gemma3_text, phi3, smollm3, olmo2";
         check(Family::Llama, "model_type", json!("mamba"), unknown);
         for family in Family::ALL {
-            let quantised = "quantization_config: quantised weights are not supported; use the original model";
-            check(family, "quantization_config", json!({"bits": 4}), quantised);
+            let quantised = "quantization_config: weights quantised by `awq` are not supported; use the original model";
+            check(family, "quantization_config", json!({"quant_method": "awq", "bits": 4}), quantised);
             check(family, "is_causal", json!(false), "is_causal: false is not supported, only true");
             let cross = "add_cross_attention: true is not supported, only false";
             check(family, "add_cross_attention", json!(true), cross);

@@ -53,8 +53,8 @@ pub enum Error {
     },
     /// A weight is too large for the dtype.
     #[error(
-        "tensor {tensor} holds {value} at element {element}, beyond the {largest} that {dtype} can hold; choose bf16 or \
-         f32 in optimize.formats"
+        "tensor {tensor} holds {value} at element {element}, beyond the {largest} that {dtype} can hold; choose bf16 \
+         or f32 in optimize.formats"
     )]
     Overflow {
         /// The tensor's name.

@@ -1,11 +1,15 @@
-//! Line charts as SVG.
+//! Line charts and plots of points as SVG.
 //!
 //! Written by hand instead of with a plotting crate, because the charts take colours and fonts from the page's style
 //! sheet through classes, which makes them follow dark mode and print. Points that are not finite interrupt the line.
 
+mod scatter;
+
 use std::fmt::Write;
 
 use artifact::format::grouped;
+
+pub(crate) use scatter::{Point, Scatter};
 
 /// A line of a chart.
 pub(crate) struct Series<'a> {

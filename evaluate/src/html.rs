@@ -7,7 +7,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use serde_json::{Value as Json, json};
 
-use crate::chart::{Chart, Series};
+use crate::chart::{Chart, Point, Scatter, Series};
 use crate::curves::{Curves, smoothed};
 
 const TEMPLATE: &str = include_str!("report.html");
@@ -15,11 +15,16 @@ const TEMPLATE: &str = include_str!("report.html");
 /// Validation curves with fewer points have markers.
 const FEW_POINTS: usize = 60;
 
-/// Returns the page of a report, with the manifests of its artifacts.
+/// Returns the page of a report, with the bundle's `speed.json` and the manifests of its artifacts.
 ///
 /// # Errors
 /// Returns an error if the template does not match the report: a bug of this program.
-pub(crate) fn render(report: &Json, curves: &Curves, manifests: &[&Manifest]) -> Result<String, minijinja::Error> {
+pub(crate) fn render(
+    report: &Json,
+    curves: &Curves,
+    speed: &Json,
+    manifests: &[&Manifest],
+) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -40,7 +45,11 @@ pub(crate) fn render(report: &Json, curves: &Curves, manifests: &[&Manifest]) ->
         "manifests": manifests.iter().map(|manifest| manifest_row(manifest)).collect::<Json>(),
         "settings": report["artifacts"].as_array().into_iter().flatten().map(settings).collect::<Json>(),
     });
-    let charts = [("loss_chart", loss_chart(curves)), ("learning_rate_chart", learning_rate_chart(curves))];
+    let charts = [
+        ("loss_chart", loss_chart(curves)),
+        ("learning_rate_chart", learning_rate_chart(curves)),
+        ("formats_chart", formats_chart(report, speed)),
+    ];
     let charts = charts.into_iter().map(|(name, svg)| (name, Value::from_safe_string(svg)));
     let context = Value::from_pairs(charts.chain([("page", value(&page))]));
     environment.get_template("report.html")?.render(context)
@@ -66,6 +75,24 @@ fn learning_rate_chart(curves: &Curves) -> String {
     let series = [Series { name: "", class: "line first", marked: false, points: &curves.learning_rate }];
     let title = "Learning rate by step";
     Chart { title, x_label: "steps", width: 360.0, height: 300.0, from_zero: true, series: &series }.to_svg()
+}
+
+/// Plots the checkpoint and each format by size, bits per byte and speed.
+fn formats_chart(report: &Json, speed: &Json) -> String {
+    let point = |name: &str, bytes: &Json, bits_per_byte: &Json, speed: &Json| {
+        let number = |value: &Json| value.as_f64().unwrap_or(f64::NAN);
+        let (x, y, size) = (number(bytes) / 1e6, number(bits_per_byte), number(speed));
+        Point { label: format!("{name}, {} tokens/s", format::grouped(size.round() as u64)), x, y, size }
+    };
+    let (checkpoint, parity) = (&report["model"]["checkpoint_bytes"], &report["parity"]);
+    let mut points =
+        vec![point("checkpoint", checkpoint, &parity["checkpoint"]["bits_per_byte"], &speed["checkpoint"])];
+    for format in parity["formats"].as_array().into_iter().flatten() {
+        let name = format["format"].as_str().unwrap_or_default();
+        points.push(point(name, &format["weights_bytes"], &format["bits_per_byte"], &speed["formats"][name]));
+    }
+    let title = "Formats by size, bits per byte and speed";
+    Scatter { title, x_label: "MB", width: 640.0, height: 300.0, points: &points }.to_svg()
 }
 
 /// Splits a sample's text after the part that parses.

@@ -122,7 +122,8 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
     };
     let json = serde_json::to_value(&report).map_err(|source| Error::Json { path: out.path(REPORT), source })?;
     artifact::file::write_atomically(&out.path(REPORT), format!("{json:#}\n").as_bytes())?;
-    let page = html::render(&json, &curves, &sealed.map(Sealed::manifest))?;
+    let speed = read_json(&inputs.bundle.verified("speed.json")?)?;
+    let page = html::render(&json, &curves, &speed, &sealed.map(Sealed::manifest))?;
     artifact::file::write_atomically(&out.path(PAGE), page.as_bytes())?;
     Ok(Outcome {
         counts: report.counts(),

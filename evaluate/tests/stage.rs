@@ -135,6 +135,8 @@ fn inputs_with(max_shard_bytes: u64, mask: Option<Mask>) -> Run {
         }],
     });
     fs::write(bundle.path("parity.json"), parity.to_string()).unwrap();
+    let speed = json!({ "checkpoint": 900.0, "formats": { "bf16": 1234.0 } });
+    fs::write(bundle.path("speed.json"), speed.to_string()).unwrap();
     let [corpus, tokens, checkpoint, bundle] = [corpus, tokens, checkpoint, bundle].map(seal);
     Run { root, corpus, tokens, checkpoint, bundle }
 }

@@ -53,6 +53,22 @@ pub struct Engine {
     buffers: Buffers,
 }
 
+/// An input of a layer's projections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProjectionInput {
+    /// Of queries, keys and values.
+    Attention,
+    /// Of the attention's output projection.
+    AttentionOutput,
+    /// Of the feed-forward layer's first projections.
+    Mlp,
+    /// Of the feed-forward layer's output projection.
+    MlpOutput,
+}
+
+/// Receives the index of a layer and the rows of an input, `[M, I]`.
+pub type Observe<'a> = dyn FnMut(usize, ProjectionInput, &[f32]) + 'a;
+
 /// Intermediate results, which keep their memory between calls.
 #[derive(Default)]
 struct Buffers {
@@ -115,6 +131,19 @@ impl Engine {
     pub fn weight_bytes(&self) -> usize {
         self.weights.bytes()
     }
+
+    /// Computes as [`ForwardPass::forward`], and shows the inputs of all layers' projections.
+    pub fn observe(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>, observe: &mut Observe) {
+        self.embed(rows);
+        self.rotate_to(rows, sequences.len());
+        let rows_of_attention: Vec<AttentionRow> =
+            rows.iter().map(|row| AttentionRow { position: row.position, blocks: sequences[row.sequence] }).collect();
+        for layer in 0..self.config.n_layer {
+            self.attention(layer, &rows_of_attention, observe);
+            self.mlp(layer, observe);
+        }
+        self.logits(rows, logits);
+    }
 }
 
 impl ForwardPass for Engine {
@@ -139,15 +168,7 @@ impl ForwardPass for Engine {
     }
 
     fn forward(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>) -> Result<(), Error> {
-        self.embed(rows);
-        self.rotate_to(rows, sequences.len());
-        let rows_of_attention: Vec<AttentionRow> =
-            rows.iter().map(|row| AttentionRow { position: row.position, blocks: sequences[row.sequence] }).collect();
-        for layer in 0..self.config.n_layer {
-            self.attention(layer, &rows_of_attention);
-            self.mlp(layer);
-        }
-        self.logits(rows, logits);
+        self.observe(rows, sequences, logits, &mut |_, _, _| {});
         Ok(())
     }
 }
@@ -192,11 +213,12 @@ impl Engine {
     }
 
     /// Adds the attention of a layer to x.
-    fn attention(&mut self, layer: usize, rows: &[AttentionRow]) {
+    fn attention(&mut self, layer: usize, rows: &[AttentionRow], observe: &mut Observe) {
         let ModelConfig { n_head: h, n_kv_head: k, head_dim: c, norm_epsilon, .. } = self.config;
         let (epsilon, kind, weights) = (norm_epsilon as f32, self.config.layer(layer), &self.weights.layers[layer]);
         let Buffers { x, normed, qkv, queries, y, cos, sin, local_cos, local_sin, scratch, .. } = &mut self.buffers;
         normalise(&self.pool, weights.input_norm.as_ref(), x, normed, self.config.d_model, epsilon);
+        observe(layer, ProjectionInput::Attention, normed);
         project(&self.pool, &weights.qkv, normed, scratch, qkv);
         let rotations = self.rotations.as_ref().filter(|_| kind.rotary);
         let pairs = rotations.map_or(0, Rotations::pairs);
@@ -231,16 +253,18 @@ impl Engine {
         let attended = qkv; // [M, H C], in the memory of what has been used
         attended.resize(rows.len() * h * c, 0.0);
         slices::attention(&self.pool, &heads, queries, rows, self.cache.layer(layer), attended);
+        observe(layer, ProjectionInput::AttentionOutput, attended);
         let norm = weights.attention_output_norm.as_ref();
         add_projection(&self.pool, &weights.attention_output, attended, norm, epsilon, (scratch, y, x));
     }
 
     /// Adds the feed-forward part of a layer to x.
-    fn mlp(&mut self, layer: usize) {
+    fn mlp(&mut self, layer: usize, observe: &mut Observe) {
         let ModelConfig { d_model: d, d_ff: f, activation, norm_epsilon, .. } = self.config;
         let (epsilon, weights) = (norm_epsilon as f32, &self.weights.layers[layer]);
         let Buffers { x, normed, gate_up, hidden, y, scratch, .. } = &mut self.buffers;
         normalise(&self.pool, weights.mlp_norm.as_ref(), x, normed, d, epsilon);
+        observe(layer, ProjectionInput::Mlp, normed);
         project(&self.pool, &weights.gate_up, normed, scratch, gate_up);
         hidden.resize(x.len() / d * f, 0.0);
         let (gate_up, width) = (&*gate_up, if activation.is_gated() { 2 * f } else { f });
@@ -254,6 +278,7 @@ impl Engine {
                 Activation::Gelu => slices::gelu_erf(hidden),
             }
         });
+        observe(layer, ProjectionInput::MlpOutput, hidden);
         let norm = weights.mlp_output_norm.as_ref();
         add_projection(&self.pool, &weights.down, hidden, norm, epsilon, (scratch, y, x));
     }

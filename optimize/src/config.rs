@@ -21,6 +21,15 @@ pub struct Config {
     /// the output projection stay in f16). Default `"bf16"`.
     #[serde(deserialize_with = "one_or_many")]
     pub formats: Vec<Format>,
+    /// How int8 and int4 are rounded: `"nearest"`, each weight by itself; `"importance"`, with the error of a weight
+    /// counted as much as the mean square of its input on calibration tokens; `"gptq"`, one column after the other, and
+    /// each makes up for the error of those before it (GPTQ, 2022). Default `"gptq"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// The number of tokens that `"importance"` and `"gptq"` compute with: the last of the validation split, if it has
+    /// as many. Default 8192.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration_tokens: Option<u64>,
     /// The maximum difference between two logits of the same token in f32, bf16 or f16, in nats. Default 0.5.
     pub max_logit_difference: f64,
     /// The maximum difference between the two mean validation losses in f32, bf16 or f16, in nats per token. Default
@@ -61,6 +70,18 @@ pub enum Format {
     Int8,
     /// Integers of 4 bits with a scale for each 32.
     Int4,
+}
+
+/// A way to round weights to integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Each weight to the nearest.
+    Nearest,
+    /// Scales by the size of the inputs.
+    Importance,
+    /// GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers, 2022.
+    Gptq,
 }
 
 /// The limits of a format, and the prefix of their keys.
@@ -106,6 +127,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             formats: vec![Format::Bf16],
+            method: None,
+            calibration_tokens: None,
             max_logit_difference: 0.5,
             max_loss_difference: 0.02,
             int8: IntegerLimits::default(),
@@ -137,11 +160,32 @@ impl Config {
                 }
             }
         }
+        let has_integers = self.formats.iter().any(|format| format.integers().is_some());
+        if self.method.is_some() && !has_integers {
+            let reason = "rounds int8 and int4, and optimize.formats has neither".to_owned();
+            return Err(Error::Config { key: "optimize.method", reason });
+        }
+        if let Some(tokens) = self.calibration_tokens {
+            let reason = match tokens {
+                0 => Some("must be at least 1"),
+                _ if !has_integers => Some("is for int8 and int4, and optimize.formats has neither"),
+                _ if self.method() == Method::Nearest => Some("is for the methods importance and gptq"),
+                _ => None,
+            };
+            if let Some(reason) = reason {
+                return Err(Error::Config { key: "optimize.calibration_tokens", reason: reason.to_owned() });
+            }
+        }
         if self.parity_tokens == 0 {
             let reason = "must be at least 1: without a comparison, a bundle is not checked".to_owned();
             return Err(Error::Config { key: "optimize.parity_tokens", reason });
         }
         Ok(())
+    }
+
+    /// Returns the way to round to integers.
+    pub(crate) fn method(&self) -> Method {
+        self.method.unwrap_or(Method::Gptq)
     }
 
     /// Returns the limits of a format.
@@ -209,6 +253,13 @@ mod tests {
         check(r#"{"formats": []}"#, Err("optimize.formats must have at least one format: the bundle's"));
         check(r#"{"formats": ["int4", "bf16", "int4"]}"#, Err("optimize.formats names `int4` twice"));
         check(r#"{"formats": "int5"}"#, Err("a format or a list of formats: bf16, f16, f32, int8, int4"));
+        check(r#"{"method": "gptq"}"#, Err("optimize.method rounds int8 and int4, and optimize.formats has neither"));
+        let tokens = r#"{"formats": ["int4"], "method": "nearest", "calibration_tokens": 9}"#;
+        check(tokens, Err("optimize.calibration_tokens is for the methods importance and gptq"));
+        let tokens = r#"{"formats": "int8", "calibration_tokens": 0}"#;
+        check(tokens, Err("optimize.calibration_tokens must be at least 1"));
+        let tokens = r#"{"formats": "int8", "method": "importance", "calibration_tokens": 9}"#;
+        check(tokens, Ok(&[Format::Int8]));
         let negative = r#"{"int4": {"max_loss_difference": -1}}"#;
         check(negative, Err("optimize.int4.max_loss_difference must be a number of nats from 0 up, not -1"));
     }

@@ -123,6 +123,15 @@ pub enum Error {
         /// The format.
         format: &'static str,
     },
+    /// The checkpoint computes numbers that are not finite.
+    #[error(
+        "the inputs of the projections of layer {layer} are not finite on validation tokens, so that \
+         optimize.method cannot weigh them: check the training, or set it to \"nearest\""
+    )]
+    Activations {
+        /// The layer, from 0.
+        layer: usize,
+    },
     /// The run was asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -9,16 +9,19 @@
 //! time where they are quantised.
 //!
 //! Modules in reading order: [`Config`]; `run` (copies the files and writes the formats); `weights` (from file to
-//! file); `quantize` (rounding to integers); `parity` (compares each format with the checkpoint).
+//! file); `quantize` (rounding to integers) and `calibration` (the statistics that it needs); `parity` (compares each
+//! format with the checkpoint); `speed` (measures decoding).
 
+mod calibration;
 mod config;
 mod error;
 mod parity;
 mod quantize;
 mod run;
+mod speed;
 mod weights;
 
-pub use config::{Config, Format, IntegerLimits, RENAMED_KEYS};
+pub use config::{Config, Format, IntegerLimits, Method, RENAMED_KEYS};
 pub use error::Error;
 pub use run::run;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use artifact::Context;
 use burn::tensor::Device;
 use inference::{ForwardPass, Parity, Row};
-use model::checkpoint;
+use model::{ModelConfig, checkpoint};
 use serde_json::{Value, json};
 use tokenizer::shard::Split;
 
@@ -17,7 +17,7 @@ use crate::{Config, Error, Format};
 
 /// The maximum number of positions compared at once. Heuristic, not measured: because each position has as many logits
 /// as there are tokens, so that a long context with a large vocabulary would take gigabytes.
-const MAX_WINDOW: usize = 1024;
+pub(crate) const MAX_WINDOW: usize = 1024;
 
 /// Compares the models in `folders` with the checkpoint on the first `parity_tokens` tokens of the validation split.
 ///
@@ -32,21 +32,12 @@ pub(crate) fn measure(
     device: &Device,
     context: &Context,
 ) -> Result<Vec<Parity>, Error> {
-    let shape = checkpoint::load_config(checkpoint)?;
-    // A model may have more rows than there are tokens.
-    if shape.vocab_size < validation.vocab_size() {
-        let (found, expected) = (shape.vocab_size, validation.vocab_size());
-        return Err(Error::Vocabulary { path: checkpoint.to_owned(), found, expected });
-    }
-    let available = validation.len() as u64;
-    if available < 2 {
-        return Err(Error::TooFewTokens { tokens: available });
-    }
+    let shape = check_split(checkpoint, validation)?;
     let (window, vocab_size) = (shape.context_length.min(MAX_WINDOW), shape.vocab_size);
     let load = |folder: &Path| inference::load(folder, device, Some(window));
     let mut reference = load(checkpoint)?;
     let mut candidates = folders.iter().map(|folder| load(folder)).collect::<Result<Vec<_>, _>>()?;
-    let total = config.parity_tokens.min(available - 1);
+    let total = config.parity_tokens.min(validation.len() as u64 - 1);
 
     context.progress.begin("comparing", total, "tokens");
     let mut parities = vec![Parity::default(); folders.len()];
@@ -74,6 +65,24 @@ pub(crate) fn measure(
         context.progress.figures(&format!("Δlogit {largest:.4}"));
     }
     Ok(parities)
+}
+
+/// Checks that the model in `checkpoint` can read the split and that there is a token to predict; returns the model's
+/// configuration.
+///
+/// # Errors
+/// Returns an error that names what does not fit.
+pub(crate) fn check_split(checkpoint: &Path, validation: &Split) -> Result<ModelConfig, Error> {
+    let shape = checkpoint::load_config(checkpoint)?;
+    // A model may have more rows than there are tokens.
+    if shape.vocab_size < validation.vocab_size() {
+        let (found, expected) = (shape.vocab_size, validation.vocab_size());
+        return Err(Error::Vocabulary { path: checkpoint.to_owned(), found, expected });
+    }
+    if validation.len() < 2 {
+        return Err(Error::TooFewTokens { tokens: validation.len() as u64 });
+    }
+    Ok(shape)
 }
 
 /// Computes the logits of all positions of a text.
@@ -113,7 +122,7 @@ pub(crate) fn report(parities: &[Parity], weights_bytes: &[u64], validation: &Sp
         |nats: f64| nats / std::f64::consts::LN_2 * validation.len() as f64 / validation.text_bytes() as f64;
     let entry = |((parity, format), bytes): ((&Parity, &Format), &u64)| {
         let Limits { max_logit_difference, max_loss_difference, .. } = config.limits(*format);
-        json!({
+        let mut entry = json!({
             "format": format,
             "weights_bytes": bytes,
             "max_logit_difference": parity.max_logit_difference,
@@ -124,7 +133,11 @@ pub(crate) fn report(parities: &[Parity], weights_bytes: &[u64], validation: &Sp
             "bits_per_byte": bits_per_byte(parity.candidate_loss_nats()),
             "loss_difference_nats": parity.loss_difference_nats(),
             "limits": { "max_logit_difference": max_logit_difference, "max_loss_difference": max_loss_difference },
-        })
+        });
+        if format.integers().is_some() {
+            entry["method"] = json!(config.method());
+        }
+        entry
     };
     let checkpoint = parities[0].reference_loss_nats();
     json!({

@@ -11,11 +11,19 @@ use serde_json::{Map, Value, json};
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
 
+use crate::calibration::Calibration;
+use crate::quantize::Quantizer;
 use crate::weights::Written;
-use crate::{Config, Error, Format, parity, weights};
+use crate::{Config, Error, Format, Method, parity, speed, weights};
 
 /// The measurement of all formats, in the bundle.
 const PARITY: &str = "parity.json";
+
+/// The speed of all formats, in the bundle.
+const SPEED: &str = "speed.json";
+
+/// The default of `optimize.calibration_tokens`.
+const DEFAULT_CALIBRATION_TOKENS: u64 = 8192;
 
 /// The folder of the formats that are not the bundle's.
 const FORMATS: &str = "formats";
@@ -40,12 +48,13 @@ pub fn run(
         _ => out.folder().join(FORMATS).join(format.name()),
     };
     let folders: Vec<PathBuf> = config.formats.iter().enumerate().map(folder).collect();
+    let quantizer = Quantizer::new(calibration(config, checkpoint.folder(), &validation, context)?);
     let mut weights_bytes = Vec::new();
     for (format, folder) in config.formats.iter().zip(&folders) {
         for name in tokenizer_files(checkpoint) {
             copy(checkpoint, &name, folder)?;
         }
-        weights_bytes.push(write_model(*format, checkpoint, folder, context)?);
+        weights_bytes.push(write_model(*format, checkpoint, folder, &quantizer, context)?);
     }
 
     let device = device::resolve(&context.device)?;
@@ -57,6 +66,10 @@ pub fn run(
         parity::check(parity, *format, config)?;
     }
 
+    let models: Vec<(Format, &Path)> = config.formats.iter().copied().zip(paths).collect();
+    let speed = speed::measure(checkpoint.folder(), &models, &validation, &device, context)?;
+    artifact::file::write_atomically(&out.path(SPEED), &pretty(&speed, SPEED)?)?;
+
     let summary = |((format, parity), bytes): ((&Format, &Parity), &u64)| {
         let (megabytes, loss) = (*bytes as f64 / 1e6, short(parity.loss_difference_nats()));
         format!("{}, {megabytes:.1} MB, Δloss {loss}", format.name())
@@ -65,6 +78,7 @@ pub fn run(
     Ok(Outcome {
         counts: counts(&parities[0], weights_bytes[0]),
         headline: summaries.join("; "),
+        volatile: vec![SPEED.to_owned()],
         device: device::describe(&context.device)?,
         ..Outcome::default()
     })
@@ -81,9 +95,30 @@ fn open_validation(checkpoint: &Sealed, tokens: &Sealed) -> Result<Split, Error>
     Ok(split)
 }
 
+/// Computes what the method of rounding needs to know of the inputs of projections, if it does.
+fn calibration(
+    config: &Config,
+    checkpoint: &Path,
+    validation: &Split,
+    context: &Context,
+) -> Result<Option<Calibration>, Error> {
+    let method = config.method();
+    if method == Method::Nearest || config.formats.iter().all(|format| format.integers().is_none()) {
+        return Ok(None);
+    }
+    let tokens = config.calibration_tokens.unwrap_or(DEFAULT_CALIBRATION_TOKENS);
+    Calibration::collect(method, tokens, checkpoint, validation, context).map(Some)
+}
+
 /// Writes `config.json`, the weights in `format` and, if they are in shards, their index to `folder`; returns the bytes
 /// of the files with weights.
-fn write_model(format: Format, checkpoint: &Sealed, folder: &Path, context: &Context) -> Result<u64, Error> {
+fn write_model(
+    format: Format,
+    checkpoint: &Sealed,
+    folder: &Path,
+    quantizer: &Quantizer,
+    context: &Context,
+) -> Result<u64, Error> {
     let path = checkpoint.verified(CONFIG)?;
     let mut model_config = read_json(&path)?;
     let Value::Object(fields) = &mut model_config else {
@@ -98,7 +133,7 @@ fn write_model(format: Format, checkpoint: &Sealed, folder: &Path, context: &Con
     let (mut all, mut weight_map) = (Written::default(), Map::new());
     for source in &files {
         let name = source.file_name().unwrap_or_default();
-        let written = weights::convert(source, &folder.join(name), format, context)?;
+        let written = weights::convert(source, &folder.join(name), format, quantizer, context)?;
         let name = name.to_string_lossy();
         weight_map.extend(written.tensors.into_iter().map(|tensor| (tensor, name.as_ref().into())));
         all.bytes += written.bytes;

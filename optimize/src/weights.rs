@@ -15,7 +15,8 @@ use model::compressed_tensors::{self, Integers};
 use model::safetensors::{PYTORCH, TensorSpec, header};
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::{Error, Format, quantize};
+use crate::quantize::Quantizer;
+use crate::{Error, Format};
 
 /// Elements that are converted at a time.
 const CHUNK: usize = 1 << 16;
@@ -42,7 +43,13 @@ pub(crate) struct Written {
 /// # Errors
 /// Returns an error if `source` is not complete, or a weight is not finite or does not fit the format, and on I/O
 /// errors.
-pub(crate) fn convert(source: &Path, target: &Path, format: Format, context: &Context) -> Result<Written, Error> {
+pub(crate) fn convert(
+    source: &Path,
+    target: &Path,
+    format: Format,
+    quantizer: &Quantizer,
+    context: &Context,
+) -> Result<Written, Error> {
     let read_failed = |e| artifact::Error::io("read", source, e);
     let write_failed = |e| artifact::Error::io("write", target, e);
     let mut reader = BufReader::with_capacity(1 << 18, File::open(source).map_err(read_failed)?);
@@ -75,7 +82,9 @@ pub(crate) fn convert(source: &Path, target: &Path, format: Format, context: &Co
             output.clear();
             let chunk = Chunk { source, tensor: name, first_element: element };
             match (Dtype::decode_stored(info.dtype, &input), integers) {
-                (Some(values), Some(integers)) => chunk.quantize(&values, &info.shape, integers, &mut output)?,
+                (Some(values), Some(integers)) => {
+                    chunk.quantize(&values, &info.shape, integers, quantizer, &mut output)?
+                }
                 (Some(values), None) => chunk.convert(&values, format.dtype(), &mut output)?,
                 (None, _) => output.extend_from_slice(&input),
             }
@@ -177,7 +186,14 @@ impl Chunk<'_> {
     }
 
     /// Appends the three tensors of a quantised matrix to `output`.
-    fn quantize(&self, values: &[f32], shape: &[usize], integers: Integers, output: &mut Vec<u8>) -> Result<(), Error> {
+    fn quantize(
+        &self,
+        values: &[f32],
+        shape: &[usize],
+        integers: Integers,
+        quantizer: &Quantizer,
+        output: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         if let Some(i) = values.iter().position(|value| !value.is_finite()) {
             return Err(self.invalid(i, values[i], Dtype::F32));
         }
@@ -185,7 +201,7 @@ impl Chunk<'_> {
         if let Some(i) = values.iter().position(|value| value.abs() > Dtype::F16.max()) {
             return Err(self.invalid(i, values[i], Dtype::F16));
         }
-        let (packed, scales) = compressed_tensors::pack(integers, &quantize::to_nearest(values, integers));
+        let (packed, scales) = compressed_tensors::pack(integers, &quantizer.quantize(self.tensor, values, integers));
         output.extend(packed);
         output.extend(scales);
         output.extend(shape.iter().flat_map(|size| (*size as i64).to_le_bytes()));
@@ -225,7 +241,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (source, target) = (folder.path().join("source.safetensors"), folder.path().join("target.safetensors"));
         write(&source, tensors);
-        let bytes = convert(&source, &target, format, &Context::quiet(0))?.bytes;
+        let bytes = convert(&source, &target, format, &Quantizer::new(None), &Context::quiet(0))?.bytes;
         let written = std::fs::read(&target).unwrap();
         assert_eq!(bytes, written.len() as u64);
         Ok(written)
@@ -289,7 +305,9 @@ mod tests {
         for length in [0, 7, 8, 20, whole.len() - 1] {
             std::fs::write(&source, &whole[..length]).unwrap();
             let target = folder.path().join("target.safetensors");
-            let error = convert(&source, &target, Format::Bf16, &Context::quiet(0)).unwrap_err().to_string();
+            let error = convert(&source, &target, Format::Bf16, &Quantizer::new(None), &Context::quiet(0))
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("model.safetensors cannot be read as weights"), "{error}");
             assert!(error.contains(&length.to_string()), "{error}");
         }
@@ -302,7 +320,7 @@ mod tests {
         write(&source, &[("w", safetensors::Dtype::F32, &f32_bytes(&[1.0]))]);
         let context = Context::quiet(0);
         context.cancel.request();
-        let stopped = convert(&source, &folder.path().join("target"), Format::Bf16, &context);
+        let stopped = convert(&source, &folder.path().join("target"), Format::Bf16, &Quantizer::new(None), &context);
         assert!(matches!(stopped, Err(Error::Interrupted)));
     }
 }

@@ -7,7 +7,7 @@ use artifact::{Context, Digest, Host, Outcome, Sealed, Unsealed};
 use burn::tensor::Device;
 use inference::Row;
 use model::{Dtype, Family, ModelConfig, Transformer, checkpoint};
-use optimize::{Config, Error, Format, IntegerLimits};
+use optimize::{Config, Error, Format, IntegerLimits, Method};
 use serde_json::Value;
 use tempfile::TempDir;
 use test_support::recipe;
@@ -103,6 +103,7 @@ fn bundle_is_a_smaller_checkpoint_with_its_parity() {
             "generation_config.json",
             "model.safetensors",
             "parity.json",
+            "speed.json",
             "tokenizer.json",
             "tokenizer_config.json",
         ];
@@ -124,6 +125,10 @@ fn bundle_is_a_smaller_checkpoint_with_its_parity() {
         assert!((loss - (json(&run.checkpoint, "config.json")["vocab_size"].as_f64().unwrap()).ln()).abs() < 0.3);
         assert_eq!(difference == 0.0, format == Format::F32, "{parity}");
         assert!(difference < 0.1 && written["kl_divergence_nats"].as_f64().unwrap() < 1e-3, "{parity}");
+        assert!(bundle.manifest().files["speed.json"].volatile);
+        let speed = json(&bundle, "speed.json");
+        assert!(speed["checkpoint"].as_f64().unwrap() > 0.0, "{speed}");
+        assert!(speed["formats"][format.name()].as_f64().unwrap() > 0.0, "{speed}");
         let [was, is] = [&run.checkpoint, &bundle].map(|sealed| sealed.manifest().files["model.safetensors"].bytes);
         assert_eq!(is < was, format != Format::F32);
 
@@ -193,6 +198,29 @@ fn several_formats_are_written_and_read_back() {
     check(Family::Llama, checkpoint::MAX_SHARD_BYTES);
     check(Family::Qwen3, 40_000);
     check(Family::Phi3, checkpoint::MAX_SHARD_BYTES);
+}
+
+#[test]
+fn methods_of_rounding_are_recorded_and_differ() {
+    let run = inputs(Family::Qwen3, 3.0);
+    let of = |method: Option<Method>, name: &str| {
+        let limits = IntegerLimits { max_logit_difference: Some(100.0), max_loss_difference: Some(10.0) };
+        let calibration_tokens = method.filter(|method| *method != Method::Nearest).map(|_| 500);
+        let formats = vec![Format::Int4];
+        let config = Config { formats, method, calibration_tokens, int4: limits, ..Config::default() };
+        let bundle = run.optimize(name, &config).unwrap();
+        let parity = json(&bundle, "parity.json");
+        let entry = &parity["formats"][0];
+        let weights = bundle.manifest().files["model.safetensors"].clone();
+        (entry["method"].as_str().unwrap().to_owned(), entry["kl_divergence_nats"].as_f64().unwrap(), weights)
+    };
+    let (nearest, importance) = (of(Some(Method::Nearest), "nearest"), of(Some(Method::Importance), "importance"));
+    let gptq = of(Some(Method::Gptq), "gptq");
+    assert_eq!([&*nearest.0, &*importance.0, &*gptq.0], ["nearest", "importance", "gptq"]);
+    assert!(nearest.2 != importance.2 && importance.2 != gptq.2 && nearest.2.bytes == gptq.2.bytes);
+    assert!(gptq.1 < nearest.1, "{gptq:?} {nearest:?}");
+    assert_eq!(of(None, "default"), gptq);
+    assert_eq!(of(Some(Method::Gptq), "again"), gptq, "the bytes are the same every time");
 }
 
 #[test]

@@ -47,11 +47,9 @@ use isa::{Isa, Output};
 use memory::Memory;
 use panels::{PANEL, Panels};
 
+pub use crate::blocks::BLOCK;
 pub use activations::Scratch;
 pub use storage::row_bytes;
-
-/// The number of weights that share a scale.
-pub const BLOCK: usize = 32;
 
 /// The products from which a multiplication is divided among threads. Waking a spinning thread and waiting for it takes
 /// about half a microsecond, in which a core computes some ten thousand products.

@@ -1,5 +1,5 @@
 //! llama.cpp and gguf-py read what is written here, as `read_by_llama_cpp.py` compares. The test needs Python with the
-//! packages `gguf` and `llama-cpp-python`: `PIPELINE_PYTHON`, else `python3`. Without them it says that it is skipped.
+//! packages `gguf` and `xllamacpp`: `PIPELINE_PYTHON`, else `python3`. Without them it says that it is skipped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use model::gguf::Quantization;
 use model::{Family, ModelConfig, RopeScaling, Transformer, checkpoint};
 use registry::gguf;
 use serde_json::{Value, json};
-use tokenizer::{CHAT_TEMPLATE, Pattern, Tokenizer, TrainConfig};
+use tokenizer::{CHAT_TEMPLATE, Conversation, Pattern, RenderOptions, Tokenizer, TrainConfig};
 
 /// The tokens of a context: of the prompt, and generated.
 const PROMPT: usize = 24;
 const GREEDY: usize = 50;
 
-/// In f32, sums in another order; GELU is a table of f16 in llama.cpp.
+/// Differences of log-probabilities. In f32, sums in another order; GELU is a table of f16 in llama.cpp.
 const TOLERANCE: f64 = 1e-4;
 const GELU_TOLERANCE: f64 = 1e-2;
 
@@ -26,7 +26,7 @@ const QUANTIZED_TOLERANCE: f64 = 0.2;
 
 fn python() -> Option<String> {
     let python = std::env::var("PIPELINE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let output = Command::new(&python).args(["-c", "import gguf, llama_cpp"]).output();
+    let output = Command::new(&python).args(["-c", "import gguf, xllamacpp"]).output();
     output.is_ok_and(|output| output.status.success()).then_some(python)
 }
 
@@ -91,6 +91,15 @@ fn write(folder: &Path, name: &str, model: &Transformer, tokenizer: &Tokenizer, 
     };
     let texts = texts();
     let encoded: Vec<_> = texts.iter().map(|text| tokenizer.encode(text).unwrap()).collect();
+    let template = &tokenizer.interface().chat_templates.default;
+    let messages = json!([
+        {"role": "system", "content": "Answer briefly."},
+        {"role": "user", "content": "  How many?\n"},
+        {"role": "assistant", "content": "Two."},
+        {"role": "user", "content": "Why?"},
+    ]);
+    let conversation: Conversation = serde_json::from_value(json!({"messages": messages})).unwrap();
+    let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
     let expected = json!({
         "context": model.config().context_length,
         "texts": texts,
@@ -99,7 +108,9 @@ fn write(folder: &Path, name: &str, model: &Transformer, tokenizer: &Tokenizer, 
         "logits": logits,
         "greedy": if is_f32 { greedy.unwrap() } else { Vec::new() },
         "tolerance": tolerance,
-        "template": tokenizer.interface().chat_templates.default,
+        "template": template,
+        "conversation": template.as_ref().map(|_| conversation.messages.clone()),
+        "rendered": template.as_ref().map(|_| tokenizer.apply_chat_template(&conversation, &options).unwrap()),
     });
     fs::write(folder.join(format!("{name}.json")), expected.to_string()).unwrap();
 }
@@ -116,7 +127,7 @@ fn trained(pattern: Pattern) -> Tokenizer {
 #[test]
 fn llama_cpp_reads_what_is_written() {
     let Some(python) = python() else {
-        eprintln!("skipped: no Python with the packages gguf and llama-cpp-python (PIPELINE_PYTHON names one)");
+        eprintln!("skipped: no Python with the packages gguf and xllamacpp (PIPELINE_PYTHON names one)");
         return;
     };
     let folder = tempfile::tempdir().unwrap();

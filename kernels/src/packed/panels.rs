@@ -13,8 +13,8 @@
 
 use half::{bf16, f16};
 
-use super::storage::{INT4_BLOCK_BYTES, INT8_BLOCK_BYTES};
 use super::{BLOCK, WeightType};
+use crate::blocks::{Q4_0_BYTES, Q8_0_BYTES};
 
 /// The rows of a panel.
 pub const PANEL: usize = 32;
@@ -80,7 +80,7 @@ pub fn insert_row(panel: &mut [u8], weight_type: WeightType, row: usize, stored:
         }
         WeightType::Int8 => {
             let units = panel.as_chunks_mut::<INT8_UNIT>().0;
-            for (unit, block) in units.iter_mut().zip(stored.as_chunks::<INT8_BLOCK_BYTES>().0) {
+            for (unit, block) in units.iter_mut().zip(stored.as_chunks::<Q8_0_BYTES>().0) {
                 let (weights, scales) = unit.split_at_mut(INT8_WEIGHTS);
                 let (scale, block) = block.split_at(2);
                 scales[2 * row..][..2].copy_from_slice(scale);
@@ -92,7 +92,7 @@ pub fn insert_row(panel: &mut [u8], weight_type: WeightType, row: usize, stored:
         }
         WeightType::Int4 => {
             let units = panel.as_chunks_mut::<INT4_UNIT>().0;
-            for (unit, block) in units.iter_mut().zip(stored.as_chunks::<INT4_BLOCK_BYTES>().0) {
+            for (unit, block) in units.iter_mut().zip(stored.as_chunks::<Q4_0_BYTES>().0) {
                 let (weights, scales) = unit.split_at_mut(INT4_WEIGHTS);
                 let (scale, block) = block.split_at(2);
                 scales[2 * row..][..2].copy_from_slice(scale);

@@ -2,11 +2,8 @@
 
 use half::{bf16, f16};
 
-use super::{BLOCK, WeightType};
-
-/// The bytes of a block: the scale in f16, and the weights.
-pub const INT8_BLOCK_BYTES: usize = 2 + BLOCK;
-pub const INT4_BLOCK_BYTES: usize = 2 + BLOCK / 2;
+use super::WeightType;
+use crate::blocks::{BLOCK, Q4_0_BYTES, Q8_0_BYTES, quantize_q4_0, quantize_q8_0};
 
 /// Returns the bytes of a stored row of `k` weights; None if `k` is not a multiple of the type's block.
 pub fn row_bytes(weight_type: WeightType, k: usize) -> Option<usize> {
@@ -14,8 +11,8 @@ pub fn row_bytes(weight_type: WeightType, k: usize) -> Option<usize> {
     match weight_type {
         WeightType::F32 => Some(4 * k),
         WeightType::Bf16 | WeightType::F16 => Some(2 * k),
-        WeightType::Int8 => blocks.map(|blocks| blocks * INT8_BLOCK_BYTES),
-        WeightType::Int4 => blocks.map(|blocks| blocks * INT4_BLOCK_BYTES),
+        WeightType::Int8 => blocks.map(|blocks| blocks * Q8_0_BYTES),
+        WeightType::Int4 => blocks.map(|blocks| blocks * Q4_0_BYTES),
     }
 }
 
@@ -38,49 +35,18 @@ pub fn encode(values: &[f32], weight_type: WeightType, stored: &mut [u8]) {
             }
         }
         WeightType::Int8 => {
-            let blocks = stored.as_chunks_mut::<INT8_BLOCK_BYTES>().0;
+            let blocks = stored.as_chunks_mut::<Q8_0_BYTES>().0;
             for (stored, values) in blocks.iter_mut().zip(values.as_chunks().0) {
-                *stored = encode_int8(values);
+                *stored = quantize_q8_0(values);
             }
         }
         WeightType::Int4 => {
-            let blocks = stored.as_chunks_mut::<INT4_BLOCK_BYTES>().0;
+            let blocks = stored.as_chunks_mut::<Q4_0_BYTES>().0;
             for (stored, values) in blocks.iter_mut().zip(values.as_chunks().0) {
-                *stored = encode_int4(values);
+                *stored = quantize_q4_0(values);
             }
         }
     }
-}
-
-/// The scale is the largest magnitude / 127; it divides in f32, before it is rounded to f16.
-fn encode_int8(values: &[f32; BLOCK]) -> [u8; INT8_BLOCK_BYTES] {
-    let scale = values.iter().fold(0.0f32, |max, x| max.max(x.abs())) / 127.0;
-    let inverse = inverse_or_zero(scale);
-    let mut stored = [0; INT8_BLOCK_BYTES];
-    stored[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
-    for (stored, x) in stored[2..].iter_mut().zip(values) {
-        *stored = (x * inverse).round() as i8 as u8;
-    }
-    stored
-}
-
-/// The scale is the number of the largest magnitude / −8, so that this number becomes −8 exactly.
-fn encode_int4(values: &[f32; BLOCK]) -> [u8; INT4_BLOCK_BYTES] {
-    let largest = values.iter().fold(0.0f32, |max, x| if x.abs() > max.abs() { *x } else { max });
-    let scale = largest / -8.0;
-    let inverse = inverse_or_zero(scale);
-    let mut stored = [0; INT4_BLOCK_BYTES];
-    stored[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
-    let nibble = |x: f32| ((x * inverse + 8.5) as i8).min(15) as u8;
-    let (low, high) = values.split_at(BLOCK / 2);
-    for ((stored, low), high) in stored[2..].iter_mut().zip(low).zip(high) {
-        *stored = nibble(*low) | nibble(*high) << 4;
-    }
-    stored
-}
-
-fn inverse_or_zero(scale: f32) -> f32 {
-    if scale == 0.0 { 0.0 } else { 1.0 / scale }
 }
 
 #[cfg(test)]
@@ -89,11 +55,11 @@ mod tests {
 
     // gguf-py 0.19: `gguf.quants.quantize(x, gguf.GGMLQuantizationType.Q8_0)` and `Q4_0`, with
     // `x = numpy.array([(i * 37 % 64 - 31) / 8 for i in range(32)], dtype=numpy.float32)`.
-    const INT8_BLOCK: [u8; INT8_BLOCK_BYTES] = [
+    const INT8_BLOCK: [u8; Q8_0_BYTES] = [
         8, 40, 133, 24, 173, 64, 212, 103, 252, 145, 36, 185, 75, 224, 115, 8, 157, 48, 196, 87, 236, 127, 20, 169, 60,
         208, 99, 248, 141, 32, 181, 71, 220, 111,
     ];
-    const INT4_BLOCK: [u8; INT4_BLOCK_BYTES] =
+    const INT4_BLOCK: [u8; Q4_0_BYTES] =
         [0, 184, 207, 55, 157, 4, 123, 226, 72, 191, 38, 157, 243, 106, 209, 72, 174, 21];
 
     #[test]
@@ -110,10 +76,10 @@ mod tests {
     #[test]
     fn blocks_are_those_of_ggml() {
         let values: Vec<f32> = (0..BLOCK as i32).map(|i| (i * 37 % 64 - 31) as f32 / 8.0).collect();
-        let mut stored = [0; INT8_BLOCK_BYTES];
+        let mut stored = [0; Q8_0_BYTES];
         encode(&values, WeightType::Int8, &mut stored);
         assert_eq!(stored, INT8_BLOCK);
-        let mut stored = [0; INT4_BLOCK_BYTES];
+        let mut stored = [0; Q4_0_BYTES];
         encode(&values, WeightType::Int4, &mut stored);
         assert_eq!(stored, INT4_BLOCK);
     }

@@ -30,7 +30,7 @@ pub(crate) struct Calibration {
 pub(crate) struct Inputs {
     /// The mean square of each element, `[I]`.
     pub(crate) importance: Vec<f32>,
-    /// The upper triangular matrix U, `[I, I]`, with UᵀU the inverse of the matrix of second moments; empty unless for
+    /// The upper triangular matrix U, `[I, I]`, with `UᵀU` the inverse of the matrix of second moments; empty unless for
     /// GPTQ.
     pub(crate) inverse_factor: Vec<f32>,
 }
@@ -157,7 +157,7 @@ impl Sums {
     }
 }
 
-/// Returns the upper triangular U with UᵀU = (H + λ)⁻¹, for a matrix H of sums of products.
+/// Returns the upper triangular U with `UᵀU = (H + λ)⁻¹`, for a matrix H of sums of products.
 ///
 /// H is V Vᵀ for an upper triangular V, by Cholesky's method from the last column to the first, and U is the inverse of
 /// V.

@@ -83,7 +83,7 @@ pub(crate) fn convert(
             let chunk = Chunk { source, tensor: name, first_element: element };
             match (Dtype::decode_stored(info.dtype, &input), integers) {
                 (Some(values), Some(integers)) => {
-                    chunk.quantize(&values, &info.shape, integers, quantizer, &mut output)?
+                    chunk.quantize(&values, &info.shape, integers, quantizer, &mut output)?;
                 }
                 (Some(values), None) => chunk.convert(&values, format.dtype(), &mut output)?,
                 (None, _) => output.extend_from_slice(&input),

@@ -144,6 +144,12 @@ impl Engine {
         }
         self.logits(rows, logits);
     }
+
+    /// Returns the bytes of weights that a forward pass reads: all matrices, but of a table of embeddings only rows
+    /// unless it is the output as well.
+    pub fn bytes_per_pass(&self) -> usize {
+        self.weights.bytes() - self.weights.output.as_ref().map_or(0, |_| self.weights.embedding.bytes())
+    }
 }
 
 impl ForwardPass for Engine {

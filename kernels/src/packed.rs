@@ -59,6 +59,9 @@ const MIN_PARALLEL_PRODUCTS: usize = 1 << 17;
 /// whose core is busy with something else does not keep the others waiting. Heuristic.
 const TASK_BYTES: usize = 1 << 17;
 
+/// The tasks of a thread if they have to be smaller for it: the fewer, the longer the last one keeps others waiting.
+const MIN_TASKS_PER_THREAD: usize = 4;
+
 /// The type of the weights of a matrix, which is also how they are stored in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WeightType {
@@ -203,7 +206,8 @@ impl PackedMatrix {
         if !is_parallel {
             return multiply(0, n_panels);
         }
-        let panels_per_task = TASK_BYTES.div_ceil(panel_bytes).min(n_panels.div_ceil(pool.threads()));
+        let panels_per_task =
+            TASK_BYTES.div_ceil(panel_bytes).min(n_panels.div_ceil(pool.threads() * MIN_TASKS_PER_THREAD));
         let next = AtomicUsize::new(0);
         pool.run(&|_| {
             loop {

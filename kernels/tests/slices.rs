@@ -141,8 +141,11 @@ impl<T: KvElement> Cache<T> {
     fn get(&self, part: usize, sequence: usize, position: usize, kv_head: usize) -> Vec<f64> {
         let heads = &self.heads;
         let block = self.tables[sequence][position / heads.block_tokens] as usize;
-        let row = ((block * 2 + part) * heads.n_kv_head + kv_head) * heads.block_tokens + position % heads.block_tokens;
-        self.values[row * heads.head_dim..][..heads.head_dim].iter().map(|x| f64::from(x.to_f32())).collect()
+        let (c, s, token) = (heads.head_dim, heads.block_tokens, position % heads.block_tokens);
+        let start = ((block * 2 + part) * heads.n_kv_head + kv_head) * s * c;
+        // Keys are [C, S], values [S, C].
+        let at = |i: usize| if part == 0 { i * s + token } else { token * c + i };
+        (0..c).map(|i| f64::from(self.values[start + at(i)].to_f32())).collect()
     }
 
     fn expected(&self, query: &[f32], sequence: usize, position: usize, kv_head: usize) -> Vec<f64> {
@@ -167,7 +170,7 @@ fn check_attention<T: KvElement>(heads: AttentionHeads, lengths: &[usize]) {
     let cache = Cache::<T>::new(heads, lengths);
     // Every sequence's last row, and the rows before the last of the longest: a prefill beside a decode.
     let mut at: Vec<(usize, usize)> = lengths.iter().enumerate().map(|(i, length)| (i, length - 1)).collect();
-    at.extend((0..lengths[0] - 1).rev().take(9).map(|position| (0, position)));
+    at.extend((0..lengths[0] - 1).take(35).map(|position| (0, position)));
     let rows: Vec<AttentionRow> = at
         .iter()
         .map(|(sequence, position)| AttentionRow { position: *position, blocks: &cache.tables[*sequence] })
@@ -207,6 +210,7 @@ fn attention_over_pages() {
     let cases = [
         heads,
         AttentionHeads { n_kv_head: 1, ..heads },
+        AttentionHeads { n_head: 10, n_kv_head: 1, head_dim: 40, ..heads },
         AttentionHeads { n_head: 6, n_kv_head: 2, head_dim: 20, block_tokens: 8, ..heads },
         AttentionHeads { block_tokens: 32, head_dim: 128, soft_cap: Some(2.0), ..heads },
         AttentionHeads { block_tokens: 64, n_kv_head: 2, window: Some(13), ..heads },

@@ -30,8 +30,8 @@ pub(crate) struct Calibration {
 pub(crate) struct Inputs {
     /// The mean square of each element, `[I]`.
     pub(crate) importance: Vec<f32>,
-    /// The upper triangular matrix U, `[I, I]`, with `UᵀU` the inverse of the matrix of second moments; empty unless for
-    /// GPTQ.
+    /// The upper triangular matrix U, `[I, I]`, with `UᵀU` the inverse of the matrix of second moments; only for GPTQ,
+    /// else empty.
     pub(crate) inverse_factor: Vec<f32>,
 }
 

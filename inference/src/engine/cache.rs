@@ -7,7 +7,7 @@ use model::ModelConfig;
 
 /// Keys and values by layer; blocks take memory once one with their number or a higher one is written to.
 pub(super) struct Cache {
-    layers: Vec<Vec<f32>>, // [blocks, 2, K, S, C] each, keys before values
+    layers: Vec<Vec<f32>>, // [blocks, 2, K, S C] each, keys [C, S] before values [S, C]
     block_count: usize,
     n_kv_head: usize,
     block_tokens: usize,
@@ -31,7 +31,7 @@ impl Cache {
     /// Returns the blocks of a layer that have memory.
     ///
     /// # Shapes
-    /// - output: `[blocks, 2, K, S, C]`
+    /// - output: `[blocks, 2, K, S C]`, keys `[C, S]` before values `[S, C]`
     pub fn layer(&self, layer: usize) -> &[f32] {
         &self.layers[layer]
     }
@@ -49,13 +49,16 @@ impl Cache {
     /// # Shapes
     /// - keys, values: `[K C]`
     pub fn write(&mut self, layer: usize, block: u32, token: usize, keys: &[f32], values: &[f32]) {
-        let (length, c) = (self.block_len(), self.head_dim);
+        let (length, s, c) = (self.block_len(), self.block_tokens, self.head_dim);
         let layer = &mut self.layers[layer];
         reserve(layer, (block as usize + 1) * length);
         let block = &mut layer[block as usize * length..][..length];
-        let heads = keys.chunks_exact(c).chain(values.chunks_exact(c));
-        for (tokens, head) in block.chunks_exact_mut(self.block_tokens * c).zip(heads) {
-            tokens[token * c..][..c].copy_from_slice(head);
+        let (all_keys, all_values) = block.split_at_mut(length / 2);
+        for (head, keys) in all_keys.chunks_exact_mut(s * c).zip(keys.chunks_exact(c)) {
+            head[token..].iter_mut().step_by(s).zip(keys).for_each(|(to, key)| *to = *key);
+        }
+        for (head, values) in all_values.chunks_exact_mut(s * c).zip(values.chunks_exact(c)) {
+            head[token * c..][..c].copy_from_slice(values);
         }
     }
 

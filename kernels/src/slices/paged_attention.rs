@@ -1,16 +1,21 @@
-//! Attention of single queries over keys and values in blocks of a paged cache (`PagedAttention`, 2023).
+//! Attention over keys and values in blocks of a paged cache (`PagedAttention`, 2023).
 //!
 //! Softmax is computed while the blocks are read, with a running maximum (Online normalizer calculation for softmax,
-//! 2018), so there is no row of scores to store.
+//! 2018), so there is no row of scores to store. Keys stand in the cache column by column: the scores of neighbouring
+//! tokens are computed side by side, without a sum across a register.
+//!
+//! Each number is computed in the same order for a row alone and among others, so that its bits are the same.
 //!
 //! Dimensions: M rows, H query heads, K key/value heads, C width of a head, S tokens of a block.
+
+use std::ops::Range;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::Pool;
 use crate::dispatch::vectorized;
-use crate::simd::{LANES, exp, larger, max, sum, sum_of_two, tanh};
+use crate::simd::{LANES, exp, larger, max, sum, tanh};
 
 /// The multiply-adds from which rows are divided among threads; see `packed`.
 const MIN_PARALLEL_PRODUCTS: usize = 1 << 17;
@@ -21,11 +26,16 @@ const TILE: usize = 32;
 /// The numbers of keys, or of values, of a tile: together they fill the first cache in f32.
 const TILE_LEN: usize = 4096;
 
-/// The most query heads of a key/value head whose sums are kept side by side.
-const MAX_GROUP: usize = 16;
+/// The rows from which a task is some rows with all heads, and the rows of a task. Heuristic: fewer are divided by
+/// heads, so that all threads have work.
+const MIN_ROWS_TO_DIVIDE: usize = 32;
+const ROWS_PER_TASK: usize = 8;
 
-/// The elements of a value that are summed in registers over the tokens of a tile.
-const VALUE_LANES: usize = 32;
+/// The most query heads that read a tile one after the other.
+const MAX_QUERIES: usize = 32;
+
+/// The query heads whose sums are in registers at a time.
+const QUERIES: usize = 4;
 
 /// A number of the KV cache: f32 or f16.
 pub trait KvElement: Copy + Send + Sync + private::Sealed {
@@ -33,9 +43,15 @@ pub trait KvElement: Copy + Send + Sync + private::Sealed {
     fn to_f32(self) -> f32;
     /// Returns the nearest number to one in f32.
     fn from_f32(x: f32) -> Self;
-    /// Returns at most [`TILE_LEN`] numbers in f32, converted in `buffer` unless they are.
+    /// Returns rows of `width` numbers, the first of every `stride`, in f32, and from where to where they are apart;
+    /// converted in `buffer`, of at least as many numbers, unless they are in f32.
     #[doc(hidden)]
-    fn slice_to_f32<'a>(x: &'a [Self], buffer: &'a mut [f32; TILE_LEN]) -> &'a [f32];
+    fn rows_to_f32<'a>(
+        x: &'a [Self],
+        stride: usize,
+        width: usize,
+        buffer: &'a mut [f32; TILE_LEN],
+    ) -> (&'a [f32], usize);
 }
 
 mod private {
@@ -56,8 +72,8 @@ impl KvElement for f32 {
     }
 
     #[inline]
-    fn slice_to_f32<'a>(x: &'a [Self], _: &'a mut [f32; TILE_LEN]) -> &'a [f32] {
-        x
+    fn rows_to_f32<'a>(x: &'a [Self], stride: usize, _: usize, _: &'a mut [f32; TILE_LEN]) -> (&'a [f32], usize) {
+        (x, stride)
     }
 }
 
@@ -73,10 +89,20 @@ impl KvElement for f16 {
     }
 
     #[inline]
-    fn slice_to_f32<'a>(x: &'a [Self], buffer: &'a mut [f32; TILE_LEN]) -> &'a [f32] {
-        let converted = &mut buffer[..x.len()];
-        x.convert_to_f32_slice(converted);
-        converted
+    fn rows_to_f32<'a>(
+        x: &'a [Self],
+        stride: usize,
+        width: usize,
+        buffer: &'a mut [f32; TILE_LEN],
+    ) -> (&'a [f32], usize) {
+        if width == stride {
+            x.convert_to_f32_slice(&mut buffer[..x.len()]);
+        } else {
+            for (x, converted) in x.chunks(stride).zip(buffer.chunks_exact_mut(width)) {
+                x[..width].convert_to_f32_slice(converted);
+            }
+        }
+        (buffer, width)
     }
 }
 
@@ -109,12 +135,12 @@ pub struct AttentionRow<'a> {
 }
 
 /// Computes attention: for each query head of each row the mean of the values, weighted by
-/// softmax(scale × query · key).
+/// softmax(scale × query · key). The keys and values of a block are read once for neighbouring rows of a sequence.
 ///
 /// # Shapes
 /// - queries, y: `[M, H C]`
 /// - rows: `[M]`
-/// - cache: `[blocks, 2, K, S, C]`, keys before values
+/// - cache: `[blocks, 2, K, S C]`, keys `[C, S]` before values `[S, C]`
 ///
 /// # Panics
 /// Panics if the shapes do not match, or a row's blocks do not reach its position.
@@ -131,100 +157,282 @@ pub fn attention<T: KvElement>(
     assert_eq!(heads.n_head % heads.n_kv_head, 0, "whole groups of query heads");
     assert_eq!((queries.len(), y.len()), (rows.len() * row_len, rows.len() * row_len), "a query and a result a row");
     let products: usize = rows.iter().map(|row| 2 * row_len * (row.position + 1)).sum();
-    let work = |i: usize, y: &mut [f32]| {
-        let (row, kv_head) = (rows[i / heads.n_kv_head], i % heads.n_kv_head);
-        let queries = &queries[i * group_len..][..group_len];
-        let part = MAX_GROUP * heads.head_dim;
-        for (queries, y) in queries.chunks(part).zip(y.chunks_mut(part)) {
-            vectorized(|| attend(heads, queries, &row, kv_head, cache, y));
+    // Few rows are divided by heads, many by rows.
+    let rows_per_task = if rows.len() < MIN_ROWS_TO_DIVIDE { 1 } else { ROWS_PER_TASK };
+    let heads_of_task = if rows_per_task == 1 { 1 } else { heads.n_kv_head };
+    let task_len = rows_per_task * heads_of_task * group_len;
+    let work = |task: usize, y: &mut [f32]| {
+        let (first_row, first_head) = (task * task_len / row_len, task * task_len % row_len / group_len);
+        let rows = &rows[first_row..(first_row + rows_per_task).min(rows.len())];
+        let queries = &queries[task * task_len..][..y.len()];
+        let mut at = 0;
+        for run in rows.chunk_by(|a, b| is_same_sequence(a, b)) {
+            for kv_head in first_head..first_head + heads_of_task {
+                let first = at + (kv_head - first_head) * group_len;
+                let tokens = Tokens { rows: run, stride: heads_of_task * group_len };
+                vectorized(|| attend(heads, &queries[first..], tokens, kv_head, cache, &mut y[first..]));
+            }
+            at += run.len() * heads_of_task * group_len;
         }
     };
     if products < MIN_PARALLEL_PRODUCTS {
-        y.chunks_exact_mut(group_len).enumerate().for_each(|(i, y)| work(i, y));
+        y.chunks_mut(task_len).enumerate().for_each(|(i, y)| work(i, y));
     } else {
-        pool.for_each_chunk(y, group_len, work);
+        pool.for_each_chunk(y, task_len, work);
     }
 }
 
-/// Computes at most [`MAX_GROUP`] query heads of one row that share a key/value head.
+fn is_same_sequence(a: &AttentionRow, b: &AttentionRow) -> bool {
+    std::ptr::eq(a.blocks, b.blocks)
+}
+
+/// Rows of a sequence, whose queries and results begin `stride` after each other.
+#[derive(Clone, Copy)]
+struct Tokens<'a> {
+    rows: &'a [AttentionRow<'a>],
+    stride: usize,
+}
+
+/// A query head of a row.
+#[derive(Clone, Copy, Default)]
+struct Query {
+    /// Where it is in the queries and its result in the results.
+    at: usize,
+    /// The positions that it attends to.
+    first: usize,
+    end: usize,
+    /// The largest score so far, and the sum of e^(score − largest).
+    largest: f32,
+    total: f32,
+}
+
+/// Computes the query heads of `tokens` that share a key/value head.
 #[allow(clippy::inline_always, reason = "as in `simd`")]
 #[inline(always)]
 fn attend<T: KvElement>(
     heads: &AttentionHeads,
     queries: &[f32],
-    row: &AttentionRow,
+    tokens: Tokens,
     kv_head: usize,
     cache: &[T],
     y: &mut [f32],
 ) {
-    let c = heads.head_dim;
+    let (c, s, group) = (heads.head_dim, heads.block_tokens, heads.n_head / heads.n_kv_head);
     assert!(c <= TILE_LEN, "heads of {c} elements");
-    let head_len = heads.block_tokens * c;
-    let block_len = 2 * heads.n_kv_head * head_len;
     let tile_tokens = (TILE_LEN / c).min(TILE);
     let (mut key_buffer, mut value_buffer) = ([0.0; TILE_LEN], [0.0; TILE_LEN]);
-    // The largest score so far, and the sum of e^(score − largest), of each query.
-    let mut state = [(f32::NEG_INFINITY, 0.0f32); MAX_GROUP];
-    let first = heads.window.map_or(0, |window| (row.position + 1).saturating_sub(window));
-    let end = row.position + 1;
-    let mut position = first;
-    y.fill(0.0);
-    while position < end {
-        let (block, token) = (position / heads.block_tokens, position % heads.block_tokens);
-        let tokens = (heads.block_tokens - token).min(end - position).min(tile_tokens - token % tile_tokens);
-        let block = &cache[row.blocks[block] as usize * block_len..][..block_len];
-        let (keys, values) = block.split_at(block_len / 2);
-        let at = kv_head * head_len + token * c;
-        let keys = T::slice_to_f32(&keys[at..at + tokens * c], &mut key_buffer);
-        let values = T::slice_to_f32(&values[at..at + tokens * c], &mut value_buffer);
-        let heads_of_group = queries.chunks_exact(c).zip(y.chunks_exact_mut(c)).zip(&mut state);
-        for ((query, y), (largest, total)) in heads_of_group {
-            let mut scores = [f32::NEG_INFINITY; TILE];
-            for (score, key) in scores.iter_mut().zip(keys.chunks_exact(c)) {
-                *score = heads.scale * sum_of_two(query, key, |query, key| query * key);
-            }
-            let scores = &mut scores[..tokens.next_multiple_of(LANES).min(TILE)];
-            if let Some(cap) = heads.soft_cap {
-                scores.iter_mut().take(tokens).for_each(|score| *score = cap * tanh(*score / cap));
-            }
-            let new_largest = larger(*largest, max(scores));
-            let decay = exp(*largest - new_largest);
-            for score in &mut *scores {
-                *score = exp(*score - new_largest);
-            }
-            *total = *total * decay + sum(scores, |x| x);
-            *largest = new_largest;
-            add_values(y, decay, &scores[..tokens], values);
+    let mut all = (0..tokens.rows.len() * group).map(|i| {
+        let position = tokens.rows[i / group].position;
+        Query {
+            at: i / group * tokens.stride + i % group * c,
+            first: heads.window.map_or(0, |window| (position + 1).saturating_sub(window)),
+            end: position + 1,
+            largest: f32::NEG_INFINITY,
+            total: 0.0,
         }
-        position += tokens;
-    }
-    for (y, (_, total)) in y.chunks_exact_mut(c).zip(state) {
-        let factor = 1.0 / total;
-        for y in y {
-            *y *= factor;
+    });
+    let blocks = tokens.rows[0].blocks;
+    loop {
+        let (mut state, mut count) = ([Query::default(); MAX_QUERIES], 0);
+        for (state, query) in state.iter_mut().zip(&mut all) {
+            y[query.at..query.at + c].fill(0.0);
+            *state = query;
+            count += 1;
+        }
+        let state = &mut state[..count];
+        let Some(first) = state.iter().map(|query| query.first).min() else { return };
+        let end = state.iter().fold(0, |end, query| end.max(query.end));
+        // Tiles begin at the same positions whatever the queries.
+        let mut position = first - first % s % tile_tokens;
+        while position < end {
+            let (block, token) = (blocks[position / s] as usize, position % s);
+            let width = (s - token).min(tile_tokens);
+            let keys = (block * 2 * heads.n_kv_head + kv_head) * s * c;
+            let values = keys + heads.n_kv_head * s * c + token * c;
+            let (keys, stride) = T::rows_to_f32(&cache[keys + token..keys + s * c], s, width, &mut key_buffer);
+            let (values, _) = T::rows_to_f32(&cache[values..values + width * c], c, c, &mut value_buffer);
+            let tile = Tile { keys, stride, values, position, width };
+            for state in state.chunks_mut(QUERIES) {
+                if state.iter().any(|query| !tile.visible(query).is_empty()) {
+                    tile.add(heads, state, queries, y);
+                }
+            }
+            position += width;
+        }
+        for query in state {
+            let factor = 1.0 / query.total;
+            for y in &mut y[query.at..query.at + c] {
+                *y *= factor;
+            }
         }
     }
 }
 
-/// Turns y into `decay` × y + Σ probability × value.
+/// The keys and values of neighbouring tokens, at most [`TILE`].
+struct Tile<'a> {
+    keys: &'a [f32], // [C, width], rows `stride` apart
+    stride: usize,
+    values: &'a [f32], // [width, C]
+    position: usize,
+    width: usize,
+}
+
 #[allow(clippy::inline_always, reason = "as in `simd`")]
-#[inline(always)]
-fn add_values(y: &mut [f32], decay: f32, probs: &[f32], values: &[f32]) {
-    let c = y.len();
-    let (chunks, rest) = y.as_chunks_mut::<VALUE_LANES>();
-    for (i, y) in chunks.iter_mut().enumerate() {
-        let mut sums = y.map(|y| y * decay);
-        for (prob, value) in probs.iter().zip(values.chunks_exact(c)) {
-            let value = &value[i * VALUE_LANES..(i + 1) * VALUE_LANES];
-            for (sum, value) in sums.iter_mut().zip(value) {
-                *sum += prob * value;
+#[allow(clippy::needless_range_loop, reason = "loops over indices keep the sums in registers")]
+impl Tile<'_> {
+    /// Returns the tokens that a query attends to.
+    #[inline(always)]
+    fn visible(&self, query: &Query) -> Range<usize> {
+        query.first.saturating_sub(self.position)..query.end.saturating_sub(self.position).min(self.width)
+    }
+
+    /// Adds the tokens to the results of at most [`QUERIES`] queries.
+    #[inline(always)]
+    fn add(&self, heads: &AttentionHeads, state: &mut [Query], queries: &[f32], y: &mut [f32]) {
+        let c = heads.head_dim;
+        let mut scores = [[0.0; TILE]; QUERIES];
+        if let Ok(state) = <&[Query; QUERIES]>::try_from(&*state) {
+            self.scores(state.map(|query| &queries[query.at..query.at + c]), &mut scores);
+        } else {
+            for (query, scores) in state.iter().zip(&mut scores) {
+                self.scores([&queries[query.at..query.at + c]], std::array::from_mut(scores));
             }
         }
-        *y = sums;
+        let mut decay = [1.0; QUERIES];
+        for ((query, scores), decay) in state.iter_mut().zip(&mut scores).zip(&mut decay) {
+            let visible = self.visible(query);
+            if visible.is_empty() {
+                continue;
+            }
+            for score in &mut scores[visible.clone()] {
+                *score *= heads.scale;
+            }
+            if let Some(cap) = heads.soft_cap {
+                scores[visible.clone()].iter_mut().for_each(|score| *score = cap * tanh(*score / cap));
+            }
+            scores[..visible.start].fill(f32::NEG_INFINITY);
+            scores[visible.end..].fill(f32::NEG_INFINITY);
+            let largest = larger(query.largest, max(scores));
+            *decay = exp(query.largest - largest);
+            for score in &mut *scores {
+                *score = exp(*score - largest);
+            }
+            query.total = query.total * *decay + sum(scores, |x| x);
+            query.largest = largest;
+        }
+        let visible = self.visible(&state[0]);
+        match <&[Query; QUERIES]>::try_from(&*state) {
+            Ok(state) if state.iter().all(|query| self.visible(query) == visible) => {
+                self.add_values(c, &scores, decay, state.map(|query| query.at), visible, y);
+            }
+            _ => {
+                for ((query, scores), decay) in state.iter().zip(&scores).zip(decay) {
+                    let visible = self.visible(query);
+                    if !visible.is_empty() {
+                        self.add_values(c, std::array::from_ref(scores), [decay], [query.at], visible, y);
+                    }
+                }
+            }
+        }
     }
-    let at = c - rest.len();
-    for (j, y) in rest.iter_mut().enumerate() {
-        let products = probs.iter().zip(values.chunks_exact(c)).map(|(prob, value)| prob * value[at + j]);
-        *y = products.fold(*y * decay, |sum, product| sum + product);
+
+    /// Computes the products of queries and keys.
+    #[inline(always)]
+    fn scores<const R: usize>(&self, queries: [&[f32]; R], scores: &mut [[f32; TILE]; R]) {
+        let mut token = 0;
+        while self.width - token >= LANES {
+            self.scores_from::<R, LANES>(token, queries, scores);
+            token += LANES;
+        }
+        while token < self.width {
+            self.scores_from::<R, 1>(token, queries, scores);
+            token += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn scores_from<const R: usize, const W: usize>(
+        &self,
+        token: usize,
+        queries: [&[f32]; R],
+        scores: &mut [[f32; TILE]; R],
+    ) {
+        let mut sums = [[0.0; W]; R];
+        for i in 0..queries[0].len() {
+            let keys = window::<W>(self.keys, i * self.stride + token);
+            for r in 0..R {
+                let query = queries[r][i];
+                for w in 0..W {
+                    sums[r][w] += query * keys[w];
+                }
+            }
+        }
+        for (scores, sums) in scores.iter_mut().zip(sums) {
+            scores[token..token + W].copy_from_slice(&sums);
+        }
+    }
+
+    /// Turns the results that begin at `at` into decay × result + Σ probability × value, over the tokens of a range.
+    #[inline(always)]
+    fn add_values<const R: usize>(
+        &self,
+        c: usize,
+        probs: &[[f32; TILE]; R],
+        decay: [f32; R],
+        at: [usize; R],
+        tokens: Range<usize>,
+        y: &mut [f32],
+    ) {
+        let mut column = 0;
+        while c - column >= LANES {
+            self.add_columns::<R, LANES>(column, c, probs, decay, at, tokens.clone(), y);
+            column += LANES;
+        }
+        while column < c {
+            self.add_columns::<R, 1>(column, c, probs, decay, at, tokens.clone(), y);
+            column += 1;
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a part of `add_values`")]
+    #[inline(always)]
+    fn add_columns<const R: usize, const W: usize>(
+        &self,
+        column: usize,
+        c: usize,
+        probs: &[[f32; TILE]; R],
+        decay: [f32; R],
+        at: [usize; R],
+        tokens: Range<usize>,
+        y: &mut [f32],
+    ) {
+        let mut sums = [[0.0; W]; R];
+        for ((sums, at), decay) in sums.iter_mut().zip(at).zip(decay) {
+            for (sum, y) in sums.iter_mut().zip(&y[at + column..at + column + W]) {
+                *sum = y * decay;
+            }
+        }
+        for token in tokens {
+            let values = window::<W>(self.values, token * c + column);
+            for r in 0..R {
+                let prob = probs[r][token];
+                for w in 0..W {
+                    sums[r][w] += prob * values[w];
+                }
+            }
+        }
+        for (sums, at) in sums.iter().zip(at) {
+            y[at + column..at + column + W].copy_from_slice(sums);
+        }
+    }
+}
+
+/// Returns the `W` numbers from `start`.
+#[allow(clippy::inline_always, reason = "as in `simd`")]
+#[inline(always)]
+fn window<const W: usize>(x: &[f32], start: usize) -> &[f32; W] {
+    match x[start..].first_chunk() {
+        Some(window) => window,
+        None => panic!("{W} numbers from {start} of {}", x.len()),
     }
 }

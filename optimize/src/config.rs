@@ -165,6 +165,10 @@ impl Config {
             let reason = "rounds int8 and int4, and optimize.formats has neither".to_owned();
             return Err(Error::Config { key: "optimize.method", reason });
         }
+        if self.method == Some(Method::Importance) && !self.formats.contains(&Format::Int4) {
+            let reason = "importance changes only int4, which optimize.formats does not have".to_owned();
+            return Err(Error::Config { key: "optimize.method", reason });
+        }
         if let Some(tokens) = self.calibration_tokens {
             let reason = match tokens {
                 0 => Some("must be at least 1"),
@@ -258,8 +262,10 @@ mod tests {
         check(tokens, Err("optimize.calibration_tokens is for the methods importance and gptq"));
         let tokens = r#"{"formats": "int8", "calibration_tokens": 0}"#;
         check(tokens, Err("optimize.calibration_tokens must be at least 1"));
-        let tokens = r#"{"formats": "int8", "method": "importance", "calibration_tokens": 9}"#;
-        check(tokens, Ok(&[Format::Int8]));
+        let tokens = r#"{"formats": "int4", "method": "importance", "calibration_tokens": 9}"#;
+        check(tokens, Ok(&[Format::Int4]));
+        let only_int8 = r#"{"formats": "int8", "method": "importance"}"#;
+        check(only_int8, Err("optimize.method importance changes only int4, which optimize.formats does not have"));
         let negative = r#"{"int4": {"max_loss_difference": -1}}"#;
         check(negative, Err("optimize.int4.max_loss_difference must be a number of nats from 0 up, not -1"));
     }

@@ -104,6 +104,39 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, loss_scale: f64
     Tensor::from_dispatch(<Dispatch as ElementwiseOps>::cross_entropy(logits, targets, loss_scale, z_loss))
 }
 
+/// Returns the sum over the targets that are not ignored of the divergence KL(teacher ‖ student) in nats × temperature²
+/// × `loss_scale`, both distributions being softmax(logits / temperature); the factor temperature² keeps the size of
+/// the gradients (Distilling the Knowledge in a Neural Network, 2015). No gradient flows to the teacher.
+///
+/// # Shapes
+/// - student, teacher: `[N, V]`
+/// - targets: `[N]`; negative if ignored
+/// - output: `[1]`
+///
+/// # Panics
+/// Panics if the shapes do not match.
+pub fn kl_divergence(
+    student: Tensor<2>,
+    teacher: Tensor<2>,
+    targets: Tensor<1, Int>,
+    temperature: f64,
+    loss_scale: f64,
+) -> Tensor<1> {
+    let [n, v] = student.dims();
+    assert_eq!((teacher.dims(), targets.dims()), ([n, v], [n]), "teacher and targets: one row for each of the student");
+    if !is_fused(&student) || !is_fused(&teacher) {
+        return reference::kl_divergence(student, teacher, targets, temperature, loss_scale);
+    }
+    let (student, teacher, targets) = (student.into_dispatch(), teacher.into_dispatch(), targets.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as ElementwiseOps>::kl_divergence(
+        student,
+        teacher,
+        targets,
+        temperature,
+        loss_scale,
+    ))
+}
+
 /// Returns causal attention (Attention Is All You Need, 2017): for each query the mean of the values, weighted by
 /// softmax(`scale` × query · key) over the keys from the start of its segment up to its own position. Dropout applies
 /// to the probabilities.

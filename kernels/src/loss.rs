@@ -1,4 +1,4 @@
-//! Cross-entropy.
+//! Cross-entropy, and the divergence of a student from its teacher.
 //!
 //! Dimensions: N rows, V classes.
 
@@ -39,4 +39,47 @@ pub fn cross_entropy(logits: &mut [f32], classes: usize, targets: &[i64], loss_s
         })
         .collect();
     (losses.iter().sum::<f64>() * loss_scale) as f32
+}
+
+/// Turns the logits of a teacher `[N, V]` into the gradient of the loss with respect to those of its student, and
+/// returns the loss: see [`crate::kl_divergence`].
+pub fn kl_divergence(
+    student: &[f32],
+    teacher: &mut [f32],
+    classes: usize,
+    targets: &[i64],
+    temperature: f64,
+    loss_scale: f64,
+) -> f32 {
+    let losses: Vec<f64> = teacher
+        .par_chunks_mut(classes)
+        .zip(student.par_chunks(classes))
+        .zip(targets.par_iter())
+        .with_min_len(ROWS_PER_TASK)
+        .map(|((teacher, student), target)| {
+            if *target < 0 {
+                teacher.fill(0.0);
+                return 0.0;
+            }
+            vectorized(|| {
+                let inverse = temperature.recip() as f32;
+                let (largest, largest_teacher) = (max(student), max(teacher));
+                let total = f64::from(sum(student, |x| exp((x - largest) * inverse)));
+                let total_teacher = f64::from(sum(teacher, |x| exp((x - largest_teacher) * inverse)));
+                // The difference of two log-probabilities is that of the logits plus this.
+                let offset = (total.ln() - total_teacher.ln()) as f32 + (largest - largest_teacher) * inverse;
+                let (scale, scale_teacher) = (total.recip() as f32, total_teacher.recip() as f32);
+                let factor = (loss_scale * temperature) as f32;
+                let mut divergence = 0.0;
+                for (teacher, student) in teacher.iter_mut().zip(student) {
+                    let p = exp((*teacher - largest_teacher) * inverse) * scale_teacher;
+                    let q = exp((student - largest) * inverse) * scale;
+                    divergence += f64::from(p * ((*teacher - student) * inverse + offset));
+                    *teacher = factor * (q - p);
+                }
+                divergence
+            })
+        })
+        .collect();
+    (losses.iter().sum::<f64>() * temperature * temperature * loss_scale) as f32
 }

@@ -2,7 +2,7 @@
 //!
 //! For 16-bit types, norms, softmax and rotary positions are computed in f32; the output has the type of the input.
 
-use burn::tensor::activation::{gelu_approximate, sigmoid, softmax};
+use burn::tensor::activation::{gelu_approximate, log_softmax, sigmoid, softmax};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use crate::dropout::{Dropout, MULTIPLIER};
@@ -18,6 +18,21 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, loss_scale: f64
     let lse = lse.squeeze_dim::<1>(1);
     let loss = if z_loss > 0.0 { lse.clone() - own + lse.square().mul_scalar(z_loss) } else { lse - own };
     (loss * is_target).sum().mul_scalar(loss_scale)
+}
+
+/// As [`crate::kl_divergence`].
+pub fn kl_divergence(
+    student: Tensor<2>,
+    teacher: Tensor<2>,
+    targets: Tensor<1, Int>,
+    temperature: f64,
+    loss_scale: f64,
+) -> Tensor<1> {
+    let is_target = targets.greater_equal_elem(0).float(); // [N]
+    let teacher = log_softmax(teacher.detach().div_scalar(temperature), 1); // [N, V]
+    let student = log_softmax(student.div_scalar(temperature), 1); // [N, V]
+    let divergence = (teacher.clone().exp() * (teacher - student)).sum_dim(1).squeeze_dim::<1>(1); // [N]
+    (divergence * is_target).sum().mul_scalar(temperature * temperature * loss_scale)
 }
 
 /// As [`crate::linear`].

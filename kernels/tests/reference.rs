@@ -81,6 +81,76 @@ fn cross_entropy() {
     }
 }
 
+/// The student's and the teacher's logits, with some targets ignored.
+fn distillation(case: &mut Case, n: usize, v: usize) -> [Tensor<2>; 2] {
+    [case.tensor([n, v], 8.0), case.tensor([n, v], 8.0)]
+}
+
+fn every_third_ignored(n: usize, device: &Device) -> Tensor<1, Int> {
+    let targets: Vec<i64> = (0..n).map(|i| if i % 3 == 1 { -1 } else { 0 }).collect();
+    Tensor::from_data(TensorData::new(targets, vec![n]), device)
+}
+
+#[test]
+fn kl_divergence() {
+    for (n, v, temperature) in [(1, 2, 1.0), (5, 50, 2.0), (130, 33, 0.7)] {
+        let mut case = Case::new(9);
+        let [student, teacher] = distillation(&mut case, n, v);
+        let targets = every_third_ignored(n, &case.device);
+        let weights = case.tensor([1], 3.0);
+        let loss_scale = 1.0 / n as f64;
+        let teacher = |x: &Tensor<2>| if x.device().is_autodiff() { teacher.clone() } else { teacher.clone().inner() };
+        check(
+            "kl_divergence",
+            &[student],
+            &weights,
+            |x| {
+                let targets = like(&targets, &x[0]);
+                kernels::kl_divergence(x[0].clone(), teacher(&x[0]), targets, temperature, loss_scale)
+            },
+            |x| {
+                let targets = like(&targets, &x[0]);
+                kernels::reference::kl_divergence(x[0].clone(), teacher(&x[0]), targets, temperature, loss_scale)
+            },
+        );
+    }
+}
+
+#[test]
+fn the_gradient_of_the_divergence_is_its_slope() {
+    let mut case = Case::new(10);
+    let (n, v, temperature) = (4, 7, 2.0);
+    let [student, teacher] = distillation(&mut case, n, v).map(|logits| logits.mul_scalar(0.25));
+    let targets = every_third_ignored(n, &case.device);
+    let divergence = |student: Tensor<2>| {
+        kernels::kl_divergence(student, teacher.clone(), targets.clone(), temperature, 1.0 / n as f64)
+    };
+    let leaf = student.clone().require_grad();
+    let gradient = values(leaf.grad(&divergence(leaf.clone()).backward()).unwrap());
+    let logits = values(student);
+    let step = 0.02;
+    for (i, slope) in gradient.into_iter().enumerate() {
+        let at = |change: f32| {
+            let mut logits = logits.clone();
+            logits[i] += change;
+            values(divergence(Tensor::from_data(TensorData::new(logits, vec![n, v]), &case.device)))[0]
+        };
+        let difference = (at(step) - at(-step)) / (2.0 * step);
+        assert!((difference - slope).abs() < 2e-4, "logit {i}: gradient {slope}, slope {difference}");
+    }
+}
+
+#[test]
+fn a_student_like_its_teacher_has_no_divergence() {
+    let mut case = Case::new(11);
+    let logits = case.tensor([6, 40], 8.0).require_grad();
+    let targets = every_third_ignored(6, &case.device);
+    let divergence = kernels::kl_divergence(logits.clone(), logits.clone().detach(), targets, 2.0, 1.0);
+    let gradient = values(logits.grad(&divergence.clone().backward()).unwrap());
+    assert!(values(divergence)[0].abs() < 1e-5);
+    assert!(gradient.into_iter().all(|d| d.abs() < f32::EPSILON));
+}
+
 #[test]
 fn dropout_has_its_probability_and_keeps_the_mean() {
     let ones = Tensor::<2>::ones([100, 1000], &Device::flex());

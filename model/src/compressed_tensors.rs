@@ -14,6 +14,8 @@
 
 use half::f16;
 use kernels::blocks::{BLOCK, BlockType};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Dtype;
@@ -23,7 +25,8 @@ use crate::safetensors::TensorSpec;
 pub const ENDS: [&str; 3] = ["weight_packed", "weight_scale", "weight_shape"];
 
 /// Integers that weights are rounded to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Integers {
     /// -128 to 127.
     Int8,

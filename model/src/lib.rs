@@ -5,9 +5,8 @@
 //!
 //! Reading order: [`config`] (sizes) and `cost`, [`transformer`] (the model) over `layers`, [`rope`] and [`KvCache`],
 //! [`Precision`], `gradients`, [`hub_layout`] and [`checkpoint`] (in and out) over [`safetensors`],
-//! [`compressed_tensors`], [`gguf`],
-//! [`named_parameters`], [`lora`] (adapters) and [`freeze()`], [`scoring`] (the loss over a split), [`Backend`] and
-//! [`device`].
+//! [`compressed_tensors`], [`gguf`], [`named_parameters`], [`lora`] (adapters), [`freeze()`], [`rounding`] and
+//! [`pruning`], [`scoring`] (the loss over a split), [`Backend`] and [`device`].
 
 mod backend;
 pub mod checkpoint;
@@ -26,7 +25,9 @@ mod layers;
 pub mod lora;
 pub mod named_parameters;
 mod precision;
+pub mod pruning;
 pub mod rope;
+pub mod rounding;
 pub mod safetensors;
 pub mod scoring;
 pub mod transformer;

@@ -13,6 +13,8 @@
 //! Fields have the names of Hugging Face's `qwen3` tensors, so that a parameter's path is nearly its name in a
 //! checkpoint. Norms that `qwen3` lacks have names of their own.
 
+use std::cell::RefCell;
+
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::activation::{gelu, log_softmax};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -114,6 +116,19 @@ impl Transformer {
         Self { precision, ..self }
     }
 
+    /// Returns the model without one of its layers.
+    pub(crate) fn without_layer(mut self, index: usize) -> Self {
+        self.layers.remove(index);
+        self.config.n_layer -= 1;
+        let mut layers = std::mem::take(&mut self.config.layers);
+        if !layers.is_empty() {
+            layers.remove(index);
+            let window = self.config.sliding_window;
+            self.config.set_layers(layers, window);
+        }
+        self
+    }
+
     /// Returns the device of the weights.
     pub fn device(&self) -> Device {
         self.embed_tokens.val().device()
@@ -126,6 +141,14 @@ impl Transformer {
     /// - output: `[B, T, V]`
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         self.logits(self.hidden(tokens, None, None, None))
+    }
+
+    /// As [`Transformer::forward`], with the documents of a batch apart.
+    ///
+    /// # Shapes
+    /// - output: `[B, T, V]`
+    pub fn forward_batch(&self, batch: Batch) -> Tensor<3> {
+        self.logits(self.hidden(batch.tokens, batch.segment_starts, None, None))
     }
 
     /// Returns the logits of the next token after the last one, and appends the keys and values of the tokens to the
@@ -174,6 +197,33 @@ impl Transformer {
         kernels::cross_entropy(logits, targets.reshape([b * t]), options.loss_scale, options.z_loss) // [1]
     }
 
+    /// As [`Transformer::loss_from_hidden`], with the loss of distillation beside it: the sum over targets that are not
+    /// ignored of the divergence from the teacher × temperature² × loss scale, as [`kernels::kl_divergence`]. The
+    /// distributions are over the tokens that both models have.
+    ///
+    /// # Shapes
+    /// - hidden: `[B, T, D]`
+    /// - targets: `[B, T]`
+    /// - teacher: `[B, T, V]` of the teacher's vocabulary, its logits
+    /// - output: `[1]` both
+    pub fn distillation_losses_from_hidden(
+        &self,
+        hidden: Tensor<3>,
+        targets: Tensor<2, Int>,
+        teacher: Tensor<3>,
+        temperature: f64,
+        options: &LossOptions,
+    ) -> [Tensor<1>; 2] {
+        let ([b, t], [.., v]) = (targets.dims(), teacher.dims());
+        let logits = self.logits(hidden).reshape([b * t, self.config.vocab_size]); // [B T, V]
+        let (teacher, targets) = (teacher.reshape([b * t, v]), targets.reshape([b * t]));
+        let shared = v.min(self.config.vocab_size);
+        let (student, teacher) = (logits.clone().narrow(1, 0, shared), teacher.narrow(1, 0, shared));
+        let scale = options.loss_scale;
+        let divergence = kernels::kl_divergence(student, teacher, targets.clone(), temperature, scale); // [1]
+        [kernels::cross_entropy(logits, targets, scale, options.z_loss), divergence]
+    }
+
     /// Returns the log-probability of each target; zero if it is ignored.
     ///
     /// # Shapes
@@ -213,6 +263,19 @@ impl Transformer {
             x = layer.forward(x, i, &context, cache); // [B, T, D]
         }
         context.norm(Some(&self.norm), x)
+    }
+
+    /// Returns the sums over all tokens of the squared activations of each layer's neurons, `[F]`.
+    pub(crate) fn feed_forward_energies(&self, batch: Batch) -> Vec<Tensor<1>> {
+        let Batch { tokens, segment_starts, .. } = batch;
+        let energies = RefCell::new(Vec::new());
+        let mut context = ForwardContext::new(self, &tokens, segment_starts, None, 0);
+        context.energies = Some(&energies);
+        let mut x = self.embed(tokens, &context); // [B, T, D]
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(x, i, &context, None); // [B, T, D]
+        }
+        energies.into_inner()
     }
 
     /// Returns the input of the first layer.
@@ -257,6 +320,7 @@ pub(crate) struct ForwardContext<'a> {
     segment_starts: Option<Tensor<2, Int>>, // [B, T]
     window_starts: Option<Tensor<2, Int>>, // [B, T]; None if no token is beyond the sliding window
     dropout: Option<Dropout>,
+    energies: Option<&'a RefCell<Vec<Tensor<1>>>>, // receives Σ activation² of each layer's neurons, [F]
 }
 
 impl<'a> ForwardContext<'a> {
@@ -285,7 +349,17 @@ impl<'a> ForwardContext<'a> {
                 None => starts,
             }
         });
-        Self { config, precision: *precision, s, rope, local_rope, segment_starts, window_starts, dropout }
+        Self {
+            config,
+            precision: *precision,
+            s,
+            rope,
+            local_rope,
+            segment_starts,
+            window_starts,
+            dropout,
+            energies: None,
+        }
     }
 
     /// Returns the tables that rotate the queries and keys of a layer, if it has rotary positions.
@@ -359,6 +433,10 @@ impl Layer {
         let x = context.add_projection(x, y, &attention.o_proj, norm, stream + 2); // [B, T, D]
         let normed = context.norm(self.post_attention_layernorm.as_ref(), x.clone());
         let y = mlp.forward(normed); // [B, T, F]
+        if let Some(energies) = context.energies {
+            let [b, t, f] = y.dims();
+            energies.borrow_mut().push(y.clone().reshape([b * t, f]).square().sum_dim(0).squeeze_dim(0)); // [F]
+        }
         let norm = self.mlp_output_norm.as_ref();
         context.add_projection(x, y, &mlp.down_proj, norm, stream + 3) // [B, T, D]
     }

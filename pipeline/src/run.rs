@@ -3,7 +3,7 @@
 pub mod dispatch;
 pub mod engine;
 pub mod estimate;
-pub mod init;
+pub mod input_model;
 pub mod model_ref;
 pub mod plan;
 pub mod record;

@@ -64,7 +64,12 @@ fn train(
     }
     config.as_object_mut().ok_or("a table")?.extend(table.as_object().cloned().unwrap_or_default());
     let out = store.begin(recipe(name))?;
-    let outcome = train::run(&serde_json::from_value(config)?, init, &tokens, &out, &Context::quiet(1))?;
+    let outcome = train::run(
+        &serde_json::from_value(config)?,
+        &train::Inputs { init, ..train::Inputs::of(&tokens) },
+        &out,
+        &Context::quiet(1),
+    )?;
     println!("{name}: {}", outcome.headline);
     Ok(out.seal(outcome, 0.0, Host::default())?)
 }

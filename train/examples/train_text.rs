@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => {}
     });
     let start = Instant::now();
-    let outcome = train::run(&config, None, &tokens, &out, &Context { progress, ..Context::quiet(1) })?;
+    let outcome = train::run(&config, &train::Inputs::of(&tokens), &out, &Context { progress, ..Context::quiet(1) })?;
     println!("{} in {:.1} s", outcome.headline, start.elapsed().as_secs_f64());
     let (tokens_per_step, log) = (config.tokens_per_step() as f64, std::fs::read_to_string(out.path("metrics.jsonl"))?);
     let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());

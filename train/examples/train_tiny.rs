@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "model": { "family": "qwen3", "context_length": 32, "n_layer": 2, "d_model": 64, "n_head": 2 },
     }))?;
     let out = store.begin(recipe("train"))?;
-    let outcome = train::run(&config, None, &tokens, &out, &Context::quiet(1))?;
+    let outcome = train::run(&config, &train::Inputs::of(&tokens), &out, &Context::quiet(1))?;
     println!("{}", outcome.headline);
 
     // The checkpoint is a folder in Hugging Face layout.

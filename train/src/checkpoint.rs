@@ -2,6 +2,7 @@
 
 pub mod init;
 pub mod output;
+pub mod pruned;
 pub mod state;
 pub mod trainable;
 

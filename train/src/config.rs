@@ -1,10 +1,13 @@
 //! The `[train]` table.
 
+mod distill;
 mod dpo;
 mod kinds;
 mod model;
+mod prune;
 
 use ::model::checkpoint::MAX_SHARD_BYTES;
+use ::model::compressed_tensors::Integers;
 use ::model::lora::LoraConfig;
 use ::model::{ActivationCheckpointing, ModelConfig, Precision};
 use schemars::JsonSchema;
@@ -14,8 +17,10 @@ use serde_json::{Value, json};
 use crate::Error;
 
 pub use self::model::Model;
+pub use distill::DistillConfig;
 pub use dpo::DpoConfig;
 pub use kinds::{OptimizerKind, Packing, Schedule, Weights};
+pub use prune::PruneConfig;
 
 /// Keys of `[train]` that were renamed, as pairs of the old and the new one.
 pub const RENAMED_KEYS: &[(&str, &str)] = &[("rows", "packing")];
@@ -51,6 +56,19 @@ pub struct Config {
     /// the table `[train.dpo]`. `batch_size` then counts pairs, and losses are preference losses. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dpo: Option<DpoConfig>,
+    /// Trains on the outputs of a larger model beside the text: the table `[train.distill]`. Validation losses are
+    /// those of the text alone. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
+    /// Makes the model of `init` smaller before it is trained: the table `[train.prune]`. The training recovers what
+    /// that costs, best with `distill` and the same model as the teacher. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prune: Option<PruneConfig>,
+    /// Quantisation-aware training: computes with the weights of the layers' projections as `"int8"` or `"int4"` would
+    /// store them, and passes the gradients on to the unrounded ones. The checkpoint has the rounded weights, which
+    /// `optimize` stores in that format without a further loss. A few hundred steps from `init` suffice. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Integers>,
     /// Frozen parameters: prefixes of their names, such as `"embed_tokens"` or `"layers.0"`. Default: none.
     pub freeze: Vec<String>,
     /// The time budget of the training, such as `"90s"`, `"10m"` or `"2h"`: benchmarks this machine for a few seconds,
@@ -142,6 +160,9 @@ impl Default for Config {
             model: Model::default(),
             lora: None,
             dpo: None,
+            distill: None,
+            prune: None,
+            quantization: None,
             freeze: Vec::new(),
             budget: None,
             steps: 600,
@@ -253,8 +274,31 @@ impl Config {
                 return invalid(key, "has no effect with train.dpo".to_owned());
             }
         }
+        if let Some(distill) = &self.distill {
+            distill.validate()?;
+            if self.dpo.is_some() {
+                return invalid("distill", "has no effect with train.dpo, whose loss has no teacher".to_owned());
+            }
+            if self.budget.is_some() {
+                let reason = "does not know the time of train.distill's teacher; give train.steps";
+                return invalid("budget", reason.to_owned());
+            }
+        }
+        if let Some(prune) = &self.prune {
+            prune.validate()?;
+            if self.budget.is_some() {
+                return invalid("budget", "does not know the model after train.prune; give train.steps".to_owned());
+            }
+            if self.init.is_none() {
+                return invalid("prune", "has an effect only with train.init, whose model it makes smaller".to_owned());
+            }
+        }
         if let Some(lora) = &self.lora {
             lora.validate().map_err(|e| Error::in_table("train.lora.", e))?;
+            if self.quantization.is_some() {
+                let reason = "cannot round weights that train.lora adds adapters to; train the merged model with it";
+                return invalid("quantization", reason.to_owned());
+            }
         }
         // The shape does not depend on the vocabulary, which comes with the tokens.
         self.model_config(256, None).map(|_| ())
@@ -268,28 +312,39 @@ impl Config {
         self.model.resolve(vocab_size, end_of_text)
     }
 
-    /// Checks that the model of `init` can be trained with this configuration.
+    /// Returns the shape of a model after the pruning that is configured, if any.
     ///
     /// # Errors
-    /// Returns an error if the training sequences are longer than the model's context.
-    pub fn check_init(&self, init: &ModelConfig) -> Result<(), Error> {
-        let (length, max) = (self.model.context_length, init.context_length);
+    /// Returns an error that names the key of `[train.prune]` that the model is too small for.
+    pub fn pruned_shape(&self, model: &ModelConfig) -> Result<ModelConfig, Error> {
+        self.prune.map_or_else(|| Ok(model.clone()), |prune| prune.shape(model))
+    }
+
+    /// Checks that the model that `key` names can read the training sequences.
+    ///
+    /// # Errors
+    /// Returns an error if they are longer than its context.
+    pub fn check_context(&self, model: &ModelConfig, key: &str) -> Result<(), Error> {
+        let (length, max) = (self.model.context_length, model.context_length);
         if length <= max {
             return Ok(());
         }
         Err(Error::Config {
             key: "train.model.context_length".to_owned(),
-            reason: format!("{length} is more than the {max} tokens that the model of train.init reads; lower it"),
+            reason: format!("{length} is more than the {max} tokens that the model of {key} reads; lower it"),
         })
     }
 
-    /// Returns the part of the configuration that decides the checkpoint. The model of `init` counts by its content,
-    /// which is an input.
+    /// Returns the part of the configuration that decides the checkpoint. The models of `init` and `distill` count by
+    /// their content, which is an input.
     pub fn fingerprint_value(&self) -> Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
         if let Some(map) = value.as_object_mut() {
             if map.shift_remove("init").is_some() {
                 map.insert("model".to_owned(), json!({ "context_length": self.model.context_length }));
+            }
+            if let Some(distill) = map.get_mut("distill").and_then(Value::as_object_mut) {
+                distill.remove("teacher");
             }
             for key in WITHOUT_EFFECT {
                 map.remove(key);

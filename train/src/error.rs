@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use artifact::Digest;
+
 /// An error of training.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -123,6 +125,21 @@ pub enum Error {
         split: &'static str,
         /// The maximum length of an answer with its prompt.
         context_length: usize,
+    },
+    /// The teacher of a distillation has another tokenizer than the tokens.
+    #[error(
+        "the tokenizer of train.distill.teacher ({teacher}) is {}, but that of the tokens is {}: a student learns from \
+         a teacher with the same tokenizer; set preprocess.tokenizer.file to the teacher's tokenizer.json",
+        own.short(),
+        tokens.short()
+    )]
+    TeacherTokenizer {
+        /// The teacher, as configured.
+        teacher: String,
+        /// The digest of its tokenizer.
+        own: Digest,
+        /// The digest of the tokenizer of the tokens.
+        tokens: Digest,
     },
     /// Sampling text from the model failed.
     #[error("cannot sample from the model")]

@@ -7,9 +7,9 @@
 //! This crate reads no text except to log samples, and never touches the network.
 //!
 //! Modules in reading order: [`Config`]; `run` (resolves the configuration and puts a training together); `trainer`
-//! (the loop, for any burn module and objective); `objective` (cross-entropy and DPO) over `data` (the order of the
-//! tokens); `optim` (gradients, learning rate, optimizer); `divergence`; `checkpoint` (resumable states and the
-//! result); `logging`; [`memory`] and [`budget`] (estimates before the first step).
+//! (the loop, for any burn module and objective); `objective` (cross-entropy, distillation and DPO) over `data` (the
+//! order of the tokens); `optim` (gradients, learning rate, optimizer); `divergence`; `checkpoint` (resumable states
+//! and the result); `logging`; [`memory`] and [`budget`] (estimates before the first step).
 
 pub mod budget;
 mod checkpoint;
@@ -24,9 +24,11 @@ mod optim;
 mod run;
 mod trainer;
 
-pub use config::{Config, DpoConfig, Model, OptimizerKind, Packing, RENAMED_KEYS, Schedule, Weights};
+pub use config::{
+    Config, DistillConfig, DpoConfig, Model, OptimizerKind, Packing, PruneConfig, RENAMED_KEYS, Schedule, Weights,
+};
 pub use error::{Diverged, Error};
-pub use run::run;
+pub use run::{Inputs, run};
 
 /// The stage's name.
 pub const NAME: &str = "train";

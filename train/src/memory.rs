@@ -6,9 +6,10 @@ use crate::optim::gradients::parallel_micro_batches;
 use crate::{Config, Error};
 
 /// Returns an estimate of the peak memory of a training in bytes: the weights; for the trainable parameters, the
-/// gradients of the micro-batches in progress and their sum, and two moments (Muon has one); and the activations of the
-/// sequences that are computed at a time. Frozen parameters count as trainable.
-pub fn estimate_bytes(config: &Config, model: &ModelConfig, on_cpu: bool) -> u64 {
+/// gradients of the micro-batches in progress and their sum, and two moments (Muon has one); the activations of the
+/// sequences that are computed at a time; and the weights and logits of a teacher. Frozen parameters count as
+/// trainable.
+pub fn estimate_bytes(config: &Config, model: &ModelConfig, teacher: Option<&ModelConfig>, on_cpu: bool) -> u64 {
     let trainable = match &config.lora {
         // At most the adapters of all projections.
         Some(lora) => {
@@ -27,7 +28,10 @@ pub fn estimate_bytes(config: &Config, model: &ModelConfig, on_cpu: bool) -> u64
     let activations =
         model.activation_bytes(rows * parallel, context_length, on_cpu, precision, checkpointing, has_dropout);
     let gradients = if config.micro_batches == 1 { 1 } else { parallel as u64 + 1 };
-    4 * (model.parameters() + (gradients + 2) * trainable) + activations
+    let teacher = teacher.map_or(0, |teacher| {
+        teacher.parameters() + (rows * parallel * context_length) as u64 * teacher.vocab_size as u64
+    });
+    4 * (model.parameters() + (gradients + 2) * trainable + teacher) + activations
 }
 
 /// Compares the estimate for a training with the free memory of its device, if that is known.
@@ -35,15 +39,26 @@ pub fn estimate_bytes(config: &Config, model: &ModelConfig, on_cpu: bool) -> u64
 /// # Errors
 /// Returns an error if the training does not fit; it names the `train.micro_batches` that would, and whether that needs
 /// `train.activation_checkpointing`.
-pub fn check(config: &Config, model: &ModelConfig, backend: Backend) -> Result<(), Error> {
+pub fn check(
+    config: &Config,
+    model: &ModelConfig,
+    teacher: Option<&ModelConfig>,
+    backend: Backend,
+) -> Result<(), Error> {
     match device::free_memory_bytes(backend) {
-        Some(free) => fits(config, model, backend.is_cpu(), free),
+        Some(free) => fits(config, model, teacher, backend.is_cpu(), free),
         None => Ok(()),
     }
 }
 
-fn fits(config: &Config, model: &ModelConfig, on_cpu: bool, free: u64) -> Result<(), Error> {
-    let needed = estimate_bytes(config, model, on_cpu);
+fn fits(
+    config: &Config,
+    model: &ModelConfig,
+    teacher: Option<&ModelConfig>,
+    on_cpu: bool,
+    free: u64,
+) -> Result<(), Error> {
+    let needed = estimate_bytes(config, model, teacher, on_cpu);
     if needed <= free {
         return Ok(());
     }
@@ -55,7 +70,7 @@ fn fits(config: &Config, model: &ModelConfig, on_cpu: bool, free: u64) -> Result
             ..config.clone()
         })
     });
-    let advice = match trials.into_iter().find(|trial| estimate_bytes(trial, model, on_cpu) <= free) {
+    let advice = match trials.into_iter().find(|trial| estimate_bytes(trial, model, teacher, on_cpu) <= free) {
         Some(trial) => {
             let checkpointing = match (trial.activations(), config.activations()) {
                 (ActivationCheckpointing::On, ActivationCheckpointing::Off) => {
@@ -83,12 +98,12 @@ mod tests {
         let config = Config { batch_size: 12, micro_batches: 2, ..Config::default() };
         let model = config.model_config(4096, None).unwrap();
         let check = |free: u64, expected: &str| {
-            let found = fits(&config, &model, false, free).map_or_else(|e| e.to_string(), |()| "fits".to_owned());
+            let found = fits(&config, &model, None, false, free).map_or_else(|e| e.to_string(), |()| "fits".to_owned());
             assert!(found.ends_with(expected), "{free}: {found}");
         };
         let bytes = |micro_batches, activation_checkpointing| {
             let trial = Config { micro_batches, activation_checkpointing, ..config.clone() };
-            estimate_bytes(&trial, &model, false)
+            estimate_bytes(&trial, &model, None, false)
         };
         check(bytes(2, false), "fits");
         let same = "sequences at a time with the same result";
@@ -104,6 +119,16 @@ mod tests {
         let all = Config::default();
         let adapters = Config { lora: Some(model::lora::LoraConfig::default()), ..all.clone() };
         let model = all.model_config(4096, None).unwrap();
-        assert!(estimate_bytes(&adapters, &model, true) + 8 * model.parameters() < estimate_bytes(&all, &model, true));
+        let bytes = |config: &Config| estimate_bytes(config, &model, None, true);
+        assert!(bytes(&adapters) + 8 * model.parameters() < bytes(&all));
+    }
+
+    #[test]
+    fn a_teacher_has_weights_and_logits() {
+        let config = Config { micro_batches: 1, ..Config::default() };
+        let model = config.model_config(4096, None).unwrap();
+        let bytes = |teacher| estimate_bytes(&config, &model, teacher, true);
+        let logits = (config.tokens_per_step() * 4096) * 4;
+        assert_eq!(bytes(Some(&model)) - bytes(None), 4 * model.parameters() + logits);
     }
 }

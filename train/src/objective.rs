@@ -1,12 +1,16 @@
-//! Training objectives: next-token cross-entropy and DPO, each with the data that it reads.
+//! Training objectives: next-token cross-entropy, alone or with the divergence from a teacher, and DPO, each with the
+//! data that it reads.
 
 pub mod cross_entropy;
 pub mod dpo;
+pub mod rounded;
+pub mod teacher;
 
 use burn::optim::GradientsParams;
 use model::ActivationCheckpointing;
 
 use crate::{Config, Error};
+use teacher::LossParts;
 
 /// What the trainer minimizes: the loss of each step and of the validation split, for models of type `M`.
 pub trait Objective<M> {
@@ -36,6 +40,8 @@ pub trait Objective<M> {
 pub struct Step {
     /// The mean loss, in nats.
     pub loss: f64,
+    /// Distillation: the parts of the loss.
+    pub parts: Option<LossParts>,
     /// The gradients of the mean loss.
     pub gradients: GradientsParams,
     /// The number of tokens read, without padding.

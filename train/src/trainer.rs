@@ -16,6 +16,7 @@ use crate::checkpoint::ModelFiles;
 use crate::checkpoint::state::{BEST, Snapshot, States, TrainerState, Validation};
 use crate::error::Diverged;
 use crate::logging::metrics::{Metrics, StepMetrics};
+use crate::objective::teacher::LossParts;
 use crate::objective::{Objective, Step};
 use crate::optim::optimizer::Optimizer;
 use crate::optim::{gradients, schedule};
@@ -113,7 +114,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         }
         while state.step < config.steps {
             let learning_rate = schedule::learning_rate(config, state.step);
-            let Step { loss, gradients, n_tokens } = run.objective.step(&model, state.step)?;
+            let Step { loss, parts, gradients, n_tokens } = run.objective.step(&model, state.step)?;
             let gradient_norm = gradients::norm(&model, &gradients)?;
             let median = state.recent_losses.spike(loss, config.loss_spike);
             let diverged = match (loss.is_finite(), gradient_norm.is_finite()) {
@@ -132,7 +133,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             state.tokens += n_tokens;
 
             if state.step.is_multiple_of(config.log_every) || state.step == config.steps {
-                run.log(&state, loss, learning_rate, gradient_norm)?;
+                run.log(&state, (loss, parts), learning_rate, gradient_norm)?;
             }
             context.progress.position(state.step);
             if state.step.is_multiple_of(config.validation_every) || state.step == config.steps {
@@ -175,7 +176,13 @@ struct Run<'a, M> {
 }
 
 impl<M: Module> Run<'_, M> {
-    fn log(&mut self, state: &TrainerState, loss: f64, learning_rate: f64, gradient_norm: f64) -> Result<(), Error> {
+    fn log(
+        &mut self,
+        state: &TrainerState,
+        (loss, parts): (f64, Option<LossParts>),
+        learning_rate: f64,
+        gradient_norm: f64,
+    ) -> Result<(), Error> {
         let (since, tokens) = self.logged;
         let tokens_per_second = (state.tokens - tokens) as f64 / since.elapsed().as_secs_f64();
         let flops_per_second = tokens_per_second * self.flops_per_token;
@@ -184,6 +191,7 @@ impl<M: Module> Run<'_, M> {
             step: state.step,
             tokens: state.tokens,
             loss,
+            parts,
             learning_rate,
             gradient_norm,
             tokens_per_second,

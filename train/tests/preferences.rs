@@ -54,7 +54,7 @@ fn config() -> Config {
 
 fn train(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     std::fs::create_dir_all(out.folder()).unwrap();
-    train::run(config, None, tokens, out, context)
+    train::run(config, &train::Inputs::of(tokens), out, context)
 }
 
 /// Returns the values of a field in the metrics.

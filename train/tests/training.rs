@@ -8,7 +8,7 @@ use model::lora::LoraConfig;
 use test_support::recipe;
 use tokenizer::shard::Writer;
 use tokenizer::{Tokenizer, TrainConfig};
-use train::{Config, Error, Model, OptimizerKind, Packing};
+use train::{Config, Error, Inputs, Model, OptimizerKind, Packing};
 
 /// Returns a document that a tiny model can learn something from.
 fn text(i: usize) -> String {
@@ -63,7 +63,7 @@ fn config() -> Config {
 
 fn train(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     std::fs::create_dir_all(out.folder()).unwrap();
-    train::run(config, None, tokens, out, context)
+    train::run(config, &Inputs::of(tokens), out, context)
 }
 
 fn digest(folder: &Path, file: &str) -> Digest {
@@ -143,7 +143,7 @@ fn interrupted_training_of_a_grown_vocabulary_resumes_to_the_same_bits() {
                     cancel.request();
                 }
             });
-            let result = train::run(&growing, Some(&base), &grown, &out, &context);
+            let result = train::run(&growing, &Inputs { init: Some(&base), ..Inputs::of(&grown) }, &out, &context);
             (out, result)
         };
         let (whole, result) = run("whole", None);
@@ -253,7 +253,7 @@ fn adapters_do_not_change_their_base() {
     let run = |name: &str, context: &Context| {
         let out = Unsealed::at(root.path().join(name), recipe("train"));
         std::fs::create_dir_all(out.folder()).unwrap();
-        let result = train::run(&adapting, Some(&base), &tokens, &out, context);
+        let result = train::run(&adapting, &Inputs { init: Some(&base), ..Inputs::of(&tokens) }, &out, context);
         (out, result)
     };
     let (whole, result) = run("whole", &Context::quiet(1));

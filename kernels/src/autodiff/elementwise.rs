@@ -18,6 +18,14 @@ pub trait ElementwiseOps: Backend {
         loss_scale: f64,
         z_loss: f64,
     ) -> FloatTensor<Self>;
+    /// KL divergence of a student's logits from a teacher's, both `[N, V]`.
+    fn kl_divergence(
+        student: FloatTensor<Self>,
+        teacher: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        temperature: f64,
+        loss_scale: f64,
+    ) -> FloatTensor<Self>;
     /// Probabilities of causal attention.
     fn causal_softmax(scores: FloatTensor<Self>, queries: usize, scale: f64) -> FloatTensor<Self>;
     /// RMSNorm over the last dimension.
@@ -65,6 +73,31 @@ fn cross_entropy_with_gradient(
     (from_vec(vec![loss], [1]), from_vec(logits, shape))
 }
 
+/// Returns the divergence and the gradient of the student's logits.
+fn kl_divergence_with_gradient(
+    student: Primitive,
+    teacher: Primitive,
+    targets: IntTensor<Flex>,
+    temperature: f64,
+    loss_scale: f64,
+) -> (Primitive, Primitive) {
+    let (student, targets) = (contiguous(student), ints_into_vec(targets));
+    let (mut teacher, shape) = into_vec(teacher);
+    let classes = last_dim(&shape);
+    let loss = loss::kl_divergence(values(&student), &mut teacher, classes, &targets, temperature, loss_scale);
+    (from_vec(vec![loss], [1]), from_vec(teacher, shape))
+}
+
+/// Returns the gradient of logits from that of a loss `[1]`.
+fn times_gradient(d_logits: Primitive, gradient: Primitive) -> Primitive {
+    let (d_loss, _) = into_vec(gradient);
+    let (mut d_logits, shape) = into_vec(d_logits);
+    for x in &mut d_logits {
+        *x *= d_loss[0];
+    }
+    from_vec(d_logits, shape)
+}
+
 fn rotate(x: Primitive, cos: &Primitive, sin: &Primitive, inverse: bool) -> Primitive {
     let (mut x, shape) = into_vec(x);
     let half = last_dim(&cos.shape());
@@ -80,6 +113,16 @@ impl ElementwiseOps for Flex {
         z_loss: f64,
     ) -> FloatTensor<Self> {
         cross_entropy_with_gradient(logits, targets, loss_scale, z_loss).0
+    }
+
+    fn kl_divergence(
+        student: FloatTensor<Self>,
+        teacher: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        temperature: f64,
+        loss_scale: f64,
+    ) -> FloatTensor<Self> {
+        kl_divergence_with_gradient(student, teacher, targets, temperature, loss_scale).0
     }
 
     fn causal_softmax(scores: FloatTensor<Self>, queries: usize, scale: f64) -> FloatTensor<Self> {
@@ -133,14 +176,20 @@ impl<C: CheckpointStrategy> ElementwiseOps for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let (logits, node) = logits.into_parts();
         let (loss, d_logits) = cross_entropy_with_gradient(logits, targets, loss_scale, z_loss);
-        record::<C, _, _>([node], d_logits, loss, |d_logits, gradient, _| {
-            let (d_loss, _) = into_vec(gradient);
-            let (mut d_logits, shape) = into_vec(d_logits);
-            for x in &mut d_logits {
-                *x *= d_loss[0];
-            }
-            [Some(from_vec(d_logits, shape))]
-        })
+        record::<C, _, _>([node], d_logits, loss, |d_logits, gradient, _| [Some(times_gradient(d_logits, gradient))])
+    }
+
+    fn kl_divergence(
+        student: FloatTensor<Self>,
+        teacher: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        temperature: f64,
+        loss_scale: f64,
+    ) -> FloatTensor<Self> {
+        let (student, node) = student.into_parts();
+        let teacher = teacher.into_primitive();
+        let (loss, d_student) = kl_divergence_with_gradient(student, teacher, targets, temperature, loss_scale);
+        record::<C, _, _>([node], d_student, loss, |d_student, gradient, _| [Some(times_gradient(d_student, gradient))])
     }
 
     fn causal_softmax(scores: FloatTensor<Self>, queries: usize, scale: f64) -> FloatTensor<Self> {

@@ -37,7 +37,7 @@ pub fn run(arguments: &ImportArgs) -> anyhow::Result<()> {
     let origin = model_ref::origin(&arguments.model, Path::new("."), &layout)?;
     let model = Model::find(&origin, arguments.update, &collect.fetch_options(), &context);
     console.clear();
-    let model = model.map_err(|error| engine::init_failure(error.into()))?;
+    let model = model.map_err(|error| engine::import_failure(error.into()))?;
     let store = layout.artifacts();
     let _lock = store.lock()?;
     let sealed = model.seal(&store, host())?;

@@ -14,8 +14,10 @@ pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
     let raw_data = engine::raw_data(&session, arguments.selection.last())?;
     let earlier = earlier_recipes(&session.runs()?);
     let planner = session.planner(&raw_data, &earlier, &arguments.selection);
-    if let Some(init) = &raw_data.init {
-        print_out!("{:>10}  {}", "init", init.about)?;
+    for (name, model) in [("init", &raw_data.models.init), ("teacher", &raw_data.models.teacher)] {
+        if let Some(model) = model {
+            print_out!("{name:>10}  {}", model.about)?;
+        }
     }
     let mut made = Artifacts::new();
     for stage in planner.selection.stages() {

@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use artifact::{Context, Digest, Outcome, Recipe, Unsealed};
 use data_ingest::{Inventory, LockChange, Resolved};
 
-use super::init::Init;
+use super::input_model::{InputModels, Role};
 use super::stage::{Artifacts, Stage};
 use crate::config::Config;
 
@@ -38,8 +38,8 @@ macro_rules! stage_result {
 /// What a run reads from outside the store, listed and hashed.
 #[derive(Debug)]
 pub struct RawData {
-    /// The model to start from, if there is one and a selected stage reads it.
-    pub init: Option<Init>,
+    /// The models that stage train reads, if a selected stage needs them.
+    pub models: InputModels,
     inventory: Inventory,
     digests: BTreeMap<Stage, BTreeMap<String, Digest>>,
 }
@@ -51,13 +51,14 @@ impl RawData {
     }
 }
 
-/// Lists and hashes everything that a run reads from outside the store, except the model to start from.
+/// Lists and hashes everything that a run reads from outside the store, except the models that stage train
+/// reads.
 ///
 /// # Errors
 /// Returns an error if something is missing or cannot be read, or on interruption.
 pub fn raw_data(
     config: &Config,
-    init: Option<Init>,
+    models: InputModels,
     dataset: &Resolved,
     context: &Context,
 ) -> Result<RawData, StageError> {
@@ -69,7 +70,7 @@ pub fn raw_data(
         (Stage::Preprocess, tokenizer),
         (Stage::Generate, prompts),
     ]);
-    Ok(RawData { init, inventory, digests })
+    Ok(RawData { models, inventory, digests })
 }
 
 /// Reads the dataset and its lock.
@@ -106,12 +107,15 @@ impl Stage {
         }
         let mut inputs = raw_data.digests.get(&self).cloned().unwrap_or_default();
         inputs.extend(self.inputs().iter().map(|input| (input.artifact().to_owned(), made[input].digest())));
-        match (&raw_data.init, self) {
+        let InputModels { init, teacher } = &raw_data.models;
+        match (init, self) {
             (Some(init), Self::Preprocess) if config.preprocess.tokenizer.from_init => {
                 inputs.insert("tokenizer of train.init".to_owned(), init.tokenizer);
             }
-            (Some(init), Self::Train) => {
-                inputs.insert("train.init".to_owned(), init.digest);
+            (_, Self::Train) => {
+                for (role, model) in [(Role::Init, init), (Role::Teacher, teacher)] {
+                    inputs.extend(model.iter().map(|model| (role.key().to_owned(), model.digest)));
+                }
             }
             _ => {}
         }
@@ -152,7 +156,8 @@ impl Stage {
         out: &Unsealed,
         context: &Context,
     ) -> Result<Outcome, StageError> {
-        let init = raw_data.init.as_ref().and_then(|init| init.sealed.as_ref());
+        let init = raw_data.models.init.as_ref().and_then(|model| model.sealed.as_ref());
+        let teacher = raw_data.models.teacher.as_ref().and_then(|model| model.sealed.as_ref());
         let outcome = match self {
             Self::Collect => {
                 stage_result!(data_ingest, data_ingest::run(&config.collect, &raw_data.inventory, out, context))
@@ -162,11 +167,14 @@ impl Stage {
                 config.tokenizer.init_file = init.map(|init| init.folder().join("tokenizer.json"));
                 stage_result!(preprocess, preprocess::run(&config, &made[&Self::Collect], out, context))
             }
-            Self::Train => stage_result!(
-                train,
-                train::run(&config.train, init, &made[&Self::Preprocess], out, context),
-                train::Error::Interrupted | train::Error::InterruptedAt { .. }
-            ),
+            Self::Train => {
+                let inputs = train::Inputs { tokens: &made[&Self::Preprocess], init, teacher };
+                stage_result!(
+                    train,
+                    train::run(&config.train, &inputs, out, context),
+                    train::Error::Interrupted | train::Error::InterruptedAt { .. }
+                )
+            }
             Self::Optimize => stage_result!(
                 optimize,
                 optimize::run(&config.optimize, &made[&Self::Train], &made[&Self::Preprocess], out, context)

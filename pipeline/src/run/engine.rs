@@ -9,7 +9,7 @@ use data_ingest::Resolved;
 use crate::platform::host::host;
 use crate::platform::interrupt::Interrupted;
 use crate::run::dispatch::{self, RawData, StageError};
-use crate::run::init::Init;
+use crate::run::input_model::InputModels;
 use crate::run::plan::{Decision, Planner, in_short};
 use crate::run::record::notices;
 use crate::run::session::Session;
@@ -31,8 +31,8 @@ pub struct Done<'a> {
     pub sealed: &'a Sealed,
 }
 
-/// Fetches remote sources that are in no lock yet, then lists and hashes the raw data. The model to start from is put
-/// into the store if a stage up to `last` reads it.
+/// Fetches remote sources that are in no lock yet, then lists and hashes the raw data. The models that stage
+/// train reads are put into the store if a stage up to `last` needs them.
 ///
 /// # Errors
 /// Returns an error as [`raw_data`] does, or if a source cannot be fetched or differs from the lock.
@@ -46,37 +46,42 @@ pub fn locked_raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData
     if added > 0 {
         console.line(&format!("{added} files are new in dataset.lock"));
     }
-    let init =
-        if last < Stage::Preprocess { Ok(None) } else { Init::import(loaded, &loaded.layout().artifacts(), context) };
+    let models = if last < Stage::Preprocess {
+        Ok(InputModels::default())
+    } else {
+        InputModels::import(loaded, &loaded.layout().artifacts(), context)
+    };
     console.clear();
-    let init = init.map_err(init_failure)?;
-    if init.as_ref().is_some_and(|init| init.has_other_tokenizer) {
+    let models = models.map_err(import_failure)?;
+    if models.init.as_ref().is_some_and(|init| init.has_other_tokenizer) {
         console.line(
             "warning: the tokenizer differs from the one train.init was trained with; its embeddings will not match",
         );
     }
-    listed(session, init, &dataset, context)
+    listed(session, models, &dataset, context)
 }
 
-/// Lists and hashes the raw data, and the model to start from if a stage up to `last` reads it. Fetches nothing.
+/// Lists and hashes the raw data, and the models that stage train reads if a stage up to `last` needs them. Fetches
+/// nothing.
 ///
 /// # Errors
-/// Returns an error if a source or the model is missing or cannot be read, or on interruption.
+/// Returns an error if a source or a model is missing or cannot be read, or on interruption.
 pub fn raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData> {
     let context = session.context();
-    let init = if last < Stage::Preprocess { None } else { Init::plan(&session.loaded, &context)? };
+    let models =
+        if last < Stage::Preprocess { InputModels::default() } else { InputModels::plan(&session.loaded, &context)? };
     let dataset = dispatch::resolve(&session.loaded.config, &context).map_err(failure)?;
-    listed(session, init, &dataset, &context)
+    listed(session, models, &dataset, &context)
 }
 
-fn listed(session: &Session, init: Option<Init>, dataset: &Resolved, context: &Context) -> anyhow::Result<RawData> {
-    let raw_data = dispatch::raw_data(&session.loaded.config, init, dataset, context);
+fn listed(session: &Session, models: InputModels, dataset: &Resolved, context: &Context) -> anyhow::Result<RawData> {
+    let raw_data = dispatch::raw_data(&session.loaded.config, models, dataset, context);
     session.console.clear();
     raw_data.map_err(failure)
 }
 
-/// Returns the error to show for one of [`Init::import`].
-pub fn init_failure(error: anyhow::Error) -> anyhow::Error {
+/// Returns the error to show for one of importing a model.
+pub fn import_failure(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
         Some(registry::Error::Fetch(cause)) if matches!(**cause, fetch::Error::Interrupted) => {
             Interrupted::default().into()

@@ -6,7 +6,7 @@ use serde_json::Value;
 use train::budget::{self, Data};
 
 use crate::config::Config;
-use crate::run::init::Init;
+use crate::run::input_model::InputModel;
 use crate::run::plan::Planner;
 use crate::run::stage::{Artifacts, Stage};
 use artifact::format;
@@ -25,8 +25,8 @@ pub fn training(planner: &Planner<'_>, made: &Artifacts) -> anyhow::Result<Strin
     if let Some(budget) = &train.budget {
         return budgeted(planner, made, budget);
     }
-    let model = match &raw_data.init {
-        Some(Init { shape: Some(shape), .. }) => shape.clone(),
+    let model = match &raw_data.models.init {
+        Some(InputModel { shape: Some(shape), .. }) => train.pruned_shape(shape)?,
         Some(_) => return Ok("training: its cost is known once the model of train.init is fetched".to_owned()),
         None => {
             let made = made.get(&Stage::Preprocess).and_then(vocab_size);
@@ -37,7 +37,8 @@ pub fn training(planner: &Planner<'_>, made: &Artifacts) -> anyhow::Result<Strin
     let tokens = train.steps as f64 * (train.batch_size * context) as f64;
     let flops = tokens * model.training_flops_per_token(context);
     let on_cpu = model::device::backend(device_class)?.is_cpu();
-    let memory = train::memory::estimate_bytes(train, &model, on_cpu);
+    let teacher = raw_data.models.teacher.as_ref().and_then(|teacher| teacher.shape.as_ref());
+    let memory = train::memory::estimate_bytes(train, &model, teacher, on_cpu);
     let (seconds, source) = if let Some((speed, fingerprint)) = earlier_speed(store, device_class) {
         (flops / speed, format!("from train {fingerprint}"))
     } else {
@@ -65,7 +66,7 @@ pub fn training(planner: &Planner<'_>, made: &Artifacts) -> anyhow::Result<Strin
 /// Returns what a training with a time budget would choose now, in words.
 fn budgeted(planner: &Planner<'_>, made: &Artifacts, budget: &str) -> anyhow::Result<String> {
     let Planner { config, device_class, raw_data, .. } = planner;
-    let shape = raw_data.init.as_ref().map(|init| init.shape.as_ref());
+    let shape = raw_data.models.init.as_ref().map(|init| init.shape.as_ref());
     let (Some(tokens), None | Some(Some(_))) = (made.get(&Stage::Preprocess), shape) else {
         return Ok(format!("training for {budget}: the choice is known once the tokens are made"));
     };

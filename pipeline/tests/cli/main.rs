@@ -1,6 +1,7 @@
 //! The binary from the outside: commands in a folder of their own, with a small model of small texts.
 
 mod chat_training;
+mod compression;
 mod data;
 mod errors;
 mod flow;

@@ -21,7 +21,7 @@ pub fn model_config(config: &Config, init: &Sealed, tokenizer: &Tokenizer) -> Re
     if config.chat_template.is_none() {
         tokenizer.check_vocabulary(model_config.vocab_size)?;
     }
-    config.check_init(&model_config)?;
+    config.check_context(&model_config, "train.init")?;
     let vocab_size = model_config.vocab_size.max(tokenizer.vocab_size());
     model_config.vocab_size = vocab_size.next_multiple_of(config.pad_vocab_to_multiple_of);
     Ok(model_config)
@@ -31,9 +31,9 @@ pub fn model_config(config: &Config, init: &Sealed, tokenizer: &Tokenizer) -> Re
 ///
 /// # Errors
 /// Returns an error if a file is not valid, or the device fails.
-pub fn load(init: &Sealed, model_config: &ModelConfig, seed: u64, device: &Device) -> Result<Transformer, Error> {
+pub fn load(init: &Sealed, vocab_size: usize, seed: u64, device: &Device) -> Result<Transformer, Error> {
     let model = checkpoint::load(init.folder(), device)?;
-    Ok(vocabulary::grow(model, model_config.vocab_size, seed)?)
+    Ok(vocabulary::grow(model, vocab_size, seed)?)
 }
 
 /// Returns the adapters to train: embeddings that grew are trained in full.

@@ -5,7 +5,7 @@ use model::{Dtype, Transformer, checkpoint, lora};
 
 use super::ModelFiles;
 use super::state::{BEST, Snapshot};
-use super::trainable::{TransformerFiles, merged};
+use super::trainable::{TransformerFiles, finished};
 use crate::Error;
 use crate::config::Weights;
 use crate::optim::optimizer;
@@ -26,7 +26,7 @@ pub fn write(files: &TransformerFiles<'_>, last: &Snapshot<'_, Transformer>, out
     let config = files.config;
     let best_is_older = state.best.is_some_and(|best| best.step != state.step);
     let selected = if best_is_older && config.weights == Weights::Best {
-        let weights = checkpoint::weights(&merged(model))?;
+        let weights = checkpoint::weights(&finished(model, config.quantization)?)?;
         checkpoint::save_weights(&weights, model.config().family, &out.path(LAST_WEIGHTS), Dtype::F32)?;
         files.load(model, &out.path(BEST))?
     } else {
@@ -38,7 +38,7 @@ pub fn write(files: &TransformerFiles<'_>, last: &Snapshot<'_, Transformer>, out
         lora::save(&selected, files.base(), &folder)?;
     }
     let max_shard_bytes = config.max_shard_bytes.unwrap_or(checkpoint::MAX_SHARD_BYTES);
-    checkpoint::save_sharded(&merged(&selected), out.folder(), Dtype::F32, max_shard_bytes)?;
+    checkpoint::save_sharded(&finished(&selected, config.quantization)?, out.folder(), Dtype::F32, max_shard_bytes)?;
     optimizer.save(model, &out.path(optimizer::FILE))?;
     state.write(out.folder())?;
     files.tokenizer.write_hugging_face(out.folder(), model.config().context_length)?;

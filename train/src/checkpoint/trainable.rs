@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use model::compressed_tensors::Integers;
 use model::lora::{self, LoraConfig};
-use model::{Dtype, Transformer, checkpoint, freeze};
+use model::{Dtype, Transformer, checkpoint, freeze, rounding};
 use tokenizer::Tokenizer;
 
 use super::ModelFiles;
@@ -31,8 +32,20 @@ pub fn attach(
 }
 
 /// Returns the model with its adapters merged into the weights, if it has any.
-pub fn merged(model: &Transformer) -> Transformer {
+fn merged(model: &Transformer) -> Transformer {
     if lora::is_attached(model) { lora::merged(model.clone()) } else { model.clone() }
+}
+
+/// Returns the model as the checkpoint has it: without adapters, and rounded if it was trained so.
+///
+/// # Errors
+/// Returns an error if the device fails.
+pub fn finished(model: &Transformer, integers: Option<Integers>) -> Result<Transformer, Error> {
+    let model = merged(model);
+    Ok(match integers {
+        Some(integers) => rounding::rounded(&model, integers)?,
+        None => model,
+    })
 }
 
 /// Saves a Transformer as a folder that can be loaded as a model; with adapters, the adapters alone in PEFT's layout.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::tensorboard::Events;
 use crate::Error;
 use crate::objective::ValidationLoss;
+use crate::objective::teacher::LossParts;
 
 /// The file's name.
 pub const FILE: &str = "metrics.jsonl";
@@ -23,6 +24,8 @@ pub struct StepMetrics {
     pub tokens: u64,
     /// The mean loss, in nats.
     pub loss: f64,
+    /// Distillation: the parts of the loss.
+    pub parts: Option<LossParts>,
     /// The learning rate.
     pub learning_rate: f64,
     /// The Euclidean norm of all gradients together, before clipping.
@@ -41,8 +44,10 @@ pub struct Metrics {
 }
 
 /// The fields of a line that TensorBoard shows, with the tags that it groups them by.
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 11] = [
     ("loss", "train/loss"),
+    ("cross_entropy", "train/cross_entropy"),
+    ("teacher_divergence", "train/teacher_divergence"),
     ("learning_rate", "train/learning_rate"),
     ("gradient_norm", "train/gradient_norm"),
     ("tokens_per_second", "speed/tokens_per_second"),
@@ -84,7 +89,7 @@ impl Metrics {
     /// # Errors
     /// On I/O errors.
     pub fn step(&mut self, m: &StepMetrics) -> Result<(), Error> {
-        self.line(&json!({
+        let mut line = json!({
             "unix_seconds": unix_seconds(),
             "step": m.step,
             "tokens": m.tokens,
@@ -93,7 +98,12 @@ impl Metrics {
             "gradient_norm": m.gradient_norm,
             "tokens_per_second": m.tokens_per_second.round(),
             "flops_per_second": m.flops_per_second.round(),
-        }))
+        });
+        if let Some(LossParts { cross_entropy, divergence }) = m.parts {
+            line["cross_entropy"] = cross_entropy.into();
+            line["teacher_divergence"] = divergence.into();
+        }
+        self.line(&line)
     }
 
     /// Writes the results of a validation.

@@ -1,4 +1,4 @@
-//! Cross-entropy of the next token.
+//! Cross-entropy of the next token, alone or with the divergence from a teacher.
 
 #[cfg(test)]
 mod oracle;
@@ -10,16 +10,18 @@ use model::scoring::{self, SlidingWindow};
 use model::{Batch, Dropout, LossOptions, Transformer, lora};
 use tokenizer::shard::Split;
 
+use super::teacher::{LossParts, Teacher};
 use super::{Objective, Step, StepOptions, ValidationLoss};
 use crate::data::batches::{Batches, MicroBatch};
 use crate::optim::gradients::Workers;
 use crate::{Config, Error};
 
-/// The objective of pretraining and supervised fine-tuning.
+/// The objective of pretraining, supervised fine-tuning and distillation.
 pub struct CrossEntropy<'a> {
     config: &'a Config,
     seed: u64,
     workers: Workers,
+    teacher: Option<Teacher>,
     batches: Batches<'a>,
     validation: &'a Split,
 }
@@ -33,6 +35,7 @@ impl<'a> CrossEntropy<'a> {
         config: &'a Config,
         seed: u64,
         workers: Workers,
+        teacher: Option<Teacher>,
         train: &'a Split,
         validation: &'a Split,
     ) -> Result<Self, Error> {
@@ -42,7 +45,7 @@ impl<'a> CrossEntropy<'a> {
         }
         let batches = Batches::new(config, seed, train)?;
         check_targets(validation, config.validation_tokens)?;
-        Ok(Self { config, seed, workers, batches, validation })
+        Ok(Self { config, seed, workers, teacher, batches, validation })
     }
 }
 
@@ -73,8 +76,13 @@ impl Objective<Transformer> for CrossEntropy<'_> {
     fn step(&mut self, model: &Transformer, step: u64) -> Result<Step, Error> {
         let batches = self.batches.step(step);
         let options = StepOptions::new(self.config, self.seed, step);
+        let n_tokens = batches.iter().map(|batch| batch.n_tokens as u64).sum();
+        if let Some(teacher) = &self.teacher {
+            let (parts, gradients) = distillation_gradients(&self.workers, model, teacher, &batches, &options)?;
+            return Ok(Step { loss: teacher.weighted(parts), parts: Some(parts), gradients, n_tokens });
+        }
         let (loss, gradients) = gradients(&self.workers, model, &batches, &options)?;
-        Ok(Step { loss, gradients, n_tokens: batches.iter().map(|batch| batch.n_tokens as u64).sum() })
+        Ok(Step { loss, parts: None, gradients, n_tokens })
     }
 
     fn validate(&self, model: &Transformer) -> Result<ValidationLoss, Error> {
@@ -100,8 +108,49 @@ pub fn gradients(
     batches: &[MicroBatch],
     options: &StepOptions,
 ) -> Result<(f64, GradientsParams), Error> {
+    let (losses, gradients) = each(workers, model, batches, options, |model, batch, loss| {
+        model.gradients(batch, loss.dropout, options.activations, |hidden| {
+            let loss = model.loss_from_hidden(hidden, batch.targets.clone(), loss);
+            (loss.clone(), loss.inner())
+        })
+    })?;
+    Ok((losses.iter().map(|[loss]| loss).sum(), gradients))
+}
+
+/// As [`gradients`], with the divergence from a teacher; returns the parts of the loss.
+///
+/// # Errors
+/// Returns an error if the device fails.
+pub fn distillation_gradients(
+    workers: &Workers,
+    model: &Transformer,
+    teacher: &Teacher,
+    batches: &[MicroBatch],
+    options: &StepOptions,
+) -> Result<(LossParts, GradientsParams), Error> {
+    let (losses, gradients) = each(workers, model, batches, options, |model, batch, loss| {
+        let logits = teacher.logits(batch);
+        model.gradients(batch, loss.dropout, options.activations, |hidden| {
+            teacher.loss(model, hidden, batch, logits, loss)
+        })
+    })?;
+    let parts = losses.iter().fold(LossParts::default(), |sum, [cross_entropy, divergence]| LossParts {
+        cross_entropy: sum.cross_entropy + cross_entropy,
+        divergence: sum.divergence + divergence,
+    });
+    Ok((parts, gradients))
+}
+
+/// Returns the losses of each micro-batch, as `backward` returns them, and the sum of the gradients.
+fn each<const N: usize>(
+    workers: &Workers,
+    model: &Transformer,
+    batches: &[MicroBatch],
+    options: &StepOptions,
+    backward: impl Fn(&Transformer, &Batch, &LossOptions) -> (Tensor<1>, GradientsParams) + Sync,
+) -> Result<(Vec<[f64; N]>, GradientsParams), Error> {
     let n_targets: usize = batches.iter().map(MicroBatch::n_targets).sum();
-    let (losses, gradients) = workers.each(model, batches.len(), |model, i| {
+    workers.each(model, batches.len(), |model, i| {
         let seed = options.dropout_seed(i, batches.len());
         let model = lora::with_dropout(model.clone(), seed);
         let loss = LossOptions {
@@ -109,24 +158,11 @@ pub fn gradients(
             z_loss: options.z_loss,
             dropout: (options.dropout > 0.0).then_some(Dropout { rate: options.dropout, seed }),
         };
-        backward(&model, &batches[i], &loss, options)
-    })?;
-    Ok((losses.iter().sum(), gradients))
-}
-
-fn backward(
-    model: &Transformer,
-    batch: &MicroBatch,
-    loss: &LossOptions,
-    options: &StepOptions,
-) -> Result<(f64, GradientsParams), Error> {
-    let batch = to_tensors(batch, &model.device());
-    let (loss, gradients) = model.gradients(&batch, loss.dropout, options.activations, |hidden| {
-        let loss = model.loss_from_hidden(hidden, batch.targets.clone(), loss);
-        (loss.clone(), loss.inner())
-    });
-    let values: Vec<f32> = loss.try_into_vec_as().map_err(Error::compute)?;
-    Ok((values.first().map_or(f64::NAN, |loss| f64::from(*loss)), gradients))
+        let batch = to_tensors(&batches[i], &model.device());
+        let (losses, gradients) = backward(&model, &batch, &loss);
+        let losses: Vec<f32> = losses.try_into_vec_as().map_err(Error::compute)?;
+        Ok((std::array::from_fn(|i| losses.get(i).map_or(f64::NAN, |loss| f64::from(*loss))), gradients))
+    })
 }
 
 /// Returns a micro-batch as tensors `[B, T]`.

@@ -97,7 +97,8 @@ impl Objective<Transformer> for Dpo<'_> {
         let options = StepOptions::new(self.config, self.context.seed, step);
         let (metrics, gradients) =
             gradients(&self.workers, model, &batches, &self.train.reference, &self.settings, &options)?;
-        Ok(Step { loss: metrics.loss, gradients, n_tokens: batches.iter().map(PairBatch::n_tokens).sum() })
+        let n_tokens = batches.iter().map(PairBatch::n_tokens).sum();
+        Ok(Step { loss: metrics.loss, parts: None, gradients, n_tokens })
     }
 
     fn validate(&self, model: &Transformer) -> Result<ValidationLoss, Error> {

@@ -52,7 +52,7 @@ impl Objective<Regression> for SquaredError {
     fn step(&mut self, model: &Regression, step: u64) -> Result<Step, Error> {
         let loss = model.loss(step);
         let gradients = GradientsParams::from_grads(loss.backward(), model);
-        Ok(Step { loss: value(loss.inner())?, gradients, n_tokens: ROWS as u64 })
+        Ok(Step { loss: value(loss.inner())?, parts: None, gradients, n_tokens: ROWS as u64 })
     }
 
     fn validate(&self, model: &Regression) -> Result<ValidationLoss, Error> {

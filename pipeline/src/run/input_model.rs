@@ -1,4 +1,4 @@
-//! The model of `train.init`, as planning and the stages need it.
+//! The models of `train.init` and `train.distill.teacher`, as planning and the stages need them.
 
 use anyhow::ensure;
 use artifact::{Context, Digest, Sealed, Store};
@@ -12,9 +12,35 @@ use crate::platform::host::host;
 
 use super::model_ref;
 
-/// The model to start from.
+/// The key that names a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `train.init`: the model to start from.
+    Init,
+    /// `train.distill.teacher`: the model to learn from.
+    Teacher,
+}
+
+impl Role {
+    /// Returns the dotted key, which also names the input of stage train.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Init => "train.init",
+            Self::Teacher => "train.distill.teacher",
+        }
+    }
+
+    fn written(self, config: &Config) -> Option<&str> {
+        match self {
+            Self::Init => config.train.init.as_deref(),
+            Self::Teacher => config.train.distill.as_ref().map(|distill| distill.teacher.as_str()),
+        }
+    }
+}
+
+/// A model that stage train reads.
 #[derive(Debug)]
-pub struct Init {
+pub struct InputModel {
     /// Its place and size, in words.
     pub about: String,
     /// The digest of its files, on which the checkpoint depends.
@@ -29,13 +55,38 @@ pub struct Init {
     pub has_other_tokenizer: bool,
 }
 
-impl Init {
-    /// Imports the model that `loaded` starts from, if any, into `store`, fetching what is missing.
+/// The models that stage train reads.
+#[derive(Debug, Default)]
+pub struct InputModels {
+    /// The model to start from.
+    pub init: Option<InputModel>,
+    /// The model to learn from.
+    pub teacher: Option<InputModel>,
+}
+
+impl InputModels {
+    /// Imports the models that `loaded` names into `store`, fetching what is missing.
     ///
     /// # Errors
-    /// Returns an error if it does not exist, is invalid, or does not fit the rest of the configuration.
-    pub fn import(loaded: &Loaded, store: &Store, context: &Context) -> anyhow::Result<Option<Self>> {
-        let Some(origin) = origin(loaded)? else { return Ok(None) };
+    /// Returns an error if one does not exist, is invalid, or does not fit the rest of the configuration.
+    pub fn import(loaded: &Loaded, store: &Store, context: &Context) -> anyhow::Result<Self> {
+        let import = |role| InputModel::import(role, loaded, store, context);
+        Ok(Self { init: import(Role::Init)?, teacher: import(Role::Teacher)? })
+    }
+
+    /// Returns the models that `loaded` names, without fetching or writing anything.
+    ///
+    /// # Errors
+    /// Returns an error as [`InputModels::import`] does.
+    pub fn plan(loaded: &Loaded, context: &Context) -> anyhow::Result<Self> {
+        let plan = |role| InputModel::plan(role, loaded, context);
+        Ok(Self { init: plan(Role::Init)?, teacher: plan(Role::Teacher)? })
+    }
+}
+
+impl InputModel {
+    fn import(role: Role, loaded: &Loaded, store: &Store, context: &Context) -> anyhow::Result<Option<Self>> {
+        let Some(origin) = origin(role, loaded)? else { return Ok(None) };
         let options = &loaded.config.collect.fetch_options();
         // A model in the store does not need the cache.
         let in_store = Model::known(&origin, options, context)?.filter(|known| known.is_in(store));
@@ -46,25 +97,21 @@ impl Init {
         let sealed = model.seal(store, host())?;
         let shape = Some(checkpoint::load_config(sealed.folder())?);
         let own = Tokenizer::from_folder(sealed.folder())?;
-        let mut init = Self { sealed: Some(sealed), shape, ..Self::of(&model)? };
-        init.check(&loaded.config, context)?;
+        let mut input = Self { sealed: Some(sealed), shape, ..Self::of(&model)? };
+        input.check(role, &loaded.config, context)?;
         let given = &loaded.config.preprocess.tokenizer;
-        init.has_other_tokenizer = !given.from_init
+        input.has_other_tokenizer = !given.from_init
             && match &given.file {
                 Some(file) => Tokenizer::from_file(&context.base.join(file))?.digest() != own.digest(),
                 None => true,
             };
-        Ok(Some(init))
+        Ok(Some(input))
     }
 
-    /// Returns the model that `loaded` starts from, if any, without fetching or writing anything.
-    ///
-    /// # Errors
-    /// Returns an error as [`Init::import`] does.
-    pub fn plan(loaded: &Loaded, context: &Context) -> anyhow::Result<Option<Self>> {
-        let Some(origin) = origin(loaded)? else { return Ok(None) };
+    fn plan(role: Role, loaded: &Loaded, context: &Context) -> anyhow::Result<Option<Self>> {
+        let Some(origin) = origin(role, loaded)? else { return Ok(None) };
         let Some(model) = Model::known(&origin, &loaded.config.collect.fetch_options(), context)? else {
-            let written = loaded.config.train.init.as_deref().unwrap_or_default();
+            let written = role.written(&loaded.config).unwrap_or_default();
             let digest = Digest::of_json(&json!({ "not fetched yet": written }));
             let about = format!("{written}, not fetched yet");
             return Ok(Some(Self {
@@ -76,9 +123,9 @@ impl Init {
                 has_other_tokenizer: false,
             }));
         };
-        let init = Self::of(&model)?;
-        init.check(&loaded.config, context)?;
-        Ok(Some(init))
+        let input = Self::of(&model)?;
+        input.check(role, &loaded.config, context)?;
+        Ok(Some(input))
     }
 
     fn of(model: &Model) -> anyhow::Result<Self> {
@@ -97,10 +144,16 @@ impl Init {
         })
     }
 
-    /// Checks that the model's vocabulary has every token of the tokenizer, and that its context is long enough.
-    fn check(&self, config: &Config, context: &Context) -> anyhow::Result<()> {
+    /// Checks that the model's context is long enough and, of the model to start from, that its vocabulary has every
+    /// token of the tokenizer.
+    fn check(&self, role: Role, config: &Config, context: &Context) -> anyhow::Result<()> {
         let Some(shape) = &self.shape else { return Ok(()) };
-        config.train.check_init(shape)?;
+        config.train.check_context(shape, role.key())?;
+        if role == Role::Teacher {
+            // Stage train compares its tokenizer with that of the tokens.
+            return Ok(());
+        }
+        config.train.pruned_shape(shape)?;
         let (given, known) = (&config.preprocess.tokenizer, shape.vocab_size);
         let (what, tokens) = match &given.file {
             _ if given.from_init => return Ok(()),
@@ -120,11 +173,12 @@ impl Init {
     }
 }
 
-fn origin(loaded: &Loaded) -> anyhow::Result<Option<Origin>> {
-    let Some(written) = &loaded.config.train.init else { return Ok(None) };
+fn origin(role: Role, loaded: &Loaded) -> anyhow::Result<Option<Origin>> {
+    let Some(written) = role.written(&loaded.config) else { return Ok(None) };
     ensure!(
         written != "latest",
-        "train.init = \"latest\" would be another model after every run; name a run (`pipeline runs` lists them)"
+        "{} = \"latest\" would be another model after every run; name a run (`pipeline runs` lists them)",
+        role.key()
     );
     model_ref::origin(written, &loaded.base, &loaded.layout()).map(Some)
 }

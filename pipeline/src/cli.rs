@@ -1,5 +1,6 @@
 //! The command line and its help.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -68,7 +69,9 @@ Examples:
     #[command(after_help = "\
 Examples:
   pipeline serve latest
-  pipeline serve latest --host 0.0.0.0 --port 9000
+  pipeline serve small code-001 --port 9000
+  pipeline serve --new-key alice
+  pipeline serve latest --host 0.0.0.0 --keys keys.jsonl --tls-cert cert.pem --tls-key key.pem
   curl http://127.0.0.1:8080/v1/completions -H 'Content-Type: application/json' \\
     -d '{\"prompt\": \"fn main() {\", \"max_tokens\": 50}'
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
@@ -240,8 +243,13 @@ pub struct SamplingArgs {
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// A run's name, its folder, `latest`, a folder with a model in Hugging Face layout, or a GGUF file
-    pub model: String,
+    /// A run's name, its folder, `latest`, a folder with a model in Hugging Face layout, or a GGUF file. Several are
+    /// served side by side under their own names; without one, those of `[[serve.models]]`
+    #[arg(value_name = "MODEL")]
+    pub models: Vec<String>,
+    /// The configuration whose `[serve]` to use [default: that of the model's run; without a model, pipeline.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The address to listen on [default: the configuration's, else 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     pub host: Option<String>,
@@ -251,8 +259,38 @@ pub struct ServeArgs {
     /// Where to compute: auto, cpu, wgpu, … [default: the run's configuration's, else auto]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    /// Require a key of this file for every request
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// Let everybody who can reach the address use the model, also from other machines
+    #[arg(long)]
+    pub allow_anonymous: bool,
+    /// The certificate chain for HTTPS, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Make a key, add its hash to the file of `--keys` [default: keys.jsonl], print the secret, and exit
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["models", "host", "port", "tls_cert", "allow_anonymous"])]
+    pub new_key: Option<String>,
+    /// What the new key may be used for: inference, admin
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', default_value = "inference", requires = "new_key")]
+    pub scope: Vec<ScopeArg>,
+    /// How many requests the new key may make in a minute [default: no limit]
+    #[arg(long, value_name = "N", requires = "new_key")]
+    pub requests_per_minute: Option<NonZeroU32>,
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+/// A scope of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScopeArg {
+    /// Generating text.
+    Inference,
+    /// Loading and unloading models.
+    Admin,
 }
 
 /// Arguments of `import`.

@@ -1,5 +1,7 @@
 //! Error answers in OpenAI's shape: a status, and `{"error": {message, type, param, code}}`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +13,8 @@ use utoipa::ToSchema;
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) detail: ErrorDetail,
+    /// When the same request may succeed, in seconds.
+    retry_after: Option<u64>,
 }
 
 /// An error answer.
@@ -36,7 +40,8 @@ pub(crate) struct ErrorDetail {
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: String) -> Self {
-        Self { status, detail: ErrorDetail { message, kind, param: None, code: None } }
+        let detail = ErrorDetail { message, kind, param: None, code: None };
+        Self { status, detail, retry_after: None }
     }
 
     /// Returns an error of the request as a whole.
@@ -60,6 +65,13 @@ impl ApiError {
         error
     }
 
+    /// Returns the error for a model that the server could load, but has not.
+    pub(crate) fn not_loaded(model: &str) -> Self {
+        let mut error = Self::parameter("model", "model_not_loaded", format!("The model `{model}` is not loaded."));
+        error.status = StatusCode::NOT_FOUND;
+        error
+    }
+
     /// Returns the error for a conversation with a model that has no chat template.
     pub(crate) fn no_chat_template() -> Self {
         let message = "This model has no chat template. Use /v1/completions, or put a chat_template.jinja beside its \
@@ -75,22 +87,85 @@ impl ApiError {
     /// Returns the error for a full queue.
     pub(crate) fn queue_full(max_queue: usize) -> Self {
         let message = format!("{max_queue} requests are already waiting; try again in a moment.");
-        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
-        error.detail.code = Some("queue_full");
-        error
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        error.with_code("queue_full").with_retry_after(1)
+    }
+
+    /// Returns the error for a key that has used up its requests per minute.
+    pub(crate) fn rate_limited(key: &str, wait: Duration) -> Self {
+        let seconds = (wait.as_secs_f64().ceil() as u64).max(1);
+        let message = format!("The key `{key}` has used up its requests per minute; try again in {seconds} s.");
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        error.with_code("rate_limit_exceeded").with_retry_after(seconds)
+    }
+
+    /// Returns the error for a connection beyond the limit.
+    pub(crate) fn too_many_connections(max_connections: usize) -> Self {
+        let message = format!("All {max_connections} connections are in use; try again in a moment.");
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message);
+        error.with_code("too_many_connections").with_retry_after(1)
+    }
+
+    /// Returns the error for a request whose answer takes too long.
+    pub(crate) fn too_slow(limit: Duration) -> Self {
+        let message = format!(
+            "The answer took longer than {} s, the limit of this server; ask for fewer tokens.",
+            limit.as_secs()
+        );
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "server_error", message).with_code("request_timeout")
+    }
+
+    /// Returns the error for a request without a key.
+    pub(crate) fn missing_key() -> Self {
+        let message = "This server needs an API key: send it as `Authorization: Bearer KEY`.";
+        Self::request(StatusCode::UNAUTHORIZED, message).with_code("invalid_api_key")
+    }
+
+    /// Returns the error for a key that the server does not know.
+    pub(crate) fn unknown_key() -> Self {
+        Self::request(StatusCode::UNAUTHORIZED, "The API key is not valid.").with_code("invalid_api_key")
+    }
+
+    /// Returns the error for a key without the scope of a route.
+    pub(crate) fn missing_scope(key: &str, scope: &str) -> Self {
+        let message = format!("The key `{key}` does not have the scope `{scope}`, which this route needs.");
+        Self::request(StatusCode::FORBIDDEN, message).with_code("insufficient_scope")
+    }
+
+    /// Returns the error for an administrative route of a server without keys.
+    pub(crate) fn no_keys() -> Self {
+        let message = "This route needs a key with the scope `admin`, and this server has no keys: start it with \
+                       `--keys FILE`; `pipeline serve --new-key NAME --scope admin` makes one.";
+        Self::request(StatusCode::FORBIDDEN, message).with_code("insufficient_scope")
+    }
+
+    /// Returns the error for a model that is still being loaded.
+    pub(crate) fn loading(model: &str) -> Self {
+        let message = format!("The model `{model}` is being loaded; try again in a moment.");
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message);
+        error.with_code("model_loading").with_retry_after(1)
     }
 
     /// Returns the error for requests during shutdown.
     pub(crate) fn stopping() -> Self {
         let message = "This server is shutting down.".to_owned();
-        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message);
-        error.detail.code = Some("stopping");
-        error
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message);
+        error.with_code("stopping").with_retry_after(1)
     }
 
     /// Returns an error that the client did not cause.
     pub(crate) fn server(message: String) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
+    fn with_code(mut self, code: &'static str) -> Self {
+        self.detail.code = Some(code);
+        self
+    }
+
+    fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
     }
 
     /// Returns the answer's body.
@@ -101,10 +176,14 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = self.status;
+        let (status, retry_after) = (self.status, self.retry_after);
         let mut response = (status, Json(self.body())).into_response();
-        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let headers = response.headers_mut();
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

@@ -1,5 +1,7 @@
 //! The table `[serve]`.
 
+use std::path::PathBuf;
+
 use axum::http::HeaderValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +9,7 @@ use serde_json::json;
 
 use crate::Error;
 
-/// The table `[serve]`: the address, limits of requests, and the deployment check.
+/// The table `[serve]`: the address, who may use it, limits of connections and requests, and the deployment check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -32,6 +34,40 @@ pub struct Config {
     /// The maximum number of tokens that speculative decoding proposes at once, from earlier text; 0 for none. It makes
     /// texts that repeat themselves faster, and never changes them. Default: 0.
     pub draft_tokens: usize,
+    /// Models to serve side by side, chosen by a request's `model`, in place of one named on the command line.
+    /// Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<ModelEntry>,
+    /// The file of API keys, one JSON object a line, as `pipeline serve --new-key NAME` writes it. With it, every
+    /// request but those for the page, `/health`, `/ready` and `/openapi.json` needs a key. Read again when it changes.
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<PathBuf>,
+    /// Whether everybody who can reach an address of other than this machine may use the model without a key. Default:
+    /// false.
+    pub allow_anonymous: bool,
+    /// The certificate chain for TLS, a PEM file; with `tls_key`. Default: none, HTTP without TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, a PEM file. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// Whether the bodies of requests are written to the log. Default: false.
+    pub log_prompts: bool,
+    /// The maximum number of connections; further ones get status 503. Default: 512.
+    pub max_connections: usize,
+    /// The maximum length of a request's headers, in bytes; longer ones get status 431. Default: 32,768.
+    pub max_header_bytes: usize,
+    /// Seconds from the first byte of a request to the end of its headers; then the connection is closed. Default: 10.
+    pub header_seconds: u64,
+    /// Seconds in which the body of a request must arrive; then it gets status 408. Default: 30.
+    pub body_seconds: u64,
+    /// Seconds that a connection may wait for a request, or for the client to read its answer; then it is closed.
+    /// Default: 75.
+    pub idle_seconds: u64,
+    /// Seconds from a request's headers to the end of its answer, the queue included; then it gets status 504, or an
+    /// error at the end of its stream. Default: 600.
+    pub request_seconds: u64,
     /// The maximum length of a request body, in bytes. Default: 1,048,576.
     pub max_body_bytes: usize,
     /// The maximum number of tokens per text. Default: 4096.
@@ -56,6 +92,23 @@ pub struct Config {
     pub check_max_tokens: usize,
 }
 
+/// A model of `[[serve.models]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// Its name in the API.
+    pub name: String,
+    /// A run's name, its folder, `latest`, an imported model, a folder in the Hugging Face layout, or a GGUF file.
+    pub model: String,
+    /// Whether it is loaded at the start; else a request to `/admin/models/{name}/load` loads it. Default: true.
+    #[serde(default = "yes")]
+    pub load: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -67,6 +120,18 @@ impl Default for Config {
             kv_cache_tokens: None,
             prefill_chunk_tokens: 256,
             draft_tokens: 0,
+            models: Vec::new(),
+            keys: None,
+            allow_anonymous: false,
+            tls_cert: None,
+            tls_key: None,
+            log_prompts: false,
+            max_connections: 512,
+            max_header_bytes: 32_768,
+            header_seconds: 10,
+            body_seconds: 30,
+            idle_seconds: 75,
+            request_seconds: 600,
             max_body_bytes: 1 << 20,
             max_tokens: 4096,
             max_choices: 16,
@@ -94,6 +159,11 @@ impl Config {
             ("kv_cache_tokens", self.kv_cache_tokens.unwrap_or(1)),
             ("prefill_chunk_tokens", self.prefill_chunk_tokens),
             ("max_queue", self.max_queue),
+            ("max_connections", self.max_connections),
+            ("header_seconds", self.header_seconds as usize),
+            ("body_seconds", self.body_seconds as usize),
+            ("idle_seconds", self.idle_seconds as usize),
+            ("request_seconds", self.request_seconds as usize),
             ("max_body_bytes", self.max_body_bytes),
             ("max_tokens", self.max_tokens),
             ("max_choices", self.max_choices),
@@ -107,6 +177,30 @@ impl Config {
         }
         if self.max_queue > MAX_QUEUE {
             return invalid("max_queue", &format!("at most {MAX_QUEUE}"), self.max_queue.to_string());
+        }
+        let seconds = [
+            ("header_seconds", self.header_seconds),
+            ("body_seconds", self.body_seconds),
+            ("idle_seconds", self.idle_seconds),
+            ("request_seconds", self.request_seconds),
+            ("shutdown_seconds", self.shutdown_seconds),
+        ];
+        if let Some((key, value)) = seconds.into_iter().find(|(_, value)| *value > MAX_SECONDS) {
+            return invalid(key, &format!("at most {MAX_SECONDS}"), value.to_string());
+        }
+        if self.max_connections > MAX_CONNECTIONS {
+            return invalid("max_connections", &format!("at most {MAX_CONNECTIONS}"), self.max_connections.to_string());
+        }
+        if !HEADER_BYTES.contains(&self.max_header_bytes) {
+            let expected = format!("from {} to {}", HEADER_BYTES.start(), HEADER_BYTES.end());
+            return invalid("max_header_bytes", &expected, self.max_header_bytes.to_string());
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            let (key, other) = if self.tls_cert.is_some() { ("tls_key", "tls_cert") } else { ("tls_cert", "tls_key") };
+            return invalid(key, &format!("a file, as serve.{other} is set"), "missing".to_owned());
+        }
+        if self.models.iter().any(|entry| entry.name.is_empty() || entry.name.contains('/')) {
+            return invalid("models", "models whose names are not empty and have no slash", "others".to_owned());
         }
         if self.check_max_tokens > self.max_tokens {
             let expected = format!("at most serve.max_tokens, {}", self.max_tokens);
@@ -145,6 +239,12 @@ impl Config {
 /// Upper limit of `max_queue`. Heuristic, not measured: because it is far more requests than a client would wait for,
 /// and keeps the queue's memory small.
 const MAX_QUEUE: usize = 65_536;
+/// Upper limit of time limits: a year.
+const MAX_SECONDS: u64 = 365 * 24 * 60 * 60;
+/// Upper limit of `max_connections`: systems allow a process fewer open files than this.
+const MAX_CONNECTIONS: usize = 1 << 20;
+/// Limits of `max_header_bytes`: what browsers send fits, and hyper's buffer is no larger.
+const HEADER_BYTES: std::ops::RangeInclusive<usize> = 1024..=400_000;
 
 #[cfg(test)]
 mod tests {
@@ -166,6 +266,19 @@ mod tests {
             (
                 Config { check_max_tokens: 5000, ..default() },
                 "serve.check_max_tokens must be at most serve.max_tokens, 4096, not 5000",
+            ),
+            (Config { idle_seconds: 0, ..default() }, "serve.idle_seconds must be at least 1, not 0"),
+            (
+                Config { request_seconds: u64::MAX, ..default() },
+                "serve.request_seconds must be at most 31536000, not 18446744073709551615",
+            ),
+            (
+                Config { max_header_bytes: 10, ..default() },
+                "serve.max_header_bytes must be from 1024 to 400000, not 10",
+            ),
+            (
+                Config { tls_cert: Some("a.pem".into()), ..default() },
+                "serve.tls_key must be a file, as serve.tls_cert is set, not missing",
             ),
             (Config { host: String::new(), ..default() }, "serve.host must be an address or a name, not empty"),
             (

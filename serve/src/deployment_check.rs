@@ -14,13 +14,14 @@ use crate::{Config, Error, bind, serve_on};
 /// The stage's name.
 pub const NAME: &str = "serve";
 /// Raised when the check sends other requests or expects other answers.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 const RECORD: &str = "service.json";
 /// Timeout of one answer. Heuristic, not measured: because loading and answering take seconds to a minute.
 const TIMEOUT: Duration = Duration::from_mins(5);
-/// Timeout of one health request while the model is loading.
-const POLL: Duration = Duration::from_millis(500);
+/// Pause between requests for readiness while the model is loading.
+const POLL: Duration = Duration::from_millis(20);
+const READY: &str = "GET /ready";
 const HEALTH: &str = "GET /health";
 const MODELS: &str = "GET /v1/models";
 const PAGE: &str = "GET /";
@@ -38,7 +39,15 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
     config.validate()?;
     out.clear()?;
     model::hub_layout::verify(bundle).map_err(generate::Error::from)?;
-    let local = Config { host: "127.0.0.1".to_owned(), port: 0, shutdown_seconds: 1, ..config.clone() };
+    let local = Config {
+        host: "127.0.0.1".to_owned(),
+        port: 0,
+        shutdown_seconds: 1,
+        keys: None,
+        tls_cert: None,
+        tls_key: None,
+        ..config.clone()
+    };
     let listener = bind(&local)?;
     let cancel = Cancel::default();
     let checked = std::thread::scope(|scope| {
@@ -102,7 +111,7 @@ impl<'a> Client<'a> {
     /// Sends every request; `has_stopped` returns true once the server can no longer answer.
     fn check(&self, has_stopped: &dyn Fn() -> bool) -> Result<Checked, Error> {
         let n_streams = self.config.check_requests;
-        self.context.progress.begin("requests", (6 + n_streams) as u64, "requests");
+        self.context.progress.begin("requests", (7 + n_streams) as u64, "requests");
         let mut requests = Vec::new();
         let mut done = |request: &str, status: u16, start: Instant| {
             requests
@@ -111,7 +120,11 @@ impl<'a> Client<'a> {
         };
 
         let start = Instant::now();
-        let health = self.wait_for_health(has_stopped)?;
+        self.wait_until_ready(has_stopped)?;
+        done(READY, 200, start);
+
+        let start = Instant::now();
+        let (_, health) = self.get(HEALTH, "/health")?;
         expect(HEALTH, "status ok", health["status"] == "ok", &health)?;
         done(HEALTH, 200, start);
 
@@ -233,20 +246,20 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// Polls until the model is loaded. The listener is already bound, so requests wait in its backlog.
-    fn wait_for_health(&self, has_stopped: &dyn Fn() -> bool) -> Result<Value, Error> {
+    /// Polls until the model is loaded.
+    fn wait_until_ready(&self, has_stopped: &dyn Fn() -> bool) -> Result<(), Error> {
         let start = Instant::now();
         loop {
-            let request = self.agent.get(format!("{}/health", self.url)).config().timeout_global(Some(POLL)).build();
-            let error = match request.call() {
-                Ok(response) => return Ok(read(HEALTH, response)?.1),
-                Err(error) => error,
-            };
+            let answer = self.get(READY, "/ready");
             if self.context.cancel.is_requested() {
                 return Err(Error::Interrupted);
             }
-            if has_stopped() || start.elapsed() > TIMEOUT {
-                return Err(unanswered(HEALTH)(error));
+            let is_over = has_stopped() || start.elapsed() > TIMEOUT;
+            match answer {
+                Ok((200, _)) => return Ok(()),
+                Err(error) if is_over => return Err(error),
+                Ok((_, found)) if is_over => return expect(READY, "status ok", false, &found),
+                _ => std::thread::sleep(POLL),
             }
         }
     }

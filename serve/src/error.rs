@@ -1,5 +1,7 @@
 //! Errors of this crate.
 
+use std::path::PathBuf;
+
 /// An error of the server or its deployment check.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -31,6 +33,39 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Other machines can reach the address, and no keys are required.
+    #[error(
+        "{address} can be reached from other machines, so requests must need a key: make one with `pipeline serve \
+         --new-key NAME` and add `--keys keys.jsonl`; or let everybody use the model with `--allow-anonymous`"
+    )]
+    Unprotected {
+        /// Host and port.
+        address: String,
+    },
+    /// Two models have the same name.
+    #[error("two models are named `{name}`; give one of them another name in `[[serve.models]]`")]
+    RepeatedName {
+        /// The name.
+        name: String,
+    },
+    /// The file of keys cannot be read or written.
+    #[error("{}{}: {reason}", path.display(), line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: Option<usize>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A certificate or its private key cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The server could not be started.
     #[error("cannot {operation}")]
     Start {
@@ -59,8 +94,8 @@ pub enum Error {
         /// The answer.
         found: String,
     },
-    /// The record of the deployment check cannot be written as JSON.
-    #[error("cannot write the deployment check as JSON")]
+    /// A record cannot be written as JSON.
+    #[error("cannot write JSON")]
     Json(#[from] serde_json::Error),
     /// The caller cancelled.
     #[error("interrupted")]

@@ -1,9 +1,9 @@
 //! What a request asks of the worker, and what the worker answers.
 
 use generate::{CompletionOptions, FinishReason};
-use tokio::sync::mpsc::UnboundedSender;
 
 use crate::api_error::ApiError;
+use crate::metrics::Events;
 
 /// The texts that a request asks for.
 #[derive(Debug, PartialEq)]
@@ -46,5 +46,5 @@ pub(crate) struct Job {
     /// What it asks for.
     pub(crate) work: Work,
     /// Where its texts go; closed when the client has gone.
-    pub(crate) events: UnboundedSender<Event>,
+    pub(crate) events: Events,
 }

@@ -4,19 +4,24 @@
 //! API, and `service.json`, the record of a deployment check against a real server. Only this crate has an HTTP server;
 //! requests are run together, in order of arrival, by [`inference::Scheduler`].
 //!
-//! Modules in reading order: `config`, `server` (start-up and graceful shutdown), `routes`, `host_check` (Host and
-//! Origin checks), `request` and `chat_request` (parsing and validation), `job` and `worker` (the queue and the thread
-//! that generates), `texts` (what the thread is generating), `answer` (whole or streamed), `response` and `api_error`
-//! (JSON bodies), `deployment_check` (the stage).
+//! Modules in reading order: `config`, `server` (start-up and graceful shutdown), `connections` (the accept loop, time
+//! limits, TLS, draining), `routes` (one table of them), `host_check` (Host and Origin checks), `keys` (who may do what,
+//! and how often), `models` (loaded and unloaded at run time), `request` and `chat_request` (parsing and validation),
+//! `job` and `worker` (the queue and the thread that generates), `texts` (what the thread is generating), `answer`
+//! (whole or streamed), `response` and `api_error` (JSON bodies), `metrics`, `deployment_check` (the stage).
 
 mod answer;
 mod api_error;
 mod chat_request;
 mod config;
+mod connections;
 mod deployment_check;
 mod error;
 mod host_check;
 mod job;
+mod keys;
+mod metrics;
+mod models;
 mod request;
 mod response;
 mod routes;
@@ -24,7 +29,10 @@ mod server;
 mod texts;
 mod worker;
 
-pub use config::Config;
+pub use config::{Config, ModelEntry};
 pub use deployment_check::{NAME, VERSION, run};
 pub use error::Error;
-pub use server::{bind, serve, serve_on};
+pub use keys::{NewKey, Scope, new_key};
+pub use models::ModelFolder;
+pub use routes::{Access, Route, routes};
+pub use server::{bind, serve, serve_models, serve_on};

@@ -248,7 +248,7 @@ impl Usage {
 pub(crate) struct ModelList {
     /// Always `list`.
     pub(crate) object: &'static str,
-    /// The models: always one.
+    /// The models that are loaded.
     pub(crate) data: Vec<ModelEntry>,
 }
 
@@ -264,19 +264,6 @@ pub(crate) struct ModelEntry {
     pub(crate) created: u64,
     /// Always `pipeline`.
     pub(crate) owned_by: &'static str,
-}
-
-/// The server's state.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub(crate) struct Health {
-    /// `ok`, or `stopping` with status 503.
-    pub(crate) status: &'static str,
-    /// The program's version.
-    pub(crate) version: &'static str,
-    /// The model.
-    pub(crate) model: ServedModel,
-    /// The worker's load.
-    pub(crate) requests: Load,
 }
 
 /// A description of the model.

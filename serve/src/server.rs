@@ -4,40 +4,39 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use artifact::Cancel;
-use generate::Generator;
+use tokio::task::JoinHandle;
 
-use crate::response::{ServedModel, seconds_since_1970};
-use crate::routes::{Shared, router};
-use crate::worker::Queue;
-use crate::{Config, Error};
+use crate::keys::Keys;
+use crate::metrics::Metrics;
+use crate::models::{ModelFolder, Models};
+use crate::routes::{self, ServerState};
+use crate::{Config, Error, connections};
 
-/// How often cancellation is checked.
-const POLL: Duration = Duration::from_millis(50);
-/// Time for cancelled requests to send their error, and for the worker to stop.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-
-/// The default size of the KV cache, in contexts of the model. Heuristic, not measured: because most texts are much
-/// shorter than the context.
-const DEFAULT_CACHED_CONTEXTS: usize = 4;
+/// Time for the connections' tasks to end after the last answer.
+const RUNTIME_GRACE: Duration = Duration::from_millis(50);
 
 /// Binds the configured address.
 ///
 /// # Errors
-/// [`Error::AddressInUse`] or [`Error::Bind`], with the address.
+/// [`Error::AddressInUse`] or [`Error::Bind`], with the address; [`Error::Unprotected`] if other machines can reach it
+/// and nothing says that they may.
 pub fn bind(config: &Config) -> Result<TcpListener, Error> {
     config.validate()?;
-    TcpListener::bind((config.host.as_str(), config.port)).map_err(|source| {
-        let host = if config.host.contains(':') { format!("[{}]", config.host) } else { config.host.clone() };
-        let address = format!("{host}:{}", config.port);
-        match source.kind() {
-            ErrorKind::AddrInUse => Error::AddressInUse { address },
-            _ => Error::Bind { address, source },
-        }
-    })
+    let host = if config.host.contains(':') { format!("[{}]", config.host) } else { config.host.clone() };
+    let address = format!("{host}:{}", config.port);
+    let listener = TcpListener::bind((config.host.as_str(), config.port)).map_err(|source| match source.kind() {
+        ErrorKind::AddrInUse => Error::AddressInUse { address: address.clone() },
+        _ => Error::Bind { address: address.clone(), source },
+    })?;
+    let bound =
+        listener.local_addr().map_err(|source| Error::Start { operation: "read the server's address", source })?;
+    if !bound.ip().is_loopback() && config.keys.is_none() && !config.allow_anonymous {
+        return Err(Error::Unprotected { address });
+    }
+    Ok(listener)
 }
 
 /// Serves the model in `folder` until `cancel` is requested; the caller turns signals into that request.
@@ -49,13 +48,10 @@ pub fn serve(folder: &Path, config: &Config, device: &str, cancel: &Cancel) -> R
     serve_on(bind(config)?, folder, config, device, cancel)
 }
 
-/// Serves on a listener from [`bind`], so that the caller knows the address.
-///
-/// Once `cancel` is requested, no new connections are accepted. In-flight requests may finish within
-/// `shutdown_seconds`; the others get the error that the server is shutting down.
+/// Serves the model in `folder` on a listener from [`bind`], so that the caller knows the address.
 ///
 /// # Errors
-/// Returns an error if the model cannot be loaded.
+/// As [`serve_models`].
 pub fn serve_on(
     listener: TcpListener,
     folder: &Path,
@@ -63,92 +59,81 @@ pub fn serve_on(
     device: &str,
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    config.validate()?;
-    let generator = Generator::open_with_cache(folder, device, |model| {
-        config.kv_cache_tokens.unwrap_or(DEFAULT_CACHED_CONTEXTS * model.context_length)
-    })?;
-    let generator = Arc::new(generator);
-    let shape = generator.config();
-    let model = ServedModel {
-        id: config.model_name.clone(),
-        family: shape.family.model_type(),
-        parameters: shape.parameters(),
-        context_length: shape.context_length,
-        vocab_size: generator.tokenizer().vocab_size(),
-        chat: generator.has_chat_template(),
-        device: model::device::describe(device)?,
-    };
-    let written = std::fs::metadata(model::hub_layout::weights_entry(folder)).and_then(|file| file.modified());
-    let created = seconds_since_1970(written.unwrap_or_else(|_| SystemTime::now()));
+    let model = ModelFolder { name: config.model_name.clone(), folder: folder.to_owned(), load: true };
+    serve_models(listener, vec![model], config, device, cancel)
+}
 
+/// Serves several models on a listener from [`bind`]. Requests are answered while the models are being loaded, by saying
+/// so.
+///
+/// Once `cancel` is requested, in-flight requests may finish within `shutdown_seconds`, and further ones are refused;
+/// those that take longer get the error that the server is shutting down.
+///
+/// # Errors
+/// Returns an error if the keys or certificates cannot be read, or a model cannot be loaded.
+pub fn serve_models(
+    listener: TcpListener,
+    models: Vec<ModelFolder>,
+    config: &Config,
+    device: &str,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    config.validate()?;
     let failed = |operation| move |source| Error::Start { operation, source };
-    // Two threads for I/O; computation is on the worker thread and the device's own threads.
+    let keys = config.keys.as_deref().map(Keys::open).transpose()?.map(Arc::new);
+    let tls = match (&config.tls_cert, &config.tls_key) {
+        (Some(certificate), Some(key)) => Some(connections::acceptor(certificate, key)?),
+        _ => None,
+    };
+    // Two threads for I/O; computation is on the worker threads and the device's own threads.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("http")
         .enable_all()
         .build()
         .map_err(failed("start the server's threads"))?;
-    let abort = Cancel::default();
-    let (queue, worker) =
-        Queue::start(Arc::clone(&generator), config, abort.clone()).map_err(failed("start the worker thread"))?;
-    let shared =
-        Arc::new(Shared { config: config.clone(), generator, model, created, queue, stopping: cancel.clone() });
+    let (abort, metrics) = (Cancel::default(), Arc::new(Metrics::new()));
+    let models = Arc::new(Models::new(models, config, device, Arc::clone(&metrics), abort.clone())?);
+    let (keys_of_state, models_of_state) = (keys.clone(), Arc::clone(&models));
     let served = runtime.block_on(async {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        tracing::info!(address = %listener.local_addr()?, "serving");
-        accept_until_cancelled(listener, shared, config, cancel, &abort).await;
-        Ok(())
+        listener.set_nonblocking(true).map_err(failed("listen"))?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed("listen"))?;
+        let first = Arc::clone(&models);
+        let loading = tokio::task::spawn_blocking(move || first.load_first());
+        let state = ServerState {
+            config: config.clone(),
+            models: models_of_state,
+            keys: keys_of_state,
+            metrics,
+            stopping: cancel.clone(),
+        };
+        let router = routes::router(Arc::new(state));
+        tokio::select! {
+            () = connections::serve(listener, router, tls, config, cancel, &abort) => Ok(()),
+            error = load_error(loading) => Err(error),
+            () = follow(keys.as_deref()) => Ok(()),
+        }
     });
-    // Closes the remaining connections, and with them the last senders of the worker's queue.
-    runtime.shutdown_timeout(POLL);
+    // Closes the remaining connections.
+    runtime.shutdown_timeout(RUNTIME_GRACE);
     abort.request();
-    join_worker(worker);
-    served.map_err(failed("listen"))
+    models.stop();
+    served
 }
 
-/// Answers requests until `cancel` is requested, then drains in-flight requests.
-async fn accept_until_cancelled(
-    listener: tokio::net::TcpListener,
-    shared: Arc<Shared>,
-    config: &Config,
-    cancel: &Cancel,
-    abort: &Cancel,
-) {
-    let stopped = requested(cancel.clone());
-    // `axum::serve` never returns an error: it retries after errors of accepting a connection.
-    let server = axum::serve(listener, router(shared)).with_graceful_shutdown(requested(cancel.clone())).into_future();
-    let mut server = std::pin::pin!(server);
-    tokio::select! {
-        _ = &mut server => return,
-        () = stopped => {}
-    }
-    let timeout = Duration::from_secs(config.shutdown_seconds);
-    if tokio::time::timeout(timeout, &mut server).await.is_err() {
-        tracing::warn!(seconds = config.shutdown_seconds, "in-flight requests took too long and are cancelled");
-        abort.request();
-        // Requests still open after this lose their connection.
-        let _ = tokio::time::timeout(SHUTDOWN_GRACE, &mut server).await;
+/// Returns the error of loading the models; never if they are loaded.
+async fn load_error(loading: JoinHandle<Result<(), Error>>) -> Error {
+    match loading.await {
+        Ok(Ok(())) => std::future::pending().await,
+        Ok(Err(error)) => error,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 
-async fn requested(cancel: Cancel) {
-    while !cancel.is_requested() {
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-/// Waits for the worker, but not for a device that hangs.
-fn join_worker(worker: JoinHandle<()>) {
-    let start = Instant::now();
-    while !worker.is_finished() && start.elapsed() < SHUTDOWN_GRACE {
-        std::thread::sleep(POLL / 10);
-    }
-    if worker.is_finished() {
-        // The worker catches panics of requests; any other panic has been printed.
-        let _ = worker.join();
-    } else {
-        tracing::warn!("the worker thread did not stop in time and is abandoned");
+/// Reads keys again when they change; never returns.
+async fn follow(keys: Option<&Keys>) {
+    match keys {
+        Some(keys) => keys.follow().await,
+        None => std::future::pending().await,
     }
 }

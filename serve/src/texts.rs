@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use generate::{FinishReason, Generator, TextStream};
-use inference::{ForwardPass, Request, RequestId, Sampling, Scheduler, StopTokens};
+use inference::{Counters, ForwardPass, Request, RequestId, Sampling, Scheduler, StopTokens};
 
 use crate::api_error::ApiError;
 use crate::job::{Event, Job};
@@ -38,6 +38,11 @@ impl<'g, M: ForwardPass> Texts<'g, M> {
     /// Returns the number of jobs.
     pub(crate) fn len(&self) -> usize {
         self.jobs.len()
+    }
+
+    /// Returns the counts of the scheduler.
+    pub(crate) fn counters(&self) -> Counters {
+        self.scheduler.counters()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -1,40 +1,56 @@
 //! The queue, and the worker thread that generates the texts of several requests at the same time.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use artifact::Cancel;
 use generate::Generator;
 use inference::{Scheduler, Settings};
-use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel, error::TrySendError, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::Config;
 use crate::api_error::ApiError;
 use crate::job::{Event, Job, Work};
+use crate::metrics::{Events, ModelMetrics};
 use crate::response::Load;
 use crate::texts::Texts;
 
-/// The worker's queue.
-#[derive(Clone)]
+/// The worker's queue. Dropping it ends the worker once it has finished every request that it has.
 pub(crate) struct Queue {
-    jobs: Sender<Job>,
-    running: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+    max_waiting: usize,
+    metrics: ModelMetrics,
+}
+
+/// What the queue and the worker share.
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// Notified of a new job, and of the end.
+    changed: Condvar,
+    running: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    is_closed: bool,
 }
 
 impl Queue {
-    /// Starts the worker. It ends when every clone of the queue is dropped; `abort` makes it fail the requests it has.
+    /// Starts the worker; `abort` makes it fail the requests it has.
     ///
     /// # Errors
     /// Returns an error if the operating system cannot start a thread.
     pub(crate) fn start(
         generator: Arc<Generator>,
         config: &Config,
+        metrics: ModelMetrics,
         abort: Cancel,
     ) -> Result<(Self, JoinHandle<()>), std::io::Error> {
-        let (jobs, receiver) = channel(config.max_queue);
-        let max_requests = config.max_concurrent_requests;
         let settings = Settings {
             max_step_tokens: config.prefill_chunk_tokens,
             // Their number is limited by that of requests.
@@ -43,74 +59,126 @@ impl Queue {
             vocab_size: Some(generator.tokenizer().vocab_size()),
             ..Settings::default()
         };
-        let running = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&running);
+        let shared = Arc::new(Shared::default());
+        let worker = Worker {
+            generator,
+            shared: Arc::clone(&shared),
+            max_requests: config.max_concurrent_requests,
+            metrics: metrics.clone(),
+            abort,
+        };
         let thread = std::thread::Builder::new().name("generate".to_owned());
-        let thread =
-            thread.spawn(move || work_through(&generator, max_requests, settings, receiver, &counter, &abort))?;
-        Ok((Self { jobs, running }, thread))
+        let thread = thread.spawn(move || worker.run(settings))?;
+        Ok((Self { shared, max_waiting: config.max_queue, metrics }, thread))
     }
 
     /// Queues work and returns the channel of its events. Dropping the channel cancels the work.
     ///
     /// # Errors
-    /// Returns an error if the queue is full or the server is shutting down.
+    /// Returns an error if the queue is full.
     pub(crate) fn push(&self, work: Work) -> Result<UnboundedReceiver<Event>, ApiError> {
         // Unbounded, so that a slow client does not block the worker; max_tokens limits how much can pile up.
-        let (events, receiver) = unbounded_channel();
-        match self.jobs.try_send(Job { work, events }) {
-            Ok(()) => Ok(receiver),
-            Err(TrySendError::Full(_)) => Err(ApiError::queue_full(self.jobs.max_capacity())),
-            Err(TrySendError::Closed(_)) => Err(ApiError::stopping()),
+        let (sender, receiver) = unbounded_channel();
+        let mut waiting = self.shared.waiting();
+        if waiting.jobs.len() >= self.max_waiting {
+            // Clients that have gone leave their place to others.
+            waiting.jobs.retain(|job| !job.events.is_closed());
         }
+        if waiting.jobs.len() >= self.max_waiting {
+            return Err(ApiError::queue_full(self.max_waiting));
+        }
+        waiting.jobs.push_back(Job { work, events: Events::new(sender, self.metrics.clone()) });
+        self.shared.changed.notify_one();
+        Ok(receiver)
     }
 
     /// Returns how many requests are running and waiting.
     pub(crate) fn load(&self) -> Load {
-        let max_queue = self.jobs.max_capacity();
-        let running = self.running.load(Ordering::Relaxed);
-        Load { running, waiting: max_queue - self.jobs.capacity(), max_queue }
+        let waiting = self.shared.waiting().jobs.iter().filter(|job| !job.events.is_closed()).count();
+        Load { running: self.shared.running.load(Ordering::Relaxed), waiting, max_queue: self.max_waiting }
+    }
+
+    /// Updates the metrics of the load.
+    pub(crate) fn measure(&self) {
+        let load = self.load();
+        self.metrics.set_load(load.running, load.waiting);
     }
 }
 
-fn work_through(
-    generator: &Generator,
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.shared.waiting().is_closed = true;
+        self.shared.changed.notify_one();
+        self.metrics.set_load(0, 0);
+    }
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // A panic leaves the queue as it was.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the next job, if there is one.
+    fn try_next(&self) -> Option<Job> {
+        self.waiting().jobs.pop_front()
+    }
+
+    /// Waits for the next job; none if the queue is closed.
+    fn next(&self) -> Option<Job> {
+        let waiting = self.waiting();
+        let is_idle = |waiting: &mut Waiting| waiting.jobs.is_empty() && !waiting.is_closed;
+        self.changed.wait_while(waiting, is_idle).unwrap_or_else(PoisonError::into_inner).jobs.pop_front()
+    }
+}
+
+struct Worker {
+    generator: Arc<Generator>,
+    shared: Arc<Shared>,
     max_requests: usize,
-    settings: Settings,
-    mut jobs: Receiver<Job>,
-    running: &AtomicUsize,
-    abort: &Cancel,
-) {
-    let mut model = generator.model();
-    let scheduler = Scheduler::new(&mut **model, settings).expect("the settings are those of a valid configuration");
-    let mut texts = Texts::new(generator, scheduler);
-    loop {
-        if texts.is_empty() {
-            match jobs.blocking_recv() {
-                Some(job) => texts.start(job),
-                None => return,
+    metrics: ModelMetrics,
+    abort: Cancel,
+}
+
+impl Worker {
+    fn run(&self, settings: Settings) {
+        let mut model = self.generator.model();
+        let scheduler =
+            Scheduler::new(&mut **model, settings).expect("the settings are those of a valid configuration");
+        let mut texts = Texts::new(&self.generator, scheduler);
+        let set_running = |running| self.shared.running.store(running, Ordering::Relaxed);
+        loop {
+            if texts.is_empty() {
+                match self.shared.next() {
+                    Some(job) => texts.start(job),
+                    None => return,
+                }
             }
+            while texts.len() < self.max_requests
+                && let Some(job) = self.shared.try_next()
+            {
+                texts.start(job);
+            }
+            set_running(texts.len());
+            if self.abort.is_requested() {
+                texts.fail(&ApiError::stopping());
+            }
+            texts.cancel_abandoned();
+            // A panic in a driver fails the requests that are running and leaves the server running.
+            let error = match catch_unwind(AssertUnwindSafe(|| texts.step())) {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(ApiError::server(format!("Generation failed: {error}."))),
+                Err(_) => {
+                    Some(ApiError::server("The model failed during generation; see the server's log.".to_owned()))
+                }
+            };
+            if let Some(error) = error {
+                tracing::warn!(message = error.detail.message, "the requests that were running failed");
+                texts.fail(&error);
+            }
+            set_running(texts.len());
+            let counters = texts.counters();
+            self.metrics.set_cache_usage(counters.used_blocks as f64 / counters.blocks.max(1) as f64);
         }
-        while texts.len() < max_requests
-            && let Ok(job) = jobs.try_recv()
-        {
-            texts.start(job);
-        }
-        running.store(texts.len(), Ordering::Relaxed);
-        if abort.is_requested() {
-            texts.fail(&ApiError::stopping());
-        }
-        texts.cancel_abandoned();
-        // A panic in a driver fails the requests that are running and leaves the server running.
-        let error = match catch_unwind(AssertUnwindSafe(|| texts.step())) {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(ApiError::server(format!("Generation failed: {error}."))),
-            Err(_) => Some(ApiError::server("The model failed during generation; see the server's log.".to_owned())),
-        };
-        if let Some(error) = error {
-            tracing::warn!(message = error.detail.message, "the requests that were running failed");
-            texts.fail(&error);
-        }
-        running.store(texts.len(), Ordering::Relaxed);
     }
 }

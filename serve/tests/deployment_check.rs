@@ -50,7 +50,7 @@ fn sharded_bundle_is_served() {
     assert!(bundle.folder().join(model::hub_layout::INDEX).exists());
     let out = Store::new(root.path()).begin(recipe("serve")).unwrap();
     let outcome = serve::run(&Config::default(), &bundle, &out, &Context::quiet(3)).unwrap();
-    assert_eq!(outcome.counts["requests"], 9);
+    assert_eq!(outcome.counts["requests"], 10);
 }
 
 #[test]
@@ -65,11 +65,11 @@ fn working_server_is_measured_and_recorded() {
         outcome.headline
     );
     assert_eq!(outcome.volatile, ["service.json"]);
-    assert_eq!(outcome.counts["requests"], 9);
+    assert_eq!(outcome.counts["requests"], 10);
     let record: Value = serde_json::from_slice(&fs::read(out.path("service.json")).unwrap()).unwrap();
     let requests = record["requests"].as_array().unwrap();
     let statuses: Vec<u64> = requests.iter().map(|request| request["status"].as_u64().unwrap()).collect();
-    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 400, 200]);
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 200, 400, 200]);
     assert!(record["first_token_seconds"]["median"].as_f64().unwrap() > 0.0);
     assert!(record["tokens_per_second"]["median"].as_f64().unwrap() > 0.0);
 }

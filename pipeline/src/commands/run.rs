@@ -27,7 +27,8 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         let bundle =
             made.get(&Stage::Optimize).context("--serve needs a bundle, but --until ends before stage optimize")?;
         let config = &session.loaded.config;
-        super::serve::until_stopped(bundle.folder(), &config.serve, &config.device, &session.cancel)?;
+        let models = super::serve::one(bundle.folder(), &config.serve);
+        super::serve::until_stopped(models, &config.serve, &config.device, &session.cancel)?;
     }
     Ok(())
 }

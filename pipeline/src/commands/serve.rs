@@ -1,22 +1,29 @@
-//! `serve`: a model over HTTP until Ctrl-C.
+//! `serve`: models over HTTP until Ctrl-C or SIGTERM.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use artifact::Cancel;
+use serve::{ModelEntry, ModelFolder, NewKey, Scope};
 
-use crate::cli::ServeArgs;
+use crate::cli::{ScopeArg, ServeArgs};
+use crate::config::{self, Config};
 use crate::platform::interrupt;
 use crate::ui::console::Console;
 
 use super::print_out;
 
+/// Where `--new-key` puts a key without `--keys`.
+const KEYS: &str = "keys.jsonl";
+
 /// Runs the command.
 pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
+    if let Some(name) = &arguments.new_key {
+        return new_key(name, arguments);
+    }
     let console = Console::new();
-    super::log_to(&console, "serve::worker=info");
-    let model = super::model(&arguments.model, &arguments.store)?;
-    let run = model.config.unwrap_or_default();
+    super::log_to(&console, "serve=info");
+    let (models, run) = models(arguments)?;
     let device = arguments.device.as_deref().unwrap_or(&run.device);
     let mut config = run.serve;
     if let Some(host) = &arguments.host {
@@ -25,14 +32,96 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     if let Some(port) = arguments.port {
         config.port = port;
     }
+    config.keys = arguments.keys.clone().or(config.keys);
+    config.allow_anonymous |= arguments.allow_anonymous;
+    if arguments.tls_cert.is_some() {
+        config.tls_cert.clone_from(&arguments.tls_cert);
+        config.tls_key.clone_from(&arguments.tls_key);
+    }
     let cancel = interrupt::listen(move || console.line("Draining in-flight requests."))?;
-    until_stopped(&model.folder, &config, device, &cancel)
+    until_stopped(models, &config, device, &cancel)
 }
 
-/// Prints the address, and serves the model in `folder` until `cancel` is requested.
-pub fn until_stopped(folder: &Path, config: &serve::Config, device: &str, cancel: &Cancel) -> anyhow::Result<()> {
+/// Prints the address, and serves models until `cancel` is requested.
+pub fn until_stopped(
+    models: Vec<ModelFolder>,
+    config: &serve::Config,
+    device: &str,
+    cancel: &Cancel,
+) -> anyhow::Result<()> {
     let listener = serve::bind(config)?;
     let address = listener.local_addr().context("cannot determine the address of the server")?;
-    print_out!("serving {} at http://{address}; Ctrl-C stops it", config.model_name)?;
-    Ok(serve::serve_on(listener, folder, config, device, cancel)?)
+    let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+    let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+    print_out!("serving {} at {scheme}://{address}; Ctrl-C stops it", names.join(", "))?;
+    Ok(serve::serve_models(listener, models, config, device, cancel)?)
+}
+
+/// Returns the model of a run that was just made, under the configured name.
+pub fn one(folder: &Path, config: &serve::Config) -> Vec<ModelFolder> {
+    vec![ModelFolder { name: config.model_name.clone(), folder: folder.to_owned(), load: true }]
+}
+
+/// Returns the models of the command line, else those of `[[serve.models]]`, and the configuration.
+fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Config)> {
+    let load = |path: &Path| config::load(path, &[]).map(|loaded| loaded.config);
+    let given = arguments.config.as_deref().map(load).transpose()?;
+    if let [name] = &arguments.models[..] {
+        let model = super::model(name, &arguments.store)?;
+        let config = given.or(model.config).unwrap_or_default();
+        return Ok((one(&model.folder, &config.serve), config));
+    }
+    let mut folders = Vec::new();
+    if !arguments.models.is_empty() {
+        let mut of_first = None;
+        for name in &arguments.models {
+            let model = super::model(name, &arguments.store)?;
+            of_first = of_first.or(Some(model.config));
+            folders.push(ModelFolder { name: short_name(name)?, folder: model.folder, load: true });
+        }
+        return Ok((folders, given.or(of_first.flatten()).unwrap_or_default()));
+    }
+    let config = match given {
+        Some(config) => config,
+        None => load(Path::new(config::FILE_NAME)).context("no model is named, and pipeline.toml names none")?,
+    };
+    if config.serve.models.is_empty() {
+        bail!(
+            "no model is named: name one, such as `pipeline serve latest`, or add [[serve.models]] to the configuration"
+        );
+    }
+    for ModelEntry { name, model, load } in &config.serve.models {
+        let folder = super::model(model, &arguments.store)?.folder;
+        folders.push(ModelFolder { name: name.clone(), folder, load: *load });
+    }
+    Ok((folders, config))
+}
+
+/// Returns the name under which one of several models is served: the last part of a path, without `.gguf`.
+fn short_name(model: &str) -> anyhow::Result<String> {
+    let name = Path::new(model).file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{model} has no name to serve it under"))?;
+    Ok(name.strip_suffix(".gguf").unwrap_or(name).to_owned())
+}
+
+/// Makes a key and prints its secret.
+fn new_key(name: &str, arguments: &ServeArgs) -> anyhow::Result<()> {
+    let configured = match arguments.config.as_deref() {
+        Some(path) => config::load(path, &[])?.config.serve.keys,
+        None => super::here()?.and_then(|loaded| loaded.config.serve.keys),
+    };
+    let path = arguments.keys.clone().or(configured).unwrap_or_else(|| PathBuf::from(KEYS));
+    let scope = |scope: &ScopeArg| match scope {
+        ScopeArg::Inference => Scope::Inference,
+        ScopeArg::Admin => Scope::Admin,
+    };
+    let scopes = arguments.scope.iter().map(scope).collect();
+    let key = NewKey { name: name.to_owned(), scopes, requests_per_minute: arguments.requests_per_minute };
+    let secret = serve::new_key(&path, key)?;
+    print_out!("{secret}")?;
+    let path = path.display();
+    Console::new().line(&format!(
+        "The key of {name}, shown only this once; its hash is in {path}. Next: pipeline serve MODEL --keys {path}"
+    ));
+    Ok(())
 }

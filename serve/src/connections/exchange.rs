@@ -1,0 +1,165 @@
+//! One request and its answer: the time limit and the line in the access log.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{Method, Request, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use tokio::time::{Instant, Sleep};
+
+use super::in_flight::{InFlight, One};
+use super::timed_io::Activity;
+use crate::api_error::ApiError;
+
+/// Paths that machines ask for every few seconds, which are not logged.
+const PROBES: [&str; 3] = ["/health", "/ready", "/metrics"];
+
+/// An extension of an answer: the name of the key that asked for it.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyName(pub(crate) Arc<str>);
+
+/// What a connection's exchanges have in common.
+pub(super) struct Exchange {
+    /// The client's address.
+    pub(super) remote: Arc<str>,
+    pub(super) activity: Arc<Activity>,
+    pub(super) in_flight: InFlight,
+    /// From the headers of the request to the end of the answer.
+    pub(super) limit: Duration,
+}
+
+impl Exchange {
+    /// Answers a request within the time limit, or with an error that says so.
+    pub(super) fn answer(
+        &self,
+        request: Request<Incoming>,
+        router: &TowerToHyperService<axum::Router>,
+    ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
+        let start = Instant::now();
+        self.activity.begin();
+        let mut record = Record {
+            activity: Arc::clone(&self.activity),
+            _one: self.in_flight.begin(),
+            start,
+            remote: Arc::clone(&self.remote),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            key: None,
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            bytes: 0,
+            is_whole: false,
+        };
+        let (answered, limit) = (router.call(request), self.limit);
+        async move {
+            let timer = tokio::time::sleep_until(start + limit);
+            let answer = match tokio::time::timeout_at(start + limit, answered).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(never)) => match never {},
+                Err(_) => ApiError::too_slow(limit).into_response(),
+            };
+            record.status = answer.status();
+            record.key = answer.extensions().get::<KeyName>().map(|name| Arc::clone(&name.0));
+            let kind = answer.headers().get(header::CONTENT_TYPE);
+            let is_stream = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+            Ok(answer.map(|body| AnswerBody { body: Some(body), timer: Box::pin(timer), limit, is_stream, record }))
+        }
+    }
+}
+
+/// The body of an answer, which ends when the time is up: a stream of events with an error.
+pub(super) struct AnswerBody {
+    body: Option<Body>,
+    timer: Pin<Box<Sleep>>,
+    limit: Duration,
+    is_stream: bool,
+    record: Record,
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
+            match &frame {
+                Some(Ok(frame)) => self.record.bytes += frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(_)) => {}
+                None => self.record.is_whole = true,
+            }
+            return Poll::Ready(frame);
+        }
+        if self.timer.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        // Dropping the body cancels the generation.
+        self.body = None;
+        let error = ApiError::too_slow(self.limit);
+        if !self.is_stream {
+            return Poll::Ready(Some(Err(axum::Error::new(std::io::Error::other(error.detail.message)))));
+        }
+        let event = serde_json::to_string(&error.body()).unwrap_or_default();
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(format!("data: {event}\n\n"))))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        // A body whose length is known is not polled for its end.
+        self.record.is_whole |= self.body.as_ref().is_some_and(HttpBody::is_end_stream);
+    }
+}
+
+/// The line in the access log, written when the answer has ended or the client has gone.
+struct Record {
+    activity: Arc<Activity>,
+    _one: One,
+    start: Instant,
+    remote: Arc<str>,
+    method: Method,
+    /// Without the query, which may hold secrets.
+    path: String,
+    key: Option<Arc<str>>,
+    status: StatusCode,
+    bytes: usize,
+    is_whole: bool,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.activity.end();
+        if PROBES.contains(&self.path.as_str()) {
+            return;
+        }
+        tracing::info!(
+            target: "serve::access",
+            remote = %self.remote,
+            key = self.key.as_deref(),
+            method = %self.method,
+            path = self.path,
+            status = self.status.as_u16(),
+            bytes = self.bytes,
+            seconds = self.start.elapsed().as_secs_f64(),
+            whole = self.is_whole,
+            "request"
+        );
+    }
+}

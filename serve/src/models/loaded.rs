@@ -1,0 +1,70 @@
+//! A model in memory, with its worker.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use artifact::Cancel;
+use generate::Generator;
+
+use crate::metrics::ModelMetrics;
+use crate::response::{ModelEntry, ServedModel, seconds_since_1970};
+use crate::worker::Queue;
+use crate::{Config, Error};
+
+/// The default size of the KV cache, in contexts of the model. Heuristic, not measured: because most texts are much
+/// shorter than the context.
+const DEFAULT_CACHED_CONTEXTS: usize = 4;
+
+/// A model that answers requests.
+pub(crate) struct LoadedModel {
+    /// The server's configuration, with the name of this model.
+    pub(crate) config: Config,
+    /// Encodes the prompts here; only the worker generates.
+    pub(crate) generator: Arc<Generator>,
+    pub(crate) description: ServedModel,
+    pub(crate) queue: Queue,
+    /// Time at which the weights were written, in seconds since 1970.
+    created: u64,
+}
+
+impl LoadedModel {
+    /// Loads the model in `folder` and starts its worker.
+    ///
+    /// # Errors
+    /// Returns an error if the model cannot be loaded or the thread not be started.
+    pub(super) fn load(
+        folder: &Path,
+        config: Config,
+        device: &str,
+        metrics: ModelMetrics,
+        abort: Cancel,
+    ) -> Result<(Self, JoinHandle<()>), Error> {
+        let generator = Generator::open_with_cache(folder, device, |model| {
+            config.kv_cache_tokens.unwrap_or(DEFAULT_CACHED_CONTEXTS * model.context_length)
+        })?;
+        let generator = Arc::new(generator);
+        let shape = generator.config();
+        let description = ServedModel {
+            id: config.model_name.clone(),
+            family: shape.family.model_type(),
+            parameters: shape.parameters(),
+            context_length: shape.context_length,
+            vocab_size: generator.tokenizer().vocab_size(),
+            chat: generator.has_chat_template(),
+            device: model::device::describe(device)?,
+        };
+        let written = std::fs::metadata(model::hub_layout::weights_entry(folder)).and_then(|file| file.modified());
+        let created = seconds_since_1970(written.unwrap_or_else(|_| SystemTime::now()));
+        let (queue, worker) = Queue::start(Arc::clone(&generator), &config, metrics, abort)
+            .map_err(|source| Error::Start { operation: "start the worker thread", source })?;
+        Ok((Self { config, generator, description, queue, created }, worker))
+    }
+
+    /// Returns the model's entry in the list of models.
+    pub(crate) fn entry(&self) -> ModelEntry {
+        let id = self.description.id.clone();
+        ModelEntry { id, object: "model", created: self.created, owned_by: "pipeline" }
+    }
+}

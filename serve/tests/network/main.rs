@@ -1,0 +1,8 @@
+//! A real server on a free port with a tiny random model: its connections, keys, models and routes.
+
+mod connections;
+mod keys;
+mod models;
+mod requests;
+mod server;
+mod tls;

@@ -1,0 +1,176 @@
+//! The server of these tests, and a client.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use artifact::Cancel;
+use model::Family;
+use serde_json::{Value, json};
+use serve::{Config, Error, ModelFolder, bind, serve_models};
+use tempfile::TempDir;
+use ureq::Agent;
+
+/// A server that stops when it is dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    pub agent: Agent,
+    cancel: Cancel,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+    _folder: TempDir,
+}
+
+impl Server {
+    /// Serves one model, `pipeline`, and waits until it is loaded.
+    pub fn start(config: Config) -> Self {
+        Self::with_models(config, &[("pipeline", true)])
+    }
+
+    /// Serves models of these names, and waits until those that are to be loaded are.
+    pub fn with_models(config: Config, models: &[(&str, bool)]) -> Self {
+        let server = Self::loading(config, models, |folder| {
+            test_support::tiny::write(folder, Family::Qwen3, 128);
+        });
+        while server.get("/ready").0 != 200 {
+            assert!(!server.thread.as_ref().unwrap().is_finished(), "the server has stopped");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        server
+    }
+
+    /// Serves models of these names, each written by `write`, without waiting for them.
+    pub fn loading(config: Config, models: &[(&str, bool)], write: impl Fn(&Path)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let models: Vec<ModelFolder> = models
+            .iter()
+            .map(|(name, load)| {
+                let folder = folder.path().join(name);
+                std::fs::create_dir(&folder).unwrap();
+                write(&folder);
+                ModelFolder { name: (*name).to_owned(), folder, load: *load }
+            })
+            .collect();
+        let config = Config { port: 0, max_tokens: 1_000_000, ..config };
+        let listener = bind(&config).unwrap();
+        let (address, cancel) = (listener.local_addr().unwrap(), Cancel::default());
+        let requested = cancel.clone();
+        let thread = std::thread::spawn(move || serve_models(listener, models, &config, "cpu", &requested));
+        let agent = Agent::config_builder().proxy(None).http_status_as_error(false);
+        let agent = agent.timeout_global(Some(Duration::from_mins(1))).build().new_agent();
+        Self { address, agent, cancel, thread: Some(thread), _folder: folder }
+    }
+
+    /// Requests a graceful shutdown, without waiting for it.
+    pub fn begin_to_stop(&self) {
+        self.cancel.request();
+    }
+
+    /// Waits until the server has stopped, and returns how long that took.
+    pub fn stop(&mut self) -> (Result<(), Error>, Duration) {
+        let start = Instant::now();
+        self.cancel.request();
+        let served = self.thread.take().unwrap().join().unwrap();
+        (served, start.elapsed())
+    }
+
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        read(self.agent.get(format!("http://{}{path}", self.address)).call().unwrap())
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        read(self.agent.post(format!("http://{}{path}", self.address)).send_json(body).unwrap())
+    }
+
+    /// Sends a request, with a key if there is one, and returns the status, the body and the header `Retry-After`.
+    pub fn ask(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> (u16, Value, Option<String>) {
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.address))
+            .header("content-type", "application/json");
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let response = self.agent.run(request.body(body.to_owned()).unwrap()).unwrap();
+        let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+        let (status, body) = read(response);
+        (status, body, retry_after)
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        stream
+    }
+
+    /// Sends a request for a completion and leaves the answer in the socket.
+    pub fn send(&self, body: &Value) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(head(body.to_string().len()).as_bytes()).unwrap();
+        stream.write_all(body.to_string().as_bytes()).unwrap();
+        stream
+    }
+
+    /// Returns the status of a completion request whose body is these bytes.
+    pub fn status_of(&self, body: &[u8]) -> u16 {
+        let mut stream = self.connect();
+        stream.write_all(head(body.len()).as_bytes()).unwrap();
+        // The server may answer and close before it has read everything.
+        let _ = stream.write_all(body);
+        status(stream)
+    }
+
+    pub fn wait_for_load(&self, running: u64, waiting: u64) {
+        let start = Instant::now();
+        loop {
+            let load = self.get("/health").1["requests"].clone();
+            if (load["running"].as_u64(), load["waiting"].as_u64()) == (Some(running), Some(waiting)) {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "still {load}, not {running} and {waiting}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.stop().0.unwrap();
+        }
+    }
+}
+
+/// Returns the head of a request for a completion.
+pub fn head(length: usize) -> String {
+    format!(
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: \
+         {length}\r\nConnection: close\r\n\r\n"
+    )
+}
+
+/// Returns the status of an answer.
+pub fn status(stream: TcpStream) -> u16 {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line.get(9..12).unwrap_or_else(|| panic!("no status in {line:?}")).parse().unwrap()
+}
+
+/// Returns the data of every event of a streamed answer, up to its end.
+pub fn events(stream: impl Read) -> Vec<String> {
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    lines.filter_map(|line| line.strip_prefix("data: ").map(str::to_owned)).collect()
+}
+
+/// Returns a request whose text never ends early: a random model always predicts the same most likely token.
+pub fn long(max_tokens: u64, stream: bool) -> Value {
+    json!({"prompt": "fn", "max_tokens": max_tokens, "temperature": 0, "stream": stream})
+}
+
+fn read(response: ureq::http::Response<ureq::Body>) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let mut text = String::new();
+    response.into_body().into_reader().read_to_string(&mut text).unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}

@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # The binary in a small image that runs as an ordinary user. Build: docker build -t pipeline .
 # Train:  docker run --rm -v "$PWD:/data" pipeline run
-# Serve:  docker run --rm -v "$PWD:/data" -p 8080:8080 pipeline serve latest --host 0.0.0.0
+# Serve:  docker run --rm -v "$PWD:/data" -p 8080:8080 pipeline serve latest --host 0.0.0.0 --keys keys.jsonl
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /source
@@ -17,5 +17,13 @@ COPY --from=build /source/target/dist/pipeline /usr/local/bin/pipeline
 USER pipeline
 WORKDIR /data
 EXPOSE 8080
+# Sockets as files are bash's.
+SHELL ["/bin/bash", "-c"]
+# Of a server; other commands end before the first check.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+    CMD exec 3<>/dev/tcp/127.0.0.1/8080 \
+        && printf 'GET /ready HTTP/1.0\r\n\r\n' >&3 \
+        && read -r _ code _ <&3 \
+        && [ "$code" = 200 ]
 ENTRYPOINT ["pipeline"]
 CMD ["help"]

@@ -16,7 +16,7 @@ use crate::response::{ChatChoice, Choice, ChunkChoice, Delta, MaybeUsage, Metada
 use crate::worker::Queue;
 
 /// Interval of keep-alive comments in a stream without text. Proxies commonly time out after 60 seconds.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The shape of an answer.
 pub(crate) enum Shape {

@@ -8,7 +8,7 @@
 //! limits, TLS, draining), `routes` (one table of them), `host_check` (Host and Origin checks), `keys` (who may do what,
 //! and how often), `models` (loaded and unloaded at run time), `request` and `chat_request` (parsing and validation),
 //! `job` and `worker` (the queue and the thread that generates), `texts` (what the thread is generating), `answer`
-//! (whole or streamed), `response` and `api_error` (JSON bodies), `metrics`, `deployment_check` (the stage).
+//! (whole or streamed), `responses` (another shape of them), `response` and `api_error` (JSON bodies), `metrics`, `deployment_check` (the stage).
 
 mod answer;
 mod api_error;
@@ -24,6 +24,7 @@ mod metrics;
 mod models;
 mod request;
 mod response;
+mod responses;
 mod routes;
 mod server;
 mod texts;

@@ -86,6 +86,7 @@ fn table() -> Vec<(Route, Handler)> {
         get("/v1/models/{id}", AnyKey, self::get(models::model)),
         post("/v1/completions", Inference, self::post(generation::complete)),
         post("/v1/chat/completions", Inference, self::post(generation::chat)),
+        post("/v1/responses", Inference, self::post(generation::respond_once)),
         post("/tokenize", Inference, self::post(tokens::tokenize)),
         post("/detokenize", Inference, self::post(tokens::detokenize)),
         get("/admin/models", Admin, self::get(admin::states)),

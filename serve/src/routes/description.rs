@@ -15,7 +15,7 @@ use super::{admin, generation, health, models, tokens};
     ),
     paths(
         health::health, health::ready, health::metrics, models::models, models::model, generation::complete,
-        generation::chat, tokens::tokenize, tokens::detokenize, admin::states, admin::load, admin::unload
+        generation::chat, generation::respond_once, tokens::tokenize, tokens::detokenize, admin::states, admin::load, admin::unload
     ),
     modifiers(&Keys),
     security((), ("key" = [])),

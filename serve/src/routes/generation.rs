@@ -6,11 +6,14 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use super::{ServerState, body};
-use crate::answer;
+use crate::answer::{self, Shape};
 use crate::api_error::{ApiError, ErrorBody};
 use crate::chat_request::{self, ChatRequest};
+use crate::job::Work;
+use crate::models::LoadedModel;
 use crate::request::{self, CompletionRequest, Limits, ValidRequest};
 use crate::response::{ChatBody, ChatChunk, CompletionBody};
+use crate::responses::{self, ResponsesRequest};
 
 /// Completes prompts.
 #[utoipa::path(
@@ -74,6 +77,40 @@ pub(super) async fn chat(State(state): State<Arc<ServerState>>, request: Request
     respond(&state, request, chat_request::parse).await
 }
 
+/// Answers a conversation with a response: an item `message`. Nothing is stored, so `previous_response_id` is refused.
+#[utoipa::path(
+    post,
+    path = "/v1/responses",
+    request_body = ResponsesRequest,
+    responses(
+        (
+            status = 200,
+            description = "The response; with `stream`, server-sent events that end with `response.completed` or \
+                           `response.incomplete`.",
+            content((serde_json::Value = "application/json"), (String = "text/event-stream")),
+        ),
+        (status = 400, description = "A parameter is invalid; `param` names it.", body = ErrorBody),
+        (status = 404, description = "The model does not exist, or is not loaded.", body = ErrorBody),
+        (status = 429, description = "The queue is full, or the key's limit is used up.", body = ErrorBody),
+    ),
+)]
+pub(super) async fn respond_once(
+    State(state): State<Arc<ServerState>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let body = body::read(&state, request).await?;
+    let model = state.models.get(body::model_name(&body).as_deref())?;
+    let body = request::json(&body)?;
+    ResponsesRequest::refuse_unsupported(&body)?;
+    let request: ResponsesRequest = request::deserialize(&body, &model.config)?;
+    let is_streamed = request.stream.unwrap_or(false);
+    let (chat, echo) = request.into_chat(&model.config.model_name)?;
+    let limits = Limits { config: &model.config, declared: model.generator.declared_sampling() };
+    let request = chat_request::parse(&chat, &limits).map_err(responses::renamed)?;
+    let (work, _) = encode(&model, request).await.map_err(responses::renamed)?;
+    responses::answer(echo, is_streamed, model.queue.push(work)?).await
+}
+
 /// Reads a request's body, parses it with `parse`, and answers it.
 async fn respond(
     state: &ServerState,
@@ -85,10 +122,14 @@ async fn respond(
     let limits = Limits { config: &model.config, declared: model.generator.declared_sampling() };
     let request = parse(&body, &limits)?;
     let streaming = request.settings.streaming;
-    let encoder = Arc::clone(&model);
-    // Rendering and encoding a long prompt takes too long for the threads of I/O.
-    let encoded = tokio::task::spawn_blocking(move || request.encode(&encoder.generator, &encoder.config)).await;
-    let (work, shape) = encoded
-        .map_err(|_| ApiError::server("The prompt could not be encoded; see the server's log.".to_owned()))??;
+    let (work, shape) = encode(&model, request).await?;
     answer::answer(work, shape, streaming, &model.queue, &model.config.model_name).await
+}
+
+/// Encodes the prompts of a request.
+async fn encode(model: &Arc<LoadedModel>, request: ValidRequest) -> Result<(Work, Shape), ApiError> {
+    let model = Arc::clone(model);
+    // Rendering and encoding a long prompt takes too long for the threads of I/O.
+    let encoded = tokio::task::spawn_blocking(move || request.encode(&model.generator, &model.config)).await;
+    encoded.map_err(|_| ApiError::server("The prompt could not be encoded; see the server's log.".to_owned()))?
 }

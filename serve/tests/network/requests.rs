@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use serve::Config;
 
-use super::server::{Server, long};
+use super::server::{Server, events, long};
 
 #[test]
 fn liveness_and_readiness_are_answered_without_a_model() {
@@ -70,4 +70,55 @@ fn metrics_count_what_was_done() {
     assert!((value("num_requests_waiting") - 1.0).abs() < 1e-9);
     assert!((0.0..=1.0).contains(&value("kv_cache_usage_perc")) && value("kv_cache_usage_perc") > 0.0);
     drop((running, waiting));
+}
+
+#[test]
+fn responses_are_answered_whole_and_streamed() {
+    let server = Server::start(Config::default());
+    let mut body = json!({
+        "model": "pipeline", "instructions": "Be brief.", "input": [{"role": "user", "content": "let x"}],
+        "max_output_tokens": 12, "temperature": 0, "metadata": {"a": "b"},
+    });
+    let (status, whole) = server.post("/v1/responses", &body);
+    assert_eq!((status, &whole["object"]), (200, &json!("response")), "{whole}");
+    assert_eq!((&whole["status"], &whole["metadata"]), (&json!("incomplete"), &json!({"a": "b"})));
+    assert_eq!(whole["incomplete_details"]["reason"], "max_output_tokens");
+    let messages = json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "let x"}]);
+    let chat = json!({"messages": messages, "max_completion_tokens": 12, "temperature": 0});
+    let (_, chat) = server.post("/v1/chat/completions", &chat);
+    let part = &whole["output"][0]["content"][0];
+    assert_eq!((&part["type"], &part["text"]), (&json!("output_text"), &chat["choices"][0]["message"]["content"]));
+    assert_eq!(whole["usage"]["input_tokens"], chat["usage"]["prompt_tokens"]);
+    assert_eq!(whole["usage"]["output_tokens"], 12);
+
+    body["stream"] = true.into();
+    let url = format!("http://{}/v1/responses", server.address);
+    let response = server.agent.post(url).send_json(&body).unwrap();
+    let events: Vec<Value> =
+        events(response.into_body().into_reader()).iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    for (number, event) in events.iter().enumerate() {
+        assert_eq!(event["sequence_number"], number);
+    }
+    let of = |kind: &str| events.iter().filter(|event| event["type"] == kind).collect::<Vec<_>>();
+    let deltas: String = of("response.output_text.delta").iter().map(|e| e["delta"].as_str().unwrap()).collect();
+    assert_eq!(part["text"], deltas);
+    assert_eq!(of("response.output_text.done")[0]["text"], deltas);
+    assert_eq!(events[0]["type"], "response.created");
+    let last = events.last().unwrap();
+    assert_eq!((&last["type"], &last["response"]["usage"]), (&json!("response.incomplete"), &whole["usage"]));
+
+    for (change, value, status, param) in [
+        ("temperature", json!(3), 400, "temperature"),
+        ("max_output_tokens", json!(-1), 400, "max_output_tokens"),
+        ("input", json!([{"role": "pirate", "content": "x"}]), 400, "input[0].role"),
+        ("model", json!("other"), 404, "model"),
+    ] {
+        let mut body = body.clone();
+        body[change] = value;
+        if change == "input" {
+            body.as_object_mut().unwrap().remove("instructions");
+        }
+        let (found, error) = server.post("/v1/responses", &body);
+        assert_eq!((found, error["error"]["param"].as_str()), (status, Some(param)), "{error}");
+    }
 }

@@ -45,6 +45,9 @@ const REFUSAL_SECONDS: Duration = Duration::from_secs(1);
 /// Headers of a request. Heuristic, not measured: because browsers behind proxies send 20 to 40.
 const MAX_HEADERS: usize = 100;
 
+/// Buffer of a connection beside the headers: the smallest that hyper accepts.
+const BUFFER_BYTES: usize = 8192;
+
 /// What every connection needs.
 struct Connections {
     router: TowerToHyperService<Router>,
@@ -92,7 +95,7 @@ pub(crate) async fn serve(
     // TimedIo closes connections earlier; with a limit of its own, hyper reads on after every answer.
     http.timer(TokioTimer::new()).header_read_timeout(limits.header + limits.idle);
     http.max_headers(MAX_HEADERS).max_header_size(config.max_header_bytes);
-    http.max_buf_size(config.max_header_bytes.max(MIN_BUFFER_BYTES));
+    http.max_buf_size(config.max_header_bytes + BUFFER_BYTES);
     let in_flight = InFlight::default();
     let router = TowerToHyperService::new(router);
     let connections = Arc::new(Connections { router, http, tls, limits, in_flight: in_flight.clone() });
@@ -113,9 +116,6 @@ pub(crate) async fn serve(
     }
     let _ = tokio::time::timeout(CLOSE_GRACE, graceful.shutdown()).await;
 }
-
-/// The smallest buffer that hyper accepts.
-const MIN_BUFFER_BYTES: usize = 8192;
 
 /// Accepts connections forever.
 async fn accept(

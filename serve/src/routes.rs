@@ -12,7 +12,6 @@ mod tokens;
 use std::sync::Arc;
 
 use artifact::Cancel;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
@@ -109,11 +108,7 @@ pub(crate) fn router(state: Arc<ServerState>) -> Router {
         let needs = (state.keys.clone(), route.access);
         router = router.route(route.path, handler.route_layer(middleware::from_fn_with_state(needs, authorize)));
     }
-    let router = router
-        .fallback(path_not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(state.config.max_body_bytes))
-        .with_state(state);
+    let router = router.fallback(path_not_found).method_not_allowed_fallback(method_not_allowed).with_state(state);
     let router = match cors {
         Some(cors) => router.layer(cors),
         None => router,

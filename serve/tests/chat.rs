@@ -39,6 +39,9 @@ impl Server {
         let thread = std::thread::spawn(move || serve_on(listener, &path, &config, "cpu", &requested));
         let agent = Agent::config_builder().proxy(None).http_status_as_error(false);
         let agent = agent.timeout_global(Some(Duration::from_mins(1))).build().new_agent();
+        while agent.get(format!("http://{address}/ready")).call().unwrap().status() != 200 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         Self { address, cancel, thread: Some(thread), agent, folder }
     }
 

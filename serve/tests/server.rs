@@ -32,7 +32,11 @@ impl Server {
         let thread = std::thread::spawn(move || serve_on(listener, &path, &config, "cpu", &requested));
         let agent = Agent::config_builder().proxy(None).http_status_as_error(false);
         let agent = agent.timeout_global(Some(Duration::from_mins(1))).build().new_agent();
-        Self { address, cancel, thread: Some(thread), agent, _folder: folder }
+        let server = Self { address, cancel, thread: Some(thread), agent, _folder: folder };
+        while server.get("/ready").0 != 200 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        server
     }
 
     fn get(&self, path: &str) -> (u16, Value) {

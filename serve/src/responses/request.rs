@@ -74,7 +74,7 @@ impl ResponsesRequest {
         match self.input.unwrap_or_default() {
             Value::String(text) => messages.push(json!({"role": "user", "content": text})),
             Value::Array(items) if !items.is_empty() => {
-                for (i, item) in items.into_iter().enumerate() {
+                for (i, item) in items.iter().enumerate() {
                     messages.push(message(item, &format!("input[{i}]"))?);
                 }
             }
@@ -103,7 +103,7 @@ impl ResponsesRequest {
 }
 
 /// Returns the message of a chat that an item of the input is.
-fn message(item: Value, name: &str) -> Result<Value, ApiError> {
+fn message(item: &Value, name: &str) -> Result<Value, ApiError> {
     let invalid = |name: &str, message: String| Err(ApiError::parameter(name, "invalid_value", message));
     if !matches!(item["type"].as_str(), None | Some("message")) || !item["role"].is_string() {
         return invalid(name, format!("`{name}` must be a message with a role: this server reads only text."));

@@ -2,20 +2,25 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
+use futures::StreamExt;
 use serde::Deserialize;
 
 use super::ServerState;
 use crate::Config;
 use crate::api_error::ApiError;
 
+/// How many times the limit is read of a body that is too long, so that a client that sends it as a whole gets the
+/// answer: closing a connection with unread bytes resets it.
+const DISCARDED: usize = 8;
+
 /// Returns the body of a request, which must be JSON, arrive in time and not be too long.
 ///
 /// # Errors
 /// Returns an error if it is not, does not or is, or if the server is shutting down.
-pub(super) async fn read(state: &ServerState, request: Request) -> Result<Bytes, ApiError> {
+pub(super) async fn read(state: &ServerState, request: Request) -> Result<Vec<u8>, ApiError> {
     if state.stopping.is_requested() {
         return Err(ApiError::stopping());
     }
@@ -24,20 +29,33 @@ pub(super) async fn read(state: &ServerState, request: Request) -> Result<Bytes,
         return Err(ApiError::request(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
     let Config { body_seconds, max_body_bytes, log_prompts, .. } = state.config;
-    let body = tokio::time::timeout(Duration::from_secs(body_seconds), Bytes::from_request(request, &()))
+    let body = tokio::time::timeout(Duration::from_secs(body_seconds), collect(request.into_body(), max_body_bytes))
         .await
-        .map_err(|_| ApiError::request(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."))?
-        .map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                let message = format!("The body is longer than {max_body_bytes} bytes.");
-                ApiError::request(StatusCode::PAYLOAD_TOO_LARGE, message)
-            }
-            status => ApiError::request(status, "The body could not be read."),
-        })?;
+        .map_err(|_| ApiError::request(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."))??;
     if log_prompts {
         tracing::info!(target: "serve::access", body = %String::from_utf8_lossy(&body), "body");
     }
     Ok(body)
+}
+
+/// Collects a body of at most `limit` bytes.
+async fn collect(body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let (mut collected, mut length) = (Vec::new(), 0_usize);
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| ApiError::request(StatusCode::BAD_REQUEST, "The body could not be read."))?;
+        length += chunk.len();
+        if length <= limit {
+            collected.extend_from_slice(&chunk);
+        } else if length > limit.saturating_mul(DISCARDED) {
+            break;
+        }
+    }
+    if length > limit {
+        let message = format!("The body is longer than {limit} bytes.");
+        return Err(ApiError::request(StatusCode::PAYLOAD_TOO_LARGE, message));
+    }
+    Ok(collected)
 }
 
 /// Returns the name of the model that a body asks for. Whether the rest is valid is for its parser to say.

@@ -92,7 +92,10 @@ impl Server {
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
-        let response = self.agent.run(request.body(body.to_owned()).unwrap()).unwrap();
+        let response = match method {
+            "GET" => self.agent.run(request.body(()).unwrap()).unwrap(),
+            _ => self.agent.run(request.body(body.to_owned()).unwrap()).unwrap(),
+        };
         let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
         let (status, body) = read(response);
         (status, body, retry_after)

@@ -1,0 +1,135 @@
+"""Uses a server through the official package `openai` (pip install openai).
+
+python openai_python.py http://127.0.0.1:8080 KEY LIMITED_KEY
+
+LIMITED_KEY may make 60 requests a minute. Fails at the first difference from what OpenAI's own server would do; prints
+how many checks there were. Run by serve/tests/network/clients.rs.
+"""
+
+import asyncio
+import sys
+import time
+
+import httpx
+import openai
+
+url, key, limited = sys.argv[1:]
+client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
+checks = 0
+
+
+def check(condition, what):
+    global checks
+    checks += 1
+    if not condition:
+        sys.exit(f"failed: {what}")
+
+
+def fails(error, request, **fields):
+    try:
+        request()
+    except error as raised:
+        for name, value in fields.items():
+            check(getattr(raised, name) == value, f"{error.__name__}.{name} is {getattr(raised, name)}, not {value}")
+        check(raised.response.json()["error"]["message"], "an error has a message")
+        return raised
+    sys.exit(f"failed: no {error.__name__}")
+
+
+def running():
+    return httpx.get(f"{url}/health", trust_env=False).json()["requests"]["running"]
+
+
+# Models.
+names = [model.id for model in client.models.list()]
+check(names == ["pipeline"], f"models are {names}")
+check(client.models.retrieve("pipeline").owned_by == "pipeline", "a model is described")
+model = names[0]
+
+# Completions.
+settings = dict(model=model, prompt="fn main() {", max_tokens=20, temperature=0.7, seed=3)
+whole = client.completions.create(**settings)
+check(whole.object == "text_completion" and whole.choices[0].finish_reason in ("length", "stop"), "a completion")
+check(whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens, "usage adds up")
+text, usage = "", None
+for chunk in client.completions.create(**settings, stream=True, stream_options={"include_usage": True}):
+    text += chunk.choices[0].text if chunk.choices else ""
+    usage = chunk.usage or usage
+check(text == whole.choices[0].text, f"{text!r} is streamed, not {whole.choices[0].text!r}")
+check(usage == whole.usage, f"usage {usage} of the stream")
+several = client.completions.create(**{**settings, "prompt": ["a", "b"], "n": 2, "echo": True})
+check([choice.text[0] for choice in several.choices] == ["a", "a", "b", "b"], "several prompts and texts, echoed")
+tokens = httpx.post(
+    f"{url}/tokenize", json={"prompt": "let x"}, headers={"Authorization": f"Bearer {key}"}, trust_env=False
+).json()["tokens"]
+check(client.completions.create(**{**settings, "prompt": tokens}).usage.prompt_tokens == len(tokens), "prompt of tokens")
+
+# Chat.
+messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "let x"}]
+settings = dict(model=model, messages=messages, max_completion_tokens=20, temperature=0.7, seed=3)
+whole = client.chat.completions.create(**settings)
+check(whole.choices[0].message.role == "assistant", "a message of the assistant")
+text, roles = "", []
+with client.chat.completions.stream(**settings) as stream:
+    for event in stream:
+        if event.type == "chunk" and event.chunk.choices:
+            roles.append(event.chunk.choices[0].delta.role)
+        if event.type == "content.delta":
+            text += event.delta
+    final = stream.get_final_completion()
+check(text == whole.choices[0].message.content == final.choices[0].message.content, "the stream is the whole answer")
+check(roles[0] == "assistant" and not any(roles[1:]), "the role comes first and once")
+parts = [{"role": "user", "content": [{"type": "text", "text": "let "}, {"type": "text", "text": "x"}]}]
+check(client.chat.completions.create(**{**settings, "messages": parts}).choices, "a message of parts")
+
+# Responses.
+settings = dict(model=model, instructions="Be brief.", input="let x", max_output_tokens=12, temperature=0)
+whole = client.responses.create(**settings)
+check(whole.status == "incomplete" and whole.incomplete_details.reason == "max_output_tokens", "a cut-off response")
+check(whole.output[0].content[0].type == "output_text" and whole.usage.output_tokens == 12, "a response's text")
+with client.responses.stream(**settings) as stream:
+    text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+check(text == whole.output_text, f"{text!r} is streamed, not {whole.output_text!r}")
+
+# Cancellation: leaving a stream frees its place.
+endless = dict(model=model, prompt="fn", max_tokens=900_000, temperature=0, stream=True)
+with client.completions.create(**endless) as stream:
+    next(iter(stream))
+    check(running() == 1, "a text is being generated")
+start = time.monotonic()
+while running() and time.monotonic() - start < 5:
+    time.sleep(0.01)
+check(running() == 0, "the place is free")
+
+# Many at once.
+async def at_once(n):
+    several = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key)
+    ask = lambda seed: several.completions.create(model=model, prompt="let y", max_tokens=16, seed=seed)
+    return [answer.choices[0].text for answer in await asyncio.gather(*(ask(seed) for seed in range(n)))]
+
+
+texts = asyncio.run(at_once(8))
+alone = [client.completions.create(model=model, prompt="let y", max_tokens=16, seed=seed) for seed in range(8)]
+check(texts == [answer.choices[0].text for answer in alone], "texts do not depend on what else runs")
+
+# Errors.
+with_key = lambda key, **more: openai.OpenAI(base_url=f"{url}/v1", api_key=key, **more)
+fails(openai.AuthenticationError, lambda: with_key("wrong", max_retries=0).models.list(), code="invalid_api_key")
+fails(openai.NotFoundError, lambda: client.completions.create(model="gpt-9", prompt="a"), code="model_not_found")
+invalid = lambda: client.completions.create(model=model, prompt="a", temperature=9)
+fails(openai.BadRequestError, invalid, param="temperature", type="invalid_request_error")
+
+# The limit of a key, and that the client waits as long as it is told.
+one = lambda client: client.completions.create(model=model, prompt="a", max_tokens=1)
+impatient, patient = with_key(limited, max_retries=0), with_key(limited, max_retries=3)
+try:
+    for _ in range(200):
+        one(impatient)
+    sys.exit("failed: the limit is not reached")
+except openai.RateLimitError as error:
+    check(error.code == "rate_limit_exceeded" and int(error.response.headers["retry-after"]) >= 1, "a stated limit")
+start = time.monotonic()
+check(one(patient).choices, "an answer after waiting")
+check(time.monotonic() - start < 10, "not longer than a few seconds")
+
+print(f"{checks} checks with openai {openai.__version__}")

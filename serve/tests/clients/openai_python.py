@@ -7,13 +7,15 @@ how many checks there were. Run by serve/tests/network/clients.rs.
 """
 
 import asyncio
+import json
 import sys
 import time
+import urllib.request
 
-import httpx
 import openai
 
 url, key, limited = sys.argv[1:]
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
 checks = 0
 
@@ -31,13 +33,21 @@ def fails(error, request, **fields):
     except error as raised:
         for name, value in fields.items():
             check(getattr(raised, name) == value, f"{error.__name__}.{name} is {getattr(raised, name)}, not {value}")
-        check(raised.response.json()["error"]["message"], "an error has a message")
-        return raised
+        check(raised.message, "an error has a message")
+        return
     sys.exit(f"failed: no {error.__name__}")
 
 
+def ask(path, body=None):
+    """Sends a request that the package has no method for."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    with opener.open(urllib.request.Request(url + path, data=data, headers=headers)) as answer:
+        return json.load(answer)
+
+
 def running():
-    return httpx.get(f"{url}/health", trust_env=False).json()["requests"]["running"]
+    return ask("/health")["requests"]["running"]
 
 
 # Models.
@@ -59,9 +69,7 @@ check(text == whole.choices[0].text, f"{text!r} is streamed, not {whole.choices[
 check(usage == whole.usage, f"usage {usage} of the stream")
 several = client.completions.create(**{**settings, "prompt": ["a", "b"], "n": 2, "echo": True})
 check([choice.text[0] for choice in several.choices] == ["a", "a", "b", "b"], "several prompts and texts, echoed")
-tokens = httpx.post(
-    f"{url}/tokenize", json={"prompt": "let x"}, headers={"Authorization": f"Bearer {key}"}, trust_env=False
-).json()["tokens"]
+tokens = ask("/tokenize", {"prompt": "let x"})["tokens"]
 check(client.completions.create(**{**settings, "prompt": tokens}).usage.prompt_tokens == len(tokens), "prompt of tokens")
 
 # Chat.
@@ -70,14 +78,10 @@ settings = dict(model=model, messages=messages, max_completion_tokens=20, temper
 whole = client.chat.completions.create(**settings)
 check(whole.choices[0].message.role == "assistant", "a message of the assistant")
 text, roles = "", []
-with client.chat.completions.stream(**settings) as stream:
-    for event in stream:
-        if event.type == "chunk" and event.chunk.choices:
-            roles.append(event.chunk.choices[0].delta.role)
-        if event.type == "content.delta":
-            text += event.delta
-    final = stream.get_final_completion()
-check(text == whole.choices[0].message.content == final.choices[0].message.content, "the stream is the whole answer")
+for chunk in client.chat.completions.create(**settings, stream=True):
+    roles.append(chunk.choices[0].delta.role)
+    text += chunk.choices[0].delta.content or ""
+check(text == whole.choices[0].message.content, "the stream is the whole answer")
 check(roles[0] == "assistant" and not any(roles[1:]), "the role comes first and once")
 parts = [{"role": "user", "content": [{"type": "text", "text": "let "}, {"type": "text", "text": "x"}]}]
 check(client.chat.completions.create(**{**settings, "messages": parts}).choices, "a message of parts")

@@ -5,10 +5,11 @@
 //! requests are run together, in order of arrival, by [`inference::Scheduler`].
 //!
 //! Modules in reading order: `config`, `server` (start-up and graceful shutdown), `connections` (the accept loop, time
-//! limits, TLS, draining), `routes` (one table of them), `host_check` (Host and Origin checks), `keys` (who may do what,
-//! and how often), `models` (loaded and unloaded at run time), `request` and `chat_request` (parsing and validation),
-//! `job` and `worker` (the queue and the thread that generates), `texts` (what the thread is generating), `answer`
-//! (whole or streamed), `responses` (another shape of them), `response` and `api_error` (JSON bodies), `metrics`, `deployment_check` (the stage).
+//! limits, TLS, draining), `routes` (one table of them), `host_check` (Host and Origin checks), `keys` (who may do
+//! what, and how often), `models` (loaded and unloaded at run time), `request` and `chat_request` (parsing and
+//! validation), `job` and `worker` (the queue and the thread that generates), `texts` (what the thread is generating),
+//! `answer` (whole or streamed), `responses` (another shape of them), `response` and `api_error` (JSON bodies),
+//! `metrics`, `deployment_check` (the stage).
 
 mod answer;
 mod api_error;

@@ -63,8 +63,8 @@ pub fn serve_on(
     serve_models(listener, vec![model], config, device, cancel)
 }
 
-/// Serves several models on a listener from [`bind`]. Requests are answered while the models are being loaded, by saying
-/// so.
+/// Serves several models on a listener from [`bind`]. Requests are answered while the models are being loaded, by
+/// saying so.
 ///
 /// Once `cancel` is requested, in-flight requests may finish within `shutdown_seconds`, and further ones are refused;
 /// those that take longer get the error that the server is shutting down.

@@ -14,8 +14,19 @@ use super::{admin, generation, health, models, tokens};
         description = "Text from a model that `pipeline` trained or imported, with OpenAI's completions and chat API.",
     ),
     paths(
-        health::health, health::ready, health::metrics, models::models, models::model, generation::complete,
-        generation::chat, generation::respond_once, tokens::tokenize, tokens::detokenize, admin::states, admin::load, admin::unload
+        health::health,
+        health::ready,
+        health::metrics,
+        models::models,
+        models::model,
+        generation::complete,
+        generation::chat,
+        generation::respond_once,
+        tokens::tokenize,
+        tokens::detokenize,
+        admin::states,
+        admin::load,
+        admin::unload
     ),
     modifiers(&Keys),
     security((), ("key" = [])),

@@ -140,3 +140,23 @@ fn a_port_in_use() {
     let error = project.fails(1, &["serve", "latest", "--port", &port, "--device", "cpu"]);
     project.snapshot("error_port_in_use", &error.replace(&port, "PORT"));
 }
+
+#[test]
+fn keys_are_made_once_for_each_name() {
+    let project = Project::new();
+    let secret = project.succeeds(&["serve", "--new-key", "alice", "--scope", "inference,admin"]);
+    assert!(secret.starts_with("sk-pipeline-"), "{secret}");
+    let keys = fs::read_to_string(project.path("keys.jsonl")).unwrap();
+    assert!(keys.contains("\"alice\"") && !keys.contains(secret.trim()), "{keys}");
+    let error = project.fails(1, &["serve", "--new-key", "alice"]);
+    assert!(error.contains("keys.jsonl: the name `alice` is there already"), "{error}");
+}
+
+#[test]
+fn serve_without_a_model() {
+    let project = Project::new();
+    let error = project.fails(1, &["serve"]);
+    assert!(error.contains("no model is named") && error.contains("[[serve.models]]"), "{error}");
+    project.fails(2, &["serve", "latest", "--new-key", "alice"]);
+    project.fails(2, &["serve", "latest", "--tls-cert", "cert.pem"]);
+}

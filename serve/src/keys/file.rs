@@ -106,7 +106,7 @@ mod tests {
             (good.replace("0a0a", "0a0"), "line 1: `sha256` must be 64 hexadecimal digits"),
             (good.replace("0a0a", "0ag0"), "line 1: `sha256` must be 64 hexadecimal digits"),
             (good.replace("admin", "root"), "line 1: unknown variant `root`"),
-            (good.replace("name", "nmae"), "line 1: unknown field `nmae`"),
+            (good.replace("name", "title"), "line 1: unknown field `title`"),
             (good.replace('}', r#", "requests_per_minute": 0}"#), "line 1: invalid value: integer `0`"),
         ];
         for (text, expected) in cases {

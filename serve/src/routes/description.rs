@@ -2,10 +2,13 @@
 
 use axum::Json;
 use axum::response::IntoResponse;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 
-use super::{admin, generation, health, models, tokens};
+use super::{Access, admin, generation, health, models, routes, tokens};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,18 +31,50 @@ use super::{admin, generation, health, models, tokens};
         admin::load,
         admin::unload
     ),
-    modifiers(&Keys),
+    modifiers(&Common),
     security((), ("key" = [])),
 )]
 struct Description;
 
-/// Describes the keys, which a server may ask for.
-struct Keys;
+/// Describes the keys, which a server may ask for, and the errors that routes of one kind have in common.
+struct Common;
 
-impl Modify for Keys {
+/// Errors of every route that needs a key.
+const KEYED: [(&str, &str); 2] =
+    [("401", "The key is missing or not valid."), ("403", "The key does not have the scope of this route.")];
+
+/// Errors of every route that reads a body for a model.
+const INFERENCE: [(&str, &str); 8] = [
+    ("404", "The model does not exist, or is not loaded."),
+    ("408", "The body did not arrive in time."),
+    ("413", "The body is too long."),
+    ("415", "The body is not `application/json`."),
+    ("429", "The queue is full, or the key's limit is used up; `Retry-After` says when to try again."),
+    ("500", "The model failed."),
+    ("503", "The model is being loaded, or the server is shutting down."),
+    ("504", "The answer took too long."),
+];
+
+impl Modify for Common {
     fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
         let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
         description.components.get_or_insert_default().add_security_scheme("key", scheme);
+        for route in routes() {
+            let Some(path) = description.paths.paths.get_mut(route.path) else { continue };
+            let operation = if route.method == "GET" { &mut path.get } else { &mut path.post };
+            let Some(operation) = operation else { continue };
+            let errors: &[&[_]] = match route.access {
+                Access::Public => &[],
+                Access::AnyKey | Access::Admin => &[&KEYED],
+                Access::Inference => &[&KEYED, &INFERENCE],
+            };
+            for (status, text) in errors.concat() {
+                let schema = Ref::from_schema_name("ErrorBody");
+                let content = ContentBuilder::new().schema(Some(schema)).build();
+                let response = ResponseBuilder::new().description(text).content("application/json", content).build();
+                operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response));
+            }
+        }
     }
 }
 
@@ -76,6 +111,9 @@ mod tests {
         assert_eq!(request["properties"]["temperature"]["maximum"], 2);
         assert!(request.get("required").is_none(), "no parameter is required: {}", request["required"]);
         assert_eq!(schemas["ChatRequest"]["required"], serde_json::json!(["messages"]));
+        let responses = &description["paths"]["/v1/completions"]["post"]["responses"];
+        let statuses: Vec<&String> = responses.as_object().unwrap().keys().collect();
+        assert_eq!(statuses, ["200", "400", "401", "403", "404", "408", "413", "415", "429", "500", "503", "504"]);
         assert_eq!(description["components"]["securitySchemes"]["key"]["scheme"], "bearer");
     }
 }

@@ -27,16 +27,6 @@ use crate::responses::{self, ResponsesRequest};
             content((CompletionBody = "application/json"), (CompletionBody = "text/event-stream")),
         ),
         (status = 400, description = "A parameter is invalid; `param` names it.", body = ErrorBody),
-        (status = 401, description = "The key is missing or not valid.", body = ErrorBody),
-        (status = 403, description = "The key does not have the scope `inference`.", body = ErrorBody),
-        (status = 404, description = "The model does not exist, or is not loaded.", body = ErrorBody),
-        (status = 408, description = "The body did not arrive in time.", body = ErrorBody),
-        (status = 413, description = "The body is too long.", body = ErrorBody),
-        (status = 415, description = "The body is not `application/json`.", body = ErrorBody),
-        (status = 429, description = "The queue is full, or the key's limit is used up.", body = ErrorBody),
-        (status = 500, description = "Generation failed.", body = ErrorBody),
-        (status = 504, description = "The answer took too long.", body = ErrorBody),
-        (status = 503, description = "The model is being loaded, or the server is shutting down.", body = ErrorBody),
     ),
 )]
 pub(super) async fn complete(State(state): State<Arc<ServerState>>, request: Request) -> Result<Response, ApiError> {
@@ -61,16 +51,6 @@ pub(super) async fn complete(State(state): State<Arc<ServerState>>, request: Req
                            model has none (`code` is `no_chat_template`).",
             body = ErrorBody,
         ),
-        (status = 401, description = "The key is missing or not valid.", body = ErrorBody),
-        (status = 403, description = "The key does not have the scope `inference`.", body = ErrorBody),
-        (status = 404, description = "The model does not exist, or is not loaded.", body = ErrorBody),
-        (status = 408, description = "The body did not arrive in time.", body = ErrorBody),
-        (status = 413, description = "The body is too long.", body = ErrorBody),
-        (status = 415, description = "The body is not `application/json`.", body = ErrorBody),
-        (status = 429, description = "The queue is full, or the key's limit is used up.", body = ErrorBody),
-        (status = 500, description = "Generation failed.", body = ErrorBody),
-        (status = 504, description = "The answer took too long.", body = ErrorBody),
-        (status = 503, description = "The model is being loaded, or the server is shutting down.", body = ErrorBody),
     ),
 )]
 pub(super) async fn chat(State(state): State<Arc<ServerState>>, request: Request) -> Result<Response, ApiError> {
@@ -90,8 +70,6 @@ pub(super) async fn chat(State(state): State<Arc<ServerState>>, request: Request
             content((serde_json::Value = "application/json"), (String = "text/event-stream")),
         ),
         (status = 400, description = "A parameter is invalid; `param` names it.", body = ErrorBody),
-        (status = 404, description = "The model does not exist, or is not loaded.", body = ErrorBody),
-        (status = 429, description = "The queue is full, or the key's limit is used up.", body = ErrorBody),
     ),
 )]
 pub(super) async fn respond_once(

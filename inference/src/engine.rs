@@ -16,7 +16,8 @@ use std::thread;
 use kernels::Pool;
 use kernels::packed::{PackedMatrix, Scratch, WeightType};
 use kernels::slices::{self, AttentionHeads, AttentionRow};
-use model::{Activation, ModelConfig, Transformer, checkpoint};
+use model::checkpoint::StoredModel;
+use model::{Activation, ModelConfig, Transformer};
 
 use crate::{Error, ForwardPass, Row};
 use cache::Cache;
@@ -26,7 +27,8 @@ use weights::{Norm, Projection, Weights};
 /// The settings of an engine.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// The type in which matrices are packed; None for the type in which each is stored.
+    /// The type in which matrices are packed; None for the type in which each is stored, int8 for types of blocks other
+    /// than `Q8_0` and `Q4_0`.
     pub weight_type: Option<WeightType>,
     /// The number of threads; None for one per processor.
     pub threads: Option<usize>,
@@ -88,14 +90,14 @@ struct Buffers {
 }
 
 impl Engine {
-    /// Loads the model in `folder`, in the Hugging Face layout.
+    /// Loads the model at `path`: a folder in the Hugging Face layout, or a GGUF file.
     ///
     /// # Errors
     /// Names the file, and the key or tensor, that is missing, damaged or not supported.
-    pub fn load(folder: &Path, options: &EngineOptions) -> Result<Self, Error> {
-        let config = checkpoint::load_config(folder)?;
-        let weights = Weights::load(folder, &config, options.weight_type)?;
-        Ok(Self::new(config, weights, options))
+    pub fn load(path: &Path, options: &EngineOptions) -> Result<Self, Error> {
+        let stored = StoredModel::open(path)?;
+        let weights = Weights::of_stored(&stored, options.weight_type)?;
+        Ok(Self::new(stored.config().clone(), weights, options))
     }
 
     /// Packs a model in memory, with its adapters merged.

@@ -61,17 +61,17 @@ use std::path::Path;
 use burn::tensor::Device;
 use model::{Backend, Transformer, checkpoint};
 
-/// Loads the model in `folder`, in the Hugging Face layout, onto a device, with room for this many tokens in its KV
-/// cache, rounded to whole blocks; by default for one sequence.
+/// Loads the model at `path`, a folder in the Hugging Face layout or a GGUF file, onto a device, with room for this many
+/// tokens in its KV cache, rounded to whole blocks; by default for one sequence.
 ///
 /// # Errors
 /// Names the file, and the key or tensor, that is missing, damaged or not supported.
-pub fn load(folder: &Path, device: &Device, cache_tokens: Option<usize>) -> Result<Box<dyn ForwardPass + Send>, Error> {
+pub fn load(path: &Path, device: &Device, cache_tokens: Option<usize>) -> Result<Box<dyn ForwardPass + Send>, Error> {
     if Backend::is_cpu_device(device) {
         let options = EngineOptions { cache_tokens, ..EngineOptions::default() };
-        Ok(Box::new(Engine::load(folder, &options)?))
+        Ok(Box::new(Engine::load(path, &options)?))
     } else {
-        let model = checkpoint::load(folder, device)?;
+        let model = checkpoint::load(path, device)?;
         let sequences = cache_tokens.map_or(1, |tokens| (tokens / model.config().context_length).max(1));
         Ok(Box::new(BurnForward::new(model, sequences)))
     }

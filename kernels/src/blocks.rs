@@ -77,8 +77,18 @@ impl BlockType {
     /// # Panics
     /// Panics if `bytes` are not whole blocks.
     pub fn dequantize(self, bytes: &[u8]) -> Vec<f32> {
-        assert!(bytes.len().is_multiple_of(self.bytes()), "whole blocks of {self:?}");
         let mut values = vec![0.0; bytes.len() / self.bytes() * self.weights()];
+        self.dequantize_to(bytes, &mut values);
+        values
+    }
+
+    /// As [`dequantize`](Self::dequantize), writes the weights to `values`.
+    ///
+    /// # Panics
+    /// Panics if `bytes` are not whole blocks, or have another number of weights.
+    pub fn dequantize_to(self, bytes: &[u8], values: &mut [f32]) {
+        assert!(bytes.len().is_multiple_of(self.bytes()), "whole blocks of {self:?}");
+        assert_eq!(bytes.len() / self.bytes() * self.weights(), values.len(), "a value for each weight");
         let blocks = bytes.chunks_exact(self.bytes()).zip(values.chunks_exact_mut(self.weights()));
         for (block, out) in blocks {
             let d = half_at(block, 0);
@@ -103,12 +113,12 @@ impl BlockType {
                 Self::Q6_K => k_blocks::dequantize_q6_k(block, out),
             }
         }
-        values
     }
 }
 
 /// Quantises a block to [`BlockType::Q8_0`]: the scale is the largest magnitude / 127. It divides in f32, before it is
 /// rounded to f16; halves are rounded away from zero.
+#[inline]
 pub fn quantize_q8_0(values: &[f32; BLOCK]) -> [u8; Q8_0_BYTES] {
     let d = values.iter().fold(0.0f32, |max, x| max.max(x.abs())) / 127.0;
     let inverse = inverse_or_zero(d);

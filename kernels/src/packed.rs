@@ -38,6 +38,7 @@ mod storage;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -49,7 +50,7 @@ use panels::{PANEL, Panels};
 
 pub use crate::blocks::BLOCK;
 pub use activations::Scratch;
-pub use storage::row_bytes;
+pub use storage::{encode_row, row_bytes};
 
 /// The products from which a multiplication is divided among threads. Waking a spinning thread and waiting for it takes
 /// about half a microsecond, in which a core computes some ten thousand products.
@@ -61,6 +62,10 @@ const TASK_BYTES: usize = 1 << 17;
 
 /// The tasks of a thread if they have to be smaller for it: the fewer, the longer the last one keeps others waiting.
 const MIN_TASKS_PER_THREAD: usize = 4;
+
+/// The bytes that are packed before their source is released. Heuristic: enough work for all threads, and little beside
+/// the model.
+const PACKED_AT_ONCE: usize = 1 << 23;
 
 /// The type of the weights of a matrix, which is also how they are stored in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,8 +93,7 @@ pub struct PackedMatrix {
 }
 
 impl PackedMatrix {
-    /// Packs f32 weights, rounded to the weight type: bf16 and f16 to the nearest, int8 and int4 as GGUF's reference
-    /// implementation does.
+    /// Packs f32 weights, rounded to the weight type as [`encode_row`] does.
     ///
     /// # Shapes
     /// - values: `[N, K]`
@@ -99,7 +103,8 @@ impl PackedMatrix {
     pub fn quantize(values: &[f32], shape: [usize; 2], weight_type: WeightType) -> Self {
         let [n, k] = shape;
         assert_eq!(values.len(), n * k, "values: one for each element of {shape:?}");
-        Self::pack(shape, weight_type, |row, stored| storage::encode(&values[row * k..][..k], weight_type, stored))
+        let read = |row: usize, stored: &mut [u8]| encode_row(&values[row * k..][..k], weight_type, stored);
+        Self::from_rows(shape, weight_type, read, |_| {})
     }
 
     /// Packs weights in the layout of their type in files, row after row, without a change of their values: f32, bf16
@@ -114,11 +119,22 @@ impl PackedMatrix {
         let [n, k] = shape;
         let row_len = row_bytes(weight_type, k).unwrap_or_default();
         assert_eq!(bytes.len(), n * row_len, "bytes of {n} rows of {row_len} bytes");
-        Self::pack(shape, weight_type, |row, stored| stored.copy_from_slice(&bytes[row * row_len..][..row_len]))
+        let read = |row: usize, stored: &mut [u8]| stored.copy_from_slice(&bytes[row * row_len..][..row_len]);
+        Self::from_rows(shape, weight_type, read, |_| {})
     }
 
-    /// Packs the rows that `read` writes in their stored layout.
-    fn pack(shape: [usize; 2], weight_type: WeightType, read: impl Fn(usize, &mut [u8]) + Sync) -> Self {
+    /// Packs the rows that `read` writes, from several threads, in the layout of [`from_stored`](Self::from_stored).
+    /// `done` receives the rows that will not be read again, from the first to the last, so that the memory that they
+    /// are read from can be released on the way.
+    ///
+    /// # Panics
+    /// Panics if K is not divisible into the type's blocks.
+    pub fn from_rows(
+        shape: [usize; 2],
+        weight_type: WeightType,
+        read: impl Fn(usize, &mut [u8]) + Sync,
+        mut done: impl FnMut(Range<usize>),
+    ) -> Self {
         let [n, k] = shape;
         let Some(row_len) = row_bytes(weight_type, k) else {
             panic!("{k} columns of {weight_type:?} are not whole blocks of {BLOCK}");
@@ -126,16 +142,21 @@ impl PackedMatrix {
         let panel_bytes = panels::panel_bytes(weight_type, k);
         let mut panels = Memory::zeroed(n.div_ceil(PANEL) * panel_bytes);
         if panel_bytes > 0 {
-            panels.bytes_mut().par_chunks_mut(panel_bytes).enumerate().for_each_init(
-                || vec![0; row_len],
-                |stored, (panel, bytes)| {
-                    let rows = panel * PANEL..((panel + 1) * PANEL).min(n);
-                    for (at, row) in rows.enumerate() {
-                        read(row, stored);
-                        panels::insert_row(bytes, weight_type, at, stored);
-                    }
-                },
-            );
+            let panels_at_once = PACKED_AT_ONCE.div_ceil(panel_bytes);
+            for (i, bytes) in panels.bytes_mut().chunks_mut(panels_at_once * panel_bytes).enumerate() {
+                let first = i * panels_at_once * PANEL;
+                bytes.par_chunks_mut(panel_bytes).enumerate().for_each_init(
+                    || vec![0; row_len],
+                    |stored, (panel, bytes)| {
+                        let first = first + panel * PANEL;
+                        for (at, row) in (first..n.min(first + PANEL)).enumerate() {
+                            read(row, stored);
+                            panels::insert_row(bytes, weight_type, at, stored);
+                        }
+                    },
+                );
+                done(first..n.min(first + panels_at_once * PANEL));
+            }
         }
         Self { weight_type, shape, isa: Isa::detect(), panels }
     }

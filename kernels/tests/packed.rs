@@ -1,6 +1,8 @@
 //! Products of packed matrices against sums in f64, and what must not change their bits.
 
-use kernels::packed::{BLOCK, Scratch, row_bytes};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kernels::packed::{BLOCK, Scratch, encode_row, row_bytes};
 use kernels::{PackedMatrix, Pool, WeightType};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -193,5 +195,30 @@ fn rows_of_zeros_are_products_of_zeros() {
         assert!(multiply(&matrix, &Pool::new(1), &normal(64, 10)).iter().all(|y| *y == 0.0));
         let matrix = PackedMatrix::quantize(&normal(33 * 64, 10), [33, 64], weight_type);
         assert!(multiply(&matrix, &Pool::new(1), &[0.0; 64]).iter().all(|y| *y == 0.0));
+    }
+}
+
+#[test]
+fn rows_are_announced_once_they_are_read() {
+    // More than is packed at once.
+    let [n, k] = [5000, 1024];
+    let weights = normal(n * k, 9);
+    for weight_type in [WeightType::F32, WeightType::Int8] {
+        let (mut announced, is_done) = (0, AtomicUsize::new(0));
+        let matrix = PackedMatrix::from_rows(
+            [n, k],
+            weight_type,
+            |row, stored| {
+                assert!(row >= is_done.load(Ordering::SeqCst), "row {row} is read again");
+                encode_row(&weights[row * k..][..k], weight_type, stored);
+            },
+            |rows| {
+                assert_eq!(rows.start, announced);
+                announced = rows.end;
+                is_done.store(rows.end, Ordering::SeqCst);
+            },
+        );
+        assert_eq!(announced, n);
+        assert!(rows(&matrix) == rows(&PackedMatrix::quantize(&weights, [n, k], weight_type)), "{weight_type:?}");
     }
 }

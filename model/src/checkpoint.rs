@@ -1,10 +1,12 @@
 //! Checkpoints: `config.json`, `generation_config.json`, and weights in `model.safetensors` or in shards with an index.
 //!
-//! Reading order: `layout` (names and orientation of the tensors of each family), `read`, `write`.
+//! Reading order: `layout` (names and orientation of the tensors of each family), [`StoredModel`] over `read` and
+//! `stored` (parameters in mapped files), `write`.
 
 mod layout;
 pub(crate) mod mapped;
 mod read;
+pub(crate) mod stored;
 mod write;
 
 use std::borrow::Cow;
@@ -14,12 +16,13 @@ use std::path::Path;
 use artifact::file::write_atomically;
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
-use kernels::blocks::BlockType;
 use serde_json::{Value, json};
 
 use crate::config::{Family, ModelConfig};
 use crate::layers::leaf;
-use crate::{Dtype, Error, Transformer, hub_layout, named_parameters};
+use crate::{Dtype, Error, Transformer, gguf, hub_layout, named_parameters};
+
+pub use stored::{StoredParameter, StoredWeights};
 
 /// The size beyond which [`save`] writes shards: the default of Hugging Face's hub.
 pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
@@ -73,70 +76,82 @@ pub fn save_weights(weights: &Weights, family: Family, path: &Path, dtype: Dtype
     write::file(path, &tensors, dtype, &mut |name| Ok(Cow::Borrowed(&weights[name].values)))
 }
 
-/// Reads the model in `folder`. Weights become f32, in whatever number type they are stored.
+/// Reads the model at `path`: a folder, or a GGUF file. Weights become f32, in whatever number type they are stored.
 ///
 /// # Errors
 /// Names the file, and the key or tensor, that is missing, damaged, or does not match the configuration.
-pub fn load(folder: &Path, device: &Device) -> Result<Transformer, Error> {
-    load_with_config(folder, &load_config(folder)?, device)
+pub fn load(path: &Path, device: &Device) -> Result<Transformer, Error> {
+    let stored = StoredModel::open(path)?;
+    stored.load(device)
 }
 
-/// As [`load`], with a known configuration.
+/// As [`load`], with a known configuration of a folder.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_with_config(folder: &Path, config: &ModelConfig, device: &Device) -> Result<Transformer, Error> {
-    let files = read::Files::of_folder(folder)?;
-    let model = Transformer::zeros(config, device);
-    let located = files.locate(&layout::tensors(config.family, &shapes(&model)), config)?;
-    Ok(named_parameters::map(model, &mut Replacer { values: |name: &str| located[name].values(), device }))
+    StoredModel { config: config.clone(), files: WeightFiles::of_folder(folder)? }.load(device)
 }
 
-/// The values of a stored parameter, row by row.
-#[derive(Debug, Clone, PartialEq)]
-pub enum StoredValues {
-    /// Numbers, and the type in which they are stored.
-    Floats(Dtype, Vec<f32>),
-    /// Blocks of integers with a scale each.
-    Blocks(BlockType, Vec<u8>),
+/// A model whose files are mapped, so that its weights can be read in the type that they are stored in.
+pub struct StoredModel {
+    config: ModelConfig,
+    files: WeightFiles,
 }
 
-impl StoredValues {
-    /// Returns the numbers.
-    pub fn into_floats(self) -> Vec<f32> {
-        match self {
-            Self::Floats(_, values) => values,
-            Self::Blocks(block_type, blocks) => block_type.dequantize(&blocks),
+enum WeightFiles {
+    Safetensors(read::Files),
+    Gguf(Box<gguf::File>),
+}
+
+impl WeightFiles {
+    fn of_folder(folder: &Path) -> Result<Self, Error> {
+        let entry = hub_layout::weights_entry(folder);
+        if entry.ends_with(hub_layout::GGUF) {
+            Ok(Self::Gguf(Box::new(gguf::File::open(&entry)?)))
+        } else {
+            read::Files::of_folder(folder).map(Self::Safetensors)
         }
     }
 }
 
-/// The weights in a folder, which are read one parameter at a time.
-pub struct StoredWeights<'a> {
-    located: BTreeMap<String, read::Located<'a>>,
-}
-
-impl StoredWeights<'_> {
-    /// Returns the values of a parameter, row by row, in the type that they are stored in (F64 as F32); None if the
-    /// model has no such parameter.
-    pub fn read(&self, name: &str) -> Option<StoredValues> {
-        self.located.get(name).map(read::Located::stored)
+impl StoredModel {
+    /// Opens the model at `path`: a folder, or a GGUF file.
+    ///
+    /// # Errors
+    /// As [`load`], apart from the tensors.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if path.is_file() {
+            let file = gguf::File::open(path)?;
+            return Ok(Self { config: file.config()?, files: WeightFiles::Gguf(Box::new(file)) });
+        }
+        Ok(Self { config: load_config(path)?, files: WeightFiles::of_folder(path)? })
     }
-}
 
-/// Maps the weights in `folder` while `read` copies what it needs, so that the model is in memory once.
-///
-/// # Errors
-/// As [`load`].
-pub fn with_stored_weights<R>(
-    folder: &Path,
-    config: &ModelConfig,
-    read: impl FnOnce(&StoredWeights<'_>) -> R,
-) -> Result<R, Error> {
-    let files = read::Files::of_folder(folder)?;
-    let shapes = shapes(&Transformer::zeros(config, &Device::flex()));
-    let located = files.locate(&layout::tensors(config.family, &shapes), config)?;
-    Ok(read(&StoredWeights { located }))
+    /// Returns the configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Returns the weights.
+    ///
+    /// # Errors
+    /// Names the tensor that is missing, has the wrong shape or type, or is not part of a model of this configuration.
+    pub fn weights(&self) -> Result<StoredWeights<'_>, Error> {
+        match &self.files {
+            WeightFiles::Safetensors(files) => {
+                files.locate(&layout::tensors(self.config.family, &shapes_of(&self.config)), &self.config)
+            }
+            WeightFiles::Gguf(file) => gguf::weights(file, &self.config),
+        }
+    }
+
+    /// Returns the model with weights in f32.
+    fn load(&self, device: &Device) -> Result<Transformer, Error> {
+        let weights = self.weights()?;
+        let values = |name: &str| weights.get(name).map(StoredParameter::values).unwrap_or_default();
+        Ok(named_parameters::map(Transformer::zeros(&self.config, device), &mut Replacer { values, device }))
+    }
 }
 
 /// Reads the configuration in `folder`.
@@ -161,13 +176,13 @@ pub fn load_config(folder: &Path) -> Result<ModelConfig, Error> {
 /// Names the tensor that is missing or does not match.
 pub fn load_weights(path: &Path, config: &ModelConfig) -> Result<Weights, Error> {
     let files = read::Files::of_file(path)?;
-    let mut shapes = shapes(&Transformer::zeros(config, &Device::flex()));
+    let mut shapes = shapes_of(config);
     let located = files.locate(&layout::tensors(config.family, &shapes), config)?;
-    let weight = |(name, part): (String, read::Located)| {
+    let weight = |(name, part): (String, StoredParameter)| {
         let shape = shapes.remove(&name).unwrap_or_default();
         (name, Weight { shape, values: part.values() })
     };
-    Ok(located.into_iter().map(weight).collect())
+    Ok(located.parameters.into_iter().map(weight).collect())
 }
 
 /// Returns a model's parameters, without those of adapters, which [`crate::lora::save`] writes.
@@ -207,9 +222,11 @@ pub(crate) fn parameters(model: &Transformer) -> BTreeMap<String, Flat> {
     collector.parameters
 }
 
-/// Returns the dimensions of the parameters.
-pub(crate) fn shapes(model: &Transformer) -> BTreeMap<String, Vec<usize>> {
-    parameters(model).into_iter().map(|(name, (shape, _))| (name, shape)).collect()
+/// Returns the dimensions of the parameters of a configuration.
+pub(crate) fn shapes_of(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = Shapes::default();
+    named_parameters::visit(&Transformer::zeros(config, &Device::flex()), &mut shapes);
+    shapes.0
 }
 
 /// Returns the values of a parameter.
@@ -235,6 +252,16 @@ impl named_parameters::Visitor for Collector {
     }
 }
 
+/// Collects the dimensions of the parameters, which need not have values.
+#[derive(Default)]
+struct Shapes(BTreeMap<String, Vec<usize>>);
+
+impl named_parameters::Visitor for Shapes {
+    fn parameter<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
+        self.0.insert(name.to_owned(), param.lazy_shape().to_vec());
+    }
+}
+
 /// Replaces the values of the parameters, one at a time.
 pub(crate) struct Replacer<'a, F> {
     pub(crate) values: F,
@@ -243,7 +270,7 @@ pub(crate) struct Replacer<'a, F> {
 
 impl<F: FnMut(&str) -> Vec<f32>> named_parameters::Mapper for Replacer<'_, F> {
     fn parameter<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let (shape, values) = (param.val().dims().to_vec(), (self.values)(name));
+        let (shape, values) = (param.lazy_shape().to_vec(), (self.values)(name));
         assert_eq!(shape.iter().product::<usize>(), values.len(), "parameter {name}");
         let tensor = leaf(Tensor::from_data(TensorData::new(values, shape), self.device));
         Param::initialized(param.id, tensor)

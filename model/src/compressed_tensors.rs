@@ -10,7 +10,7 @@
 //! | `X.weight_shape` | I64 | `[2]`: O and I |
 //!
 //! With G = 32 and scales in f16, a row has the same content as one in blocks of [`kernels::blocks`], which the
-//! processor computes with; [`pack`] and `Rows::blocks` convert without loss.
+//! processor computes with; [`pack`] and `Rows::write_blocks` convert without loss.
 
 use half::f16;
 use kernels::blocks::{BLOCK, BlockType};
@@ -145,7 +145,7 @@ pub(crate) struct Part<'a, 's> {
 }
 
 /// Rows of a quantised weight.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rows<'a> {
     integers: Integers,
     packed: &'a [u8],
@@ -191,46 +191,70 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Returns the values, row by row.
-    pub(crate) fn values(&self) -> Vec<f32> {
-        let scales = self.scale_dtype.decode(self.scales);
-        let mut values: Vec<f32> = match self.integers {
-            Integers::Int8 => self.packed.iter().map(|byte| f32::from(*byte) - 128.0).collect(),
-            Integers::Int4 => {
-                self.packed.iter().flat_map(|byte| [byte & 15, byte >> 4]).map(|x| f32::from(x) - 8.0).collect()
+    /// Returns the type of the blocks with the same content; `None` if blocks cannot hold it.
+    pub(crate) fn block_type(&self) -> Option<BlockType> {
+        let is_exact = |scale: f32| f16::from_f32(scale).to_f32().to_bits() == scale.to_bits();
+        let fits = self.group == BLOCK
+            && (self.scale_dtype == Dtype::F16 || self.scale_dtype.decode(self.scales).into_iter().all(is_exact));
+        fits.then(|| self.integers.block_type())
+    }
+
+    /// Returns the bytes of the packed integers and of the scales.
+    pub(crate) fn bytes(&self) -> (&'a [u8], &'a [u8]) {
+        (self.packed, self.scales)
+    }
+
+    /// Writes the values, row by row.
+    pub(crate) fn write_values(&self, values: &mut [f32]) {
+        match self.integers {
+            Integers::Int8 => {
+                for (x, byte) in values.iter_mut().zip(self.packed) {
+                    *x = f32::from(*byte) - 128.0;
+                }
             }
-        };
-        for (values, scale) in values.chunks_exact_mut(self.group).zip(&scales) {
+            Integers::Int4 => {
+                for (pair, byte) in values.as_chunks_mut().0.iter_mut().zip(self.packed) {
+                    *pair = [byte & 15, byte >> 4].map(|x| f32::from(x) - 8.0);
+                }
+            }
+        }
+        for (values, scale) in values.chunks_exact_mut(self.group).zip(self.scales()) {
             for value in values {
                 *value *= scale;
             }
         }
-        values
     }
 
-    /// Returns the rows in blocks with the same content; `None` if blocks cannot hold it.
-    pub(crate) fn blocks(&self) -> Option<(BlockType, Vec<u8>)> {
-        if self.group != BLOCK {
-            return None;
-        }
-        let scales = self.scale_dtype.decode(self.scales);
-        let mut blocks = Vec::with_capacity(scales.len() * self.integers.block_type().bytes());
-        let packed = self.packed.chunks_exact(BLOCK * self.integers.bits() / 8);
-        for (packed, scale) in packed.zip(scales) {
-            let stored = f16::from_f32(scale);
-            if stored.to_f32().to_bits() != scale.to_bits() {
-                return None;
-            }
-            blocks.extend(stored.to_le_bytes());
+    /// Writes the rows in blocks of [`block_type`](Self::block_type).
+    pub(crate) fn write_blocks(&self, blocks: &mut [u8]) {
+        let packed = self.packed.chunks_exact(BLOCK * self.integers.bits() / 8).zip(self.scales());
+        for (block, (packed, scale)) in blocks.chunks_exact_mut(self.integers.block_type().bytes()).zip(packed) {
+            let (stored, integers) = block.split_at_mut(2);
+            stored.copy_from_slice(&f16::from_f32(scale).to_le_bytes());
             match self.integers {
-                Integers::Int8 => blocks.extend(packed.iter().map(|byte| byte.wrapping_sub(128))),
+                Integers::Int8 => {
+                    for (stored, byte) in integers.iter_mut().zip(packed) {
+                        *stored = byte ^ 128;
+                    }
+                }
                 Integers::Int4 => {
-                    let nibble = |i: usize| (packed[i / 2] >> (4 * (i % 2))) & 15;
-                    blocks.extend((0..BLOCK / 2).map(|i| nibble(i) | nibble(i + BLOCK / 2) << 4));
+                    // A packed byte has weights 2 i and 2 i + 1, a byte of a block weights i and i + 16.
+                    let (low, high) = packed.split_at(BLOCK / 4);
+                    for (pair, (low, high)) in integers.as_chunks_mut().0.iter_mut().zip(low.iter().zip(high)) {
+                        *pair = [low & 15 | high << 4, low >> 4 | high & 0xf0];
+                    }
                 }
             }
         }
-        Some((self.integers.block_type(), blocks))
+    }
+
+    fn scales(&self) -> impl Iterator<Item = f32> {
+        let bytes = self.scale_dtype.bytes() as usize;
+        self.scales.chunks_exact(bytes).map(|scale| {
+            let mut value = [0.0];
+            self.scale_dtype.decode_to(scale, &mut value);
+            value[0]
+        })
     }
 }
 
@@ -264,10 +288,15 @@ mod tests {
             }
             let (packed, scales) = pack(integers, &blocks);
             let all = parts(integers, [rows, columns], &packed, &scales);
-            assert_eq!(all.blocks().unwrap(), (block_type, blocks.clone()), "{integers:?}");
-            assert_eq!(all.values(), block_type.dequantize(&blocks));
-            let row = all.part(1, 1);
-            assert_eq!(row.values(), all.values()[columns..2 * columns]);
+            assert_eq!(all.block_type(), Some(block_type));
+            let mut found = vec![0; blocks.len()];
+            all.write_blocks(&mut found);
+            assert_eq!(found, blocks, "{integers:?}");
+            let (mut values, mut row) = (vec![0.0; rows * columns], vec![0.0; columns]);
+            all.write_values(&mut values);
+            assert_eq!(values, block_type.dequantize(&blocks));
+            all.part(1, 1).write_values(&mut row);
+            assert_eq!(row, values[columns..2 * columns]);
         }
     }
 

@@ -92,11 +92,24 @@ impl Dtype {
 
     /// Returns the numbers of a tensor's bytes.
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        let mut values = vec![0.0; bytes.len() / self.bytes() as usize];
+        self.decode_to(bytes, &mut values);
+        values
+    }
+
+    /// Writes the numbers of a tensor's bytes to `values`, as many as it holds.
+    pub fn decode_to(self, bytes: &[u8], values: &mut [f32]) {
         match self {
-            Self::F32 => bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-            Self::F16 => bytes.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
-            Self::Bf16 => bytes.as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
+            Self::F32 => decode_each(bytes, values, f32::from_le_bytes),
+            Self::F16 => decode_each(bytes, values, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            Self::Bf16 => decode_each(bytes, values, |bytes| bf16::from_le_bytes(bytes).to_f32()),
         }
+    }
+}
+
+fn decode_each<const N: usize>(bytes: &[u8], values: &mut [f32], decode: impl Fn([u8; N]) -> f32) {
+    for (x, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+        *x = decode(*bytes);
     }
 }
 

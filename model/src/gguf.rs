@@ -5,7 +5,8 @@
 //! through.
 //!
 //! Reading order: [`Metadata`] and [`TensorType`], the container in [`File`] and `write`, then what llama.cpp calls the
-//! parts of each family: `config` (keys) and `layout` (tensors), and [`save`] and [`load`].
+//! parts of each family: `config` (keys) and `layout` (tensors), [`save`], and `read`, through which
+//! [`crate::checkpoint`] reads.
 
 mod config;
 mod file;
@@ -13,13 +14,15 @@ mod layout;
 mod metadata;
 mod model;
 mod parse;
+mod read;
 mod rope_factors;
 mod tensor_type;
 mod write;
 
 pub use file::{File, TensorInfo};
 pub use metadata::{Array, Metadata, Value};
-pub use model::{Quantization, load, save, stored_dtype};
+pub use model::{Quantization, save, stored_dtype};
+pub(crate) use read::weights;
 pub use tensor_type::TensorType;
 
 /// The end of the names of such files.

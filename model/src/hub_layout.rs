@@ -1,7 +1,7 @@
 //! The files of a model in the Hugging Face layout: a folder, a repository of the Hub, or a sealed artifact.
 //!
-//! The configuration is in [`CONFIG`]; the weights are in [`WEIGHTS`], or in shards listed by [`INDEX`]; the tokenizer
-//! is in [`TOKENIZER`], or in the files of GPT-2. Side files ([`is_side_file`]) say how model and tokenizer are used.
+//! The configuration is in [`CONFIG`]; the weights are in [`WEIGHTS`], in shards listed by [`INDEX`], or in [`GGUF`]; the
+//! tokenizer is in [`TOKENIZER`], or in the files of GPT-2. Side files ([`is_side_file`]) say how model and tokenizer are used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -19,6 +19,9 @@ pub const WEIGHTS: &str = "model.safetensors";
 
 /// The index that maps each tensor to its shard, where the weights are in several files.
 pub const INDEX: &str = "model.safetensors.index.json";
+
+/// The weights in a GGUF file, which are read where there are no others: as they were imported from such a file.
+pub const GGUF: &str = "model.gguf";
 
 /// The tokenizer.
 pub const TOKENIZER: &str = "tokenizer.json";
@@ -54,6 +57,8 @@ pub fn select(names: &[&str]) -> Result<Vec<String>, String> {
     }
     let weights: Vec<&str> = if has(WEIGHTS) {
         vec![WEIGHTS]
+    } else if has(GGUF) && !has(INDEX) {
+        vec![GGUF]
     } else if has(INDEX) {
         names.iter().copied().filter(|name| *name == INDEX || is_shard(name)).collect()
     } else {
@@ -74,6 +79,11 @@ pub fn select(names: &[&str]) -> Result<Vec<String>, String> {
 
 /// Returns true if a file of that name holds weights, or is the index of files that do.
 pub fn is_weights(name: &str) -> bool {
+    is_safetensors(name) || name == GGUF
+}
+
+/// As [`is_weights`], for weights in safetensors.
+pub(crate) fn is_safetensors(name: &str) -> bool {
     name == WEIGHTS || name == INDEX || is_shard(name)
 }
 
@@ -100,11 +110,11 @@ fn without_weights(names: &[&str]) -> String {
     }
 }
 
-/// Returns the path of the file that loading the weights starts from, present or not: [`WEIGHTS`], or [`INDEX`] where
-/// only that exists. Both are written last, so that their time of modification is the model's.
+/// Returns the path of the file that loading the weights starts from, present or not: the first of [`WEIGHTS`],
+/// [`INDEX`] and [`GGUF`] that exists. They are written last, so that their time of modification is the model's.
 pub fn weights_entry(folder: &Path) -> PathBuf {
-    let (single, index) = (folder.join(WEIGHTS), folder.join(INDEX));
-    if single.exists() || !index.exists() { single } else { index }
+    let mut entries = [WEIGHTS, INDEX, GGUF].map(|name| folder.join(name)).into_iter();
+    entries.find(|path| path.exists()).unwrap_or_else(|| folder.join(WEIGHTS))
 }
 
 /// Returns the names of the files that hold the weights in a folder, without the index.
@@ -114,10 +124,9 @@ pub fn weights_entry(folder: &Path) -> PathBuf {
 pub fn weights_files(folder: &Path) -> Result<Vec<String>, Error> {
     let entry = weights_entry(folder);
     if entry.ends_with(INDEX) {
-        Ok(Index::read(&entry)?.shards().into_iter().map(str::to_owned).collect())
-    } else {
-        Ok(vec![WEIGHTS.to_owned()])
+        return Ok(Index::read(&entry)?.shards().into_iter().map(str::to_owned).collect());
     }
+    Ok(vec![if entry.ends_with(GGUF) { GGUF } else { WEIGHTS }.to_owned()])
 }
 
 /// Returns the bytes of the files that hold the weights in a folder.
@@ -139,7 +148,8 @@ pub fn weights_bytes(folder: &Path) -> Result<u64, Error> {
 pub fn verified_weights(model: &Sealed) -> Result<Vec<PathBuf>, Error> {
     let files = &model.manifest().files;
     if files.contains_key(WEIGHTS) || !files.contains_key(INDEX) {
-        return Ok(vec![model.verified(WEIGHTS)?]);
+        let is_gguf = !files.contains_key(WEIGHTS) && files.contains_key(GGUF);
+        return Ok(vec![model.verified(if is_gguf { GGUF } else { WEIGHTS })?]);
     }
     let index = Index::read(&model.verified(INDEX)?)?;
     index.shards().into_iter().map(|name| Ok(model.verified(name)?)).collect()

@@ -549,7 +549,7 @@ impl Transformer {
     pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let residual = 0.02 / (2.0 * config.n_layer as f32).sqrt();
-        Self::build(config, &mut |initializer, shape| {
+        Self::build(config, device, &mut |initializer, shape| {
             let count = shape.iter().product();
             let values = match initializer {
                 Initializer::Normal => normal(&mut rng, count, 0.02),
@@ -557,18 +557,21 @@ impl Transformer {
                 Initializer::One => vec![1.0; count],
                 Initializer::Zero => vec![0.0; count],
             };
-            (TensorData::new(values, shape.to_vec()), device.clone())
+            Some(TensorData::new(values, shape.to_vec()))
         })
     }
 
-    /// Returns a model of zeros, to load weights into.
+    /// Returns a model of zeros, to load weights into. A parameter takes memory once its values are asked for.
     pub(crate) fn zeros(config: &ModelConfig, device: &Device) -> Self {
-        Self::build(config, &mut |_, shape| {
-            (TensorData::new(vec![0.0f32; shape.iter().product()], shape.to_vec()), device.clone())
-        })
+        Self::build(config, device, &mut |_, _| None)
     }
 
-    fn build(config: &ModelConfig, values: &mut impl FnMut(Initializer, &[usize]) -> (TensorData, Device)) -> Self {
+    /// Returns a model with these values, zeros where there are none.
+    fn build(
+        config: &ModelConfig,
+        device: &Device,
+        values: &mut impl FnMut(Initializer, &[usize]) -> Option<TensorData>,
+    ) -> Self {
         let architecture = config.family.architecture();
         // Ids are numbered in this order, so that two models of one configuration agree on them: the state of the
         // optimizer is keyed by id.
@@ -577,10 +580,7 @@ impl Transformer {
             next_id += 1;
             ParamId::from(next_id)
         };
-        let mut matrix = |initializer, shape: [usize; 2]| {
-            let (data, device) = values(initializer, &shape);
-            Param::initialized(id(), leaf(Tensor::<2>::from_data(data, &device)))
-        };
+        let mut matrix = |initializer, shape: [usize; 2]| parameter(id(), values(initializer, &shape), shape, device);
         // All matrices are drawn first and all vectors after them, each kind from the first layer to the last.
         let (d, f, c) = (config.d_model, config.d_ff, config.head_dim);
         let (q, kv) = (config.n_head * c, config.n_kv_head * c);
@@ -602,10 +602,7 @@ impl Transformer {
             })
             .collect();
         let lm_head = (!config.tied_embeddings).then(|| matrix(Initializer::Normal, [config.vocab_size, d]));
-        let mut vector = |initializer, length: usize| {
-            let (data, device) = values(initializer, &[length]);
-            Param::initialized(id(), leaf(Tensor::<1>::from_data(data, &device)))
-        };
+        let mut vector = |initializer, length: usize| parameter(id(), values(initializer, &[length]), [length], device);
         let layers = projections
             .into_iter()
             .map(|([q_proj, k_proj, v_proj, o_proj], gate_proj, [up_proj, down_proj])| {
@@ -641,6 +638,20 @@ impl Transformer {
         let (config, precision) = (config.clone(), Precision::F32);
         Self { embed_tokens, embed_positions, layers, norm, lm_head, config, precision }
     }
+}
+
+/// Returns a parameter with these values, or of zeros that are not allocated yet.
+fn parameter<const D: usize>(
+    id: ParamId,
+    values: Option<TensorData>,
+    shape: [usize; D],
+    device: &Device,
+) -> Param<Tensor<D>> {
+    if let Some(values) = values {
+        return Param::initialized(id, leaf(Tensor::from_data(values, device)));
+    }
+    let zeros = move |device: &Device, _| leaf(Tensor::zeros(shape, device));
+    Param::uninitialized(id, zeros, device.clone(), device.is_autodiff(), shape.into())
 }
 
 /// Returns a norm that changes nothing but the scale of its input.

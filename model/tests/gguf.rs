@@ -63,7 +63,7 @@ fn round_trip(model: &Transformer, quantization: Quantization) -> (Transformer, 
     }
     let notes = gguf::save(model, &path, quantization, &further).unwrap();
     let file = File::open(&path).unwrap();
-    let read = gguf::load(&file, &Device::flex()).unwrap();
+    let read = checkpoint::load(&path, &Device::flex()).unwrap();
     (read, notes, file, folder)
 }
 

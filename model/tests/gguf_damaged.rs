@@ -3,8 +3,8 @@
 use std::fs;
 
 use burn::tensor::Device;
-use model::gguf::{self, File, Metadata, Quantization};
-use model::{Family, ModelConfig, Transformer};
+use model::gguf::{self, Metadata, Quantization};
+use model::{Family, ModelConfig, Transformer, checkpoint};
 
 /// Returns the bytes of a small model's file.
 fn small() -> Vec<u8> {
@@ -33,7 +33,7 @@ fn load(bytes: &[u8]) -> Result<Transformer, String> {
     let path = folder.path().join("model.gguf");
     fs::write(&path, bytes).unwrap();
     let named = |error: model::Error| error.to_string().replace(&*path.to_string_lossy(), "<file>");
-    gguf::load(&File::open(&path).map_err(named)?, &Device::flex()).map_err(named)
+    checkpoint::load(&path, &Device::flex()).map_err(named)
 }
 
 #[test]

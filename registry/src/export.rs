@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use artifact::{Sealed, file};
 use burn::tensor::Device;
-use model::gguf::{File, Quantization};
+use model::gguf::Quantization;
 use model::{Dtype, checkpoint, hub_layout};
 use serde_json::Value;
 use tokenizer::Tokenizer;
@@ -96,7 +96,7 @@ pub fn export_gguf(
         let tokenizer = Tokenizer::from_folder(source)?;
         (Behaviour::of(&model)?, gguf::write(&model, &tokenizer, name, quantization, &unfinished)?)
     };
-    let after = File::open(&unfinished).and_then(|file| model::gguf::load(&file, &device));
+    let after = checkpoint::load(&unfinished, &device);
     let compared = after.map_err(Error::from).and_then(|model| Behaviour::of(&model));
     let after = compared.inspect_err(|_| drop(fs::remove_file(&unfinished)))?;
     let bytes = fs::metadata(&unfinished).map_or(0, |metadata| metadata.len());
@@ -190,7 +190,9 @@ fn replace(from: &Path, to: &Path) -> Result<u64, Error> {
         Ok(entries.flatten().map(|entry| entry.path()).collect())
     };
     // Files of the model before would be read along with the new ones: shards, a chat template, a special token.
-    let is_of_model = |name: &str| hub_layout::is_weights(name) || is_of_tokenizer(name);
+    // A GGUF file is read only where there are no other weights.
+    let is_weights = |name: &str| hub_layout::is_weights(name) && name != hub_layout::GGUF;
+    let is_of_model = |name: &str| is_weights(name) || is_of_tokenizer(name);
     let old = list(to)?.into_iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     for name in old.filter(|name| is_of_model(name)).chain(tokenizer::named_templates(to)) {
         let old = to.join(name);

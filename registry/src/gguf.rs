@@ -131,7 +131,7 @@ fn write_templates(tokenizer: &Tokenizer, metadata: &mut Metadata) {
 pub fn convert(path: &Path, folder: &Path) -> Result<(), Error> {
     let file = gguf::File::open(path)?;
     let metadata = file.metadata();
-    let model = gguf::load(&file, &Device::flex())?;
+    let model = checkpoint::load(path, &Device::flex())?;
     checkpoint::save(&model, folder, gguf::stored_dtype(&file))?;
     let vocabulary = Vocabulary::of_metadata(metadata)?;
     if vocabulary.tokens.len() != model.config().vocab_size {

@@ -78,8 +78,7 @@ fn write(folder: &Path, name: &str, model: &Transformer, tokenizer: &Tokenizer, 
     let ids: Vec<u32> = (0..PROMPT).map(|i| ((i * 37 + 11) % vocab_size) as u32).collect();
     let is_f32 = quantization == Quantization::F32;
     // What the file has: llama.cpp computes with the quantised weights as well.
-    let read = model::gguf::File::open(&path).unwrap();
-    let read = model::gguf::load(&read, &Device::flex()).unwrap();
+    let read = checkpoint::load(&path, &Device::flex()).unwrap();
     let logits = inference::logits(&read, &ids).unwrap();
     let mut read = inference::of_model(read).unwrap();
     let greedy: Result<Vec<u32>, _> = Decoder::new(&mut *read, &ids, &Sampling::greedy(), GREEDY).unwrap().collect();

@@ -3,12 +3,13 @@
 //! Dimensions: V vocabulary, D model width, H query heads, K key/value heads, C width of a head, F width of the
 //! feed-forward layer, I inputs and O outputs of a projection.
 
-use std::path::Path;
+use std::ops::Range;
 
 use kernels::blocks::BlockType;
 use kernels::packed::{PackedMatrix, WeightType};
-use model::checkpoint::StoredValues;
+use model::checkpoint::{StoredModel, StoredParameter};
 use model::config::NormKind;
+use model::gguf::TensorType;
 use model::{Dtype, ModelConfig, Transformer, checkpoint};
 
 use crate::Error;
@@ -49,20 +50,22 @@ pub(super) struct Norm {
 }
 
 impl Weights {
-    /// Packs the weights in a folder, as `weight_type` or as they are stored.
-    pub fn load(folder: &Path, config: &ModelConfig, weight_type: Option<WeightType>) -> Result<Self, Error> {
-        let packed = checkpoint::with_stored_weights(folder, config, |stored| {
-            Packer { config, weight_type, read: &mut |name| stored.read(name) }.pack()
-        });
-        packed?
+    /// Packs the weights of a mapped model in the given type, or in the type that each matrix is stored in. One piece
+    /// of a matrix after the other is packed and its memory released, so that the model is in memory once.
+    pub fn of_stored(stored: &StoredModel, weight_type: Option<WeightType>) -> Result<Self, Error> {
+        let weights = stored.weights()?;
+        Packer { config: stored.config(), weight_type, find: &|name| weights.get(name).cloned() }.pack()
     }
 
     /// Packs the weights of a model in memory, its adapters merged.
     pub fn of_model(model: &Transformer, weight_type: Option<WeightType>) -> Result<Self, Error> {
         let merged = model::lora::is_attached(model).then(|| model::lora::merged(model.clone()));
-        let mut weights = checkpoint::weights(merged.as_ref().unwrap_or(model))?;
-        let mut read = |name: &str| weights.remove(name).map(|weight| StoredValues::Floats(Dtype::F32, weight.values));
-        Packer { config: model.config(), weight_type, read: &mut read }.pack()
+        let weights = checkpoint::weights(merged.as_ref().unwrap_or(model))?;
+        let find = |name: &str| {
+            let weight = weights.get(name)?;
+            Some(StoredParameter::of_values(&weight.values, weight.shape[1..].iter().product()))
+        };
+        Packer { config: model.config(), weight_type, find: &find }.pack()
     }
 
     /// Returns the bytes of the matrices.
@@ -76,30 +79,27 @@ impl Weights {
     }
 }
 
-/// Reads parameters by name and packs them.
+/// Finds parameters by name and packs them.
 struct Packer<'a> {
     config: &'a ModelConfig,
     weight_type: Option<WeightType>,
-    read: &'a mut Read<'a>,
+    find: &'a dyn Fn(&str) -> Option<StoredParameter<'a>>,
 }
 
-/// Returns the values of the parameter of a name.
-type Read<'a> = dyn FnMut(&str) -> Option<StoredValues> + 'a;
-
-impl Packer<'_> {
-    fn pack(mut self) -> Result<Weights, Error> {
+impl<'a> Packer<'a> {
+    fn pack(&self) -> Result<Weights, Error> {
         let config = self.config;
         let architecture = config.family.architecture();
         let (d, vocab_size) = (config.d_model, config.vocab_size);
         let embedding = self.matrix(&["embed_tokens"], [vocab_size, d])?;
-        let positions = architecture.learned_positions.then(|| self.values("embed_positions").into_floats());
+        let positions = architecture.learned_positions.then(|| self.parameter("embed_positions").values());
         let layers = (0..config.n_layer).map(|i| self.layer(&format!("layers.{i}"))).collect::<Result<_, _>>()?;
         let norm = self.norm("norm").unwrap_or_else(|| missing("norm.weight"));
         let output = if config.tied_embeddings { None } else { Some(self.matrix(&["lm_head"], [vocab_size, d])?) };
         Ok(Weights { embedding, positions, layers, norm, output })
     }
 
-    fn layer(&mut self, path: &str) -> Result<LayerWeights, Error> {
+    fn layer(&self, path: &str) -> Result<LayerWeights, Error> {
         let ModelConfig { d_model: d, d_ff: f, n_head, n_kv_head, head_dim, .. } = *self.config;
         let (q, kv) = (n_head * head_dim, n_kv_head * head_dim);
         let mlp: &[&str] = if self.config.activation.is_gated() { &["gate_proj", "up_proj"] } else { &["up_proj"] };
@@ -119,13 +119,13 @@ impl Packer<'_> {
     }
 
     /// Reads projections of the same input as one.
-    fn projection(&mut self, path: &str, names: &[&str], shape: [usize; 2]) -> Result<Projection, Error> {
+    fn projection(&self, path: &str, names: &[&str], shape: [usize; 2]) -> Result<Projection, Error> {
         let weights: Vec<String> = names.iter().map(|name| format!("{path}.{name}.weight")).collect();
         let weight = self.matrix(&weights.iter().map(String::as_str).collect::<Vec<_>>(), shape)?;
         let mut bias = Vec::new();
         for name in names {
-            if let Some(values) = (self.read)(&format!("{path}.{name}.bias")) {
-                bias.extend(values.into_floats());
+            if let Some(part) = (self.find)(&format!("{path}.{name}.bias")) {
+                bias.extend(part.values());
             }
         }
         assert!(bias.is_empty() || bias.len() == shape[0], "projections of one input all have a bias, or none has");
@@ -133,55 +133,101 @@ impl Packer<'_> {
     }
 
     /// Reads matrices of the same width, one below the other.
-    fn matrix(&mut self, names: &[&str], shape: [usize; 2]) -> Result<PackedMatrix, Error> {
-        let parts: Vec<StoredValues> = names.iter().map(|name| self.values(name)).collect();
-        let types: Vec<WeightType> = parts.iter().map(weight_type).collect();
-        // Parts of different types are packed in the one that holds all of them.
-        let stored_as = if types.iter().all(|part| *part == types[0]) { types[0] } else { WeightType::F32 };
-        let weight_type = self.weight_type.unwrap_or(stored_as);
+    fn matrix(&self, names: &[&str], shape: [usize; 2]) -> Result<PackedMatrix, Error> {
+        let mut parts = Vec::new();
+        let mut first_row = 0;
+        for name in names {
+            let parameter = self.parameter(name);
+            let (rows, weight_type) = (parameter.shape()[0], weight_type(parameter.tensor_type()));
+            parts.push(Part { rows: first_row..first_row + rows, weight_type, parameter });
+            first_row += rows;
+        }
+        assert_eq!(first_row, shape[0], "{names:?}: shapes are checked when a model is read");
+        let weight_type = self.weight_type.unwrap_or_else(|| common_type(&parts));
         if kernels::packed::row_bytes(weight_type, shape[1]).is_none() {
             return Err(Error::WeightType { name: names[0].to_owned(), weight_type, columns: shape[1] });
         }
-        let mut blocks = Vec::new();
-        let mut values = Vec::new();
-        for part in parts {
-            match part {
-                StoredValues::Blocks(_, part) if weight_type == stored_as => blocks.extend(part),
-                part if values.is_empty() => values = part.into_floats(),
-                part => values.extend(part.into_floats()),
-            }
-        }
-        if !blocks.is_empty() {
-            return Ok(PackedMatrix::from_stored(&blocks, shape, weight_type));
-        }
-        assert_eq!(values.len(), shape[0] * shape[1], "{names:?}: shapes are checked when a model is read");
-        Ok(PackedMatrix::quantize(&values, shape, weight_type))
+        let read = |row: usize, stored: &mut [u8]| {
+            let part = &parts[parts.partition_point(|part| part.rows.end <= row)];
+            part.read(row - part.rows.start, weight_type, stored);
+        };
+        let release = |rows: Range<usize>| parts.iter().for_each(|part| part.release(&rows));
+        Ok(PackedMatrix::from_rows(shape, weight_type, read, release))
     }
 
-    fn norm(&mut self, path: &str) -> Option<Norm> {
-        let mut weight = (self.read)(&format!("{path}.weight"))?.into_floats();
+    fn norm(&self, path: &str) -> Option<Norm> {
+        let mut weight = (self.find)(&format!("{path}.weight"))?.values();
         if self.config.family.architecture().norm == NormKind::RmsFromOne {
             for weight in &mut weight {
                 *weight += 1.0;
             }
         }
-        let bias = (self.read)(&format!("{path}.bias")).map(StoredValues::into_floats);
+        let bias = (self.find)(&format!("{path}.bias")).map(|bias| bias.values());
         Some(Norm { weight, bias })
     }
 
-    fn values(&mut self, name: &str) -> StoredValues {
-        (self.read)(name).unwrap_or_else(|| missing(name))
+    fn parameter(&self, name: &str) -> StoredParameter<'a> {
+        (self.find)(name).unwrap_or_else(|| missing(name))
     }
 }
 
-/// Returns the type that holds values as they are stored.
-fn weight_type(values: &StoredValues) -> WeightType {
-    match values {
-        StoredValues::Floats(Dtype::F16, _) => WeightType::F16,
-        StoredValues::Floats(Dtype::Bf16, _) => WeightType::Bf16,
-        StoredValues::Blocks(BlockType::Q8_0, _) => WeightType::Int8,
-        StoredValues::Blocks(BlockType::Q4_0, _) => WeightType::Int4,
-        StoredValues::Floats(Dtype::F32, _) | StoredValues::Blocks(..) => WeightType::F32,
+/// A parameter that is a part of a matrix.
+struct Part<'a> {
+    /// Its rows in the matrix.
+    rows: Range<usize>,
+    /// The type that it is packed in unless another is needed.
+    weight_type: WeightType,
+    parameter: StoredParameter<'a>,
+}
+
+impl Part<'_> {
+    /// Writes a row in the layout of `packed_as`.
+    fn read(&self, row: usize, packed_as: WeightType, stored: &mut [u8]) {
+        if is_stored_as(self.parameter.tensor_type(), packed_as) {
+            return self.parameter.read_stored_row(row, stored);
+        }
+        let mut values = vec![0.0; self.parameter.shape()[1]];
+        self.parameter.read_row(row, &mut values);
+        kernels::packed::encode_row(&values, packed_as, stored);
+    }
+
+    /// Releases the memory of those of the matrix's rows that are its own.
+    fn release(&self, rows: &Range<usize>) {
+        let (start, end) = (rows.start.max(self.rows.start), rows.end.min(self.rows.end));
+        if start < end {
+            self.parameter.release(start - self.rows.start..end - self.rows.start);
+        }
+    }
+}
+
+/// Returns the type that values of a type in a file are packed in: their own, or int8 for blocks that have none.
+fn weight_type(tensor_type: TensorType) -> WeightType {
+    match tensor_type {
+        TensorType::Float(Dtype::F32) => WeightType::F32,
+        TensorType::Float(Dtype::F16) => WeightType::F16,
+        TensorType::Float(Dtype::Bf16) => WeightType::Bf16,
+        TensorType::Blocks(BlockType::Q4_0) => WeightType::Int4,
+        TensorType::Blocks(_) => WeightType::Int8,
+    }
+}
+
+/// Returns true if rows of a type in a file are those of a packed type, byte by byte.
+fn is_stored_as(tensor_type: TensorType, packed_as: WeightType) -> bool {
+    let has_own = matches!(tensor_type, TensorType::Float(_) | TensorType::Blocks(BlockType::Q4_0 | BlockType::Q8_0));
+    has_own && weight_type(tensor_type) == packed_as
+}
+
+/// Returns the type that a matrix of several parts is packed in: theirs if it is the same; int8 for blocks of several
+/// types, f32 for everything else.
+fn common_type(parts: &[Part]) -> WeightType {
+    let has_only = |types: &[WeightType]| parts.iter().all(|part| types.contains(&part.weight_type));
+    let first = parts[0].weight_type;
+    if has_only(&[first]) {
+        first
+    } else if has_only(&[WeightType::Int4, WeightType::Int8]) {
+        WeightType::Int8
+    } else {
+        WeightType::F32
     }
 }
 

@@ -29,12 +29,12 @@ impl Memory {
             Ok(map) => map,
             Err(error) => panic!("allocating {mapped_len} bytes: {error}"),
         };
+        let start = if is_huge { map.as_ptr().align_offset(HUGE_PAGE) } else { 0 };
         #[cfg(target_os = "linux")]
         if is_huge {
-            // Advice: without it the memory is only slower.
-            let _ = map.advise(memmap2::Advice::HugePage);
+            // Advice: without it the memory is only slower. The end, which does not fill a huge page, has small ones.
+            let _ = map.advise_range(memmap2::Advice::HugePage, start, len / HUGE_PAGE * HUGE_PAGE);
         }
-        let start = if is_huge { map.as_ptr().align_offset(HUGE_PAGE) } else { 0 };
         Self { map: Some(map), start, len }
     }
 

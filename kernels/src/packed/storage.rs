@@ -4,6 +4,7 @@ use half::{bf16, f16};
 
 use super::WeightType;
 use crate::blocks::{BLOCK, Q4_0_BYTES, Q8_0_BYTES, quantize_q4_0, quantize_q8_0};
+use crate::dispatch::vectorized;
 
 /// Returns the bytes of a stored row of `k` weights; None if `k` is not a multiple of the type's block.
 pub fn row_bytes(weight_type: WeightType, k: usize) -> Option<usize> {
@@ -16,8 +17,9 @@ pub fn row_bytes(weight_type: WeightType, k: usize) -> Option<usize> {
     }
 }
 
-/// Writes a row in its stored layout.
-pub fn encode(values: &[f32], weight_type: WeightType, stored: &mut [u8]) {
+/// Writes a row in its stored layout, rounded: bf16 and f16 to the nearest, int8 and int4 as GGUF's reference
+/// implementation does.
+pub fn encode_row(values: &[f32], weight_type: WeightType, stored: &mut [u8]) {
     match weight_type {
         WeightType::F32 => {
             for (stored, x) in stored.as_chunks_mut().0.iter_mut().zip(values) {
@@ -36,9 +38,11 @@ pub fn encode(values: &[f32], weight_type: WeightType, stored: &mut [u8]) {
         }
         WeightType::Int8 => {
             let blocks = stored.as_chunks_mut::<Q8_0_BYTES>().0;
-            for (stored, values) in blocks.iter_mut().zip(values.as_chunks().0) {
-                *stored = quantize_q8_0(values);
-            }
+            vectorized(|| {
+                for (stored, values) in blocks.iter_mut().zip(values.as_chunks().0) {
+                    *stored = quantize_q8_0(values);
+                }
+            });
         }
         WeightType::Int4 => {
             let blocks = stored.as_chunks_mut::<Q4_0_BYTES>().0;
@@ -77,10 +81,10 @@ mod tests {
     fn blocks_are_those_of_ggml() {
         let values: Vec<f32> = (0..BLOCK as i32).map(|i| (i * 37 % 64 - 31) as f32 / 8.0).collect();
         let mut stored = [0; Q8_0_BYTES];
-        encode(&values, WeightType::Int8, &mut stored);
+        encode_row(&values, WeightType::Int8, &mut stored);
         assert_eq!(stored, INT8_BLOCK);
         let mut stored = [0; Q4_0_BYTES];
-        encode(&values, WeightType::Int4, &mut stored);
+        encode_row(&values, WeightType::Int4, &mut stored);
         assert_eq!(stored, INT4_BLOCK);
     }
 }

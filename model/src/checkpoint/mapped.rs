@@ -20,3 +20,16 @@ pub(crate) fn map(path: &Path) -> Result<Mmap, Error> {
     // program truncates a file while it is read, the process ends, as with any reader of memory-mapped weights.
     unsafe { Mmap::map(&file) }.map_err(failed)
 }
+
+/// Releases the memory of a part of a map; its pages are read again from the file if they are needed.
+pub(crate) fn release(map: &Mmap, part: &[u8]) {
+    #[cfg(unix)]
+    if let Some(offset) = part.as_ptr().addr().checked_sub(map.as_ptr().addr()) {
+        // Advice: without it the pages are only kept longer.
+        // SAFETY: the map is of a file and is never written to, so that its pages have the same bytes when they are
+        // read again.
+        let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, part.len()) };
+    }
+    #[cfg(not(unix))]
+    let _ = (map, part);
+}

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
 
-use super::StoredValues;
 use super::layout::{self, FileTensor};
 use super::mapped::map;
+use super::stored::{Content, RowOrder, StoredParameter, StoredWeights};
 use crate::compressed_tensors::{self, Part, Rows, tensor_name};
+use crate::gguf::TensorType;
 use crate::hub_layout::{self, Index};
 use crate::{Dtype, Error, Family, ModelConfig};
 
@@ -32,6 +32,7 @@ struct Shard {
 /// A tensor in a file.
 struct Stored<'a> {
     path: &'a Path,
+    map: &'a Mmap,
     dtype: safetensors::Dtype,
     shape: &'a [usize],
     data: &'a [u8],
@@ -89,20 +90,20 @@ impl Files {
     ///
     /// # Errors
     /// Names the tensor that is missing, has the wrong shape or type, or is not part of a model of this configuration.
-    pub(super) fn locate(
-        &self,
-        tensors: &[FileTensor],
-        config: &ModelConfig,
-    ) -> Result<BTreeMap<String, Located<'_>>, Error> {
-        let mut located = BTreeMap::new();
+    pub(super) fn locate(&self, tensors: &[FileTensor], config: &ModelConfig) -> Result<StoredWeights<'_>, Error> {
+        let mut parameters = BTreeMap::new();
         for tensor in tensors {
             let wrong =
                 |path: &Path, reason| Error::Tensor { path: path.to_owned(), tensor: tensor.name.clone(), reason };
-            if let Some((path, rows)) = self.find_quantized(tensor, config.family) {
-                let all = rows.map_err(|reason| wrong(path, reason))?;
+            if let Some((packed, rows)) = self.find_quantized(tensor, config.family) {
+                let all = rows.map_err(|reason| wrong(packed.path, reason))?;
                 let mut first_row = 0;
                 for (parameter, rows) in &tensor.parts {
-                    located.insert(parameter.clone(), Located::Quantized(all.part(first_row, *rows)));
+                    let part = all.part(first_row, *rows);
+                    let content = Content::Quantized { block_type: part.block_type(), rows: part };
+                    let part =
+                        StoredParameter { content, rows: *rows, columns: tensor.shape[1], map: Some(packed.map) };
+                    parameters.insert(parameter.clone(), part);
                     first_row += rows;
                 }
                 continue;
@@ -121,17 +122,28 @@ impl Files {
             } else {
                 (tensor.shape[0], tensor.shape[1..].iter().product())
             };
-            let strides = if tensor.transposed { [1, all_rows] } else { [columns, 1] };
+            let size = found.dtype.bitsize() / 8;
             let mut first_row = 0;
             for (parameter, rows) in &tensor.parts {
-                let start = first_row * strides[0];
-                let part = Floats { data: found.data, dtype: found.dtype, start, rows: *rows, columns, strides };
-                located.insert(parameter.clone(), Located::Floats(part));
+                let content = match Dtype::from_safetensors(found.dtype) {
+                    Some(dtype) if !tensor.transposed => Content::Rows {
+                        tensor_type: TensorType::Float(dtype),
+                        bytes: &found.data[first_row * columns * size..][..rows * columns * size],
+                        order: RowOrder::Same,
+                    },
+                    _ => {
+                        let strides = if tensor.transposed { [1, all_rows] } else { [columns, 1] };
+                        let bytes = &found.data[first_row * strides[0] * size..];
+                        Content::Strided { dtype: found.dtype, bytes, strides }
+                    }
+                };
+                let part = StoredParameter { content, rows: *rows, columns, map: Some(found.map) };
+                parameters.insert(parameter.clone(), part);
                 first_row += rows;
             }
         }
         self.reject_unknown(tensors, config)?;
-        Ok(located)
+        Ok(StoredWeights { parameters })
     }
 
     fn reject_unknown(&self, tensors: &[FileTensor], config: &ModelConfig) -> Result<(), Error> {
@@ -173,8 +185,8 @@ impl Files {
         embedding.is_none_or(|embedding| head.is_some_and(|head| same(&embedding, &head)))
     }
 
-    /// Returns the rows of a tensor that is quantised, and the file that they are in.
-    fn find_quantized(&self, tensor: &FileTensor, family: Family) -> Option<(&Path, Result<Rows<'_>, String>)> {
+    /// Returns the packed integers of a tensor that is quantised, and its rows.
+    fn find_quantized(&self, tensor: &FileTensor, family: Family) -> Option<(Stored<'_>, Result<Rows<'_>, String>)> {
         let [rows, columns] = *tensor.shape.as_slice() else { return None };
         let [packed, scales, shape] =
             compressed_tensors::ENDS.map(|end| self.find(family, &tensor_name(&tensor.name, end)?));
@@ -192,7 +204,8 @@ impl Files {
             }
             Rows::new([rows, columns], &packed.part(), &scales.part())
         };
-        Some((packed.path, all()))
+        let rows = all();
+        Some((packed, rows))
     }
 
     /// Returns the output projection for the token embedding that is tied to it: some programs write only the first.
@@ -238,78 +251,6 @@ impl Shard {
         let (start, end) = info.data_offsets;
         // `read_metadata` has checked that they are within the file.
         let data = &self.map[self.data_start + start..self.data_start + end];
-        Some(Stored { path: &self.path, dtype: info.dtype, shape: &info.shape, data })
-    }
-}
-
-/// A parameter in a memory-mapped file.
-pub(super) enum Located<'a> {
-    Floats(Floats<'a>),
-    Quantized(Rows<'a>),
-}
-
-impl Located<'_> {
-    /// Returns the values, row by row.
-    pub(super) fn values(&self) -> Vec<f32> {
-        match self {
-            Self::Floats(floats) => floats.values(),
-            Self::Quantized(rows) => rows.values(),
-        }
-    }
-
-    /// Returns the values as they are stored, as far as there is a form for it; F64 as F32.
-    pub(super) fn stored(&self) -> StoredValues {
-        match self {
-            Self::Floats(floats) => {
-                StoredValues::Floats(Dtype::from_safetensors(floats.dtype).unwrap_or(Dtype::F32), floats.values())
-            }
-            Self::Quantized(rows) => match rows.blocks() {
-                Some((block_type, blocks)) => StoredValues::Blocks(block_type, blocks),
-                None => StoredValues::Floats(Dtype::F32, rows.values()),
-            },
-        }
-    }
-}
-
-/// A parameter whose values are floating-point numbers.
-pub(super) struct Floats<'a> {
-    data: &'a [u8],
-    /// One that is read as weights.
-    dtype: safetensors::Dtype,
-    start: usize,
-    rows: usize,
-    columns: usize,
-    /// The strides of rows and columns, in elements.
-    strides: [usize; 2],
-}
-
-impl Floats<'_> {
-    fn values(&self) -> Vec<f32> {
-        match self.dtype {
-            safetensors::Dtype::F64 => self.gather(|bytes| f64::from_le_bytes(bytes) as f32),
-            safetensors::Dtype::F32 => self.gather(f32::from_le_bytes),
-            safetensors::Dtype::F16 => self.gather(|bytes| f16::from_le_bytes(bytes).to_f32()),
-            safetensors::Dtype::BF16 => self.gather(|bytes| bf16::from_le_bytes(bytes).to_f32()),
-            other => unreachable!("{other} was refused when the tensor was found"),
-        }
-    }
-
-    fn gather<const N: usize>(&self, decode: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        // A transposed matrix is read in tiles, so that each cache line is used while it is in the cache.
-        const TILE: usize = 32;
-        let elements: &[[u8; N]] = self.data.as_chunks().0;
-        if self.strides[1] == 1 {
-            return elements[self.start..][..self.rows * self.columns].iter().map(|bytes| decode(*bytes)).collect();
-        }
-        let mut values = vec![0.0; self.rows * self.columns];
-        for first in (0..self.columns).step_by(TILE) {
-            for row in 0..self.rows {
-                for column in first..self.columns.min(first + TILE) {
-                    let at = self.start + row * self.strides[0] + column * self.strides[1];
-                    values[row * self.columns + column] = decode(elements[at]);
-                }
-            }
-        }
-        values
+        Some(Stored { path: &self.path, map: &self.map, dtype: info.dtype, shape: &info.shape, data })
     }
 }

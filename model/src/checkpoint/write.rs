@@ -140,7 +140,7 @@ fn remove_weights_except(folder: &Path, written: &BTreeSet<String>) -> Result<()
     let failed = |source| Error::Io { operation: "list", path: folder.to_owned(), source };
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        if hub_layout::is_weights(&name) && !written.contains(&name) {
+        if hub_layout::is_safetensors(&name) && !written.contains(&name) {
             remove(&folder.join(name))?;
         }
     }

@@ -58,6 +58,10 @@ impl File {
         Ok(Self { path: path.to_owned(), map, metadata, tensors })
     }
 
+    pub(crate) fn map(&self) -> &Mmap {
+        &self.map
+    }
+
     /// Returns the path.
     pub fn path(&self) -> &Path {
         &self.path

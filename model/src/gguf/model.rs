@@ -5,7 +5,6 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use burn::tensor::Device;
 use kernels::blocks::BlockType;
 
 use super::config::{self, context_length};
@@ -13,8 +12,8 @@ use super::layout::{self, FileTensor, OUTPUT, POSITIONS};
 use super::rope_factors::{self, ROPE_FACTORS};
 use super::write::{TensorSpec, write};
 use super::{File, Metadata, TensorType};
-use crate::checkpoint::{self, Replacer};
-use crate::{Dtype, Error, Family, ModelConfig, RopeScaling, Transformer, named_parameters};
+use crate::checkpoint;
+use crate::{Dtype, Error, Family, ModelConfig, RopeScaling, Transformer};
 
 /// The version of ggml's blocks.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -222,69 +221,6 @@ impl File {
     pub fn config(&self) -> Result<ModelConfig, Error> {
         config::read(self)
     }
-}
-
-/// Reads the model in a file. Weights become f32, in whatever type they are stored.
-///
-/// # Errors
-/// Names the key or tensor that is missing, wrong or not supported.
-pub fn load(file: &File, device: &Device) -> Result<Transformer, Error> {
-    let config = file.config()?;
-    check_sizes(file, &config)?;
-    let model = Transformer::zeros(&config, device);
-    let tensors = layout::tensors(&config, &checkpoint::shapes(&model));
-    for tensor in &tensors {
-        let wrong = |reason| Error::Tensor { path: file.path().to_owned(), tensor: tensor.name.clone(), reason };
-        let (info, _) = file.tensor(&tensor.name).ok_or_else(|| wrong("is missing".to_owned()))?;
-        if info.shape != tensor.shape {
-            let reason = format!("has shape {:?}, the metadata requires {:?}", info.shape, tensor.shape);
-            return Err(wrong(reason));
-        }
-    }
-    let is_known = |name: &String| {
-        tensors.iter().any(|tensor| tensor.name == *name)
-            || (name == OUTPUT && config.tied_embeddings)
-            || (name == ROPE_FACTORS && matches!(config.rope_scaling, Some(RopeScaling::Llama3 { .. })))
-    };
-    if let Some(name) = file.tensors().keys().filter(|name| !is_known(name)).min() {
-        let reason = format!("is not part of a {} with this metadata", config.family.model_type());
-        return Err(Error::Tensor { path: file.path().to_owned(), tensor: name.clone(), reason });
-    }
-    let values = |name: &str| parameter(file, &tensors, name);
-    Ok(named_parameters::map(model, &mut Replacer { values, device }))
-}
-
-/// Checks that the largest tensors are there before memory is allocated for the model that the metadata claims.
-fn check_sizes(file: &File, config: &ModelConfig) -> Result<(), Error> {
-    let stored: u64 = file.tensors().values().map(|info| info.shape.iter().product::<usize>() as u64).sum();
-    if config.parameters() > stored {
-        let reason = format!("the metadata describes {} parameters, the tensors have {stored}", config.parameters());
-        return Err(Error::Gguf { path: file.path().to_owned(), reason });
-    }
-    Ok(())
-}
-
-/// Returns the values of a parameter, all of whose tensors are known to be there.
-fn parameter(file: &File, tensors: &[FileTensor], name: &str) -> Vec<f32> {
-    for tensor in tensors {
-        let mut first_row = 0;
-        for (parameter, rows) in &tensor.parts {
-            if parameter == name {
-                let (info, bytes) = file.tensor(&tensor.name).unwrap_or_else(|| panic!("no tensor {}", tensor.name));
-                let columns: usize = info.shape[1..].iter().product();
-                // A vector is one row, whose parts need not be whole blocks.
-                let values = if info.shape.len() < 2 {
-                    info.tensor_type.decode(bytes)[first_row..first_row + rows].to_vec()
-                } else {
-                    let row_bytes = bytes.len() / info.shape[0];
-                    info.tensor_type.decode(&bytes[first_row * row_bytes..][..rows * row_bytes])
-                };
-                return tensor.change.revert(values, columns);
-            }
-            first_row += rows;
-        }
-    }
-    panic!("no tensor for parameter {name}")
 }
 
 /// Returns the smallest type that stores the numbers of every tensor without a change: f16 or bf16 if all are of that

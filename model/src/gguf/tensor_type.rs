@@ -103,6 +103,17 @@ impl TensorType {
         }
     }
 
+    /// As [`decode`](Self::decode), writes the values to `values`.
+    ///
+    /// # Panics
+    /// Panics if the bytes are not whole blocks of as many values.
+    pub fn decode_to(self, bytes: &[u8], values: &mut [f32]) {
+        match self {
+            Self::Float(dtype) => dtype.decode_to(bytes, values),
+            Self::Blocks(block_type) => block_type.dequantize_to(bytes, values),
+        }
+    }
+
     /// Appends values, a multiple of the block's length, to `bytes`.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use std::thread;
 
 use kernels::Pool;
 use kernels::packed::{PackedMatrix, Scratch, WeightType};
-use kernels::slices::{self, AttentionHeads, AttentionRow};
+use kernels::slices::{self, AttentionHeads, AttentionRow, KvType};
 use model::checkpoint::StoredModel;
 use model::{Activation, ModelConfig, Transformer};
 
@@ -37,11 +37,13 @@ pub struct EngineOptions {
     /// The number of tokens in the cache, rounded up to whole blocks; None for the context of one sequence. A block
     /// takes memory once it is written to.
     pub cache_tokens: Option<usize>,
+    /// The number type of the cache.
+    pub cache_type: KvType,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { weight_type: None, threads: None, block_tokens: 32, cache_tokens: None }
+        Self { weight_type: None, threads: None, block_tokens: 32, cache_tokens: None, cache_type: KvType::F32 }
     }
 }
 
@@ -116,7 +118,7 @@ impl Engine {
         let pool = Pool::new(threads);
         Self {
             rotations: Rotations::new(&config),
-            cache: Cache::new(&config, block_tokens, block_count),
+            cache: Cache::new(&config, options.cache_type, block_tokens, block_count),
             pool,
             buffers: Buffers::default(),
             config,
@@ -247,7 +249,7 @@ impl Engine {
             }
             queries.extend_from_slice(query);
             let (block, token) = (row.position / block_tokens, row.position % block_tokens);
-            self.cache.write(layer, row.blocks[block], token, keys, values);
+            self.cache.layer_mut(layer).write(row.blocks[block], token, keys, values);
         }
         let heads = AttentionHeads {
             n_head: h,

@@ -5,6 +5,7 @@
 //!
 //! Dimensions: M rows, D elements of a row, C width of a head.
 
+mod kv_pages;
 mod paged_attention;
 
 use crate::activation;
@@ -14,7 +15,8 @@ use crate::rope::rotate;
 use crate::simd::{exp, max, sum, tanh};
 use crate::softmax::softmax_row;
 
-pub use paged_attention::{AttentionHeads, AttentionRow, KvElement, attention};
+pub use kv_pages::{KvPages, KvType};
+pub use paged_attention::{AttentionHeads, AttentionRow, attention};
 
 /// Adds `y` to x.
 ///

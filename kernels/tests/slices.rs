@@ -2,7 +2,7 @@
 
 use half::f16;
 use kernels::Pool;
-use kernels::slices::{self, AttentionHeads, AttentionRow, KvElement};
+use kernels::slices::{self, AttentionHeads, AttentionRow, KvPages, KvType};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -119,55 +119,73 @@ fn rotation() {
     }
 }
 
-/// A cache of which the sequences use every block but one, in an order that is not theirs.
-struct Cache<T> {
+/// A cache of which the sequences use every block but one, in an order that is not theirs, and the keys and values that
+/// were written to it.
+struct Cache {
     heads: AttentionHeads,
-    values: Vec<T>,
+    pages: KvPages,
     tables: Vec<Vec<u32>>,
+    /// By sequence and position.
+    written: Vec<Vec<[Vec<f32>; 2]>>,
 }
 
-impl<T: KvElement> Cache<T> {
-    fn new(heads: AttentionHeads, lengths: &[usize]) -> Self {
+impl Cache {
+    fn new(kv_type: KvType, heads: AttentionHeads, lengths: &[usize]) -> Self {
         let counts = lengths.iter().map(|length| length.div_ceil(heads.block_tokens));
         let mut free: Vec<u32> = (0..=counts.clone().sum::<usize>() as u32).rev().collect();
         free.swap(0, 1);
-        let block_len = 2 * heads.n_kv_head * heads.block_tokens * heads.head_dim;
-        let values = uniform(free.len() * block_len, 1.0, 9).into_iter().map(T::from_f32).collect();
-        let tables = counts.map(|count| (0..count).map(|_| free.pop().unwrap()).collect()).collect();
-        Self { heads, values, tables }
+        let tables: Vec<Vec<u32>> = counts.map(|count| (0..count).map(|_| free.pop().unwrap()).collect()).collect();
+        let mut pages = KvPages::new(kv_type, heads.n_kv_head, heads.head_dim, heads.block_tokens);
+        let mut written = Vec::new();
+        for (sequence, length) in lengths.iter().enumerate() {
+            let position = |position: usize| {
+                let seed = 1000 * sequence as u64 + position as u64;
+                let numbers = [0, 1].map(|part| uniform(heads.n_kv_head * heads.head_dim, 1.0, 2 * seed + part));
+                let block = tables[sequence][position / heads.block_tokens];
+                pages.write(block, position % heads.block_tokens, &numbers[0], &numbers[1]);
+                numbers
+            };
+            written.push((0..*length).map(position).collect());
+        }
+        Self { heads, pages, tables, written }
     }
 
-    /// Returns the key (0) or value (1) of a position.
-    fn get(&self, part: usize, sequence: usize, position: usize, kv_head: usize) -> Vec<f64> {
-        let heads = &self.heads;
-        let block = self.tables[sequence][position / heads.block_tokens] as usize;
-        let (c, s, token) = (heads.head_dim, heads.block_tokens, position % heads.block_tokens);
-        let start = ((block * 2 + part) * heads.n_kv_head + kv_head) * s * c;
-        // Keys are [C, S], values [S, C].
-        let at = |i: usize| if part == 0 { i * s + token } else { token * c + i };
-        (0..c).map(|i| f64::from(self.values[start + at(i)].to_f32())).collect()
+    /// Returns the key (0) or value (1) of a position, rounded as a type of the cache does.
+    fn get(&self, kv_type: KvType, part: usize, sequence: usize, position: usize, kv_head: usize) -> Vec<f64> {
+        let c = self.heads.head_dim;
+        let numbers = &self.written[sequence][position][part][kv_head * c..][..c];
+        let largest = numbers.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        let scale = f16::from_f32(largest / 127.0).to_f32();
+        let rounded = numbers.iter().map(|x| match kv_type {
+            KvType::F32 => *x,
+            KvType::F16 => f16::from_f32(*x).to_f32(),
+            KvType::Int8 => (x / scale).round().clamp(-127.0, 127.0) * scale,
+        });
+        rounded.map(f64::from).collect()
     }
 
-    fn expected(&self, query: &[f32], sequence: usize, position: usize, kv_head: usize) -> Vec<f64> {
+    fn expected(&self, kv_type: KvType, query: &[f32], sequence: usize, position: usize, kv_head: usize) -> Vec<f64> {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let first = self.heads.window.map_or(0, |window| (position + 1).saturating_sub(window));
         let weights: Vec<f64> = (first..=position)
             .map(|p| {
-                let score = f64::from(self.heads.scale) * dot(&f64s(query), &self.get(0, sequence, p, kv_head));
+                let score =
+                    f64::from(self.heads.scale) * dot(&f64s(query), &self.get(kv_type, 0, sequence, p, kv_head));
                 self.heads.soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()).exp()
             })
             .collect();
         let total: f64 = weights.iter().sum();
         let mut y = vec![0.0; query.len()];
         for (p, weight) in (first..=position).zip(weights) {
-            y.iter_mut().zip(self.get(1, sequence, p, kv_head)).for_each(|(y, v)| *y += weight / total * v);
+            y.iter_mut().zip(self.get(kv_type, 1, sequence, p, kv_head)).for_each(|(y, v)| *y += weight / total * v);
         }
         y
     }
 }
 
-fn check_attention<T: KvElement>(heads: AttentionHeads, lengths: &[usize]) {
-    let cache = Cache::<T>::new(heads, lengths);
+/// Checks attention against its definition, and each row against the same row alone; returns the error of rounding.
+fn check_attention(kv_type: KvType, heads: AttentionHeads, lengths: &[usize]) -> f64 {
+    let cache = Cache::new(kv_type, heads, lengths);
     // Every sequence's last row, and the rows before the last of the longest: a prefill beside a decode.
     let mut at: Vec<(usize, usize)> = lengths.iter().enumerate().map(|(i, length)| (i, length - 1)).collect();
     at.extend((0..lengths[0] - 1).take(35).map(|position| (0, position)));
@@ -179,21 +197,28 @@ fn check_attention<T: KvElement>(heads: AttentionHeads, lengths: &[usize]) {
     let queries = uniform(rows.len() * row_len, 3.0, 10);
     let group = heads.n_head / heads.n_kv_head;
     let mut y = vec![f32::NAN; queries.len()];
-    slices::attention(&Pool::new(2), &heads, &queries, &rows, &cache.values, &mut y);
+    slices::attention(&Pool::new(2), &heads, &queries, &rows, &cache.pages, &mut y);
+    let (mut differences, mut squares) = (0.0, 0.0);
     for (i, (sequence, position)) in at.iter().enumerate() {
         for head in 0..heads.n_head {
             let range = i * row_len + head * heads.head_dim..i * row_len + (head + 1) * heads.head_dim;
-            let expected = cache.expected(&queries[range.clone()], *sequence, *position, head / group);
-            check(&format!("{heads:?}, position {position}"), &y[range], expected, 1e-5);
+            let query = &queries[range.clone()];
+            let expected = cache.expected(kv_type, query, *sequence, *position, head / group);
+            check(&format!("{kv_type:?}, {heads:?}, position {position}"), &y[range.clone()], expected, 1e-5);
+            let exact = cache.expected(KvType::F32, query, *sequence, *position, head / group);
+            differences += y[range].iter().zip(&exact).map(|(y, e)| (f64::from(*y) - e).powi(2)).sum::<f64>();
+            squares += exact.iter().map(|e| e.powi(2)).sum::<f64>();
         }
     }
     for (i, row) in rows.iter().enumerate() {
         let mut alone = vec![f32::NAN; row_len];
         let query = &queries[i * row_len..][..row_len];
-        slices::attention(&Pool::new(1), &heads, query, &[*row], &cache.values, &mut alone);
+        slices::attention(&Pool::new(1), &heads, query, &[*row], &cache.pages, &mut alone);
         let together = &y[i * row_len..][..row_len];
-        assert!(alone.iter().zip(together).all(|(a, b)| a.to_bits() == b.to_bits()), "{heads:?}: row {i} alone");
+        let equal = alone.iter().zip(together).all(|(a, b)| a.to_bits() == b.to_bits());
+        assert!(equal, "{kv_type:?}, {heads:?}: row {i} alone");
     }
+    (differences / squares).sqrt()
 }
 
 #[test]
@@ -219,7 +244,42 @@ fn attention_over_pages() {
         AttentionHeads { n_head: 1, n_kv_head: 1, head_dim: 1, block_tokens: 1, ..heads },
     ];
     for heads in cases {
-        check_attention::<f32>(heads, &[40, 1, 17, 33]);
-        check_attention::<f16>(heads, &[130, 16, 64]);
+        check_attention(KvType::F32, heads, &[40, 1, 17, 33]);
+        check_attention(KvType::F16, heads, &[130, 16, 64]);
+        check_attention(KvType::Int8, heads, &[130, 16, 64]);
+    }
+    for (kv_type, bound) in [(KvType::F32, 1e-6), (KvType::F16, 3e-4), (KvType::Int8, 1e-2)] {
+        let error = check_attention(kv_type, heads, &[130, 16, 64]);
+        println!("{kv_type:?}: {error:.2e}");
+        assert!(error < bound, "{kv_type:?}: {error}");
+    }
+}
+
+#[test]
+fn copied_blocks_are_the_same() {
+    for kv_type in [KvType::F32, KvType::F16, KvType::Int8] {
+        let heads = AttentionHeads {
+            n_head: 2,
+            n_kv_head: 2,
+            head_dim: 8,
+            block_tokens: 4,
+            scale: 0.3,
+            soft_cap: None,
+            window: None,
+        };
+        let mut cache = Cache::new(kv_type, heads, &[4]);
+        let query = uniform(16, 3.0, 4);
+        let attend = |pages: &KvPages, block: u32| {
+            let mut y = vec![f32::NAN; 16];
+            let row = AttentionRow { position: 3, blocks: &[block] };
+            slices::attention(&Pool::new(1), &heads, &query, &[row], pages, &mut y);
+            y
+        };
+        let block = cache.tables[0][0];
+        let expected = attend(&cache.pages, block);
+        cache.pages.copy_block(block, 9);
+        // A token of the original is another from now on.
+        cache.pages.write(block, 2, &[5.0; 16], &[5.0; 16]);
+        assert!(attend(&cache.pages, 9) == expected && attend(&cache.pages, block) != expected, "{kv_type:?}");
     }
 }

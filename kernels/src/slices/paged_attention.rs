@@ -10,21 +10,13 @@
 
 use std::ops::Range;
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
-
+use super::kv_pages::{KvElement, KvPages, Numbers, TILE, TILE_LEN};
 use crate::Pool;
 use crate::dispatch::vectorized;
 use crate::simd::{LANES, exp, larger, max, sum, tanh};
 
 /// The multiply-adds from which rows are divided among threads; see `packed`.
 const MIN_PARALLEL_PRODUCTS: usize = 1 << 17;
-
-/// The most tokens whose scores are computed before they are used.
-const TILE: usize = 32;
-
-/// The numbers of keys, or of values, of a tile: together they fill the first cache in f32.
-const TILE_LEN: usize = 4096;
 
 /// The rows from which a task is some rows with all heads, and the rows of a task. Heuristic: fewer are divided by
 /// heads, so that all threads have work.
@@ -36,75 +28,6 @@ const MAX_QUERIES: usize = 32;
 
 /// The query heads whose sums are in registers at a time.
 const QUERIES: usize = 4;
-
-/// A number of the KV cache: f32 or f16.
-pub trait KvElement: Copy + Send + Sync + private::Sealed {
-    /// Returns the number in f32.
-    fn to_f32(self) -> f32;
-    /// Returns the nearest number to one in f32.
-    fn from_f32(x: f32) -> Self;
-    /// Returns rows of `width` numbers, the first of every `stride`, in f32, and from where to where they are apart;
-    /// converted in `buffer`, of at least as many numbers, unless they are in f32.
-    #[doc(hidden)]
-    fn rows_to_f32<'a>(
-        x: &'a [Self],
-        stride: usize,
-        width: usize,
-        buffer: &'a mut [f32; TILE_LEN],
-    ) -> (&'a [f32], usize);
-}
-
-mod private {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for half::f16 {}
-}
-
-impl KvElement for f32 {
-    #[inline]
-    fn to_f32(self) -> f32 {
-        self
-    }
-
-    #[inline]
-    fn from_f32(x: f32) -> Self {
-        x
-    }
-
-    #[inline]
-    fn rows_to_f32<'a>(x: &'a [Self], stride: usize, _: usize, _: &'a mut [f32; TILE_LEN]) -> (&'a [f32], usize) {
-        (x, stride)
-    }
-}
-
-impl KvElement for f16 {
-    #[inline]
-    fn to_f32(self) -> f32 {
-        Self::to_f32(self)
-    }
-
-    #[inline]
-    fn from_f32(x: f32) -> Self {
-        Self::from_f32(x)
-    }
-
-    #[inline]
-    fn rows_to_f32<'a>(
-        x: &'a [Self],
-        stride: usize,
-        width: usize,
-        buffer: &'a mut [f32; TILE_LEN],
-    ) -> (&'a [f32], usize) {
-        if width == stride {
-            x.convert_to_f32_slice(&mut buffer[..x.len()]);
-        } else {
-            for (x, converted) in x.chunks(stride).zip(buffer.chunks_exact_mut(width)) {
-                x[..width].convert_to_f32_slice(converted);
-            }
-        }
-        (buffer, width)
-    }
-}
 
 /// The dimensions and options of attention over a paged cache.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -140,11 +63,27 @@ pub struct AttentionRow<'a> {
 /// # Shapes
 /// - queries, y: `[M, H C]`
 /// - rows: `[M]`
-/// - cache: `[blocks, 2, K, S C]`, keys `[C, S]` before values `[S, C]`
 ///
 /// # Panics
 /// Panics if the shapes do not match, or a row's blocks do not reach its position.
-pub fn attention<T: KvElement>(
+pub fn attention(
+    pool: &Pool,
+    heads: &AttentionHeads,
+    queries: &[f32],
+    rows: &[AttentionRow],
+    cache: &KvPages,
+    y: &mut [f32],
+) {
+    let shape = [heads.n_kv_head, heads.head_dim, heads.block_tokens];
+    assert_eq!(cache.shape(), shape, "key/value heads, their width and the tokens of a block are the cache's");
+    match cache.numbers() {
+        Numbers::F32(numbers) => attention_over(pool, heads, queries, rows, numbers, y),
+        Numbers::F16(numbers) => attention_over(pool, heads, queries, rows, numbers, y),
+        Numbers::Int8(numbers) => attention_over(pool, heads, queries, rows, numbers, y),
+    }
+}
+
+fn attention_over<T: KvElement>(
     pool: &Pool,
     heads: &AttentionHeads,
     queries: &[f32],
@@ -247,10 +186,11 @@ fn attend<T: KvElement>(
         while position < end {
             let (block, token) = (blocks[position / s] as usize, position % s);
             let width = (s - token).min(tile_tokens);
-            let keys = (block * 2 * heads.n_kv_head + kv_head) * s * c;
-            let values = keys + heads.n_kv_head * s * c + token * c;
-            let (keys, stride) = T::rows_to_f32(&cache[keys + token..keys + s * c], s, width, &mut key_buffer);
-            let (values, _) = T::rows_to_f32(&cache[values..values + width * c], c, c, &mut value_buffer);
+            let head_len = T::head_len(s, c);
+            let at = (block * 2 * heads.n_kv_head + kv_head) * head_len;
+            let (keys, stride) = T::keys(&cache[at..at + head_len], s, token..token + width, &mut key_buffer);
+            let at = at + heads.n_kv_head * head_len;
+            let values = T::values(&cache[at..at + head_len], s, token..token + width, &mut value_buffer);
             let tile = Tile { keys, stride, values, position, width };
             for state in state.chunks_mut(QUERIES) {
                 if state.iter().any(|query| !tile.visible(query).is_empty()) {

@@ -1,6 +1,7 @@
 //! The table `[generate]`.
 
-use inference::Sampling;
+use inference::{CacheOptions, Sampling};
+use model::KvCacheDtype;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -44,6 +45,11 @@ pub struct Config {
     /// Default: the model's, else 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repetition_penalty: Option<f32>,
+    /// The number type of keys and values in the KV cache: `f32`, `f16`, or `int8` with a scale for each token and
+    /// head, about a quarter of the size of `f32`. Only the CPU has others than `f32`. Default: `f16` on the CPU, else
+    /// `f32`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_cache_dtype: Option<KvCacheDtype>,
     /// A sample ends before the first of these strings. Default: none.
     pub stop: Vec<String>,
     /// Treats the prompts as user messages and answers them after the model's chat template, instead of continuing
@@ -67,6 +73,7 @@ impl Default for Config {
             top_p: None,
             min_p: None,
             repetition_penalty: None,
+            kv_cache_dtype: None,
             stop,
             chat: false,
             system: None,
@@ -112,10 +119,16 @@ impl Config {
             "top_p": self.top_p,
             "min_p": self.min_p,
             "repetition_penalty": self.repetition_penalty,
+            "kv_cache_dtype": self.kv_cache_dtype,
             "stop": self.stop,
             "chat": self.chat,
             "system": self.system,
         })
+    }
+
+    /// Returns the KV cache, for one text at a time.
+    pub fn cache(&self) -> CacheOptions {
+        CacheOptions { tokens: None, dtype: self.kv_cache_dtype }
     }
 
     /// Returns the sampling settings that are configured.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use inference::{Decoder, FinishReason, ForwardPass, StopTokens};
+use inference::{CacheOptions, Decoder, FinishReason, ForwardPass, StopTokens};
 use model::{ModelConfig, Transformer};
 use serde_json::{Map, Value};
 use tokenizer::{Content, Conversation, RenderOptions, Tokenizer};
@@ -54,19 +54,19 @@ impl Generator {
         Self::open_with_cache(folder, device, |config| config.context_length)
     }
 
-    /// As [`Generator::open`], with room for `cache_tokens` tokens in the model's KV cache.
+    /// As [`Generator::open`], with the KV cache that `cache` returns for the model.
     ///
     /// # Errors
     /// As [`Generator::open`].
-    pub fn open_with_cache(
+    pub fn open_with_cache<C: Into<CacheOptions>>(
         folder: &Path,
         device: &str,
-        cache_tokens: impl FnOnce(&ModelConfig) -> usize,
+        cache: impl FnOnce(&ModelConfig) -> C,
     ) -> Result<Self, Error> {
         let device = model::device::resolve(device)?;
         let (tokenizer, config) = (Tokenizer::from_folder(folder)?, model::checkpoint::load_config(folder)?);
         check_vocabulary(&config, &tokenizer)?;
-        let model = inference::load(folder, &device, Some(cache_tokens(&config)))?;
+        let model = inference::load(folder, &device, cache(&config))?;
         Ok(Self { config, model: Mutex::new(model), tokenizer })
     }
 

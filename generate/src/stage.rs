@@ -51,7 +51,7 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
     out.clear()?;
     let prompts = prompts::read(config, &context.base)?;
     model::hub_layout::verify(bundle)?;
-    let generator = Generator::open(bundle.folder(), &context.device)?;
+    let generator = Generator::open_with_cache(bundle.folder(), &context.device, |_| config.cache())?;
     let declared = generator.declared_sampling();
     report_sampling(declared, config, context);
     let n_samples = prompts.len() * config.samples_per_prompt;

@@ -1,6 +1,7 @@
 //! Errors of decoding.
 
 use kernels::packed::WeightType;
+use model::KvCacheDtype;
 
 use crate::InvalidSetting;
 
@@ -54,6 +55,15 @@ pub enum Error {
         weight_type: WeightType,
         /// The columns of the matrix.
         columns: usize,
+    },
+    /// The device keeps its KV cache in f32.
+    #[error(
+        "the KV cache cannot be in {} on this device, only on the CPU: remove kv_cache_dtype, or use device `cpu`",
+        dtype.name()
+    )]
+    CacheDtype {
+        /// The requested type.
+        dtype: KvCacheDtype,
     },
     /// The model computed NaN or infinite logits.
     #[error("the model's logits at position {position} are not finite: its weights are broken")]

@@ -59,23 +59,55 @@ pub use scheduler::{Counters, Event, FinishReason, Request, RequestId, RowLogits
 use std::path::Path;
 
 use burn::tensor::Device;
-use model::{Backend, Transformer, checkpoint};
+use model::{Backend, KvCacheDtype, Transformer, checkpoint};
 
-/// Loads the model at `path`, a folder in the Hugging Face layout or a GGUF file, onto a device, with room for this many
-/// tokens in its KV cache, rounded to whole blocks; by default for one sequence.
-///
-/// # Errors
-/// Names the file, and the key or tensor, that is missing, damaged or not supported.
-pub fn load(path: &Path, device: &Device, cache_tokens: Option<usize>) -> Result<Box<dyn ForwardPass + Send>, Error> {
-    if Backend::is_cpu_device(device) {
-        let options = EngineOptions { cache_tokens, ..EngineOptions::default() };
-        Ok(Box::new(Engine::load(path, &options)?))
-    } else {
-        let model = checkpoint::load(path, device)?;
-        let sequences = cache_tokens.map_or(1, |tokens| (tokens / model.config().context_length).max(1));
-        Ok(Box::new(BurnForward::new(model, sequences)))
+/// The KV cache of a model.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CacheOptions {
+    /// The number of tokens, rounded to whole blocks; None for the context of one sequence.
+    pub tokens: Option<usize>,
+    /// The number type of keys and values; None for f16 on the CPU and f32 elsewhere.
+    pub dtype: Option<KvCacheDtype>,
+}
+
+impl From<Option<usize>> for CacheOptions {
+    fn from(tokens: Option<usize>) -> Self {
+        Self { tokens, dtype: None }
     }
 }
+
+impl From<usize> for CacheOptions {
+    fn from(tokens: usize) -> Self {
+        Some(tokens).into()
+    }
+}
+
+/// Loads the model at `path`, a folder in the Hugging Face layout or a GGUF file, onto a device, with a KV cache.
+///
+/// # Errors
+/// Names the file, and the key or tensor, that is missing, damaged or not supported; returns [`Error::CacheDtype`] if
+/// the device has no such cache.
+pub fn load(
+    path: &Path,
+    device: &Device,
+    cache: impl Into<CacheOptions>,
+) -> Result<Box<dyn ForwardPass + Send>, Error> {
+    let CacheOptions { tokens, dtype } = cache.into();
+    if Backend::is_cpu_device(device) {
+        let cache_type = dtype.unwrap_or(DEFAULT_CACHE_DTYPE).into();
+        let options = EngineOptions { cache_tokens: tokens, cache_type, ..EngineOptions::default() };
+        return Ok(Box::new(Engine::load(path, &options)?));
+    }
+    if let Some(dtype) = dtype.filter(|dtype| *dtype != KvCacheDtype::F32) {
+        return Err(Error::CacheDtype { dtype });
+    }
+    let model = checkpoint::load(path, device)?;
+    let sequences = tokens.map_or(1, |tokens| (tokens / model.config().context_length).max(1));
+    Ok(Box::new(BurnForward::new(model, sequences)))
+}
+
+/// The type of keys and values on the CPU where none is asked for.
+const DEFAULT_CACHE_DTYPE: KvCacheDtype = KvCacheDtype::F16;
 
 /// Returns the forward pass of a loaded model, for one sequence on its device.
 ///

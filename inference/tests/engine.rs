@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use inference::parity::max_logit_difference;
 use inference::{BurnForward, Engine, EngineOptions, Error, ForwardPass, Row};
 use kernels::packed::WeightType;
+use kernels::slices::KvType;
 use model::lora::{self, LoraConfig};
 use model::{Dtype, Transformer, checkpoint};
 
@@ -121,36 +122,64 @@ fn burn_forward_is_the_burn_model() {
 #[test]
 fn results_do_not_depend_on_what_is_computed_together() {
     for folder in folders().iter().filter(|folder| !folder.ends_with("llama-dynamic")) {
-        let mut alone = engine(folder);
-        let texts: Vec<Vec<u32>> = (1..=3).map(|seed| text(alone.config(), seed)).collect();
-        let expected: Vec<Vec<u32>> = texts.iter().map(|tokens| bits(&at_once(&mut alone, tokens))).collect();
-        for threads in [1, 2] {
-            let mut together = Engine::load(folder, &EngineOptions { threads: Some(threads), ..options() }).unwrap();
-            // The blocks of the sequences alternate, in descending order.
-            let count = texts[0].len().div_ceil(4) as u32;
-            let blocks: Vec<Vec<u32>> = (0..3).map(|i| (0..count).map(|n| 3 * (count - n) + i).collect()).collect();
-            let sequences: Vec<&[u32]> = blocks.iter().map(Vec::as_slice).collect();
-            let mut found = vec![Vec::new(); 3];
-            let mut read = [0; 3];
-            for call in 0.. {
-                let mut call_rows = Vec::new();
-                for (i, tokens) in texts.iter().enumerate() {
-                    // One token, a few, or many; sometimes none.
-                    let length = [1, 5, 0, 17, 2, 3][(call + 2 * i) % 6].min(tokens.len() - read[i]);
-                    call_rows.extend(rows(i, read[i], &tokens[read[i]..][..length]));
-                    read[i] += length;
-                }
-                let mut logits = Vec::new();
-                together.forward(&call_rows, &sequences, &mut logits).unwrap();
-                let v = together.vocab_size();
-                call_rows.iter().zip(logits.chunks_exact(v)).for_each(|(row, logits)| {
-                    found[row.sequence].extend(bits(logits));
-                });
-                if read.iter().zip(&texts).all(|(read, tokens)| *read == tokens.len()) {
-                    break;
-                }
+        check_independence(folder, KvType::F32);
+    }
+    for name in ["llama", "gemma2", "gpt2"] {
+        check_independence(&folder(name), KvType::F16);
+        check_independence(&folder(name), KvType::Int8);
+    }
+}
+
+fn check_independence(folder: &Path, cache_type: KvType) {
+    let options = EngineOptions { cache_type, ..options() };
+    let mut alone = Engine::load(folder, &options).unwrap();
+    let texts: Vec<Vec<u32>> = (1..=3).map(|seed| text(alone.config(), seed)).collect();
+    let expected: Vec<Vec<u32>> = texts.iter().map(|tokens| bits(&at_once(&mut alone, tokens))).collect();
+    for threads in [1, 2] {
+        let options = EngineOptions { threads: Some(threads), ..options.clone() };
+        let mut together = Engine::load(folder, &options).unwrap();
+        // The blocks of the sequences alternate, in descending order.
+        let count = texts[0].len().div_ceil(4) as u32;
+        let blocks: Vec<Vec<u32>> = (0..3).map(|i| (0..count).map(|n| 3 * (count - n) + i).collect()).collect();
+        let sequences: Vec<&[u32]> = blocks.iter().map(Vec::as_slice).collect();
+        let mut found = vec![Vec::new(); 3];
+        let mut read = [0; 3];
+        for call in 0.. {
+            let mut call_rows = Vec::new();
+            for (i, tokens) in texts.iter().enumerate() {
+                // One token, a few, or many; sometimes none.
+                let length = [1, 5, 0, 17, 2, 3][(call + 2 * i) % 6].min(tokens.len() - read[i]);
+                call_rows.extend(rows(i, read[i], &tokens[read[i]..][..length]));
+                read[i] += length;
             }
-            assert!(found == expected, "{} with {threads} threads", folder.display());
+            let mut logits = Vec::new();
+            together.forward(&call_rows, &sequences, &mut logits).unwrap();
+            let v = together.vocab_size();
+            call_rows.iter().zip(logits.chunks_exact(v)).for_each(|(row, logits)| {
+                found[row.sequence].extend(bits(logits));
+            });
+            if read.iter().zip(&texts).all(|(read, tokens)| *read == tokens.len()) {
+                break;
+            }
+        }
+        assert!(found == expected, "{} in {cache_type:?} with {threads} threads", folder.display());
+    }
+}
+
+#[test]
+fn smaller_types_of_the_cache_cost_this_much() {
+    for folder in folders() {
+        let mut exact = engine(&folder);
+        let tokens = text(exact.config(), 1);
+        let expected = at_once(&mut exact, &tokens);
+        let spread = expected.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        for (cache_type, bound) in [(KvType::F16, 2e-3), (KvType::Int8, 5e-2)] {
+            let options = EngineOptions { cache_type, ..options() };
+            let found = at_once(&mut Engine::load(&folder, &options).unwrap(), &tokens);
+            let difference = max_logit_difference(&found, &expected) / f64::from(spread);
+            println!("{} in {cache_type:?}: {difference:.1e}", folder.display());
+            assert!(difference < bound, "{} in {cache_type:?}: {difference}", folder.display());
+            assert_ne!(bits(&found), bits(&expected), "{}: {cache_type:?} is used", folder.display());
         }
     }
 }

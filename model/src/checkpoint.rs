@@ -53,17 +53,25 @@ pub fn save(model: &Transformer, folder: &Path, dtype: Dtype) -> Result<(), Erro
 /// As [`save`].
 pub fn save_sharded(model: &Transformer, folder: &Path, dtype: Dtype, max_shard_bytes: u64) -> Result<(), Error> {
     let config = model.config();
+    save_config(config, folder, dtype)?;
+    let parameters = parameters(model);
+    let shapes = parameters.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect();
+    let tensors = layout::tensors(config.family, &shapes);
+    write::folder(folder, &tensors, dtype, max_shard_bytes, &mut |name| Ok(values(&parameters[name].1)?.into()))
+}
+
+/// Writes the files of a model but its weights, which are in `dtype`.
+///
+/// # Errors
+/// On I/O errors.
+pub fn save_config(config: &ModelConfig, folder: &Path, dtype: Dtype) -> Result<(), Error> {
     write_json(&folder.join(hub_layout::CONFIG), &config.to_hugging_face(dtype.torch_name()))?;
     let generation = json!({
         "_from_model_config": true,
         "bos_token_id": config.begin_of_text,
         "eos_token_id": config.eos_token_id(),
     });
-    write_json(&folder.join(hub_layout::GENERATION_CONFIG), &generation)?;
-    let parameters = parameters(model);
-    let shapes = parameters.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect();
-    let tensors = layout::tensors(config.family, &shapes);
-    write::folder(folder, &tensors, dtype, max_shard_bytes, &mut |name| Ok(values(&parameters[name].1)?.into()))
+    write_json(&folder.join(hub_layout::GENERATION_CONFIG), &generation)
 }
 
 /// Writes parameters as one safetensors file of a family.

@@ -1,6 +1,7 @@
-//! The number types that weights are stored in.
+//! The number types that weights, and keys and values, are stored in.
 
 use half::{bf16, f16};
+use kernels::slices::KvType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +104,39 @@ impl Dtype {
             Self::F32 => decode_each(bytes, values, f32::from_le_bytes),
             Self::F16 => decode_each(bytes, values, |bytes| f16::from_le_bytes(bytes).to_f32()),
             Self::Bf16 => decode_each(bytes, values, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        }
+    }
+}
+
+/// The number type of the keys and values in a KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KvCacheDtype {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// 8-bit integers, with a scale for each token and head.
+    Int8,
+}
+
+impl KvCacheDtype {
+    /// Returns the name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+impl From<KvCacheDtype> for KvType {
+    fn from(dtype: KvCacheDtype) -> Self {
+        match dtype {
+            KvCacheDtype::F32 => Self::F32,
+            KvCacheDtype::F16 => Self::F16,
+            KvCacheDtype::Int8 => Self::Int8,
         }
     }
 }

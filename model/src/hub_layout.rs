@@ -1,7 +1,8 @@
 //! The files of a model in the Hugging Face layout: a folder, a repository of the Hub, or a sealed artifact.
 //!
-//! The configuration is in [`CONFIG`]; the weights are in [`WEIGHTS`], in shards listed by [`INDEX`], or in [`GGUF`]; the
-//! tokenizer is in [`TOKENIZER`], or in the files of GPT-2. Side files ([`is_side_file`]) say how model and tokenizer are used.
+//! The configuration is in [`CONFIG`]; the weights are in [`WEIGHTS`], in shards listed by [`INDEX`], or in [`GGUF`];
+//! the tokenizer is in [`TOKENIZER`], or in the files of GPT-2. Side files ([`is_side_file`]) say how model and
+//! tokenizer are used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};

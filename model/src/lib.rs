@@ -35,7 +35,7 @@ pub mod vocabulary;
 
 pub use backend::Backend;
 pub use config::{Activation, Family, LayerAttention, ModelConfig, RopeScaling};
-pub use dtype::Dtype;
+pub use dtype::{Dtype, KvCacheDtype};
 pub use error::Error;
 pub use freeze::freeze;
 pub use gradients::add_gradients;

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use artifact::{Cancel, StoreLayout};
+use registry::gguf::LinkedFolder;
 
 use crate::cli::{ConfigArgs, StoreArgs};
 use crate::config::{self, Config, Loaded};
@@ -79,9 +80,26 @@ fn here() -> anyhow::Result<Option<Loaded>> {
 /// A model to generate with or to serve.
 struct Model {
     /// The folder in the Hugging Face layout.
-    folder: PathBuf,
+    folder: Folder,
     /// The configuration of the run that trained it, if one did.
     config: Option<Config>,
+}
+
+/// A folder in the Hugging Face layout.
+enum Folder {
+    /// One that exists.
+    Path(PathBuf),
+    /// One that stands for a GGUF file while it is loaded.
+    Linked(LinkedFolder),
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Path(path) => path,
+            Self::Linked(folder) => folder.path(),
+        }
+    }
 }
 
 /// Returns the folder in the Hugging Face layout of the model in a GGUF file, which is in the store from now on: the
@@ -98,23 +116,23 @@ fn imported_gguf(path: &Path, layout: &StoreLayout) -> anyhow::Result<PathBuf> {
 fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
     let folder = Path::new(name);
     if folder.join("config.json").is_file() {
-        return Ok(Model { folder: folder.to_owned(), config: None });
+        return Ok(Model { folder: Folder::Path(folder.to_owned()), config: None });
     }
     if folder.is_dir() && !folder.join(record::RECORD).is_file() {
         bail!("{name} has neither config.json (a model) nor {} (a run)", record::RECORD);
     }
-    let layout = layout(arguments)?;
     if registry::gguf::is_gguf(folder) {
-        return Ok(Model { folder: imported_gguf(folder, &layout)?, config: None });
+        return Ok(Model { folder: Folder::Linked(LinkedFolder::of(folder)?), config: None });
     }
+    let layout = layout(arguments)?;
     if let Some((sealed, _)) = registry::names::find(&layout, name)? {
-        return Ok(Model { folder: registry::verified(&sealed)?, config: None });
+        return Ok(Model { folder: Folder::Path(registry::verified(&sealed)?), config: None });
     }
     let run = record::find_with(&layout, name, Stage::Train)?;
     let stage = if run.stage(Stage::Optimize).is_some() { Stage::Optimize } else { Stage::Train };
     let sealed = run.artifact(stage)?;
     let config = config::load(&run.folder.join(config::FILE_NAME), &[])?.config;
-    Ok(Model { folder: registry::verified(&sealed)?, config: Some(config) })
+    Ok(Model { folder: Folder::Path(registry::verified(&sealed)?), config: Some(config) })
 }
 
 /// Returns the name of `run` on a command line in the current folder.

@@ -11,15 +11,16 @@ mod pre_tokenizers;
 mod sentence_piece;
 mod vocabulary;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
 use artifact::file;
 use burn::tensor::Device;
-use model::gguf::{self, Array, Metadata, Quantization, Value};
-use model::{Transformer, checkpoint};
+use model::gguf::{self, Array, Metadata, Quantization, TensorType, Value};
+use model::{Dtype, Transformer, checkpoint, hub_layout};
 use serde_json::{Map, json};
+use tempfile::TempDir;
 use tokenizer::Tokenizer;
 
 use crate::Error;
@@ -123,19 +124,66 @@ fn write_templates(tokenizer: &Tokenizer, metadata: &mut Metadata) {
     }
 }
 
-/// Writes the model in a GGUF file to `folder` in Hugging Face layout, with its tokenizer: weights in f16 or bf16 if
-/// that keeps every number, else in f32.
+/// Writes the model in a GGUF file to `folder` in Hugging Face layout, with its tokenizer: weights in f32, f16 or bf16
+/// if that keeps every number, else the file itself.
 ///
 /// # Errors
 /// Names the key or tensor that is missing, wrong or not supported; and on I/O errors.
 pub fn convert(path: &Path, folder: &Path) -> Result<(), Error> {
     let file = gguf::File::open(path)?;
-    let metadata = file.metadata();
-    let model = checkpoint::load(path, &Device::flex())?;
-    checkpoint::save(&model, folder, gguf::stored_dtype(&file))?;
+    if file.tensors().values().all(|info| matches!(info.tensor_type, TensorType::Float(_))) {
+        checkpoint::save(&checkpoint::load(path, &Device::flex())?, folder, gguf::stored_dtype(&file))?;
+    } else {
+        checkpoint::save_config(&file.config()?, folder, Dtype::F32)?;
+        let to = folder.join(hub_layout::GGUF);
+        fs::copy(path, &to).map_err(|e| artifact::Error::io("copy", path, e))?;
+    }
+    write_tokenizer_files(&file, folder)
+}
+
+/// A folder that stands for a GGUF file where a model in Hugging Face layout is expected: with the configuration, the
+/// tokenizer and a link to the file. It is removed when this is dropped.
+#[derive(Debug)]
+pub struct LinkedFolder(TempDir);
+
+impl LinkedFolder {
+    /// Returns the folder of the GGUF file at `path`.
+    ///
+    /// # Errors
+    /// Names the key that is missing, wrong or not supported; and on I/O errors.
+    pub fn of(path: &Path) -> Result<Self, Error> {
+        let file = gguf::File::open(path)?;
+        let folder = tempfile::Builder::new().prefix("gguf-").tempdir();
+        let folder = folder.map_err(|e| artifact::Error::io("create a folder in", &std::env::temp_dir(), e))?;
+        checkpoint::save_config(&file.config()?, folder.path(), Dtype::F32)?;
+        write_tokenizer_files(&file, folder.path())?;
+        let to = folder.path().join(hub_layout::GGUF);
+        let source = path.canonicalize().map_err(|e| artifact::Error::io("read", path, e))?;
+        link(&source, &to).map_err(|e| artifact::Error::io("link or copy", path, e))?;
+        Ok(Self(folder))
+    }
+
+    /// Returns its path.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// Makes a file appear under another name, without a copy if possible.
+fn link(source: &Path, to: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    let linked = std::os::unix::fs::symlink(source, to);
+    #[cfg(not(unix))]
+    let linked = fs::hard_link(source, to);
+    linked.or_else(|_| fs::copy(source, to).map(drop))
+}
+
+/// Writes the files of the tokenizer in a GGUF file.
+fn write_tokenizer_files(file: &gguf::File, folder: &Path) -> Result<(), Error> {
+    let (metadata, model) = (file.metadata(), file.config()?);
     let vocabulary = Vocabulary::of_metadata(metadata)?;
-    if vocabulary.tokens.len() != model.config().vocab_size {
-        let rows = model.config().vocab_size;
+    if vocabulary.tokens.len() != model.vocab_size {
+        let rows = model.vocab_size;
         let reason = format!("has {} tokens, the embedding {rows} rows", vocabulary.tokens.len());
         return Err(metadata.wrong(gguf::TOKENS, reason).into());
     }
@@ -150,7 +198,7 @@ pub fn convert(path: &Path, folder: &Path) -> Result<(), Error> {
     };
     let mut config = Map::new();
     config.insert("tokenizer_class".to_owned(), "PreTrainedTokenizerFast".into());
-    config.insert("model_max_length".to_owned(), model.config().context_length.into());
+    config.insert("model_max_length".to_owned(), model.context_length.into());
     config.insert("clean_up_tokenization_spaces".to_owned(), false.into());
     for (name, key) in [("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")] {
         if let Some(token) = vocabulary.special(metadata, key)? {

@@ -20,13 +20,10 @@ use crate::{Cause, Error, Origin, TextParity, gguf};
 const NAME: &str = "import";
 
 /// Raised when the layout of an import changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The lock of models of the Hub, beside the configuration that names them.
 const LOCK: &str = "model.lock";
-
-/// The name of a GGUF file among the inputs of an import.
-const GGUF: &str = "model.gguf";
 
 /// A model, before its files are in the store.
 #[derive(Debug, Clone)]
@@ -96,7 +93,7 @@ impl Model {
     /// # Errors
     /// On I/O errors.
     pub fn of_gguf(path: &Path) -> Result<Self, Error> {
-        let files = BTreeMap::from([(GGUF.to_owned(), File::of(path.to_owned())?)]);
+        let files = BTreeMap::from([(hub_layout::GGUF.to_owned(), File::of(path.to_owned())?)]);
         Ok(Self { place: format!("GGUF file {}", path.display()), folder: None, files })
     }
 
@@ -202,9 +199,9 @@ impl Model {
         let started = Instant::now();
         let out = store.begin(recipe)?;
         out.clear()?;
-        let copied = match self.files.get(GGUF) {
-            Some(file) => gguf::convert(&file.place, out.folder()),
-            None => self.copy_to(&out),
+        let copied = match self.files.get(hub_layout::GGUF) {
+            Some(file) if self.files.len() == 1 => gguf::convert(&file.place, out.folder()),
+            _ => self.copy_to(&out),
         };
         let outcome = copied.and_then(|()| checked(out.folder())).and_then(|outcome| {
             self.folder.as_ref().map_or(Ok(()), |folder| TextParity::of(folder, out.folder()).map(drop))?;

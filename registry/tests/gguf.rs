@@ -247,6 +247,34 @@ fn files_of_llama_cpp_are_imported() {
 }
 
 #[test]
+fn quantised_files_are_kept_and_folders_stand_for_files() {
+    let tokenizer = in_folder(&trained(Kind::Bpe, Pattern::Qwen2));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.gguf");
+    for (quantization, weights) in [(Quantization::Q8_0, "model.gguf"), (Quantization::F32, "model.safetensors")] {
+        let config = ModelConfig { d_model: 32, head_dim: 16, d_ff: 32, ..model(&tokenizer).config().clone() };
+        let model = Transformer::init(&config, 1, &Device::flex());
+        gguf::write(&model, &tokenizer, "mine", quantization, &path).unwrap();
+        let expected = checkpoint::weights(&checkpoint::load(&path, &Device::flex()).unwrap()).unwrap();
+        let converted = folder.path().join(quantization.name());
+        fs::create_dir(&converted).unwrap();
+        gguf::convert(&path, &converted).unwrap();
+        assert_eq!(model::hub_layout::weights_files(&converted).unwrap(), [weights]);
+        let linked = gguf::LinkedFolder::of(&path).unwrap();
+        for found in [converted.as_path(), linked.path()] {
+            let loaded = checkpoint::load(found, &Device::flex()).unwrap();
+            assert!(checkpoint::weights(&loaded).unwrap() == expected, "{quantization}");
+            let read = Tokenizer::from_folder(found).unwrap();
+            assert_eq!(read.encode("fn main() {}").unwrap(), tokenizer.encode("fn main() {}").unwrap());
+            assert_eq!(read.interface().chat_templates.default.as_deref(), Some(CHAT_TEMPLATE));
+        }
+        let place = linked.path().to_owned();
+        drop(linked);
+        assert!(!place.exists() && path.exists());
+    }
+}
+
+#[test]
 fn no_changed_byte_of_the_metadata_panics() {
     let bytes = fs::read(fixture("qwen2.gguf")).unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use axum::http::HeaderValue;
+use model::KvCacheDtype;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -28,6 +29,11 @@ pub struct Config {
     /// read once. Default: four times the model's context.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_cache_tokens: Option<usize>,
+    /// The number type of keys and values in the KV cache: `f32`, `f16`, or `int8` with a scale for each token and
+    /// head, about a quarter of the size of `f32`. Only the CPU has others than `f32`. Default: `f16` on the CPU, else
+    /// `f32`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_cache_dtype: Option<KvCacheDtype>,
     /// The maximum number of tokens that the model reads at once: long prompts are read in chunks of this many, between
     /// which other texts continue. It also limits the number of texts generated at the same time. Default: 256.
     pub prefill_chunk_tokens: usize,
@@ -118,6 +124,7 @@ impl Default for Config {
             max_concurrent_requests: 8,
             max_queue: 32,
             kv_cache_tokens: None,
+            kv_cache_dtype: None,
             prefill_chunk_tokens: 256,
             draft_tokens: 0,
             models: Vec::new(),
@@ -227,6 +234,7 @@ impl Config {
     pub fn fingerprint_value(&self) -> serde_json::Value {
         json!({
             "model_name": self.model_name,
+            "kv_cache_dtype": self.kv_cache_dtype,
             "max_tokens": self.max_tokens,
             "max_body_bytes": self.max_body_bytes,
             "check_prompt": self.check_prompt,

@@ -24,7 +24,9 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     let is_conversation =
         arguments.prompt.is_none() && arguments.prompts.is_none() && configured.chat && std::io::stdin().is_terminal();
     let prompts = if is_conversation { Vec::new() } else { prompts(arguments, &configured)? };
-    let generator = Generator::open(&model.folder, arguments.device.as_deref().unwrap_or(&config.device))?;
+    let device = arguments.device.as_deref().unwrap_or(&config.device);
+    let generator = Generator::open_with_cache(model.folder.path(), device, |_| configured.cache())?;
+    drop(model.folder);
     let declared = generator.declared_sampling();
     let options = configured.options(declared, arguments.sampling.seed.unwrap_or(config.seed));
     show_sampling(declared.without(configured.sampling()));

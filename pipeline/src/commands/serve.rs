@@ -11,7 +11,7 @@ use crate::config::{self, Config};
 use crate::platform::interrupt;
 use crate::ui::console::Console;
 
-use super::print_out;
+use super::{Folder, print_out};
 
 /// Where `--new-key` puts a key without `--keys`.
 const KEYS: &str = "keys.jsonl";
@@ -23,7 +23,8 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     }
     let console = Console::new();
     super::log_to(&console, "serve=info");
-    let (models, run) = models(arguments)?;
+    // What stands for a GGUF file must be there as long as its model may be loaded.
+    let (models, _folders, run) = models(arguments)?;
     let device = arguments.device.as_deref().unwrap_or(&run.device);
     let mut config = run.serve;
     if let Some(host) = &arguments.host {
@@ -62,24 +63,28 @@ pub fn one(folder: &Path, config: &serve::Config) -> Vec<ModelFolder> {
     vec![ModelFolder { name: config.model_name.clone(), folder: folder.to_owned(), load: true }]
 }
 
-/// Returns the models of the command line, else those of `[[serve.models]]`, and the configuration.
-fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Config)> {
+/// Returns the models of the command line, else those of `[[serve.models]]`, their folders, and the configuration.
+fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Vec<Folder>, Config)> {
     let load = |path: &Path| config::load(path, &[]).map(|loaded| loaded.config);
     let given = arguments.config.as_deref().map(load).transpose()?;
     if let [name] = &arguments.models[..] {
         let model = super::model(name, &arguments.store)?;
         let config = given.or(model.config).unwrap_or_default();
-        return Ok((one(&model.folder, &config.serve), config));
+        return Ok((one(model.folder.path(), &config.serve), vec![model.folder], config));
     }
-    let mut folders = Vec::new();
+    let (mut models, mut folders) = (Vec::new(), Vec::new());
+    let mut add = |name: String, folder: Folder, load: bool| {
+        models.push(ModelFolder { name, folder: folder.path().to_owned(), load });
+        folders.push(folder);
+    };
     if !arguments.models.is_empty() {
         let mut of_first = None;
         for name in &arguments.models {
             let model = super::model(name, &arguments.store)?;
             of_first = of_first.or(Some(model.config));
-            folders.push(ModelFolder { name: short_name(name)?, folder: model.folder, load: true });
+            add(short_name(name)?, model.folder, true);
         }
-        return Ok((folders, given.or(of_first.flatten()).unwrap_or_default()));
+        return Ok((models, folders, given.or(of_first.flatten()).unwrap_or_default()));
     }
     let config = match given {
         Some(config) => config,
@@ -91,10 +96,9 @@ fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Config)> {
         );
     }
     for ModelEntry { name, model, load } in &config.serve.models {
-        let folder = super::model(model, &arguments.store)?.folder;
-        folders.push(ModelFolder { name: name.clone(), folder, load: *load });
+        add(name.clone(), super::model(model, &arguments.store)?.folder, *load);
     }
-    Ok((folders, config))
+    Ok((models, folders, config))
 }
 
 /// Returns the name under which one of several models is served: the last part of a path, without `.gguf`.

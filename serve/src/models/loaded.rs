@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use artifact::Cancel;
 use generate::Generator;
+use inference::CacheOptions;
 
 use crate::metrics::ModelMetrics;
 use crate::response::{ModelEntry, ServedModel, seconds_since_1970};
@@ -42,7 +43,8 @@ impl LoadedModel {
         abort: Cancel,
     ) -> Result<(Self, JoinHandle<()>), Error> {
         let generator = Generator::open_with_cache(folder, device, |model| {
-            config.kv_cache_tokens.unwrap_or(DEFAULT_CACHED_CONTEXTS * model.context_length)
+            let tokens = config.kv_cache_tokens.unwrap_or(DEFAULT_CACHED_CONTEXTS * model.context_length);
+            CacheOptions { tokens: Some(tokens), dtype: config.kv_cache_dtype }
         })?;
         let generator = Arc::new(generator);
         let shape = generator.config();

@@ -1,12 +1,13 @@
 //! The speed of the CPU engine beside its limits.
 //!
-//! `cargo run --release -p inference --example decode_speed -- FOLDER [TYPE] [THREADS]`: FOLDER is a model in the
-//! Hugging Face layout; TYPE is f32, bf16, f16, int8, int4 or `stored` (the default). Prints seconds to load and pack,
+//! `cargo run --release -p inference --example decode_speed -- MODEL [TYPE] [THREADS]`: MODEL is a folder in the Hugging
+//! Face layout or a GGUF file; TYPE is f32, bf16, f16, int8, int4 or `stored` (the default). Prints seconds to load and pack,
 //! and medians of tokens per second: prefill of 512 tokens, decoding of one sequence and of sixteen; of the bandwidth
 //! of memory, measured in turns with decoding, and of the arithmetic peak, the fraction that each reaches.
 //!
 //! With the fourth argument `in-turns`, measures what each line of the standard input names (`decode 1`, `decode 16`,
-//! `prefill 512`) and answers with a line of tokens per second: `benches/llama_speed.py` alternates with llama.cpp.
+//! `prefill 512`) and answers with a line of tokens per second: `benches/llama_speed.py` alternates with llama.cpp. With
+//! `load`, only loads.
 
 use std::hint::black_box;
 use std::io::{BufRead, Write};
@@ -27,9 +28,9 @@ const BANDWIDTH_BYTES: usize = 1 << 28;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
-    let usage = "usage: decode_speed FOLDER [TYPE] [THREADS] [in-turns]";
+    let usage = "usage: decode_speed MODEL [TYPE] [THREADS] [in-turns|load]";
     let mut arguments = std::env::args().skip(1);
-    let folder = PathBuf::from(arguments.next().ok_or(usage)?);
+    let path = PathBuf::from(arguments.next().ok_or(usage)?);
     let weight_type = match arguments.next().as_deref() {
         None | Some("stored") => None,
         Some("f32") => Some(WeightType::F32),
@@ -42,14 +43,16 @@ fn main() -> Result<()> {
     let threads = arguments.next().map(|threads| threads.parse()).transpose()?;
     let options = EngineOptions { weight_type, threads, cache_tokens: Some(8 * 1024), ..EngineOptions::default() };
     let start = Instant::now();
-    let mut engine = Engine::load(&folder, &options)?;
+    let mut engine = Engine::load(&path, &options)?;
     let load_seconds = start.elapsed().as_secs_f64();
-    match arguments.next().as_deref() {
-        Some("in-turns") => in_turns(&mut engine),
-        None => {
-            println!("load       {load_seconds:8.2} s, {:.1} MB of matrices", engine.weight_bytes() as f64 / 1e6);
-            table(&mut engine, threads)
-        }
+    let mode = arguments.next();
+    if mode.as_deref() == Some("in-turns") {
+        return in_turns(&mut engine);
+    }
+    println!("load       {load_seconds:8.3} s, {:.1} MB of matrices", engine.weight_bytes() as f64 / 1e6);
+    match mode.as_deref() {
+        None => table(&mut engine, threads),
+        Some("load") => Ok(()),
         Some(_) => Err(usage.into()),
     }
 }

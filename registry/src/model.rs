@@ -97,6 +97,11 @@ impl Model {
         Ok(Self { place: format!("GGUF file {}", path.display()), folder: None, files })
     }
 
+    /// Returns true if the model and its tokenizer are one GGUF file.
+    fn is_gguf(&self) -> bool {
+        self.files.len() == 1 && self.files.contains_key(hub_layout::GGUF)
+    }
+
     fn of_snapshot(written: &str, snapshot: fetch::Snapshot) -> Self {
         let fetch::Snapshot { commit, files, .. } = snapshot;
         let short = commit.get(..12).unwrap_or(&commit);
@@ -143,7 +148,7 @@ impl Model {
     pub fn tokenizer_digest(&self) -> Option<Digest> {
         // The ids that end a text and the sampling settings do not change the tokens.
         let other = [hub_layout::CONFIG, hub_layout::GENERATION_CONFIG];
-        let is_other = |name: &str| hub_layout::is_weights(name) || other.contains(&name);
+        let is_other = |name: &str| (hub_layout::is_weights(name) && !self.is_gguf()) || other.contains(&name);
         let files: BTreeMap<_, _> = self.files.iter().filter(|(name, _)| !is_other(name)).collect();
         let has_tokenizer = !files.is_empty();
         let entries = files.into_iter().map(|(name, file)| (name.clone(), file.entry.clone()));
@@ -200,7 +205,7 @@ impl Model {
         let out = store.begin(recipe)?;
         out.clear()?;
         let copied = match self.files.get(hub_layout::GGUF) {
-            Some(file) if self.files.len() == 1 => gguf::convert(&file.place, out.folder()),
+            Some(file) if self.is_gguf() => gguf::convert(&file.place, out.folder()),
             _ => self.copy_to(&out),
         };
         let outcome = copied.and_then(|()| checked(out.folder())).and_then(|outcome| {

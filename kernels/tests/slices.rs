@@ -159,7 +159,7 @@ impl Cache {
         let rounded = numbers.iter().map(|x| match kv_type {
             KvType::F32 => *x,
             KvType::F16 => f16::from_f32(*x).to_f32(),
-            KvType::Int8 => (x / scale).round().clamp(-127.0, 127.0) * scale,
+            KvType::Int8 => (x * (1.0 / scale)).round_ties_even().clamp(-127.0, 127.0) * scale,
         });
         rounded.map(f64::from).collect()
     }

@@ -53,7 +53,10 @@ fn rows_are_those_of_the_loaded_model() {
             let types = check(folder.path());
             assert!(types.iter().all(|found| *found == TensorType::Float(dtype)), "{name} in {dtype:?}: {types:?}");
         }
-        let file = folder.path().join("of-llama.cpp.gguf");
+    }
+    for name in ["gpt2", "llama", "llama-biases", "mistral-full", "qwen3"] {
+        let model = checkpoint::load(&fixture(name), &Device::flex()).unwrap();
+        let file = folder.path().join("model.gguf");
         for quantization in [Quantization::F32, Quantization::Bf16, Quantization::Q8_0] {
             gguf::save(&model, &file, quantization, &Metadata::default()).unwrap();
             check(&file);

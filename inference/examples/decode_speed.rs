@@ -1,13 +1,14 @@
 //! The speed of the CPU engine beside its limits.
 //!
-//! `cargo run --release -p inference --example decode_speed -- MODEL [TYPE] [THREADS]`: MODEL is a folder in the Hugging
-//! Face layout or a GGUF file; TYPE is f32, bf16, f16, int8, int4 or `stored` (the default). Prints seconds to load and pack,
-//! and medians of tokens per second: prefill of 512 tokens, decoding of one sequence and of sixteen; of the bandwidth
-//! of memory, measured in turns with decoding, and of the arithmetic peak, the fraction that each reaches.
+//! `cargo run --release -p inference --example decode_speed -- MODEL [TYPE] [THREADS]`: MODEL is a folder in the
+//! Hugging Face layout or a GGUF file; TYPE is f32, bf16, f16, int8, int4 or `stored` (the default). Prints seconds to
+//! load and pack, and medians of tokens per second: prefill of 512 tokens, decoding of one sequence and of sixteen; of
+//! the bandwidth of memory, measured in turns with decoding, and of the arithmetic peak, the fraction that each
+//! reaches.
 //!
 //! With the fourth argument `in-turns`, measures what each line of the standard input names (`decode 1`, `decode 16`,
-//! `prefill 512`) and answers with a line of tokens per second: `benches/llama_speed.py` alternates with llama.cpp. With
-//! `load`, only loads.
+//! `prefill 512`) and answers with a line of tokens per second: `benches/llama_speed.py` alternates with llama.cpp.
+//! With `load`, only loads.
 
 use std::hint::black_box;
 use std::io::{BufRead, Write};

@@ -154,7 +154,7 @@ impl LinkedFolder {
     pub fn of(path: &Path) -> Result<Self, Error> {
         let file = gguf::File::open(path)?;
         let folder = tempfile::Builder::new().prefix("gguf-").tempdir();
-        let folder = folder.map_err(|e| artifact::Error::io("create a folder in", &std::env::temp_dir(), e))?;
+        let folder = folder.map_err(|e| artifact::Error::io("create a folder in", std::env::temp_dir(), e))?;
         checkpoint::save_config(&file.config()?, folder.path(), Dtype::F32)?;
         write_tokenizer_files(&file, folder.path())?;
         let to = folder.path().join(hub_layout::GGUF);

@@ -46,8 +46,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repetition_penalty: Option<f32>,
     /// The number type of keys and values in the KV cache: `f32`, `f16`, or `int8` with a scale for each token and
-    /// head, about a quarter of the size of `f32`. Only the CPU has others than `f32`. Default: `f16` on the CPU, else
-    /// `f32`.
+    /// head, about a quarter of the size of `f32`. Only the CPU has others than `f32`. Default: `f32`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_cache_dtype: Option<KvCacheDtype>,
     /// A sample ends before the first of these strings. Default: none.

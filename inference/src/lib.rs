@@ -59,6 +59,7 @@ pub use scheduler::{Counters, Event, FinishReason, Request, RequestId, RowLogits
 use std::path::Path;
 
 use burn::tensor::Device;
+use kernels::slices::KvType;
 use model::{Backend, KvCacheDtype, Transformer, checkpoint};
 
 /// The KV cache of a model.
@@ -66,7 +67,7 @@ use model::{Backend, KvCacheDtype, Transformer, checkpoint};
 pub struct CacheOptions {
     /// The number of tokens, rounded to whole blocks; None for the context of one sequence.
     pub tokens: Option<usize>,
-    /// The number type of keys and values; None for f16 on the CPU and f32 elsewhere.
+    /// The number type of keys and values; None for f32.
     pub dtype: Option<KvCacheDtype>,
 }
 
@@ -94,7 +95,7 @@ pub fn load(
 ) -> Result<Box<dyn ForwardPass + Send>, Error> {
     let CacheOptions { tokens, dtype } = cache.into();
     if Backend::is_cpu_device(device) {
-        let cache_type = dtype.unwrap_or(DEFAULT_CACHE_DTYPE).into();
+        let cache_type = dtype.map_or(KvType::F32, KvType::from);
         let options = EngineOptions { cache_tokens: tokens, cache_type, ..EngineOptions::default() };
         return Ok(Box::new(Engine::load(path, &options)?));
     }
@@ -105,9 +106,6 @@ pub fn load(
     let sequences = tokens.map_or(1, |tokens| (tokens / model.config().context_length).max(1));
     Ok(Box::new(BurnForward::new(model, sequences)))
 }
-
-/// The type of keys and values on the CPU where none is asked for.
-const DEFAULT_CACHE_DTYPE: KvCacheDtype = KvCacheDtype::F16;
 
 /// Returns the forward pass of a loaded model, for one sequence on its device.
 ///

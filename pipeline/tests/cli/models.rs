@@ -87,6 +87,24 @@ fn a_folder_is_imported_generated_from_and_exported() {
     }
 }
 
+/// The files are of llama.cpp's converter, see `registry/tests/fixtures`: in f32, and quantised.
+#[test]
+fn a_gguf_file_is_generated_from_where_it_is() {
+    let project = Project::new();
+    let entries = || fs::read_dir(project.path(".")).unwrap().count();
+    let before = entries();
+    for name in ["llama", "qwen2"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../registry/tests/fixtures/{name}.gguf"));
+        let file = file.to_str().unwrap();
+        let arguments =
+            |model| ["generate", model, "pub fn ", "--max-tokens", "8", "--temperature", "0", "--device", "cpu"];
+        let text = project.succeeds(&arguments(file));
+        assert!(name != "llama" || entries() == before, "nothing is imported");
+        project.succeeds(&["import", file]);
+        assert_eq!(project.succeeds(&arguments(name)), text, "{name}");
+    }
+}
+
 #[test]
 fn sharded_weights_equal_those_in_one_file() {
     let project = Project::new();

@@ -7,6 +7,7 @@
 //! in the type that they are packed in; activations are f32.
 
 mod cache;
+mod layerwise;
 mod rope;
 mod weights;
 

@@ -184,6 +184,35 @@ fn smaller_types_of_the_cache_cost_this_much() {
     }
 }
 
+/// The inputs of a layer's projections are the same to the last bit whether texts are read one after the other through
+/// all layers, or layer by layer.
+#[test]
+fn layers_can_be_computed_one_after_the_other() {
+    for name in ["gpt2", "llama", "gemma2", "phi3", "smollm3-window"] {
+        let mut engine = engine(&folder(name));
+        let texts = [text(engine.config(), 1), text(engine.config(), 2)[..7].to_vec()];
+        let blocks: Vec<u32> = (0..15).collect();
+        let rows = texts.map(|tokens| rows(0, 0, &tokens).collect::<Vec<Row>>());
+        let mut expected = Vec::new();
+        for rows in &rows {
+            engine.observe(rows, &[&blocks], &mut Vec::new(), &mut |layer, input, x| {
+                expected.push((layer, input, bits(x)));
+            });
+        }
+        expected.sort_by_key(|(layer, ..)| *layer);
+        let mut found = Vec::new();
+        let mut hidden: Vec<Vec<f32>> = rows.iter().map(|rows| engine.embeddings(rows)).collect();
+        for layer in 0..engine.config().n_layer {
+            for (rows, hidden) in rows.iter().zip(&mut hidden) {
+                engine.observe_layer(layer, rows, &[&blocks], hidden, &mut |layer, input, x| {
+                    found.push((layer, input, bits(x)));
+                });
+            }
+        }
+        assert!(found == expected, "{name}");
+    }
+}
+
 #[test]
 fn only_wanted_logits_are_returned() {
     let mut engine = engine(&folder("qwen3"));

@@ -5,11 +5,12 @@
 //! layouts and the rounding are those of ggml's reference functions.
 
 mod k_blocks;
-mod quantize_k;
+mod k_scales;
+mod scale_search;
 
 use half::f16;
 
-pub use quantize_k::{quantize_q4_k, quantize_q6_k};
+pub use k_scales::{KScales, quantize_k};
 
 /// The weights of a block, except in the `K` types.
 pub const BLOCK: usize = 32;

@@ -1,6 +1,6 @@
 //! Blocks of quantised weights against gguf-py, whose blocks `fixtures/blocks.py` made.
 
-use kernels::blocks::{BlockType, quantize_q4_0, quantize_q4_k, quantize_q6_k, quantize_q8_0};
+use kernels::blocks::{BlockType, K_BLOCK, KScales, quantize_k, quantize_q4_0, quantize_q8_0};
 use serde_json::Value;
 
 fn fixture() -> Value {
@@ -39,7 +39,11 @@ fn blocks_of_256_have_the_error_of_those_of_ggml() {
     for row in rows {
         let values = floats(&row["values"]);
         let blocks = values.as_chunks().0;
-        let check = |block_type: BlockType, found: Vec<u8>, expected: Vec<u8>| {
+        let check = |block_type: BlockType, expected: Vec<u8>| {
+            let mut found = Vec::new();
+            for block in blocks {
+                quantize_k(block_type, block, &mut found);
+            }
             assert_eq!(found.len(), expected.len());
             let error = |bytes: &[u8]| {
                 let read = block_type.dequantize(bytes);
@@ -48,8 +52,8 @@ fn blocks_of_256_have_the_error_of_those_of_ggml() {
             let (found, expected) = (error(&found), error(&expected));
             assert!(found <= expected * 1.03, "{block_type:?}: error {found}, ggml has {expected}");
         };
-        check(BlockType::Q4_K, blocks.iter().flat_map(quantize_q4_k).collect(), bytes(&row["q4_k"]));
-        check(BlockType::Q6_K, blocks.iter().flat_map(quantize_q6_k).collect(), bytes(&row["q6_k"]));
+        check(BlockType::Q4_K, bytes(&row["q4_k"]));
+        check(BlockType::Q6_K, bytes(&row["q6_k"]));
     }
 }
 
@@ -71,4 +75,43 @@ fn numbers_on_the_grid_are_kept() {
     assert_eq!(BlockType::Q8_0.dequantize(&quantize_q8_0(&values)), values);
     let values: [f32; 32] = std::array::from_fn(|i| (i % 16) as f32 * 0.25 - 2.0);
     assert_eq!(BlockType::Q4_0.dequantize(&quantize_q4_0(&values)), values);
+}
+
+#[test]
+fn a_group_that_is_fitted_again_is_rounded_as_before() {
+    let values: [f32; K_BLOCK] = std::array::from_fn(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0 + (i / 40) as f32 * 0.1);
+    let importance: [f32; K_BLOCK] = std::array::from_fn(|i| 0.1 + ((i * 13) % 7) as f32);
+    for block_type in [BlockType::Q4_K, BlockType::Q6_K] {
+        let once = KScales::fit(block_type, &values, Some(&importance));
+        let mut twice = once.clone();
+        let len = once.group_len();
+        for (group, (values, importance)) in values.chunks(len).zip(importance.chunks(len)).enumerate() {
+            twice.fit_group(group, values, Some(importance));
+        }
+        let (mut found, mut expected) = (Vec::new(), Vec::new());
+        for (scales, bytes) in [(&twice, &mut found), (&once, &mut expected)] {
+            scales.store(&std::array::from_fn(|column| scales.round(column, values[column])), bytes);
+        }
+        assert_eq!(found, expected, "{block_type:?}");
+        // What is stored is what was promised.
+        let read = block_type.dequantize(&found);
+        for (column, (read, x)) in read.iter().zip(values).enumerate() {
+            let promised = once.weight(column, once.round(column, x));
+            assert_eq!(read.to_bits(), promised.to_bits(), "{block_type:?} {column}");
+        }
+    }
+}
+
+#[test]
+fn weights_of_importance_have_smaller_errors() {
+    let values: [f32; K_BLOCK] = std::array::from_fn(|i| ((i * 7919) % 257) as f32 / 128.0 - 1.0);
+    let importance: [f32; K_BLOCK] = std::array::from_fn(|i| if i % 5 == 0 { 10.0 } else { 0.1 });
+    for block_type in [BlockType::Q4_K, BlockType::Q6_K] {
+        let error = |importance_of_fit: Option<&[f32; K_BLOCK]>| {
+            let scales = KScales::fit(block_type, &values, importance_of_fit);
+            let error = |column: usize| values[column] - scales.weight(column, scales.round(column, values[column]));
+            (0..K_BLOCK).map(|column| importance[column] * error(column).powi(2)).sum::<f32>()
+        };
+        assert!(error(Some(&importance)) < 0.9 * error(None), "{block_type:?}");
+    }
 }

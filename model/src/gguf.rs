@@ -5,7 +5,7 @@
 //! through.
 //!
 //! Reading order: [`Metadata`] and [`TensorType`], the container in [`File`] and `write`, then what llama.cpp calls the
-//! parts of each family: `config` (keys) and `layout` (tensors), [`save`], and `read`, through which
+//! parts of each family: `config` (keys) and `layout` (tensors), [`Quantization`], [`save`], and `read`, through which
 //! [`crate::checkpoint`] reads.
 
 mod config;
@@ -14,6 +14,7 @@ mod layout;
 mod metadata;
 mod model;
 mod parse;
+mod quantization;
 mod read;
 mod rope_factors;
 mod tensor_type;
@@ -21,7 +22,8 @@ mod write;
 
 pub use file::{File, TensorInfo};
 pub use metadata::{Array, Metadata, Value};
-pub use model::{Quantization, save, stored_dtype};
+pub use model::{Parameters, save, save_parameters, stored_dtype};
+pub use quantization::Quantization;
 pub(crate) use read::weights;
 pub use tensor_type::TensorType;
 

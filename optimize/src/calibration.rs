@@ -1,7 +1,11 @@
-//! Statistics of the inputs of a model's projections, over tokens of the validation split.
+//! Statistics of the inputs of a model's projections, over tokens of the validation split, one layer at a time.
 //!
-//! Dimensions: M rows of inputs, I inputs of a projection. Projections of the same input share its statistics. All are
-//! of the model in the checkpoint's precision; those of a layer do not see the errors of the layers before it.
+//! Dimensions: T tokens of a window, D model width, I inputs of a projection. Projections of the same input share its
+//! statistics. All are of the model in the checkpoint's precision; those of a layer do not see the errors of the layers
+//! before it.
+//!
+//! In memory are the states of all tokens between two layers, 4 D bytes a token, and the sums over one layer's inputs:
+//! for GPTQ, 8 I² bytes of each of the four.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,10 +23,20 @@ use crate::{Error, Method, parity};
 /// GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers, 2022.
 const DAMPING: f64 = 0.01;
 
-/// The statistics of all inputs, by layer.
-#[derive(Debug)]
+/// A forward pass over the tokens, which stands between two layers.
 pub(crate) struct Calibration {
-    inputs: BTreeMap<(usize, ProjectionInput), Inputs>,
+    method: Method,
+    engine: Engine,
+    /// The blocks of the cache that a window is in.
+    blocks: Vec<u32>,
+    windows: Vec<Window>,
+    next_layer: usize,
+}
+
+/// Consecutive tokens.
+struct Window {
+    rows: Vec<Row>,   // [T]
+    hidden: Vec<f32>, // [T, D], the input of the next layer
 }
 
 /// The statistics of an input.
@@ -36,77 +50,60 @@ pub(crate) struct Inputs {
 }
 
 impl Calibration {
-    /// Computes the statistics that `method` needs from the last `tokens` tokens of the validation split: of a split
-    /// that is long enough, none that formats are compared on.
+    /// Reads the last `tokens` tokens of the validation split: of a split that is long enough, none that formats are
+    /// compared on.
     ///
     /// # Errors
-    /// Returns an error if the model cannot be loaded or does not fit the split, or an activation is not finite;
-    /// [`Error::Interrupted`] if the run was asked to stop.
-    pub(crate) fn collect(
-        method: Method,
-        tokens: u64,
-        checkpoint: &Path,
-        validation: &Split,
-        context: &Context,
-    ) -> Result<Self, Error> {
+    /// Returns an error if the model cannot be loaded or does not fit the split.
+    pub(crate) fn new(method: Method, tokens: u64, checkpoint: &Path, validation: &Split) -> Result<Self, Error> {
         let shape = parity::check_split(checkpoint, validation)?;
-        let window = shape.context_length.min(parity::MAX_WINDOW);
-        let options = EngineOptions { cache_tokens: Some(window), ..EngineOptions::default() };
+        let len = shape.context_length.min(parity::MAX_WINDOW);
+        let options = EngineOptions { cache_tokens: Some(len), ..EngineOptions::default() };
         let mut engine = Engine::load(checkpoint, &options)?;
-        let total = usize::try_from(tokens).unwrap_or(usize::MAX).min(validation.len());
-        let first = validation.len() - total;
-        let blocks: Vec<u32> = (0..window.div_ceil(options.block_tokens) as u32).collect();
-        let pool = Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
-        let mut sums = BTreeMap::<(usize, ProjectionInput), Sums>::new();
-
-        context.progress.begin("calibrating", total as u64, "tokens");
-        let mut done = 0;
-        while done < total {
-            if context.cancel.is_requested() {
-                return Err(Error::Interrupted);
-            }
-            let mut ids = vec![0; window.min(total - done)];
-            validation.copy(first + done, &mut ids);
+        let mut ids = vec![0; usize::try_from(tokens).unwrap_or(usize::MAX).min(validation.len())];
+        validation.copy(validation.len() - ids.len(), &mut ids);
+        let window = |ids: &[u32]| {
             let row =
                 |(position, token): (usize, &u32)| Row { sequence: 0, position, token: *token, wants_logits: false };
             let rows: Vec<Row> = ids.iter().enumerate().map(row).collect();
-            engine.observe(&rows, &[&blocks], &mut Vec::new(), &mut |layer, input, x| {
-                let columns = x.len() / rows.len();
-                let sums = sums.entry((layer, input)).or_insert_with(|| Sums::new(columns, method));
-                sums.add(x, &pool);
-            });
-            done += ids.len();
-            context.progress.position(done as u64);
-        }
+            Window { hidden: engine.embeddings(&rows), rows }
+        };
+        let windows = ids.chunks(len).map(window).collect();
+        let blocks = (0..len.div_ceil(options.block_tokens) as u32).collect();
+        Ok(Self { method, engine, blocks, windows, next_layer: 0 })
+    }
 
-        context.progress.begin("inverting", sums.len() as u64, "matrices");
-        let mut inputs = BTreeMap::new();
-        for ((layer, input), sums) in sums {
+    /// Computes the next layer, and returns the sums over its inputs.
+    ///
+    /// # Errors
+    /// Returns [`Error::Interrupted`] if the run was asked to stop.
+    pub(crate) fn next_layer(
+        &mut self,
+        pool: &Pool,
+        context: &Context,
+    ) -> Result<BTreeMap<ProjectionInput, Sums>, Error> {
+        let mut sums = BTreeMap::<ProjectionInput, Sums>::new();
+        for Window { rows, hidden } in &mut self.windows {
             if context.cancel.is_requested() {
                 return Err(Error::Interrupted);
             }
-            inputs.insert((layer, input), sums.finish().ok_or(Error::Activations { layer })?);
-            context.progress.position(inputs.len() as u64);
+            self.engine.observe_layer(self.next_layer, rows, &[&self.blocks], hidden, &mut |_, input, x| {
+                let columns = x.len() / rows.len();
+                sums.entry(input).or_insert_with(|| Sums::new(columns, self.method)).add(x, pool);
+            });
         }
-        Ok(Self { inputs })
-    }
-
-    /// Returns the statistics of the input of a tensor's projection; None if it is no projection of a layer.
-    pub(crate) fn inputs_of(&self, tensor: &str) -> Option<&Inputs> {
-        self.inputs.get(&input_of(tensor)?)
+        self.next_layer += 1;
+        Ok(sums)
     }
 }
 
-/// Returns the layer of a tensor and the input that it is multiplied by.
-fn input_of(tensor: &str) -> Option<(usize, ProjectionInput)> {
-    let (_, rest) = tensor.split_once(".layers.")?;
-    let (layer, module) = rest.strip_suffix(".weight")?.split_once('.')?;
+/// Returns the layer of a parameter and the input that it is multiplied by; None if it is no projection of a layer.
+pub(crate) fn input_of(parameter: &str) -> Option<(usize, ProjectionInput)> {
+    let (layer, module) = parameter.strip_prefix("layers.")?.strip_suffix(".weight")?.split_once('.')?;
     let input = match module {
-        "self_attn.q_proj" | "self_attn.k_proj" | "self_attn.v_proj" | "self_attn.qkv_proj" => {
-            ProjectionInput::Attention
-        }
+        "self_attn.q_proj" | "self_attn.k_proj" | "self_attn.v_proj" => ProjectionInput::Attention,
         "self_attn.o_proj" => ProjectionInput::AttentionOutput,
-        "mlp.gate_proj" | "mlp.up_proj" | "mlp.gate_up_proj" => ProjectionInput::Mlp,
+        "mlp.gate_proj" | "mlp.up_proj" => ProjectionInput::Mlp,
         "mlp.down_proj" => ProjectionInput::MlpOutput,
         _ => return None,
     };
@@ -114,7 +111,7 @@ fn input_of(tensor: &str) -> Option<(usize, ProjectionInput)> {
 }
 
 /// Sums over rows of an input.
-struct Sums {
+pub(crate) struct Sums {
     rows: usize,
     squares: Vec<f64>,  // [I]
     products: Vec<f64>, // [I, I]; empty unless for GPTQ
@@ -149,7 +146,7 @@ impl Sums {
     }
 
     /// Returns the statistics; None if they are not finite.
-    fn finish(self) -> Option<Inputs> {
+    pub(crate) fn finish(self) -> Option<Inputs> {
         let importance: Vec<f32> = self.squares.iter().map(|sum| (sum / self.rows as f64) as f32).collect();
         let inverse_factor = inverse_factor(self.products, self.squares.len());
         let is_finite = importance.iter().chain(&inverse_factor).all(|x| x.is_finite());
@@ -228,18 +225,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tensors_are_mapped_to_their_inputs() {
+    fn parameters_are_mapped_to_their_inputs() {
         use ProjectionInput::{Attention, AttentionOutput, Mlp, MlpOutput};
-        let check = |tensor: &str, expected: Option<(usize, ProjectionInput)>| assert_eq!(input_of(tensor), expected);
-        check("model.layers.0.self_attn.k_proj.weight", Some((0, Attention)));
-        check("model.layers.11.self_attn.qkv_proj.weight", Some((11, Attention)));
-        check("model.layers.2.self_attn.o_proj.weight", Some((2, AttentionOutput)));
-        check("model.layers.2.mlp.gate_up_proj.weight", Some((2, Mlp)));
-        check("model.layers.2.mlp.up_proj.weight", Some((2, Mlp)));
-        check("model.layers.2.mlp.down_proj.weight", Some((2, MlpOutput)));
-        check("model.layers.2.input_layernorm.weight", None);
-        check("model.layers.2.mlp.down_proj.bias", None);
-        check("lm_head.weight", None);
+        let check = |name: &str, expected: Option<(usize, ProjectionInput)>| assert_eq!(input_of(name), expected);
+        check("layers.0.self_attn.k_proj.weight", Some((0, Attention)));
+        check("layers.2.self_attn.o_proj.weight", Some((2, AttentionOutput)));
+        check("layers.11.mlp.up_proj.weight", Some((11, Mlp)));
+        check("layers.2.mlp.down_proj.weight", Some((2, MlpOutput)));
+        check("layers.2.input_layernorm.weight", None);
+        check("layers.2.mlp.down_proj.bias", None);
+        check("lm_head", None);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The `[optimize]` table.
 
-use model::Dtype;
-use model::compressed_tensors::Integers;
+use model::Family;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Error;
+use crate::format::{Format, Layout, Safetensors};
 
 /// Keys of `[optimize]` that were renamed, as pairs of the old and the new one.
 pub const RENAMED_KEYS: &[(&str, &str)] = &[("dtype", "formats")];
@@ -18,19 +18,22 @@ pub struct Config {
     /// The formats to write the weights in, one or a list. The first is the bundle that is evaluated and served, the
     /// others are in its folder `formats`. `"bf16"` (half the bytes of f32, with its range), `"f16"`, `"f32"`,
     /// `"int8"` and `"int4"` (integers with a scale for each 32 of them, which the engine computes with; embeddings and
-    /// the output projection stay in f16). Default `"bf16"`.
+    /// the output projection stay in f16); and `model.gguf` with the tokenizer in it: `"gguf-f32"`, `"gguf-bf16"`,
+    /// `"gguf-f16"`, `"gguf-q8_0"`, `"gguf-q6_k"`, `"gguf-q4_k_m"`, `"gguf-q4_0"`. Default `"bf16"`.
     #[serde(deserialize_with = "one_or_many")]
     pub formats: Vec<Format>,
-    /// How int8 and int4 are rounded: `"nearest"`, each weight by itself; `"importance"`, with the error of a weight
-    /// counted as much as the mean square of its input on calibration tokens; `"gptq"`, one column after the other, and
-    /// each makes up for the error of those before it (GPTQ, 2022). Default `"gptq"`.
+    /// How the projections of the layers are rounded to integers, in int8, int4 and GGUF: `"nearest"`, each weight by
+    /// itself; `"importance"`, with the error of a weight counted as much as the mean square of its input on
+    /// calibration tokens; `"gptq"`, one column after the other, and each makes up for the error of those before it
+    /// (GPTQ, 2022). Default `"gptq"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<Method>,
     /// The number of tokens that `"importance"` and `"gptq"` compute with: the last of the validation split, if it has
     /// as many. Default 8192.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration_tokens: Option<u64>,
-    /// The maximum difference between two logits of the same token in f32, bf16 or f16, in nats. Default 0.5.
+    /// The maximum difference between two logits of the same token in f32, bf16 or f16, in nats, GGUF or
+    /// not. Default 0.5.
     pub max_logit_difference: f64,
     /// The maximum difference between the two mean validation losses in f32, bf16 or f16, in nats per token. Default
     /// 0.02.
@@ -39,6 +42,18 @@ pub struct Config {
     pub int8: IntegerLimits,
     /// The limits of int4.
     pub int4: IntegerLimits,
+    /// The limits of gguf-q8_0.
+    #[serde(rename = "gguf-q8_0", skip_serializing_if = "IntegerLimits::is_default")]
+    pub gguf_q8_0: IntegerLimits,
+    /// The limits of gguf-q6_k.
+    #[serde(rename = "gguf-q6_k", skip_serializing_if = "IntegerLimits::is_default")]
+    pub gguf_q6_k: IntegerLimits,
+    /// The limits of gguf-q4_k_m.
+    #[serde(rename = "gguf-q4_k_m", skip_serializing_if = "IntegerLimits::is_default")]
+    pub gguf_q4_k_m: IntegerLimits,
+    /// The limits of gguf-q4_0.
+    #[serde(rename = "gguf-q4_0", skip_serializing_if = "IntegerLimits::is_default")]
+    pub gguf_q4_0: IntegerLimits,
     /// The number of validation tokens to compare on, if the split has as many. Default 8192.
     pub parity_tokens: u64,
 }
@@ -47,30 +62,19 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IntegerLimits {
-    /// The maximum difference between two logits of the same token, in nats. Default 2 for int8, 10 for int4.
+    /// The maximum difference between two logits of the same token, in nats. Default 2 for formats with 8 or 6 bits, 10
+    /// with 4 bits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_logit_difference: Option<f64>,
-    /// The maximum difference between the two mean validation losses, in nats per token. Default 0.02 for int8, 0.2 for
-    /// int4.
+    /// The maximum difference between the two mean validation losses, in nats per token. Default 0.02 for formats with
+    /// 8 or 6 bits, 0.2 with 4 bits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_loss_difference: Option<f64>,
 }
 
-/// A format of a model's weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// IEEE single precision.
-    F32,
-    /// Brain floating point.
-    Bf16,
-    /// IEEE half precision.
-    F16,
-    /// Integers of 8 bits with a scale for each 32.
-    Int8,
-    /// Integers of 4 bits with a scale for each 32.
-    Int4,
-}
+/// Why GPT-2 has no int8 and int4, and what it has.
+pub(crate) const TRANSPOSED: &str = "GPT-2 stores its projections transposed, which the layout of int8 and int4 does \
+                                     not have; write gguf-q8_0 or gguf-q4_0 in its place";
 
 /// A way to round weights to integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -84,42 +88,24 @@ pub enum Method {
     Gptq,
 }
 
-/// The limits of a format, and the prefix of their keys.
+/// The limits of a format.
 pub(crate) struct Limits {
+    /// The table of their keys in `[optimize]`, with a dot before it.
+    table: String,
     pub(crate) max_logit_difference: f64,
     pub(crate) max_loss_difference: f64,
-    pub(crate) keys: [&'static str; 2],
 }
 
-impl Format {
-    /// Returns the name in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-            Self::Int8 => "int8",
-            Self::Int4 => "int4",
-        }
+impl Limits {
+    /// Returns the dotted keys of the two limits.
+    pub(crate) fn keys(&self) -> [String; 2] {
+        ["max_logit_difference", "max_loss_difference"].map(|key| format!("optimize{}.{key}", self.table))
     }
+}
 
-    /// Returns the type of the tensors that are not quantised.
-    pub(crate) fn dtype(self) -> Dtype {
-        match self {
-            Self::F32 => Dtype::F32,
-            Self::Bf16 => Dtype::Bf16,
-            // As scales are.
-            Self::F16 | Self::Int8 | Self::Int4 => Dtype::F16,
-        }
-    }
-
-    /// Returns the integers that matrices are quantised to.
-    pub(crate) fn integers(self) -> Option<Integers> {
-        match self {
-            Self::Int8 => Some(Integers::Int8),
-            Self::Int4 => Some(Integers::Int4),
-            _ => None,
-        }
+impl IntegerLimits {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -133,6 +119,10 @@ impl Default for Config {
             max_loss_difference: 0.02,
             int8: IntegerLimits::default(),
             int4: IntegerLimits::default(),
+            gguf_q8_0: IntegerLimits::default(),
+            gguf_q6_k: IntegerLimits::default(),
+            gguf_q4_k_m: IntegerLimits::default(),
+            gguf_q4_0: IntegerLimits::default(),
             parity_tokens: 8192,
         }
     }
@@ -144,47 +134,62 @@ impl Config {
     /// # Errors
     /// Returns an error that names the first invalid key.
     pub fn validate(&self) -> Result<(), Error> {
-        let formats = |reason: String| Err(Error::Config { key: "optimize.formats", reason });
+        let invalid = |key: &str, reason: &str| Err(Error::Config { key: key.to_owned(), reason: reason.to_owned() });
+        let formats = |reason: &str| invalid("optimize.formats", reason);
         if self.formats.is_empty() {
-            return formats("must have at least one format: the bundle's".to_owned());
+            return formats("must have at least one format: the bundle's");
         }
         if let Some(twice) = (1..self.formats.len()).find(|i| self.formats[..*i].contains(&self.formats[*i])) {
-            return formats(format!("names `{}` twice", self.formats[twice].name()));
+            return formats(&format!("names `{}` twice", self.formats[twice].name()));
         }
-        for format in [Format::F32, Format::Int8, Format::Int4] {
-            let Limits { max_logit_difference, max_loss_difference, keys } = self.limits(format);
-            for (key, limit) in keys.into_iter().zip([max_logit_difference, max_loss_difference]) {
+        for format in Format::ALL {
+            let limits = self.limits(format);
+            let values = [limits.max_logit_difference, limits.max_loss_difference];
+            for (key, limit) in limits.keys().iter().zip(values) {
                 if !(limit.is_finite() && limit >= 0.0) {
-                    let reason = format!("must be a number of nats from 0 up, not {limit}");
-                    return Err(Error::Config { key, reason });
+                    return invalid(key, &format!("must be a number of nats from 0 up, not {limit}"));
                 }
             }
         }
-        let has_integers = self.formats.iter().any(|format| format.integers().is_some());
-        if self.method.is_some() && !has_integers {
-            let reason = "rounds int8 and int4, and optimize.formats has neither".to_owned();
-            return Err(Error::Config { key: "optimize.method", reason });
+        let has = |of: fn(Format) -> bool| self.formats.iter().any(|format| of(*format));
+        if self.method.is_some() && !has(Format::is_quantized) {
+            let reason = "rounds to integers, and optimize.formats has none of int8, int4, gguf-q8_0, gguf-q6_k, \
+                          gguf-q4_k_m and gguf-q4_0";
+            return invalid("optimize.method", reason);
         }
-        if self.method == Some(Method::Importance) && !self.formats.contains(&Format::Int4) {
-            let reason = "importance changes only int4, which optimize.formats does not have".to_owned();
-            return Err(Error::Config { key: "optimize.method", reason });
+        if self.method == Some(Method::Importance) && !has(Format::has_chosen_scales) {
+            let reason = "importance does not change int8 and gguf-q8_0, and optimize.formats has no other integers";
+            return invalid("optimize.method", reason);
         }
         if let Some(tokens) = self.calibration_tokens {
             let reason = match tokens {
                 0 => Some("must be at least 1"),
-                _ if !has_integers => Some("is for int8 and int4, and optimize.formats has neither"),
+                _ if !has(Format::is_quantized) => Some("is for rounding to integers, and optimize.formats has none"),
                 _ if self.method() == Method::Nearest => Some("is for the methods importance and gptq"),
                 _ => None,
             };
             if let Some(reason) = reason {
-                return Err(Error::Config { key: "optimize.calibration_tokens", reason: reason.to_owned() });
+                return invalid("optimize.calibration_tokens", reason);
             }
         }
         if self.parity_tokens == 0 {
-            let reason = "must be at least 1: without a comparison, a bundle is not checked".to_owned();
-            return Err(Error::Config { key: "optimize.parity_tokens", reason });
+            let reason = "must be at least 1: without a comparison, a bundle is not checked";
+            return invalid("optimize.parity_tokens", reason);
         }
         Ok(())
+    }
+
+    /// Checks that a model of `family` can have the formats.
+    ///
+    /// # Errors
+    /// Returns an error that names the format that it cannot have.
+    pub fn check_family(&self, family: Family) -> Result<(), Error> {
+        let is_impossible = |format: &&Format| {
+            !family.is_rotary() && matches!(format.layout(), Layout::Safetensors(Safetensors { integers: Some(_), .. }))
+        };
+        let Some(format) = self.formats.iter().find(is_impossible) else { return Ok(()) };
+        let key = "optimize.formats".to_owned();
+        Err(Error::Config { key, reason: format!("has {}, but {TRANSPOSED}", format.name()) })
     }
 
     /// Returns the way to round to integers.
@@ -194,24 +199,25 @@ impl Config {
 
     /// Returns the limits of a format.
     pub(crate) fn limits(&self, format: Format) -> Limits {
-        let (max_logit_difference, max_loss_difference, keys) = match format {
-            Format::F32 | Format::Bf16 | Format::F16 => (
-                self.max_logit_difference,
-                self.max_loss_difference,
-                ["optimize.max_logit_difference", "optimize.max_loss_difference"],
-            ),
-            Format::Int8 => (
-                self.int8.max_logit_difference.unwrap_or(2.0),
-                self.int8.max_loss_difference.unwrap_or(0.02),
-                ["optimize.int8.max_logit_difference", "optimize.int8.max_loss_difference"],
-            ),
-            Format::Int4 => (
-                self.int4.max_logit_difference.unwrap_or(10.0),
-                self.int4.max_loss_difference.unwrap_or(0.2),
-                ["optimize.int4.max_logit_difference", "optimize.int4.max_loss_difference"],
-            ),
+        const EIGHT_BITS: (f64, f64) = (2.0, 0.02);
+        const FOUR_BITS: (f64, f64) = (10.0, 0.2);
+        let (limits, (logit, loss)) = match format {
+            Format::F32 | Format::Bf16 | Format::F16 | Format::GgufF32 | Format::GgufBf16 | Format::GgufF16 => {
+                let (max_logit_difference, max_loss_difference) = (self.max_logit_difference, self.max_loss_difference);
+                return Limits { table: String::new(), max_logit_difference, max_loss_difference };
+            }
+            Format::Int8 => (&self.int8, EIGHT_BITS),
+            Format::Int4 => (&self.int4, FOUR_BITS),
+            Format::GgufQ8_0 => (&self.gguf_q8_0, EIGHT_BITS),
+            Format::GgufQ6_K => (&self.gguf_q6_k, EIGHT_BITS),
+            Format::GgufQ4_K_M => (&self.gguf_q4_k_m, FOUR_BITS),
+            Format::GgufQ4_0 => (&self.gguf_q4_0, FOUR_BITS),
         };
-        Limits { max_logit_difference, max_loss_difference, keys }
+        Limits {
+            table: format!(".{}", format.name()),
+            max_logit_difference: limits.max_logit_difference.unwrap_or(logit),
+            max_loss_difference: limits.max_loss_difference.unwrap_or(loss),
+        }
     }
 
     /// Returns the part of the configuration that decides the output: all of it.
@@ -223,7 +229,11 @@ impl Config {
 /// Reads a format or a list of formats.
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Format>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a format or a list of formats: bf16, f16, f32, int8, int4")]
+    #[serde(
+        untagged,
+        expecting = "expected a format or a list of formats, of bf16, f16, f32, int8, int4, gguf-f32, gguf-bf16, \
+                     gguf-f16, gguf-q8_0, gguf-q6_k, gguf-q4_k_m, gguf-q4_0"
+    )]
     enum OneOrMany {
         One(Format),
         Many(Vec<Format>),
@@ -243,9 +253,13 @@ mod tests {
         let check = |json: &str, expected: Result<&[Format], &str>| {
             let config: Result<Config, _> = serde_json::from_str(json);
             match (config.map_err(|e| e.to_string()), expected) {
-                (Ok(config), expected) => {
-                    let found = config.validate().map(|()| config.formats).map_err(|e| e.to_string());
-                    assert_eq!(found.as_deref().map_err(String::as_str), expected);
+                (Ok(config), Ok(expected)) => {
+                    config.validate().unwrap();
+                    assert_eq!(config.formats, expected);
+                }
+                (Ok(config), Err(expected)) => {
+                    let error = config.validate().unwrap_err().to_string();
+                    assert!(error.starts_with(expected), "{error}");
                 }
                 (Err(error), Err(expected)) => assert!(error.starts_with(expected), "{error}"),
                 (Err(error), Ok(_)) => panic!("{error}"),
@@ -256,8 +270,15 @@ mod tests {
         check(r#"{"formats": ["int8", "bf16"]}"#, Ok(&[Format::Int8, Format::Bf16]));
         check(r#"{"formats": []}"#, Err("optimize.formats must have at least one format: the bundle's"));
         check(r#"{"formats": ["int4", "bf16", "int4"]}"#, Err("optimize.formats names `int4` twice"));
-        check(r#"{"formats": "int5"}"#, Err("a format or a list of formats: bf16, f16, f32, int8, int4"));
-        check(r#"{"method": "gptq"}"#, Err("optimize.method rounds int8 and int4, and optimize.formats has neither"));
+        check(r#"{"formats": "int5"}"#, Err("expected a format or a list of formats, of bf16, f16, f32, int8, int4"));
+        check(r#"{"formats": ["bf16", "gguf-q4_k_m"]}"#, Ok(&[Format::Bf16, Format::GgufQ4_K_M]));
+        for format in Format::ALL {
+            let name = serde_json::to_value(format).unwrap();
+            assert_eq!(name, format.name());
+            let named: Result<Config, _> = serde_json::from_value(serde_json::json!({"formats": [name]}));
+            assert_eq!(named.unwrap().formats, [format]);
+        }
+        check(r#"{"method": "gptq", "formats": ["f16", "gguf-f32"]}"#, Err("optimize.method rounds to integers, and "));
         let tokens = r#"{"formats": ["int4"], "method": "nearest", "calibration_tokens": 9}"#;
         check(tokens, Err("optimize.calibration_tokens is for the methods importance and gptq"));
         let tokens = r#"{"formats": "int8", "calibration_tokens": 0}"#;
@@ -265,7 +286,11 @@ mod tests {
         let tokens = r#"{"formats": "int4", "method": "importance", "calibration_tokens": 9}"#;
         check(tokens, Ok(&[Format::Int4]));
         let only_int8 = r#"{"formats": "int8", "method": "importance"}"#;
-        check(only_int8, Err("optimize.method importance changes only int4, which optimize.formats does not have"));
+        check(only_int8, Err("optimize.method importance does not change int8 and gguf-q8_0, and"));
+        let chosen = r#"{"formats": ["int8", "gguf-q6_k"], "method": "importance"}"#;
+        check(chosen, Ok(&[Format::Int8, Format::GgufQ6_K]));
+        let negative = r#"{"gguf-q6_k": {"max_logit_difference": -1}}"#;
+        check(negative, Err("optimize.gguf-q6_k.max_logit_difference must be a number of nats from 0 up, not -1"));
         let negative = r#"{"int4": {"max_loss_difference": -1}}"#;
         check(negative, Err("optimize.int4.max_loss_difference must be a number of nats from 0 up, not -1"));
     }

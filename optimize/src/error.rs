@@ -9,7 +9,7 @@ pub enum Error {
     #[error("{key} {reason}")]
     Config {
         /// The dotted key.
-        key: &'static str,
+        key: String,
         /// Why the value is invalid.
         reason: String,
     },
@@ -108,20 +108,28 @@ pub enum Error {
         /// Its value, in nats.
         value: f64,
         /// The key of the limit.
-        key: &'static str,
+        key: String,
         /// The limit, in nats.
         limit: f64,
         /// The format.
         format: &'static str,
     },
     /// No tensor can be quantised.
-    #[error(
-        "{format} cannot be written, because no matrix of this checkpoint can be quantised: the inputs of a projection \
-         must be a multiple of 32, and GPT-2 stores its projections transposed; remove it from optimize.formats"
-    )]
+    #[error("{format} cannot be written, because no matrix of this checkpoint can be quantised: {reason}")]
     NotQuantizable {
         /// The format.
         format: &'static str,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+    /// A model or its tokenizer cannot be written as GGUF.
+    #[error("{format} cannot be written; remove it from optimize.formats")]
+    Gguf {
+        /// The format.
+        format: &'static str,
+        /// The reason.
+        #[source]
+        source: Box<registry::Error>,
     },
     /// The checkpoint computes numbers that are not finite.
     #[error(

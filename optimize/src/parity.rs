@@ -12,7 +12,6 @@ use model::{ModelConfig, checkpoint};
 use serde_json::{Value, json};
 use tokenizer::shard::Split;
 
-use crate::config::Limits;
 use crate::{Config, Error, Format};
 
 /// The maximum number of positions compared at once. Heuristic, not measured: because each position has as many logits
@@ -100,10 +99,11 @@ fn logits(model: &mut dyn ForwardPass, tokens: &[u32], logits: &mut Vec<f32>) ->
 /// Returns [`Error::Parity`] with the first measure that exceeds its limit. The loss must not be lower than the
 /// checkpoint's either: an improvement beyond rounding means a different model.
 pub(crate) fn check(parity: &Parity, format: Format, config: &Config) -> Result<(), Error> {
-    let Limits { max_logit_difference, max_loss_difference, keys: [logit_key, loss_key] } = config.limits(format);
+    let limits = config.limits(format);
+    let [logit_key, loss_key] = limits.keys();
     let measures = [
-        ("largest logit difference", parity.max_logit_difference, logit_key, max_logit_difference),
-        ("loss difference", parity.loss_difference_nats(), loss_key, max_loss_difference),
+        ("largest logit difference", parity.max_logit_difference, logit_key, limits.max_logit_difference),
+        ("loss difference", parity.loss_difference_nats(), loss_key, limits.max_loss_difference),
     ];
     for (measure, value, key, limit) in measures {
         // Not `value > limit`, which is false for NaN.
@@ -121,7 +121,7 @@ pub(crate) fn report(parities: &[Parity], weights_bytes: &[u64], validation: &Sp
     let bits_per_byte =
         |nats: f64| nats / std::f64::consts::LN_2 * validation.len() as f64 / validation.text_bytes() as f64;
     let entry = |((parity, format), bytes): ((&Parity, &Format), &u64)| {
-        let Limits { max_logit_difference, max_loss_difference, .. } = config.limits(*format);
+        let limits = config.limits(*format);
         let mut entry = json!({
             "format": format,
             "weights_bytes": bytes,
@@ -132,9 +132,12 @@ pub(crate) fn report(parities: &[Parity], weights_bytes: &[u64], validation: &Sp
             "loss_nats": parity.candidate_loss_nats(),
             "bits_per_byte": bits_per_byte(parity.candidate_loss_nats()),
             "loss_difference_nats": parity.loss_difference_nats(),
-            "limits": { "max_logit_difference": max_logit_difference, "max_loss_difference": max_loss_difference },
+            "limits": {
+                "max_logit_difference": limits.max_logit_difference,
+                "max_loss_difference": limits.max_loss_difference,
+            },
         });
-        if format.integers().is_some() {
+        if format.is_quantized() {
             entry["method"] = json!(config.method());
         }
         entry

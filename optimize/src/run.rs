@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use artifact::{Context, Outcome, Sealed, Unsealed};
 use inference::Parity;
-use model::hub_layout::{CONFIG, INDEX, TOKENIZER, tokenizer_files, verified_weights};
-use model::{compressed_tensors, device};
+use model::hub_layout::{CONFIG, GGUF, INDEX, TOKENIZER, tokenizer_files, verified_weights};
+use model::{Dtype, compressed_tensors, device};
 use serde_json::{Map, Value, json};
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
 
-use crate::calibration::Calibration;
-use crate::quantize::Quantizer;
+use crate::format::{Layout, Safetensors};
+use crate::rounded::Rounded;
 use crate::weights::Written;
-use crate::{Config, Error, Format, Method, parity, speed, weights};
+use crate::{Config, Error, Format, gguf_file, parity, speed, weights};
 
 /// The measurement of all formats, in the bundle.
 const PARITY: &str = "parity.json";
@@ -22,11 +22,11 @@ const PARITY: &str = "parity.json";
 /// The speed of all formats, in the bundle.
 const SPEED: &str = "speed.json";
 
-/// The default of `optimize.calibration_tokens`.
-const DEFAULT_CALIBRATION_TOKENS: u64 = 8192;
-
 /// The folder of the formats that are not the bundle's.
 const FORMATS: &str = "formats";
+
+/// The file of rounded matrices, while the formats are written.
+const ROUNDED: &str = ".rounded";
 
 /// Writes `checkpoint` into `out` in every format, and compares each with the checkpoint on validation tokens.
 ///
@@ -43,19 +43,32 @@ pub fn run(
     config.validate()?;
     out.clear()?;
     let validation = open_validation(checkpoint, tokens)?;
-    let folder = |(i, format): (usize, &Format)| match i {
-        0 => out.folder().to_owned(),
-        _ => out.folder().join(FORMATS).join(format.name()),
-    };
-    let folders: Vec<PathBuf> = config.formats.iter().enumerate().map(folder).collect();
-    let quantizer = Quantizer::new(calibration(config, checkpoint.folder(), &validation, context)?);
-    let mut weights_bytes = Vec::new();
-    for (format, folder) in config.formats.iter().zip(&folders) {
+    // Before anything is computed from them.
+    verified_weights(checkpoint)?;
+    let mut rounded = Rounded::new(config, checkpoint.folder(), &validation, &out.path(ROUNDED), context)?;
+    let (mut folders, mut weights_bytes, mut notices) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, format) in config.formats.iter().enumerate() {
+        let folder = match i {
+            0 => out.folder().to_owned(),
+            _ => out.folder().join(FORMATS).join(format.name()),
+        };
         for name in tokenizer_files(checkpoint) {
-            copy(checkpoint, &name, folder)?;
+            copy(checkpoint, &name, &folder)?;
         }
-        weights_bytes.push(write_model(*format, checkpoint, folder, &quantizer, context)?);
+        weights_bytes.push(match format.layout() {
+            Layout::Safetensors(layout) => write_model(layout, checkpoint, &folder, &mut rounded, context)?,
+            Layout::Gguf(quantization) => {
+                let path = folder.join(GGUF);
+                let (bytes, notes) = gguf_file::write(*format, quantization, checkpoint, &path, &mut rounded)?;
+                notices.extend(notes.into_iter().map(|note| format!("{}: {note}", format.name())));
+                let config = model_config(checkpoint, quantization.stored_dtype())?;
+                write_config(&config, &folder)?;
+                bytes
+            }
+        });
+        folders.push(folder);
     }
+    drop(rounded);
 
     let device = device::resolve(&context.device)?;
     let paths: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
@@ -75,8 +88,12 @@ pub fn run(
         format!("{}, {megabytes:.1} MB, Δloss {loss}", format.name())
     };
     let summaries: Vec<String> = config.formats.iter().zip(&parities).zip(&weights_bytes).map(summary).collect();
+    let mut counts = counts(&parities[0], weights_bytes[0]);
+    if !notices.is_empty() {
+        counts.insert(artifact::NOTICES.to_owned(), notices.into());
+    }
     Ok(Outcome {
-        counts: counts(&parities[0], weights_bytes[0]),
+        counts,
         headline: summaries.join("; "),
         volatile: vec![SPEED.to_owned()],
         device: device::describe(&context.device)?,
@@ -95,61 +112,33 @@ fn open_validation(checkpoint: &Sealed, tokens: &Sealed) -> Result<Split, Error>
     Ok(split)
 }
 
-/// Computes what the method of rounding needs to know of the inputs of projections, if it does.
-fn calibration(
-    config: &Config,
-    checkpoint: &Path,
-    validation: &Split,
-    context: &Context,
-) -> Result<Option<Calibration>, Error> {
-    let method = config.method();
-    if method == Method::Nearest || config.formats.iter().all(|format| format.integers().is_none()) {
-        return Ok(None);
-    }
-    let tokens = config.calibration_tokens.unwrap_or(DEFAULT_CALIBRATION_TOKENS);
-    Calibration::collect(method, tokens, checkpoint, validation, context).map(Some)
-}
-
 /// Writes `config.json`, the weights in `format` and, if they are in shards, their index to `folder`; returns the bytes
 /// of the files with weights.
 fn write_model(
-    format: Format,
+    format: Safetensors,
     checkpoint: &Sealed,
     folder: &Path,
-    quantizer: &Quantizer,
+    rounded: &mut Rounded,
     context: &Context,
 ) -> Result<u64, Error> {
-    let path = checkpoint.verified(CONFIG)?;
-    let mut model_config = read_json(&path)?;
-    let Value::Object(fields) = &mut model_config else {
-        return Err(Error::NotAnObject { path });
-    };
-    // transformers 4 reads the first key, transformers 5 the second.
-    for key in ["torch_dtype", "dtype"] {
-        fields.insert(key.to_owned(), format.dtype().torch_name().into());
-    }
-
+    let mut fields = model_config(checkpoint, format.dtype)?;
     let files = verified_weights(checkpoint)?;
     let (mut all, mut weight_map) = (Written::default(), Map::new());
     for source in &files {
         let name = source.file_name().unwrap_or_default();
-        let written = weights::convert(source, &folder.join(name), format, quantizer, context)?;
+        let written = weights::convert(source, &folder.join(name), format, rounded, context)?;
         let name = name.to_string_lossy();
         weight_map.extend(written.tensors.into_iter().map(|tensor| (tensor, name.as_ref().into())));
         all.bytes += written.bytes;
         all.tensor_bytes += written.tensor_bytes;
-        all.quantized.extend(written.quantized);
         all.ignored.extend(written.ignored);
     }
-    if let Some(integers) = format.integers() {
-        if all.quantized.is_empty() {
-            return Err(Error::NotQuantizable { format: format.name() });
-        }
+    if let Some(integers) = format.integers {
         // The output projection is a linear one, too.
         all.ignored.push("lm_head".to_owned());
         fields.insert("quantization_config".to_owned(), compressed_tensors::config(integers, &all.ignored));
     }
-    artifact::file::write_atomically(&folder.join(CONFIG), &pretty(&model_config, CONFIG)?)?;
+    write_config(&fields, folder)?;
     if files.iter().all(|path| !path.ends_with(model::hub_layout::WEIGHTS)) {
         let mut index = read_json(&checkpoint.verified(INDEX)?)?;
         index["metadata"]["total_size"] = all.tensor_bytes.into();
@@ -157,6 +146,21 @@ fn write_model(
         artifact::file::write_atomically(&folder.join(INDEX), &pretty(&index, INDEX)?)?;
     }
     Ok(all.bytes)
+}
+
+/// Returns the checkpoint's `config.json` for weights of another type.
+fn model_config(checkpoint: &Sealed, dtype: Dtype) -> Result<Map<String, Value>, Error> {
+    let path = checkpoint.verified(CONFIG)?;
+    let Value::Object(mut fields) = read_json(&path)? else { return Err(Error::NotAnObject { path }) };
+    // transformers 4 reads the first key, transformers 5 the second.
+    for key in ["torch_dtype", "dtype"] {
+        fields.insert(key.to_owned(), dtype.torch_name().into());
+    }
+    Ok(fields)
+}
+
+fn write_config(fields: &Map<String, Value>, folder: &Path) -> Result<(), Error> {
+    Ok(artifact::file::write_atomically(&folder.join(CONFIG), &pretty(&json!(fields), CONFIG)?)?)
 }
 
 fn counts(parity: &Parity, weights_bytes: u64) -> serde_json::Map<String, Value> {

@@ -1,11 +1,13 @@
 //! The whole stage on a random model of a few thousand weights.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use artifact::{Context, Digest, Host, Outcome, Sealed, Unsealed};
 use burn::tensor::Device;
 use inference::Row;
+use model::gguf::{self, Quantization, TensorType};
 use model::{Dtype, Family, ModelConfig, Transformer, checkpoint};
 use optimize::{Config, Error, Format, IntegerLimits, Method};
 use serde_json::Value;
@@ -51,14 +53,7 @@ fn inputs(family: Family, scale: f32) -> Run {
 }
 
 fn sharded_inputs(family: Family, scale: f32, max_shard_bytes: u64) -> Run {
-    let root = tempfile::tempdir().unwrap();
-    let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
-    let tokenizer = Tokenizer::train(&config, std::iter::once(TEXT)).unwrap();
-    let tokens = unsealed(root.path(), "preprocess");
-    write_tokens(&tokens, &tokenizer, 20);
-
     let shape = ModelConfig {
-        vocab_size: tokenizer.vocab_size(),
         d_model: 32,
         n_layer: 2,
         n_head: 2,
@@ -67,9 +62,21 @@ fn sharded_inputs(family: Family, scale: f32, max_shard_bytes: u64) -> Run {
         d_ff: 48,
         context_length: 32,
         tied_embeddings: true,
-        end_of_text: tokenizer.end_of_text(),
         ..ModelConfig::of(family)
     };
+    inputs_of(&shape, scale, max_shard_bytes)
+}
+
+/// Returns the inputs of the stage with a model of this shape.
+fn inputs_of(shape: &ModelConfig, scale: f32, max_shard_bytes: u64) -> Run {
+    let root = tempfile::tempdir().unwrap();
+    let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
+    let tokenizer = Tokenizer::train(&config, std::iter::once(TEXT)).unwrap();
+    let tokens = unsealed(root.path(), "preprocess");
+    write_tokens(&tokens, &tokenizer, 20);
+
+    let shape =
+        ModelConfig { vocab_size: tokenizer.vocab_size(), end_of_text: tokenizer.end_of_text(), ..shape.clone() };
     let model = Transformer::init(&shape, 7, &Device::flex());
     let mut weights = checkpoint::weights(&model).unwrap();
     weights.values_mut().flat_map(|weight| &mut weight.values).for_each(|value| *value *= scale);
@@ -200,6 +207,152 @@ fn several_formats_are_written_and_read_back() {
     check(Family::Phi3, checkpoint::MAX_SHARD_BYTES);
 }
 
+const GGUF: [(Format, Quantization); 7] = [
+    (Format::GgufF32, Quantization::F32),
+    (Format::GgufBf16, Quantization::Bf16),
+    (Format::GgufF16, Quantization::F16),
+    (Format::GgufQ8_0, Quantization::Q8_0),
+    (Format::GgufQ4_0, Quantization::Q4_0),
+    (Format::GgufQ4_K_M, Quantization::Q4_K_M),
+    (Format::GgufQ6_K, Quantization::Q6_K),
+];
+
+/// Returns a shape whose rows are whole blocks of every type.
+fn wide(family: Family) -> ModelConfig {
+    ModelConfig {
+        d_model: 256,
+        n_layer: 2,
+        n_head: 4,
+        n_kv_head: if family == Family::Gpt2 { 4 } else { 2 },
+        head_dim: 64,
+        d_ff: 256,
+        context_length: 32,
+        tied_embeddings: true,
+        ..ModelConfig::of(family)
+    }
+}
+
+#[test]
+fn gguf_files_are_written_and_read_back() {
+    let check = |family: Family| {
+        let run = inputs_of(&wide(family), 1.0, checkpoint::MAX_SHARD_BYTES);
+        let formats = [Format::F32].into_iter().chain(GGUF.map(|(format, _)| format)).collect();
+        let config = Config { formats, calibration_tokens: Some(200), parity_tokens: 60, ..Config::default() };
+        let bundle = run.optimize("optimize", &config).unwrap();
+        let parity = json(&bundle, "parity.json");
+        let speed = json(&bundle, "speed.json");
+        let mut bytes = Vec::new();
+        for ((format, quantization), entry) in GGUF.iter().zip(&parity["formats"].as_array().unwrap()[1..]) {
+            let name = format.name();
+            assert_eq!(entry["format"], name);
+            let file = format!("formats/{name}/model.gguf");
+            let config = json(&bundle, &format!("formats/{name}/config.json"));
+            let dtype = if name.contains("bf16") {
+                "bfloat16"
+            } else if name.contains("f16") {
+                "float16"
+            } else {
+                "float32"
+            };
+            assert_eq!(config["dtype"], dtype);
+            assert!(bundle.manifest().files.contains_key(&format!("formats/{name}/tokenizer.json")));
+            bytes.push(entry["weights_bytes"].as_u64().unwrap());
+            assert_eq!(bundle.manifest().files[&file].bytes, bytes[bytes.len() - 1]);
+            assert_eq!(entry["method"] == "gptq", !name.ends_with("f32") && !name.ends_with("16"), "{entry}");
+            let kl = entry["kl_divergence_nats"].as_f64().unwrap();
+            assert!(kl < if name.contains("q4") { 0.02 } else { 1e-4 }, "{family:?} {name}: {kl}");
+            assert_eq!(entry["max_logit_difference"].as_f64().unwrap() < 1e-9, *format == Format::GgufF32, "{entry}");
+            assert!(speed["formats"][name].as_f64().unwrap() > 0.0, "{speed}");
+            // The file has what `pipeline export` writes, but for the rounding of projections.
+            let path = bundle.folder().join(&file);
+            let exported = run.root.path().join("exported.gguf");
+            registry::export_gguf(run.checkpoint.folder(), &exported, "", Some(*quantization), true).unwrap();
+            let [found, expected] = [&path, &exported].map(|path| gguf::File::open(path).unwrap());
+            let types = |file: &gguf::File| {
+                let types =
+                    file.tensors().iter().map(|(name, info)| (name.clone(), (info.shape.clone(), info.tensor_type)));
+                types.collect::<BTreeMap<_, _>>()
+            };
+            assert_eq!(types(&found), types(&expected));
+            for (tensor, (info, bytes)) in
+                expected.tensors().keys().map(|tensor| (tensor, expected.tensor(tensor).unwrap()))
+            {
+                let is_rounded = tensor.starts_with("blk.") && matches!(info.tensor_type, TensorType::Blocks(_));
+                assert!(found.tensor(tensor).unwrap().1 == bytes || is_rounded, "{name} {tensor}");
+            }
+            for key in found.metadata().entries().iter().filter(|(key, _)| key.starts_with("tokenizer.")) {
+                assert!(expected.metadata().entries().contains(key), "{}", key.0);
+            }
+        }
+        let [f32, bf16, f16, q8_0, q4_0, q4_k_m, q6_k] = *bytes.as_slice() else { panic!("{bytes:?}") };
+        assert!(f32 > bf16 && bf16 == f16 && f16 > q8_0 && q8_0 > q6_k && q6_k > q4_k_m && q4_k_m > q4_0, "{bytes:?}");
+        assert_eq!(run.optimize("again", &config).unwrap().digest(), bundle.digest(), "the same bytes every time");
+    };
+    // Llama's queries and keys have another order in the file, GPT-2's and Phi-3's are one tensor with the values.
+    check(Family::Llama);
+    check(Family::Gpt2);
+    check(Family::Phi3);
+}
+
+#[test]
+fn integers_in_gguf_are_those_of_the_other_layout() {
+    let run = inputs(Family::Llama, 2.0);
+    let formats = vec![Format::Int4, Format::GgufQ4_0];
+    let config = Config { formats, int4: loose(), gguf_q4_0: loose(), parity_tokens: 60, ..Config::default() };
+    let bundle = run.optimize("optimize", &config).unwrap();
+    let in_folder = checkpoint::weights(&checkpoint::load(bundle.folder(), &Device::flex()).unwrap()).unwrap();
+    let folder = bundle.folder().join("formats/gguf-q4_0");
+    let in_file = checkpoint::weights(&checkpoint::load(&folder, &Device::flex()).unwrap()).unwrap();
+    let mut compared = 0;
+    for (name, weight) in &in_folder {
+        // The last projection is 48 wide: no whole blocks, and f16 in both.
+        if name.ends_with("_proj.weight") {
+            assert_eq!(*weight, in_file[name], "{name}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 2 * 7);
+    assert_ne!(in_folder["embed_tokens"], in_file["embed_tokens"], "8 bits in the file, f16 in the folder");
+}
+
+fn loose() -> IntegerLimits {
+    IntegerLimits { max_logit_difference: Some(100.0), max_loss_difference: Some(10.0) }
+}
+
+#[test]
+fn methods_of_rounding_act_on_every_gguf_type() {
+    let run = inputs_of(&wide(Family::Qwen3), 3.0, checkpoint::MAX_SHARD_BYTES);
+    let formats = vec![Format::F32, Format::GgufQ8_0, Format::GgufQ6_K, Format::GgufQ4_K_M, Format::GgufQ4_0];
+    let measured = |method: Method| {
+        let config = Config {
+            formats: formats.clone(),
+            method: Some(method),
+            calibration_tokens: (method != Method::Nearest).then_some(800),
+            gguf_q8_0: loose(),
+            gguf_q6_k: loose(),
+            gguf_q4_k_m: loose(),
+            gguf_q4_0: loose(),
+            ..Config::default()
+        };
+        let bundle = run.optimize(&format!("{method:?}"), &config).unwrap();
+        let parity = json(&bundle, "parity.json");
+        let of_format = |i: usize| {
+            let digest = bundle.manifest().files[&format!("formats/{}/model.gguf", formats[i].name())].sha256;
+            (parity["formats"][i]["kl_divergence_nats"].as_f64().unwrap(), digest)
+        };
+        (1..formats.len()).map(of_format).collect::<Vec<_>>()
+    };
+    let [nearest, importance, gptq] = [Method::Nearest, Method::Importance, Method::Gptq].map(measured);
+    assert_eq!(nearest[0].1, importance[0].1, "8 bits have no other scales");
+    for (i, format) in formats[1..].iter().enumerate() {
+        assert!(gptq[i].1 != nearest[i].1, "{format:?}");
+        assert!(i == 0 || (importance[i].1 != nearest[i].1 && importance[i].1 != gptq[i].1), "{format:?}");
+        // With more bits, the engine's rounding of activations is the larger error.
+        let has_four_bits = matches!(format, Format::GgufQ4_0 | Format::GgufQ4_K_M);
+        assert!(!has_four_bits || gptq[i].0 < nearest[i].0, "{format:?}: {gptq:?} {nearest:?}");
+    }
+}
+
 #[test]
 fn methods_of_rounding_are_recorded_and_differ() {
     let run = inputs(Family::Qwen3, 3.0);
@@ -229,6 +382,12 @@ fn a_format_that_a_model_cannot_have_is_named() {
     let config = Config { formats: vec![Format::Bf16, Format::Int8], ..Config::default() };
     let error = run.optimize("optimize", &config).unwrap_err().to_string();
     assert!(error.starts_with("int8 cannot be written, because no matrix of this checkpoint"), "{error}");
+    assert!(error.contains("write gguf-q8_0 or gguf-q4_0 in its place"), "{error}");
+    let odd = ModelConfig { d_model: 24, head_dim: 12, n_head: 2, n_kv_head: 2, d_ff: 40, ..wide(Family::Qwen3) };
+    let run = inputs_of(&odd, 1.0, checkpoint::MAX_SHARD_BYTES);
+    let config = Config { formats: vec![Format::Bf16, Format::GgufQ4_K_M], ..Config::default() };
+    let error = run.optimize("optimize", &config).unwrap_err().to_string();
+    assert!(error.ends_with("the inputs of its projections are no multiples of 32; remove it from optimize.formats"));
 }
 
 #[test]
@@ -264,6 +423,10 @@ fn bundle_beyond_a_limit_is_refused() {
         &["loss difference", "optimize.max_loss_difference allows 0 "],
     );
     let limits = IntegerLimits { max_loss_difference: Some(0.0), ..IntegerLimits::default() };
+    check(
+        Config { formats: vec![Format::Bf16, Format::GgufQ4_0], gguf_q4_0: limits.clone(), ..Config::default() },
+        &["format gguf-q4_0 is too far", "optimize.gguf-q4_0.max_loss_difference allows 0 "],
+    );
     check(
         Config { formats: vec![Format::Bf16, Format::Int4], int4: limits, ..Config::default() },
         &["format int4 is too far", "optimize.int4.max_loss_difference allows 0 "],

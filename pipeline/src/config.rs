@@ -169,6 +169,9 @@ fn validate(config: &Config) -> Result<(), Box<dyn StdError + Send + Sync>> {
     config.preprocess.validate()?;
     config.train.validate()?;
     config.optimize.validate()?;
+    if config.train.init.is_none() {
+        config.optimize.check_family(config.train.model.family)?;
+    }
     config.evaluate.validate()?;
     config.generate.validate()?;
     config.serve.validate()?;

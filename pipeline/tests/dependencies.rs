@@ -19,7 +19,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("data-ingest", &["artifact", "fetch", "settings"]),
     ("preprocess", &["artifact", "settings", "tokenizer"]),
     ("train", &["artifact", "inference", "kernels", "model", "tokenizer"]),
-    ("optimize", &["artifact", "inference", "kernels", "model", "tokenizer"]),
+    ("optimize", &["artifact", "inference", "kernels", "model", "registry", "tokenizer"]),
     ("generate", &["artifact", "inference", "model", "tokenizer"]),
     ("evaluate", &["artifact", "generate", "inference", "model", "tokenizer"]),
     ("serve", &["artifact", "generate", "inference", "model", "tokenizer"]),

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use artifact::file;
 use burn::tensor::Device;
-use model::gguf::{self, Array, Metadata, Quantization, TensorType, Value};
+use model::gguf::{self, Array, Metadata, Parameters, Quantization, TensorType, Value};
 use model::{Dtype, Transformer, checkpoint, hub_layout};
 use serde_json::{Map, json};
 use tempfile::TempDir;
@@ -50,12 +50,41 @@ pub fn write(
     quantization: Quantization,
     path: &Path,
 ) -> Result<Vec<String>, Error> {
+    write_with(tokenizer, model.config().vocab_size, name, path, |metadata| {
+        gguf::save(model, path, quantization, metadata)
+    })
+}
+
+/// As [`write`], of a model that need not be in memory.
+///
+/// # Errors
+/// As [`write`], and if a parameter cannot be read.
+pub fn write_parameters(
+    parameters: &mut dyn Parameters,
+    tokenizer: &Tokenizer,
+    name: &str,
+    quantization: Quantization,
+    path: &Path,
+) -> Result<Vec<String>, Error> {
+    write_with(tokenizer, parameters.config().vocab_size, name, path, |metadata| {
+        gguf::save_parameters(parameters, path, quantization, metadata)
+    })
+}
+
+/// Writes a file by `save`, which gets the metadata of the name and the tokenizer.
+fn write_with(
+    tokenizer: &Tokenizer,
+    vocab_size: usize,
+    name: &str,
+    path: &Path,
+    save: impl FnOnce(&Metadata) -> Result<Vec<String>, model::Error>,
+) -> Result<Vec<String>, Error> {
     let mut metadata = Metadata::new(path);
     if !CHANGES_TOKENS.iter().any(|part| name.to_lowercase().contains(part)) {
         metadata.set("general.name", name);
     }
-    let mut notes = write_tokenizer(tokenizer, model.config().vocab_size, &mut metadata)?;
-    notes.extend(gguf::save(model, path, quantization, &metadata)?);
+    let mut notes = write_tokenizer(tokenizer, vocab_size, &mut metadata)?;
+    notes.extend(save(&metadata)?);
     Ok(notes)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::checkpoint::stored::RowOrder;
 use crate::config::NormKind;
-use crate::{Family, ModelConfig};
+use crate::{Family, ModelConfig, checkpoint};
 
 /// The token embedding.
 pub(super) const EMBEDDING: &str = "token_embd.weight";
@@ -50,6 +50,15 @@ impl Change {
         }
     }
 
+    /// Returns the rows of the file for rows of a matrix in blocks.
+    pub(super) fn apply_to_blocks(self, blocks: Vec<u8>, rows: usize) -> Vec<u8> {
+        match self {
+            Self::None => blocks,
+            Self::Interleaved(heads) => reordered(&blocks, blocks.len() / rows, heads, |i, half| i % 2 * half + i / 2),
+            Self::PlusOne => panic!("of vectors, which are never in blocks"),
+        }
+    }
+
     /// Returns the values of a parameter, a vector, for those of the file.
     pub(super) fn revert(self, values: &[f32]) -> Vec<f32> {
         let order = self.row_order(values.len());
@@ -68,7 +77,7 @@ impl Change {
 
 /// Returns the rows of each head in another order: `source` gives the row within the head from a row and half their
 /// number.
-fn reordered(values: &[f32], columns: usize, heads: usize, source: impl Fn(usize, usize) -> usize) -> Vec<f32> {
+fn reordered<T: Copy>(values: &[T], columns: usize, heads: usize, source: impl Fn(usize, usize) -> usize) -> Vec<T> {
     let rows_of_head = values.len() / columns / heads;
     let mut reordered = Vec::with_capacity(values.len());
     for head in values.chunks_exact(rows_of_head * columns) {
@@ -79,11 +88,11 @@ fn reordered(values: &[f32], columns: usize, heads: usize, source: impl Fn(usize
     reordered
 }
 
-/// Returns the tensors of a model's file for parameters of these shapes, in the order of llama.cpp's files: the
-/// embeddings, the layers, the rest.
-pub(super) fn tensors(config: &ModelConfig, parameters: &BTreeMap<String, Vec<usize>>) -> Vec<FileTensor> {
+/// Returns the tensors of a model's file, in the order of llama.cpp's files: the embeddings, the layers, the rest.
+pub(super) fn tensors(config: &ModelConfig) -> Vec<FileTensor> {
+    let parameters = checkpoint::shapes_of(config);
     let mut tensors = BTreeMap::<(usize, String), Vec<Part<'_>>>::new();
-    for (parameter, shape) in parameters {
+    for (parameter, shape) in &parameters {
         let (block, name, part) = location(config.family, parameter);
         tensors.entry((block, name)).or_default().push((part, parameter, shape));
     }
@@ -190,6 +199,9 @@ mod tests {
         check(Change::Interleaved(1), 1, &rows, &[0.0, 4.0, 1.0, 5.0, 2.0, 6.0, 3.0, 7.0]);
         check(Change::Interleaved(2), 1, &rows, &[0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
         check(Change::Interleaved(1), 2, &rows, &[0.0, 1.0, 4.0, 5.0, 2.0, 3.0, 6.0, 7.0]);
+        let bytes = (0..8).collect::<Vec<u8>>();
+        assert_eq!(Change::Interleaved(1).apply_to_blocks(bytes.clone(), 4), [0, 1, 4, 5, 2, 3, 6, 7]);
+        assert_eq!(Change::None.apply_to_blocks(bytes.clone(), 4), bytes);
         check(Change::PlusOne, 1, &[0.5, -1.0], &[1.5, 0.0]);
         check(Change::None, 1, &rows, &rows);
     }

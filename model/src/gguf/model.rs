@@ -1,150 +1,59 @@
 //! Writing and reading a model.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::str::FromStr;
 
 use kernels::blocks::BlockType;
 
 use super::config::{self, context_length};
-use super::layout::{self, FileTensor, OUTPUT, POSITIONS};
+use super::layout::{self, FileTensor, OUTPUT};
+use super::quantization::Quantization;
 use super::rope_factors::{self, ROPE_FACTORS};
-use super::write::{TensorSpec, write};
+use super::write::{Content, TensorSpec, write};
 use super::{File, Metadata, TensorType};
-use crate::checkpoint;
+use crate::checkpoint::{self, Flat};
 use crate::{Dtype, Error, Family, ModelConfig, RopeScaling, Transformer};
 
 /// The version of ggml's blocks.
 const QUANTIZATION_VERSION: u32 = 2;
 
-/// The number type of the matrices of a file; vectors are f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(non_camel_case_types, reason = "the names of the formats")]
-pub enum Quantization {
-    /// IEEE single precision.
-    F32,
-    /// IEEE half precision.
-    F16,
-    /// Brain floating point.
-    Bf16,
-    /// 8 bits and a scale for each 32 weights: 8.5 bits a weight.
-    Q8_0,
-    /// 4 bits and a scale for each 32 weights: 4.5 bits a weight. The output projection has 8.5, as the matrix that
-    /// loses most.
-    Q4_0,
-    /// 4 bits, with scales and offsets in groups of 256 weights: 4.5 bits a weight; the output projection, and values
-    /// and down projections of half the layers, have 6.6.
-    Q4_K_M,
-    /// 6 bits, with scales in groups of 256 weights: 6.6 bits a weight.
-    Q6_K,
+/// The parameters of a model that is written, one at a time.
+pub trait Parameters {
+    /// Returns the configuration of the model.
+    fn config(&self) -> &ModelConfig;
+
+    /// Returns the values of a parameter, row by row.
+    ///
+    /// # Errors
+    /// Returns an error if they cannot be read.
+    fn values(&mut self, name: &str) -> Result<Vec<f32>, Error>;
+
+    /// Returns the rows of a matrix in blocks, if they are rounded already; else they are rounded to the
+    /// nearest.
+    ///
+    /// # Errors
+    /// Returns an error if they cannot be read.
+    fn blocks(&mut self, name: &str, block_type: BlockType) -> Result<Option<Vec<u8>>, Error>;
 }
 
-impl Quantization {
-    /// Every type.
-    pub const ALL: [Self; 7] = [Self::F32, Self::F16, Self::Bf16, Self::Q8_0, Self::Q4_0, Self::Q4_K_M, Self::Q6_K];
-
-    /// Returns the name in commands and configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::Q8_0 => "q8_0",
-            Self::Q4_0 => "q4_0",
-            Self::Q4_K_M => "q4_k_m",
-            Self::Q6_K => "q6_k",
-        }
-    }
-
-    /// Returns llama.cpp's number of a file of this type.
-    fn file_type(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q8_0 => 7,
-            Self::Q4_K_M => 15,
-            Self::Q6_K => 18,
-            Self::Bf16 => 32,
-        }
-    }
-
-    /// Returns the type of a matrix whose rows may have any length.
-    fn preferred(self, name: &str, is_output: bool, n_layer: usize) -> TensorType {
-        TensorType::Blocks(match self {
-            Self::F32 => return TensorType::Float(Dtype::F32),
-            Self::F16 => return TensorType::Float(Dtype::F16),
-            Self::Bf16 => return TensorType::Float(Dtype::Bf16),
-            Self::Q8_0 => BlockType::Q8_0,
-            Self::Q4_0 => {
-                if is_output {
-                    BlockType::Q8_0
-                } else {
-                    BlockType::Q4_0
-                }
-            }
-            Self::Q4_K_M => {
-                if is_output || has_more_bits(name, n_layer) {
-                    BlockType::Q6_K
-                } else {
-                    BlockType::Q4_K
-                }
-            }
-            Self::Q6_K => BlockType::Q6_K,
-        })
-    }
-
-    /// Returns the type of a tensor, and whether it is another than its size allows.
-    fn tensor_type(self, tensor: &FileTensor, is_output: bool, n_layer: usize) -> (TensorType, bool) {
-        // As llama.cpp has them: norms, biases and learned positions.
-        if tensor.shape.len() < 2 || tensor.name == POSITIONS {
-            return (TensorType::Float(Dtype::F32), false);
-        }
-        let row = tensor.shape[tensor.shape.len() - 1];
-        let preferred = self.preferred(&tensor.name, is_output, n_layer);
-        let types = [preferred, TensorType::Blocks(BlockType::Q8_0), TensorType::Float(Dtype::F16)];
-        let fits = |tensor_type: &TensorType| row.is_multiple_of(tensor_type.block_len());
-        let found = types.into_iter().find(fits).unwrap_or(preferred);
-        (found, found != preferred)
-    }
+/// The parameters of a model in memory.
+struct InMemory<'a> {
+    config: &'a ModelConfig,
+    parameters: BTreeMap<String, Flat>,
 }
 
-/// Returns true for the matrices to which llama.cpp gives more bits in `Q4_K_M`: of the values and down projections,
-/// those of the first and last eighth of the layers and of every third between; and fused ones, of which values are a
-/// part.
-fn has_more_bits(name: &str, n_layer: usize) -> bool {
-    let layer = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
-    let Some((layer, module)) = layer.and_then(|(layer, module)| Some((layer.parse::<usize>().ok()?, module))) else {
-        return false;
-    };
-    let eighth = n_layer / 8;
-    let is_chosen = layer < eighth || layer >= 7 * n_layer / 8 || (layer - eighth) % 3 == 2;
-    module == "attn_qkv.weight" || (is_chosen && ["attn_v.weight", "ffn_down.weight"].contains(&module))
-}
-
-impl From<Dtype> for Quantization {
-    fn from(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::F32 => Self::F32,
-            Dtype::F16 => Self::F16,
-            Dtype::Bf16 => Self::Bf16,
-        }
+impl Parameters for InMemory<'_> {
+    fn config(&self) -> &ModelConfig {
+        self.config
     }
-}
 
-impl fmt::Display for Quantization {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+    fn values(&mut self, name: &str) -> Result<Vec<f32>, Error> {
+        checkpoint::values(&self.parameters[name].1)
     }
-}
 
-impl FromStr for Quantization {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let named = Self::ALL.into_iter().find(|quantization| quantization.name() == text);
-        named.ok_or_else(|| format!("expected one of {}", Self::ALL.map(Self::name).join(", ")))
+    fn blocks(&mut self, _: &str, _: BlockType) -> Result<Option<Vec<u8>>, Error> {
+        Ok(None)
     }
 }
 
@@ -159,7 +68,21 @@ pub fn save(
     quantization: Quantization,
     further: &Metadata,
 ) -> Result<Vec<String>, Error> {
-    let config = model.config();
+    let mut parameters = InMemory { config: model.config(), parameters: checkpoint::parameters(model) };
+    save_parameters(&mut parameters, path, quantization, further)
+}
+
+/// As [`save`], of a model that need not be in memory.
+///
+/// # Errors
+/// As [`save`], and if a parameter cannot be read.
+pub fn save_parameters(
+    parameters: &mut dyn Parameters,
+    path: &Path,
+    quantization: Quantization,
+    further: &Metadata,
+) -> Result<Vec<String>, Error> {
+    let config = &parameters.config().clone();
     let mut metadata = Metadata::new(path);
     config::write(config, &mut metadata)?;
     metadata.set("general.type", "model");
@@ -170,18 +93,14 @@ pub fn save(
     }
     let mut notes: Vec<String> = context_length(config).1.into_iter().collect();
 
-    let parameters = checkpoint::parameters(model);
-    let shapes = parameters.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect();
-    let mut tensors = layout::tensors(config, &shapes);
+    let mut tensors = layout::tensors(config);
     // The only family whose output projection llama.cpp requires.
     if config.family == Family::Olmo2 && config.tied_embeddings {
         tensors.extend(tensors.first().map(|embedding| FileTensor { name: OUTPUT.to_owned(), ..embedding.clone() }));
     }
     let mut unfit = 0;
     let specs = tensors.iter().map(|tensor| {
-        let is_output =
-            tensor.parts[0].0 == "lm_head" || (config.tied_embeddings && tensor.parts[0].0 == "embed_tokens");
-        let (tensor_type, is_other) = quantization.tensor_type(tensor, is_output, config.n_layer);
+        let (tensor_type, is_other) = quantization.tensor_type(tensor, config);
         unfit += usize::from(is_other);
         TensorSpec { name: tensor.name.clone(), shape: tensor.shape.clone(), tensor_type }
     });
@@ -200,17 +119,34 @@ pub fn save(
         specs.push(TensorSpec { name: ROPE_FACTORS.to_owned(), shape: vec![factors.len()], tensor_type });
     }
     write(path, &metadata, &specs, |i| match tensors.get(i) {
-        Some(tensor) => {
-            let columns = tensor.shape[1..].iter().product();
-            let mut values = Vec::with_capacity(tensor.shape.iter().product());
-            for (parameter, _) in &tensor.parts {
-                values.extend(tensor.change.apply(&checkpoint::values(&parameters[parameter].1)?, columns));
-            }
-            Ok(Cow::Owned(values))
-        }
-        None => Ok(Cow::Borrowed(factors.as_deref().unwrap_or_default())),
+        Some(tensor) => content(tensor, specs[i].tensor_type, parameters),
+        None => Ok(Content::Values(Cow::Borrowed(factors.as_deref().unwrap_or_default()))),
     })?;
     Ok(notes)
+}
+
+/// Returns what a tensor of a file contains.
+fn content(
+    tensor: &FileTensor,
+    tensor_type: TensorType,
+    parameters: &mut dyn Parameters,
+) -> Result<Content<'static>, Error> {
+    if let TensorType::Blocks(block_type) = tensor_type {
+        let mut parts = Vec::new();
+        for (parameter, rows) in &tensor.parts {
+            let blocks = parameters.blocks(parameter, block_type)?;
+            parts.extend(blocks.map(|blocks| tensor.change.apply_to_blocks(blocks, *rows)));
+        }
+        if parts.len() == tensor.parts.len() {
+            return Ok(Content::Encoded(parts.concat()));
+        }
+    }
+    let columns = tensor.shape[1..].iter().product();
+    let mut values = Vec::with_capacity(tensor.shape.iter().product());
+    for (parameter, _) in &tensor.parts {
+        values.extend(tensor.change.apply(&parameters.values(parameter)?, columns));
+    }
+    Ok(Content::Values(Cow::Owned(values)))
 }
 
 impl File {

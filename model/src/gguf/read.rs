@@ -6,7 +6,7 @@ use super::File;
 use super::layout::{self, OUTPUT};
 use super::rope_factors::ROPE_FACTORS;
 use crate::checkpoint::stored::Content;
-use crate::checkpoint::{self, StoredParameter, StoredWeights};
+use crate::checkpoint::{StoredParameter, StoredWeights};
 use crate::{Error, ModelConfig, RopeScaling};
 
 /// Returns the weights in a file of a model of this configuration.
@@ -15,7 +15,7 @@ use crate::{Error, ModelConfig, RopeScaling};
 /// Names the tensor that is missing, has the wrong shape, or is not part of the model.
 pub(crate) fn weights<'a>(file: &'a File, config: &ModelConfig) -> Result<StoredWeights<'a>, Error> {
     check_sizes(file, config)?;
-    let tensors = layout::tensors(config, &checkpoint::shapes_of(config));
+    let tensors = layout::tensors(config);
     let mut parameters = BTreeMap::new();
     for tensor in &tensors {
         let wrong = |reason| Error::Tensor { path: file.path().to_owned(), tensor: tensor.name.clone(), reason };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kernels::blocks::{BlockType, quantize_q4_0, quantize_q4_k, quantize_q6_k, quantize_q8_0};
+use kernels::blocks::{BlockType, quantize_k, quantize_q4_0, quantize_q8_0};
 
 use crate::Dtype;
 
@@ -135,8 +135,9 @@ impl TensorType {
             Self::Float(dtype) => dtype.encode(values, bytes),
             Self::Blocks(BlockType::Q8_0) => bytes.extend(values.as_chunks().0.iter().flat_map(quantize_q8_0)),
             Self::Blocks(BlockType::Q4_0) => bytes.extend(values.as_chunks().0.iter().flat_map(quantize_q4_0)),
-            Self::Blocks(BlockType::Q4_K) => bytes.extend(values.as_chunks().0.iter().flat_map(quantize_q4_k)),
-            Self::Blocks(BlockType::Q6_K) => bytes.extend(values.as_chunks().0.iter().flat_map(quantize_q6_k)),
+            Self::Blocks(block_type @ (BlockType::Q4_K | BlockType::Q6_K)) => {
+                values.as_chunks().0.iter().for_each(|block| quantize_k(block_type, block, bytes));
+            }
             Self::Blocks(_) => return Err(format!("cannot be written as {self}, which is only read")),
         }
         Ok(())

@@ -19,7 +19,15 @@ pub(super) struct TensorSpec {
     pub(super) tensor_type: TensorType,
 }
 
-/// Writes metadata and tensors, whose values `values` returns in order.
+/// What a tensor contains.
+pub(super) enum Content<'v> {
+    /// Values, which are encoded in the tensor's type.
+    Values(Cow<'v, [f32]>),
+    /// The bytes of the tensor's type.
+    Encoded(Vec<u8>),
+}
+
+/// Writes metadata and tensors, whose content `content` returns in order.
 ///
 /// # Errors
 /// Names the tensor that its type cannot store, and on I/O errors.
@@ -27,7 +35,7 @@ pub(super) fn write<'v>(
     path: &Path,
     metadata: &Metadata,
     tensors: &[TensorSpec],
-    mut values: impl FnMut(usize) -> Result<Cow<'v, [f32]>, Error>,
+    mut content: impl FnMut(usize) -> Result<Content<'v>, Error>,
 ) -> Result<(), Error> {
     let header = header(path, metadata, tensors)?;
     write_atomically_with(path, |writer| {
@@ -35,16 +43,23 @@ pub(super) fn write<'v>(
         writer.write_all(&header).map_err(failed)?;
         let mut bytes = Vec::new();
         for (i, tensor) in tensors.iter().enumerate() {
-            let values = values(i)?;
-            assert_eq!(values.len(), tensor.shape.iter().product::<usize>(), "{}", tensor.name);
             let mut written = 0;
-            // Whole blocks: their length divides the pieces'.
-            for piece in values.chunks(ENCODED_AT_ONCE) {
-                bytes.clear();
-                tensor.tensor_type.encode(piece, &mut bytes).map_err(|reason| tensor.wrong(path, reason))?;
-                writer.write_all(&bytes).map_err(failed)?;
-                written += bytes.len();
+            match content(i)? {
+                Content::Values(values) => {
+                    // Whole blocks: their length divides the pieces'.
+                    for piece in values.chunks(ENCODED_AT_ONCE) {
+                        bytes.clear();
+                        tensor.tensor_type.encode(piece, &mut bytes).map_err(|reason| tensor.wrong(path, reason))?;
+                        writer.write_all(&bytes).map_err(failed)?;
+                        written += bytes.len();
+                    }
+                }
+                Content::Encoded(encoded) => {
+                    writer.write_all(&encoded).map_err(failed)?;
+                    written = encoded.len();
+                }
             }
+            assert_eq!(tensor.tensor_type.bytes(tensor.shape.iter().product()), Some(written), "{}", tensor.name);
             writer.write_all(&vec![0; padding(written)]).map_err(failed)?;
         }
         Ok(())

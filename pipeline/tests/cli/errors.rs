@@ -37,6 +37,52 @@ fn wrong_configurations() {
 }
 
 #[test]
+fn formats_that_cannot_be_written() {
+    let optimize = |text: &str| {
+        let text = format!("[optimize]\n{text}");
+        move |p: &Project| p.configure("[optimize]", &text)
+    };
+    check("formats_unknown", 2, optimize("formats = [\"bf16\", \"int5\"]"), &["run"]);
+    check("formats_empty", 2, optimize("formats = []"), &["run"]);
+    check("formats_twice", 2, optimize("formats = [\"int8\", \"bf16\", \"int8\"]"), &["run"]);
+    check("formats_method_unknown", 2, optimize("formats = \"int4\"\nmethod = \"awq\""), &["run"]);
+    check("formats_method_of_floats", 2, optimize("formats = [\"bf16\", \"gguf-f16\"]\nmethod = \"gptq\""), &["run"]);
+    check("formats_method_of_int8", 2, optimize("formats = \"int8\"\nmethod = \"importance\""), &["run"]);
+    let tokens = "formats = \"int4\"\nmethod = \"nearest\"\ncalibration_tokens = 100";
+    check("formats_calibration_of_nearest", 2, optimize(tokens), &["run"]);
+    check("formats_negative_limit", 2, unchanged, &["run", "--set", "optimize.gguf-q6_k.max_loss_difference=-1"]);
+    check("formats_old_key", 2, optimize("dtype = \"bf16\"\nformats = \"bf16\""), &["run"]);
+    let gpt2 = |p: &Project| {
+        p.configure("n_layer = 1", "n_layer = 1\nfamily = \"gpt2\"");
+        p.configure("[optimize]", "[optimize]\nformats = [\"bf16\", \"int8\"]");
+    };
+    check("formats_int8_of_gpt2", 2, gpt2, &["run"]);
+}
+
+#[test]
+fn a_format_beyond_its_limit() {
+    let limit = |p: &Project| {
+        let limit = "formats = [\"bf16\", \"gguf-q4_0\"]\n[optimize.gguf-q4_0]\nmax_logit_difference = 0\n[evaluate]";
+        p.configure("[evaluate]", limit);
+    };
+    let project = Project::new();
+    limit(&project);
+    let error = project.fails(1, &["run", "--until", "optimize"]);
+    assert!(error.contains("format gguf-q4_0 is too far from the checkpoint: largest logit difference"), "{error}");
+    assert!(error.contains("optimize.gguf-q4_0.max_logit_difference allows 0 "), "{error}");
+    // Nothing was sealed, and a looser limit continues from the checkpoint.
+    let plan = project.succeeds(&["plan", "--until", "optimize"]);
+    assert!(plan.contains("     train  skip") && plan.contains("  optimize  run"), "{plan}");
+    project.configure("max_logit_difference = 0\n", "max_logit_difference = 100\nmax_loss_difference = 100\n");
+    project.succeeds(&["run", "--until", "optimize"]);
+    let file = "formats/gguf-q4_0/model.gguf";
+    assert!(project.artifact("tiny-002", "optimize").join(file).is_file());
+    // The file is a model of its own.
+    let path = project.artifact("tiny-002", "optimize").join(file);
+    project.succeeds(&["generate", path.to_str().unwrap(), "fn", "--max-tokens", "4", "--device", "cpu"]);
+}
+
+#[test]
 fn wrong_data() {
     let remove_texts = |p: &Project| fs::remove_dir_all(p.path("texts")).unwrap();
     check("missing_source", 1, remove_texts, &["run"]);

@@ -133,7 +133,13 @@ fn draw_one(
 ) -> Result<Sample, Error> {
     let seed = context.seed.wrapping_add(index as u64);
     let sampling = Sampling { temperature: config.temperature, top_p: config.top_p, seed, ..Sampling::default() };
-    let options = CompletionOptions { max_tokens: config.sample_tokens, sampling, ..CompletionOptions::default() };
+    let options = CompletionOptions {
+        max_tokens: config.sample_tokens,
+        sampling,
+        // A model of a short context sees what it can of an opening.
+        truncate_prompt_tokens: Some(generator.config().context_length),
+        ..CompletionOptions::default()
+    };
     let tokens = generator.tokenizer().encode(prompt)?;
     let completion = generator.complete(&tokens, &options, &mut |_| {
         // A token takes about a millisecond: updating the progress bar each time would be wasteful.

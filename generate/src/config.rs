@@ -1,5 +1,7 @@
 //! The table `[generate]`.
 
+use std::collections::BTreeMap;
+
 use inference::{CacheOptions, Sampling};
 use model::KvCacheDtype;
 use schemars::JsonSchema;
@@ -49,8 +51,38 @@ pub struct Config {
     /// head, about a quarter of the size of `f32`. Only the CPU has others than `f32`. Default: `f32`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_cache_dtype: Option<KvCacheDtype>,
+    /// Samples only from the smallest set of tokens whose information is closest to the expected one and whose
+    /// probabilities sum to at least this (Locally Typical Sampling, 2022); 1 for all. Default: the model's if it
+    /// declares `do_sample`, else 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub typical_p: Option<f32>,
+    /// Subtracted from the logit of a token for each time that the sample has it, as in OpenAI's API. Default: 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frequency_penalty: Option<f32>,
+    /// Subtracted from the logit of every token that the sample has, as in OpenAI's API. Default: 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence_penalty: Option<f32>,
+    /// Numbers added to the logits of tokens, by the id of the token: `{ 13 = -100 }` all but excludes token 13.
+    /// Default: none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub logit_bias: BTreeMap<String, f32>,
     /// A sample ends before the first of these strings. Default: none.
     pub stop: Vec<String>,
+    /// A sample ends before the first of these tokens, besides those that the model declares. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop_token_ids: Vec<u32>,
+    /// Keeps only this many of the last tokens of each prompt. Default: none, and a prompt that is longer than the
+    /// model's context is an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncate_prompt_tokens: Option<usize>,
+    /// The maximum number of tokens that speculative decoding proposes at once, from earlier text or by the
+    /// `draft_model`; 0 for none. It makes texts that are easy to predict faster, and never changes them. Default: 0.
+    pub draft_tokens: usize,
+    /// A smaller model with the same tokenizer that proposes the tokens: a folder in Hugging Face layout, relative to
+    /// the folder of the configuration; outside of a run also the name of a run or of an imported model. Default: none,
+    /// and tokens come from earlier text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft_model: Option<String>,
     /// Treats the prompts as user messages and answers them after the model's chat template, instead of continuing
     /// them. Default: false.
     pub chat: bool,
@@ -61,7 +93,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let CompletionOptions { max_tokens, sampling: _, stop } = CompletionOptions::default();
+        let CompletionOptions { max_tokens, stop, .. } = CompletionOptions::default();
         Self {
             prompts: None,
             prompts_file: None,
@@ -73,7 +105,15 @@ impl Default for Config {
             min_p: None,
             repetition_penalty: None,
             kv_cache_dtype: None,
+            typical_p: None,
+            frequency_penalty: None,
+            presence_penalty: None,
+            logit_bias: BTreeMap::new(),
             stop,
+            stop_token_ids: Vec::new(),
+            truncate_prompt_tokens: None,
+            draft_tokens: 0,
+            draft_model: None,
             chat: false,
             system: None,
         }
@@ -95,8 +135,15 @@ impl Config {
         if self.inline_prompts().is_empty() && self.prompts_file.is_none() {
             return Err(Error::NoPrompts);
         }
+        if self.draft_model.is_some() {
+            positive("draft_tokens", self.draft_tokens)?;
+        }
         if self.system.is_some() && !self.chat {
             return Err(Error::SystemWithoutChat);
+        }
+        if let Some(key) = self.logit_bias.keys().find(|key| key.parse::<u32>().is_err()) {
+            let (key, found) = ("logit_bias", format!("`{key}`"));
+            return Err(Error::Config { key, expected: "numbers by the id of a token", found });
         }
         self.options(SamplingChoice::default(), 0).validate().map_err(|invalid| Error::Config {
             key: invalid.name,
@@ -106,7 +153,7 @@ impl Config {
     }
 
     /// Returns the configuration as JSON for the fingerprint. It holds the name of the prompts file; the digest of its
-    /// content is in [`inputs`](crate::inputs).
+    /// content is in [`inputs`](crate::inputs). Drafts change no text, and are not in it.
     pub fn fingerprint_value(&self) -> serde_json::Value {
         json!({
             "prompts": self.inline_prompts(),
@@ -119,7 +166,13 @@ impl Config {
             "min_p": self.min_p,
             "repetition_penalty": self.repetition_penalty,
             "kv_cache_dtype": self.kv_cache_dtype,
+            "typical_p": self.typical_p,
+            "frequency_penalty": self.frequency_penalty,
+            "presence_penalty": self.presence_penalty,
+            "logit_bias": self.logit_bias,
             "stop": self.stop,
+            "stop_token_ids": self.stop_token_ids,
+            "truncate_prompt_tokens": self.truncate_prompt_tokens,
             "chat": self.chat,
             "system": self.system,
         })
@@ -137,7 +190,10 @@ impl Config {
             top_k: self.top_k,
             top_p: self.top_p,
             min_p: self.min_p,
+            typical_p: self.typical_p,
             repetition_penalty: self.repetition_penalty,
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
         }
     }
 
@@ -146,7 +202,11 @@ impl Config {
         CompletionOptions {
             max_tokens: self.max_tokens,
             sampling: self.sampling().or(declared).or_sampling(Sampling { seed, ..Sampling::default() }),
+            logit_bias: self.logit_bias.iter().filter_map(|(id, bias)| Some((id.parse().ok()?, *bias))).collect(),
             stop: self.stop.clone(),
+            stop_token_ids: self.stop_token_ids.clone(),
+            truncate_prompt_tokens: self.truncate_prompt_tokens,
+            constraint: None,
         }
     }
 
@@ -176,6 +236,10 @@ mod tests {
             (Config { samples_per_prompt: 0, ..default() }, "generate.samples_per_prompt must be at least 1, not 0"),
             (Config { max_tokens: 0, ..default() }, "generate.max_tokens must be at least 1, not 0"),
             (Config { top_p: Some(2.0), ..default() }, "generate.top_p must be a number above 0 and at most 1, not 2"),
+            (
+                Config { logit_bias: [("fn".to_owned(), 1.0)].into(), ..default() },
+                "generate.logit_bias must be numbers by the id of a token, not `fn`",
+            ),
             (
                 Config { system: Some("Be brief.".to_owned()), ..default() },
                 "generate.system is only for user messages: set generate.chat = true, or remove it",

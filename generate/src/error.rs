@@ -46,6 +46,29 @@ pub enum Error {
     /// The prompt is empty and the tokenizer has no token to start a text with.
     #[error("the prompt is empty, and this tokenizer has no token to start a text from")]
     EmptyPrompt,
+    /// The prompt is longer than the model's context.
+    #[error(
+        "the prompt has {tokens} tokens, more than the model's context of {context_length}: shorten it, or keep only \
+         its end with truncate_prompt_tokens"
+    )]
+    PromptTooLong {
+        /// The tokens of the prompt.
+        tokens: usize,
+        /// The model's context length.
+        context_length: usize,
+    },
+    /// The model for drafts has other tokens.
+    #[error("the draft model in {} has other tokens than the model: both need the same tokenizer", folder.display())]
+    DraftVocabulary {
+        /// The folder of the draft model.
+        folder: PathBuf,
+    },
+    /// A grammar, schema or regular expression is not valid, or cannot be used with this model.
+    #[error("{reason}")]
+    Grammar {
+        /// What is wrong.
+        reason: String,
+    },
     /// The tokenizer has tokens that the model does not know.
     #[error(
         "the tokenizer has {tokenizer} tokens and the model's vocab_size is {model}: \

@@ -2,14 +2,15 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use inference::{CacheOptions, Decoder, FinishReason, ForwardPass, StopTokens};
+use inference::{CacheOptions, Constraint, Event, FinishReason, ForwardPass, Request, Scheduler, Settings, StopTokens};
 use model::{ModelConfig, Transformer};
 use serde_json::{Map, Value};
 use tokenizer::{Content, Conversation, RenderOptions, Tokenizer};
 
+use crate::grammar::{Compiler, Grammar, GrammarLimits};
 use crate::{CompletionOptions, Error, Prompt, SamplingChoice, TextStream};
 
 /// A model with its tokenizer.
@@ -18,6 +19,12 @@ pub struct Generator {
     /// Callers take turns.
     model: Mutex<Box<dyn ForwardPass + Send>>,
     tokenizer: Tokenizer,
+    /// How many tokens speculative decoding proposes at once; 0 for none.
+    draft_tokens: usize,
+    /// The smaller model that proposes them; none to look them up.
+    draft_model: Option<Mutex<Box<dyn ForwardPass + Send>>>,
+    /// Made when the first grammar is compiled.
+    compiler: OnceLock<Result<Compiler, String>>,
 }
 
 /// A finished text.
@@ -25,7 +32,7 @@ pub struct Generator {
 pub struct Completion {
     /// The generated text, without the prompt and the stop string.
     pub text: String,
-    /// Tokens of the whole prompt, including any that the context window cut off; an empty prompt counts as one.
+    /// Tokens of the prompt that were read; an empty prompt counts as one.
     pub prompt_tokens: usize,
     /// Sampled tokens, including those of a stop string and the stop token.
     pub completion_tokens: usize,
@@ -67,7 +74,7 @@ impl Generator {
         let (tokenizer, config) = (Tokenizer::from_folder(folder)?, model::checkpoint::load_config(folder)?);
         check_vocabulary(&config, &tokenizer)?;
         let model = inference::load(folder, &device, cache(&config))?;
-        Ok(Self { config, model: Mutex::new(model), tokenizer })
+        Ok(Self::of(config, model, tokenizer))
     }
 
     /// Returns a generator for a loaded model.
@@ -77,7 +84,33 @@ impl Generator {
     pub fn new(model: Transformer, tokenizer: Tokenizer) -> Result<Self, Error> {
         check_vocabulary(model.config(), &tokenizer)?;
         let config = model.config().clone();
-        Ok(Self { config, model: Mutex::new(inference::of_model(model)?), tokenizer })
+        Ok(Self::of(config, inference::of_model(model)?, tokenizer))
+    }
+
+    fn of(config: ModelConfig, model: Box<dyn ForwardPass + Send>, tokenizer: Tokenizer) -> Self {
+        let (draft_tokens, draft_model, compiler) = (0, None, OnceLock::new());
+        Self { config, model: Mutex::new(model), tokenizer, draft_tokens, draft_model, compiler }
+    }
+
+    /// Lets speculative decoding propose up to `draft_tokens` tokens at once: those that followed the same tokens
+    /// earlier in the text, or, if there is a folder, those of the smaller model in it. Texts stay the same.
+    ///
+    /// # Errors
+    /// Returns an error if that model cannot be loaded or has other tokens.
+    pub fn with_drafts(mut self, draft_tokens: usize, folder: Option<&Path>, device: &str) -> Result<Self, Error> {
+        self.draft_tokens = draft_tokens;
+        if let Some(folder) = folder {
+            let device = model::device::resolve(device)?;
+            let (tokenizer, config) = (Tokenizer::from_folder(folder)?, model::checkpoint::load_config(folder)?);
+            check_vocabulary(&config, &tokenizer)?;
+            let mut ids = 0..self.tokenizer.vocab_size().max(tokenizer.vocab_size()) as u32;
+            if !ids.all(|id| self.tokenizer.shown_bytes(id) == tokenizer.shown_bytes(id)) {
+                return Err(Error::DraftVocabulary { folder: folder.to_owned() });
+            }
+            let cache_tokens = self.model().block_tokens() * self.model().block_count();
+            self.draft_model = Some(Mutex::new(inference::load(folder, &device, Some(cache_tokens))?));
+        }
+        Ok(self)
     }
 
     /// Returns the model's configuration.
@@ -91,6 +124,16 @@ impl Generator {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the model that writes drafts, if there is one, for the caller alone as long as it holds it.
+    pub fn draft_model(&self) -> Option<MutexGuard<'_, Box<dyn ForwardPass + Send>>> {
+        self.draft_model.as_ref().map(|model| model.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns how many tokens speculative decoding proposes at once; 0 for none.
+    pub fn draft_tokens(&self) -> usize {
+        self.draft_tokens
+    }
+
     /// Returns the tokens that end a text: those of the model and of the tokenizer.
     pub fn stop_tokens(&self) -> StopTokens {
         StopTokens::of(&self.config, self.tokenizer.stop_tokens().into_iter().map(Some))
@@ -102,6 +145,31 @@ impl Generator {
     /// Returns an error if a token is not in the vocabulary.
     pub fn text_stream(&self, prompt: &[u32], stop: &[String]) -> Result<TextStream<'_>, Error> {
         Ok(TextStream::new(self.tokenizer.decode_stream_after(prompt)?, stop))
+    }
+
+    /// Returns the constraint that lets a text obey a grammar.
+    ///
+    /// # Errors
+    /// Returns an error if the grammar is beyond the limits, is not valid or cannot be applied to the tokens of this
+    /// model.
+    pub fn constraint(&self, grammar: &Grammar, limits: &GrammarLimits) -> Result<Box<dyn Constraint>, Error> {
+        grammar.check(limits)?;
+        let compiler = self.compiler.get_or_init(|| Compiler::new(&self.tokenizer, self.stop_tokens().ids()));
+        match compiler {
+            Ok(compiler) => compiler.compile(grammar),
+            Err(reason) => Err(Error::Grammar { reason: reason.clone() }),
+        }
+    }
+
+    /// Returns the end of a prompt if `truncate_prompt_tokens` asks for it, else the whole prompt.
+    ///
+    /// # Errors
+    /// [`Error::PromptTooLong`] if that is longer than the model's context.
+    pub fn fit<'p>(&self, prompt: &'p [u32], truncate_prompt_tokens: Option<usize>) -> Result<&'p [u32], Error> {
+        let kept = truncate_prompt_tokens.unwrap_or(usize::MAX).min(prompt.len());
+        let prompt = &prompt[prompt.len() - kept..];
+        let (tokens, context_length) = (prompt.len(), self.config.context_length);
+        if tokens > context_length { Err(Error::PromptTooLong { tokens, context_length }) } else { Ok(prompt) }
     }
 
     /// Returns the tokenizer.
@@ -175,11 +243,11 @@ impl Generator {
     /// start of a stop string, often none. It cancels by returning [`ControlFlow::Break`]. The pieces concatenated are
     /// the completion's text.
     ///
-    /// A text may grow longer than the model's context; see [`Decoder`].
+    /// A text may grow longer than the model's context: it then continues from its latest tokens.
     ///
     /// # Errors
-    /// Returns an error if an option is out of range, there is no token, the device fails, or the logits are not
-    /// finite.
+    /// Returns an error if an option is out of range, the prompt is empty or longer than the model's context, the
+    /// device fails, or the logits are not finite.
     pub fn complete(
         &self,
         prompt: &[u32],
@@ -187,6 +255,8 @@ impl Generator {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Completion, Error> {
         options.validate()?;
+        options.check_tokens(self.tokenizer.vocab_size())?;
+        let prompt = self.fit(prompt, options.truncate_prompt_tokens)?;
         let start = Instant::now();
         let mut completion = Completion {
             text: String::new(),
@@ -196,26 +266,46 @@ impl Generator {
             first_token_seconds: 0.0,
             seconds: 0.0,
         };
-        let mut model = self.model();
-        let mut decoder = Decoder::new(&mut **model, prompt, &options.sampling, options.max_tokens)?
-            .with_stop_tokens(&self.stop_tokens())
-            .with_vocab_size(self.tokenizer.vocab_size());
+        let (mut model, mut draft_model) = (self.model(), self.draft_model());
+        let settings = Settings {
+            max_sequences: 1,
+            reuse_prefixes: false,
+            draft_tokens: self.draft_tokens,
+            vocab_size: Some(self.tokenizer.vocab_size()),
+            ..Settings::default()
+        };
+        let mut scheduler = Scheduler::new(&mut **model, settings)?;
+        if let Some(draft_model) = &mut draft_model {
+            scheduler = scheduler.with_draft_model(&mut ***draft_model)?;
+        }
+        let request = self.request(prompt, options);
+        let stop_tokens = request.stop_tokens.clone();
+        scheduler.submit(request)?;
         let mut stream = self.text_stream(prompt, &options.stop)?;
-        while let Some(token) = decoder.next_token()? {
-            completion.completion_tokens += 1;
-            if completion.completion_tokens == 1 {
-                completion.first_token_seconds = start.elapsed().as_secs_f64();
-            }
-            let text = if decoder.is_stopped() { String::new() } else { stream.push(token)? };
-            completion.text += &text;
-            if decoder.is_stopped() || stream.is_stopped() {
-                completion.finish_reason = FinishReason::Stop;
-            }
-            if on_text(&text).is_break() {
-                completion.finish_reason = FinishReason::Cancelled;
-            }
-            if completion.finish_reason != FinishReason::Length {
-                break;
+        'text: while !scheduler.is_idle() {
+            for event in scheduler.step()? {
+                let token = match event {
+                    Event::Token { token, .. } => token,
+                    Event::Finished { reason, .. } => {
+                        completion.finish_reason = reason;
+                        continue;
+                    }
+                    Event::Failed { error, .. } => return Err(error.into()),
+                };
+                completion.completion_tokens += 1;
+                if completion.completion_tokens == 1 {
+                    completion.first_token_seconds = start.elapsed().as_secs_f64();
+                }
+                let text = if stop_tokens.contains(token) { String::new() } else { stream.push(token)? };
+                completion.text += &text;
+                if on_text(&text).is_break() {
+                    completion.finish_reason = FinishReason::Cancelled;
+                    break 'text;
+                }
+                if stream.is_stopped() {
+                    completion.finish_reason = FinishReason::Stop;
+                    break 'text;
+                }
             }
         }
         if completion.finish_reason != FinishReason::Cancelled && !stream.is_stopped() {
@@ -231,6 +321,17 @@ impl Generator {
         }
         completion.seconds = start.elapsed().as_secs_f64();
         Ok(completion)
+    }
+
+    /// Returns the request of one sample to a scheduler; stop strings are the caller's.
+    pub fn request(&self, prompt: &[u32], options: &CompletionOptions) -> Request {
+        Request {
+            sampling: options.sampling,
+            logit_bias: options.logit_bias.clone(),
+            constraint: options.constraint.clone(),
+            stop_tokens: self.stop_tokens().with(&options.stop_token_ids),
+            ..Request::new(prompt.to_vec(), options.max_tokens)
+        }
     }
 }
 

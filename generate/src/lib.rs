@@ -5,11 +5,13 @@
 //! chat template, detokenization and stop strings. It never trains, and knows neither HTTP nor the terminal.
 //!
 //! Modules in reading order: `config`, `options` (settings of one completion), `prompt`, `generator` (prompt to
-//! completion), `text_stream` and `stop_strings` (tokens to text), `prompts`, `stage`.
+//! completion), `grammar` (constraints on the text), `text_stream` and `stop_strings` (tokens to text), `prompts`,
+//! `stage`.
 
 mod config;
 mod error;
 mod generator;
+mod grammar;
 mod options;
 mod prompt;
 mod prompts;
@@ -20,7 +22,8 @@ mod text_stream;
 pub use config::Config;
 pub use error::Error;
 pub use generator::{Completion, Generator};
-pub use inference::{FinishReason, Sampling};
+pub use grammar::{Grammar, GrammarLimits};
+pub use inference::{Constraint, FinishReason, Sampling};
 pub use options::{CompletionOptions, SamplingChoice};
 pub use prompt::Prompt;
 pub use prompts::{read_prompts, unmarked};

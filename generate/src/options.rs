@@ -1,23 +1,40 @@
 //! The settings of one completion.
 
-use inference::{InvalidSetting, Sampling};
+use inference::{Constraint, InvalidSetting, Sampling};
 use serde::Serialize;
 use tokenizer::SamplingDefaults;
 
 /// How to generate a text, and when to stop.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct CompletionOptions {
     /// The maximum number of tokens to generate. Default: 128.
     pub max_tokens: usize,
     /// How the next token is chosen.
     pub sampling: Sampling,
+    /// Numbers added to the logits of tokens before everything else. Default: none.
+    pub logit_bias: Vec<(u32, f32)>,
     /// The text ends before the first of these strings. Default: none.
     pub stop: Vec<String>,
+    /// The text ends before the first of these tokens, besides those of the model. Default: none.
+    pub stop_token_ids: Vec<u32>,
+    /// Keeps only this many of the last tokens of the prompt. Default: none, and a prompt that is longer than the
+    /// model's context is an error.
+    pub truncate_prompt_tokens: Option<usize>,
+    /// What the text must obey, from [`Generator::constraint`](crate::Generator::constraint). Default: none.
+    pub constraint: Option<Box<dyn Constraint>>,
 }
 
 impl Default for CompletionOptions {
     fn default() -> Self {
-        Self { max_tokens: 128, sampling: Sampling::default(), stop: Vec::new() }
+        Self {
+            max_tokens: 128,
+            sampling: Sampling::default(),
+            logit_bias: Vec::new(),
+            stop: Vec::new(),
+            stop_token_ids: Vec::new(),
+            truncate_prompt_tokens: None,
+            constraint: None,
+        }
     }
 }
 
@@ -33,15 +50,33 @@ impl CompletionOptions {
     /// # Errors
     /// Returns an error that names the first field out of range.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
+        let invalid = |name, expected, found: String| Err(InvalidSetting { name, expected, found });
         self.sampling.validate()?;
         if self.stop.iter().any(String::is_empty) {
-            return Err(InvalidSetting {
-                name: "stop",
-                expected: "strings that are not empty",
-                found: "\"\"".to_owned(),
-            });
+            return invalid("stop", "strings that are not empty", "\"\"".to_owned());
+        }
+        if let Some((_, bias)) = self.logit_bias.iter().find(|(_, bias)| !bias.is_finite()) {
+            return invalid("logit_bias", "finite numbers", bias.to_string());
+        }
+        if self.truncate_prompt_tokens == Some(0) {
+            return invalid("truncate_prompt_tokens", "at least 1", "0".to_owned());
         }
         Ok(())
+    }
+
+    /// Checks that the tokens that the options name are below the size of the vocabulary.
+    ///
+    /// # Errors
+    /// Returns an error that names the field with one that is not.
+    pub fn check_tokens(&self, vocab_size: usize) -> Result<(), InvalidSetting> {
+        let biased = self.logit_bias.iter().map(|(token, _)| ("logit_bias", token));
+        let named = self.stop_token_ids.iter().map(|token| ("stop_token_ids", token)).chain(biased);
+        match { named }.find(|(_, token)| **token as usize >= vocab_size) {
+            Some((name, token)) => {
+                Err(InvalidSetting { name, expected: "ids of tokens in the vocabulary", found: token.to_string() })
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -57,7 +92,13 @@ pub struct SamplingChoice {
     /// As in [`Sampling`].
     pub min_p: Option<f32>,
     /// As in [`Sampling`].
+    pub typical_p: Option<f32>,
+    /// As in [`Sampling`].
     pub repetition_penalty: Option<f32>,
+    /// As in [`Sampling`].
+    pub frequency_penalty: Option<f32>,
+    /// As in [`Sampling`].
+    pub presence_penalty: Option<f32>,
 }
 
 impl SamplingChoice {
@@ -65,7 +106,7 @@ impl SamplingChoice {
     /// transformers' defaults of the others; with `"do_sample": false`, the most likely token; without the key, none of
     /// the settings that only sampling has.
     pub fn declared(by: &SamplingDefaults) -> Self {
-        let SamplingDefaults { do_sample, temperature, top_k, top_p, min_p, repetition_penalty } = *by;
+        let SamplingDefaults { do_sample, temperature, top_k, top_p, min_p, typical_p, repetition_penalty } = *by;
         let number = |value: Option<f64>, otherwise: f32| Some(value.map_or(otherwise, |value| value as f32));
         let open = Self { repetition_penalty: repetition_penalty.map(|value| value as f32), ..Self::default() };
         match do_sample {
@@ -74,6 +115,7 @@ impl SamplingChoice {
                 top_k: Some(top_k.unwrap_or(TRANSFORMERS_TOP_K)),
                 top_p: number(top_p, 1.0),
                 min_p: number(min_p, 0.0),
+                typical_p: typical_p.map(|value| value as f32),
                 ..open
             },
             Some(false) => Self { temperature: Some(0.0), ..open },
@@ -89,7 +131,10 @@ impl SamplingChoice {
             top_k: self.top_k.or(other.top_k),
             top_p: self.top_p.or(other.top_p),
             min_p: self.min_p.or(other.min_p),
+            typical_p: self.typical_p.or(other.typical_p),
             repetition_penalty: self.repetition_penalty.or(other.repetition_penalty),
+            frequency_penalty: self.frequency_penalty.or(other.frequency_penalty),
+            presence_penalty: self.presence_penalty.or(other.presence_penalty),
         }
     }
 
@@ -101,7 +146,10 @@ impl SamplingChoice {
             top_k: self.top_k.filter(|_| other.top_k.is_none()),
             top_p: self.top_p.filter(|_| other.top_p.is_none()),
             min_p: self.min_p.filter(|_| other.min_p.is_none()),
+            typical_p: self.typical_p.filter(|_| other.typical_p.is_none()),
             repetition_penalty: self.repetition_penalty.filter(|_| other.repetition_penalty.is_none()),
+            frequency_penalty: self.frequency_penalty.filter(|_| other.frequency_penalty.is_none()),
+            presence_penalty: self.presence_penalty.filter(|_| other.presence_penalty.is_none()),
         }
     }
 
@@ -112,7 +160,10 @@ impl SamplingChoice {
             top_k: self.top_k.unwrap_or(other.top_k),
             top_p: self.top_p.unwrap_or(other.top_p),
             min_p: self.min_p.unwrap_or(other.min_p),
+            typical_p: self.typical_p.unwrap_or(other.typical_p),
             repetition_penalty: self.repetition_penalty.unwrap_or(other.repetition_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(other.frequency_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(other.presence_penalty),
             seed: other.seed,
         }
     }
@@ -130,7 +181,10 @@ impl std::fmt::Display for SamplingChoice {
             ("top_k", self.top_k.map(|value| value.to_string())),
             ("top_p", self.top_p.map(|value| value.to_string())),
             ("min_p", self.min_p.map(|value| value.to_string())),
+            ("typical_p", self.typical_p.map(|value| value.to_string())),
             ("repetition_penalty", self.repetition_penalty.map(|value| value.to_string())),
+            ("frequency_penalty", self.frequency_penalty.map(|value| value.to_string())),
+            ("presence_penalty", self.presence_penalty.map(|value| value.to_string())),
         ];
         let chosen = settings.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
         f.write_str(&chosen.collect::<Vec<_>>().join(", "))
@@ -151,6 +205,12 @@ mod tests {
         let sampling = Sampling { top_p: 0.0, ..Sampling::default() };
         let top_p = CompletionOptions { sampling, ..CompletionOptions::default() };
         assert_eq!(top_p.validate().unwrap_err().name, "top_p");
+        let options = CompletionOptions { truncate_prompt_tokens: Some(0), ..CompletionOptions::default() };
+        assert_eq!(options.validate().unwrap_err().to_string(), "truncate_prompt_tokens must be at least 1, not 0");
+        let options = CompletionOptions { logit_bias: vec![(9, 1.0)], ..CompletionOptions::default() };
+        let outside = options.check_tokens(9).unwrap_err().to_string();
+        assert_eq!(outside, "logit_bias must be ids of tokens in the vocabulary, not 9");
+        options.check_tokens(10).unwrap();
         CompletionOptions::default().validate().unwrap();
     }
 

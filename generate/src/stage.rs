@@ -13,7 +13,7 @@ use crate::{Config, Error, FinishReason, Generator, Prompt, SamplingChoice, prom
 /// The stage's name.
 pub const NAME: &str = "generate";
 /// Raised when the same inputs would give different samples.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 const SAMPLES: &str = "samples.jsonl";
 /// Characters of a sample shown as progress. Heuristic, not measured: because it should fit on a line of a terminal.
@@ -51,7 +51,9 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
     out.clear()?;
     let prompts = prompts::read(config, &context.base)?;
     model::hub_layout::verify(bundle)?;
+    let draft_model = config.draft_model.as_ref().map(|folder| context.base.join(folder));
     let generator = Generator::open_with_cache(bundle.folder(), &context.device, |_| config.cache())?;
+    let generator = generator.with_drafts(config.draft_tokens, draft_model.as_deref(), &context.device)?;
     let declared = generator.declared_sampling();
     report_sampling(declared, config, context);
     let n_samples = prompts.len() * config.samples_per_prompt;

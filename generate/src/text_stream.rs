@@ -10,11 +10,12 @@ use crate::stop_strings::StopFilter;
 pub struct TextStream<'t> {
     detokenizer: DecodeStream<'t>,
     filter: StopFilter,
+    decoded_characters: usize,
 }
 
 impl<'t> TextStream<'t> {
     pub(crate) fn new(detokenizer: DecodeStream<'t>, stop: &[String]) -> Self {
-        Self { detokenizer, filter: StopFilter::new(stop) }
+        Self { detokenizer, filter: StopFilter::new(stop), decoded_characters: 0 }
     }
 
     /// Adds a token, not a stop token, and returns the text that is final with it, often none.
@@ -22,7 +23,15 @@ impl<'t> TextStream<'t> {
     /// # Errors
     /// Returns an error if the token is not in the vocabulary.
     pub fn push(&mut self, token: u32) -> Result<String, Error> {
-        Ok(self.filter.push(&self.detokenizer.push(token)?))
+        let text = self.detokenizer.push(token)?;
+        self.decoded_characters += text.chars().count();
+        Ok(self.filter.push(&text))
+    }
+
+    /// Returns the number of characters of the tokens so far, those held back for a stop string included: where the
+    /// text of the next token begins.
+    pub fn decoded_characters(&self) -> usize {
+        self.decoded_characters
     }
 
     /// Returns true if a stop string was found: the text is complete.

@@ -23,6 +23,18 @@ impl StopTokens {
         Self(of_model.chain(others.into_iter().flatten()).collect())
     }
 
+    /// Returns these and more.
+    #[must_use]
+    pub fn with(mut self, more: &[u32]) -> Self {
+        self.0.extend_from_slice(more);
+        self
+    }
+
+    /// Returns them in no particular order, some possibly twice.
+    pub fn ids(&self) -> &[u32] {
+        &self.0
+    }
+
     /// Returns true if `token` is one of them.
     pub fn contains(&self, token: u32) -> bool {
         self.0.contains(&token)
@@ -52,6 +64,7 @@ pub struct Decoder<'a> {
     cached: usize,
     /// The prompt and the new tokens.
     sequence: Vec<u32>,
+    prompt_tokens: usize,
     /// How many tokens of the sequence are read, counted from the first.
     read: usize,
     rows: Vec<Row>,
@@ -88,6 +101,7 @@ impl<'a> Decoder<'a> {
             blocks: (0..blocks as u32).collect(),
             cached: 0,
             sequence: prompt.to_vec(),
+            prompt_tokens: prompt.len(),
             read: 0,
             rows: Vec::new(),
             logits: Vec::new(),
@@ -123,7 +137,8 @@ impl<'a> Decoder<'a> {
             return Ok(None);
         }
         self.read_new_tokens()?;
-        let token = sampler::pick(&mut self.logits, &self.sequence, &self.sampling, self.uniforms.draw());
+        let uniform = self.uniforms.draw();
+        let token = sampler::pick(&mut self.logits, &self.sequence, self.prompt_tokens, &self.sampling, uniform);
         self.sequence.push(token);
         self.remaining_tokens -= 1;
         self.stopped = self.stop_tokens.contains(token);

@@ -30,6 +30,12 @@ pub enum Error {
         /// The model's context length.
         context_length: usize,
     },
+    /// A constraint cannot say which tokens it allows.
+    #[error("the constraint of the text cannot be applied: {reason}")]
+    Constraint {
+        /// The reason.
+        reason: String,
+    },
     /// A request needs more blocks than the KV cache has.
     #[error(
         "{tokens} tokens of prompt and answer do not fit in the KV cache of {cache_tokens}; shorten the prompt, lower \

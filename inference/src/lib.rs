@@ -33,25 +33,30 @@
 //!
 //! Modules in reading order: [`mod@forward`] (a forward pass over rows), [`engine`] (on the CPU) and `burn_forward` (on
 //! any device), [`blocks`] (the paged KV cache's bookkeeping), [`scheduler`] (many requests at once), [`decoder`] (one
-//! sequence: prefill, cache, sliding window), [`sampler`] (from logits to a token), [`parity`] (how far two models'
-//! logits are apart), [`scoring`] (the loss over a split).
+//! sequence: prefill, cache, sliding window), [`sampler`] (from logits to a token), [`constraint`] (which tokens may
+//! come next), `logprobs` (how likely tokens are), [`parity`] (how far two models' logits are apart), [`scoring`] (the
+//! loss over a split).
 
 pub mod blocks;
 mod burn_forward;
+pub mod constraint;
 pub mod decoder;
 pub mod engine;
 mod error;
 pub mod forward;
+mod logprobs;
 pub mod parity;
 pub mod sampler;
 pub mod scheduler;
 pub mod scoring;
 
 pub use burn_forward::BurnForward;
+pub use constraint::{Constraint, TokenMask};
 pub use decoder::{Decoder, StopTokens, logits};
 pub use engine::{Engine, EngineOptions};
 pub use error::Error;
 pub use forward::{ForwardPass, Row};
+pub use logprobs::Logprobs;
 pub use parity::Parity;
 pub use sampler::{InvalidSetting, Sampling};
 pub use scheduler::{Counters, Event, FinishReason, Request, RequestId, RowLogits, Scheduler, Settings};

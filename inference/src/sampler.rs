@@ -1,11 +1,13 @@
 //! From logits to a token.
 //!
 //! The steps and their order are those of transformers' `generate`: repetition penalty, temperature, top-k, top-p,
-//! min-p, draw. Two deviations make a seed give the same token on every platform: tied logits are ordered by token id
-//! (lowest first), and top-k keeps exactly `k` tokens where transformers keeps every token tied with the last.
+//! min-p, typical, draw; `OpenAI`'s frequency and presence penalties come after the repetition penalty, as in vLLM. Two
+//! deviations make a seed give the same token on every platform: tied logits are ordered by token id (lowest first),
+//! and top-k and typical keep exactly as many tokens as they need where transformers keeps every token tied with the
+//! last.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -29,9 +31,18 @@ pub struct Sampling {
     /// Samples only from tokens whose probability is at least this fraction of the most likely one's (Turning Up the
     /// Heat: Min-p Sampling, 2024); 0 for all. Default: 0.
     pub min_p: f32,
+    /// Samples only from the smallest set of tokens whose information is closest to the expected one and whose
+    /// probabilities sum to at least this (Locally Typical Sampling, 2022); 1 for all. Default: 1.
+    pub typical_p: f32,
     /// Repetition penalty; 1 disables it. The logit of every token of the sequence so far is divided by it if positive,
     /// and multiplied otherwise (CTRL, Keskar et al. 2019). Default: 1.
     pub repetition_penalty: f32,
+    /// Subtracted from the logit of a token for each time that it has been sampled, as in `OpenAI`'s API; the prompt
+    /// does not count. Default: 0.
+    pub frequency_penalty: f32,
+    /// Subtracted from the logit of every token that has been sampled, as in `OpenAI`'s API; the prompt does not count.
+    /// Default: 0.
+    pub presence_penalty: f32,
     /// The seed of the random draws. Default: 0.
     pub seed: u64,
 }
@@ -62,7 +73,17 @@ impl Sampling {
 
     /// Returns the settings that sample from the softmax of the logits, with seed 0.
     pub fn unfiltered() -> Self {
-        Self { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
+        Self {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            typical_p: 1.0,
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            seed: 0,
+        }
     }
 
     /// Checks the values.
@@ -80,8 +101,18 @@ impl Sampling {
         if !(0.0..=1.0).contains(&self.min_p) {
             return invalid("min_p", "a number from 0 to 1", self.min_p);
         }
+        if !(self.typical_p > 0.0 && self.typical_p <= 1.0) {
+            return invalid("typical_p", "a number above 0 and at most 1", self.typical_p);
+        }
         if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
             return invalid("repetition_penalty", "a number above 0", self.repetition_penalty);
+        }
+        for (name, penalty) in
+            [("frequency_penalty", self.frequency_penalty), ("presence_penalty", self.presence_penalty)]
+        {
+            if !penalty.is_finite() {
+                return invalid(name, "a finite number", penalty);
+            }
         }
         Ok(())
     }
@@ -103,15 +134,27 @@ impl Uniforms {
     }
 }
 
-/// Picks the next token of `sequence` after `sampling`, and changes `logits` in doing so.
+/// Adds a number to the logits of some tokens; tokens outside the vocabulary are ignored.
+pub fn add_bias(logits: &mut [f32], bias: &[(u32, f32)]) {
+    for &(token, bias) in bias {
+        if let Some(logit) = logits.get_mut(token as usize) {
+            *logit += bias;
+        }
+    }
+}
+
+/// Picks the next token of `sequence`, whose first `prompt_tokens` tokens are the prompt, after `sampling`, and changes
+/// `logits` in doing so.
 ///
 /// `uniform`, in [0, 1), is all the randomness there is: the same arguments give the same token.
 ///
 /// # Panics
-/// Panics if `logits` is empty. They must hold no NaN and at least one finite value.
-pub fn pick(logits: &mut [f32], sequence: &[u32], sampling: &Sampling, uniform: f64) -> u32 {
+/// Panics if `logits` is empty or the prompt is longer than the sequence. The logits must hold no NaN and at least one
+/// finite value.
+pub fn pick(logits: &mut [f32], sequence: &[u32], prompt_tokens: usize, sampling: &Sampling, uniform: f64) -> u32 {
     assert!(!logits.is_empty(), "a vocabulary has at least one token");
     penalize(logits, sequence, sampling.repetition_penalty);
+    penalize_sampled(logits, &sequence[prompt_tokens..], sampling);
     if sampling.temperature == 0.0 {
         return argmax(logits);
     }
@@ -136,6 +179,24 @@ fn penalize(logits: &mut [f32], sequence: &[u32], penalty: f32) {
     }
 }
 
+/// Penalizes every sampled token by how often it occurs and because it occurs.
+fn penalize_sampled(logits: &mut [f32], sampled: &[u32], sampling: &Sampling) {
+    let Sampling { frequency_penalty, presence_penalty, .. } = *sampling;
+    // Exactly 0 is the setting for "off", not a computed value.
+    if frequency_penalty == 0.0 && presence_penalty == 0.0 {
+        return;
+    }
+    let mut counts: HashMap<u32, u32> = HashMap::with_capacity(sampled.len());
+    for &token in sampled {
+        *counts.entry(token).or_default() += 1;
+    }
+    for (token, count) in counts {
+        if let Some(logit) = logits.get_mut(token as usize) {
+            *logit -= count as f32 * frequency_penalty + presence_penalty;
+        }
+    }
+}
+
 fn argmax(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (token, logit) in logits.iter().enumerate() {
@@ -146,8 +207,8 @@ fn argmax(logits: &[f32]) -> u32 {
     best as u32
 }
 
-/// Returns the tokens to sample from and the weight of each; the weights need not sum to 1. The most likely token comes
-/// first if top-k or top-p filtered some out; otherwise they are ordered by id.
+/// Returns the tokens to sample from and the weight of each; the weights need not sum to 1. They are ordered by
+/// likelihood if top-k or top-p filtered some out; otherwise by id.
 fn candidates(logits: &[f32], sampling: &Sampling) -> (Vec<u32>, Vec<f32>) {
     let mut tokens: Vec<u32> = (0..logits.len() as u32).collect();
     let by_likelihood =
@@ -168,6 +229,9 @@ fn candidates(logits: &[f32], sampling: &Sampling) -> (Vec<u32>, Vec<f32>) {
     if sampling.min_p > 0.0 {
         // The weight of the most likely token is 1.
         tokens.retain(|token| weight(token) >= sampling.min_p);
+    }
+    if sampling.typical_p < 1.0 {
+        keep_typical(&mut tokens, sampling.typical_p, &weight);
     }
     let weights = tokens.iter().map(weight).collect();
     (tokens, weights)
@@ -201,6 +265,29 @@ fn keep_nucleus(
     tokens.truncate(kept);
 }
 
+/// Keeps the fewest tokens whose information -ln p is closest to its mean, the entropy, and whose probabilities sum to
+/// at least `mass`; their order stays.
+fn keep_typical(tokens: &mut Vec<u32>, mass: f32, weight: &impl Fn(&u32) -> f32) {
+    let sum = total(tokens.iter().map(weight));
+    let probabilities: Vec<f64> = tokens.iter().map(|token| f64::from(weight(token)) / sum).collect();
+    let information = |p: f64| if p > 0.0 { -p.ln() } else { f64::INFINITY };
+    let entropy: f64 = probabilities.iter().filter(|p| **p > 0.0).map(|p| p * information(*p)).sum();
+    let distance = |at: usize| (information(probabilities[at]) - entropy).abs();
+    let mut order: Vec<usize> = (0..tokens.len()).collect();
+    order.sort_by(|a, b| distance(*a).total_cmp(&distance(*b)).then_with(|| tokens[*a].cmp(&tokens[*b])));
+    let mut is_kept = vec![false; tokens.len()];
+    let mut cumulative = 0.0;
+    for at in order {
+        is_kept[at] = true;
+        cumulative += probabilities[at];
+        if cumulative >= f64::from(mass) {
+            break;
+        }
+    }
+    let mut kept = is_kept.into_iter();
+    tokens.retain(|_| kept.next().unwrap_or(false));
+}
+
 fn draw(tokens: &[u32], weights: &[f32], uniform: f64) -> u32 {
     let target = uniform * total(weights.iter().copied());
     let mut cumulative = 0.0;
@@ -230,7 +317,7 @@ mod tests {
         let mut counts = vec![0_u32; logits.len()];
         for i in 0..n {
             let uniform = (f64::from(i) + 0.5) / f64::from(n);
-            counts[pick(&mut logits.to_vec(), &[], sampling, uniform) as usize] += 1;
+            counts[pick(&mut logits.to_vec(), &[], 0, sampling, uniform) as usize] += 1;
         }
         counts.into_iter().map(|count| f64::from(count) / f64::from(n)).collect()
     }
@@ -273,6 +360,12 @@ mod tests {
         check_frequencies(&logits, &flat, &[0.430_56, 0.333_51, 0.235_93, 0.0]);
         check_frequencies(&logits, &Sampling { min_p: 1.0, ..Sampling::unfiltered() }, &[1.0, 0.0, 0.0, 0.0]);
         check_frequencies(&logits, &Sampling { top_k: 2, min_p: 0.05, ..min_p }, &[0.625, 0.375, 0.0, 0.0]);
+        // transformers 5.24.0: TypicalLogitsWarper with these masses; the entropy is 1.142, closest to -ln 0.3 = 1.204.
+        let typical = |typical_p: f32| Sampling { typical_p, ..Sampling::unfiltered() };
+        check_frequencies(&logits, &typical(0.2), &[0.0, 1.0, 0.0, 0.0]);
+        check_frequencies(&logits, &typical(0.7), &[0.625, 0.375, 0.0, 0.0]);
+        check_frequencies(&logits, &typical(0.9), &[0.526_32, 0.315_79, 0.157_89, 0.0]);
+        check_frequencies(&logits, &Sampling { top_k: 2, ..typical(0.3) }, &[1.0, 0.0, 0.0, 0.0]);
         check_frequencies(&logits, &Sampling { temperature: 1e-30, ..Sampling::unfiltered() }, &[1.0, 0.0, 0.0, 0.0]);
         let masked = [f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY, 0.0];
         check_frequencies(&masked, &Sampling::unfiltered(), &[0.0, 0.5, 0.0, 0.5]);
@@ -287,7 +380,7 @@ mod tests {
             (vec![-0.0, 0.0], 0),
             (vec![f32::NEG_INFINITY, -7.0], 1),
         ] {
-            assert_eq!(pick(&mut logits.clone(), &[], &greedy, 0.9), expected, "{logits:?}");
+            assert_eq!(pick(&mut logits.clone(), &[], 0, &greedy, 0.9), expected, "{logits:?}");
         }
         check_frequencies(&[1.0; 4], &Sampling { top_k: 2, ..Sampling::unfiltered() }, &[0.5, 0.5, 0.0, 0.0]);
         check_frequencies(&[1.0; 4], &Sampling { top_p: 0.5, ..Sampling::unfiltered() }, &[0.5, 0.5, 0.0, 0.0]);
@@ -301,8 +394,23 @@ mod tests {
         penalize(&mut logits, &[0, 1, 1, 3], 2.0);
         assert_eq!(logits.map(f32::to_bits), [1.0, -2.0, 4.0, 0.0_f32].map(f32::to_bits));
         let greedy = Sampling { temperature: 0.0, repetition_penalty: 3.0, ..Sampling::unfiltered() };
-        assert_eq!(pick(&mut [3.0, 2.0], &[0], &greedy, 0.0), 1);
-        assert_eq!(pick(&mut [3.0, 2.0], &[7], &greedy, 0.0), 0, "a token outside the vocabulary is ignored");
+        assert_eq!(pick(&mut [3.0, 2.0], &[0], 1, &greedy, 0.0), 1);
+        assert_eq!(pick(&mut [3.0, 2.0], &[7], 1, &greedy, 0.0), 0, "a token outside the vocabulary is ignored");
+    }
+
+    #[test]
+    fn sampled_tokens_are_penalized_as_in_openais_api() {
+        // mu[j] - c[j] * frequency - (c[j] > 0) * presence; token 3 stands in the prompt alone.
+        let sampling = Sampling { frequency_penalty: 0.5, presence_penalty: 0.25, ..Sampling::unfiltered() };
+        let mut logits = [2.0, -1.0, 4.0, 1.0];
+        penalize_sampled(&mut logits, &[0, 1, 1, 7], &sampling);
+        assert_eq!(logits.map(f32::to_bits), [1.25, -2.25, 4.0, 1.0_f32].map(f32::to_bits));
+        let greedy = Sampling { temperature: 0.0, ..sampling };
+        assert_eq!(pick(&mut [3.0, 2.5], &[0, 0], 2, &greedy, 0.0), 0, "the prompt does not count");
+        assert_eq!(pick(&mut [3.0, 2.5], &[0, 0], 1, &greedy, 0.0), 1);
+        let mut logits = [1.0, 2.0];
+        add_bias(&mut logits, &[(1, -100.0), (9, 1.0)]);
+        assert_eq!(logits.map(f32::to_bits), [1.0, -98.0_f32].map(f32::to_bits));
     }
 
     #[test]
@@ -325,6 +433,14 @@ mod tests {
             (
                 Sampling { repetition_penalty: 0.0, ..Sampling::unfiltered() },
                 "repetition_penalty must be a number above 0, not 0",
+            ),
+            (
+                Sampling { typical_p: 0.0, ..Sampling::unfiltered() },
+                "typical_p must be a number above 0 and at most 1, not 0",
+            ),
+            (
+                Sampling { presence_penalty: f32::NAN, ..Sampling::unfiltered() },
+                "presence_penalty must be a finite number, not NaN",
             ),
         ];
         for (sampling, expected) in cases {
@@ -385,11 +501,14 @@ mod tests {
             top_k in 0_usize..70,
             top_p in 0.01_f32..=1.0,
             min_p in 0.0_f32..=1.0,
+            typical_p in 0.01_f32..=1.0,
             repetition_penalty in 0.5_f32..2.0,
             uniform in 0.0_f64..1.0,
         ) {
-            let sampling = Sampling { temperature, top_k, top_p, min_p, repetition_penalty, seed: 0 };
-            let token = pick(&mut logits.clone(), &sequence, &sampling, uniform) as usize;
+            let sampling = Sampling {
+                temperature, top_k, top_p, min_p, typical_p, repetition_penalty, ..Sampling::unfiltered()
+            };
+            let token = pick(&mut logits.clone(), &sequence, sequence.len(), &sampling, uniform) as usize;
             prop_assert!(token < logits.len());
             if top_k > 0 {
                 let mut penalized = logits.clone();

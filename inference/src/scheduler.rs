@@ -33,6 +33,7 @@
 
 mod counters;
 mod draft;
+mod draft_model;
 mod request;
 mod sampling;
 mod sequence;
@@ -47,12 +48,14 @@ pub use request::{Event, FinishReason, Request, RequestId, RowLogits, Settings};
 
 use crate::blocks::BlockPool;
 use crate::{Error, ForwardPass, InvalidSetting};
+use draft_model::DraftModel;
 use sequence::{Sequence, Turn};
 
 /// Runs requests on a model.
 #[derive(Debug)]
 pub struct Scheduler<M> {
     model: M,
+    draft_model: Option<DraftModel<M>>,
     settings: Settings,
     pool: BlockPool,
     /// Requests of which a sample is not finished, with the number of such samples and the priority.
@@ -83,6 +86,7 @@ impl<M: ForwardPass> Scheduler<M> {
         let pool = BlockPool::new(model.block_count(), model.block_tokens(), settings.reuse_prefixes);
         Ok(Self {
             model,
+            draft_model: None,
             settings,
             pool,
             unfinished: BTreeMap::new(),
@@ -93,6 +97,20 @@ impl<M: ForwardPass> Scheduler<M> {
             counters: Counters::default(),
             logits: Vec::new(),
         })
+    }
+
+    /// Lets a smaller model of the same vocabulary write the drafts of speculative decoding, in place of looking them
+    /// up.
+    ///
+    /// # Errors
+    /// Returns an error if that model's vocabulary is smaller.
+    pub fn with_draft_model(self, model: M) -> Result<Self, Error> {
+        let (expected, found) = ("a model of the same vocabulary", model.vocab_size());
+        if found < self.settings.vocab_size.unwrap_or(self.model.vocab_size()) {
+            let found = format!("one of {found} tokens");
+            return Err(InvalidSetting { name: "draft_model", expected, found }.into());
+        }
+        Ok(Self { draft_model: Some(DraftModel::new(model)), ..self })
     }
 
     /// Adds a request; the next step may already run it.
@@ -169,6 +187,10 @@ impl<M: ForwardPass> Scheduler<M> {
 
     fn check(&self, request: &Request) -> Result<(), Error> {
         request.sampling.validate()?;
+        if let Some((_, bias)) = request.logit_bias.iter().find(|(_, bias)| !bias.is_finite()) {
+            let found = bias.to_string();
+            return Err(InvalidSetting { name: "logit_bias", expected: "finite numbers", found }.into());
+        }
         if request.n == 0 {
             return Err(InvalidSetting { name: "n", expected: "at least 1", found: "0".to_owned() }.into());
         }

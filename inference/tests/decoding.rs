@@ -35,7 +35,7 @@ fn decode_uncached(model: &Transformer, prompt: &[u32], sampling: &Sampling, max
         let logits = model.forward(tokens).narrow(1, t - 1, 1); // [1, 1, V]
         let mut logits = logits.try_into_vec_as::<f32>().unwrap();
         let uniform = (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-        sequence.push(sampler::pick(&mut logits, &sequence, sampling, uniform));
+        sequence.push(sampler::pick(&mut logits, &sequence, prompt.len(), sampling, uniform));
     }
     sequence.split_off(prompt.len())
 }

@@ -1,5 +1,6 @@
 //! The commands, one per file: each reads its arguments, calls the rest, and prints.
 
+pub mod chat;
 pub mod data;
 pub mod doctor;
 pub mod export;

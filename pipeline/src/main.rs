@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Command::Show(arguments) => commands::show::run(&arguments),
         Command::Verify(arguments) => commands::verify::run(&arguments),
         Command::Generate(arguments) => commands::generate::run(&arguments),
+        Command::Chat(arguments) => commands::chat::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Data(command) => commands::data::run(&command),
         Command::Import(arguments) => commands::import::run(&arguments),

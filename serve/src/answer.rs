@@ -1,6 +1,6 @@
 //! Answers: texts or messages, whole or as server-sent events.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -8,22 +8,39 @@ use axum::Json;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
+use generate::FinishReason;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::api_error::ApiError;
-use crate::job::{Event, Work};
+use crate::job::{Event, ScoredToken, Work};
+use crate::logprobs::{ChatLogprobs, CompletionLogprobs};
 use crate::response::{ChatChoice, Choice, ChunkChoice, Delta, MaybeUsage, Metadata, Usage};
+use crate::tool_calls::{CallFilter, ToolCall};
 use crate::worker::Queue;
 
 /// Interval of keep-alive comments in a stream without text. Proxies commonly time out after 60 seconds.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The shape of an answer.
-pub(crate) enum Shape {
-    /// Texts, each after its prompt if there are prompts here: one for every `n` texts.
-    Texts { echoed: Option<Vec<String>>, n: usize },
+pub(crate) struct Shape {
+    pub(crate) kind: Kind,
+    /// The texts of a prompt that are shown.
+    pub(crate) n: usize,
+    /// The texts of a prompt that are generated; the best are shown.
+    pub(crate) best_of: usize,
+    /// Whether the log probabilities of tokens are shown.
+    pub(crate) has_logprobs: bool,
+}
+
+/// What an answer consists of.
+pub(crate) enum Kind {
+    /// Texts, each after its prompt if there are prompts here.
+    Texts { echoed: Option<Vec<String>> },
     /// Messages of the assistant.
-    Messages,
+    Messages {
+        /// Whether there are tools that it may call.
+        may_call: bool,
+    },
 }
 
 /// How to stream an answer.
@@ -45,7 +62,7 @@ pub(crate) async fn answer(
     model: &str,
 ) -> Result<Response, ApiError> {
     let events = queue.push(work)?;
-    let metadata = Metadata::new(if matches!(shape, Shape::Messages) { "chatcmpl" } else { "cmpl" }, model);
+    let metadata = Metadata::new(if matches!(shape.kind, Kind::Messages { .. }) { "chatcmpl" } else { "cmpl" }, model);
     if let Some(streaming) = streaming {
         let stream = Chunks::new(metadata, events, shape, streaming).into_stream();
         return Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
@@ -55,40 +72,116 @@ pub(crate) async fn answer(
 
 impl Shape {
     /// Returns the prompt that text `index` starts with; empty without `echo`.
-    fn echoed(&self, index: usize) -> String {
-        match self {
-            Self::Texts { echoed: Some(prompts), n } => prompts[index / n].clone(),
-            _ => String::new(),
+    fn echoed(&self, index: usize) -> &str {
+        match &self.kind {
+            Kind::Texts { echoed: Some(prompts) } => &prompts[index / self.best_of],
+            _ => "",
         }
     }
+
+    /// Returns the log probabilities of the tokens of text `index`, of which the first `of_prompt` are the prompt's.
+    fn completion_logprobs(
+        &self,
+        index: usize,
+        tokens: &[ScoredToken],
+        of_prompt: usize,
+    ) -> Option<CompletionLogprobs> {
+        self.has_logprobs.then(|| {
+            let mut logprobs = CompletionLogprobs::default();
+            logprobs.extend(&tokens[..of_prompt], 0);
+            logprobs.extend(&tokens[of_prompt..], self.echoed(index).chars().count());
+            logprobs
+        })
+    }
+
+    fn chat_logprobs(&self, tokens: Vec<ScoredToken>) -> Option<ChatLogprobs> {
+        self.has_logprobs.then(|| ChatLogprobs::new(tokens))
+    }
+}
+
+/// A text that grows.
+#[derive(Default)]
+struct Text {
+    content: String,
+    tokens: Vec<ScoredToken>,
+    prompt_tokens: usize,
+    reason: &'static str,
+    mean_logprob: f64,
 }
 
 async fn whole(metadata: &Metadata, mut events: UnboundedReceiver<Event>, shape: &Shape) -> Result<Response, ApiError> {
     // The texts grow at the same time, and end in any order.
-    let mut texts: BTreeMap<usize, (String, &'static str)> = BTreeMap::new();
+    let mut texts: BTreeMap<usize, Text> = BTreeMap::new();
     let mut usage = Usage::default();
-    let start = |index| (shape.echoed(index), "");
     while let Some(event) = events.recv().await {
         match event {
-            Event::Text { index, text } => texts.entry(index).or_insert_with(|| start(index)).0 += &text,
-            Event::Finished { index, prompt_tokens, completion_tokens, reason } => {
+            Event::Prompt { index, tokens } => {
+                let text = texts.entry(index).or_default();
+                text.prompt_tokens = tokens.len();
+                text.tokens = tokens;
+            }
+            Event::Text { index, text, tokens } => {
+                let whole = texts.entry(index).or_default();
+                whole.content += &text;
+                whole.tokens.extend(tokens);
+            }
+            Event::Finished { index, prompt_tokens, completion_tokens, reason, mean_logprob } => {
                 usage.add(prompt_tokens, completion_tokens);
-                texts.entry(index).or_insert_with(|| start(index)).1 = reason.name();
+                let text = texts.entry(index).or_default();
+                (text.reason, text.mean_logprob) = (reason.name(), mean_logprob);
             }
             Event::Failed(error) => return Err(error),
         }
     }
-    let texts = texts.into_iter();
-    Ok(match shape {
-        Shape::Texts { .. } => {
-            let choices = texts.map(|(index, (text, reason))| Choice::new(index, text, Some(reason))).collect();
-            Json(metadata.completion(choices, Some(Some(usage)))).into_response()
+    let texts = best(texts, shape).into_iter().enumerate();
+    Ok(match shape.kind {
+        Kind::Texts { .. } => {
+            let choice = |(number, (index, text)): (usize, (usize, Text))| {
+                let logprobs = shape.completion_logprobs(index, &text.tokens, text.prompt_tokens);
+                Choice::new(number, shape.echoed(index).to_owned() + &text.content, logprobs, Some(text.reason))
+            };
+            Json(metadata.completion(texts.map(choice).collect(), Some(Some(usage)))).into_response()
         }
-        Shape::Messages => {
-            let choices = texts.map(|(index, (text, reason))| ChatChoice::new(index, text, reason)).collect();
-            Json(metadata.chat(choices, usage)).into_response()
+        Kind::Messages { may_call } => {
+            let choice = |(number, (_, text)): (usize, (usize, Text))| {
+                let (content, calls) = if may_call { split(&text.content) } else { (text.content, Vec::new()) };
+                let reason = reason(text.reason, !calls.is_empty());
+                ChatChoice::new(number, content, calls, shape.chat_logprobs(text.tokens), reason)
+            };
+            Json(metadata.chat(texts.map(choice).collect(), usage)).into_response()
         }
     })
+}
+
+/// Returns the text outside of calls, and the calls.
+fn split(text: &str) -> (String, Vec<ToolCall>) {
+    let mut filter = CallFilter::default();
+    let (mut outside, mut calls) = filter.push(text);
+    let (rest, last) = filter.finish();
+    outside += &rest;
+    calls.extend(last);
+    (outside, calls)
+}
+
+/// Returns why an answer ended: to wait for the results of tools, if it has called some.
+fn reason(reason: &'static str, has_calls: bool) -> &'static str {
+    if has_calls && reason == FinishReason::Stop.name() { "tool_calls" } else { reason }
+}
+
+/// Returns the texts to show with their indices: of each prompt, those of the highest mean log probability first if
+/// more were generated, else all in order.
+fn best(texts: BTreeMap<usize, Text>, shape: &Shape) -> Vec<(usize, Text)> {
+    let mut texts: Vec<(usize, Text)> = texts.into_iter().collect();
+    if shape.best_of == shape.n {
+        return texts;
+    }
+    texts.sort_by(|(a, text_a), (b, text_b)| {
+        let by_likelihood = text_b.mean_logprob.total_cmp(&text_a.mean_logprob);
+        (a / shape.best_of).cmp(&(b / shape.best_of)).then(by_likelihood)
+    });
+    let mut shown = 0..;
+    texts.retain(|_| shown.next().is_some_and(|place| place % shape.best_of < shape.n));
+    texts
 }
 
 /// A streamed answer.
@@ -97,16 +190,23 @@ struct Chunks {
     events: UnboundedReceiver<Event>,
     shape: Shape,
     streaming: Streaming,
-    /// The texts that have started.
-    started: BTreeSet<usize>,
+    /// The texts that have started, with the calls of tools in each.
+    started: BTreeMap<usize, Calls>,
     usage: Usage,
     ready: VecDeque<SseEvent>,
     done: bool,
 }
 
+/// The calls of tools in a text.
+#[derive(Default)]
+struct Calls {
+    filter: CallFilter,
+    count: usize,
+}
+
 impl Chunks {
     fn new(metadata: Metadata, events: UnboundedReceiver<Event>, shape: Shape, streaming: Streaming) -> Self {
-        let (started, usage, ready) = (BTreeSet::new(), Usage::default(), VecDeque::new());
+        let (started, usage, ready) = (BTreeMap::new(), Usage::default(), VecDeque::new());
         Self { metadata, events, shape, streaming, started, usage, ready, done: false }
     }
 
@@ -129,17 +229,37 @@ impl Chunks {
     /// Converts an event of the worker into server-sent events; none means that the channel is closed.
     fn convert(&mut self, event: Option<Event>) {
         match event {
-            Some(Event::Text { index, text }) => {
-                self.start(index);
-                self.send_text(index, text);
+            Some(Event::Prompt { index, tokens }) => self.start(index, &tokens),
+            Some(Event::Text { index, text, tokens }) => {
+                self.start(index, &[]);
+                match self.shape.kind {
+                    Kind::Texts { .. } => {
+                        let logprobs = self.shape.completion_logprobs(index, &tokens, 0);
+                        self.send_choice(Choice::new(index, text, logprobs, None));
+                    }
+                    Kind::Messages { may_call } => {
+                        let mut filtered = (text, Vec::new());
+                        if let Some(calls) = self.started.get_mut(&index).filter(|_| may_call) {
+                            filtered = calls.filter.push(&filtered.0);
+                        }
+                        self.send_message(index, filtered.0, filtered.1, tokens);
+                    }
+                }
             }
-            Some(Event::Finished { index, prompt_tokens, completion_tokens, reason }) => {
-                self.start(index);
+            Some(Event::Finished { index, prompt_tokens, completion_tokens, reason, .. }) => {
+                self.start(index, &[]);
                 self.usage.add(prompt_tokens, completion_tokens);
-                match self.shape {
-                    Shape::Texts { .. } => self.send_choice(Choice::new(index, String::new(), Some(reason.name()))),
-                    Shape::Messages => {
-                        self.send_delta(ChunkChoice::new(index, Delta::default(), Some(reason.name())));
+                match self.shape.kind {
+                    Kind::Texts { .. } => {
+                        self.send_choice(Choice::new(index, String::new(), None, Some(reason.name())));
+                    }
+                    Kind::Messages { .. } => {
+                        let filter = self.started.get_mut(&index).map(|calls| std::mem::take(&mut calls.filter));
+                        let (rest, last) = filter.unwrap_or_default().finish();
+                        self.send_message(index, rest, last.into_iter().collect(), Vec::new());
+                        let has_calls = self.started.get(&index).is_some_and(|calls| calls.count > 0);
+                        let reason = self::reason(reason.name(), has_calls);
+                        self.send_delta(ChunkChoice::new(index, Delta::default(), None, Some(reason)));
                     }
                 }
             }
@@ -150,9 +270,9 @@ impl Chunks {
             None => {
                 if self.streaming.include_usage {
                     let usage = Some(Some(self.usage));
-                    match self.shape {
-                        Shape::Texts { .. } => self.send(&self.metadata.completion(Vec::new(), usage)),
-                        Shape::Messages => self.send(&self.metadata.chat_chunk(Vec::new(), usage)),
+                    match self.shape.kind {
+                        Kind::Texts { .. } => self.send(&self.metadata.completion(Vec::new(), usage)),
+                        Kind::Messages { .. } => self.send(&self.metadata.chat_chunk(Vec::new(), usage)),
                     }
                 }
                 self.ready.push_back(SseEvent::default().data("[DONE]"));
@@ -161,26 +281,37 @@ impl Chunks {
         }
     }
 
-    /// Sends what comes before the first text: the echoed prompt, or the role of the message.
-    fn start(&mut self, index: usize) {
-        if !self.started.insert(index) {
+    /// Sends what comes before the first text: the echoed prompt with the log probabilities of its tokens, or the role
+    /// of the message.
+    fn start(&mut self, index: usize, tokens: &[ScoredToken]) {
+        if self.started.contains_key(&index) {
             return;
         }
-        match self.shape {
-            Shape::Texts { .. } => {
-                let prompt = self.shape.echoed(index);
-                if !prompt.is_empty() {
-                    self.send_text(index, prompt);
+        self.started.insert(index, Calls::default());
+        match self.shape.kind {
+            Kind::Texts { .. } => {
+                let prompt = self.shape.echoed(index).to_owned();
+                if !(prompt.is_empty() && tokens.is_empty()) {
+                    let logprobs = self.shape.completion_logprobs(index, tokens, tokens.len());
+                    self.send_choice(Choice::new(index, prompt, logprobs, None));
                 }
             }
-            Shape::Messages => self.send_delta(ChunkChoice::new(index, Delta::start(), None)),
+            Kind::Messages { .. } => self.send_delta(ChunkChoice::new(index, Delta::start(), None, None)),
         }
     }
 
-    fn send_text(&mut self, index: usize, text: String) {
-        match self.shape {
-            Shape::Texts { .. } => self.send_choice(Choice::new(index, text, None)),
-            Shape::Messages => self.send_delta(ChunkChoice::new(index, Delta::text(text), None)),
+    /// Sends new text of a message, and calls of tools.
+    fn send_message(&mut self, index: usize, text: String, calls: Vec<ToolCall>, tokens: Vec<ScoredToken>) {
+        if !(text.is_empty() && tokens.is_empty()) {
+            let logprobs = self.shape.chat_logprobs(tokens);
+            self.send_delta(ChunkChoice::new(index, Delta::text(text), logprobs, None));
+        }
+        for call in calls {
+            let count = self.started.get_mut(&index).map_or(0, |calls| {
+                calls.count += 1;
+                calls.count - 1
+            });
+            self.send_delta(ChunkChoice::new(index, Delta::call(call, count), None, None));
         }
     }
 
@@ -201,5 +332,19 @@ impl Chunks {
         // Strings, numbers and nulls always serialize as JSON.
         let event = SseEvent::default().json_data(body).unwrap_or_else(|_| SseEvent::default().comment("unwritable"));
         self.ready.push_back(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_texts_of_each_prompt_are_shown() {
+        let shape = Shape { kind: Kind::Messages { may_call: false }, n: 2, best_of: 3, has_logprobs: false };
+        let text = |mean_logprob| Text { mean_logprob, ..Text::default() };
+        let texts = [-3.0, -1.0, -2.0, -1.0, -1.0, -0.5].map(text).into_iter().enumerate().collect();
+        let shown: Vec<usize> = best(texts, &shape).into_iter().map(|(index, _)| index).collect();
+        assert_eq!(shown, [1, 2, 5, 3]);
     }
 }

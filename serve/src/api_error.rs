@@ -79,6 +79,22 @@ impl ApiError {
         Self::parameter("messages", "no_chat_template", message.to_owned())
     }
 
+    /// Returns the error for a prompt that is longer than the model's context, or than this server allows.
+    pub(crate) fn context_length_exceeded(name: &str, tokens: usize, limit: usize) -> Self {
+        let message = format!(
+            "`{name}` has {tokens} tokens, and this model reads at most {limit}; shorten it, or keep only its end with \
+             `truncate_prompt_tokens`."
+        );
+        Self::parameter(name, "context_length_exceeded", message)
+    }
+
+    /// Returns the error for a grammar that proves too complex while it is applied.
+    pub(crate) fn constraint(cause: &inference::Error) -> Self {
+        let mut error = Self::request(StatusCode::BAD_REQUEST, format!("Generation failed: {cause}."));
+        error.detail.code = Some("invalid_grammar");
+        error
+    }
+
     /// Returns the error for a request that needs more of the KV cache than there is.
     pub(crate) fn cache_too_small(cause: &inference::Error) -> Self {
         Self::parameter("max_tokens", "kv_cache_exceeded", format!("The request is too long: {cause}."))

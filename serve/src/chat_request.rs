@@ -1,42 +1,29 @@
 //! Parsing and validation of the requests of `/v1/chat/completions`.
 
-use generate::{Conversation, Message};
+use generate::{Conversation, Grammar, Message};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::api_error::ApiError;
-use crate::request::{
-    Input, Limits, OneOrMany, Parameters, StreamOptions, ValidRequest, deserialize, json, refuse_unsupported, shown,
-};
+use crate::json_body::{deserialize, json, refuse_unsupported, shown};
+use crate::parameters::{Ignored, Limits, Parameters, check_ranges, is_integer, with_common_parameters};
+use crate::request::{Input, ValidRequest};
+use crate::tool_calls;
 
 /// The roles of OpenAI's API. Which of them a model knows is up to its template.
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
-/// Parameters of OpenAI's that would change the answer and are not supported.
-const UNSUPPORTED: [&str; 12] = [
-    "logprobs",
-    "top_logprobs",
-    "frequency_penalty",
-    "presence_penalty",
-    "logit_bias",
-    "response_format",
-    "tool_choice",
-    "functions",
-    "function_call",
-    "modalities",
-    "reasoning_effort",
-    "web_search_options",
-];
-
 /// Variables of a template that are not the client's.
 const OWN_VARIABLES: [&str; 4] = ["messages", "tools", "add_generation_prompt", "strftime_now"];
 
-/// The body of a request for an answer in a conversation. A parameter that is null counts as left out.
+/// The body of a request for an answer in a conversation: [`ChatParameters`] and the parameters of both routes.
+pub(crate) enum ChatRequest {}
+
+/// The parameters that only conversations have. One that is null counts as left out.
 #[derive(Debug, Deserialize, ToSchema)]
-pub(crate) struct ChatRequest {
-    /// The model's name, as listed at `/v1/models`; optional, since there is only one.
-    model: Option<String>,
+struct ChatParameters {
     /// The conversation, rendered by the model's own chat template: objects with `role` (system, developer, user,
     /// assistant, tool or function), `content` (a string or an array of text parts), and what else the template reads.
     #[schema(value_type = Vec<Object>, required = true)]
@@ -44,9 +31,13 @@ pub(crate) struct ChatRequest {
     /// Tools that the template describes to the model.
     #[schema(value_type = Option<Vec<Object>>)]
     tools: Option<Value>,
-    /// `none` leaves the tools out.
-    #[schema(value_type = Option<String>)]
+    /// `none` leaves the tools out, `auto` lets the model call them, `required` makes it call one, and `{"type":
+    /// "function", "function": {"name": …}}` that one.
+    #[schema(value_type = Option<Object>)]
     tool_choice: Option<Value>,
+    /// Accepted without effect: how many tools are called is up to the model.
+    #[expect(dead_code, reason = "only its type is checked")]
+    parallel_tool_calls: Option<bool>,
     /// Variables for the template, such as `{"enable_thinking": false}`. An extension, as in vLLM.
     #[schema(value_type = Option<Object>)]
     chat_template_kwargs: Option<Map<String, Value>>,
@@ -56,34 +47,26 @@ pub(crate) struct ChatRequest {
     /// The old name of `max_completion_tokens`.
     #[schema(minimum = 0)]
     max_tokens: Option<i64>,
-    /// Divides the logits; 0 always picks the most likely token. This and the other settings of sampling are by default
-    /// those of the model's `generation_config.json`, if it sets `do_sample`.
-    #[schema(default = 1.0, minimum = 0, maximum = 2)]
-    temperature: Option<f32>,
-    /// Samples only from the smallest set of most likely tokens whose probabilities sum to at least this.
-    #[schema(default = 1.0, maximum = 1, exclusive_minimum = 0)]
-    top_p: Option<f32>,
-    /// Samples only from this many of the most likely tokens; 0 for all. An extension.
-    #[schema(default = 0, minimum = 0)]
-    top_k: Option<i64>,
-    /// Samples only from tokens with at least this fraction of the most likely one's probability. An extension.
-    #[schema(default = 0.0, minimum = 0, maximum = 1)]
-    min_p: Option<f32>,
-    /// Repetition penalty of tokens in the conversation or the answer so far; 1 disables it. An extension.
-    #[schema(default = 1.0, exclusive_minimum = 0)]
-    repetition_penalty: Option<f32>,
-    /// The number of answers.
-    #[schema(default = 1, minimum = 1)]
-    n: Option<i64>,
-    /// An answer ends before the first of these: up to four strings. It ends with the model's turn in any case.
-    stop: Option<OneOrMany>,
-    /// The same seed gives the same answer. Answer `i` of a request is sampled with `seed + i`.
-    seed: Option<i64>,
-    /// Whether to stream the answers as server-sent events that end with `data: [DONE]`.
+    /// Whether to return the log probabilities of an answer's tokens. They are those of the model, before all settings
+    /// of sampling.
     #[schema(default = false)]
-    stream: Option<bool>,
-    /// Only with `stream`.
-    stream_options: Option<StreamOptions>,
+    logprobs: Option<bool>,
+    /// How many of the most likely tokens to return with each token; only with `logprobs`.
+    #[schema(minimum = 0)]
+    top_logprobs: Option<i64>,
+}
+
+impl PartialSchema for ChatRequest {
+    fn schema() -> RefOr<Schema> {
+        with_common_parameters(ChatParameters::schema())
+    }
+}
+
+impl ToSchema for ChatRequest {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        ChatParameters::schemas(schemas);
+        Parameters::schemas(schemas);
+    }
 }
 
 /// Parses and validates a request's body.
@@ -91,10 +74,16 @@ pub(crate) struct ChatRequest {
 /// # Errors
 /// Returns an error that names the first invalid parameter.
 pub(crate) fn parse(body: &[u8], limits: &Limits<'_>) -> Result<ValidRequest, ApiError> {
-    let body = json(body)?;
-    let request: ChatRequest = deserialize(&body, limits.config)?;
+    let (body, config) = (json(body)?, limits.config);
+    if !matches!(body["logprobs"], Value::Null | Value::Bool(_)) {
+        let message = format!("`logprobs` must be true or false, not {}.", shown(&body["logprobs"]));
+        return Err(ApiError::parameter("logprobs", "invalid_type", message));
+    }
+    let own: ChatParameters = deserialize(&body, config)?;
+    let parameters: Parameters = deserialize(&body, config)?;
+    let _: Ignored = deserialize(&body, config)?;
     let invalid = |name: &str, message: String| ApiError::parameter(name, "invalid_value", message);
-    let max_tokens = match (request.max_completion_tokens, request.max_tokens) {
+    let (name, max_tokens) = match (own.max_completion_tokens, own.max_tokens) {
         (Some(_), Some(_)) => {
             let message = "`max_tokens` is the old name of `max_completion_tokens`; give one of them.".to_owned();
             return Err(invalid("max_tokens", message));
@@ -102,33 +91,76 @@ pub(crate) fn parse(body: &[u8], limits: &Limits<'_>) -> Result<ValidRequest, Ap
         (tokens @ Some(_), None) => ("max_completion_tokens", tokens),
         (None, tokens) => ("max_tokens", tokens),
     };
-    let parameters = Parameters {
-        model: request.model,
-        max_tokens,
-        temperature: request.temperature,
-        top_p: request.top_p,
-        top_k: request.top_k,
-        min_p: request.min_p,
-        repetition_penalty: request.repetition_penalty,
-        n: request.n,
-        stop: request.stop,
-        seed: request.seed,
-        stream: request.stream,
-        stream_options: request.stream_options,
-    };
-    parameters.check_ranges(&body, limits.config)?;
-    refuse_unsupported(&body, &UNSUPPORTED)?;
-    let settings = parameters.validate(limits)?;
-    let messages = messages(request.messages.unwrap_or_default())?;
-    let wants_tools = request.tool_choice.is_none_or(|choice| choice != "none");
-    let tools = tools(request.tools.unwrap_or_default())?.filter(|_| wants_tools);
-    let variables = request.chat_template_kwargs.unwrap_or_default();
+    let ranges = [
+        (name, is_integer(max_tokens, 0, config.max_tokens)),
+        ("top_logprobs", is_integer(own.top_logprobs, 0, config.max_logprobs)),
+    ];
+    check_ranges(&ranges, &body, config)?;
+    refuse_unsupported(&body, &ChatRequest::schema())?;
+    let has_logprobs = own.logprobs.unwrap_or(false);
+    if own.top_logprobs.is_some() && !has_logprobs {
+        return Err(invalid("top_logprobs", "`top_logprobs` is only for requests with `logprobs`: true.".to_owned()));
+    }
+    let mut settings = parameters.validate(&body, limits)?;
+    let messages = messages(own.messages.unwrap_or_default())?;
+    let tools = tools(own.tools.unwrap_or_default())?;
+    let choice = tool_choice(own.tool_choice.as_ref(), tools.as_ref())?;
+    let tools = tools.filter(|_| choice != ToolChoice::None);
+    if let ToolChoice::Grammar(grammar) = choice {
+        if let Some((name, _)) = settings.grammar {
+            let message = format!("`{name}` and a `tool_choice` that requires a call exclude each other.");
+            return Err(invalid("tool_choice", message));
+        }
+        settings.grammar = Some(("tools", grammar));
+    }
+    let variables = own.chat_template_kwargs.unwrap_or_default();
     if let Some(name) = OWN_VARIABLES.into_iter().find(|name| variables.contains_key(*name)) {
         let message = format!("`chat_template_kwargs` must not hold `{name}`, which the server sets.");
         return Err(invalid("chat_template_kwargs", message));
     }
     let conversation = Conversation { tools, ..messages.into() };
-    Ok(ValidRequest { inputs: vec![Input::Chat(conversation, variables)], echo: false, settings })
+    Ok(ValidRequest {
+        inputs: vec![Input::Chat(conversation, variables)],
+        echo: false,
+        max_tokens: max_tokens.map(|tokens| tokens as usize),
+        logprobs: has_logprobs.then_some(own.top_logprobs.unwrap_or_default() as usize),
+        best_of: settings.n,
+        settings,
+    })
+}
+
+/// What the model may do with the tools.
+#[derive(Debug, PartialEq)]
+enum ToolChoice {
+    /// It is not told of them.
+    None,
+    /// It may call them.
+    Auto,
+    /// It must write a call.
+    Grammar(Grammar),
+}
+
+fn tool_choice(choice: Option<&Value>, tools: Option<&Value>) -> Result<ToolChoice, ApiError> {
+    let invalid = |message: String| Err(ApiError::parameter("tool_choice", "invalid_value", message));
+    let tools = tools.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let called: Vec<&Value> = match choice {
+        None => return Ok(ToolChoice::Auto),
+        Some(Value::String(choice)) if choice == "auto" => return Ok(ToolChoice::Auto),
+        Some(Value::String(choice)) if choice == "none" => return Ok(ToolChoice::None),
+        Some(Value::String(choice)) if choice == "required" => tools.iter().collect(),
+        Some(Value::Object(choice)) if choice.get("type").is_some_and(|kind| kind == "function") => {
+            let name = &choice.get("function").unwrap_or(&Value::Null)["name"];
+            tools.iter().filter(|tool| tool["function"]["name"] == *name).collect()
+        }
+        Some(other) => {
+            let found = shown(other);
+            return invalid(format!("`tool_choice` must be none, auto, required or a function, not {found}."));
+        }
+    };
+    if called.is_empty() || called.iter().any(|tool| !tool["function"]["name"].is_string()) {
+        return invalid("`tool_choice` needs a function of `tools` with a name.".to_owned());
+    }
+    Ok(ToolChoice::Grammar(tool_calls::grammar(called)))
 }
 
 /// Checks the messages as far as no template is needed.
@@ -142,7 +174,7 @@ fn messages(value: Value) -> Result<Vec<Message>, ApiError> {
         return invalid("messages", "`messages` must hold at least one message.".to_owned());
     }
     let mut messages = Vec::with_capacity(values.len());
-    for (i, value) in values.into_iter().enumerate() {
+    for (i, mut value) in values.into_iter().enumerate() {
         let name = format!("messages[{i}]");
         if !value.is_object() {
             return invalid(&name, format!("`{name}` must be an object, not {}.", shown(&value)));
@@ -152,12 +184,26 @@ fn messages(value: Value) -> Result<Vec<Message>, ApiError> {
             return invalid(&name, format!("`{name}` must be one of {roles}, not {}.", shown(&value["role"])));
         }
         check_content(&value, &format!("{name}.content"))?;
+        read_arguments(&mut value);
         match serde_json::from_value(value) {
             Ok(message) => messages.push(message),
             Err(error) => return invalid(&name, format!("`{name}` is not a message: {error}.")),
         }
     }
     Ok(messages)
+}
+
+/// Replaces the arguments of tool calls, which clients send as JSON in a string, by their value, which templates write.
+fn read_arguments(message: &mut Value) {
+    for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
+        let arguments = call.get_mut("function").and_then(|function| function.get_mut("arguments"));
+        if let Some(arguments) = arguments
+            && let Some(value) = arguments.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok())
+            && value.is_object()
+        {
+            *arguments = value;
+        }
+    }
 }
 
 /// Checks that a message's content is text.
@@ -248,13 +294,27 @@ mod tests {
         check_refused(&json!({"max_completion_tokens": 101}), "max_completion_tokens", range);
         let own = "`chat_template_kwargs` must not hold `messages`, which the server sets.";
         check_refused(&json!({"chat_template_kwargs": {"messages": []}}), "chat_template_kwargs", own);
+        let logprobs = "`top_logprobs` is only for requests with `logprobs`: true.";
+        check_refused(&json!({"top_logprobs": 2}), "top_logprobs", logprobs);
+        let many = json!({"logprobs": true, "top_logprobs": 21});
+        check_refused(&many, "top_logprobs", "`top_logprobs` must be an integer from 0 to 20, not 21.");
+        check_refused(&json!({"logprobs": 1}), "logprobs", "`logprobs` must be true or false, not 1.");
+        let choice = "`tool_choice` must be none, auto, required or a function, not 1.";
+        check_refused(&json!({"tool_choice": 1}), "tool_choice", choice);
+        let required = "`tool_choice` needs a function of `tools` with a name.";
+        check_refused(&json!({"tool_choice": "required"}), "tool_choice", required);
+        let add = json!([{"type": "function", "function": {"name": "add"}}]);
+        let other = json!({"tool_choice": {"type": "function", "function": {"name": "sub"}}, "tools": add});
+        check_refused(&other, "tool_choice", required);
+        let both = json!({"tool_choice": "required", "tools": add, "guided_regex": "a"});
+        let message = "`guided_regex` and a `tool_choice` that requires a call exclude each other.";
+        check_refused(&both, "tool_choice", message);
         for (name, value) in [
-            ("logprobs", json!(true)),
-            ("top_logprobs", json!(2)),
-            ("response_format", json!({"type": "json_object"})),
-            ("tool_choice", json!("required")),
-            ("functions", json!([])),
-            ("presence_penalty", json!(0.5)),
+            ("functions", json!([{"name": "f"}])),
+            ("function_call", json!("auto")),
+            ("reasoning_effort", json!("low")),
+            ("modalities", json!(["audio"])),
+            ("prompt", json!("x")),
         ] {
             let message = format!("This server does not support `{name}`; leave it out.");
             check_refused(&json!({ name: value }), name, &message);
@@ -266,16 +326,20 @@ mod tests {
         let messages = json!([
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": [{"type": "text", "text": "Hi"}], "name": "Ann"},
-            {"role": "assistant", "content": null, "tool_calls": [{"id": "1"}]},
+            {"role": "assistant", "content": null, "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "add", "arguments": {"a": 1}}},
+            ]},
             {"role": "tool", "content": "4", "tool_call_id": "1"},
         ]);
+        let mut sent = messages.clone();
+        sent[2]["tool_calls"][0]["function"]["arguments"] = json!(r#"{"a": 1}"#);
         let body = json!({
-            "messages": messages, "tools": [{"type": "function"}], "max_completion_tokens": 7, "temperature": 0,
+            "messages": sent, "tools": [{"type": "function"}], "max_completion_tokens": 7, "temperature": 0,
             "chat_template_kwargs": {"enable_thinking": false}, "logprobs": false, "response_format": {"type": "text"},
-            "tool_choice": "auto", "user": "me", "store": true,
+            "tool_choice": "auto", "user": "me", "store": true, "parallel_tool_calls": true, "modalities": ["text"],
         });
         let request = parse(&body).unwrap();
-        assert_eq!(request.settings.max_tokens, Some(7));
+        assert_eq!((request.max_tokens, request.logprobs), (Some(7), None));
         let [Input::Chat(conversation, variables)] = &request.inputs[..] else { panic!("{:?}", request.inputs) };
         assert_eq!(conversation.messages, serde_json::from_value::<Vec<Message>>(messages).unwrap());
         assert_eq!(conversation.messages[3].fields["tool_call_id"], "1");
@@ -286,6 +350,10 @@ mod tests {
         let [Input::Chat(conversation, _)] = &parse(&without).unwrap().inputs[..] else { panic!() };
         assert_eq!(conversation.tools, None);
         let brief = parse(&json!({"messages": [{"role": "user", "content": "Hi"}]})).unwrap();
-        assert_eq!(brief.settings.max_tokens, None);
+        assert_eq!(brief.max_tokens, None);
+        let mut scored = json!({"messages": [{"role": "user", "content": "Hi"}], "logprobs": true});
+        assert_eq!(parse(&scored).unwrap().logprobs, Some(0));
+        scored["top_logprobs"] = json!(4);
+        assert_eq!(parse(&scored).unwrap().logprobs, Some(4));
     }
 }

@@ -36,9 +36,14 @@ pub struct Config {
     /// The maximum number of tokens that the model reads at once: long prompts are read in chunks of this many, between
     /// which other texts continue. It also limits the number of texts generated at the same time. Default: 256.
     pub prefill_chunk_tokens: usize,
-    /// The maximum number of tokens that speculative decoding proposes at once, from earlier text; 0 for none. It makes
-    /// texts that repeat themselves faster, and never changes them. Default: 0.
+    /// The maximum number of tokens that speculative decoding proposes at once, from earlier text or by the
+    /// `draft_model`; 0 for none. It makes texts that are easy to predict faster, and never changes them. Default: 0.
     pub draft_tokens: usize,
+    /// A smaller model with the same tokenizer that proposes the tokens: a folder in Hugging Face layout, relative to
+    /// the folder of the configuration; outside of a run also the name of a run or of an imported model. Default: none,
+    /// and tokens come from earlier text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft_model: Option<String>,
     /// Models to serve side by side, chosen by a request's `model`, in place of one named on the command line.
     /// Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -79,6 +84,20 @@ pub struct Config {
     pub max_tokens: usize,
     /// The maximum number of texts per request: `n` times the number of prompts. Default: 16.
     pub max_choices: usize,
+    /// The maximum number of tokens of a prompt. Default: the model's context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_prompt_tokens: Option<usize>,
+    /// The maximum number of alternatives whose log probabilities a request may ask for. Default: 20.
+    pub max_logprobs: usize,
+    /// The maximum number of stop strings of a request, and of its stop tokens. Default: 4.
+    pub max_stop: usize,
+    /// The maximum length of a stop string, in bytes. Default: 1024.
+    pub max_stop_bytes: usize,
+    /// The maximum length of a JSON schema, a regular expression or a grammar that a text must obey, in bytes. Default:
+    /// 65,536.
+    pub max_grammar_bytes: usize,
+    /// The maximum depth of such a schema, in nested objects and arrays. Default: 64.
+    pub max_schema_depth: usize,
     /// Seconds that in-flight requests may take to finish during shutdown. Default: 10.
     pub shutdown_seconds: u64,
     /// Names allowed in the `Host` header besides `localhost` and `host`; IP addresses are always allowed. `*` allows
@@ -126,6 +145,7 @@ impl Default for Config {
             kv_cache_dtype: None,
             prefill_chunk_tokens: 256,
             draft_tokens: 0,
+            draft_model: None,
             models: Vec::new(),
             keys: None,
             allow_anonymous: false,
@@ -141,6 +161,12 @@ impl Default for Config {
             max_body_bytes: 1 << 20,
             max_tokens: 4096,
             max_choices: 16,
+            max_prompt_tokens: None,
+            max_logprobs: 20,
+            max_stop: 4,
+            max_stop_bytes: 1024,
+            max_grammar_bytes: 1 << 16,
+            max_schema_depth: 64,
             shutdown_seconds: 10,
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
@@ -173,6 +199,8 @@ impl Config {
             ("max_body_bytes", self.max_body_bytes),
             ("max_tokens", self.max_tokens),
             ("max_choices", self.max_choices),
+            ("max_prompt_tokens", self.max_prompt_tokens.unwrap_or(1)),
+            ("draft_tokens", if self.draft_model.is_some() { self.draft_tokens } else { 1 }),
             ("check_requests", self.check_requests),
             ("check_max_tokens", self.check_max_tokens),
         ];

@@ -7,9 +7,10 @@
 //! Modules in reading order: `config`, `server` (start-up and graceful shutdown), `connections` (the accept loop, time
 //! limits, TLS, draining), `routes` (one table of them), `host_check` (Host and Origin checks), `keys` (who may do
 //! what, and how often), `models` (loaded and unloaded at run time), `request` and `chat_request` (parsing and
-//! validation), `job` and `worker` (the queue and the thread that generates), `texts` (what the thread is generating),
-//! `answer` (whole or streamed), `responses` (another shape of them), `response` and `api_error` (JSON bodies),
-//! `metrics`, `deployment_check` (the stage).
+//! validation), `parameters`, `structured_output` and `json_body` (what the routes have in common), `job` and `worker`
+//! (the queue and the thread that generates), `texts` (what the thread is generating), `answer` (whole or streamed),
+//! `tool_calls` (in an answer's text), `responses` (another shape of them), `response`, `logprobs` and `api_error`
+//! (JSON bodies), `metrics`, `deployment_check` (the stage).
 
 mod answer;
 mod api_error;
@@ -20,15 +21,20 @@ mod deployment_check;
 mod error;
 mod host_check;
 mod job;
+mod json_body;
 mod keys;
+mod logprobs;
 mod metrics;
 mod models;
+mod parameters;
 mod request;
 mod response;
 mod responses;
 mod routes;
 mod server;
+mod structured_output;
 mod texts;
+mod tool_calls;
 mod worker;
 
 pub use config::{Config, ModelEntry};

@@ -159,7 +159,7 @@ impl Events {
     pub(crate) fn send(&self, event: Event) -> Result<(), Gone> {
         match &event {
             Event::Text { index, .. } => self.grow(*index),
-            Event::Finished { index, prompt_tokens, completion_tokens, reason } => {
+            Event::Finished { index, prompt_tokens, completion_tokens, reason, .. } => {
                 if *completion_tokens > 0 && self.grown.borrow().get(*index).is_none_or(Option::is_none) {
                     self.grow(*index);
                 }
@@ -170,7 +170,7 @@ impl Events {
                 let labels = [("model_name", Arc::clone(&self.metrics.model)), ("finished_reason", reason)];
                 self.metrics.success.get_or_create(&labels).inc();
             }
-            Event::Failed(_) => {}
+            Event::Prompt { .. } | Event::Failed(_) => {}
         }
         self.sender.send(event).map_err(|_| Gone)
     }
@@ -204,15 +204,19 @@ mod tests {
         let model = metrics.of("a\"b");
         let (sender, receiver) = unbounded_channel();
         let events = Events::new(sender, model.clone());
-        let text = |index| Event::Text { index, text: "x".to_owned() };
+        let text = |index| Event::Text { index, text: "x".to_owned(), tokens: Vec::new() };
         for event in [text(0), text(1), text(0), text(0)] {
             events.send(event).unwrap();
         }
         let reason = FinishReason::Length;
-        events.send(Event::Finished { index: 0, prompt_tokens: 5, completion_tokens: 3, reason }).unwrap();
+        events
+            .send(Event::Finished { index: 0, prompt_tokens: 5, completion_tokens: 3, reason, mean_logprob: 0.0 })
+            .unwrap();
         drop(receiver);
         assert!(events.is_closed());
-        events.send(Event::Finished { index: 1, prompt_tokens: 0, completion_tokens: 1, reason }).unwrap_err();
+        events
+            .send(Event::Finished { index: 1, prompt_tokens: 0, completion_tokens: 1, reason, mean_logprob: 0.0 })
+            .unwrap_err();
         model.set_load(2, 3);
         model.set_cache_usage(0.25);
         let text = metrics.encode();

@@ -1,81 +1,62 @@
-//! Parsing and validation of requests: what both routes have in common, and the completions.
+//! Requests of `/v1/completions`, and what a request of either route asks the worker for.
 //!
-//! Unknown parameters are ignored, since OpenAI's clients send some of their own. OpenAI parameters that this server
-//! does not support are refused if they would change the text: ignoring them would give a wrong answer.
+//! A parameter that this server does not know is refused by name, since ignoring it would give a wrong answer. Those
+//! that OpenAI's clients send and that change no text are accepted.
 
-use axum::http::StatusCode;
-use generate::{CompletionOptions, Conversation, Generator, Prompt, Sampling, SamplingChoice};
+use generate::{CompletionOptions, Conversation, Generator, GrammarLimits, Prompt};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use serde_path_to_error::Segment;
-
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::Config;
-use crate::answer::{Shape, Streaming};
+use crate::answer::{Kind, Shape};
 use crate::api_error::ApiError;
-use crate::job::Work;
-use crate::response::random;
+use crate::job::{Scoring, Work};
+use crate::json_body::{deserialize, json, refuse_unsupported};
+use crate::parameters::{
+    Ignored, Limits, Parameters, Settings, Truncation, check_ranges, is_integer, with_common_parameters,
+};
+use crate::structured_output;
 
-/// The maximum number of strings in `stop`: OpenAI's limit.
-const MAX_STOP: usize = 4;
 /// `max_tokens` of completions that leave it out: OpenAI's default.
 const DEFAULT_MAX_TOKENS: usize = 16;
-/// Characters of an invalid value repeated in an error. Heuristic, not measured: because longer messages are hard to
-/// read.
-const SHOWN_CHARACTERS: usize = 40;
 
-/// What requests are checked against.
-pub(crate) struct Limits<'a> {
-    /// The server's configuration.
-    pub(crate) config: &'a Config,
-    /// The sampling settings that the model declares: the defaults before OpenAI's.
-    pub(crate) declared: SamplingChoice,
-}
+/// The body of a completion request: [`CompletionParameters`] and the parameters of both routes.
+pub(crate) enum CompletionRequest {}
 
-/// The body of a completion request. A parameter that is null counts as left out.
+/// The parameters that only completions have. One that is null counts as left out.
 #[derive(Debug, Deserialize, ToSchema)]
-pub(crate) struct CompletionRequest {
-    /// The model's name, as listed at `/v1/models`; optional, since there is only one.
-    model: Option<String>,
+struct CompletionParameters {
     /// The text to continue, or its tokens, or several of them. Special tokens in a text are read as such. An empty or
-    /// missing prompt starts a new document. A prompt longer than the model's context loses its beginning.
+    /// missing prompt starts a new document.
     prompt: Option<Prompts>,
     /// The maximum number of tokens per text.
     #[schema(default = 16, minimum = 0)]
     max_tokens: Option<i64>,
-    /// Divides the logits; 0 always picks the most likely token. This and the other settings of sampling are by default
-    /// those of the model's `generation_config.json`, if it sets `do_sample`.
-    #[schema(default = 1.0, minimum = 0, maximum = 2)]
-    temperature: Option<f32>,
-    /// Samples only from the smallest set of most likely tokens whose probabilities sum to at least this.
-    #[schema(default = 1.0, maximum = 1, exclusive_minimum = 0)]
-    top_p: Option<f32>,
-    /// Samples only from this many of the most likely tokens; 0 for all. An extension.
-    #[schema(default = 0, minimum = 0)]
-    top_k: Option<i64>,
-    /// Samples only from tokens with at least this fraction of the most likely one's probability. An extension.
-    #[schema(default = 0.0, minimum = 0, maximum = 1)]
-    min_p: Option<f32>,
-    /// Repetition penalty of tokens in the prompt or the text so far; 1 disables it. An extension.
-    #[schema(default = 1.0, exclusive_minimum = 0)]
-    repetition_penalty: Option<f32>,
-    /// Texts per prompt.
-    #[schema(default = 1, minimum = 1)]
-    n: Option<i64>,
-    /// A text ends before the first of these: up to four strings.
-    stop: Option<OneOrMany>,
-    /// The same seed gives the same text. Text `i` of a request is sampled with `seed + i`.
-    seed: Option<i64>,
     /// Whether each text starts with its prompt.
     #[schema(default = false)]
     echo: Option<bool>,
-    /// Whether to stream the texts as server-sent events that end with `data: [DONE]`.
-    #[schema(default = false)]
-    stream: Option<bool>,
-    /// Only with `stream`.
-    stream_options: Option<StreamOptions>,
+    /// The log probabilities of the tokens of each text, with this many of the most likely tokens in their place; with
+    /// `echo` also those of the prompt. They are those of the model, before all settings of sampling.
+    #[schema(minimum = 0)]
+    logprobs: Option<i64>,
+    /// Generates this many texts per prompt and answers with the `n` of the highest mean log probability.
+    #[schema(default = 1, minimum = 1)]
+    best_of: Option<i64>,
+}
+
+impl PartialSchema for CompletionRequest {
+    fn schema() -> RefOr<Schema> {
+        with_common_parameters(CompletionParameters::schema())
+    }
+}
+
+impl ToSchema for CompletionRequest {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        CompletionParameters::schemas(schemas);
+        Parameters::schemas(schemas);
+    }
 }
 
 /// One prompt or several.
@@ -92,24 +73,6 @@ pub(crate) enum Prompts {
     TokenLists(Vec<Vec<u32>>),
 }
 
-/// One string or several.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub(crate) enum OneOrMany {
-    /// One string.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-/// What a stream carries besides the texts.
-#[derive(Debug, Deserialize, ToSchema)]
-pub(crate) struct StreamOptions {
-    /// Whether a last chunk without text holds the token counts.
-    #[schema(default = false)]
-    pub(crate) include_usage: Option<bool>,
-}
-
 /// A request whose parameters are valid.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ValidRequest {
@@ -117,6 +80,12 @@ pub(crate) struct ValidRequest {
     pub(crate) inputs: Vec<Input>,
     /// Whether each text starts with its prompt.
     pub(crate) echo: bool,
+    /// The maximum number of tokens per text; none for as many as the model's context has room for.
+    pub(crate) max_tokens: Option<usize>,
+    /// How many alternatives of each token are shown with their log probabilities; none for no log probabilities.
+    pub(crate) logprobs: Option<usize>,
+    /// The number of texts per prompt of which the best `n` are shown.
+    pub(crate) best_of: usize,
     /// The rest.
     pub(crate) settings: Settings,
 }
@@ -130,30 +99,6 @@ pub(crate) enum Input {
     Tokens(Vec<u32>),
     /// A conversation, and variables of its template.
     Chat(Conversation, Map<String, Value>),
-}
-
-/// Valid parameters that both routes have.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Settings {
-    /// Texts per prompt.
-    pub(crate) n: usize,
-    /// The maximum number of tokens per text; none for as many as the model's context has room for.
-    pub(crate) max_tokens: Option<usize>,
-    /// How the next token is chosen.
-    pub(crate) sampling: Sampling,
-    /// A text ends before the first of these.
-    pub(crate) stop: Vec<String>,
-    /// How to stream the texts; none for one whole answer.
-    pub(crate) streaming: Option<Streaming>,
-}
-
-impl OneOrMany {
-    fn into_vec(self) -> Vec<String> {
-        match self {
-            Self::One(text) => vec![text],
-            Self::Many(texts) => texts,
-        }
-    }
 }
 
 impl Prompts {
@@ -172,60 +117,104 @@ impl Prompts {
 /// # Errors
 /// Returns an error that names the first invalid parameter.
 pub(crate) fn parse(body: &[u8], limits: &Limits<'_>) -> Result<ValidRequest, ApiError> {
-    let body = json(body)?;
-    let request: CompletionRequest = deserialize(&body, limits.config)?;
-    let parameters = Parameters {
-        model: request.model,
-        max_tokens: ("max_tokens", request.max_tokens),
-        temperature: request.temperature,
-        top_p: request.top_p,
-        top_k: request.top_k,
-        min_p: request.min_p,
-        repetition_penalty: request.repetition_penalty,
-        n: request.n,
-        stop: request.stop,
-        seed: request.seed,
-        stream: request.stream,
-        stream_options: request.stream_options,
-    };
-    parameters.check_ranges(&body, limits.config)?;
-    refuse_unsupported(
-        &body,
-        &["logprobs", "best_of", "frequency_penalty", "presence_penalty", "logit_bias", "suffix"],
-    )?;
-    let inputs = request.prompt.map_or_else(|| vec![Input::Text(String::new())], Prompts::into_inputs);
-    let mut settings = parameters.validate(limits)?;
-    settings.max_tokens = settings.max_tokens.or(Some(DEFAULT_MAX_TOKENS.min(limits.config.max_tokens)));
-    let invalid = |message: String| Err(ApiError::parameter("prompt", "invalid_value", message));
+    let (body, config) = (json(body)?, limits.config);
+    let own: CompletionParameters = deserialize(&body, config)?;
+    let parameters: Parameters = deserialize(&body, config)?;
+    let _: Ignored = deserialize(&body, config)?;
+    let ranges = [
+        ("max_tokens", is_integer(own.max_tokens, 0, config.max_tokens)),
+        ("best_of", is_integer(own.best_of, 1, config.max_choices)),
+        ("logprobs", is_integer(own.logprobs, 0, config.max_logprobs)),
+    ];
+    check_ranges(&ranges, &body, config)?;
+    refuse_unsupported(&body, &CompletionRequest::schema())?;
+    let settings = parameters.validate(&body, limits)?;
+    let invalid = |name, message: String| Err(ApiError::parameter(name, "invalid_value", message));
+    let inputs = own.prompt.map_or_else(|| vec![Input::Text(String::new())], Prompts::into_inputs);
     if inputs.is_empty() || inputs.contains(&Input::Tokens(Vec::new())) {
-        return invalid("`prompt` must hold at least one string or token.".to_owned());
+        return invalid("prompt", "`prompt` must hold at least one string or token.".to_owned());
     }
-    let (choices, limit) = (inputs.len().saturating_mul(settings.n), limits.config.max_choices);
+    let best_of = own.best_of.map_or(settings.n, |texts| texts as usize);
+    if best_of < settings.n {
+        return invalid("best_of", format!("`best_of` must be at least `n`, {}, not {best_of}.", settings.n));
+    }
+    if best_of > settings.n && settings.streaming.is_some() {
+        return invalid("best_of", "`best_of` above `n` cannot be streamed.".to_owned());
+    }
+    let (choices, limit) = (inputs.len().saturating_mul(best_of), config.max_choices);
     if choices > limit {
-        return invalid(format!("`prompt` and `n` ask for {choices} texts; one request may ask for {limit}."));
+        let name = if best_of > settings.n { "best_of" } else { "n" };
+        let message = format!("`prompt` and `{name}` ask for {choices} texts; one request may ask for {limit}.");
+        return invalid("prompt", message);
     }
-    Ok(ValidRequest { inputs, echo: request.echo.unwrap_or(false), settings })
+    Ok(ValidRequest {
+        inputs,
+        echo: own.echo.unwrap_or(false),
+        max_tokens: Some(own.max_tokens.map_or(DEFAULT_MAX_TOKENS.min(config.max_tokens), |tokens| tokens as usize)),
+        logprobs: own.logprobs.map(|alternatives| alternatives as usize),
+        best_of,
+        settings,
+    })
 }
 
 impl ValidRequest {
     /// Encodes the prompts, and returns the work to do and the shape of its answer.
     ///
     /// # Errors
-    /// Returns an error if a conversation cannot be rendered or a prompt cannot be encoded.
+    /// Returns an error if a conversation cannot be rendered, a prompt cannot be encoded or is too long, a token is not
+    /// in the vocabulary, or a grammar cannot be compiled.
     pub(crate) fn encode(&self, generator: &Generator, config: &Config) -> Result<(Work, Shape), ApiError> {
-        let Settings { n, max_tokens, sampling, ref stop, streaming: _ } = self.settings;
-        let prompts = self.inputs.iter().map(|input| input.tokens(generator)).collect::<Result<Vec<_>, _>>()?;
+        let settings = &self.settings;
+        let (mut prompts, mut echoed) = (Vec::with_capacity(self.inputs.len()), Vec::new());
+        for input in &self.inputs {
+            let tokens = input.tokens(generator)?;
+            let kept = settings.truncation.map_or(usize::MAX, |truncation| truncation.tokens(generator));
+            let kept = &tokens[tokens.len() - kept.min(tokens.len())..];
+            input.check_length(kept.len(), generator, config)?;
+            if self.echo {
+                echoed.push(input.echo(generator, kept, kept.len() < tokens.len())?);
+            }
+            prompts.push(kept.to_vec());
+        }
         let longest = prompts.iter().map(Vec::len).max().unwrap_or_default();
         let rest = generator.config().context_length.saturating_sub(longest).max(1);
-        let max_tokens = max_tokens.unwrap_or(rest.min(config.max_tokens));
-        let is_chat = self.inputs.iter().any(|input| matches!(input, Input::Chat(..)));
-        let shape = if is_chat {
-            Shape::Messages
-        } else {
-            let echoed = self.inputs.iter().map(|input| input.text(generator)).collect::<Result<_, _>>();
-            Shape::Texts { echoed: self.echo.then_some(echoed).transpose()?, n }
+        let constraint = settings.grammar.as_ref().map(|(name, grammar)| {
+            let limits = GrammarLimits { max_bytes: config.max_grammar_bytes, max_depth: config.max_schema_depth };
+            generator.constraint(grammar, &limits).map_err(|error| structured_output::not_compiled(name, &error))
+        });
+        let options = CompletionOptions {
+            max_tokens: self.max_tokens.unwrap_or(rest.min(config.max_tokens)),
+            sampling: settings.sampling,
+            logit_bias: settings.logit_bias.clone(),
+            stop: settings.stop.clone(),
+            stop_token_ids: settings.stop_token_ids.clone(),
+            truncate_prompt_tokens: None,
+            constraint: constraint.transpose()?,
         };
-        Ok((Work { prompts, n, options: CompletionOptions { max_tokens, sampling, stop: stop.clone() } }, shape))
+        options.check_tokens(generator.tokenizer().vocab_size()).map_err(|error| {
+            let inference::InvalidSetting { name, expected, found } = error;
+            ApiError::parameter(name, "invalid_value", format!("`{name}` must be {expected}, not {found}."))
+        })?;
+        let kind = match &self.inputs[0] {
+            Input::Chat(conversation, _) => Kind::Messages { may_call: conversation.tools.is_some() },
+            Input::Text(_) | Input::Tokens(_) => Kind::Texts { echoed: self.echo.then_some(echoed) },
+        };
+        let shape = Shape { kind, n: settings.n, best_of: self.best_of, has_logprobs: self.logprobs.is_some() };
+        let scoring = Scoring {
+            alternatives: self.logprobs,
+            prompts: self.echo && self.logprobs.is_some(),
+            ranks: self.best_of > settings.n,
+        };
+        Ok((Work { prompts, n: self.best_of, options, scoring }, shape))
+    }
+}
+
+impl Truncation {
+    fn tokens(self, generator: &Generator) -> usize {
+        match self {
+            Self::Context => generator.config().context_length,
+            Self::Tokens(tokens) => tokens,
+        }
     }
 }
 
@@ -256,12 +245,20 @@ impl Input {
         }
     }
 
-    /// Returns the text that `echo` repeats.
-    fn text(&self, generator: &Generator) -> Result<String, ApiError> {
+    /// Checks the length of a prompt, in tokens.
+    fn check_length(&self, tokens: usize, generator: &Generator, config: &Config) -> Result<(), ApiError> {
+        let context_length = generator.config().context_length;
+        let limit = config.max_prompt_tokens.map_or(context_length, |limit| limit.min(context_length));
+        let name = if matches!(self, Self::Chat(..)) { "messages" } else { "prompt" };
+        if tokens > limit { Err(ApiError::context_length_exceeded(name, tokens, limit)) } else { Ok(()) }
+    }
+
+    /// Returns the text that `echo` repeats: that of the prompt, as far as it is kept.
+    fn echo(&self, generator: &Generator, kept: &[u32], is_cut: bool) -> Result<String, ApiError> {
         match self {
-            Self::Text(text) => Ok(text.clone()),
-            Self::Tokens(tokens) => {
-                let text = generator.tokenizer().decode(tokens);
+            Self::Text(text) if !is_cut => Ok(text.clone()),
+            Self::Text(_) | Self::Tokens(_) => {
+                let text = generator.tokenizer().decode(kept);
                 text.map_err(|error| ApiError::parameter("prompt", "invalid_value", format!("{error}.")))
             }
             Self::Chat(..) => Ok(String::new()),
@@ -284,184 +281,11 @@ fn causes(error: &dyn std::error::Error) -> String {
     text.trim_end_matches('.').to_owned()
 }
 
-/// Parameters that both routes have.
-pub(crate) struct Parameters {
-    pub(crate) model: Option<String>,
-    /// With the name of the parameter that is set.
-    pub(crate) max_tokens: (&'static str, Option<i64>),
-    pub(crate) temperature: Option<f32>,
-    pub(crate) top_p: Option<f32>,
-    pub(crate) top_k: Option<i64>,
-    pub(crate) min_p: Option<f32>,
-    pub(crate) repetition_penalty: Option<f32>,
-    pub(crate) n: Option<i64>,
-    pub(crate) stop: Option<OneOrMany>,
-    pub(crate) seed: Option<i64>,
-    pub(crate) stream: Option<bool>,
-    pub(crate) stream_options: Option<StreamOptions>,
-}
-
-impl Parameters {
-    /// Checks the numbers against their limits.
-    pub(crate) fn check_ranges(&self, body: &Value, config: &Config) -> Result<(), ApiError> {
-        let integer = |value: Option<i64>, min: i64, max: usize| {
-            value.is_none_or(|value| value >= min && usize::try_from(value).is_ok_and(|value| value <= max))
-        };
-        let number = |value: Option<f32>, valid: fn(f32) -> bool| value.is_none_or(valid);
-        let ranges = [
-            (self.max_tokens.0, integer(self.max_tokens.1, 0, config.max_tokens)),
-            ("temperature", number(self.temperature, |value| (0.0..=2.0).contains(&value))),
-            ("top_p", number(self.top_p, |value| value > 0.0 && value <= 1.0)),
-            ("top_k", integer(self.top_k, 0, u32::MAX as usize)),
-            ("min_p", number(self.min_p, |value| (0.0..=1.0).contains(&value))),
-            ("repetition_penalty", number(self.repetition_penalty, |value| value > 0.0 && value.is_finite())),
-            ("n", integer(self.n, 1, config.max_choices)),
-        ];
-        match ranges.into_iter().find(|(_, is_valid)| !is_valid) {
-            Some((name, _)) => Err(invalid(name, "invalid_value", &body[name], config)),
-            None => Ok(()),
-        }
-    }
-
-    /// Checks the other parameters and how they combine. The numbers are within their limits.
-    pub(crate) fn validate(self, limits: &Limits<'_>) -> Result<Settings, ApiError> {
-        let invalid = |name, message: String| Err(ApiError::parameter(name, "invalid_value", message));
-        let served = &limits.config.model_name;
-        if let Some(requested) = self.model.filter(|requested| requested != served) {
-            return Err(ApiError::model_not_found(&requested, served));
-        }
-        let is_streamed = self.stream.unwrap_or(false);
-        if self.stream_options.is_some() && !is_streamed {
-            return invalid("stream_options", "`stream_options` is only for requests with `stream`: true.".to_owned());
-        }
-        let stop = self.stop.map_or_else(Vec::new, OneOrMany::into_vec);
-        if stop.len() > MAX_STOP {
-            return invalid("stop", format!("`stop` must hold at most {MAX_STOP} strings, not {}.", stop.len()));
-        }
-        if stop.iter().any(String::is_empty) {
-            return invalid("stop", "`stop` must not hold an empty string.".to_owned());
-        }
-        let requested = SamplingChoice {
-            temperature: self.temperature,
-            top_k: self.top_k.map(|k| k as usize),
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repetition_penalty: self.repetition_penalty,
-        };
-        let openai = Sampling { seed: self.seed.map_or_else(random, i64::cast_unsigned), ..Sampling::unfiltered() };
-        let include_usage = self.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
-        Ok(Settings {
-            n: self.n.map_or(1, |n| n as usize),
-            max_tokens: self.max_tokens.1.map(|tokens| tokens as usize),
-            sampling: requested.or(limits.declared).or_sampling(openai),
-            stop,
-            streaming: is_streamed.then_some(Streaming { include_usage }),
-        })
-    }
-}
-
-/// Parses a body, which must be a JSON object.
-pub(crate) fn json(body: &[u8]) -> Result<Value, ApiError> {
-    let malformed = |reason: String| ApiError::request(StatusCode::BAD_REQUEST, reason);
-    let body: Value =
-        serde_json::from_slice(body).map_err(|e| malformed(format!("The body of your request is not JSON: {e}.")))?;
-    if body.is_object() {
-        Ok(body)
-    } else {
-        Err(malformed(format!("The body of your request must be a JSON object, not {}.", shown(&body))))
-    }
-}
-
-/// Reads the parameters of a body by their types.
-pub(crate) fn deserialize<T: DeserializeOwned>(body: &Value, config: &Config) -> Result<T, ApiError> {
-    // serde would read an array as the struct's fields in order.
-    if body["stream_options"].is_array() {
-        return Err(invalid("stream_options", "invalid_type", &body["stream_options"], config));
-    }
-    serde_path_to_error::deserialize(body).map_err(|error| invalid_type(error.path(), body, config))
-}
-
-/// Refuses parameters of OpenAI's that this server does not support, unless their value has no effect.
-pub(crate) fn refuse_unsupported(body: &Value, names: &[&str]) -> Result<(), ApiError> {
-    for &name in names {
-        let value = &body[name];
-        let has_no_effect = match (name, value) {
-            (_, Value::Null) => true,
-            ("best_of", value) => value.as_i64() == Some(body["n"].as_i64().unwrap_or(1)),
-            ("frequency_penalty" | "presence_penalty", value) => value.as_f64() == Some(0.0),
-            ("logprobs", Value::Bool(false)) => body["messages"].is_array(),
-            ("tool_choice", Value::String(choice)) => matches!(choice.as_str(), "auto" | "none"),
-            ("response_format", format) => format["type"] == "text",
-            ("modalities", modalities) => *modalities == serde_json::json!(["text"]),
-            ("logit_bias", Value::Object(biases)) => biases.is_empty(),
-            ("suffix", Value::String(text)) => text.is_empty(),
-            _ => false,
-        };
-        if !has_no_effect {
-            let message = format!("This server does not support `{name}`; leave it out.");
-            return Err(ApiError::parameter(name, "unsupported_parameter", message));
-        }
-    }
-    Ok(())
-}
-
-/// Returns the error for a value whose type is wrong.
-fn invalid_type(path: &serde_path_to_error::Path, body: &Value, config: &Config) -> ApiError {
-    let (mut name, mut found) = (String::new(), body);
-    for segment in path {
-        if let Segment::Map { key } = segment {
-            let separator = if name.is_empty() { "" } else { "." };
-            name = format!("{name}{separator}{key}");
-            found = &found[key.as_str()];
-        }
-    }
-    if matches!(name.as_str(), "prompt" | "stop") {
-        let is_right = |item: &Value| item.is_string() || (name == "prompt" && item.is_u64());
-        found = found.as_array().and_then(|items| items.iter().find(|item| !is_right(item))).unwrap_or(found);
-    }
-    invalid(&name, "invalid_type", found, config)
-}
-
-pub(crate) fn invalid(name: &str, code: &'static str, found: &Value, config: &Config) -> ApiError {
-    let expected = expected(name, config);
-    ApiError::parameter(name, code, format!("`{name}` must be {expected}, not {}.", shown(found)))
-}
-
-/// Returns the valid values of a parameter in words.
-fn expected(name: &str, config: &Config) -> String {
-    match name {
-        "prompt" => "a string, an array of strings, or the numbers of tokens".to_owned(),
-        "stop" => "a string or an array of strings".to_owned(),
-        "max_tokens" | "max_completion_tokens" => format!("an integer from 0 to {}", config.max_tokens),
-        "temperature" => "a number from 0 to 2".to_owned(),
-        "top_p" => "a number above 0 and at most 1".to_owned(),
-        "top_k" => format!("an integer from 0 to {}", u32::MAX),
-        "min_p" => "a number from 0 to 1".to_owned(),
-        "repetition_penalty" => "a number above 0".to_owned(),
-        "n" => format!("an integer from 1 to {}", config.max_choices),
-        "seed" => "an integer of 64 bits".to_owned(),
-        "echo" | "stream" | "stream_options.include_usage" => "true or false".to_owned(),
-        "stream_options" | "chat_template_kwargs" => "an object".to_owned(),
-        _ => "a string".to_owned(),
-    }
-}
-
-pub(crate) fn shown(value: &Value) -> String {
-    match value {
-        Value::Array(_) => "an array".to_owned(),
-        Value::Object(_) => "an object".to_owned(),
-        scalar => {
-            let text = scalar.to_string();
-            let mut characters = text.chars();
-            let shown: String = characters.by_ref().take(SHOWN_CHARACTERS).collect();
-            if characters.next().is_some() { format!("{shown}…") } else { shown }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Streaming;
+    use generate::{Grammar, Sampling, SamplingChoice};
     use serde_json::json;
 
     fn parse(body: &str) -> Result<ValidRequest, ApiError> {
@@ -537,8 +361,6 @@ mod tests {
                 "stream_options",
                 "`stream_options` must be an object, not an array.",
             ),
-            (r#"{"logprobs": 1}"#, "logprobs", "This server does not support `logprobs`; leave it out."),
-            (r#"{"best_of": 2}"#, "best_of", "This server does not support `best_of`; leave it out."),
         ];
         for (body, param, message) in cases {
             check_refused(body, 400, Some(param), message);
@@ -558,14 +380,85 @@ mod tests {
     }
 
     #[test]
+    fn invalid_values_of_more_parameters_are_named() {
+        let cases = [
+            (r#"{"typical_p": 0}"#, "typical_p", "`typical_p` must be a number above 0 and at most 1, not 0."),
+            (
+                r#"{"presence_penalty": 2.5}"#,
+                "presence_penalty",
+                "`presence_penalty` must be a number from -2 to 2, not 2.5.",
+            ),
+            (r#"{"logprobs": 21}"#, "logprobs", "`logprobs` must be an integer from 0 to 20, not 21."),
+            (r#"{"logprobs": true}"#, "logprobs", "`logprobs` must be an integer from 0 to 20, not true."),
+            (
+                r#"{"logit_bias": {"a": 1}}"#,
+                "logit_bias",
+                "`logit_bias` must have the ids of tokens as keys, not \"a\".",
+            ),
+            (
+                r#"{"logit_bias": {"1": -101}}"#,
+                "logit_bias",
+                "`logit_bias` must hold numbers from -100 to 100, not -101.",
+            ),
+            (
+                r#"{"logit_bias": {"1": "x"}}"#,
+                "logit_bias.1",
+                "`logit_bias.1` must be a number from -100 to 100, not \"x\".",
+            ),
+            (r#"{"logit_bias": []}"#, "logit_bias", "`logit_bias` must be an object, not an array."),
+            (
+                r#"{"stop_token_ids": [1, -1]}"#,
+                "stop_token_ids",
+                "`stop_token_ids` must be an array of the numbers of tokens, not -1.",
+            ),
+            (
+                r#"{"truncate_prompt_tokens": 0}"#,
+                "truncate_prompt_tokens",
+                "`truncate_prompt_tokens` must be an integer from 1, or -1 for the model's context, not 0.",
+            ),
+            (r#"{"n": 2, "best_of": 1}"#, "best_of", "`best_of` must be at least `n`, 2, not 1."),
+            (r#"{"best_of": 2, "stream": true}"#, "best_of", "`best_of` above `n` cannot be streamed."),
+            (
+                r#"{"prompt": ["", ""], "best_of": 3}"#,
+                "prompt",
+                "`prompt` and `best_of` ask for 6 texts; one request may ask for 4.",
+            ),
+            (r#"{"user": 1}"#, "user", "`user` must be a string, not 1."),
+            (r#"{"store": "yes"}"#, "store", "`store` must be true or false, not \"yes\"."),
+            (r#"{"ignore_eos": true}"#, "ignore_eos", "This server does not support `ignore_eos`; leave it out."),
+            (r#"{"suffix": "}"}"#, "suffix", "This server does not support `suffix`; leave it out."),
+        ];
+        for (body, param, message) in cases {
+            check_refused(body, 400, Some(param), message);
+        }
+    }
+
+    /// Returns the settings of a request without parameters, but with a seed.
+    fn defaults(seed: u64) -> Settings {
+        Settings {
+            n: 1,
+            sampling: Sampling { seed, ..Sampling::unfiltered() },
+            logit_bias: Vec::new(),
+            stop: Vec::new(),
+            stop_token_ids: Vec::new(),
+            truncation: None,
+            grammar: None,
+            streaming: None,
+        }
+    }
+
+    #[test]
     fn missing_parameters_have_openais_defaults() {
-        let request = parse(r#"{"model": null, "user": "me", "logprobs": null, "presence_penalty": 0, "best_of": 1}"#);
-        let request = request.unwrap();
-        assert_eq!((&request.inputs[..], request.settings.n), (&[Input::Text(String::new())][..], 1));
-        let settings = request.settings;
-        let sampling = Sampling { seed: settings.sampling.seed, ..Sampling::unfiltered() };
-        let expected = Settings { n: 1, max_tokens: Some(16), sampling, stop: Vec::new(), streaming: None };
-        assert!(settings == expected && !request.echo, "{settings:?}");
+        let body = json!({
+            "model": null, "user": "me", "logprobs": null, "presence_penalty": 0, "best_of": 1, "store": true,
+            "metadata": {"a": "b"}, "service_tier": "auto", "prompt_cache_key": "k", "safety_identifier": "s",
+            "suffix": "", "unknown": null,
+        });
+        let request = parse(&body.to_string()).unwrap();
+        let settings = defaults(request.settings.sampling.seed);
+        let inputs = vec![Input::Text(String::new())];
+        let expected = ValidRequest { inputs, echo: false, max_tokens: Some(16), logprobs: None, best_of: 1, settings };
+        assert_eq!(request, expected);
     }
 
     #[test]
@@ -588,15 +481,37 @@ mod tests {
     fn parameters_are_read() {
         let body = json!({
             "model": "pipeline", "prompt": ["a", "b"], "max_tokens": 7, "temperature": 0, "top_p": 0.5, "top_k": 3,
-            "min_p": 0.25, "repetition_penalty": 1.5, "n": 2, "stop": "\n", "seed": -1, "echo": true, "stream": true,
+            "min_p": 0.25, "typical_p": 0.75, "repetition_penalty": 1.5, "frequency_penalty": 0.5,
+            "presence_penalty": -0.5, "logit_bias": {"3": -100, "12": 2.5}, "n": 2, "stop": "\n",
+            "stop_token_ids": [5], "seed": -1, "truncate_prompt_tokens": -1, "echo": true, "logprobs": 3,
+            "guided_regex": "a*", "stream": true,
             "stream_options": {"include_usage": true, "include_obfuscation": false},
         });
         let request = parse(&body.to_string()).unwrap();
-        let sampling =
-            Sampling { temperature: 0.0, top_k: 3, top_p: 0.5, min_p: 0.25, repetition_penalty: 1.5, seed: u64::MAX };
-        let streaming = Some(Streaming { include_usage: true });
-        let settings = Settings { n: 2, max_tokens: Some(7), sampling, stop: vec!["\n".to_owned()], streaming };
+        let sampling = Sampling {
+            temperature: 0.0,
+            top_k: 3,
+            top_p: 0.5,
+            min_p: 0.25,
+            typical_p: 0.75,
+            repetition_penalty: 1.5,
+            frequency_penalty: 0.5,
+            presence_penalty: -0.5,
+            seed: u64::MAX,
+        };
+        let settings = Settings {
+            n: 2,
+            sampling,
+            logit_bias: vec![(12, 2.5), (3, -100.0)],
+            stop: vec!["\n".to_owned()],
+            stop_token_ids: vec![5],
+            truncation: Some(Truncation::Context),
+            grammar: Some(("guided_regex", Grammar::Regex("a*".to_owned()))),
+            streaming: Some(Streaming { include_usage: true }),
+        };
         let inputs = vec![Input::Text("a".to_owned()), Input::Text("b".to_owned())];
-        assert_eq!(request, ValidRequest { inputs, echo: true, settings });
+        let expected =
+            ValidRequest { inputs, echo: true, max_tokens: Some(7), logprobs: Some(3), best_of: 2, settings };
+        assert_eq!(request, expected);
     }
 }

@@ -7,6 +7,9 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::logprobs::{ChatLogprobs, CompletionLogprobs};
+use crate::tool_calls::ToolCall;
+
 /// The usage field as OpenAI defines it: absent, null and present are three different cases.
 #[allow(clippy::option_option)]
 pub(crate) type MaybeUsage = Option<Option<Usage>>;
@@ -39,8 +42,9 @@ pub(crate) struct Choice {
     pub(crate) text: String,
     /// The index of the text: the index of its prompt times `n`, plus its index among that prompt's texts.
     pub(crate) index: usize,
-    /// Always null.
-    pub(crate) logprobs: Value,
+    /// The tokens of the text, or of the new part, with their log probabilities; null unless asked for.
+    #[schema(required = true)]
+    pub(crate) logprobs: Option<CompletionLogprobs>,
     /// `stop` (a stop token or stop string) or `length` (`max_tokens`); null until the text is finished.
     pub(crate) finish_reason: Option<&'static str>,
 }
@@ -83,21 +87,52 @@ pub(crate) struct ChatChoice {
     pub(crate) index: usize,
     /// The assistant's message.
     pub(crate) message: AssistantMessage,
-    /// Always null.
-    pub(crate) logprobs: Value,
-    /// `stop` (the end of the turn or a stop string) or `length` (the maximum number of tokens).
+    /// The tokens of the answer with their log probabilities; null unless asked for.
+    #[schema(required = true)]
+    pub(crate) logprobs: Option<ChatLogprobs>,
+    /// `stop` (the end of the turn or a stop string), `tool_calls` (the same, and there are calls) or `length` (the
+    /// maximum number of tokens).
     pub(crate) finish_reason: &'static str,
 }
 
-/// The assistant's message. A call of a tool is part of its text, in the model's own notation.
+/// The assistant's message.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct AssistantMessage {
     /// Always `assistant`.
     pub(crate) role: &'static str,
-    /// The text.
-    pub(crate) content: String,
+    /// The text; null if there are only calls of tools.
+    #[schema(required = true)]
+    pub(crate) content: Option<String>,
     /// Always null.
     pub(crate) refusal: Value,
+    /// Calls of tools, if there are any. Those in another notation than `<tool_call>` are part of the text.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tool_calls: Vec<Call>,
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Call {
+    /// The index of the call in the message; only in chunks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<usize>,
+    /// The call's id.
+    #[schema(example = "call_5f2e6b0c9a1d4e37")]
+    pub(crate) id: String,
+    /// Always `function`.
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    /// The function.
+    pub(crate) function: CalledFunction,
+}
+
+/// A function that is called.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct CalledFunction {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its arguments, as JSON.
+    pub(crate) arguments: String,
 }
 
 /// One chunk of a streamed answer.
@@ -128,8 +163,9 @@ pub(crate) struct ChunkChoice {
     pub(crate) index: usize,
     /// What is new.
     pub(crate) delta: Delta,
-    /// Always null.
-    pub(crate) logprobs: Value,
+    /// The tokens of the new part with their log probabilities; null unless asked for.
+    #[schema(required = true)]
+    pub(crate) logprobs: Option<ChatLogprobs>,
     /// As in a whole answer; null until the answer is finished.
     pub(crate) finish_reason: Option<&'static str>,
 }
@@ -143,6 +179,9 @@ pub(crate) struct Delta {
     /// New text; absent in the last chunk of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) content: Option<String>,
+    /// New calls of tools, each as a whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tool_calls: Vec<Call>,
 }
 
 /// Fields that all chunks of an answer share.
@@ -199,35 +238,66 @@ impl Metadata {
 
 impl Choice {
     /// Returns a text; finished if there is a reason.
-    pub(crate) fn new(index: usize, text: String, finish_reason: Option<&'static str>) -> Self {
-        Self { text, index, logprobs: Value::Null, finish_reason }
+    pub(crate) fn new(
+        index: usize,
+        text: String,
+        logprobs: Option<CompletionLogprobs>,
+        finish_reason: Option<&'static str>,
+    ) -> Self {
+        Self { text, index, logprobs, finish_reason }
     }
 }
 
 impl ChatChoice {
     /// Returns a finished answer.
-    pub(crate) fn new(index: usize, content: String, finish_reason: &'static str) -> Self {
-        let message = AssistantMessage { role: ASSISTANT, content, refusal: Value::Null };
-        Self { index, message, logprobs: Value::Null, finish_reason }
+    pub(crate) fn new(
+        index: usize,
+        content: String,
+        calls: Vec<ToolCall>,
+        logprobs: Option<ChatLogprobs>,
+        finish_reason: &'static str,
+    ) -> Self {
+        let tool_calls: Vec<Call> = calls.into_iter().map(|call| Call::new(call, None)).collect();
+        let content = Some(content).filter(|content| tool_calls.is_empty() || !content.is_empty());
+        let message = AssistantMessage { role: ASSISTANT, content, refusal: Value::Null, tool_calls };
+        Self { index, message, logprobs, finish_reason }
     }
 }
 
 impl ChunkChoice {
     /// Returns a part of an answer; its last if there is a reason.
-    pub(crate) fn new(index: usize, delta: Delta, finish_reason: Option<&'static str>) -> Self {
-        Self { index, delta, logprobs: Value::Null, finish_reason }
+    pub(crate) fn new(
+        index: usize,
+        delta: Delta,
+        logprobs: Option<ChatLogprobs>,
+        finish_reason: Option<&'static str>,
+    ) -> Self {
+        Self { index, delta, logprobs, finish_reason }
     }
 }
 
 impl Delta {
     /// Returns the start of an answer.
     pub(crate) fn start() -> Self {
-        Self { role: Some(ASSISTANT), content: Some(String::new()) }
+        Self { role: Some(ASSISTANT), content: Some(String::new()), tool_calls: Vec::new() }
     }
 
     /// Returns new text.
     pub(crate) fn text(content: String) -> Self {
-        Self { role: None, content: Some(content) }
+        Self { content: Some(content), ..Self::default() }
+    }
+
+    /// Returns a call, the `index`th of its message.
+    pub(crate) fn call(call: ToolCall, index: usize) -> Self {
+        Self { tool_calls: vec![Call::new(call, Some(index))], ..Self::default() }
+    }
+}
+
+impl Call {
+    fn new(call: ToolCall, index: Option<usize>) -> Self {
+        let ToolCall { name, arguments } = call;
+        let id = format!("call_{:016x}", random());
+        Self { index, id, kind: "function", function: CalledFunction { name, arguments } }
     }
 }
 

@@ -78,6 +78,7 @@ impl Answer {
     /// Adds an event and returns the new text.
     fn add(&mut self, event: Event) -> Result<String, ApiError> {
         match event {
+            Event::Prompt { .. } => Ok(String::new()),
             Event::Text { text, .. } => {
                 self.text += &text;
                 Ok(text)

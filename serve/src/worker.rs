@@ -142,9 +142,12 @@ struct Worker {
 
 impl Worker {
     fn run(&self, settings: Settings) {
-        let mut model = self.generator.model();
-        let scheduler =
-            Scheduler::new(&mut **model, settings).expect("the settings are those of a valid configuration");
+        let (mut model, mut draft_model) = (self.generator.model(), self.generator.draft_model());
+        let valid = "the settings are those of a valid configuration";
+        let mut scheduler = Scheduler::new(&mut **model, settings).expect(valid);
+        if let Some(draft_model) = &mut draft_model {
+            scheduler = scheduler.with_draft_model(&mut ***draft_model).expect(valid);
+        }
         let mut texts = Texts::new(&self.generator, scheduler);
         let set_running = |running| self.shared.running.store(running, Ordering::Relaxed);
         loop {

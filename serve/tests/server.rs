@@ -256,7 +256,7 @@ fn invalid_requests_get_openais_errors() {
     let cases = [
         (json!({"temperature": "hot"}), expect(400, "temperature", "invalid_type")),
         (json!({"temperature": 3}), expect(400, "temperature", "invalid_value")),
-        (json!({"logprobs": 5}), expect(400, "logprobs", "unsupported_parameter")),
+        (json!({"best_of_all": 5}), expect(400, "best_of_all", "unsupported_parameter")),
         (json!({"model": "gpt-4"}), expect(404, "model", "model_not_found")),
         (json!([1]), expect(400, "", "")),
         (json!({"prompt": "x".repeat(3000)}), expect(413, "", "")),

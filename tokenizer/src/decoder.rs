@@ -58,6 +58,28 @@ pub(crate) fn steps(decoder: Option<&DecoderWrapper>) -> Option<Vec<Step>> {
     Some(steps)
 }
 
+/// Returns the bytes of a token that stands after others; `None` where they depend on these.
+pub(crate) fn bytes_of(steps: &[Step], token: String) -> Option<Vec<u8>> {
+    const BEFORE: &str = "a";
+    let depends = |step: &Step| match step {
+        Step::EachUpToLast(_) | Step::ByteLevel => true,
+        Step::StripWhole(strip) => strip.stop > 0,
+        Step::Each(_) | Step::StripEach(_) | Step::Spaces | Step::ByteFallback => false,
+    };
+    if steps.iter().any(depends) {
+        return None;
+    }
+    let has_bytes = steps.iter().any(|step| matches!(step, Step::ByteFallback));
+    if let Some(byte) = byte_token(&token).filter(|_| has_bytes) {
+        return Some(vec![byte]);
+    }
+    let (mut chain, mut text) = (Chain::new(steps), String::new());
+    chain.push(BEFORE.to_owned(), &mut text).ok()?;
+    chain.push(token, &mut text).ok()?;
+    chain.finish(&mut text).ok()?;
+    Some(text.strip_prefix(BEFORE)?.as_bytes().to_vec())
+}
+
 /// Steps with what they hold back.
 #[derive(Clone)]
 pub(crate) struct Chain<'t>(Vec<State<'t>>);

@@ -47,6 +47,8 @@ pub struct SamplingDefaults {
     pub top_p: Option<f64>,
     /// The probability, relative to that of the most probable token, below which tokens are not sampled.
     pub min_p: Option<f64>,
+    /// The mass of locally typical sampling.
+    pub typical_p: Option<f64>,
     /// The repetition penalty.
     pub repetition_penalty: Option<f64>,
 }
@@ -181,6 +183,7 @@ impl SamplingDefaults {
             top_k: generation_config.get("top_k").and_then(Value::as_u64).map(|k| k as usize),
             top_p: number("top_p"),
             min_p: number("min_p"),
+            typical_p: number("typical_p"),
             repetition_penalty: number("repetition_penalty"),
         }
     }

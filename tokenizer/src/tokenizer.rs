@@ -248,6 +248,28 @@ impl Tokenizer {
         Ok(text)
     }
 
+    /// Returns the bytes that a token adds to a text after other tokens; none for special tokens, and `None` if they
+    /// depend on its neighbours or there is no such token.
+    pub fn bytes_of(&self, id: u32) -> Option<Vec<u8>> {
+        self.check_ids(&[id]).ok()?;
+        if let Some(table) = &self.token_bytes {
+            return Some(table[id as usize].to_vec());
+        }
+        let Some(token) = self.text_token(id) else { return Some(Vec::new()) };
+        decoder::bytes_of(self.decoder_steps.as_deref()?, token)
+    }
+
+    /// Returns the bytes that show a token by itself: those that it adds to a text, or its name if it adds none.
+    pub fn shown_bytes(&self, id: u32) -> Vec<u8> {
+        match self.bytes_of(id) {
+            Some(bytes) if !bytes.is_empty() => bytes,
+            _ => match self.special_token(id) {
+                Some(name) => name.into_bytes(),
+                None => self.decode(&[id]).unwrap_or_default().into_bytes(),
+            },
+        }
+    }
+
     /// Returns the token with that id if it has text: special tokens have none.
     pub(crate) fn text_token(&self, id: u32) -> Option<String> {
         let token = self.inner.id_to_token(id)?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, InvalidSetting, Sampling, StopTokens};
+use crate::{Constraint, Error, InvalidSetting, Sampling, StopTokens};
 
 /// The settings of a scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,14 +14,15 @@ pub struct Settings {
     /// Whether a sequence reuses the blocks of earlier ones that begin with the same tokens. Default: true.
     pub reuse_prefixes: bool,
     /// The maximum number of tokens that speculative decoding proposes per sequence and step; 0 for none. Proposals are
-    /// what followed the same few tokens earlier in the sequence. They change the speed, never the tokens. Default: 0.
+    /// those of the draft model, if there is one, else what followed the same few tokens earlier in the sequence. They
+    /// change the speed, never the tokens. Default: 0.
     pub draft_tokens: usize,
     /// Samples only tokens below this, the tokenizer's vocabulary size; none for all of the model's. Default: none.
     pub vocab_size: Option<usize>,
 }
 
 /// A prompt to continue.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// The tokens of the prompt, at least one.
     pub prompt: Vec<u32>,
@@ -31,6 +32,10 @@ pub struct Request {
     pub n: usize,
     /// How tokens are chosen. Default: the most likely.
     pub sampling: Sampling,
+    /// Numbers added to the logits of tokens before everything else. Default: none.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// What each sample must obey. A sample ends where nothing may follow. Default: none.
+    pub constraint: Option<Box<dyn Constraint>>,
     /// A sample ends after the first of these. Default: none.
     pub stop_tokens: StopTokens,
     /// Requests of higher priority come first; within one priority, the first to arrive. Default: 0.
@@ -84,7 +89,7 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FinishReason {
-    /// A stop token or a stop string.
+    /// A stop token, a stop string, or the end of what a constraint allows.
     Stop,
     /// The maximum number of tokens was reached.
     Length,
@@ -139,6 +144,8 @@ impl Request {
             max_tokens,
             n: 1,
             sampling: Sampling::greedy(),
+            logit_bias: Vec::new(),
+            constraint: None,
             stop_tokens: StopTokens::default(),
             priority: 0,
             tenant: String::new(),

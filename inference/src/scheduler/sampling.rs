@@ -39,7 +39,7 @@ impl<M: ForwardPass> Scheduler<M> {
             sequence.scored = sequence.scored.max(sequence.computed.min(sequence.request.prompt.len()));
             self.register(&mut sequence);
             if is_broken {
-                self.fail(sequence);
+                self.fail_broken(sequence);
             } else if sequence.unread() > 0 {
                 self.running.insert(turn, sequence);
             } else if sequence.remaining_tokens() == 0 {
@@ -80,10 +80,10 @@ impl<M: ForwardPass> Scheduler<M> {
     /// Samples the next token of a sequence with one sample, and one more for every token of the draft that was right.
     ///
     /// Speculative decoding (Fast Inference from Transformers via Speculative Decoding, Leviathan et al., 2023) accepts
-    /// a token x of a draft with probability min(1, p(x) / q(x)), and otherwise samples from what p has more than q. A
-    /// draft that was looked up is certain, q(x) = 1: x is accepted with probability p(x), else a token other than x is
-    /// sampled from p. Sampling from p and comparing with x is the same, and needs the same random numbers as without a
-    /// draft, so that a seed gives the same tokens.
+    /// a token x of a draft with probability min(1, p(x) / q(x)), and otherwise samples from what p has more than q.
+    /// Here a token is sampled from p with the random number that it would have without a draft, and compared with x:
+    /// for a draft that was looked up, q(x) = 1, that is the same, and a draft model draws x with the same random
+    /// number from q. So a seed gives the same tokens with and without drafts.
     fn extend(
         &mut self,
         mut sequence: Sequence,
@@ -95,13 +95,23 @@ impl<M: ForwardPass> Scheduler<M> {
         let mut logits = Vec::new();
         for (i, &row) in rows.iter().enumerate() {
             if !is_usable(row) {
-                return self.fail(sequence);
+                return self.fail_broken(sequence);
             }
             let sample = &mut sequence.samples[0];
             let (index, uniform) = (sample.index, sample.uniforms.draw());
             logits.clear();
             logits.extend_from_slice(row);
-            let token = sampler::pick(&mut logits, &sequence.tokens, &sequence.request.sampling, uniform);
+            let request = &sequence.request;
+            sampler::add_bias(&mut logits, &request.logit_bias);
+            if let Some(guide) = &mut sample.guide {
+                match guide.restrict(&mut logits) {
+                    Ok(true) => {}
+                    Ok(false) => return self.finish(sequence, FinishReason::Stop),
+                    Err(reason) => return self.fail(sequence, |_| Error::Constraint { reason: reason.clone() }),
+                }
+            }
+            let prompt_tokens = request.prompt.len();
+            let token = sampler::pick(&mut logits, &sequence.tokens, prompt_tokens, &request.sampling, uniform);
             if sequence.request.wants_logits {
                 on_logits(RowLogits {
                     request: sequence.id,
@@ -116,6 +126,13 @@ impl<M: ForwardPass> Scheduler<M> {
             self.events.push(Event::Token { request: sequence.id, sample: index, token });
             if sequence.request.stop_tokens.contains(token) {
                 return self.finish(sequence, FinishReason::Stop);
+            }
+            if let Some(guide) = &mut sequence.samples[0].guide {
+                match guide.accept(token) {
+                    Ok(false) => {}
+                    Ok(true) => return self.finish(sequence, FinishReason::Stop),
+                    Err(reason) => return self.fail(sequence, |_| Error::Constraint { reason: reason.clone() }),
+                }
             }
             if sequence.remaining_tokens() == 0 {
                 return self.finish(sequence, FinishReason::Length);
@@ -137,10 +154,15 @@ impl<M: ForwardPass> Scheduler<M> {
     }
 
     /// Ends all samples of a sequence whose logits are not finite.
-    fn fail(&mut self, mut sequence: Sequence) {
+    fn fail_broken(&mut self, sequence: Sequence) {
+        self.fail(sequence, |sequence| Error::NotFinite { position: sequence.tokens.len() });
+    }
+
+    /// Ends all samples of a sequence with an error.
+    fn fail(&mut self, mut sequence: Sequence, error: impl Fn(&Sequence) -> Error) {
         self.release(&mut sequence);
         for sample in &sequence.samples {
-            let error = Error::NotFinite { position: sequence.tokens.len() };
+            let error = error(&sequence);
             self.events.push(Event::Failed { request: sequence.id, sample: sample.index, error });
             self.count_finished(sequence.id);
         }
@@ -156,6 +178,6 @@ impl<M: ForwardPass> Scheduler<M> {
 }
 
 /// Returns true if a token can be sampled from the logits.
-fn is_usable(logits: &[f32]) -> bool {
+pub(super) fn is_usable(logits: &[f32]) -> bool {
     logits.iter().all(|logit| *logit < f32::INFINITY) && logits.iter().any(|logit| logit.is_finite())
 }

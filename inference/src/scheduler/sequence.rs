@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::request::{Request, RequestId};
 use crate::blocks::BlockTable;
+use crate::constraint::Guide;
 use crate::decoder::kept_tokens;
 use crate::sampler::Uniforms;
 
@@ -16,11 +17,12 @@ pub(super) struct Turn {
     pub(super) sample: usize,
 }
 
-/// A sample of a request, and its random numbers.
+/// A sample of a request, its random numbers and its constraint.
 #[derive(Debug)]
 pub(super) struct Sample {
     pub(super) index: usize,
     pub(super) uniforms: Uniforms,
+    pub(super) guide: Option<Guide>,
 }
 
 /// A prompt with what has been sampled after it.
@@ -46,7 +48,7 @@ impl Sequence {
     pub(super) fn new(id: RequestId, request: Arc<Request>) -> Self {
         let sampled = |index| {
             let seed = request.sampling.seed.wrapping_add(index as u64);
-            Sample { index, uniforms: Uniforms::new(seed) }
+            Sample { index, uniforms: Uniforms::new(seed), guide: request.constraint.clone().map(Guide::new) }
         };
         Self {
             id,

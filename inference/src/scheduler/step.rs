@@ -34,7 +34,7 @@ impl<M: ForwardPass> Scheduler<M> {
     pub fn step_with_logits(&mut self, on_logits: &mut dyn FnMut(RowLogits<'_>)) -> Result<Vec<Event>, Error> {
         self.grow_running();
         self.start_waiting();
-        let chunks = self.plan();
+        let chunks = self.plan()?;
         if !chunks.is_empty() {
             self.read(&chunks)?;
             self.advance(chunks, on_logits);
@@ -128,7 +128,7 @@ impl<M: ForwardPass> Scheduler<M> {
 
     /// Divides the tokens of a step: one for every sequence that is being decoded, then chunks of what else is unread,
     /// in order, then drafts.
-    fn plan(&mut self) -> Vec<Chunk> {
+    fn plan(&mut self) -> Result<Vec<Chunk>, Error> {
         let decoded = self.running.values().filter(|sequence| sequence.unread() == 1).count();
         let mut budget = self.settings.max_step_tokens - decoded;
         let mut chunks = Vec::with_capacity(self.running.len());
@@ -142,35 +142,53 @@ impl<M: ForwardPass> Scheduler<M> {
                 chunks.push(Chunk { turn, tokens, draft: Vec::new() });
             }
         }
+        let mut wanted = Vec::new();
         for chunk in &mut chunks {
-            chunk.draft = self.draft(chunk.turn, budget);
-            budget -= chunk.draft.len();
+            let mut tokens = self.draft_room(chunk.turn, budget);
+            if self.draft_model.is_none() {
+                chunk.draft = draft::lookup(&self.running[&chunk.turn].tokens, tokens);
+                tokens = chunk.draft.len();
+            }
+            tokens = self.reserve_draft(chunk.turn, tokens);
+            chunk.draft.truncate(tokens);
+            budget -= tokens;
+            wanted.push((chunk.turn, tokens));
         }
-        chunks
+        if let Some(draft_model) = &mut self.draft_model {
+            let vocab_size = self.settings.vocab_size.unwrap_or(self.model.vocab_size());
+            let drafts = draft_model.propose(&wanted, &self.running, vocab_size)?;
+            for (chunk, draft) in chunks.iter_mut().zip(drafts) {
+                chunk.draft = draft;
+            }
+        }
+        Ok(chunks)
     }
 
-    /// Returns a draft of at most `budget` tokens for a sequence, and makes room for it if there are blocks that no one
-    /// uses.
-    fn draft(&mut self, turn: Turn, budget: usize) -> Vec<u32> {
-        let Some(sequence) = self.running.get_mut(&turn) else { return Vec::new() };
-        let (written, tokens) = (sequence.computed - sequence.window, sequence.window_tokens());
+    /// Returns how many tokens a draft for a sequence may have, at most `budget`.
+    fn draft_room(&self, turn: Turn, budget: usize) -> usize {
+        let sequence = &self.running[&turn];
+        if sequence.unread() > 1 || sequence.samples.len() > 1 {
+            return 0;
+        }
         let max_tokens = [
             budget,
             self.settings.draft_tokens,
             // The last remaining token is never read, and none can be read beyond the context.
             sequence.remaining_tokens().saturating_sub(1),
-            self.model.context_length() - tokens,
+            self.model.context_length() - sequence.window_tokens(),
         ];
-        let max_tokens = max_tokens.into_iter().min().unwrap_or_default();
-        let Some(table) = sequence.table.as_mut() else { return Vec::new() };
-        if max_tokens == 0 || written + 1 < tokens || sequence.samples.len() > 1 {
-            return Vec::new();
+        max_tokens.into_iter().min().unwrap_or_default()
+    }
+
+    /// Makes room for a draft of so many tokens if there are blocks that no one uses, and returns how many fit.
+    fn reserve_draft(&mut self, turn: Turn, draft_tokens: usize) -> usize {
+        let Some(sequence) = self.running.get_mut(&turn).filter(|_| draft_tokens > 0) else { return 0 };
+        let (written, tokens) = (sequence.computed - sequence.window, sequence.window_tokens());
+        let Some(table) = sequence.table.as_mut() else { return 0 };
+        match self.pool.reserve(table, written, tokens + draft_tokens) {
+            Ok(_) => draft_tokens,
+            Err(OutOfBlocks { .. }) => draft_tokens.min(table.blocks().len() * self.pool.block_tokens() - tokens),
         }
-        let mut draft = draft::lookup(&sequence.tokens, max_tokens);
-        if self.pool.reserve(table, written, tokens + draft.len()).is_err() {
-            draft.truncate(table.blocks().len() * self.pool.block_tokens() - tokens);
-        }
-        draft
     }
 
     /// Runs the model over the chunks; the logits of the rows that want them are in `self.logits` then.

@@ -206,14 +206,18 @@ fn greedy_drafts_are_verified_in_one_call() {
     assert!(counters.accepted_tokens > 5, "{counters:?}");
 }
 
-#[test]
-fn drafts_keep_the_distribution() {
-    // The pairs of tokens after a prompt that gives drafts, of 40,000 seeds, against the product of probabilities.
+/// Draws four tokens after a prompt with each of 40,000 seeds, and compares the frequencies of the pairs of the second
+/// and third with the product of probabilities.
+#[track_caller]
+fn check_distribution(draft_model: Option<Mock>) {
     let start = vec![1, 2, 1, 2, 1];
     let mut mock = Mock::new(64, 4);
     mock.vocab_size = 4;
     let settings = Settings { draft_tokens: 3, max_step_tokens: 256, ..Settings::default() };
     let mut scheduler = Scheduler::new(mock, settings).unwrap();
+    if let Some(draft_model) = draft_model {
+        scheduler = scheduler.with_draft_model(draft_model).unwrap();
+    }
     let n = 40_000;
     for seed in 0..n {
         let sampling = Sampling { seed, ..Sampling::unfiltered() };
@@ -245,6 +249,35 @@ fn drafts_keep_the_distribution() {
     }
     // 15 degrees of freedom: 37.7 is exceeded once in a thousand times; the seeds are fixed.
     assert!(chi_squared < 37.7, "{chi_squared}: {counts:?}");
+}
+
+#[test]
+fn drafts_keep_the_distribution() {
+    check_distribution(None);
+    let mut other = Mock::new(1024, 4);
+    (other.vocab_size, other.noise) = (4, 2.5);
+    check_distribution(Some(other));
+}
+
+#[test]
+fn a_draft_model_that_agrees_is_always_right() {
+    let sampling = Sampling { seed: 5, temperature: 0.9, frequency_penalty: 0.3, ..Sampling::unfiltered() };
+    let greedy = Request::new(vec![1, 2, 3], 40);
+    for request in [greedy.clone(), Request { sampling, ..greedy }] {
+        let settings = Settings { draft_tokens: 4, ..Settings::default() };
+        let mut with = scheduler(32, settings).with_draft_model(Mock::new(32, 4)).unwrap();
+        let id = with.submit(request.clone()).unwrap();
+        let tokens = drain(&mut with);
+        assert_eq!(tokens[&(id, 0)], mock::alone(with.model(), &request, 0).tokens);
+        let counters = with.counters();
+        assert_eq!(counters.accepted_tokens, counters.drafted_tokens);
+        // The first token comes from the prompt alone, then five a step.
+        assert_eq!(counters.steps, 1 + 39_u64.div_ceil(5));
+    }
+    let mut small = Mock::new(32, 4);
+    small.vocab_size = 7;
+    let refused = scheduler(32, Settings::default()).with_draft_model(small).unwrap_err().to_string();
+    assert_eq!(refused, "draft_model must be a model of the same vocabulary, not one of 7 tokens");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A model whose logits are a hash of the tokens that it reads back from its blocks, and what a request becomes alone.
 
 use inference::sampler::{self, Uniforms};
-use inference::{Error, FinishReason, ForwardPass, Request, Row};
+use inference::{Constraint, Error, FinishReason, ForwardPass, Request, Row, TokenMask};
 
 /// What a block holds of a token: its id, and a hash of it and of all tokens before it, as the keys and values of a
 /// Transformer depend on all tokens before them.
@@ -16,6 +16,8 @@ pub struct Mock {
     pub vocab_size: usize,
     pub context_length: usize,
     pub block_tokens: usize,
+    /// Added to the logits of every other token, as a model that is a little different.
+    pub noise: f32,
     /// The calls of `forward` that fail.
     pub failing_calls: Vec<usize>,
     pub calls: usize,
@@ -31,6 +33,7 @@ impl Mock {
             vocab_size: 8,
             context_length: 64,
             block_tokens,
+            noise: 0.0,
             failing_calls: Vec::new(),
             calls: 0,
             copies: 0,
@@ -95,7 +98,8 @@ impl ForwardPass for Mock {
         for row in rows.iter().filter(|row| row.wants_logits) {
             let seen = (0..=row.position).map(|position| self.slot(sequences[row.sequence], position).unwrap());
             let seen: Vec<Slot> = seen.collect();
-            logits.extend(logits_after(&seen, self.vocab_size));
+            let row = logits_after(&seen, self.vocab_size).into_iter().enumerate();
+            logits.extend(row.map(|(token, logit)| if token % 2 == 0 { logit } else { logit + self.noise }));
         }
         Ok(())
     }
@@ -159,20 +163,58 @@ pub fn alone(mock: &Mock, request: &Request, sample: usize) -> Alone {
     let mut uniforms = Uniforms::new(request.sampling.seed.wrapping_add(sample as u64));
     let mut alone = Alone { tokens: Vec::new(), logits: Vec::new(), reason: FinishReason::Length };
     let mut sequence = request.prompt.clone();
+    let mut constraint = request.constraint.clone();
     let mut window = 0;
     for remaining in (1..=request.max_tokens).rev() {
         if sequence.len() - window > mock.context_length {
             window = sequence.len() - (mock.context_length - (remaining - 1).min(mock.context_length / 2));
         }
         let row = logits(&sequence[window..], mock.vocab_size);
-        let token = sampler::pick(&mut row.clone(), &sequence, &request.sampling, uniforms.draw());
+        let mut biased = row.clone();
+        sampler::add_bias(&mut biased, &request.logit_bias);
+        if let Some(constraint) = &mut constraint
+            && !constraint.allowed().unwrap().apply(&mut biased)
+        {
+            alone.reason = FinishReason::Stop;
+            break;
+        }
+        let token = sampler::pick(&mut biased, &sequence, request.prompt.len(), &request.sampling, uniforms.draw());
         sequence.push(token);
         alone.tokens.push(token);
         alone.logits.push(row);
-        if request.stop_tokens.contains(token) {
+        let is_complete = constraint.as_mut().is_some_and(|constraint| constraint.accept(token).unwrap());
+        if is_complete || request.stop_tokens.contains(token) {
             alone.reason = FinishReason::Stop;
             break;
         }
     }
     alone
+}
+
+/// Allows two of three tokens, others at each step, and none after `steps` tokens.
+#[derive(Debug, Clone)]
+pub struct Rotating {
+    pub step: u32,
+    pub steps: u32,
+    /// Whether the last token completes the text, instead of leaving nothing allowed.
+    pub completes: bool,
+}
+
+impl Constraint for Rotating {
+    fn allowed(&mut self) -> Result<TokenMask, String> {
+        let is_allowed = |token: &u32| self.step < self.steps && !(token + self.step).is_multiple_of(3);
+        Ok(TokenMask::from_words(vec![(0..32).filter(is_allowed).map(|token| 1 << token).sum()]))
+    }
+
+    fn accept(&mut self, token: u32) -> Result<bool, String> {
+        if !self.allowed()?.allows(token) {
+            return Err(format!("{token} is not allowed"));
+        }
+        self.step += 1;
+        Ok(self.completes && self.step == self.steps)
+    }
+
+    fn fork(&self) -> Box<dyn Constraint> {
+        Box::new(self.clone())
+    }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use inference::{Counters, Error, Event, FinishReason, ForwardPass, Request, RequestId, Sampling, Scheduler, Settings};
+use inference::{
+    Constraint, Counters, Error, Event, FinishReason, ForwardPass, Request, RequestId, Sampling, Scheduler, Settings,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::mock::{self, Mock};
+use crate::mock::{self, Mock, Rotating};
 
 const RUNS: u64 = 10_000;
 
@@ -34,16 +36,30 @@ impl Random {
         prompt.extend(self.tokens(tail));
         let temperature = if self.once_in(2) { 0.0 } else { 1.0 };
         let repetition_penalty = if self.once_in(4) { 1.3 } else { 1.0 };
-        let sampling = Sampling { temperature, repetition_penalty, seed: self.0.next_u64(), ..Sampling::unfiltered() };
+        let frequency_penalty = if self.once_in(4) { 0.5 } else { 0.0 };
+        let sampling = Sampling {
+            temperature,
+            repetition_penalty,
+            frequency_penalty,
+            seed: self.0.next_u64(),
+            ..Sampling::unfiltered()
+        };
         let stops = self.once_in(3);
+        let constraint: Option<Box<dyn Constraint>> = if self.once_in(4) {
+            Some(Box::new(Rotating { step: 0, steps: self.from(1, 30) as u32, completes: self.once_in(2) }))
+        } else {
+            None
+        };
         Request {
             n: if self.once_in(3) { self.from(2, 4) } else { 1 },
             sampling,
+            constraint,
             stop_tokens: self.tokens(usize::from(stops)).into_iter().collect(),
             priority: self.from(0, 2) as i32 - 1,
             tenant: if self.once_in(4) { "other".to_owned() } else { String::new() },
             wants_logits: self.once_in(3),
             scores_prompt: self.once_in(5),
+            logit_bias: if self.once_in(4) { vec![(self.from(0, 7) as u32, 1.5)] } else { Vec::new() },
             ..Request::new(prompt, self.from(0, 24))
         }
     }
@@ -121,6 +137,13 @@ fn run(seed: u64) -> (Counters, usize) {
     let capacity = mock.block_count() * mock.block_tokens;
     let context_length = mock.context_length;
     let mut scheduler = Scheduler::new(mock, settings).unwrap();
+    if random.once_in(3) {
+        let mut draft = Mock::new(random.from(1, 12), random.from(1, 5));
+        draft.context_length = random.from(2, 40);
+        draft.noise = if random.once_in(2) { 0.0 } else { 1.0 };
+        draft.failing_calls = (0..random.from(0, 1)).map(|_| random.from(1, 60)).collect();
+        scheduler = scheduler.with_draft_model(draft).unwrap();
+    }
     let prefixes: Vec<Vec<u32>> = (0..3).map(|_| random.tokens(12)).collect();
     let mut seen: BTreeMap<RequestId, Seen> = BTreeMap::new();
     let (mut to_come, mut steps, mut max_steps) = (random.from(1, 12), 0, 100);

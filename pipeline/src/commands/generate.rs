@@ -1,47 +1,47 @@
 //! `generate`: completes prompts in the terminal, or answers in a conversation.
 
-use std::io::{BufRead, IsTerminal, Read};
+use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 
 use anyhow::Context as _;
-use artifact::{Cancel, file};
-use generate::{Completion, CompletionOptions, Generator, Message, Prompt, SamplingChoice};
+use artifact::file;
+use generate::{
+    Completion, CompletionOptions, Constraint, FinishReason, Generator, Grammar, GrammarLimits, Prompt, SamplingChoice,
+};
 
-use crate::cli::{GenerateArgs, SamplingArgs};
+use crate::cli::{DraftArgs, GenerateArgs, GrammarArgs, SamplingArgs, StoreArgs};
 use crate::platform::interrupt::{self, Interrupted};
 use crate::ui::console::printable;
 
 use super::{print_now, print_out};
+
+/// How many tokens a draft model proposes at once by default. Heuristic, not measured: because about as many are right
+/// in a row where a draft model is worth its time.
+const DRAFT_TOKENS: usize = 4;
 
 /// Runs the command.
 pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     super::log_to(&crate::ui::console::Console::new(), "");
     let model = super::model(&arguments.model, &arguments.store)?;
     let config = model.config.unwrap_or_default();
-    let configured = configured(config.generate, &arguments.sampling);
+    let configured = configured(config.generate, &arguments.sampling, arguments.chat);
     let is_conversation =
         arguments.prompt.is_none() && arguments.prompts.is_none() && configured.chat && std::io::stdin().is_terminal();
     let prompts = if is_conversation { Vec::new() } else { prompts(arguments, &configured)? };
     let device = arguments.device.as_deref().unwrap_or(&config.device);
-    let generator = Generator::open_with_cache(model.folder.path(), device, |_| configured.cache())?;
+    let generator = open(model.folder.path(), device, &configured, &arguments.drafts, &arguments.store)?;
     drop(model.folder);
     let declared = generator.declared_sampling();
+    let constraint = constraint(&generator, &arguments.grammar)?;
     let options = configured.options(declared, arguments.sampling.seed.unwrap_or(config.seed));
+    let options = CompletionOptions { constraint, ..options };
     show_sampling(declared.without(configured.sampling()));
-    let reading = Arc::new(AtomicBool::new(false));
-    let is_reading = Arc::clone(&reading);
-    // A read from the terminal does not notice that it should end.
-    let cancel = interrupt::listen(move || {
-        if is_reading.load(Ordering::Relaxed) {
-            std::process::exit(i32::from(interrupt::EXIT_CODE));
-        }
-    })?;
-    let printer = Printer { cancel, terminal: std::io::stdout().is_terminal() };
     if is_conversation {
-        return converse(&generator, &options, configured.system.as_deref(), &printer, &reading);
+        return super::chat::converse(&generator, options, configured.system.as_deref());
     }
+    let cancel = interrupt::listen(|| {})?;
+    let printer = Printer { terminal: std::io::stdout().is_terminal() };
     let mut lines = Vec::new();
     for (i, prompt) in prompts.iter().enumerate() {
         let options = options.with_seed(options.sampling.seed.wrapping_add(i as u64));
@@ -56,7 +56,10 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
             };
             print_now(&format!("{}{before}", if i > 0 { "\n" } else { "" }))?;
         }
-        let completion = printer.complete(&generator, prompt, &options, show)?;
+        let completion = printer.complete(&generator, prompt, &options, show, &|| cancel.is_requested())?;
+        if cancel.is_requested() {
+            return Err(Interrupted::default().into());
+        }
         serde_json::to_writer(&mut lines, &sample(prompt, &completion, options.sampling.seed)?)?;
         lines.push(b'\n');
     }
@@ -67,28 +70,49 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Opens a model with the drafts of the arguments, else of the configuration.
+pub fn open(
+    folder: &Path,
+    device: &str,
+    configured: &generate::Config,
+    given: &DraftArgs,
+    store: &StoreArgs,
+) -> anyhow::Result<Generator> {
+    let draft_model = given.draft_model.as_ref().or(configured.draft_model.as_ref());
+    let draft_model = draft_model.map(|name| super::model(name, store).context("cannot use the draft model"));
+    let draft_folder = draft_model.transpose()?.map(|model| model.folder);
+    let draft_model = draft_folder.as_ref().map(super::Folder::path);
+    let default = match (draft_model, configured.draft_tokens) {
+        (Some(_), 0) => DRAFT_TOKENS,
+        (_, tokens) => tokens,
+    };
+    let draft_tokens = given.draft_tokens.unwrap_or(default);
+    let generator = Generator::open_with_cache(folder, device, |_| configured.cache())?;
+    Ok(generator.with_drafts(draft_tokens, draft_model, device)?)
+}
+
 /// Prints texts while they are generated.
-struct Printer {
-    cancel: Cancel,
-    terminal: bool,
+pub struct Printer {
+    /// Whether standard output is a terminal, to which no control characters are written.
+    pub terminal: bool,
 }
 
 impl Printer {
-    /// Completes a prompt; with `show`, prints the text as it comes.
-    fn complete(
+    /// Completes a prompt until `is_stopped`; with `show`, prints the text as it comes.
+    pub fn complete(
         &self,
         generator: &Generator,
         prompt: &Prompt,
         options: &CompletionOptions,
         show: bool,
+        is_stopped: &dyn Fn() -> bool,
     ) -> anyhow::Result<Completion> {
         let mut closed = None;
         let completion = generator.generate(prompt, options, &mut |text| {
             if show && let Err(error) = print_now(&if self.terminal { printable(text) } else { text.to_owned() }) {
                 closed = Some(error);
             }
-            let stop = closed.is_some() || self.cancel.is_requested();
-            if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if closed.is_some() || is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         if let Some(error) = closed {
             return Err(error.into());
@@ -96,45 +120,11 @@ impl Printer {
         if show {
             print_out!("")?;
         }
-        if self.cancel.is_requested() {
-            return Err(Interrupted::default().into());
-        }
-        if std::io::stderr().is_terminal() {
+        if completion.finish_reason != FinishReason::Cancelled && std::io::stderr().is_terminal() {
             eprintln!("[{}]", speed(&completion));
         }
         Ok(completion)
     }
-}
-
-/// Answers line after line, each with the conversation so far, until the end of the input. `reading` is true while it
-/// waits for a line.
-fn converse(
-    generator: &Generator,
-    options: &CompletionOptions,
-    system: Option<&str>,
-    printer: &Printer,
-    reading: &AtomicBool,
-) -> anyhow::Result<()> {
-    eprintln!("One message per line; Ctrl-D ends the conversation.");
-    let mut messages: Vec<_> = system.map(|text| Message::new("system", text)).into_iter().collect();
-    let mut lines = std::io::stdin().lock().lines();
-    for turn in 0.. {
-        print_now("> ")?;
-        reading.store(true, Ordering::Relaxed);
-        let line = lines.next();
-        reading.store(false, Ordering::Relaxed);
-        let Some(line) = line else { break };
-        let line = line.context("cannot read the message from standard input")?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        messages.push(Message::new("user", &line));
-        let options = options.with_seed(options.sampling.seed.wrapping_add(turn));
-        let answer = printer.complete(generator, &Prompt::Chat(messages.clone().into()), &options, true)?;
-        messages.push(Message::new("assistant", &answer.text));
-    }
-    print_out!("")?;
-    Ok(())
 }
 
 /// Returns the prompts of the arguments or of standard input.
@@ -159,13 +149,16 @@ fn prompts(arguments: &GenerateArgs, configured: &generate::Config) -> anyhow::R
 }
 
 /// Returns the run's configuration with the settings of the arguments.
-fn configured(config: generate::Config, given: &SamplingArgs) -> generate::Config {
+pub fn configured(config: generate::Config, given: &SamplingArgs, chat: bool) -> generate::Config {
     let sampling = SamplingChoice {
         temperature: given.temperature,
         top_k: given.top_k,
         top_p: given.top_p,
         min_p: given.min_p,
+        typical_p: given.typical_p,
         repetition_penalty: given.repetition_penalty,
+        frequency_penalty: given.frequency_penalty,
+        presence_penalty: given.presence_penalty,
     };
     let sampling = sampling.or(config.sampling());
     generate::Config {
@@ -174,16 +167,47 @@ fn configured(config: generate::Config, given: &SamplingArgs) -> generate::Confi
         top_k: sampling.top_k,
         top_p: sampling.top_p,
         min_p: sampling.min_p,
+        typical_p: sampling.typical_p,
         repetition_penalty: sampling.repetition_penalty,
+        frequency_penalty: sampling.frequency_penalty,
+        presence_penalty: sampling.presence_penalty,
+        logit_bias: if given.logit_bias.is_empty() {
+            config.logit_bias
+        } else {
+            given.logit_bias.iter().map(|(token, bias)| (token.to_string(), *bias)).collect()
+        },
         stop: if given.stop.is_empty() { config.stop } else { given.stop.clone() },
-        chat: given.chat || given.system.is_some() || config.chat,
+        stop_token_ids: if given.stop_token.is_empty() { config.stop_token_ids } else { given.stop_token.clone() },
+        truncate_prompt_tokens: given.truncate_prompt_tokens.or(config.truncate_prompt_tokens),
+        chat: chat || given.system.is_some() || config.chat,
         system: given.system.clone().or(config.system),
         ..config
     }
 }
 
+/// Returns what the texts must obey, if the arguments name it.
+pub fn constraint(generator: &Generator, given: &GrammarArgs) -> anyhow::Result<Option<Box<dyn Constraint>>> {
+    let (flag, grammar) = match given {
+        GrammarArgs { json_schema: Some(path), .. } => {
+            let text = std::fs::read(path).with_context(|| format!("cannot read the schema in {}", path.display()))?;
+            let schema = serde_json::from_slice(generate::unmarked(&text).as_ref());
+            let schema = schema.with_context(|| format!("the schema in {} is not JSON", path.display()))?;
+            ("--json-schema", Grammar::JsonSchema(schema))
+        }
+        GrammarArgs { regex: Some(regex), .. } => ("--regex", Grammar::Regex(regex.clone())),
+        GrammarArgs { grammar: Some(path), .. } => {
+            let text = std::fs::read(path).with_context(|| format!("cannot read the grammar in {}", path.display()))?;
+            let text = String::from_utf8(generate::unmarked(&text).into_owned());
+            ("--grammar", Grammar::Lark(text.with_context(|| format!("{} is not UTF-8", path.display()))?))
+        }
+        GrammarArgs { json_schema: None, regex: None, grammar: None } => return Ok(None),
+    };
+    let constraint = generator.constraint(&grammar, &GrammarLimits::default());
+    constraint.map(Some).with_context(|| format!("{flag} cannot be used"))
+}
+
 /// Names the settings that are the model's, on a terminal.
-fn show_sampling(of_model: SamplingChoice) {
+pub fn show_sampling(of_model: SamplingChoice) {
     if !of_model.is_empty() && std::io::stderr().is_terminal() {
         eprintln!("[the model's generation_config.json: {of_model}]");
     }

@@ -26,9 +26,11 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     if arguments.serve {
         let bundle =
             made.get(&Stage::Optimize).context("--serve needs a bundle, but --until ends before stage optimize")?;
-        let config = &session.loaded.config;
-        let models = super::serve::one(bundle.folder(), &config.serve);
-        super::serve::until_stopped(models, &config.serve, &config.device, &session.cancel)?;
+        let (config, base) = (&session.loaded.config, &session.loaded.base);
+        let mut serve = config.serve.clone();
+        serve.draft_model = serve.draft_model.map(|folder| base.join(folder).display().to_string());
+        let models = super::serve::one(bundle.folder(), &serve);
+        super::serve::until_stopped(models, &serve, &config.device, &session.cancel)?;
     }
     Ok(())
 }

@@ -27,6 +27,8 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     let (models, _folders, run) = models(arguments)?;
     let device = arguments.device.as_deref().unwrap_or(&run.device);
     let mut config = run.serve;
+    let draft_model = config.draft_model.as_ref().map(|name| super::model(name, &arguments.store)).transpose()?;
+    config.draft_model = draft_model.as_ref().map(|model| model.folder.path().display().to_string());
     if let Some(host) = &arguments.host {
         config.host.clone_from(host);
     }

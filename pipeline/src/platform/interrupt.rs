@@ -23,7 +23,7 @@ impl Default for Interrupted {
 pub fn listen(notice: impl Fn() + Send + 'static) -> anyhow::Result<Cancel> {
     let cancel = Cancel::default();
     let asked = cancel.clone();
-    ctrlc::set_handler(move || {
+    on_signal(move || {
         if asked.is_requested() {
             std::process::exit(i32::from(EXIT_CODE));
         }
@@ -31,4 +31,12 @@ pub fn listen(notice: impl Fn() + Send + 'static) -> anyhow::Result<Cancel> {
         notice();
     })?;
     Ok(cancel)
+}
+
+/// Calls `receive` at each signal, on another thread.
+///
+/// # Errors
+/// Returns an error if the system refuses a signal handler.
+pub fn on_signal(receive: impl Fn() + Send + 'static) -> anyhow::Result<()> {
+    Ok(ctrlc::set_handler(receive)?)
 }

@@ -191,7 +191,11 @@ impl Stage {
             Self::Generate => {
                 stage_result!(generate, generate::run(&config.generate, &made[&Self::Optimize], out, context))
             }
-            Self::Serve => stage_result!(serve, serve::run(&config.serve, &made[&Self::Optimize], out, context)),
+            Self::Serve => {
+                let mut config = config.serve.clone();
+                config.draft_model = config.draft_model.map(|folder| context.base.join(folder).display().to_string());
+                stage_result!(serve, serve::run(&config, &made[&Self::Optimize], out, context))
+            }
         }?;
         // Collect compares each file itself; the others read their file long after it was hashed.
         let now = match self {

@@ -182,7 +182,8 @@ fn doctor_lists_the_machine() {
 fn help_is_as_reviewed() {
     let project = Project::new();
     project.snapshot("help", &project.succeeds(&["--help"]));
-    for command in ["run", "plan", "runs", "show", "verify", "generate", "serve", "import", "export", "init", "doctor"]
+    for command in
+        ["run", "plan", "runs", "show", "verify", "generate", "chat", "serve", "import", "export", "init", "doctor"]
     {
         project.snapshot(&format!("help_{command}"), &project.succeeds(&[command, "--help"]));
     }

@@ -1,5 +1,6 @@
 //! The binary from the outside: commands in a folder of their own, with a small model of small texts.
 
+mod chat;
 mod chat_training;
 mod compression;
 mod data;

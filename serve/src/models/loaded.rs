@@ -46,7 +46,8 @@ impl LoadedModel {
             let tokens = config.kv_cache_tokens.unwrap_or(DEFAULT_CACHED_CONTEXTS * model.context_length);
             CacheOptions { tokens: Some(tokens), dtype: config.kv_cache_dtype }
         })?;
-        let generator = Arc::new(generator);
+        let draft_model = config.draft_model.as_deref().map(Path::new);
+        let generator = Arc::new(generator.with_drafts(config.draft_tokens, draft_model, device)?);
         let shape = generator.config();
         let description = ServedModel {
             id: config.model_name.clone(),

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::Echo;
 use crate::api_error::ApiError;
-use crate::request::shown;
+use crate::json_body::shown;
 
 /// The body of a request for a response. A parameter that is null counts as left out; one that is not listed here is
 /// refused.

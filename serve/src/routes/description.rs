@@ -109,6 +109,11 @@ mod tests {
         }
         let request = &schemas["CompletionRequest"];
         assert_eq!(request["properties"]["temperature"]["maximum"], 2);
+        assert_eq!(request["additionalProperties"], false);
+        assert!(request["properties"]["user"].is_object() && request["properties"]["prompt"].is_object());
+        for name in ["StreamOptions", "Prompts", "OneOrMany", "CompletionLogprobs", "ChatLogprobs"] {
+            assert!(schemas[name].is_object(), "{name} is missing");
+        }
         assert!(request.get("required").is_none(), "no parameter is required: {}", request["required"]);
         assert_eq!(schemas["ChatRequest"]["required"], serde_json::json!(["messages"]));
         let responses = &description["paths"]["/v1/completions"]["post"]["responses"];

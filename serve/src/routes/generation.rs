@@ -10,8 +10,10 @@ use crate::answer::{self, Shape};
 use crate::api_error::{ApiError, ErrorBody};
 use crate::chat_request::{self, ChatRequest};
 use crate::job::Work;
+use crate::json_body;
 use crate::models::LoadedModel;
-use crate::request::{self, CompletionRequest, Limits, ValidRequest};
+use crate::parameters::Limits;
+use crate::request::{self, CompletionRequest, ValidRequest};
 use crate::response::{ChatBody, ChatChunk, CompletionBody};
 use crate::responses::{self, ResponsesRequest};
 
@@ -78,9 +80,9 @@ pub(super) async fn respond_once(
 ) -> Result<Response, ApiError> {
     let body = body::read(&state, request).await?;
     let model = state.models.get(body::model_name(&body).as_deref())?;
-    let body = request::json(&body)?;
+    let body = json_body::json(&body)?;
     ResponsesRequest::refuse_unsupported(&body)?;
-    let request: ResponsesRequest = request::deserialize(&body, &model.config)?;
+    let request: ResponsesRequest = json_body::deserialize(&body, &model.config)?;
     let is_streamed = request.stream.unwrap_or(false);
     let (chat, echo) = request.into_chat(&model.config.model_name)?;
     let limits = Limits { config: &model.config, declared: model.generator.declared_sampling() };

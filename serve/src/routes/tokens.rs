@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use super::{ServerState, body};
 use crate::api_error::{ApiError, ErrorBody};
+use crate::json_body;
 use crate::models::LoadedModel;
-use crate::request;
 
 /// A text to encode.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -105,6 +105,6 @@ pub(super) async fn detokenize(
 async fn parse<T: DeserializeOwned>(state: &ServerState, request: Request) -> Result<(Arc<LoadedModel>, T), ApiError> {
     let body = body::read(state, request).await?;
     let model = state.models.get(body::model_name(&body).as_deref())?;
-    let parsed = request::deserialize(&request::json(&body)?, &model.config)?;
+    let parsed = json_body::deserialize(&json_body::json(&body)?, &model.config)?;
     Ok((model, parsed))
 }

@@ -1,0 +1,166 @@
+//! Structured output: texts that obey a JSON schema, a regular expression or a grammar.
+
+use std::sync::Arc;
+
+use inference::{Constraint, TokenMask};
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::{Matcher, ParserFactory};
+use serde_json::{Value, json};
+use tokenizer::Tokenizer;
+use toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
+
+use crate::Error;
+
+/// What a text must obey.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Grammar {
+    /// Any JSON object.
+    JsonObject,
+    /// A JSON value that is valid after this JSON schema, on one line with a space after each comma and colon: free
+    /// white space would let a text that never ends.
+    JsonSchema(Value),
+    /// The same, between two texts.
+    Tagged {
+        /// The text before it.
+        before: String,
+        /// The JSON schema.
+        schema: Value,
+        /// The text after it.
+        after: String,
+    },
+    /// A text that this regular expression matches as a whole, in the syntax of the crate `regex`.
+    Regex(String),
+    /// A text of this grammar, in the variant of Lark's notation that llguidance reads.
+    Lark(String),
+}
+
+/// What is too large to be compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrammarLimits {
+    /// The maximum length of a schema, a regular expression or a grammar, in bytes. Default: 65,536.
+    pub max_bytes: usize,
+    /// The maximum depth of a schema, in nested objects and arrays. Default: 64.
+    pub max_depth: usize,
+}
+
+impl Default for GrammarLimits {
+    fn default() -> Self {
+        Self { max_bytes: 1 << 16, max_depth: 64 }
+    }
+}
+
+impl Grammar {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// [`Error::Grammar`] says which limit is exceeded.
+    pub(crate) fn check(&self, limits: &GrammarLimits) -> Result<(), Error> {
+        let (bytes, depth) = match self {
+            Self::JsonObject => (0, 0),
+            Self::JsonSchema(schema) | Self::Tagged { schema, .. } => (schema.to_string().len(), depth(schema)),
+            Self::Regex(text) | Self::Lark(text) => (text.len(), 0),
+        };
+        for (found, limit, unit) in [(bytes, limits.max_bytes, "bytes"), (depth, limits.max_depth, "levels deep")] {
+            if found > limit {
+                return Err(Error::Grammar { reason: format!("it is {found} {unit}, more than the {limit} allowed") });
+            }
+        }
+        Ok(())
+    }
+
+    fn top_level(&self) -> TopLevelGrammar {
+        match self {
+            Self::JsonObject => TopLevelGrammar::from_json_schema(on_one_line(json!({"type": "object"}))),
+            Self::JsonSchema(schema) => TopLevelGrammar::from_json_schema(on_one_line(schema.clone())),
+            Self::Tagged { before, schema, after } => {
+                // JSON writes strings as Lark does.
+                let (before, after) = (Value::from(before.as_str()), Value::from(after.as_str()));
+                let schema = on_one_line(schema.clone());
+                TopLevelGrammar::from_lark(format!("start: {before} value {after}\nvalue: %json {schema}"))
+            }
+            Self::Regex(regex) => TopLevelGrammar::from_regex(regex),
+            Self::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
+        }
+    }
+}
+
+/// Returns the depth of nested arrays and objects; serde's parser has limited it by now.
+fn depth(value: &Value) -> usize {
+    let inner = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(fields) => fields.values().map(depth).max(),
+        _ => return 0,
+    };
+    1 + inner.unwrap_or_default()
+}
+
+fn on_one_line(mut schema: Value) -> Value {
+    let layout = json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
+    match &mut schema {
+        Value::Object(fields) => {
+            fields.insert("x-guidance".to_owned(), layout);
+            schema
+        }
+        // `true` allows every value; other schemas are refused by the compiler.
+        Value::Bool(true) => json!({"x-guidance": layout}),
+        _ => schema,
+    }
+}
+
+/// Compiles grammars for the tokens of a model.
+pub(crate) struct Compiler(ParserFactory);
+
+impl Compiler {
+    /// Returns the compiler for a tokenizer and the tokens that end a text.
+    ///
+    /// # Errors
+    /// Returns the reason if no grammar can be applied to these tokens.
+    pub(crate) fn new(tokenizer: &Tokenizer, stop_tokens: &[u32]) -> Result<Self, String> {
+        let vocab_size = tokenizer.vocab_size();
+        let bytes = (0..vocab_size as u32).map(|id| tokenizer.bytes_of(id)).collect::<Option<Vec<Vec<u8>>>>();
+        let bytes = bytes.ok_or("this model's tokenizer writes tokens differently depending on their neighbours")?;
+        let mut ends: Vec<u32> = stop_tokens.iter().copied().filter(|id| (*id as usize) < vocab_size).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let first = *ends.first().ok_or("this model has no token that ends a text")?;
+        let trie = TokTrie::from(&TokRxInfo::new(vocab_size as u32, first), &bytes).with_eos_tokens(&ends);
+        let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+        let mut factory = ParserFactory::new_simple(&environment).map_err(|error| format!("{error:#}"))?;
+        *factory.limits_mut() = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
+        factory.quiet();
+        Ok(Self(factory))
+    }
+
+    pub(crate) fn compile(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, Error> {
+        let matcher = Matcher::new(self.0.create_parser(grammar.top_level()));
+        match matcher.get_error() {
+            Some(reason) => Err(Error::Grammar { reason: reason.trim().trim_end_matches('.').to_owned() }),
+            None => Ok(Box::new(Guided(matcher))),
+        }
+    }
+}
+
+/// A text that follows a grammar.
+struct Guided(Matcher);
+
+impl Constraint for Guided {
+    fn allowed(&mut self) -> Result<TokenMask, String> {
+        let mask = self.0.compute_mask_or_eos().map_err(|error| format!("{error:#}"))?;
+        Ok(TokenMask::from_words(mask.as_slice().to_vec()))
+    }
+
+    fn accept(&mut self, token: u32) -> Result<bool, String> {
+        self.0.consume_token(token).map_err(|error| format!("{error:#}"))?;
+        Ok(self.0.is_stopped())
+    }
+
+    fn fork(&self) -> Box<dyn Constraint> {
+        Box::new(Self(self.0.deep_clone()))
+    }
+}
+
+impl std::fmt::Debug for Guided {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guided").finish_non_exhaustive()
+    }
+}

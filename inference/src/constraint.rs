@@ -1,0 +1,129 @@
+//! Constraints on what may be sampled, such as a grammar.
+//!
+//! A constraint is asked for the allowed tokens once per token. That takes about as long as a small model's forward
+//! pass, so another thread computes them while the model reads the token before.
+
+use std::fmt::Debug;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+/// The tokens that may come next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenMask(Vec<u32>);
+
+/// What the tokens of a text must obey.
+pub trait Constraint: Debug + Send + Sync {
+    /// Returns the tokens that may come next. They include the end of the text only where it may end.
+    ///
+    /// # Errors
+    /// Returns the reason if they cannot be computed.
+    fn allowed(&mut self) -> Result<TokenMask, String>;
+
+    /// Adds a token, one of those allowed, and returns true if nothing may follow it.
+    ///
+    /// # Errors
+    /// Returns the reason if the token is not allowed.
+    fn accept(&mut self, token: u32) -> Result<bool, String>;
+
+    /// Returns a copy that changes independently.
+    fn fork(&self) -> Box<dyn Constraint>;
+}
+
+impl Clone for Box<dyn Constraint> {
+    fn clone(&self) -> Self {
+        self.fork()
+    }
+}
+
+impl TokenMask {
+    /// Returns the mask that allows the tokens whose bits are set: bit `t % 32` of word `t / 32` is token t's.
+    pub fn from_words(words: Vec<u32>) -> Self {
+        Self(words)
+    }
+
+    /// Returns true if a token is allowed; one beyond the mask is not.
+    pub fn allows(&self, token: u32) -> bool {
+        self.0.get(token as usize / 32).is_some_and(|word| word >> (token % 32) & 1 == 1)
+    }
+
+    /// Sets the logits of the other tokens to minus infinity. Returns false if no token is left.
+    pub fn apply(&self, logits: &mut [f32]) -> bool {
+        let mut is_left = false;
+        for (token, logit) in logits.iter_mut().enumerate() {
+            if !self.allows(token as u32) {
+                *logit = f32::NEG_INFINITY;
+            }
+            is_left |= *logit > f32::NEG_INFINITY;
+        }
+        is_left
+    }
+}
+
+type Computed = (Box<dyn Constraint>, Result<TokenMask, String>);
+
+/// The constraint of a sample, whose allowed tokens another thread computes.
+#[derive(Debug)]
+pub(crate) struct Guide {
+    computing: Option<Receiver<Computed>>,
+    ready: Option<Box<dyn Constraint>>,
+}
+
+impl Guide {
+    /// Starts to compute the first allowed tokens.
+    pub(crate) fn new(constraint: Box<dyn Constraint>) -> Self {
+        Self { computing: Some(compute(constraint)), ready: None }
+    }
+
+    /// Restricts the logits to the allowed tokens, once they are computed. Returns false if there are none.
+    ///
+    /// # Errors
+    /// Returns the reason if they cannot be computed.
+    pub(crate) fn restrict(&mut self, logits: &mut [f32]) -> Result<bool, String> {
+        let computed = self.computing.take().and_then(|receiver| receiver.recv().ok());
+        let (constraint, mask) = computed.ok_or("the computation of the allowed tokens failed")?;
+        self.ready = Some(constraint);
+        Ok(mask?.apply(logits))
+    }
+
+    /// Adds the token that was chosen, and starts to compute what may follow. Returns true if nothing may.
+    ///
+    /// # Errors
+    /// Returns the reason if the token is not allowed.
+    pub(crate) fn accept(&mut self, token: u32) -> Result<bool, String> {
+        let Some(mut constraint) = self.ready.take() else {
+            return Err("a token was chosen before the allowed tokens were computed".to_owned());
+        };
+        let is_complete = constraint.accept(token)?;
+        if !is_complete {
+            self.computing = Some(compute(constraint));
+        }
+        Ok(is_complete)
+    }
+}
+
+fn compute(mut constraint: Box<dyn Constraint>) -> Receiver<Computed> {
+    let (sender, receiver) = sync_channel(1);
+    rayon::spawn(move || {
+        let mask = constraint.allowed();
+        // The sample may have ended in the meantime.
+        let _ = sender.send((constraint, mask));
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_leaves_the_allowed_tokens() {
+        let mask = TokenMask::from_words(vec![1 << 3 | 1 << 31, 1]);
+        let allowed: Vec<u32> = (0..100).filter(|token| mask.allows(*token)).collect();
+        assert_eq!(allowed, [3, 31, 32]);
+        let mut logits = vec![1.0; 40];
+        assert!(mask.apply(&mut logits));
+        assert_eq!(logits.iter().filter(|logit| logit.is_finite()).count(), 3);
+        assert!(!mask.apply(&mut [0.0; 3]), "no token of this vocabulary is allowed");
+        logits[3] = f32::NEG_INFINITY;
+        assert!(mask.apply(&mut logits));
+    }
+}

@@ -1,0 +1,157 @@
+//! Drafts for speculative decoding from a smaller model (Fast Inference from Transformers via Speculative Decoding,
+//! Leviathan et al., 2023).
+//!
+//! The smaller model draws each token of a draft with the random number that the sampled token will be drawn with.
+//! Where the two models agree on the distribution, they then agree on the token; and since a draft is only compared
+//! with what the model samples, it changes neither the tokens of a seed nor their distribution.
+
+use std::collections::BTreeMap;
+
+use super::sampling::is_usable;
+use super::sequence::{Sequence, Turn};
+use crate::blocks::{BlockPool, BlockTable};
+use crate::sampler::{self, Uniforms};
+use crate::{Error, ForwardPass, Row};
+
+/// The most tokens read in one forward pass, which bounds the memory of intermediate results, as in
+/// [`Decoder`](crate::Decoder).
+const MAX_ROWS: usize = 512;
+
+/// A model that proposes tokens, with its own cache.
+#[derive(Debug)]
+pub(super) struct DraftModel<M> {
+    model: M,
+    pool: BlockPool,
+    cached: BTreeMap<Turn, Cached>,
+    logits: Vec<f32>,
+}
+
+/// What the cache holds of a sequence.
+#[derive(Debug)]
+struct Cached {
+    table: BlockTable,
+    tokens: Vec<u32>,
+}
+
+/// A draft that is being written.
+struct Draft<'a> {
+    turn: Turn,
+    sequence: &'a Sequence,
+    /// The sequence with the draft.
+    tokens: Vec<u32>,
+    uniforms: Uniforms,
+    max_tokens: usize,
+}
+
+impl<M: ForwardPass> DraftModel<M> {
+    pub(super) fn new(model: M) -> Self {
+        let pool = BlockPool::new(model.block_count(), model.block_tokens(), false);
+        Self { model, pool, cached: BTreeMap::new(), logits: Vec::new() }
+    }
+
+    /// Returns a draft for each of some running sequences, of at most so many tokens; fewer where this model's context
+    /// or cache is full.
+    ///
+    /// # Errors
+    /// Returns the error of the model.
+    pub(super) fn propose(
+        &mut self,
+        wanted: &[(Turn, usize)],
+        running: &BTreeMap<Turn, Sequence>,
+        vocab_size: usize,
+    ) -> Result<Vec<Vec<u32>>, Error> {
+        for (_, cached) in self.cached.extract_if(.., |turn, _| !running.contains_key(turn)) {
+            self.pool.release(cached.table);
+        }
+        let mut drafts: Vec<Draft<'_>> =
+            wanted.iter().map(|&(turn, max_tokens)| Draft::new(turn, &running[&turn], max_tokens)).collect();
+        for draft in &mut drafts {
+            self.make_room(draft);
+        }
+        while drafts.iter().any(Draft::is_growing) {
+            self.read(&drafts)?;
+            let rows = self.logits.chunks_exact_mut(self.model.vocab_size());
+            for (draft, row) in drafts.iter_mut().filter(|draft| draft.is_growing()).zip(rows) {
+                draft.extend(&mut row[..vocab_size]);
+            }
+        }
+        Ok(drafts.into_iter().map(|mut draft| draft.tokens.split_off(draft.sequence.tokens.len())).collect())
+    }
+
+    /// Makes room for a draft, or shortens it to nothing.
+    fn make_room(&mut self, draft: &mut Draft<'_>) {
+        // The last token of a draft is never read.
+        let room = (self.model.context_length() + 1).saturating_sub(draft.window().len());
+        draft.max_tokens = draft.max_tokens.min(room);
+        if draft.max_tokens == 0 {
+            return;
+        }
+        let window = draft.window();
+        let tokens = window.len() + draft.max_tokens - 1;
+        let pool = &mut self.pool;
+        let cached = self.cached.entry(draft.turn);
+        let cached = cached.or_insert_with(|| Cached { table: pool.open("", &[]), tokens: Vec::new() });
+        let same = cached.tokens.iter().zip(window).take_while(|(a, b)| a == b).count();
+        cached.tokens.truncate(same.min(window.len() - 1));
+        if pool.reserve(&mut cached.table, cached.tokens.len(), tokens).is_err() {
+            draft.max_tokens = 0;
+        }
+    }
+
+    /// Reads the unread tokens of growing drafts; the logits after each are in `self.logits` then.
+    fn read(&mut self, drafts: &[Draft<'_>]) -> Result<(), Error> {
+        let growing: Vec<&Draft<'_>> = drafts.iter().filter(|draft| draft.is_growing()).collect();
+        let mut rows = Vec::new();
+        for (sequence, draft) in growing.iter().enumerate() {
+            let window = draft.window();
+            let first = self.cached[&draft.turn].tokens.len();
+            rows.extend((first..window.len()).map(|position| Row {
+                sequence,
+                position,
+                token: window[position],
+                wants_logits: position + 1 == window.len(),
+            }));
+        }
+        let tables: Vec<&[u32]> = growing.iter().map(|draft| self.cached[&draft.turn].table.blocks()).collect();
+        self.logits.clear();
+        for rows in rows.chunks(MAX_ROWS) {
+            self.model.forward(rows, &tables, &mut self.logits)?;
+        }
+        for draft in growing {
+            if let Some(cached) = self.cached.get_mut(&draft.turn) {
+                cached.tokens.clear();
+                cached.tokens.extend_from_slice(draft.window());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Draft<'a> {
+    fn new(turn: Turn, sequence: &'a Sequence, max_tokens: usize) -> Self {
+        let uniforms = sequence.samples[0].uniforms.clone();
+        Self { turn, sequence, tokens: sequence.tokens.clone(), uniforms, max_tokens }
+    }
+
+    /// Returns what the model sees, with the draft so far.
+    fn window(&self) -> &[u32] {
+        &self.tokens[self.sequence.window..]
+    }
+
+    fn is_growing(&self) -> bool {
+        self.tokens.len() - self.sequence.tokens.len() < self.max_tokens
+    }
+
+    /// Draws the next token, or ends the draft.
+    fn extend(&mut self, logits: &mut [f32]) {
+        if !is_usable(logits) {
+            self.max_tokens = 0;
+            return;
+        }
+        let request = &self.sequence.request;
+        sampler::add_bias(logits, &request.logit_bias);
+        let (prompt_tokens, uniform) = (request.prompt.len(), self.uniforms.draw());
+        let token = sampler::pick(logits, &self.tokens, prompt_tokens, &request.sampling, uniform);
+        self.tokens.push(token);
+    }
+}

@@ -1,0 +1,128 @@
+//! The JSON of a request's body: its parameters by their types, and the errors that name them.
+
+use axum::http::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use serde_path_to_error::Segment;
+use utoipa::openapi::{RefOr, Schema};
+
+use crate::Config;
+use crate::api_error::ApiError;
+
+/// Characters of an invalid value repeated in an error. Heuristic, not measured: because longer messages are hard to
+/// read.
+const SHOWN_CHARACTERS: usize = 40;
+
+/// Parses a body, which must be a JSON object.
+pub(crate) fn json(body: &[u8]) -> Result<Value, ApiError> {
+    let malformed = |reason: String| ApiError::request(StatusCode::BAD_REQUEST, reason);
+    let body: Value =
+        serde_json::from_slice(body).map_err(|e| malformed(format!("The body of your request is not JSON: {e}.")))?;
+    if body.is_object() {
+        Ok(body)
+    } else {
+        Err(malformed(format!("The body of your request must be a JSON object, not {}.", shown(&body))))
+    }
+}
+
+/// Reads the parameters of a body by their types.
+pub(crate) fn deserialize<T: DeserializeOwned>(body: &Value, config: &Config) -> Result<T, ApiError> {
+    // serde would read an array as the struct's fields in order.
+    if body["stream_options"].is_array() {
+        return Err(invalid("stream_options", "invalid_type", &body["stream_options"], config));
+    }
+    serde_path_to_error::deserialize(body).map_err(|error| invalid_type(error.path(), body, config))
+}
+
+/// Refuses parameters that are not in a schema, unless their value has no effect.
+pub(crate) fn refuse_unsupported(body: &Value, schema: &RefOr<Schema>) -> Result<(), ApiError> {
+    let RefOr::T(Schema::Object(known)) = schema else { return Ok(()) };
+    let parameters = body.as_object().into_iter().flatten();
+    for (name, value) in parameters.filter(|(name, _)| !known.properties.contains_key(name.as_str())) {
+        let has_no_effect = match name.as_str() {
+            _ if value.is_null() => true,
+            "modalities" => *value == json!(["text"]),
+            "suffix" => *value == "",
+            "functions" => *value == json!([]),
+            _ => false,
+        };
+        if !has_no_effect {
+            let message = format!("This server does not support `{}`; leave it out.", shortened(name));
+            return Err(ApiError::parameter(&shortened(name), "unsupported_parameter", message));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the error for a value whose type is wrong.
+fn invalid_type(path: &serde_path_to_error::Path, body: &Value, config: &Config) -> ApiError {
+    let (mut name, mut found) = (String::new(), body);
+    for segment in path {
+        if let Segment::Map { key } = segment {
+            let separator = if name.is_empty() { "" } else { "." };
+            name = format!("{name}{separator}{}", shortened(key));
+            found = &found[key.as_str()];
+        }
+    }
+    if matches!(name.as_str(), "prompt" | "stop" | "stop_token_ids") {
+        let is_right = |item: &Value| match name.as_str() {
+            "stop" => item.is_string(),
+            "prompt" => item.is_string() || item.is_u64(),
+            _ => item.as_u64().is_some_and(|id| u32::try_from(id).is_ok()),
+        };
+        found = found.as_array().and_then(|items| items.iter().find(|item| !is_right(item))).unwrap_or(found);
+    }
+    invalid(&name, "invalid_type", found, config)
+}
+
+/// Returns the error for a value that is not valid.
+pub(crate) fn invalid(name: &str, code: &'static str, found: &Value, config: &Config) -> ApiError {
+    let expected = expected(name, config);
+    ApiError::parameter(name, code, format!("`{name}` must be {expected}, not {}.", shown(found)))
+}
+
+/// Returns the valid values of a parameter in words.
+fn expected(name: &str, config: &Config) -> String {
+    match name {
+        "prompt" => "a string, an array of strings, or the numbers of tokens".to_owned(),
+        "stop" => "a string or an array of strings".to_owned(),
+        "stop_token_ids" => "an array of the numbers of tokens".to_owned(),
+        "max_tokens" | "max_completion_tokens" => format!("an integer from 0 to {}", config.max_tokens),
+        "temperature" => "a number from 0 to 2".to_owned(),
+        "top_p" | "typical_p" => "a number above 0 and at most 1".to_owned(),
+        "top_k" => format!("an integer from 0 to {}", u32::MAX),
+        "min_p" => "a number from 0 to 1".to_owned(),
+        "repetition_penalty" => "a number above 0".to_owned(),
+        "frequency_penalty" | "presence_penalty" => "a number from -2 to 2".to_owned(),
+        "n" | "best_of" => format!("an integer from 1 to {}", config.max_choices),
+        "logprobs" | "top_logprobs" => format!("an integer from 0 to {}", config.max_logprobs),
+        "truncate_prompt_tokens" => "an integer from 1, or -1 for the model's context".to_owned(),
+        "seed" => "an integer of 64 bits".to_owned(),
+        "echo"
+        | "stream"
+        | "stream_options.include_usage"
+        | "stream_options.include_obfuscation"
+        | "store"
+        | "parallel_tool_calls" => "true or false".to_owned(),
+        "stream_options" | "chat_template_kwargs" | "logit_bias" | "metadata" | "response_format" => {
+            "an object".to_owned()
+        }
+        _ if name.starts_with("logit_bias.") => "a number from -100 to 100".to_owned(),
+        _ => "a string".to_owned(),
+    }
+}
+
+/// Returns a value as it is repeated in an error.
+pub(crate) fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(_) => "an array".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+        scalar => shortened(&scalar.to_string()),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    let mut characters = text.chars();
+    let shown: String = characters.by_ref().take(SHOWN_CHARACTERS).collect();
+    if characters.next().is_some() { format!("{shown}…") } else { shown }
+}

@@ -1,0 +1,413 @@
+//! Sampling, log probabilities, structured output and limits of a real server with a tiny random model.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use artifact::Cancel;
+use generate::Generator;
+use model::Family;
+use serde_json::{Value, json};
+use serve::{Config, Error, bind, serve_on};
+use tempfile::TempDir;
+use ureq::Agent;
+
+const TEXT: &str = "/v1/completions";
+const CHAT: &str = "/v1/chat/completions";
+
+struct Server {
+    address: SocketAddr,
+    cancel: Cancel,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+    agent: Agent,
+    folder: TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        Self::with_context(128)
+    }
+
+    fn with_context(context_length: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        test_support::tiny::write(folder.path(), Family::Qwen3, context_length);
+        let config = Config { port: 0, max_tokens: 1000, ..Config::default() };
+        let listener = bind(&config).unwrap();
+        let (address, cancel) = (listener.local_addr().unwrap(), Cancel::default());
+        let (path, requested) = (folder.path().to_owned(), cancel.clone());
+        let thread = std::thread::spawn(move || serve_on(listener, &path, &config, "cpu", &requested));
+        let agent = Agent::config_builder().proxy(None).http_status_as_error(false);
+        let agent = agent.timeout_global(Some(Duration::from_mins(1))).build().new_agent();
+        while agent.get(format!("http://{address}/ready")).call().unwrap().status() != 200 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { address, cancel, thread: Some(thread), agent, folder }
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let response = self.agent.post(format!("http://{}{path}", self.address)).send_json(body).unwrap();
+        let status = response.status().as_u16();
+        let mut text = String::new();
+        response.into_body().into_reader().read_to_string(&mut text).unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Returns the choices of an answer.
+    fn choices(&self, path: &str, body: &Value) -> Vec<Value> {
+        let (status, answer) = self.post(path, body);
+        assert_eq!(status, 200, "{answer}");
+        answer["choices"].as_array().unwrap().clone()
+    }
+
+    /// Returns the choices of all chunks of a streamed answer.
+    fn stream(&self, path: &str, body: &Value) -> Vec<Value> {
+        let mut body = body.clone();
+        body["stream"] = true.into();
+        let response = self.agent.post(format!("http://{}{path}", self.address)).send_json(&body).unwrap();
+        let lines = BufReader::new(response.into_body().into_reader()).lines().map(Result::unwrap);
+        let data = lines.filter_map(|line| line.strip_prefix("data: ").map(str::to_owned));
+        let chunks = data.filter(|data| data != "[DONE]").map(|data| serde_json::from_str::<Value>(&data).unwrap());
+        chunks.map(|chunk| chunk["choices"][0].clone()).collect()
+    }
+
+    /// Returns `param`, `code` and the message of a request that is refused.
+    fn refused(&self, path: &str, body: &Value) -> (String, String, String) {
+        let (status, answer) = self.post(path, body);
+        assert_eq!(status, 400, "{answer}");
+        let text = |key: &str| answer["error"][key].as_str().unwrap_or_default().to_owned();
+        (text("param"), text("code"), text("message"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.cancel.request();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap().unwrap();
+        }
+    }
+}
+
+fn strings(values: &Value) -> Vec<&str> {
+    values.as_array().unwrap().iter().map(|value| value.as_str().unwrap()).collect()
+}
+
+/// Returns true if a token stands in the text as it is shown: it is UTF-8, and not special.
+fn is_text(token: &str) -> bool {
+    !token.starts_with("bytes:") && !token.starts_with("<|")
+}
+
+#[test]
+fn tokens_of_a_completion_have_their_log_probabilities() {
+    let server = Server::start();
+    let body = json!({"prompt": "fn é", "max_tokens": 12, "seed": 4, "logprobs": 3, "echo": true, "n": 2});
+    let choices = server.choices(TEXT, &body);
+    for choice in &choices {
+        let (logprobs, text) = (&choice["logprobs"], choice["text"].as_str().unwrap());
+        let tokens = strings(&logprobs["tokens"]);
+        let offsets: Vec<u64> =
+            logprobs["text_offset"].as_array().unwrap().iter().map(|at| at.as_u64().unwrap()).collect();
+        assert!(offsets.is_sorted() && offsets[0] == 0, "{offsets:?}");
+        let characters: Vec<char> = text.chars().collect();
+        for (token, offset) in tokens.iter().zip(&offsets).filter(|(token, _)| is_text(token)) {
+            let found: String = characters[*offset as usize..].iter().take(token.chars().count()).collect();
+            assert_eq!(found, **token);
+        }
+        assert_eq!(logprobs["token_logprobs"][0], Value::Null);
+        assert_eq!(logprobs["top_logprobs"][0], Value::Null);
+        for at in 1..tokens.len() {
+            let logprob = logprobs["token_logprobs"][at].as_f64().unwrap();
+            let top = logprobs["top_logprobs"][at].as_object().unwrap();
+            assert!(logprob < 0.0 && (3..=4).contains(&top.len()), "{logprobs}");
+            assert_eq!(top[tokens[at]].as_f64(), Some(logprob));
+        }
+    }
+    // A chunk has the tokens that begin in it.
+    let mut whole: BTreeMap<u64, (String, BTreeMap<&str, Vec<Value>>)> = BTreeMap::new();
+    let chunks = server.stream(TEXT, &body);
+    for chunk in &chunks {
+        let (text, logprobs) = whole.entry(chunk["index"].as_u64().unwrap()).or_default();
+        *text += chunk["text"].as_str().unwrap();
+        for key in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
+            let more = chunk["logprobs"].get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+            logprobs.entry(key).or_default().extend(more);
+        }
+    }
+    for choice in &choices {
+        let (text, logprobs) = &whole[&choice["index"].as_u64().unwrap()];
+        assert_eq!(choice["text"], **text);
+        assert_eq!(choice["logprobs"], json!(logprobs));
+    }
+}
+
+#[test]
+fn prompts_are_scored_without_generating() {
+    let server = Server::start();
+    let generator = Generator::open(server.folder.path(), "cpu").unwrap();
+    let tokens = generator.tokenizer().encode("let mut total = 0;").unwrap();
+    let body = json!({"prompt": tokens, "max_tokens": 0, "echo": true, "logprobs": 1, "temperature": 0});
+    let (status, answer) = server.post(TEXT, &body);
+    assert_eq!(status, 200, "{answer}");
+    let choice = &answer["choices"][0];
+    assert_eq!((&choice["text"], &choice["finish_reason"]), (&json!("let mut total = 0;"), &json!("length")));
+    assert_eq!(strings(&choice["logprobs"]["tokens"]).concat(), "let mut total = 0;");
+    assert_eq!(answer["usage"]["completion_tokens"], 0);
+    // The log probabilities of the model's logits, one prefix at a time.
+    let scored = choice["logprobs"]["token_logprobs"].as_array().unwrap();
+    assert_eq!(scored.len(), tokens.len());
+    for at in 1..tokens.len() {
+        let body = json!({"prompt": tokens[..at], "max_tokens": 1, "logprobs": 20, "logit_bias": {
+            tokens[at].to_string(): 100
+        }});
+        let forced = &server.choices(TEXT, &body)[0]["logprobs"]["token_logprobs"][0];
+        let (forced, scored) = (forced.as_f64().unwrap(), scored[at].as_f64().unwrap());
+        assert!((forced - scored).abs() < 1e-4, "{at}: {forced} {scored}");
+    }
+    // With one token more, as evaluation harnesses ask for.
+    let longer = json!({"prompt": tokens, "max_tokens": 1, "echo": true, "logprobs": 1, "temperature": 0});
+    let longer = server.choices(TEXT, &longer)[0]["logprobs"].clone();
+    assert_eq!(longer["token_logprobs"].as_array().unwrap()[..tokens.len()], scored[..]);
+}
+
+#[test]
+fn tokens_of_an_answer_have_their_log_probabilities() {
+    let server = Server::start();
+    let messages = json!([{"role": "user", "content": "let x"}]);
+    let body = json!({"messages": messages, "max_tokens": 20, "seed": 2, "logprobs": true, "top_logprobs": 2});
+    let choice = &server.choices(CHAT, &body)[0];
+    let content = choice["logprobs"]["content"].as_array().unwrap();
+    let bytes: Vec<u8> = content
+        .iter()
+        .flat_map(|token| token["bytes"].as_array().unwrap())
+        .map(|byte| u8::try_from(byte.as_u64().unwrap()).unwrap())
+        .collect();
+    assert_eq!(String::from_utf8_lossy(&bytes), choice["message"]["content"].as_str().unwrap());
+    assert!(content.iter().all(|token| token["top_logprobs"].as_array().unwrap().len() == 2));
+    let streamed: Vec<Value> = server
+        .stream(CHAT, &body)
+        .iter()
+        .filter_map(|chunk| chunk["logprobs"].get("content"))
+        .flat_map(|content| content.as_array().unwrap().clone())
+        .collect();
+    assert_eq!(streamed, *content);
+    let without = json!({"messages": messages, "max_tokens": 20, "seed": 2});
+    let without = &server.choices(CHAT, &without)[0];
+    assert_eq!((&without["message"], &without["logprobs"]), (&choice["message"], &Value::Null));
+    // Tokens of a stop string are not shown.
+    let text = choice["message"]["content"].as_str().unwrap();
+    let stop: String = text.chars().skip(6).take(3).collect();
+    let mut stopped = body;
+    stopped["stop"] = json!([stop]);
+    let stopped = &server.choices(CHAT, &stopped)[0];
+    let kept = stopped["message"]["content"].as_str().unwrap();
+    assert!(text.starts_with(kept) && kept.len() < text.len());
+    let shown = stopped["logprobs"]["content"].as_array().unwrap();
+    assert!(shown.len() < content.len() && content.starts_with(shown));
+}
+
+#[test]
+fn best_of_chooses_by_the_mean_log_probability() {
+    let server = Server::start();
+    // A text that has ended has one more token than are shown: none of these ends.
+    let body = |seed| json!({"prompt": "let x", "max_tokens": 8, "seed": seed, "n": 6, "logprobs": 0});
+    let are_long = |choices: &Vec<Value>| choices.iter().all(|choice| choice["finish_reason"] == "length");
+    let mut found = (0..50).map(|seed| (seed, server.choices(TEXT, &body(seed))));
+    let (seed, all) = found.find(|(_, choices)| are_long(choices)).unwrap();
+    let mean = |choice: &Value| {
+        let logprobs = choice["logprobs"]["token_logprobs"].as_array().unwrap();
+        logprobs.iter().map(|logprob| logprob.as_f64().unwrap()).sum::<f64>() / logprobs.len() as f64
+    };
+    let mut ranked: Vec<&Value> = all.iter().collect();
+    ranked.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
+    let body = json!({"prompt": "let x", "max_tokens": 8, "seed": seed, "n": 2, "best_of": 6});
+    let (_, answer) = server.post(TEXT, &body);
+    let best = answer["choices"].as_array().unwrap();
+    assert_eq!((best.len(), &answer["usage"]["completion_tokens"]), (2, &json!(48)));
+    for (rank, (best, expected)) in best.iter().zip(ranked).enumerate() {
+        assert_eq!((&best["text"], &best["index"]), (&expected["text"], &json!(rank)));
+        assert_eq!(best["logprobs"], Value::Null);
+    }
+}
+
+#[test]
+fn settings_of_sampling_take_effect() {
+    let server = Server::start();
+    let generator = Generator::open(server.folder.path(), "cpu").unwrap();
+    let id = generator.tokenizer().encode("x").unwrap()[0];
+    let greedy = |more: Value| {
+        let mut body = json!({"prompt": "let x", "max_tokens": 6, "temperature": 0, "logprobs": 0});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let choice = server.choices(TEXT, &body)[0].clone();
+        let tokens: Vec<String> =
+            strings(&choice["logprobs"]["tokens"]).iter().map(|token| (*token).to_owned()).collect();
+        (tokens, choice["finish_reason"].as_str().unwrap().to_owned())
+    };
+    let (biased, _) = greedy(json!({"logit_bias": {id.to_string(): 100}}));
+    assert_eq!(biased, ["x"; 6]);
+    let (penalized, _) = greedy(json!({"logit_bias": {id.to_string(): 1.9}, "frequency_penalty": 2}));
+    assert!(penalized.iter().filter(|token| *token == "x").count() < 6, "{penalized:?}");
+    let (distinct, _) = greedy(json!({"presence_penalty": 2}));
+    assert_eq!(distinct.iter().collect::<std::collections::BTreeSet<_>>().len(), 6, "{distinct:?}");
+    let (stopped, reason) = greedy(json!({"logit_bias": {id.to_string(): 100}, "stop_token_ids": [id]}));
+    assert_eq!((stopped.len(), reason.as_str()), (0, "stop"));
+    let typical = json!({"prompt": "let x", "max_tokens": 6, "seed": 1, "typical_p": 0.01});
+    assert_eq!(server.choices(TEXT, &typical).len(), 1);
+    let outside = json!({"prompt": "x", "stop_token_ids": [99_999]});
+    let (param, code, message) = server.refused(TEXT, &outside);
+    assert_eq!((param.as_str(), code.as_str()), ("stop_token_ids", "invalid_value"));
+    assert_eq!(message, "`stop_token_ids` must be ids of tokens in the vocabulary, not 99999.");
+}
+
+#[test]
+fn a_prompt_beyond_the_context_is_refused_or_truncated() {
+    let server = Server::start();
+    let long = "let total = 0; ".repeat(40);
+    let messages = json!([{"role": "user", "content": long}]);
+    for (path, body, name) in
+        [(TEXT, json!({"prompt": long}), "prompt"), (CHAT, json!({"messages": messages}), "messages")]
+    {
+        let (param, code, message) = server.refused(path, &body);
+        assert_eq!((param.as_str(), code.as_str()), (name, "context_length_exceeded"));
+        assert!(message.contains("this model reads at most 128"), "{message}");
+        let mut body = body;
+        body["max_tokens"] = 4.into();
+        for (truncated, expected) in [(-1, 128), (20, 20)] {
+            body["truncate_prompt_tokens"] = truncated.into();
+            let (status, answer) = server.post(path, &body);
+            assert_eq!((status, &answer["usage"]["prompt_tokens"]), (200, &json!(expected)), "{answer}");
+        }
+    }
+    // What is kept is the end, which `echo` shows.
+    let body = json!({"prompt": long, "max_tokens": 0, "echo": true, "truncate_prompt_tokens": 5});
+    let echoed = server.choices(TEXT, &body)[0]["text"].as_str().unwrap().to_owned();
+    assert!(long.ends_with(&echoed) && !echoed.is_empty() && echoed.len() < 40, "{echoed:?}");
+}
+
+#[test]
+fn answers_obey_a_schema() {
+    let server = Server::start();
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "kind": {"enum": ["sum", "product"]},
+            "digits": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9}, "maxItems": 3},
+        },
+        "required": ["kind", "digits"],
+        "additionalProperties": false,
+    });
+    let format = json!({"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": schema}});
+    let body = json!({
+        "messages": [{"role": "user", "content": "let x"}], "max_tokens": 100, "seed": 3, "n": 8, "temperature": 1.5,
+        "response_format": format,
+    });
+    let choices = server.choices(CHAT, &body);
+    for choice in &choices {
+        let text = choice["message"]["content"].as_str().unwrap();
+        let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert!(["sum", "product"].contains(&value["kind"].as_str().unwrap()) && value.as_object().unwrap().len() == 2);
+        let digits = value["digits"].as_array().unwrap();
+        assert!(digits.len() <= 3 && digits.iter().all(|digit| digit.as_u64().unwrap() <= 9));
+        assert_eq!(choice["finish_reason"], "stop");
+    }
+    let mut texts = vec![String::new(); 8];
+    for chunk in server.stream(CHAT, &body) {
+        texts[chunk["index"].as_u64().unwrap() as usize] += chunk["delta"]["content"].as_str().unwrap_or_default();
+    }
+    let whole: Vec<&str> = choices.iter().map(|choice| choice["message"]["content"].as_str().unwrap()).collect();
+    assert_eq!(texts, whole);
+    let regex = json!({"prompt": "x", "max_tokens": 50, "seed": 1, "guided_regex": "(yes|no), [0-9]{3}"});
+    let text = server.choices(TEXT, &regex)[0]["text"].as_str().unwrap().to_owned();
+    let (word, number) = text.split_once(", ").unwrap();
+    assert!(["yes", "no"].contains(&word) && number.len() == 3 && number.parse::<u32>().is_ok(), "{text}");
+    let grammar = "start: \"let \" NAME \" = \" NUMBER \";\"\nNAME: /[a-z]{1,4}/\nNUMBER: /[0-9]{1,3}/";
+    let lark = json!({"prompt": "x", "max_tokens": 50, "seed": 1, "guided_grammar": grammar});
+    let text = server.choices(TEXT, &lark)[0]["text"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("let ") && text.ends_with(';'), "{text}");
+}
+
+#[test]
+fn invalid_and_hostile_grammars_are_refused_by_name() {
+    let server = Server::start();
+    let start = Instant::now();
+    let mut deep = json!({"type": "integer"});
+    for _ in 0..100 {
+        deep = json!({"type": "array", "items": deep});
+    }
+    let schema = |schema: Value| json!({"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}});
+    let cases = [
+        (schema(json!({"type": "integer", "multipleOf": "x"})), "response_format"),
+        (schema(json!({"type": "unknown"})), "response_format"),
+        (schema(json!(3)), "response_format"),
+        (schema(json!({"$ref": "https://example.org/schema.json"})), "response_format"),
+        (schema(deep), "response_format"),
+        (json!({"guided_json": {"type": "string", "pattern": "x".repeat(70_000)}}), "guided_json"),
+        (json!({"guided_json": "{"}), "guided_json"),
+        (json!({"guided_regex": "("}), "guided_regex"),
+        (json!({"guided_regex": "(((a{1000}){1000}){1000}){1000}"}), "guided_regex"),
+        (json!({"guided_grammar": "start: missing"}), "guided_grammar"),
+    ];
+    for (mut body, param) in cases {
+        body["max_tokens"] = 4.into();
+        let (found, code, message) = server.refused(TEXT, &body);
+        assert_eq!(found, param, "{message}");
+        assert!(["invalid_grammar", "invalid_value"].contains(&code.as_str()), "{code}: {message}");
+    }
+    assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
+    assert_eq!(server.post(TEXT, &json!({"prompt": "fn", "max_tokens": 1})).0, 200);
+}
+
+#[test]
+fn a_required_call_of_a_tool_is_read_from_the_text() {
+    let server = Server::with_context(1024);
+    let parameters = json!({
+        "type": "object",
+        "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 9}},
+        "required": ["a"],
+        "additionalProperties": false,
+    });
+    let tools = json!([
+        {"type": "function", "function": {"name": "add", "parameters": parameters}},
+        {"type": "function", "function": {"name": "stop", "parameters": {"enum": [{}]}}},
+    ]);
+    let body = |choice: Value| {
+        json!({
+            "messages": [{"role": "user", "content": "x"}], "tools": tools, "tool_choice": choice, "seed": 1, "n": 4,
+            "max_tokens": 90,
+        })
+    };
+    let required = body(json!("required"));
+    let choices = server.choices(CHAT, &required);
+    for choice in &choices {
+        assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("tool_calls"), &Value::Null));
+        let calls = choice["message"]["tool_calls"].as_array().unwrap();
+        assert_eq!((calls.len(), &calls[0]["type"]), (1, &json!("function")));
+        assert!(calls[0]["id"].as_str().unwrap().starts_with("call_"));
+        assert!(["add", "stop"].contains(&calls[0]["function"]["name"].as_str().unwrap()));
+        serde_json::from_str::<Value>(calls[0]["function"]["arguments"].as_str().unwrap()).unwrap();
+    }
+    let mut streamed: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
+    for chunk in server.stream(CHAT, &required) {
+        assert!(chunk["delta"]["content"].as_str().unwrap_or_default().is_empty(), "{chunk}");
+        let calls = chunk["delta"].get("tool_calls").and_then(Value::as_array).cloned().unwrap_or_default();
+        streamed.entry(chunk["index"].as_u64().unwrap()).or_default().extend(calls);
+    }
+    for choice in &choices {
+        let streamed = &streamed[&choice["index"].as_u64().unwrap()];
+        assert_eq!((streamed.len(), &streamed[0]["index"]), (1, &json!(0)));
+        assert_eq!(streamed[0]["function"], choice["message"]["tool_calls"][0]["function"]);
+    }
+    for choice in server.choices(CHAT, &body(json!({"type": "function", "function": {"name": "add"}}))) {
+        let function = &choice["message"]["tool_calls"][0]["function"];
+        let arguments: Value = serde_json::from_str(function["arguments"].as_str().unwrap()).unwrap();
+        assert!(function["name"] == "add" && arguments["a"].is_u64(), "{function}");
+    }
+    // What a client sends back is a conversation.
+    let messages = json!([
+        {"role": "user", "content": "x"}, choices[0]["message"],
+        {"role": "tool", "tool_call_id": choices[0]["message"]["tool_calls"][0]["id"], "content": "4"},
+    ]);
+    let (status, answer) = server.post(CHAT, &json!({"messages": messages, "tools": tools, "max_tokens": 2}));
+    assert_eq!(status, 200, "{answer}");
+}

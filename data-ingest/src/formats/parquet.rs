@@ -8,6 +8,7 @@ mod page_header;
 mod pages;
 mod thrift;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -42,13 +43,13 @@ const MAX_BATCH_ROWS: u64 = 1 << 14;
 
 /// Reads the columns of `mapping`, some rows at a time.
 pub(crate) fn read(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
-    let encryption = match caught(|| Ok(footer::inspect(file)?)) {
+    let encrypted = match caught(|| Ok(footer::inspect(file)?)) {
         Ok(Encryption::Footer) => {
             return visit(TablePart::Unsupported(
                 "it is encrypted; decrypt it, or leave it out with `exclude`".to_owned(),
             ));
         }
-        Ok(encryption) => encryption,
+        Ok(Encryption::Leaves(encrypted)) => encrypted,
         Err(fault) => return visit(fault.at(At::File)),
     };
     let options = ParquetMetaDataOptions::new()
@@ -62,7 +63,7 @@ pub(crate) fn read(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) ->
     };
     let metadata = match caught(metadata) {
         Ok(metadata) => metadata,
-        Err(_) if encryption == Encryption::Columns => {
+        Err(_) if !encrypted.is_empty() => {
             return visit(TablePart::Unsupported(
                 "some of its columns are encrypted; decrypt it, or leave it out with `exclude`".to_owned(),
             ));
@@ -78,7 +79,7 @@ pub(crate) fn read(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) ->
         .map(|field| field.name().to_owned())
         .collect();
     let Some(places) = wanted(&header, mapping, visit)? else { return Ok(()) };
-    let columns = match caught(|| Ok(Columns::of(&metadata, &places))) {
+    let columns = match caught(|| Ok(Columns::of(&metadata, &places, &encrypted))) {
         Ok(Ok(columns)) => columns,
         Ok(Err(unsupported)) => return visit(TablePart::Unsupported(unsupported)),
         Err(fault) => return visit(fault.at(At::File)),
@@ -99,13 +100,7 @@ pub(crate) fn read(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) ->
         if rows > 0 {
             let part = GroupReader { file: &file, metadata: &metadata, group, columns: &columns, rows };
             if let Err((at, fault)) = part.read(number, visit)? {
-                let part = match fault {
-                    Fault::Damaged(_) if encryption == Encryption::Columns => TablePart::Unsupported(
-                        "a requested column is encrypted; decrypt it, or leave the file out with `exclude`".to_owned(),
-                    ),
-                    fault => fault.at(At::Rows(at, number + rows - 1)),
-                };
-                visit(part)?;
+                visit(fault.at(At::Rows(at, number + rows - 1)))?;
             }
         }
         number += rows;
@@ -124,8 +119,8 @@ struct Columns {
 }
 
 impl Columns {
-    /// Returns the columns at `places`, or why one of them cannot be read.
-    fn of(metadata: &ParquetMetaData, places: &[usize]) -> Result<Self, String> {
+    /// Returns the columns at `places`, or why one of them cannot be read; the leaves `encrypted` cannot.
+    fn of(metadata: &ParquetMetaData, places: &[usize], encrypted: &BTreeSet<usize>) -> Result<Self, String> {
         let descriptor = metadata.file_metadata().schema_descr();
         let roots = descriptor.root_schema().get_fields();
         let only = |places: &[usize]| {
@@ -141,6 +136,9 @@ impl Columns {
                 |what: String| format!("column `{}` {what}, or leave the file out with `exclude`", roots[place].name());
             let own = (0..descriptor.num_columns()).filter(|leaf| descriptor.get_column_root_idx(*leaf) == place);
             for leaf in own {
+                if encrypted.contains(&leaf) {
+                    return Err(unsupported("is encrypted; decrypt it".to_owned()));
+                }
                 let packed = metadata.row_groups().iter().map(|group| group.column(leaf).compression());
                 if packed.clone().any(|compression| compression == Compression::LZO) {
                     let what = "is compressed with LZO, which is not supported; write the file again with zstd";

@@ -9,6 +9,7 @@ mod corpus;
 mod damage;
 #[path = "../packed/mod.rs"]
 mod packed;
+mod parquet_files;
 mod tables;
 
 use corpus::{chain, collect_into, context, one, path, rows, write};

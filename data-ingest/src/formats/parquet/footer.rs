@@ -1,6 +1,6 @@
-//! What is read of a footer before crate `parquet` reads it: whether the file is encrypted, and how deeply its columns
-//! are nested.
+//! What is read of a footer before crate `parquet` reads it: what is encrypted, and how deeply the columns are nested.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
@@ -11,23 +11,26 @@ use super::wrong;
 const ENCRYPTED: &[u8; 4] = b"PARE";
 /// Levels of groups in a schema, each of which is a level of recursion in the decoder. Arrow has the same limit.
 const MAX_DEPTH: usize = 64;
-/// Fields of `FileMetaData` and of `SchemaElement`.
+/// Fields of `FileMetaData`.
 const SCHEMA: i16 = 2;
-const ENCRYPTION_ALGORITHM: i16 = 8;
+const ROW_GROUPS: i16 = 4;
+/// A field of `SchemaElement`.
 const CHILDREN: i16 = 5;
+/// A field of `RowGroup`.
+const COLUMNS: i16 = 1;
+/// A field of `ColumnChunk`.
+const CRYPTO_METADATA: i16 = 8;
 
-/// Whether a file is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What of a file is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Encryption {
-    /// Nothing is.
-    None,
-    /// Some columns are.
-    Columns,
-    /// The footer is, and perhaps columns.
+    /// Leaves of columns, by their places; none in an ordinary file.
+    Leaves(BTreeSet<usize>),
+    /// The footer, and perhaps columns.
     Footer,
 }
 
-/// Reads whether the file is encrypted, and validates the depth of its schema.
+/// Reads what of a file is encrypted, and validates the depth of its schema.
 ///
 /// # Errors
 /// Returns an error if there is no footer, or the schema is nested too deeply.
@@ -47,32 +50,58 @@ pub(crate) fn inspect(file: &File) -> io::Result<Encryption> {
     let bytes = u64::from(u32::from_le_bytes([a, b, c, d]));
     // Without the magic, the reader says so.
     if magic != *b"PAR1" || bytes + 8 > length {
-        return Ok(Encryption::None);
+        return Ok(Encryption::Leaves(BTreeSet::new()));
     }
     reader.seek(SeekFrom::Start(length - 8 - bytes))?;
-    let mut encryption = Encryption::None;
+    let mut encrypted = BTreeSet::new();
     Compact::new(reader.take(bytes)).fields(|compact, number, kind| {
-        if number == ENCRYPTION_ALGORITHM {
-            encryption = Encryption::Columns;
+        match (number, kind) {
+            (SCHEMA, Kind::List) => validate_depth(compact)?,
+            (ROW_GROUPS, Kind::List) => {
+                structs(compact, |compact, _| {
+                    compact.fields(|compact, number, kind| {
+                        let are_columns = (number, kind) == (COLUMNS, Kind::List);
+                        if are_columns {
+                            structs(compact, |compact, leaf| find_encryption(compact, leaf, &mut encrypted))?;
+                        }
+                        Ok(are_columns)
+                    })
+                })?;
+            }
+            _ => return Ok(false),
         }
-        if (number, kind) != (SCHEMA, Kind::List) {
-            return Ok(false);
-        }
-        validate_depth(compact)?;
         Ok(true)
     })?;
-    Ok(encryption)
+    Ok(Encryption::Leaves(encrypted))
+}
+
+/// Reads a list of structs, each of which `read` reads.
+fn structs<R: Read>(
+    compact: &mut Compact<R>,
+    mut read: impl FnMut(&mut Compact<R>, usize) -> io::Result<()>,
+) -> io::Result<()> {
+    let (count, kind) = compact.list()?;
+    if count > 0 && kind != Kind::Struct {
+        return Err(wrong("a list in the footer is not one of structures"));
+    }
+    (0..count).try_for_each(|place| read(compact, usize::try_from(place).unwrap_or(usize::MAX)))
+}
+
+/// Adds the leaf whose column chunk comes next, if that is encrypted.
+fn find_encryption<R: Read>(compact: &mut Compact<R>, leaf: usize, to: &mut BTreeSet<usize>) -> io::Result<()> {
+    compact.fields(|_, number, _| {
+        if number == CRYPTO_METADATA {
+            to.insert(leaf);
+        }
+        Ok(false)
+    })
 }
 
 /// Validates the depth of a schema, whose elements are in depth-first order.
 fn validate_depth<R: Read>(compact: &mut Compact<R>) -> io::Result<()> {
-    let (elements, kind) = compact.list()?;
-    if elements > 0 && kind != Kind::Struct {
-        return Err(wrong("the schema is not a list of columns"));
-    }
     // The number of columns that each open group still lacks.
     let mut open: Vec<i64> = Vec::new();
-    for _ in 0..elements {
+    structs(compact, |compact, _| {
         let mut children = 0;
         compact.fields(|compact, number, kind| {
             let is_count = (number, kind) == (CHILDREN, Kind::Integer);
@@ -93,6 +122,6 @@ fn validate_depth<R: Read>(compact: &mut Compact<R>) -> io::Result<()> {
         if open.len() > MAX_DEPTH {
             return Err(wrong(format!("its columns are nested more than {MAX_DEPTH} levels deep")));
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }

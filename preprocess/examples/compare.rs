@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 
 use artifact::Digest;
 use preprocess::dedup::exact;
-use preprocess::steps::quality::{Rule, Scratch, c4, code, fineweb, gopher_quality, gopher_repetition};
+use preprocess::steps::quality::{Orthography, Rule, Scratch, c4, code, fineweb, gopher_quality, gopher_repetition};
 use preprocess::text::words::Buffers;
 use serde_json::{Map, Value, json};
 
@@ -90,7 +90,7 @@ fn pass(rules: &[Rule], documents: &[Document]) -> f64 {
         let text = buffers.split(&document.text);
         for rule in rules {
             signals.clear();
-            rule.measure(&text, &mut scratch, &mut signals);
+            rule.measure(&text, Orthography::ENGLISH, &mut scratch, &mut signals);
             dropped += usize::from(rule.first_failure(&signals).is_some());
         }
     }
@@ -138,7 +138,7 @@ fn write(
         let mut line = Map::from_iter([("id".to_owned(), json!(document.id))]);
         for rule in rules {
             let mut signals = Vec::new();
-            rule.measure(&text, &mut scratch, &mut signals);
+            rule.measure(&text, Orthography::ENGLISH, &mut scratch, &mut signals);
             let failure = rule.first_failure(&signals);
             let measured: Map<String, Value> =
                 rule.signals().iter().zip(&signals).map(|(name, value)| ((*name).to_owned(), json!(value))).collect();

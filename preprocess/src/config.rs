@@ -46,7 +46,7 @@ pub const RENAMED_KEYS: &[(&str, &str)] = &[
 /// The table `[preprocess]`: the steps applied to documents, in order, then the splits and the tokenizer.
 ///
 /// The parameters of a step are in the table of its name: `[preprocess.gopher_quality]` for the step
-/// `"gopher_quality"`. The table of a step that is not in the list has no effect.
+/// `"gopher_quality"`. The table of a step that is not in the list has no effect, and the stage says so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -122,6 +122,10 @@ pub enum Step {
     ExactDuplicates,
     /// Near deduplication.
     NearDuplicates,
+    /// Drops conversations that the chat template refuses. It is not in the list of steps: it always comes last, where
+    /// documents are encoded.
+    #[serde(skip)]
+    ChatTemplate,
 }
 
 /// A named list of steps.
@@ -246,7 +250,7 @@ impl Default for TokenizerConfig {
 }
 
 impl Step {
-    /// Every step, in a sensible order.
+    /// Every step that can be configured, in a sensible order.
     pub const ALL: [Self; 13] = [
         Self::Repair,
         Self::Length,
@@ -279,6 +283,7 @@ impl Step {
             Self::Repeated => "repeated",
             Self::ExactDuplicates => "exact_duplicates",
             Self::NearDuplicates => "near_duplicates",
+            Self::ChatTemplate => "chat_template",
         }
     }
 
@@ -290,6 +295,7 @@ impl Step {
             Self::ExactDuplicates | Self::NearDuplicates => "collect other documents",
             Self::Language => "see preprocess.language.keep and threshold",
             Self::Decontaminate => "see preprocess.decontaminate.sets",
+            Self::ChatTemplate => "remove them from the data, or use a template that takes them: train.chat_template",
             _ => "see its thresholds, or remove it from preprocess.steps",
         }
     }
@@ -343,7 +349,12 @@ impl Config {
                 table.insert(new_key.to_owned(), value);
             }
         }
-        serde_json::from_value(recorded)
+        // It is a key of another table in the file.
+        let tokenizer = recorded.get_mut("tokenizer").and_then(Value::as_object_mut);
+        let chat_template = tokenizer.and_then(|table| table.shift_remove("chat_template"));
+        let mut config: Self = serde_json::from_value(recorded)?;
+        config.tokenizer.chat_template = chat_template.and_then(|name| name.as_str().map(str::to_owned));
+        Ok(config)
     }
 
     /// Returns the steps, in order.
@@ -402,7 +413,7 @@ impl Config {
     fn validate_step(&self, step: Step) -> Result<(), Error> {
         let checked = match step {
             Step::Length => return self.length.validate(),
-            Step::Repair | Step::ExactDuplicates => Ok(()),
+            Step::Repair | Step::ExactDuplicates | Step::ChatTemplate => Ok(()),
             Step::Language => self.language.validate(),
             Step::GopherQuality => self.gopher_quality.validate(),
             Step::GopherRepetition => self.gopher_repetition.validate(),
@@ -418,6 +429,13 @@ impl Config {
             Step::NearDuplicates => return self.near_duplicates.validate(),
         };
         checked.map_err(|problem| in_table(step.name(), &problem))
+    }
+
+    /// Returns the steps that are not run, although their tables have other values than the defaults.
+    pub(crate) fn idle_tables(&self) -> Vec<&'static str> {
+        let (value, default, steps) = (json!(self), json!(Self::default()), self.steps());
+        let idle = Step::ALL.into_iter().filter(|step| !steps.contains(step)).map(Step::name);
+        idle.filter(|name| value.get(name) != default.get(name)).collect()
     }
 
     /// Returns the configuration as JSON, without the values that cannot change the output: parameters of steps that

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::output::refusals::Dropped;
+
 /// What can go wrong in this stage.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -75,6 +77,19 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// Another version of the stage wrote the signals.
+    #[error(
+        "{} was written by version {version} of stage preprocess, whose signals mean something else than those of \
+         version {}; run `pipeline run --until preprocess` again",
+        path.display(),
+        crate::VERSION
+    )]
+    OtherVersion {
+        /// The artifact's folder.
+        path: PathBuf,
+        /// The version that its manifest records.
+        version: u32,
+    },
     /// An evaluation set cannot be parsed.
     #[error("evaluation set {}: {problem}", path.display())]
     EvaluationSet {
@@ -115,10 +130,7 @@ pub enum Error {
         split: &'static str,
     },
     /// A document cannot be encoded.
-    #[error(
-        "document {id} of source {name} cannot be encoded; remove it from the data, or use a chat template that takes \
-         it (train.chat_template)"
-    )]
+    #[error("document {id} of source {name} cannot be encoded; remove it from the data")]
     Encode {
         /// The document's id.
         id: String,
@@ -143,6 +155,16 @@ impl Error {
     /// Returns a function that makes an error of an I/O error of `operation` on `path`.
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| artifact::Error::io(operation, path, source).into()
+    }
+
+    /// Adds the first conversation that the chat template refused to the error that nothing is left.
+    pub(crate) fn with_refusal(self, refused: Dropped) -> Self {
+        match (self, refused.first) {
+            (Self::NothingLeft { documents, dropped }, Some(first)) => {
+                Self::NothingLeft { documents, dropped: format!("{dropped}; {first}") }
+            }
+            (error, _) => error,
+        }
     }
 
     /// Returns the error of an invalid value of `key`.

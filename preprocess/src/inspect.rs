@@ -14,7 +14,8 @@ pub use what_if::{Amount, StepChange, WhatIf, what_if};
 use artifact::Sealed;
 
 use crate::engine::parquet::{ROWS, Reader, Table};
-use crate::{Config, Error};
+use crate::engine::steps::FAILED;
+use crate::{Config, Error, Step};
 
 /// Returns the configuration of the run that wrote an artifact.
 fn config_of(tokens: &Sealed) -> Result<Config, Error> {
@@ -22,6 +23,14 @@ fn config_of(tokens: &Sealed) -> Result<Config, Error> {
         key: "preprocess".to_owned(),
         problem: format!("cannot be read from the manifest in {}: {e}", tokens.folder().display()),
     })
+}
+
+/// Returns the steps that may have dropped documents of an artifact.
+fn steps_of(config: &Config, rows: &Rows) -> Vec<Step> {
+    let mut steps = config.steps();
+    let refused = format!("{}.{FAILED}", Step::ChatTemplate.name());
+    steps.extend(rows.signals.has(&refused).then_some(Step::ChatTemplate));
+    steps
 }
 
 /// The rows of the signals, in tables.

@@ -38,7 +38,7 @@ use crate::engine::split::Split;
 pub const NAME: &str = "preprocess";
 
 /// Raised when the same inputs would give another output.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The folder of unfinished work. It is deleted when the artifact is sealed, as is every file that starts with a dot.
 const WORK: &str = ".work";
@@ -54,16 +54,37 @@ pub fn run(config: &Config, corpus: &Sealed, out: &Unsealed, context: &Context) 
     if engine::corpus::files(corpus).is_empty() {
         return Err(Error::EmptyCorpus { path: corpus.folder().to_owned() });
     }
+    for step in config.idle_tables() {
+        let steps = config.steps().into_iter().map(Step::name).collect::<Vec<_>>().join(", ");
+        let line =
+            format!("[preprocess.{step}] has no effect: preprocess.steps does not have \"{step}\", only {steps}");
+        context.progress.line(&line);
+    }
     let mut documents = engine::schedule::all(config, corpus, &out.path(WORK), context)?;
     let mut notices = fill_splits(config, &mut documents)?;
     let amounts = check(config, corpus, &documents)?;
-    let plan = mixture_plan(config, &amounts)?;
+    let mut plan = mixture_plan(config, &amounts)?;
     let tokenizer = output::tokenize::tokenizer(config, &documents, context)?;
-    let encoded = output::tokenize::encode(config, &tokenizer, &documents, plan.as_ref(), out, context)?;
+    let mut runs = output::tokenize::encode(config, &tokenizer, &documents, plan.as_ref(), context)?;
+    let refused = output::refusals::drop_all(&runs, config, &mut documents, context)?;
+    if refused.documents > 0 {
+        // Without them a split may be empty, and the sources have other amounts: then the runs are made again.
+        let filled = fill_splits(config, &mut documents)?;
+        let amounts = check(config, corpus, &documents).map_err(|error| error.with_refusal(refused))?;
+        let other = mixture_plan(config, &amounts)?;
+        if !filled.is_empty() || other != plan {
+            output::tokenize::remove(&runs)?;
+            plan = other;
+            runs = output::tokenize::encode(config, &tokenizer, &documents, plan.as_ref(), context)?;
+        }
+        notices.extend(filled);
+    }
+    let written = output::tokenize::merge(config, &tokenizer, &documents, &runs, out, context)?;
     tokenizer.save(out.folder())?;
     let mut totals = output::report::Totals::default();
-    output::signals::write(config, &documents, &encoded, &out.path("signals.parquet"), &mut totals, context)?;
-    let report = output::report::Report::new(config, totals, &tokenizer, &encoded.written, &mut notices);
+    output::signals::write(config, &documents, &runs, &out.path("signals.parquet"), &mut totals, context)?;
+    let steps = documents.steps(config);
+    let report = output::report::Report::new(config, &steps, totals, &tokenizer, &written, &mut notices);
     report.write(&out.path("report.json"))?;
     Ok(report.outcome())
 }
@@ -172,7 +193,7 @@ fn check(config: &Config, corpus: &Sealed, documents: &Documents) -> Result<Amou
     }
     let total: usize = kept.iter().sum();
     if total == 0 {
-        let steps = config.steps();
+        let steps = documents.steps(config);
         let counts = dropped.iter().map(|(step, count)| {
             let step = steps[usize::from(*step) - 1];
             format!("{count} by {} ({})", step.name(), step.advice())

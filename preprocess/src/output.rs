@@ -2,6 +2,7 @@
 
 pub mod mixture;
 pub(crate) mod outcome;
+pub(crate) mod refusals;
 pub(crate) mod report;
 pub(crate) mod signals;
 pub(crate) mod tokenize;

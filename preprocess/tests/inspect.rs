@@ -2,10 +2,13 @@
 
 mod corpus;
 
+use std::fs::File;
 use std::path::Path;
 
+use arrow_array::RecordBatch;
 use artifact::{Context, Outcome, Recipe, Sealed, Unsealed};
-use corpus::{Document, document, small, unlike, write};
+use corpus::{Document, document, small, texts, unlike, write};
+use parquet::arrow::ArrowWriter;
 use preprocess::inspect::{self, WhatIf};
 use preprocess::{Config, Step, TokenizerConfig};
 use serde_json::{Value, json};
@@ -181,4 +184,34 @@ fn dropped_documents_have_a_reason_and_figures() {
         error.starts_with("preprocess.steps does not have \"c4\": the steps of the run were repair, length"),
         "{error}"
     );
+}
+
+/// The release before called fractions shares, and version 4 had no languages in its signals.
+#[test]
+fn thresholds_are_not_evaluated_on_signals_of_another_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let column = |name: &'static str| (name, texts([Some("a".to_owned())].into_iter()));
+    let rows = RecordBatch::try_from_iter([column("id"), column("gopher_quality.bullet_line_share")]).unwrap();
+    let file = File::create(folder.path().join("signals.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
+    writer.write(&rows).unwrap();
+    writer.close().unwrap();
+    let config = Config { steps: Some(vec![Step::GopherQuality]), ..small() }.fingerprint_value();
+    let recipe = Recipe {
+        stage: preprocess::NAME.to_owned(),
+        stage_version: 4,
+        config,
+        inputs: std::collections::BTreeMap::new(),
+        seed: 0,
+        device_class: None,
+    };
+    let tokens = Unsealed::at(folder.path(), recipe).seal(Outcome::default(), 0.0, artifact::Host::default()).unwrap();
+    let error = inspect::what_if(&tokens, &[("gopher_quality.min_words".to_owned(), json!(3))]).unwrap_err();
+    let expected = format!(
+        "{} was written by version 4 of stage preprocess, whose signals mean something else than those of version {}; \
+         run `pipeline run --until preprocess` again",
+        folder.path().display(),
+        preprocess::VERSION
+    );
+    assert_eq!(error.to_string(), expected);
 }

@@ -13,7 +13,7 @@ use crate::engine::parquet::{Reader, Table};
 use crate::engine::record::Body;
 use crate::engine::split::Split;
 use crate::engine::spool::{Entry, Spool};
-use crate::{Config, Error};
+use crate::{Config, Error, Step};
 
 /// The documents of a corpus.
 pub(crate) struct Documents {
@@ -104,6 +104,13 @@ impl Documents {
         self.has_chats
     }
 
+    /// Returns the steps that may have dropped documents, in the order of their numbers.
+    pub fn steps(&self, config: &Config) -> Vec<Step> {
+        let mut steps = config.steps();
+        steps.extend(self.has_chats.then_some(Step::ChatTemplate));
+        steps
+    }
+
     /// Returns the spool of a file.
     pub fn spool(&self, file: usize) -> &Spool {
         &self.spools[file]
@@ -149,6 +156,16 @@ impl Documents {
             documents: spool.len() as u32,
         };
         self.spools.iter().enumerate().map(shard).collect()
+    }
+
+    /// Drops document `at` of `file`, unless a step did before. Returns true if it was kept until now.
+    pub fn drop(&mut self, file: usize, at: usize, step: u16) -> bool {
+        let number = self.number(file, at) as usize;
+        let was_kept = self.dropped_by[number] == 0;
+        if was_kept {
+            self.dropped_by[number] = step;
+        }
+        was_kept
     }
 
     /// Drops documents that the step numbered `step` found to be duplicates of others.

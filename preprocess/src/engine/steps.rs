@@ -10,7 +10,7 @@ use crate::engine::record::{Body, ColumnKind, Record, Signal};
 use crate::engine::thresholds::rule;
 use crate::steps::decontaminate::{self, Index, evaluation_sets};
 use crate::steps::language;
-use crate::steps::quality::{self, Rule, c4};
+use crate::steps::quality::{self, Orthography, Rule, c4};
 use crate::steps::redact::{self, Kind, Redactor};
 use crate::steps::repair;
 use crate::text::words::Buffers;
@@ -18,6 +18,9 @@ use crate::{Config, Error};
 
 /// The signal that names the criterion by which a step drops a document, even if an earlier step dropped it already.
 pub(crate) const FAILED: &str = "failed";
+
+/// The signal with the language that a quality rule took a text to be in.
+pub(crate) const LANGUAGE: &str = "language";
 
 /// The steps of a pass, in order.
 pub(crate) struct Steps {
@@ -117,7 +120,12 @@ impl Steps {
                     add("language", ColumnKind::Text);
                     add("confidence", ColumnKind::Number);
                 }
-                Work::Rule(rule) => rule.signals().iter().for_each(|name| add(name, ColumnKind::Number)),
+                Work::Rule(rule) => {
+                    rule.signals().iter().for_each(|name| add(name, ColumnKind::Number));
+                    if rule.depends_on_language() {
+                        add(LANGUAGE, ColumnKind::Text);
+                    }
+                }
                 Work::Redact(_) => Kind::ALL.iter().for_each(|kind| add(kind.name(), ColumnKind::Number)),
                 Work::Decontaminate(..) => {
                     add("set", ColumnKind::Text);
@@ -251,12 +259,14 @@ impl Prepared {
             Work::Rule(Rule::C4(config)) => {
                 let mut sums = [0.0; c4::SIGNALS.len()];
                 let Scratch { words, quality, .. } = scratch;
+                let orthography = Orthography::of(&body.text());
                 body.rewrite(|text| {
-                    let cleaned = c4::clean(config, &words.split(text), quality);
+                    let cleaned = c4::clean(config, &words.split(text), orthography, quality);
                     sums.iter_mut().zip(cleaned.signals).for_each(|(sum, signal)| *sum += signal);
                     cleaned.text
                 });
                 sums.into_iter().for_each(number);
+                signals.push(Signal::Text(Cow::Borrowed(orthography.language())));
                 c4::first_failure(config, &sums).map(|failure| failure.criterion)
             }
             // Read-only rules are applied together, by `apply_rules`.
@@ -312,13 +322,19 @@ type RuleResult = (Vec<Signal>, Option<&'static str>);
 /// Applies read-only rules: the text is split into words once for all of them.
 fn apply_rules(rules: &[(&Prepared, &Rule)], body: &Body, scratch: &mut Scratch) -> Vec<RuleResult> {
     let text = body.text();
+    let depends = rules.iter().any(|(_, rule)| rule.depends_on_language());
+    let orthography = if depends { Orthography::of(&text) } else { Orthography::ENGLISH };
     let text = scratch.words.split(&text);
     let quality = &mut scratch.quality;
     let evaluate = |(_, rule): &(&Prepared, &Rule)| {
         let mut values = Vec::with_capacity(rule.signals().len());
-        rule.measure(&text, quality, &mut values);
+        rule.measure(&text, orthography, quality, &mut values);
         let failure = rule.first_failure(&values);
-        (values.into_iter().map(Signal::Number).collect(), failure.map(|failure| failure.criterion))
+        let mut signals: Vec<Signal> = values.into_iter().map(Signal::Number).collect();
+        if rule.depends_on_language() {
+            signals.push(Signal::Text(Cow::Borrowed(orthography.language())));
+        }
+        (signals, failure.map(|failure| failure.criterion))
     };
     rules.iter().map(evaluate).collect()
 }

@@ -5,7 +5,7 @@ use arrow_array::types::Float64Type;
 use arrow_array::{Array, StringArray};
 use artifact::Sealed;
 
-use super::{Rows, config_of};
+use super::{Rows, config_of, steps_of};
 use crate::Error;
 use crate::config::Step;
 use crate::engine::corpus;
@@ -26,6 +26,8 @@ pub struct Dropped {
     pub criterion: Option<String>,
     /// The measurements of that step: `("words", 12.0)`.
     pub figures: Vec<(String, f64)>,
+    /// What else it found: `("language", "deu")`.
+    pub texts: Vec<(String, String)>,
     /// The document that was kept in its place.
     pub duplicate_of: Option<String>,
     /// The number of tokens it would have.
@@ -46,13 +48,13 @@ pub fn dropped(
     skip: usize,
     count: usize,
 ) -> Result<(Vec<Dropped>, usize), Error> {
-    let config = config_of(tokens)?;
-    if let Some(step) = by.filter(|step| !config.steps().contains(step)) {
-        let known: Vec<&str> = config.steps().iter().map(|step| step.name()).collect();
+    let mut rows = Rows::open(tokens)?;
+    let steps = steps_of(&config_of(tokens)?, &rows);
+    if let Some(step) = by.filter(|step| !steps.contains(step)) {
+        let known: Vec<&str> = steps.iter().map(|step| step.name()).collect();
         let problem = format!("does not have \"{}\": the steps of the run were {}", step.name(), known.join(", "));
         return Err(Error::config("preprocess.steps", problem));
     }
-    let mut rows = Rows::open(tokens)?;
     let (mut found, mut total, mut row_of_corpus) = (Vec::new(), 0, 0);
     while let Some((_, table)) = rows.next(None)? {
         page(&table, by, (skip, count), &mut total, &mut row_of_corpus, &mut found)?;
@@ -87,14 +89,15 @@ fn page(
         if *total <= skip || found.len() >= count {
             continue;
         }
-        let mut figures = Vec::new();
-        let mut criterion = None;
+        let (mut figures, mut found_texts, mut criterion) = (Vec::new(), Vec::new(), None);
         for (name, column) in table.columns() {
             let Some((_, signal)) = name.split_once('.').filter(|(step, _)| *step == reason) else { continue };
             if signal == FAILED {
                 criterion = owned(&table.texts(name)?, at);
             } else if let Some(values) = column.as_primitive_opt::<Float64Type>().filter(|v| v.is_valid(at)) {
                 figures.push((signal.to_owned(), values.value(at)));
+            } else if let Some(text) = column.as_string_opt::<i32>().and_then(|texts| owned(texts, at)) {
+                found_texts.push((signal.to_owned(), text));
             }
         }
         let document = Dropped {
@@ -103,6 +106,7 @@ fn page(
             reason,
             criterion,
             figures,
+            texts: found_texts,
             duplicate_of: owned(&duplicates, at),
             tokens: tokens.value(at) as u64,
             text: String::new(),

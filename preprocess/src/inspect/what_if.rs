@@ -6,12 +6,12 @@ use arrow_array::Array;
 use artifact::Sealed;
 use serde_json::Value;
 
-use super::{Rows, config_of};
+use super::{Rows, config_of, steps_of};
 use crate::config::Step;
 use crate::engine::parquet::Table;
 use crate::engine::steps::FAILED;
 use crate::engine::thresholds::Thresholds;
-use crate::{Config, Error};
+use crate::{Config, Error, VERSION};
 use settings::suggest;
 
 /// The documents that other thresholds would keep.
@@ -63,16 +63,21 @@ impl Amount {
 /// `("gopher_quality.min_words", 30)`, by evaluating the thresholds on the recorded signals. Texts are not read.
 ///
 /// # Errors
-/// Returns an error if a key does not exist, belongs to a step that was not run, or changes texts, which needs a run;
-/// and if the signals cannot be read.
+/// Returns an error if another version of the stage wrote the artifact; if a key does not exist, belongs to a step that
+/// was not run, or changes texts, which needs a run; and if the signals cannot be read.
 pub fn what_if(tokens: &Sealed, overrides: &[(String, Value)]) -> Result<WhatIf, Error> {
+    let recipe = &tokens.manifest().recipe;
+    if recipe.stage_version != VERSION {
+        let (path, version) = (tokens.folder().to_owned(), recipe.stage_version);
+        return Err(Error::OtherVersion { path, version });
+    }
     let config = config_of(tokens)?;
     check_keys(&config, overrides)?;
     let other = config.with(overrides)?;
     other.validate()?;
-    let steps = config.steps();
     let thresholds = Thresholds::all(&other);
     let mut rows = Rows::open(tokens)?;
+    let steps = steps_of(&config, &rows);
     let mut kept_for_others = BTreeSet::new();
     while let Some((_, table)) = rows.next(Some(&["duplicate_of"]))? {
         kept_for_others.extend(table.texts("duplicate_of")?.iter().flatten().map(str::to_owned));

@@ -14,8 +14,10 @@ use tokenizer::shard::ShardTotals;
 use crate::config::Step;
 use crate::engine::parquet::Table;
 use crate::engine::split::Split;
-use crate::engine::steps::FAILED;
+use crate::engine::steps::{FAILED, LANGUAGE};
+use crate::engine::thresholds::rule;
 use crate::output::outcome::DocumentOutcome;
+use crate::steps::quality::{Inapplicable, Rule};
 use crate::{Config, Error};
 
 /// What `report.json` holds.
@@ -100,8 +102,8 @@ pub(crate) struct Totals {
     changes: BTreeMap<String, u64>,
     licences: BTreeMap<String, Amount>,
     sources: BTreeMap<String, Amount>,
-    /// Documents in a language without a list of stop words.
-    without_stop_words: u64,
+    /// Documents without a signal, by its column and their language.
+    inapplicable: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 impl Totals {
@@ -134,9 +136,12 @@ impl Totals {
             } else if let Some(numbers) = numbers.filter(|_| CHANGING.iter().any(|known| known.name() == step)) {
                 let sum: f64 = numbers.iter().flatten().sum();
                 *self.changes.entry(name.to_owned()).or_default() += sum as u64;
-            } else if name == "gopher_quality.stop_words" {
-                let counts = numbers.into_iter().flatten().flatten();
-                self.without_stop_words += counts.filter(|count| count.is_nan()).count() as u64;
+            } else if let Some(numbers) = numbers.filter(|values| values.iter().flatten().any(f64::is_nan)) {
+                let languages = signals.texts(&format!("{step}.{LANGUAGE}"))?;
+                let by_language = self.inapplicable.entry(name.to_owned()).or_default();
+                for (_, language) in numbers.iter().zip(&languages).filter(|(n, _)| n.is_some_and(f64::is_nan)) {
+                    *by_language.entry(language.unwrap_or_default().to_owned()).or_default() += 1;
+                }
             }
         }
         Ok(())
@@ -152,13 +157,13 @@ impl Report {
     /// Adds to `notices` which steps dropped more than a tenth of what they read, and most of which source.
     pub fn new(
         config: &Config,
+        steps: &[Step],
         totals: Totals,
         tokenizer: &Tokenizer,
         written: &[(Split, ShardTotals)],
         notices: &mut Vec<String>,
     ) -> Self {
         let kept = totals.by_step.get(&0).copied().unwrap_or_default();
-        let steps = config.steps();
         let numbered = || (1_u16..).zip(steps.iter());
         let dropped = |number: u16| totals.by_step.get(&number).copied().unwrap_or_default();
         let all = totals
@@ -173,12 +178,8 @@ impl Report {
             bytes -= dropped(number).bytes;
             funnel.push(Remaining { step: step.name(), documents, bytes });
         }
-        if totals.without_stop_words > 0 {
-            notices.push(format!(
-                "gopher_quality.min_stop_words does not apply to {} documents: their language has no stop words",
-                totals.without_stop_words
-            ));
-        }
+        notices
+            .extend(steps.iter().filter_map(|step| rule(config, *step)).flat_map(|rule| inapplicable(&rule, &totals)));
         let splits = written.iter().map(|(split, written)| {
             let mut amounts = json!({
                 "documents": written.documents,
@@ -269,6 +270,29 @@ fn large_loss(step: Step, dropped: u64, read: u64, totals: &Totals) -> Option<St
     let criteria: Vec<String> = criteria.iter().take(3).map(|(count, name)| format!("{name} {count}")).collect();
     let why = if criteria.is_empty() { String::new() } else { format!(" ({})", criteria.join(", ")) };
     Some(format!("{} dropped {dropped} of {read} documents{why}", step.name()))
+}
+
+/// Returns a sentence about each criterion of a rule that does not apply to the language of some documents.
+fn inapplicable(rule: &Rule, totals: &Totals) -> Vec<String> {
+    let sentence = |Inapplicable { signal, keys, why }: Inapplicable| {
+        let languages = totals.inapplicable.get(&format!("{}.{signal}", rule.name()))?;
+        let verb = match keys.len() {
+            0 => return None,
+            1 => "does",
+            _ => "do",
+        };
+        let mut languages: Vec<(&String, &u64)> = languages.iter().collect();
+        languages.sort_by_key(|(_, documents)| std::cmp::Reverse(**documents));
+        let documents: u64 = languages.iter().map(|(_, documents)| **documents).sum();
+        let named: Vec<String> = languages.iter().map(|(name, documents)| format!("{name} {documents}")).collect();
+        Some(format!(
+            "{}.{} {verb} not apply to the language of {documents} documents ({}): {why}",
+            rule.name(),
+            keys.join(" and "),
+            named.join(", ")
+        ))
+    };
+    rule.inapplicable().into_iter().filter_map(sentence).collect()
 }
 
 /// Returns a count as people say it: "8.1 M".

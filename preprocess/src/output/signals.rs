@@ -4,7 +4,8 @@
 //! measured (`<step>.<signal>`), by which criterion a step would drop it (`<step>.failed`), and what became of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, StringArray, UInt64Array};
@@ -16,27 +17,30 @@ use crate::engine::layout;
 use crate::engine::parquet::{self, ROWS, Reader, Table};
 use crate::engine::split::Split;
 use crate::engine::spool::Entry;
+use crate::engine::steps::FAILED;
 use crate::output::outcome::DocumentOutcome;
+use crate::output::refusals::{self, MESSAGE, Refusal};
 use crate::output::report::Totals;
-use crate::output::tokenize::{Encoded, token_counts};
+use crate::output::tokenize::token_counts;
 use crate::{Config, Error};
 
 /// Writes the signals of all documents and hands each row to `totals`.
 pub(crate) fn write(
     config: &Config,
     documents: &Documents,
-    encoded: &Encoded,
+    runs: &[PathBuf],
     path: &Path,
     totals: &mut Totals,
     context: &Context,
 ) -> Result<(), Error> {
     context.progress.begin("writing the signals", documents.len() as u64, "documents");
-    let steps = config.steps();
+    let steps = documents.steps(config);
     let ids = kept_ids(documents)?;
     let mut writer: Option<parquet::Writer> = None;
-    for file in 0..documents.files() {
+    for (file, run) in runs.iter().enumerate() {
         let index = documents.index(file)?;
-        let tokens = token_counts(&encoded.folder, file)?;
+        let tokens = token_counts(run)?;
+        let refused = refusals::read(run)?;
         let passes =
             documents.passes().iter().map(|root| Reader::open(layout::folder(root, file).join(layout::SIGNALS)));
         let passes = passes.collect::<Result<Vec<Reader>, Error>>()?;
@@ -51,9 +55,11 @@ pub(crate) fn write(
                 .clone()
                 .map(|at| DocumentOutcome::of(config, documents, file, at, &index[at], tokens[at]))
                 .collect();
+            let refused = if documents.has_chats() { refusal_columns(&refused, rows.clone()) } else { Vec::new() };
             let added = outcome_columns(&steps, &outcomes, &index[rows], &ids);
             let columns = measured.iter().flat_map(Table::columns).map(|(name, values)| (name, Arc::clone(values)));
-            let table = Table::new(path, columns.chain(added))?;
+            let refused = refused.iter().map(|(name, values)| (name.as_str(), Arc::clone(values)));
+            let table = Table::new(path, columns.chain(refused).chain(added))?;
             totals.add(&table, &outcomes)?;
             let writer = match &mut writer {
                 Some(writer) => writer,
@@ -88,6 +94,16 @@ fn kept_ids(documents: &Documents) -> Result<BTreeMap<u32, String>, Error> {
 /// Returns what the signals call a document: its id, and its piece where it was cut.
 pub(crate) fn name_of(id: &str, piece: u32) -> String {
     if piece == 0 { id.to_owned() } else { format!("{id}, piece {piece}") }
+}
+
+/// Returns the signals of the step that drops refused conversations.
+fn refusal_columns(refused: &[Refusal], rows: Range<usize>) -> Vec<(String, ArrayRef)> {
+    let at = |row: usize| refused.binary_search_by_key(&row, |refusal| refusal.at).ok().map(|at| &refused[at]);
+    let name = |signal: &str| format!("{}.{signal}", Step::ChatTemplate.name());
+    vec![
+        (name(MESSAGE), texts(rows.clone().map(|row| at(row).map(|refusal| refusal.message.as_str())))),
+        (name(FAILED), texts(rows.map(|row| at(row).map(|refusal| refusal.criterion.name())))),
+    ]
 }
 
 fn outcome_columns(

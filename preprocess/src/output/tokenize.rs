@@ -20,6 +20,7 @@ use crate::engine::record::Body;
 use crate::engine::split::Split;
 use crate::engine::spool;
 use crate::output::mixture;
+use crate::output::refusals::{self, Refusal};
 use crate::{Config, Error, TokenizerConfig};
 
 /// Text that is encoded between two checks for cancellation.
@@ -138,23 +139,22 @@ fn sample(config: &Config, documents: &Documents, context: &Context) -> Result<V
     places.iter().map(text).collect()
 }
 
-/// The result of encoding.
-pub(crate) struct Encoded {
-    /// What was written, by split.
-    pub written: Vec<(Split, ShardTotals)>,
-    /// The folder with the number of tokens of each document of a file ([`token_counts`]).
-    pub folder: PathBuf,
-}
-
-/// Writes the shards of every split.
+/// Encodes all documents. Returns the folder of the run of each file.
+///
+/// # Errors
+/// Returns an error if a document cannot be encoded for another reason than [`refusals`], on I/O errors, and if the run
+/// is interrupted.
 pub(crate) fn encode(
     config: &Config,
     tokenizer: &Tokenizer,
     documents: &Documents,
     plan: Option<&mixture::Plan>,
-    out: &Unsealed,
     context: &Context,
-) -> Result<Encoded, Error> {
+) -> Result<Vec<PathBuf>, Error> {
+    if documents.has_chats() {
+        // A template that is missing or not valid is no matter of single conversations.
+        tokenizer.chat_template(false)?;
+    }
     let total = (0..documents.files()).map(|file| documents.spool(file).text_bytes()).sum();
     context.progress.begin("encoding", total, "bytes");
     // Each tokenizer has its own folder, in which encoding resumes after an interruption.
@@ -163,17 +163,37 @@ pub(crate) fn encode(
     let encoders = Mutex::new(Vec::new());
     let run = Run { config, tokenizer, documents, plan, encoders: &encoders, seed: context.seed };
     let mut done = 0;
+    let mut runs = Vec::with_capacity(documents.files());
     for file in 0..documents.files() {
-        run.write(file, &folder, context, done)?;
+        runs.push(run.write(file, &folder, context, done)?);
         done += documents.spool(file).text_bytes();
         context.progress.position(done);
     }
+    Ok(runs)
+}
+
+/// Removes runs, so that their documents are encoded again.
+pub(crate) fn remove(runs: &[PathBuf]) -> Result<(), Error> {
+    runs.iter().try_for_each(|run| fs::remove_dir_all(run).map_err(Error::io("remove", run)))
+}
+
+/// Merges the runs into the shards of every split. Returns what was written.
+pub(crate) fn merge(
+    config: &Config,
+    tokenizer: &Tokenizer,
+    documents: &Documents,
+    runs: &[PathBuf],
+    out: &Unsealed,
+    context: &Context,
+) -> Result<Vec<(Split, ShardTotals)>, Error> {
     context.progress.begin("shuffling", 0, "documents");
     let mut written = Vec::new();
     for split in Split::ALL {
-        written.push((split, merge(&run, split, &folder, out, context)?));
+        let to = shard::Writer::new(out.folder(), split.name(), tokenizer, config.shard_bytes);
+        // A shard has a mask for all of its documents or for none.
+        written.push((split, merge_split(split, runs, to, documents.has_chats(), context)?));
     }
-    Ok(Encoded { written, folder })
+    Ok(written)
 }
 
 /// What is needed to make a run.
@@ -204,20 +224,22 @@ struct Weighted {
 }
 
 /// A document in a run.
-struct Place {
+struct Place<'a> {
     key: [u8; 16],
     split: Split,
-    at: usize,
+    tokens: &'a Tokens,
+    text_bytes: u64,
 }
 
 impl Run<'_> {
-    fn write(&self, file: usize, folder: &Path, context: &Context, done: u64) -> Result<(), Error> {
+    /// Writes the run of a file, unless it is finished. Returns its folder.
+    fn write(&self, file: usize, folder: &Path, context: &Context, done: u64) -> Result<PathBuf, Error> {
         let finished = folder.join(format!("{file:05}"));
         if finished.is_dir() {
-            return Ok(());
+            return Ok(finished);
         }
         let index = self.documents.index(file)?;
-        let mut documents: Vec<Weighted> = Vec::with_capacity(index.len());
+        let mut documents: Vec<Result<Weighted, Refusal>> = Vec::with_capacity(index.len());
         let mut bytes = 0;
         for range in spool::runs(&index, BATCH_BYTES) {
             if context.cancel.is_requested() {
@@ -229,14 +251,18 @@ impl Run<'_> {
                 let taken = self.encoders.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let mut encoder = taken.unwrap_or_else(|| self.tokenizer.encoder());
                 let weighted = |(at, body)| match self.encode(&mut encoder, body) {
-                    Ok(tokens) => Ok(Weighted { tokens, weight: weight(body) }),
-                    Err(reason) => Err(self.not_encoded(file, range.start + chunk * CHUNK + at, reason)),
+                    Ok(tokens) => Ok(Ok(Weighted { tokens, weight: weight(body) })),
+                    Err(reason) => {
+                        let at = range.start + chunk * CHUNK + at;
+                        let refusal = Refusal::of(at, &reason);
+                        refusal.map(Err).ok_or_else(|| self.not_encoded(file, at, reason))
+                    }
                 };
                 let encoded = bodies.iter().enumerate().map(weighted).collect();
                 self.encoders.lock().unwrap_or_else(PoisonError::into_inner).push(encoder);
                 encoded
             };
-            let encoded: Vec<Vec<Weighted>> =
+            let encoded: Vec<Vec<Result<Weighted, Refusal>>> =
                 bodies.par_chunks(CHUNK).enumerate().map(chunk).collect::<Result<_, Error>>()?;
             documents.extend(encoded.into_iter().flatten());
             bytes += entries.iter().map(|entry| entry.length).sum::<u64>();
@@ -246,13 +272,16 @@ impl Run<'_> {
         let mut places = Vec::new();
         for (at, entry) in index.iter().enumerate() {
             let Some(split) = self.documents.split(self.config, file, at, entry) else { continue };
+            let Ok(document) = &documents[at] else { continue };
             let copies = if split == Split::Train {
-                let rate = self.plan.map_or(1.0, |plan| plan.rate(&sources[at])) * documents[at].weight;
+                let rate = self.plan.map_or(1.0, |plan| plan.rate(&sources[at])) * document.weight;
                 mixture::copies(rate, self.seed, entry.digest.as_bytes())
             } else {
                 1
             };
-            let place = |copy| Place { key: mixture::order_key(self.seed, entry.digest.as_bytes(), copy), split, at };
+            let tokens = &document.tokens;
+            let key = |copy| mixture::order_key(self.seed, entry.digest.as_bytes(), copy);
+            let place = |copy| Place { key: key(copy), split, tokens, text_bytes: entry.text_bytes };
             places.extend((0..copies).map(place));
         }
         places.sort_unstable_by_key(|place| (place.split, place.key));
@@ -267,19 +296,22 @@ impl Run<'_> {
             let write = || {
                 let mut to = BufWriter::with_capacity(1 << 18, File::create(&path)?);
                 for place in places {
-                    write_document(&mut to, place.key, &documents[place.at].tokens, index[place.at].text_bytes)?;
+                    write_document(&mut to, place.key, place.tokens, place.text_bytes)?;
                 }
                 to.flush()?;
                 to.get_ref().sync_all()
             };
             write().map_err(|e| artifact::Error::io("write", &path, e))?;
         }
-        let length = |document: &Weighted| document.tokens.ids.len() as u64;
+        let length = |document: &Result<Weighted, _>| document.as_ref().map_or(0, |done| done.tokens.ids.len() as u64);
         let counts: Vec<u8> = documents.iter().flat_map(|document| length(document).to_le_bytes()).collect();
         let path = temporary.join(COUNTS);
         fs::write(&path, counts).map_err(|e| artifact::Error::io("write", &path, e))?;
+        let refused: Vec<&Refusal> = documents.iter().filter_map(|document| document.as_ref().err()).collect();
+        refusals::write(&temporary, &refused)?;
         fs::rename(&temporary, &finished).map_err(|e| artifact::Error::io("rename", &temporary, e))?;
-        Ok(file::sync_folder(folder)?)
+        file::sync_folder(folder)?;
+        Ok(finished)
     }
 
     /// Returns the error of a document that cannot be encoded.
@@ -335,9 +367,9 @@ fn weight(body: &Body) -> f64 {
 
 const COUNTS: &str = "counts";
 
-/// Returns the number of tokens of each document of a file, its end included.
-pub(crate) fn token_counts(folder: &Path, file: usize) -> Result<Vec<u64>, Error> {
-    let path = folder.join(format!("{file:05}")).join(COUNTS);
+/// Returns the number of tokens of each document of a run's file, its end included; 0 for a refused conversation.
+pub(crate) fn token_counts(run: &Path) -> Result<Vec<u64>, Error> {
+    let path = run.join(COUNTS);
     let bytes = fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
     Ok(bytes.as_chunks().0.iter().map(|count| u64::from_le_bytes(*count)).collect())
 }
@@ -407,17 +439,22 @@ impl RunReader {
 /// Runs that are open at the same time: systems allow some hundreds of files.
 const MAX_OPEN_RUNS: usize = 256;
 
-/// Merges the runs of one split into its shards.
-fn merge(run: &Run<'_>, split: Split, folder: &Path, out: &Unsealed, context: &Context) -> Result<ShardTotals, Error> {
-    let files = run.documents.files();
-    let mut runs: Vec<PathBuf> = (0..files).map(|file| folder.join(format!("{file:05}")).join(split.name())).collect();
+/// Merges the runs of one split into its shards, with loss masks if `masked`.
+fn merge_split(
+    split: Split,
+    runs: &[PathBuf],
+    mut writer: shard::Writer,
+    masked: bool,
+    context: &Context,
+) -> Result<ShardTotals, Error> {
+    let mut runs: Vec<PathBuf> = runs.iter().map(|run| run.join(split.name())).collect();
     for round in 0.. {
         if runs.len() <= MAX_OPEN_RUNS {
             break;
         }
         let mut fewer = Vec::new();
         for (number, group) in runs.chunks(MAX_OPEN_RUNS).enumerate() {
-            let path = folder.join(format!("merged-{}-{round}-{number}", split.name()));
+            let path = group[0].with_file_name(format!("merged-{}-{round}-{number}", split.name()));
             let failed = |e| artifact::Error::io("write", &path, e);
             let mut to = BufWriter::with_capacity(1 << 18, File::create(&path).map_err(failed)?);
             merge_runs(group, context, &mut |head| {
@@ -428,9 +465,6 @@ fn merge(run: &Run<'_>, split: Split, folder: &Path, out: &Unsealed, context: &C
         }
         runs = fewer;
     }
-    let mut writer = shard::Writer::new(out.folder(), split.name(), run.tokenizer, run.config.shard_bytes);
-    // A shard has a mask for all of its documents or for none.
-    let masked = run.documents.has_chats();
     let mut pairs = None;
     merge_runs(&runs, context, &mut |Head { tokens: Tokens { ids, loss_mask, chosen }, text_bytes, .. }| {
         if *pairs.get_or_insert(chosen > 0) != (chosen > 0) {

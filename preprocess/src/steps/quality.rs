@@ -11,7 +11,10 @@ mod counts;
 pub mod fineweb;
 pub mod gopher_quality;
 pub mod gopher_repetition;
+mod inapplicable;
 mod ngrams;
+mod orthography;
+mod policy_phrases;
 mod scratch;
 mod sentences;
 mod stop_words;
@@ -19,6 +22,8 @@ mod stop_words;
 mod tests;
 mod threshold;
 
+pub use inapplicable::Inapplicable;
+pub use orthography::Orthography;
 pub use scratch::Scratch;
 pub use threshold::{Criterion, Failure, Threshold};
 
@@ -62,13 +67,28 @@ impl Rule {
         }
     }
 
-    /// Appends the signals of `text` to `signals`.
-    pub fn measure(&self, text: &Text<'_>, scratch: &mut Scratch, signals: &mut Vec<f64>) {
+    /// Returns true if the signals depend on how the language is written.
+    pub fn depends_on_language(&self) -> bool {
+        matches!(self, Self::GopherQuality(_) | Self::C4(_) | Self::FineWeb(_))
+    }
+
+    /// Returns the signals that some languages have not, and the keys that then do not apply.
+    pub fn inapplicable(&self) -> Vec<Inapplicable> {
         match self {
-            Self::GopherQuality(config) => signals.extend(gopher_quality::measure(config, text)),
+            Self::GopherQuality(config) => config.inapplicable().into(),
+            Self::C4(config) => config.inapplicable().into(),
+            Self::FineWeb(config) => config.inapplicable().into(),
+            Self::GopherRepetition(_) | Self::Code(_) => Vec::new(),
+        }
+    }
+
+    /// Appends the signals of `text`, whose language is written as `orthography` says, to `signals`.
+    pub fn measure(&self, text: &Text<'_>, orthography: Orthography, scratch: &mut Scratch, signals: &mut Vec<f64>) {
+        match self {
+            Self::GopherQuality(config) => signals.extend(gopher_quality::measure(config, text, orthography)),
             Self::GopherRepetition(_) => signals.extend(gopher_repetition::measure(text, scratch)),
-            Self::C4(config) => signals.extend(c4::measure(config, text, scratch)),
-            Self::FineWeb(config) => signals.extend(fineweb::measure(config, text, scratch)),
+            Self::C4(config) => signals.extend(c4::measure(config, text, orthography, scratch)),
+            Self::FineWeb(config) => signals.extend(fineweb::measure(config, text, orthography, scratch)),
             Self::Code(config) => signals.extend(code::measure(config, text)),
         }
     }

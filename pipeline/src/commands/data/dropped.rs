@@ -39,8 +39,9 @@ pub fn run(arguments: &DroppedArgs) -> anyhow::Result<()> {
 
 /// Returns the step of this name.
 pub fn step(name: &str) -> anyhow::Result<preprocess::Step> {
-    let known: Vec<&str> = preprocess::Step::ALL.iter().map(|step| step.name()).collect();
-    match preprocess::Step::ALL.into_iter().find(|step| step.name() == name) {
+    let all = || preprocess::Step::ALL.into_iter().chain([preprocess::Step::ChatTemplate]);
+    let known: Vec<&str> = all().map(preprocess::Step::name).collect();
+    match all().find(|step| step.name() == name) {
         Some(step) => Ok(step),
         None => match settings::suggest(name, known.iter().copied()) {
             Some(near) => bail!("there is no step `{name}`; did you mean `{near}`?"),
@@ -63,6 +64,7 @@ fn text(document: &Dropped, full: bool) -> String {
             document.figures.iter().map(|(name, value)| format!("{name} {}", short(*value))).collect();
         lines.push(format!("  {}", figures.join(", ")));
     }
+    lines.extend(document.texts.iter().map(|(name, text)| format!("  {name}: {}", printable(text))));
     let shown: String =
         if full { document.text.clone() } else { document.text.chars().take(SHOWN_CHARACTERS).collect() };
     lines.extend(shown.lines().map(|line| format!("  | {}", printable(line))));

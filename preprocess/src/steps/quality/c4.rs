@@ -2,13 +2,17 @@
 //! 2020, section 2.2, and the code published with it), as datatrove implements them: first lines are dropped, then
 //! documents, based on their remaining lines.
 //!
-//! Phrases are matched ignoring the case of ASCII letters.
+//! Phrases are matched ignoring the case of ASCII letters. In other languages than English, lines also end by other
+//! marks, and policy lines have other phrases; see [`Orthography`].
 
 use std::borrow::Cow;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::inapplicable::{Inapplicable, NO_SENTENCE_MARKS, NO_SPACES};
+use super::orthography::Orthography;
+use super::policy_phrases;
 use super::scratch::Scratch;
 use super::sentences;
 use super::threshold::{self, Criterion, Failure, Threshold};
@@ -18,25 +22,29 @@ use crate::text::words::{Text, is_blank, trim};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Lines with a word of more characters than this are dropped. Default 1000.
+    /// Lines with a word of more characters than this are dropped. Default 1000. It does not apply to a language
+    /// without spaces between words, such as Chinese.
     pub max_word_chars: Threshold,
     /// Removes marks such as `[1]`, `[edit]` and `[citation needed]`. Default true.
     pub remove_citations: bool,
     /// Drops lines that do not end with one of `. ? ! " '`, and those that end with `...`. Default true, and false in
-    /// the preset `web`, as in `FineWeb`.
+    /// the preset `web`, as in `FineWeb`. In other languages than English, lines may also end with another mark that
+    /// ends sentences, such as `。`, or a closing quotation mark; it does not apply to Thai, which has no such marks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_unterminated_lines: Option<bool>,
-    /// Lines with fewer words are dropped; words are separated by white space. Default 3.
+    /// Lines with fewer words are dropped; words are separated by white space. Default 3. It does not apply to a
+    /// language without spaces between words.
     pub min_words_per_line: Threshold,
     /// Drops lines that mention Javascript. Default true.
     pub drop_javascript_lines: bool,
-    /// Drops lines about terms of use, privacy and cookies. Default true.
+    /// Drops lines about terms of use, privacy and cookies, by phrases in English and in the language of the text, as
+    /// far as there are some for it. Default true.
     pub drop_policy_lines: bool,
     /// The maximum number of lines with "lorem ipsum". Default 0.
     pub max_lorem_ipsum_lines: Threshold,
     /// The maximum number of lines with an opening curly bracket. Default 0.
     pub max_curly_bracket_lines: Threshold,
-    /// The minimum number of sentences in the kept lines. Default 5.
+    /// The minimum number of sentences in the kept lines. Default 5. It does not apply to Thai.
     pub min_sentences: Threshold,
 }
 
@@ -56,7 +64,8 @@ impl Default for Config {
     }
 }
 
-/// The signals: those that the criteria use, then the number of lines, and of lines dropped for each reason.
+/// The signals: those that the criteria use, then the number of lines, and of lines dropped for each reason. One is NaN
+/// where the language has not what it counts.
 pub const SIGNALS: [&str; 9] = [
     "lorem_ipsum_lines",
     "curly_bracket_lines",
@@ -88,6 +97,28 @@ impl Config {
         ]
     }
 
+    /// Returns the signals that some languages have not.
+    pub(super) fn inapplicable(&self) -> [Inapplicable; 5] {
+        let drops_unterminated = self.drop_unterminated_lines.unwrap_or(true);
+        [
+            Inapplicable::new("long_word_lines", &[("max_word_chars", self.max_word_chars)], NO_SPACES),
+            Inapplicable::new("short_lines", &[("min_words_per_line", self.min_words_per_line)], NO_SPACES),
+            Inapplicable::switch(
+                "unterminated_lines",
+                "drop_unterminated_lines",
+                drops_unterminated,
+                NO_SENTENCE_MARKS,
+            ),
+            Inapplicable::new("sentences", &[("min_sentences", self.min_sentences)], NO_SENTENCE_MARKS),
+            Inapplicable::switch(
+                "policy_lines",
+                "drop_policy_lines",
+                self.drop_policy_lines,
+                "there are no phrases for it",
+            ),
+        ]
+    }
+
     /// Checks the thresholds.
     ///
     /// # Errors
@@ -103,9 +134,9 @@ impl Config {
 }
 
 /// Drops lines of `text` and measures it.
-pub fn clean(config: &Config, text: &Text<'_>, scratch: &mut Scratch) -> Cleaned {
+pub fn clean(config: &Config, text: &Text<'_>, orthography: Orthography, scratch: &mut Scratch) -> Cleaned {
     let mut kept = String::with_capacity(text.as_str().len());
-    let signals = lines(config, text, scratch, |line| {
+    let signals = lines(config, text, orthography, scratch, |line| {
         if !kept.is_empty() {
             kept.push('\n');
         }
@@ -117,8 +148,13 @@ pub fn clean(config: &Config, text: &Text<'_>, scratch: &mut Scratch) -> Cleaned
 }
 
 /// Returns the [`SIGNALS`] of `text`.
-pub fn measure(config: &Config, text: &Text<'_>, scratch: &mut Scratch) -> [f64; SIGNALS.len()] {
-    lines(config, text, scratch, |_| {})
+pub fn measure(
+    config: &Config,
+    text: &Text<'_>,
+    orthography: Orthography,
+    scratch: &mut Scratch,
+) -> [f64; SIGNALS.len()] {
+    lines(config, text, orthography, scratch, |_| {})
 }
 
 /// Returns the first criterion that a document with these signals does not meet.
@@ -131,25 +167,32 @@ pub fn first_failure(config: &Config, signals: &[f64]) -> Option<Failure> {
 
 /// Calls `keep` with each kept line and returns the signals. As in datatrove, a criterion for documents counts only the
 /// lines that the rules before it did not drop.
-fn lines(config: &Config, text: &Text<'_>, scratch: &mut Scratch, mut keep: impl FnMut(&str)) -> [f64; SIGNALS.len()] {
+fn lines(
+    config: &Config,
+    text: &Text<'_>,
+    orthography: Orthography,
+    scratch: &mut Scratch,
+    mut keep: impl FnMut(&str),
+) -> [f64; SIGNALS.len()] {
+    let (has_words, has_sentences) = (orthography.separates_words(), orthography.ends_sentences());
+    let own_phrases =
+        if orthography == Orthography::ENGLISH { Some(&[][..]) } else { policy_phrases::of(orthography.language()) };
     let (mut all, mut long_word, mut unterminated, mut short) = (0, 0, 0, 0);
     let (mut lorem_ipsum, mut javascript, mut curly_bracket, mut policy) = (0, 0, 0, 0);
     let mut sentences = 0;
     for line in text.universal_lines() {
         all += 1;
         let whole = trim(line);
-        if has_long_word(config, whole) {
+        if has_words && has_long_word(config, whole) {
             long_word += 1;
             continue;
         }
         let line = if config.remove_citations { without_citations(whole) } else { Cow::Borrowed(whole) };
-        if config.drop_unterminated_lines.unwrap_or(true)
-            && (!line.ends_with(['.', '?', '!', '"', '\'']) || line.ends_with("..."))
-        {
+        if has_sentences && config.drop_unterminated_lines.unwrap_or(true) && !orthography.is_terminated(&line) {
             unterminated += 1;
             continue;
         }
-        if has_few_words(config, whole) {
+        if has_words && has_few_words(config, whole) {
             short += 1;
             continue;
         }
@@ -160,7 +203,7 @@ fn lines(config: &Config, text: &Text<'_>, scratch: &mut Scratch, mut keep: impl
             continue;
         }
         curly_bracket += usize::from(line.contains('{'));
-        if config.drop_policy_lines && found.policy {
+        if config.drop_policy_lines && (found.policy || has_phrase(own_phrases.unwrap_or_default(), &line)) {
             policy += 1;
             continue;
         }
@@ -173,8 +216,27 @@ fn lines(config: &Config, text: &Text<'_>, scratch: &mut Scratch, mut keep: impl
         };
         keep(&line);
     }
-    [lorem_ipsum, curly_bracket, sentences, all, long_word, unterminated, short, javascript, policy]
-        .map(|count| count as f64)
+    let count_if = |applies: bool, count: usize| if applies { count as f64 } else { f64::NAN };
+    [
+        lorem_ipsum as f64,
+        curly_bracket as f64,
+        count_if(has_sentences, sentences),
+        f64::from(all),
+        count_if(has_words, long_word),
+        count_if(has_sentences, unterminated),
+        count_if(has_words, short),
+        f64::from(javascript),
+        // English phrases are found in any language.
+        count_if(own_phrases.is_some() || policy > 0, policy),
+    ]
+}
+
+fn has_phrase(phrases: &[&str], line: &str) -> bool {
+    if phrases.is_empty() {
+        return false;
+    }
+    let line = line.to_lowercase();
+    phrases.iter().any(|phrase| line.contains(phrase))
 }
 
 fn has_long_word(config: &Config, line: &str) -> bool {

@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::counts::{Duplicates, ratio};
+use super::inapplicable::{Inapplicable, NO_SENTENCE_MARKS};
+use super::orthography::Orthography;
 use super::scratch::Scratch;
 use super::threshold::{self, Criterion, Failure, Threshold};
 use crate::text::characters::ends_sentence;
@@ -15,11 +17,13 @@ use crate::text::words::{Text, is_blank};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The minimum fraction of lines that end with a mark that ends sentences, between 0 and 1. Default 0.12.
+    /// The minimum fraction of lines that end with a mark that ends sentences, between 0 and 1. Default 0.12. It does
+    /// not apply to Thai, which has no such marks.
     pub min_punctuated_line_fraction: Threshold,
     /// The maximum fraction of lines of at most `short_line_chars` characters, between 0 and 1. Default 0.67.
     pub max_short_line_fraction: Threshold,
-    /// Lines of at most this many characters are short. Default 30.
+    /// Lines of at most this many characters are short. Default 30. In Chinese and Japanese a character counts for
+    /// three, in Korean for two.
     pub short_line_chars: usize,
     /// The maximum fraction of characters in lines that occurred before, between 0 and 1. Default 0.01.
     pub max_duplicate_line_char_fraction: Threshold,
@@ -39,7 +43,7 @@ impl Default for Config {
     }
 }
 
-/// The signals.
+/// The signals; `punctuated_line_fraction` is NaN in a language without marks that end sentences.
 pub const SIGNALS: [&str; 4] =
     ["punctuated_line_fraction", "short_line_fraction", "duplicate_line_char_fraction", "newlines_per_word"];
 
@@ -57,6 +61,12 @@ impl Config {
         ]
     }
 
+    /// Returns the signals that some languages have not.
+    pub(super) fn inapplicable(&self) -> [Inapplicable; 1] {
+        let keys = [("min_punctuated_line_fraction", self.min_punctuated_line_fraction)];
+        [Inapplicable::new("punctuated_line_fraction", &keys, NO_SENTENCE_MARKS)]
+    }
+
     /// Checks the thresholds.
     ///
     /// # Errors
@@ -67,16 +77,22 @@ impl Config {
 }
 
 /// Returns the [`SIGNALS`] of `text`, all 0 for the empty text.
-pub fn measure(config: &Config, text: &Text<'_>, scratch: &mut Scratch) -> [f64; SIGNALS.len()] {
+pub fn measure(
+    config: &Config,
+    text: &Text<'_>,
+    orthography: Orthography,
+    scratch: &mut Scratch,
+) -> [f64; SIGNALS.len()] {
+    let short_line_chars = config.short_line_chars / orthography.letters_per_char();
     let newlines = text.as_str().bytes().filter(|&byte| byte == b'\n').count();
     let (mut punctuated, mut short) = (0, 0);
     let lines = text.lines().filter(|line| !line.trim_start_matches(is_blank).is_empty()).inspect(|line| {
         punctuated += usize::from(line.ends_with(ends_sentence));
-        short += usize::from(is_short(line, config.short_line_chars));
+        short += usize::from(is_short(line, short_line_chars));
     });
     let lines = Duplicates::count(lines, newlines + 1, &mut scratch.counts);
     [
-        ratio(punctuated, lines.pieces),
+        if orthography.ends_sentences() { ratio(punctuated, lines.pieces) } else { f64::NAN },
         ratio(short, lines.pieces),
         ratio(lines.repeated_chars, text.chars() - newlines),
         ratio(newlines, text.words().len()),

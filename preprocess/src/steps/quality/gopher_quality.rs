@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::counts::ratio;
+use super::inapplicable::{Inapplicable, NO_SPACES};
+use super::orthography::Orthography;
 use super::stop_words;
 use super::threshold::{self, Criterion, Failure, Threshold};
-use crate::steps::language;
 use crate::text::words::{Text, is_blank};
 
 /// The table `[preprocess.gopher_quality]`. Each threshold is a number, or `false` for none; the defaults are Gopher's.
@@ -19,9 +20,12 @@ pub struct Config {
     pub min_words: Threshold,
     /// The maximum number of words that are not punctuation. Default 100000.
     pub max_words: Threshold,
-    /// The minimum mean length of words that are not punctuation, in characters. Default 3.
+    /// The minimum mean length of words that are not punctuation, in characters. Default 3. In Korean a character
+    /// counts for two. In a language without spaces between words, such as Chinese, every character counts as a word,
+    /// and this criterion does not apply.
     pub min_mean_word_chars: Threshold,
-    /// The maximum mean length of words that are not punctuation, in characters. Default 10.
+    /// The maximum mean length of words that are not punctuation, in characters. Default 10. In Korean a character
+    /// counts for two; in a language without spaces between words the criterion does not apply.
     pub max_mean_word_chars: Threshold,
     /// The maximum number of `#` per word. Default 0.1.
     pub max_hashes_per_word: Threshold,
@@ -55,22 +59,13 @@ impl Default for Config {
             max_ellipsis_line_fraction: Threshold::new(0.3),
             min_letter_word_fraction: Threshold::new(0.8),
             min_stop_words: Threshold::new(2.0),
-            stop_words: ENGLISH.map(str::to_owned).into(),
+            stop_words: stop_words::ENGLISH.map(str::to_owned).into(),
         }
     }
 }
 
-/// Gopher's stop words.
-const ENGLISH: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
-
-/// A text with this many of the English stop words is English; others are identified. Heuristic, not measured: half of
-/// them. It is independent of the threshold, because signals are.
-const SURELY_ENGLISH: usize = 4;
-
-/// The minimum confidence by which a text counts as of another language than English. Heuristic, not measured.
-const MIN_CONFIDENCE: f64 = 0.5;
-
-/// The signals; `stop_words` is NaN in a language without a list.
+/// The signals; `mean_word_chars` is NaN in a language without spaces between words, `stop_words` in one without a
+/// list.
 pub const SIGNALS: [&str; 8] = [
     "words",
     "mean_word_chars",
@@ -102,6 +97,20 @@ impl Config {
         ]
     }
 
+    /// Returns the signals that some languages have not.
+    pub(super) fn inapplicable(&self) -> [Inapplicable; 2] {
+        let mean =
+            [("min_mean_word_chars", self.min_mean_word_chars), ("max_mean_word_chars", self.max_mean_word_chars)];
+        [
+            Inapplicable::new("mean_word_chars", &mean, NO_SPACES),
+            Inapplicable::new(
+                "stop_words",
+                &[("min_stop_words", self.min_stop_words)],
+                "there are no stop words for it",
+            ),
+        ]
+    }
+
     /// Checks the thresholds.
     ///
     /// # Errors
@@ -126,7 +135,7 @@ impl Config {
 }
 
 /// Returns the [`SIGNALS`] of `text`, all 0 for the empty text.
-pub fn measure(config: &Config, text: &Text<'_>) -> [f64; SIGNALS.len()] {
+pub fn measure(config: &Config, text: &Text<'_>, orthography: Orthography) -> [f64; SIGNALS.len()] {
     let (mut words, mut chars, mut with_letter) = (0, 0, 0);
     for word in text.words() {
         words += usize::from(!word.is_punctuation());
@@ -141,15 +150,16 @@ pub fn measure(config: &Config, text: &Text<'_>) -> [f64; SIGNALS.len()] {
         ellipsis_lines += usize::from(line.ends_with("...") || line.ends_with('…'));
     }
     let all_words = text.words().len();
+    let mean_word_chars = ratio(chars * orthography.letters_per_char(), words);
     [
         words as f64,
-        ratio(chars, words),
+        if orthography.separates_words() { mean_word_chars } else { f64::NAN },
         ratio(text.as_str().bytes().filter(|&byte| byte == b'#').count(), all_words),
         ratio(ellipses(text.as_str()), all_words),
         ratio(bullet_lines, lines),
         ratio(ellipsis_lines, lines),
         ratio(with_letter, all_words),
-        stop_words(config, text),
+        stop_words(config, text, orthography),
     ]
 }
 
@@ -174,20 +184,12 @@ fn ellipses(text: &str) -> usize {
     if text.is_ascii() { ellipses } else { ellipses + text.matches('…').count() }
 }
 
-/// Returns the number of different stop words in `text`: those of its language, unless others are configured. NaN,
-/// which no threshold excludes, if the language has no list.
-fn stop_words(config: &Config, text: &Text<'_>) -> f64 {
+/// Returns the number of different stop words in `text`: those of its language, unless others are configured. NaN if
+/// the language has no list.
+fn stop_words(config: &Config, text: &Text<'_>, orthography: Orthography) -> f64 {
     let configured: Vec<&str> = config.stop_words.iter().map(String::as_str).collect();
-    let count = distinct(&configured, text);
-    if configured != ENGLISH || count >= SURELY_ENGLISH {
-        return count as f64;
-    }
-    match language::identify(text.as_str()) {
-        Some((language, confidence)) if language != "eng" && confidence >= MIN_CONFIDENCE => {
-            stop_words::of(language).map_or(f64::NAN, |words| distinct(words, text) as f64)
-        }
-        _ => count as f64,
-    }
+    let wanted = if configured == stop_words::ENGLISH { orthography.stop_words() } else { Some(&*configured) };
+    wanted.map_or(f64::NAN, |wanted| distinct(wanted, text) as f64)
 }
 
 /// Returns how many of `wanted` are words of `text`.

@@ -1,8 +1,12 @@
-//! Words that nearly all running text of a language contains, for Gopher's rule in other languages than English.
+//! Words that nearly all running text of a language contains: Gopher's for English, and as many for other languages.
+
+/// Gopher's stop words.
+pub(super) const ENGLISH: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
 
 /// Stop words by the ISO 639-3 code of the language. As many as Gopher has for English; common forms of articles,
 /// conjunctions, prepositions and auxiliary verbs.
-const LISTS: [(&str, [&str; 8]); 24] = [
+const LISTS: [(&str, [&str; 8]); 25] = [
+    ("eng", ENGLISH),
     ("deu", ["der", "die", "und", "in", "den", "das", "ist", "mit"]),
     ("fra", ["le", "la", "de", "et", "les", "des", "est", "que"]),
     ("spa", ["el", "la", "de", "que", "y", "en", "los", "con"]),

@@ -10,7 +10,7 @@ use crate::text::words::Buffers;
 
 fn failure_of(rule: &Rule, text: &str) -> Option<Failure> {
     let (mut buffers, mut signals) = (Buffers::default(), Vec::new());
-    rule.measure(&buffers.split(text), &mut Scratch::default(), &mut signals);
+    rule.measure(&buffers.split(text), Orthography::of(text), &mut Scratch::default(), &mut signals);
     assert_eq!(signals.len(), rule.signals().len());
     rule.first_failure(&signals)
 }
@@ -75,7 +75,10 @@ fn gopher_quality_criteria() {
     check("min_mean_word_chars", "abcd abc ab", "");
     check("min_mean_word_chars", "abc abc ab", "mean_word_chars 2.6667 < min_mean_word_chars 3");
     check("min_mean_word_chars", "Öle äßü", "");
-    check("min_mean_word_chars", "猫喜欢睡觉。", "mean_word_chars 1 < min_mean_word_chars 3");
+    check("min_mean_word_chars", "猫喜欢睡觉。", "");
+    check("max_mean_word_chars", "猫喜欢睡觉。", "");
+    check("min_mean_word_chars", "강아지는 집에 있고 새는 숲에 산다.", "");
+    check("min_mean_word_chars", "새 집 물 산", "mean_word_chars 2 < min_mean_word_chars 3");
     check("max_mean_word_chars", "abcdefghij", "");
     check("max_mean_word_chars", "abcdefghi abcdefghij", "");
     check("max_mean_word_chars", "abcdefghijk!", "mean_word_chars 11 > max_mean_word_chars 10");
@@ -118,7 +121,9 @@ fn gopher_quality_with_other_stop_words() {
     let config = gopher_quality::Config { stop_words, ..gopher_quality::Config::default() };
     assert_eq!(config.validate(), Ok(()));
     let mut buffers = Buffers::default();
-    let stop_words = gopher_quality::measure(&config, &buffers.split("der Hund und die Katze und der Wald"))[7];
+    let stop_words =
+        gopher_quality::measure(&config, &buffers.split("der Hund und die Katze und der Wald"), Orthography::ENGLISH)
+            [7];
     assert!((stop_words - 3.0).abs() < f64::EPSILON);
 }
 
@@ -204,11 +209,11 @@ fn c4_criteria_apply_to_the_kept_lines() {
 }
 
 /// Returns the remaining text, and the reasons for which lines were dropped.
-fn clean(config: &c4::Config, text: &str) -> (String, Vec<&'static str>) {
+fn clean(config: &c4::Config, text: &str, orthography: Orthography) -> (String, Vec<&'static str>) {
     let mut buffers = Buffers::default();
     let words = buffers.split(text);
-    let cleaned = c4::clean(config, &words, &mut Scratch::default());
-    let measured = c4::measure(config, &words, &mut Scratch::default());
+    let cleaned = c4::clean(config, &words, orthography, &mut Scratch::default());
+    let measured = c4::measure(config, &words, orthography, &mut Scratch::default());
     assert_eq!(cleaned.signals.map(f64::to_bits), measured.map(f64::to_bits), "{text:?}");
     assert_ne!(cleaned.text.as_deref(), Some(text));
     let reasons = (4..9).filter(|at| cleaned.signals[*at] > 0.0).map(|at| c4::SIGNALS[at]).collect();
@@ -219,10 +224,10 @@ fn clean(config: &c4::Config, text: &str) -> (String, Vec<&'static str>) {
 fn c4_drops_lines() {
     let published = c4::Config::default();
     let check = |config: &c4::Config, text: &str, expected: &str| {
-        assert_eq!(clean(config, text).0, expected, "{text:?}");
+        assert_eq!(clean(config, text, Orthography::ENGLISH).0, expected, "{text:?}");
     };
     let dropped = |text: &str, reason: &str| {
-        assert_eq!(clean(&published, text), (String::new(), vec![reason]), "{text:?}");
+        assert_eq!(clean(&published, text, Orthography::ENGLISH), (String::new(), vec![reason]), "{text:?}");
     };
     check(&published, "", "");
     check(
@@ -267,6 +272,87 @@ fn c4_drops_lines() {
 }
 
 #[test]
+fn c4_drops_lines_by_language() {
+    let check = |language: &str, text: &str, kept: &str, reasons: &[&str]| {
+        let orthography = Orthography::of(text);
+        assert_eq!(orthography.language(), language);
+        let found = clean(&c4::Config::default(), text, orthography);
+        assert_eq!(found, (kept.to_owned(), reasons.to_vec()), "{text:?}");
+    };
+    check(
+        "deu",
+        "Der Zug hatte heute wieder Verspätung, weil eine Weiche defekt war.\n\
+         Er sagte: „Wir warten noch eine Weile.“\n\
+         Mehr lesen\nNach oben.\n\
+         Diese Seite verwendet Cookies, damit alles geht.\n\
+         Es gilt die DATENSCHUTZERKLÄRUNG von hier.\n\
+         See our privacy policy for more.",
+        "Der Zug hatte heute wieder Verspätung, weil eine Weiche defekt war.\n\
+         Er sagte: „Wir warten noch eine Weile.“",
+        &["unterminated_lines", "short_lines", "policy_lines"],
+    );
+    check(
+        "spa",
+        "La biblioteca cierra los domingos, pero durante la semana está abierta.\n«¿Vienes con nosotros esta tarde?»\n\
+         Menú principal de la página\nConsulte la política de privacidad de este sitio.",
+        "La biblioteca cierra los domingos, pero durante la semana está abierta.\n«¿Vienes con nosotros esta tarde?»",
+        &["unterminated_lines", "policy_lines"],
+    );
+    check(
+        "cmn",
+        "昨天晚上我们沿着海边散步。\n他说：“船上的灯光很亮。”\n返回首页\n本网站的隐私政策在这里。\n我们使用 Cookie 来改进网站。",
+        "昨天晚上我们沿着海边散步。\n他说：“船上的灯光很亮。”",
+        &["unterminated_lines", "policy_lines"],
+    );
+    // Nothing tells the end of a sentence in Thai, and there are no phrases for it.
+    let thai = "เมื่อวานเย็นเราเดินเล่นริมทะเลและดูแสงไฟของเรือ\nแม่ไปตลาดทุกเช้าเพื่อซื้อผักสดและผลไม้";
+    check("tha", thai, thai, &[]);
+    check("tha", &format!("{thai}\nPrivacy policy"), thai, &["policy_lines"]);
+}
+
+#[test]
+fn signals_that_a_language_has_not_meet_every_criterion() {
+    let check = |text: &str, expected: &[(&str, &[&str])]| {
+        for rule in web() {
+            let (mut buffers, mut signals) = (Buffers::default(), Vec::new());
+            rule.measure(&buffers.split(text), Orthography::of(text), &mut Scratch::default(), &mut signals);
+            let missing: Vec<&str> = rule
+                .signals()
+                .iter()
+                .zip(&signals)
+                .filter(|(_, value)| value.is_nan())
+                .map(|(name, _)| *name)
+                .collect();
+            let expected = expected.iter().find(|(name, _)| *name == rule.name()).map_or(&[][..], |(_, names)| *names);
+            assert_eq!(missing, expected, "{} of {text:?}", rule.name());
+            let known = rule.inapplicable();
+            assert!(missing.iter().all(|signal| known.iter().any(|entry| entry.signal == *signal)));
+            for criterion in rule.criteria().iter().filter(|criterion| missing.contains(&criterion.signal)) {
+                assert_eq!(criterion.failure(f64::NAN), None);
+                assert!(known.iter().any(|entry| entry.keys.contains(&criterion.key)), "{}", criterion.key);
+            }
+        }
+    };
+    check("The end of that and to", &[]);
+    check("Der Zug hatte heute wieder Verspätung, weil eine Weiche defekt war.", &[]);
+    check(
+        "昨天晚上我们沿着海边散步，看着远处船上的灯光。",
+        &[("gopher_quality", &["mean_word_chars", "stop_words"]), ("c4", &["long_word_lines", "short_lines"])],
+    );
+    check(
+        "เมื่อวานเย็นเราเดินเล่นริมทะเลและดูแสงไฟของเรือ",
+        &[
+            ("gopher_quality", &["mean_word_chars", "stop_words"]),
+            ("c4", &["sentences", "long_word_lines", "unterminated_lines", "short_lines", "policy_lines"]),
+            ("fineweb", &["punctuated_line_fraction"]),
+        ],
+    );
+    let off = c4::Config { drop_policy_lines: false, min_words_per_line: Threshold::OFF, ..c4::Config::default() };
+    let keys: Vec<&str> = Rule::C4(off).inapplicable().into_iter().flat_map(|entry| entry.keys).collect();
+    assert_eq!(keys, ["max_word_chars", "drop_unterminated_lines", "min_sentences"]);
+}
+
+#[test]
 fn fineweb_criteria() {
     let rule = Rule::FineWeb(fineweb::Config::default());
     let check = |key: &str, text: &str, expected: &str| self::check(&rule, key, text, expected);
@@ -286,6 +372,13 @@ fn fineweb_criteria() {
         &lines(68, &short, &long),
         "short_line_fraction 0.68 > max_short_line_fraction 0.67",
     );
+    // Ten characters of Chinese say as much as thirty letters.
+    let chinese = |count: usize| format!("{}\n{}", "昨天晚上我们沿着海边散步。", "散".repeat(count));
+    let short = "short_line_fraction 0.5 > max_short_line_fraction 0.4";
+    let strict = fineweb::Config { max_short_line_fraction: Threshold::new(0.4), ..fineweb::Config::default() };
+    let failed = |count| failure_of(&Rule::FineWeb(strict.clone()), &chinese(count)).map(|failure| failure.to_string());
+    assert_eq!(failed(10).as_deref(), Some(short));
+    assert_eq!(failed(11), None);
     let repeated = |all: usize| format!("ü\n\nü\n{}", "z".repeat(all - 2));
     let duplicate = "duplicate_line_char_fraction 0.0101 > max_duplicate_line_char_fraction 0.01";
     check("max_duplicate_line_char_fraction", &repeated(101), "");
@@ -399,21 +492,15 @@ fn signals_equal_those_of_datatrove() {
         serde_json::from_str(include_str!("../../../tests/fixtures/datatrove_figures.json")).unwrap();
     assert!(documents.len() >= 30 && documents.iter().filter(|document| document.same_words).count() >= 15);
     let (mut buffers, mut scratch) = (Buffers::default(), Scratch::default());
-    // A list of one's own counts in every language, as datatrove's does.
-    let mut stop_words = gopher_quality::Config::default().stop_words;
-    stop_words.reverse();
-    let any_language = gopher_quality::Config { stop_words, ..gopher_quality::Config::default() };
     for document in &documents {
         let text = buffers.split(&document.text);
         let mut measured = Map::new();
         for rule in web() {
             let mut signals = Vec::new();
-            rule.measure(&text, &mut scratch, &mut signals);
+            rule.measure(&text, Orthography::ENGLISH, &mut scratch, &mut signals);
             measured.insert(rule.name().to_owned(), signals.into());
         }
-        let figures = gopher_quality::measure(&any_language, &text);
-        measured.insert("gopher_quality".to_owned(), figures.to_vec().into());
-        let cleaned = c4::clean(&c4::Config::default(), &text, &mut scratch);
+        let cleaned = c4::clean(&c4::Config::default(), &text, Orthography::ENGLISH, &mut scratch);
         measured.insert("c4".to_owned(), cleaned.signals[2..].to_vec().into());
         let check = |figures: &Figures| {
             for (rule, expected) in [
@@ -447,10 +534,10 @@ proptest! {
         let (mut buffers, mut scratch, mut signals) = (Buffers::default(), Scratch::default(), Vec::new());
         for rule in web().iter().chain(&code()) {
             signals.clear();
-            rule.measure(&buffers.split(&text), &mut scratch, &mut signals);
-            // Stop words are NaN in a language without a list.
+            rule.measure(&buffers.split(&text), Orthography::of(&text), &mut scratch, &mut signals);
+            let may_lack: Vec<&str> = rule.inapplicable().iter().map(|entry| entry.signal).collect();
             let is_valid = |(at, signal): (usize, &f64)| {
-                signal.is_finite() && *signal >= 0.0 || rule.name() == "gopher_quality" && at == 7 && signal.is_nan()
+                signal.is_finite() && *signal >= 0.0 || signal.is_nan() && may_lack.contains(&rule.signals()[at])
             };
             prop_assert!(signals.iter().enumerate().all(is_valid), "{:?}", signals);
         }

@@ -14,7 +14,7 @@ pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
         .zip(gate.par_chunks(ELEMENTS_PER_TASK))
         .zip(up.par_chunks(ELEMENTS_PER_TASK));
     tasks.for_each(|((y, gate), up)| {
-        vectorized(|| {
+        vectorized!({
             for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
                 *y = silu(*gate) * up;
             }
@@ -32,7 +32,7 @@ pub fn swiglu_backward(gate: &[f32], up: &[f32], gradient: &mut [f32]) -> Vec<f3
         .zip(gate.par_chunks(ELEMENTS_PER_TASK))
         .zip(up.par_chunks(ELEMENTS_PER_TASK));
     tasks.for_each(|(((g, d_up), gate), up)| {
-        vectorized(|| {
+        vectorized!({
             for (((g, d_up), gate), up) in g.iter_mut().zip(d_up).zip(gate).zip(up) {
                 let s = sigmoid(*gate);
                 *d_up = *g * gate * s;
@@ -79,7 +79,7 @@ pub fn gelu_erf(x: f32) -> f32 {
 pub fn gelu(x: &[f32]) -> Vec<f32> {
     let mut y = vec![0.0; x.len()];
     y.par_chunks_mut(ELEMENTS_PER_TASK).zip(x.par_chunks(ELEMENTS_PER_TASK)).for_each(|(y, x)| {
-        vectorized(|| {
+        vectorized!({
             for (y, x) in y.iter_mut().zip(x) {
                 *y = gelu_tanh(*x);
             }
@@ -91,7 +91,7 @@ pub fn gelu(x: &[f32]) -> Vec<f32> {
 /// Turns the gradient of the output into that of x.
 pub fn gelu_backward(x: &[f32], gradient: &mut [f32]) {
     gradient.par_chunks_mut(ELEMENTS_PER_TASK).zip(x.par_chunks(ELEMENTS_PER_TASK)).for_each(|(g, x)| {
-        vectorized(|| {
+        vectorized!({
             for (g, x) in g.iter_mut().zip(x) {
                 let square = x * x;
                 let s = sigmoid(2.0 * GELU.0 * x * (1.0 + GELU.1 * square));

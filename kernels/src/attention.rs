@@ -145,7 +145,7 @@ pub fn forward(
             matmul_into(&mut scores, n, query, key.transposed(), false);
             let mut totals = [0.0; MAX_BLOCK];
             let lse = &mut lse[block.head * heads.tokens + block.first_query..];
-            vectorized(|| {
+            vectorized!({
                 for (i, row) in scores[..block.n_queries() * n].chunks_exact_mut(n).enumerate() {
                     let row = apply_mask(row, block.visible(i));
                     let largest = max(row);
@@ -211,7 +211,7 @@ pub fn backward(forward: &Forward, gradient: &[f32], heads: Heads) -> [Vec<f32>;
             let at = block.first_query * heads.query_stride() + block.query_column;
             let lse = &lse[block.head * heads.tokens + block.first_query..];
             let rows = probs.chunks_exact_mut(n).zip(d_probs.chunks_exact_mut(n)).take(block.n_queries());
-            vectorized(|| {
+            vectorized!({
                 for (i, (probs, d_scores)) in rows.enumerate() {
                     let at = at + i * heads.query_stride();
                     let (y, d_y) = (&y[at..at + heads.head_dim], &gradient[at..at + heads.head_dim]);

@@ -7,10 +7,22 @@ pub const ROWS_PER_TASK: usize = 64;
 /// Elements that one task computes if there are no rows.
 pub const ELEMENTS_PER_TASK: usize = 1 << 14;
 
-/// Runs `work`, compiled for the widest vector instructions of this processor, together with everything inlined into
-/// it.
+/// Evaluates an expression, compiled for the widest vector instructions of this processor, together with everything
+/// inlined into it.
+macro_rules! vectorized {
+    ($work:expr) => {
+        // A closure that is not inlined is compiled for the baseline instruction set.
+        $crate::dispatch::with_vectors(
+            #[inline(always)]
+            || $work,
+        )
+    };
+}
+pub(crate) use vectorized;
+
+/// Runs `work`, which is inlined, with the widest vector instructions: see [`vectorized`].
 #[inline]
-pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+pub fn with_vectors<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
         if std::arch::is_x86_feature_detected!("avx512f")

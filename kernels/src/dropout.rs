@@ -79,7 +79,7 @@ impl Mask {
 /// Multiplies each element by its factor.
 pub fn dropout(x: &mut [f32], mask: Mask) {
     x.par_chunks_mut(ELEMENTS_PER_TASK).enumerate().for_each(|(task, x)| {
-        vectorized(|| mask.apply(x, (task * ELEMENTS_PER_TASK) as u32));
+        vectorized!(mask.apply(x, (task * ELEMENTS_PER_TASK) as u32));
     });
 }
 

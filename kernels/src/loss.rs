@@ -18,7 +18,7 @@ pub fn cross_entropy(logits: &mut [f32], classes: usize, targets: &[i64], loss_s
                 row.fill(0.0);
                 return 0.0;
             }
-            vectorized(|| {
+            vectorized!({
                 let target = *target as usize;
                 let largest = max(row);
                 let own = row[target] - largest;
@@ -61,7 +61,7 @@ pub fn kl_divergence(
                 teacher.fill(0.0);
                 return 0.0;
             }
-            vectorized(|| {
+            vectorized!({
                 let inverse = temperature.recip() as f32;
                 let (largest, largest_teacher) = (max(student), max(teacher));
                 let total = f64::from(sum(student, |x| exp((x - largest) * inverse)));

@@ -13,7 +13,7 @@ pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
     let mut y = vec![0.0; x.len()];
     let d = weight.len();
     y.par_chunks_mut(d * ROWS_PER_TASK).zip(x.par_chunks(d * ROWS_PER_TASK)).for_each(|(y, x)| {
-        vectorized(|| {
+        vectorized!({
             for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
                 rms_norm_row(x, weight, epsilon, y);
             }
@@ -40,7 +40,7 @@ pub fn rms_norm_backward(x: &[f32], weight: &[f32], gradient: &mut [f32], epsilo
         .zip(x.par_chunks(d * ROWS_PER_TASK))
         .map(|(gradient, x)| {
             let mut d_weight = vec![0.0f32; d];
-            vectorized(|| {
+            vectorized!({
                 for (g, x) in gradient.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
                     let inverse = inverse_rms(x, epsilon);
                     let mean = sum_of_three(g, weight, x, |g, w, x| g * w * x) * inverse * inverse / d as f32;
@@ -67,7 +67,7 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<
     let mut y = vec![0.0; x.len()];
     let d = weight.len();
     y.par_chunks_mut(d * ROWS_PER_TASK).zip(x.par_chunks(d * ROWS_PER_TASK)).for_each(|(y, x)| {
-        vectorized(|| {
+        vectorized!({
             for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
                 layer_norm_row(x, weight, bias, epsilon, y);
             }
@@ -95,7 +95,7 @@ pub fn layer_norm_backward(x: &[f32], weight: &[f32], gradient: &mut [f32], epsi
         .map(|(gradient, x)| {
             let mut both = vec![0.0f32; 2 * d];
             let (d_weight, d_bias) = both.split_at_mut(d);
-            vectorized(|| {
+            vectorized!({
                 for (g, x) in gradient.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
                     let (mean, inverse) = mean_and_inverse_deviation(x, epsilon);
                     let d_mean = sum_of_two(g, weight, |g, w| g * w) / d as f32;

@@ -68,7 +68,7 @@ pub fn adamw(x: &mut [f32], gradient: &[f32], moment_1: &mut [f32], moment_2: &m
         .zip(moment_1.par_chunks_mut(ELEMENTS_PER_TASK))
         .zip(moment_2.par_chunks_mut(ELEMENTS_PER_TASK));
     tasks.for_each(|(((x, gradient), moment_1), moment_2)| {
-        vectorized(|| {
+        vectorized!({
             for (((x, g), m), v) in x.iter_mut().zip(gradient).zip(moment_1).zip(moment_2) {
                 let g = g * scale;
                 *m = beta_1 * *m + (1.0 - beta_1) * g;

@@ -8,7 +8,7 @@ use crate::simd::sum;
 /// Adds `bias` to each row of x.
 pub fn add_to_rows(x: &mut [f32], bias: &[f32]) {
     x.par_chunks_mut(bias.len()).with_min_len(ROWS_PER_TASK).for_each(|row| {
-        vectorized(|| row.iter_mut().zip(bias).for_each(|(x, b)| *x += b));
+        vectorized!(row.iter_mut().zip(bias).for_each(|(x, b)| *x += b));
     });
 }
 
@@ -18,7 +18,7 @@ pub fn column_sums(x: &[f32], d: usize) -> Vec<f32> {
         .par_chunks(d * ROWS_PER_TASK)
         .map(|x| {
             let mut total = vec![0.0f32; d];
-            vectorized(|| {
+            vectorized!({
                 for row in x.chunks_exact(d) {
                     total.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
                 }
@@ -41,7 +41,6 @@ pub fn sum_of_parts(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
 
 /// Returns the sum of the squares.
 pub fn square_sum(x: &[f32]) -> f64 {
-    let parts: Vec<f64> =
-        x.par_chunks(ELEMENTS_PER_TASK).map(|x| vectorized(|| f64::from(sum(x, |x| x * x)))).collect();
+    let parts: Vec<f64> = x.par_chunks(ELEMENTS_PER_TASK).map(|x| vectorized!(f64::from(sum(x, |x| x * x)))).collect();
     parts.iter().sum()
 }

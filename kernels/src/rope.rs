@@ -13,7 +13,7 @@ pub fn rope(x: &mut [f32], heads: usize, cos: &[f32], sin: &[f32], half: usize, 
     x.par_chunks_mut(heads * 2 * half).enumerate().with_min_len(ROWS_PER_TASK).for_each(|(row, token)| {
         let at = row % positions * half;
         let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
-        vectorized(|| {
+        vectorized!({
             for head in token.chunks_exact_mut(2 * half) {
                 rotate(head, cos, sin, sign);
             }

@@ -1,7 +1,8 @@
 //! Arithmetic on rows of f32 that the compiler turns into vector instructions.
 //!
-//! Everything here is inlined into a closure that [`crate::dispatch::vectorized`] compiles once for each instruction
-//! set. Sums have sixteen partial sums on every instruction set, so that its width does not change the result.
+//! Everything here is inlined into an expression that [`crate::dispatch::vectorized`] compiles once for each
+//! instruction set. Sums have sixteen partial sums on every instruction set, so that its width does not change the
+//! result.
 #![allow(clippy::inline_always, reason = "a function that is not inlined is compiled for the baseline instruction set")]
 
 /// Partial results of a reduction, each over every sixteenth number.
@@ -137,9 +138,9 @@ mod tests {
             let row: Vec<f32> = (0..len).map(|i| (i * 7 % 31) as f32 - 15.0).collect();
             // Small integers: every order of summation gives the same sum.
             let total: f32 = row.iter().sum();
-            assert!((vectorized(|| sum(&row, |x| x)) - total).abs() < f32::EPSILON);
+            assert!((vectorized!(sum(&row, |x| x)) - total).abs() < f32::EPSILON);
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            assert_eq!(vectorized(|| max(&row)).to_bits(), largest.to_bits());
+            assert_eq!(vectorized!(max(&row)).to_bits(), largest.to_bits());
         }
     }
 }

@@ -12,7 +12,7 @@ pub fn causal_softmax(scores: &mut [f32], keys: usize, queries: usize, scale: f3
     scores.par_chunks_mut(keys).enumerate().with_min_len(ROWS_PER_TASK).for_each(|(row, scores)| {
         let (visible, masked) = scores.split_at_mut(visible_keys(row, keys, queries));
         masked.fill(0.0);
-        vectorized(|| softmax_row(visible, scale));
+        vectorized!(softmax_row(visible, scale));
     });
 }
 
@@ -37,7 +37,7 @@ pub fn causal_softmax_backward(probs: &[f32], gradient: &mut [f32], keys: usize,
         let probs = &probs[..visible_keys(row, keys, queries)];
         let (visible, masked) = gradient.split_at_mut(probs.len());
         masked.fill(0.0);
-        vectorized(|| {
+        vectorized!({
             let mean = sum_of_two(probs, visible, |p, g| p * g);
             for (g, p) in visible.iter_mut().zip(probs) {
                 *g = scale * p * (*g - mean);

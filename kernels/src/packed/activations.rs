@@ -86,7 +86,7 @@ fn quantize<'a, T: Copy + Default + Send>(
     }
     let blocks = &mut blocks[..x.len()];
     let fill = |first: usize, blocks: &mut [QuantizedBlock<T>]| {
-        vectorized(|| blocks.iter_mut().zip(&x[first..]).for_each(|(block, x)| *block = quantize(x)));
+        vectorized!(blocks.iter_mut().zip(&x[first..]).for_each(|(block, x)| *block = quantize(x)));
     };
     match pool {
         Some(pool) if blocks.len() > BLOCKS_PER_TASK => {

@@ -38,7 +38,7 @@ pub fn encode_row(values: &[f32], weight_type: WeightType, stored: &mut [u8]) {
         }
         WeightType::Int8 => {
             let blocks = stored.as_chunks_mut::<Q8_0_BYTES>().0;
-            vectorized(|| {
+            vectorized!({
                 for (stored, values) in blocks.iter_mut().zip(values.as_chunks().0) {
                     *stored = quantize_q8_0(values);
                 }

@@ -132,7 +132,7 @@ fn write<T: KvElement>(
     let head_len = T::head_len(s, c);
     let block = block_mut(numbers, 2 * k * head_len, block);
     let (all_keys, all_values) = block.split_at_mut(k * head_len);
-    vectorized(|| {
+    vectorized!({
         for (head, key) in all_keys.chunks_exact_mut(head_len).zip(keys.chunks_exact(c)) {
             T::write_key(head, s, token, key);
         }

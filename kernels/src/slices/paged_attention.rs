@@ -109,7 +109,7 @@ fn attention_over<T: KvElement>(
             for kv_head in first_head..first_head + heads_of_task {
                 let first = at + (kv_head - first_head) * group_len;
                 let tokens = Tokens { rows: run, stride: heads_of_task * group_len };
-                vectorized(|| attend(heads, &queries[first..], tokens, kv_head, cache, &mut y[first..]));
+                vectorized!(attend(heads, &queries[first..], tokens, kv_head, cache, &mut y[first..]));
             }
             at += run.len() * heads_of_task * group_len;
         }

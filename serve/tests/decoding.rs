@@ -180,6 +180,7 @@ fn tokens_of_an_answer_have_their_log_probabilities() {
     let content = choice["logprobs"]["content"].as_array().unwrap();
     let bytes: Vec<u8> = content
         .iter()
+        .filter(|token| is_text(token["token"].as_str().unwrap()))
         .flat_map(|token| token["bytes"].as_array().unwrap())
         .map(|byte| u8::try_from(byte.as_u64().unwrap()).unwrap())
         .collect();

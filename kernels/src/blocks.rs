@@ -126,7 +126,9 @@ pub fn quantize_q8_0(values: &[f32; BLOCK]) -> [u8; Q8_0_BYTES] {
     let mut block = [0; Q8_0_BYTES];
     block[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());
     for (q, x) in block[2..].iter_mut().zip(values) {
-        *q = (x * inverse).round() as i8 as u8;
+        // The largest number below a half and truncation: as `f32::round`, which is a call for each number.
+        let x = x * inverse;
+        *q = (x + 0.499_999_97f32.copysign(x)) as i8 as u8;
     }
     block
 }

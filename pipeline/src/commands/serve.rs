@@ -22,7 +22,8 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
         return new_key(name, arguments);
     }
     let console = Console::new();
-    super::log_to(&console, "serve=info");
+    // The access log has a line for each request.
+    super::log_to(&console, "serve=info,serve::texts=warn");
     // What stands for a GGUF file must be there as long as its model may be loaded.
     let (models, _folders, run) = models(arguments)?;
     let device = arguments.device.as_deref().unwrap_or(&run.device);

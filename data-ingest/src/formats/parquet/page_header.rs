@@ -16,6 +16,9 @@ use super::{HARMLESS_BYTES, MAX_RATIO, wrong};
 /// The largest header of a page, including its statistics.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
 
+/// The decoder's input buffer.
+const BROTLI_BUFFER_BYTES: usize = 4096;
+
 /// Values that a column may have in a row group, whatever its size. Heuristic, not measured: writers put a
 /// million rows or fewer into one.
 const HARMLESS_VALUES: u64 = 1 << 28;
@@ -152,11 +155,18 @@ pub(crate) fn validate(file: &File, rows: u64, chunk: &ColumnChunkMetaData) -> i
         if seen > all {
             return Err(wrong(format!("the pages of a column have more than its {all} values")));
         }
-        if let Compression::GZIP(_) = chunk.compression() {
-            validate_gzip(&mut reader, packed, header.level_bytes(), unpacked)?;
-            reader.seek(SeekFrom::Start(at + packed))?;
-        } else {
-            reader.seek_relative(packed as i64)?;
+        let levels = header.level_bytes();
+        match chunk.compression() {
+            Compression::GZIP(_) => {
+                validate_unpacked(&mut reader, packed, levels, unpacked, MultiGzDecoder::new)?;
+                reader.seek(SeekFrom::Start(at + packed))?;
+            }
+            Compression::BROTLI(_) => {
+                let decoder = |body| brotli_decompressor::Decompressor::new(body, BROTLI_BUFFER_BYTES);
+                validate_unpacked(&mut reader, packed, levels, unpacked, decoder)?;
+                reader.seek(SeekFrom::Start(at + packed))?;
+            }
+            _ => reader.seek_relative(packed as i64)?,
         }
         at += packed;
     }
@@ -166,13 +176,19 @@ pub(crate) fn validate(file: &File, rows: u64, chunk: &ColumnChunkMetaData) -> i
     Ok(())
 }
 
-/// Validates the unpacked size of a page, which the decoder of gzip does not limit.
-fn validate_gzip(reader: &mut impl Read, packed: u64, levels: u64, unpacked: u64) -> io::Result<()> {
+/// Validates the unpacked size of a page, which the decoders of gzip and Brotli do not limit.
+fn validate_unpacked<'a, R: Read + 'a, D: Read>(
+    reader: &'a mut R,
+    packed: u64,
+    levels: u64,
+    unpacked: u64,
+    decoder: impl FnOnce(io::Take<&'a mut R>) -> D,
+) -> io::Result<()> {
     let mut body = reader.take(packed);
     io::copy(&mut body.by_ref().take(levels), &mut io::sink())?;
     let most = unpacked.saturating_sub(levels);
     // A page that is not compressed, or damaged, is the decoder's concern.
-    let found = io::copy(&mut MultiGzDecoder::new(body).take(most + 1), &mut io::sink()).unwrap_or(0);
+    let found = io::copy(&mut decoder(body).take(most + 1), &mut io::sink()).unwrap_or(0);
     if found > most {
         Err(wrong(format!("a page unpacks to more than the {unpacked} bytes it claims")))
     } else {

@@ -5,6 +5,7 @@ pub mod data;
 pub mod doctor;
 pub mod export;
 pub mod generate;
+mod generator;
 pub mod import;
 pub mod init;
 pub mod plan;

@@ -12,7 +12,8 @@ use generate::FinishReason;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::api_error::ApiError;
-use crate::job::{Event, ScoredToken, Work};
+use crate::event::{Event, ScoredToken};
+use crate::job::Work;
 use crate::logprobs::{ChatLogprobs, CompletionLogprobs};
 use crate::response::{ChatChoice, Choice, ChunkChoice, Delta, MaybeUsage, Metadata, Usage};
 use crate::tool_calls::{CallFilter, ToolCall};

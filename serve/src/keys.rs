@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::Error;
+pub use authorize::Access;
 pub(crate) use authorize::authorize;
 use file::Entry;
 pub use new_key::{NewKey, new_key};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::job::ScoredToken;
+use crate::event::ScoredToken;
 
 /// The least log probability in an answer, as OpenAI's: JSON has no infinity.
 const MIN_LOGPROB: f32 = -9999.0;

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::answer::KEEP_ALIVE;
 use crate::api_error::ApiError;
-use crate::job::Event;
+use crate::event::Event;
 use crate::response::{random, seconds_since_1970};
 pub(crate) use request::{ResponsesRequest, renamed};
 

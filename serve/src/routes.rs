@@ -17,7 +17,7 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
 
 use crate::api_error::ApiError;
-use crate::keys::{Keys, authorize};
+use crate::keys::{Access, Keys, authorize};
 use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::{Config, host_check};
@@ -31,31 +31,6 @@ pub struct Route {
     pub path: &'static str,
     /// What a request needs.
     pub access: Access,
-}
-
-/// What a request to a route needs, on a server with keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Nothing.
-    Public,
-    /// A key.
-    AnyKey,
-    /// A key with the scope `inference`; its limit of requests per minute counts.
-    Inference,
-    /// A key with the scope `admin`, also on a server without keys.
-    Admin,
-}
-
-impl Access {
-    /// Returns the name of the scope.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Public => "public",
-            Self::AnyKey => "any",
-            Self::Inference => "inference",
-            Self::Admin => "admin",
-        }
-    }
 }
 
 /// State shared by all requests.

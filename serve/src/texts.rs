@@ -8,7 +8,8 @@ use generate::{FinishReason, Generator, TextStream};
 use inference::{Counters, ForwardPass, Request, RequestId, Sampling, Scheduler, StopTokens};
 
 use crate::api_error::ApiError;
-use crate::job::{Event, Job, ScoredToken};
+use crate::event::{Event, ScoredToken};
+use crate::job::Job;
 use scores::{PendingTokens, PromptScores, Scores};
 
 /// The jobs that are running, and the scheduler that runs them.

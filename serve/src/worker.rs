@@ -13,7 +13,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::Config;
 use crate::api_error::ApiError;
-use crate::job::{Event, Job, Work};
+use crate::event::Event;
+use crate::job::{Job, Work};
 use crate::metrics::{Events, ModelMetrics};
 use crate::response::Load;
 use crate::texts::Texts;

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::cli::ChatArgs;
 use crate::platform::interrupt;
 
-use super::generate::{Printer, configured, constraint, open, show_sampling};
+use super::generator::{Printer, configured, constraint, open, show_sampling};
 use super::{print_now, print_out};
 
 /// What `/help` prints.

@@ -10,7 +10,31 @@ use axum::response::{IntoResponse, Response};
 use super::{Key, Keys, Scope};
 use crate::api_error::ApiError;
 use crate::connections::KeyName;
-use crate::routes::Access;
+
+/// What a request to a route needs, on a server with keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing.
+    Public,
+    /// A key.
+    AnyKey,
+    /// A key with the scope `inference`; its limit of requests per minute counts.
+    Inference,
+    /// A key with the scope `admin`, also on a server without keys.
+    Admin,
+}
+
+impl Access {
+    /// Returns the name of the scope.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::AnyKey => "any",
+            Self::Inference => "inference",
+            Self::Admin => "admin",
+        }
+    }
+}
 
 /// Refuses requests to a route that needs a key, unless they have one with its scope. Without a file of keys, all
 /// routes but those of administration are open.

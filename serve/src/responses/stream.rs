@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::Answer;
-use crate::job::Event;
+use crate::event::Event;
 
 /// The events of a response.
 pub(super) struct Events {

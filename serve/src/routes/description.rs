@@ -8,7 +8,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 
-use super::{Access, admin, generation, health, models, routes, tokens};
+use super::{admin, generation, health, models, routes, tokens};
+use crate::keys::Access;
 
 #[derive(OpenApi)]
 #[openapi(

@@ -6,7 +6,7 @@ use std::ops::Range;
 use inference::{Logprobs, RequestId, RowLogits};
 use tokenizer::Tokenizer;
 
-use crate::job::ScoredToken;
+use crate::event::ScoredToken;
 
 /// The log probabilities of sampled tokens, in order, by sample.
 #[derive(Debug, Default)]

@@ -107,7 +107,9 @@ impl Generator {
             if !ids.all(|id| self.tokenizer.shown_bytes(id) == tokenizer.shown_bytes(id)) {
                 return Err(Error::DraftVocabulary { folder: folder.to_owned() });
             }
-            let cache_tokens = self.model().block_tokens() * self.model().block_count();
+            let model = self.model();
+            let cache_tokens = model.block_tokens() * model.block_count();
+            drop(model);
             self.draft_model = Some(Mutex::new(inference::load(folder, &device, Some(cache_tokens))?));
         }
         Ok(self)

@@ -55,10 +55,10 @@ pub fn write(
     })
 }
 
-/// As [`write`], of a model that need not be in memory.
+/// As [`write()`], of a model that need not be in memory.
 ///
 /// # Errors
-/// As [`write`], and if a parameter cannot be read.
+/// As [`write()`], and if a parameter cannot be read.
 pub fn write_parameters(
     parameters: &mut dyn Parameters,
     tokenizer: &Tokenizer,

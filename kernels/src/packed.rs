@@ -19,8 +19,8 @@
 //! |---|---|---|---|---|
 //! | 4.9 × 10⁻⁷ | 1.6 × 10⁻³ | 2.1 × 10⁻⁴ | 7.6 × 10⁻³ | 8.4 × 10⁻² |
 //!
-//! Kernels: AVX-512 (BW, VNNI), AVX2 (FMA, F16C), and portable code for all other processors, chosen at run time. They
-//! share their loops (`tiles`) and their layout (`panels`).
+//! Kernels: AVX-512 (BW, VNNI), AVX2 (FMA, F16C), NEON with and without dot products (dotprod), and portable code for
+//! all other processors, chosen at run time. They share their loops (`tiles`) and their layout (`panels`).
 //!
 //! Dimensions: M rows of activations, N rows of the weight, K columns.
 #![allow(unsafe_code, reason = "threads write to different columns of one matrix")]
@@ -32,10 +32,12 @@ mod avx2;
 mod avx512;
 mod isa;
 mod memory;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod panels;
 mod portable;
 mod storage;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiles;
 
 use std::ops::Range;

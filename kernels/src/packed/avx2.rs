@@ -33,6 +33,7 @@ unsafe impl Vectors for Avx2 {
     /// The even and the odd bytes of each group, in 16 bits.
     type Int8Weights = [__m256i; 2];
     type Int8Values = [__m256i; 2];
+    type Int4Operand = __m256i;
     type Int8Activation = i16;
 
     const LANES: usize = 8;

@@ -31,6 +31,7 @@ unsafe impl Vectors for Avx512 {
     type Integers = __m512i;
     type Int8Weights = __m512i;
     type Int8Values = __m512i;
+    type Int4Operand = __m512i;
     type Int8Activation = i8;
 
     const LANES: usize = 16;

@@ -5,6 +5,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::activations::{Activations, Form};
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::panels::{INT4_OFFSET, INT8_OFFSET, PANEL, Panels};
 use super::portable;
 use super::{BLOCK, WeightType};
@@ -22,6 +24,10 @@ pub enum Isa {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod,
 }
 
 impl Isa {
@@ -34,7 +40,10 @@ impl Isa {
             let avx2 = is_detected!("avx2") && is_detected!("fma") && is_detected!("f16c");
             [avx512.then_some(Self::Avx512), avx2.then_some(Self::Avx2)]
         };
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        let vectors =
+            [std::arch::is_aarch64_feature_detected!("dotprod").then_some(Self::NeonDotprod), Some(Self::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let vectors = [];
         vectors.into_iter().flatten().chain([Self::Portable])
     }
@@ -50,6 +59,8 @@ impl Isa {
             (_, WeightType::F32 | WeightType::Bf16 | WeightType::F16) => Form::F32,
             #[cfg(target_arch = "x86_64")]
             (Self::Avx2, WeightType::Int8) => Form::Int16 { offset: INT8_OFFSET },
+            #[cfg(target_arch = "aarch64")]
+            (Self::Neon | Self::NeonDotprod, WeightType::Int8) => Form::Int8 { offset: 0 },
             (_, WeightType::Int8) => Form::Int8 { offset: INT8_OFFSET },
             (_, WeightType::Int4) => Form::Int8 { offset: INT4_OFFSET },
         }
@@ -118,6 +129,10 @@ unsafe fn multiply_whole(isa: Isa, panels: Panels, activations: Activations, y: 
             Isa::Avx2 => avx2::multiply(panels, activations, y, stride),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => avx512::multiply(panels, activations, y, stride),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => neon::multiply(panels, activations, y, stride),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDotprod => neon::multiply_dotprod(panels, activations, y, stride),
         }
     }
 }

@@ -32,6 +32,8 @@ pub unsafe trait Vectors {
     /// Integers of a group of int8 weights, and what they are multiplied by.
     type Int8Weights: Copy;
     type Int8Values: Copy;
+    /// Integers of a group of int4 weights, and what they are multiplied by.
+    type Int4Operand: Copy;
     /// The activations of int8 weights as they are stored.
     type Int8Activation: Copy;
 
@@ -60,10 +62,10 @@ pub unsafe trait Vectors {
     unsafe fn add_int8(sum: Self::Integers, weights: Self::Int8Weights, values: Self::Int8Values) -> Self::Integers;
 
     /// Loads the lower and the upper columns of a group of int4 weights, and broadcasts as many activations.
-    unsafe fn int4_weights(from: *const u8) -> [Self::Integers; 2];
-    unsafe fn int4_values(from: *const i8) -> Self::Integers;
+    unsafe fn int4_weights(from: *const u8) -> [Self::Int4Operand; 2];
+    unsafe fn int4_values(from: *const i8) -> Self::Int4Operand;
     /// Adds the dot product of each group to a partial sum, which begins at 0.
-    unsafe fn add_int4(sum: Self::Integers, weights: Self::Integers, values: Self::Integers) -> Self::Integers;
+    unsafe fn add_int4(sum: Self::Integers, weights: Self::Int4Operand, values: Self::Int4Operand) -> Self::Integers;
     /// Returns the complete sum of a block plus `correction`.
     unsafe fn int4_sum(sum: Self::Integers, correction: i32) -> Self::Integers;
 }

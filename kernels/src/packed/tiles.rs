@@ -80,7 +80,7 @@ unsafe trait Tile<V: Vectors> {
 
     /// The largest M whose sums stay in registers.
     const MAX_ROWS: usize;
-    /// P for a single row: 2 or 4.
+    /// The largest P for a single row, at most 4.
     const STRIPS: usize;
 
     /// Returns the activations of a row.
@@ -179,14 +179,15 @@ unsafe fn all_tiles<V: Vectors, T: Tile<V>>(strips: Strips, n_strips: usize, x: 
     // SAFETY: strips and rows are below their numbers; otherwise by the caller's guarantee.
     unsafe {
         if rows == 1 {
-            while T::STRIPS == 4 && n_strips - strip >= 4 {
-                T::compute::<1, 4>(strips, strip, 0, x);
-                strip += 4;
+            macro_rules! tiles_of {
+                ($($p:literal)*) => {$(
+                    while $p <= T::STRIPS && n_strips - strip >= $p {
+                        T::compute::<1, $p>(strips, strip, 0, x);
+                        strip += $p;
+                    }
+                )*};
             }
-            while n_strips - strip >= 2 {
-                T::compute::<1, 2>(strips, strip, 0, x);
-                strip += 2;
-            }
+            tiles_of!(4 3 2);
         }
         while strip < n_strips {
             let mut row = 0;

@@ -14,6 +14,8 @@ use super::{STRIP, Strips, Tile, Vectors};
 pub unsafe trait FloatWeights<V: Vectors> {
     /// The bytes of two columns of a panel.
     const PAIR_BYTES: usize;
+    /// Whether an instruction cannot multiply by them where they are in memory.
+    const IS_CONVERTED: bool;
 
     /// Loads a vector of the first column, of the two that begin at `from`.
     unsafe fn load_first(from: *const u8, vector: usize) -> V::F32;
@@ -29,6 +31,7 @@ pub struct Bf16;
 // SAFETY: the callers keep the trait's conditions.
 unsafe impl<V: Vectors> FloatWeights<V> for F32 {
     const PAIR_BYTES: usize = 2 * 4 * PANEL;
+    const IS_CONVERTED: bool = false;
 
     #[inline(always)]
     unsafe fn load_first(from: *const u8, vector: usize) -> V::F32 {
@@ -49,6 +52,7 @@ unsafe impl<V: Vectors> FloatWeights<V> for F32 {
 // SAFETY: the callers keep the trait's conditions.
 unsafe impl<V: Vectors> FloatWeights<V> for F16 {
     const PAIR_BYTES: usize = 2 * 2 * PANEL;
+    const IS_CONVERTED: bool = true;
 
     #[inline(always)]
     unsafe fn load_first(from: *const u8, vector: usize) -> V::F32 {
@@ -69,6 +73,7 @@ unsafe impl<V: Vectors> FloatWeights<V> for F16 {
 // SAFETY: the callers keep the trait's conditions.
 unsafe impl<V: Vectors> FloatWeights<V> for Bf16 {
     const PAIR_BYTES: usize = 2 * 2 * PANEL;
+    const IS_CONVERTED: bool = true;
 
     #[inline(always)]
     unsafe fn load_first(from: *const u8, vector: usize) -> V::F32 {
@@ -89,8 +94,9 @@ unsafe impl<V: Vectors, W: FloatWeights<V>> Tile<V> for Float<W> {
 
     /// Two sums for each row leave room for the weights of a strip and an activation.
     const MAX_ROWS: usize = if V::REGISTERS < 32 { 6 } else { 12 };
-    /// Eight additions at a time hide the latency of one.
-    const STRIPS: usize = 4;
+    /// Eight sums at a time hide the latency of an addition; six if conversions need the registers, which on AVX2 is
+    /// half as fast again as eight (measured).
+    const STRIPS: usize = if V::REGISTERS < 32 && W::IS_CONVERTED { 3 } else { 4 };
 
     fn row_len(k: usize) -> usize {
         k

@@ -18,7 +18,8 @@ use crate::{Config, Error, Format};
 /// as there are tokens, so that a long context with a large vocabulary would take gigabytes.
 pub(crate) const MAX_WINDOW: usize = 1024;
 
-/// Compares the models in `folders` with the checkpoint on the first `parity_tokens` tokens of the validation split.
+/// Compares the models in `folders` with the checkpoint on the first `parity_tokens` tokens of the validation split. In
+/// memory are the checkpoint, which reads the tokens again for each, and one of them.
 ///
 /// # Errors
 /// Returns an error if a model cannot be loaded or its vocabulary is too small for the split, the split has no token to
@@ -35,33 +36,34 @@ pub(crate) fn measure(
     let (window, vocab_size) = (shape.context_length.min(MAX_WINDOW), shape.vocab_size);
     let load = |folder: &Path| inference::load(folder, device, Some(window));
     let mut reference = load(checkpoint)?;
-    let mut candidates = folders.iter().map(|folder| load(folder)).collect::<Result<Vec<_>, _>>()?;
     let total = config.parity_tokens.min(validation.len() as u64 - 1);
 
-    context.progress.begin("comparing", total, "tokens");
-    let mut parities = vec![Parity::default(); folders.len()];
+    context.progress.begin("comparing", total * folders.len() as u64, "tokens");
+    let mut parities = Vec::with_capacity(folders.len());
     let (mut expected, mut found) = (Vec::new(), Vec::new());
-    let mut done = 0;
-    while done < total {
-        // One more token than is read, as the target of the last position.
-        let mut tokens = vec![0; (window as u64).min(total - done) as usize + 1];
-        validation.copy(done as usize, &mut tokens);
-        let inputs = &tokens[..tokens.len() - 1];
-        logits(&mut *reference, inputs, &mut expected)?;
-        for (candidate, parity) in candidates.iter_mut().zip(&mut parities) {
+    for folder in folders {
+        let mut candidate = load(folder)?;
+        let mut parity = Parity::default();
+        let mut done = 0;
+        while done < total {
             if context.cancel.is_requested() {
                 return Err(Error::Interrupted);
             }
-            logits(&mut **candidate, inputs, &mut found)?;
+            // One more token than is read, as the target of the last position.
+            let mut tokens = vec![0; (window as u64).min(total - done) as usize + 1];
+            validation.copy(done as usize, &mut tokens);
+            let inputs = &tokens[..tokens.len() - 1];
+            logits(&mut *reference, inputs, &mut expected)?;
+            logits(&mut *candidate, inputs, &mut found)?;
             let rows = expected.chunks_exact(vocab_size).zip(found.chunks_exact(vocab_size));
             for ((expected, found), &target) in rows.zip(&tokens[1..]) {
                 parity.add(expected, found, target as usize);
             }
+            done += inputs.len() as u64;
+            context.progress.position(parities.len() as u64 * total + done);
+            context.progress.figures(&format!("Δlogit {:.4}", parity.max_logit_difference));
         }
-        done += inputs.len() as u64;
-        context.progress.position(done);
-        let largest = parities.iter().map(|parity| parity.max_logit_difference).fold(0.0, f64::max);
-        context.progress.figures(&format!("Δlogit {largest:.4}"));
+        parities.push(parity);
     }
     Ok(parities)
 }

@@ -16,7 +16,7 @@ pub(crate) struct ResponsesRequest {
     model: Option<String>,
     /// A message of the user, or a conversation: messages with `role` and `content` (a string or an array of parts of
     /// type `input_text` or `output_text`).
-    #[schema(value_type = Object, required = true)]
+    #[schema(value_type = serde_json::Value, required = true)]
     input: Option<Value>,
     /// A system message before the input.
     instructions: Option<String>,

@@ -10,6 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::{admin, generation, health, models, routes, tokens};
 use crate::keys::Access;
+use crate::response::ChatChunk;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,6 +33,7 @@ use crate::keys::Access;
         admin::load,
         admin::unload
     ),
+    components(schemas(ChatChunk)),
     modifiers(&Common),
     security((), ("key" = [])),
 )]

@@ -14,8 +14,18 @@ use crate::json_body;
 use crate::models::LoadedModel;
 use crate::parameters::Limits;
 use crate::request::{self, CompletionRequest, ValidRequest};
-use crate::response::{ChatBody, ChatChunk, CompletionBody};
+use crate::response::{ChatBody, CompletionBody};
 use crate::responses::{self, ResponsesRequest};
+
+/// An event of a stream.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "describes what `axum` writes")]
+pub(crate) struct ServerSentEvent {
+    /// The kind of event; absent but for responses.
+    event: Option<String>,
+    /// A chunk as JSON, or `[DONE]`.
+    data: String,
+}
 
 /// Completes prompts.
 #[utoipa::path(
@@ -26,7 +36,7 @@ use crate::responses::{self, ResponsesRequest};
         (
             status = 200,
             description = "The texts; with `stream`, server-sent events of the same shape that end with `[DONE]`.",
-            content((CompletionBody = "application/json"), (CompletionBody = "text/event-stream")),
+            content((CompletionBody = "application/json"), (ServerSentEvent = "text/event-stream")),
         ),
         (status = 400, description = "A parameter is invalid; `param` names it.", body = ErrorBody),
     ),
@@ -45,7 +55,7 @@ pub(super) async fn complete(State(state): State<Arc<ServerState>>, request: Req
         (
             status = 200,
             description = "The answers; with `stream`, server-sent events with their parts that end with `[DONE]`.",
-            content((ChatBody = "application/json"), (ChatChunk = "text/event-stream")),
+            content((ChatBody = "application/json"), (ServerSentEvent = "text/event-stream")),
         ),
         (
             status = 400,
@@ -69,7 +79,7 @@ pub(super) async fn chat(State(state): State<Arc<ServerState>>, request: Request
             status = 200,
             description = "The response; with `stream`, server-sent events that end with `response.completed` or \
                            `response.incomplete`.",
-            content((serde_json::Value = "application/json"), (String = "text/event-stream")),
+            content((serde_json::Value = "application/json"), (ServerSentEvent = "text/event-stream")),
         ),
         (status = 400, description = "A parameter is invalid; `param` names it.", body = ErrorBody),
     ),

@@ -91,8 +91,8 @@ pub(super) async fn detokenize(
     request: Request,
 ) -> Result<Json<DetokenizeBody>, ApiError> {
     let (model, DetokenizeRequest { tokens, .. }) = parse(&state, request).await?;
-    let invalid = |message| ApiError::parameter("tokens", "invalid_value", message);
     let size = model.description.vocab_size;
+    let invalid = |message| ApiError::parameter("tokens", "invalid_value", message);
     if let Some(token) = tokens.iter().find(|token| **token as usize >= size) {
         let message = format!("`tokens` must be below {size}, the size of the vocabulary, not {token}.");
         return Err(invalid(message));
@@ -105,6 +105,14 @@ pub(super) async fn detokenize(
 async fn parse<T: DeserializeOwned>(state: &ServerState, request: Request) -> Result<(Arc<LoadedModel>, T), ApiError> {
     let body = body::read(state, request).await?;
     let model = state.models.get(body::model_name(&body).as_deref())?;
-    let parsed = json_body::deserialize(&json_body::json(&body)?, &model.config)?;
+    let body = json_body::json(&body)?;
+    let parsed = json_body::deserialize(&body, &model.config).map_err(|error| {
+        if error.detail.param.as_deref() != Some("tokens") {
+            return error;
+        }
+        let size = model.description.vocab_size;
+        let message = format!("`tokens` must be an array of integers from 0 to {}.", size - 1);
+        ApiError::parameter("tokens", "invalid_type", message)
+    })?;
     Ok((model, parsed))
 }

@@ -13,15 +13,30 @@ use crate::api_error::ApiError;
 /// read.
 const SHOWN_CHARACTERS: usize = 40;
 
-/// Parses a body, which must be a JSON object.
+/// Parses a body, which must be a JSON object. Numbers such as `16.0` are integers, as in JSON Schema.
 pub(crate) fn json(body: &[u8]) -> Result<Value, ApiError> {
     let malformed = |reason: String| ApiError::request(StatusCode::BAD_REQUEST, reason);
-    let body: Value =
+    let mut body: Value =
         serde_json::from_slice(body).map_err(|e| malformed(format!("The body of your request is not JSON: {e}.")))?;
-    if body.is_object() {
-        Ok(body)
-    } else {
-        Err(malformed(format!("The body of your request must be a JSON object, not {}.", shown(&body))))
+    let Value::Object(parameters) = &mut body else {
+        return Err(malformed(format!("The body of your request must be a JSON object, not {}.", shown(&body))));
+    };
+    parameters.values_mut().for_each(write_integers);
+    Ok(body)
+}
+
+/// Writes whole numbers as integers, but not in objects: those are passed on as the client wrote them.
+fn write_integers(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(write_integers),
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0);
+            // The bounds are those of 64 bits.
+            if let Some(float) = float.filter(|float| (-2.0_f64.powi(63)..2.0_f64.powi(63)).contains(float)) {
+                *number = (float as i64).into();
+            }
+        }
+        _ => {}
     }
 }
 
@@ -125,4 +140,19 @@ fn shortened(text: &str) -> String {
     let mut characters = text.chars();
     let shown: String = characters.by_ref().take(SHOWN_CHARACTERS).collect();
     if characters.next().is_some() { format!("{shown}…") } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_integers() {
+        let of = |text: &str| json(text.as_bytes()).unwrap().to_string();
+        let body = r#"{"a":16.0,"b":[[1e2,-0.0],2.5],"c":{"d":1.0},"e":1e300,"f":[{"g":1.0}],"h":-1e18}"#;
+        let expected =
+            r#"{"a":16,"b":[[100,0],2.5],"c":{"d":1.0},"e":1e+300,"f":[{"g":1.0}],"h":-1000000000000000000}"#;
+        assert_eq!(of(body), expected);
+        assert_eq!(of(r#"{"a":9.3e18,"b":"1.0"}"#), r#"{"a":9.3e+18,"b":"1.0"}"#);
+    }
 }

@@ -154,6 +154,10 @@ impl Constraint for Guided {
         Ok(self.0.is_stopped())
     }
 
+    fn accepts(&mut self, tokens: &[u32]) -> usize {
+        self.0.validate_tokens(tokens).unwrap_or(0)
+    }
+
     fn fork(&self) -> Box<dyn Constraint> {
         Box::new(Self(self.0.deep_clone()))
     }

@@ -1,10 +1,12 @@
 //! Constraints on what may be sampled, such as a grammar.
 //!
 //! A constraint is asked for the allowed tokens once per token. That takes about as long as a small model's forward
-//! pass, so another thread computes them while the model reads the token before.
+//! pass, so another thread computes them while the model reads the token before. A draft of speculative decoding ends
+//! before the first token that the constraint refuses, so that the model verifies none that cannot be right.
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 
 /// The tokens that may come next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,9 @@ pub trait Constraint: Debug + Send + Sync {
     /// # Errors
     /// Returns the reason if the token is not allowed.
     fn accept(&mut self, token: u32) -> Result<bool, String>;
+
+    /// Returns how many of these tokens, from the first on, could be added one after another. Nothing is added.
+    fn accepts(&mut self, tokens: &[u32]) -> usize;
 
     /// Returns a copy that changes independently.
     fn fork(&self) -> Box<dyn Constraint>;
@@ -63,14 +68,57 @@ type Computed = (Box<dyn Constraint>, Result<TokenMask, String>);
 /// The constraint of a sample, whose allowed tokens another thread computes.
 #[derive(Debug)]
 pub(crate) struct Guide {
+    /// The constraint, unless another thread has it.
+    constraint: Option<Box<dyn Constraint>>,
     computing: Option<Receiver<Computed>>,
-    ready: Option<Box<dyn Constraint>>,
+    /// The tokens that may come next, once they are known.
+    allowed: Option<Result<TokenMask, String>>,
+    draft: Option<GuidedDraft>,
+}
+
+/// Tokens that may come next, and what may follow each of them.
+#[derive(Debug)]
+struct GuidedDraft {
+    tokens: VecDeque<u32>,
+    allowed: Receiver<Result<TokenMask, String>>,
 }
 
 impl Guide {
     /// Starts to compute the first allowed tokens.
     pub(crate) fn new(constraint: Box<dyn Constraint>) -> Self {
-        Self { computing: Some(compute(constraint)), ready: None }
+        Self { constraint: None, computing: Some(compute(constraint)), allowed: None, draft: None }
+    }
+
+    /// Returns a copy of the constraint to write a draft with, once the allowed tokens are computed.
+    pub(crate) fn fork(&mut self) -> Option<Box<dyn Constraint>> {
+        self.wait();
+        self.constraint.clone()
+    }
+
+    /// Ends a draft before the first token that is not allowed, and starts to compute what may follow each of the
+    /// others.
+    pub(crate) fn cut(&mut self, draft: &mut Vec<u32>) {
+        self.wait();
+        let (Some(constraint), Some(Ok(allowed))) = (&mut self.constraint, &self.allowed) else {
+            return draft.clear();
+        };
+        let is_allowed = draft.first().is_some_and(|token| allowed.allows(*token));
+        draft.truncate(if is_allowed { constraint.accepts(draft) } else { 0 });
+        if draft.is_empty() {
+            return;
+        }
+        let (mut ahead, tokens) = (constraint.fork(), draft.clone());
+        let (sender, allowed) = channel();
+        self.draft = Some(GuidedDraft { tokens: draft.iter().copied().collect(), allowed });
+        rayon::spawn(move || {
+            for token in tokens {
+                let allowed = ahead.accept(token).and_then(|_| ahead.allowed());
+                let is_error = allowed.is_err();
+                if sender.send(allowed).is_err() || is_error {
+                    return;
+                }
+            }
+        });
     }
 
     /// Restricts the logits to the allowed tokens, once they are computed. Returns false if there are none.
@@ -78,10 +126,9 @@ impl Guide {
     /// # Errors
     /// Returns the reason if they cannot be computed.
     pub(crate) fn restrict(&mut self, logits: &mut [f32]) -> Result<bool, String> {
-        let computed = self.computing.take().and_then(|receiver| receiver.recv().ok());
-        let (constraint, mask) = computed.ok_or("the computation of the allowed tokens failed")?;
-        self.ready = Some(constraint);
-        Ok(mask?.apply(logits))
+        self.wait();
+        let allowed = self.allowed.take().ok_or("the computation of the allowed tokens failed")?;
+        Ok(allowed?.apply(logits))
     }
 
     /// Adds the token that was chosen, and starts to compute what may follow. Returns true if nothing may.
@@ -89,14 +136,28 @@ impl Guide {
     /// # Errors
     /// Returns the reason if the token is not allowed.
     pub(crate) fn accept(&mut self, token: u32) -> Result<bool, String> {
-        let Some(mut constraint) = self.ready.take() else {
+        let Some(mut constraint) = self.constraint.take() else {
             return Err("a token was chosen before the allowed tokens were computed".to_owned());
         };
-        let is_complete = constraint.accept(token)?;
-        if !is_complete {
+        if constraint.accept(token)? {
+            return Ok(true);
+        }
+        if let Some(mut draft) = self.draft.take()
+            && draft.tokens.pop_front() == Some(token)
+            && let Ok(allowed) = draft.allowed.recv()
+        {
+            (self.constraint, self.allowed, self.draft) = (Some(constraint), Some(allowed), Some(draft));
+        } else {
             self.computing = Some(compute(constraint));
         }
-        Ok(is_complete)
+        Ok(false)
+    }
+
+    /// Waits until the allowed tokens are computed.
+    fn wait(&mut self) {
+        if let Some((constraint, allowed)) = self.computing.take().and_then(|computing| computing.recv().ok()) {
+            (self.constraint, self.allowed) = (Some(constraint), Some(allowed));
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use super::sampling::is_usable;
 use super::sequence::{Sequence, Turn};
 use crate::blocks::{BlockPool, BlockTable};
+use crate::constraint::Guide;
 use crate::sampler::{self, Uniforms};
-use crate::{Error, ForwardPass, Row};
+use crate::{Constraint, Error, ForwardPass, Row};
 
 /// The most tokens read in one forward pass, which bounds the memory of intermediate results, as in
 /// [`Decoder`](crate::Decoder).
@@ -40,6 +41,8 @@ struct Draft<'a> {
     /// The sequence with the draft.
     tokens: Vec<u32>,
     uniforms: Uniforms,
+    /// What the sample must obey, after the draft so far.
+    constraint: Option<Box<dyn Constraint>>,
     max_tokens: usize,
 }
 
@@ -57,14 +60,21 @@ impl<M: ForwardPass> DraftModel<M> {
     pub(super) fn propose(
         &mut self,
         wanted: &[(Turn, usize)],
-        running: &BTreeMap<Turn, Sequence>,
+        running: &mut BTreeMap<Turn, Sequence>,
         vocab_size: usize,
     ) -> Result<Vec<Vec<u32>>, Error> {
+        let constraints = wanted.iter().map(|(turn, max_tokens)| {
+            let sequence = running.get_mut(turn).filter(|_| *max_tokens > 0);
+            sequence.and_then(|sequence| sequence.samples[0].guide.as_mut()).and_then(Guide::fork)
+        });
+        let constraints: Vec<Option<Box<dyn Constraint>>> = constraints.collect();
         for (_, cached) in self.cached.extract_if(.., |turn, _| !running.contains_key(turn)) {
             self.pool.release(cached.table);
         }
-        let mut drafts: Vec<Draft<'_>> =
-            wanted.iter().map(|&(turn, max_tokens)| Draft::new(turn, &running[&turn], max_tokens)).collect();
+        let drafts = wanted.iter().zip(constraints);
+        let mut drafts: Vec<Draft<'_>> = drafts
+            .map(|(&(turn, max_tokens), constraint)| Draft::new(turn, &running[&turn], max_tokens, constraint))
+            .collect();
         for draft in &mut drafts {
             self.make_room(draft);
         }
@@ -128,9 +138,9 @@ impl<M: ForwardPass> DraftModel<M> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(turn: Turn, sequence: &'a Sequence, max_tokens: usize) -> Self {
+    fn new(turn: Turn, sequence: &'a Sequence, max_tokens: usize, constraint: Option<Box<dyn Constraint>>) -> Self {
         let uniforms = sequence.samples[0].uniforms.clone();
-        Self { turn, sequence, tokens: sequence.tokens.clone(), uniforms, max_tokens }
+        Self { turn, sequence, tokens: sequence.tokens.clone(), uniforms, constraint, max_tokens }
     }
 
     /// Returns what the model sees, with the draft so far.
@@ -150,8 +160,19 @@ impl<'a> Draft<'a> {
         }
         let request = &self.sequence.request;
         sampler::add_bias(logits, &request.logit_bias);
+        if let Some(constraint) = &mut self.constraint
+            && !constraint.allowed().is_ok_and(|allowed| allowed.apply(logits))
+        {
+            self.max_tokens = 0;
+            return;
+        }
         let (prompt_tokens, uniform) = (request.prompt.len(), self.uniforms.draw());
         let token = sampler::pick(logits, &self.tokens, prompt_tokens, &request.sampling, uniform);
         self.tokens.push(token);
+        if let Some(constraint) = &mut self.constraint
+            && constraint.accept(token) != Ok(false)
+        {
+            self.max_tokens = 0;
+        }
     }
 }

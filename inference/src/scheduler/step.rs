@@ -147,6 +147,7 @@ impl<M: ForwardPass> Scheduler<M> {
             let mut tokens = self.draft_room(chunk.turn, budget);
             if self.draft_model.is_none() {
                 chunk.draft = draft::lookup(&self.running[&chunk.turn].tokens, tokens);
+                self.cut(chunk);
                 tokens = chunk.draft.len();
             }
             tokens = self.reserve_draft(chunk.turn, tokens);
@@ -156,9 +157,10 @@ impl<M: ForwardPass> Scheduler<M> {
         }
         if let Some(draft_model) = &mut self.draft_model {
             let vocab_size = self.settings.vocab_size.unwrap_or(self.model.vocab_size());
-            let drafts = draft_model.propose(&wanted, &self.running, vocab_size)?;
+            let drafts = draft_model.propose(&wanted, &mut self.running, vocab_size)?;
             for (chunk, draft) in chunks.iter_mut().zip(drafts) {
                 chunk.draft = draft;
+                self.cut(chunk);
             }
         }
         Ok(chunks)
@@ -178,6 +180,14 @@ impl<M: ForwardPass> Scheduler<M> {
             self.model.context_length() - sequence.window_tokens(),
         ];
         max_tokens.into_iter().min().unwrap_or_default()
+    }
+
+    /// Ends a draft before the first token that the constraint of its sample refuses.
+    fn cut(&mut self, chunk: &mut Chunk) {
+        let sequence = self.running.get_mut(&chunk.turn).filter(|_| !chunk.draft.is_empty());
+        if let Some(guide) = sequence.and_then(|sequence| sequence.samples[0].guide.as_mut()) {
+            guide.cut(&mut chunk.draft);
+        }
     }
 
     /// Makes room for a draft of so many tokens if there are blocks that no one uses, and returns how many fit.

@@ -5,9 +5,11 @@ mod random_runs;
 
 use std::collections::BTreeMap;
 
-use inference::{Error, Event, FinishReason, InvalidSetting, Request, RequestId, Sampling, Scheduler, Settings};
+use inference::{
+    Constraint, Error, Event, FinishReason, InvalidSetting, Request, RequestId, Sampling, Scheduler, Settings,
+};
 
-use mock::Mock;
+use mock::{Mock, Rotating};
 
 fn scheduler(blocks: usize, settings: Settings) -> Scheduler<Mock> {
     Scheduler::new(Mock::new(blocks, 4), settings).unwrap()
@@ -206,6 +208,38 @@ fn greedy_drafts_are_verified_in_one_call() {
     assert!(counters.accepted_tokens > 5, "{counters:?}");
 }
 
+#[test]
+fn a_draft_ends_where_its_constraint_refuses_it() {
+    let steps = 60;
+    let constraint = || -> Option<Box<dyn Constraint>> { Some(Box::new(Rotating { step: 0, steps, completes: true })) };
+    let request = Request { constraint: constraint(), ..Request::new(vec![1, 2, 3, 1, 2, 3, 1, 2], 60) };
+    let mut other = Mock::new(32, 4);
+    other.noise = 1.0;
+    for draft_model in [None, Some(other)] {
+        let mut with = scheduler(32, Settings { draft_tokens: 4, ..Settings::default() });
+        if let Some(draft_model) = draft_model {
+            with = with.with_draft_model(draft_model).unwrap();
+        }
+        with.submit(request.clone()).unwrap();
+        let mut tokens = Vec::new();
+        while !with.is_idle() {
+            let events = with.step().unwrap();
+            // The last token is read, and after it the draft.
+            let drafted = with.model().rows.iter().skip(if tokens.is_empty() { request.prompt.len() } else { 1 });
+            for (step, row) in (tokens.len() as u32..).zip(drafted) {
+                assert!(!(row.token + step).is_multiple_of(3), "{} is verified as token {step}", row.token);
+            }
+            tokens.extend(events.iter().filter_map(|event| match event {
+                Event::Token { token, .. } => Some(*token),
+                _ => None,
+            }));
+        }
+        assert_eq!(tokens, mock::alone(with.model(), &request, 0).tokens);
+        let counters = with.counters();
+        assert!(counters.accepted_tokens > 5, "{counters:?}");
+    }
+}
+
 /// Draws four tokens after a prompt with each of 40,000 seeds, and compares the frequencies of the pairs of the second
 /// and third with the product of probabilities.
 #[track_caller]
@@ -263,7 +297,9 @@ fn drafts_keep_the_distribution() {
 fn a_draft_model_that_agrees_is_always_right() {
     let sampling = Sampling { seed: 5, temperature: 0.9, frequency_penalty: 0.3, ..Sampling::unfiltered() };
     let greedy = Request::new(vec![1, 2, 3], 40);
-    for request in [greedy.clone(), Request { sampling, ..greedy }] {
+    let constraint: Box<dyn Constraint> = Box::new(Rotating { step: 0, steps: 100, completes: false });
+    let guided = Request { sampling, constraint: Some(constraint), ..greedy.clone() };
+    for request in [greedy.clone(), Request { sampling, ..greedy }, guided] {
         let settings = Settings { draft_tokens: 4, ..Settings::default() };
         let mut with = scheduler(32, settings).with_draft_model(Mock::new(32, 4)).unwrap();
         let id = with.submit(request.clone()).unwrap();

@@ -214,6 +214,11 @@ impl Constraint for Rotating {
         Ok(self.completes && self.step == self.steps)
     }
 
+    fn accepts(&mut self, tokens: &[u32]) -> usize {
+        let mut ahead = self.clone();
+        tokens.iter().take_while(|token| ahead.accept(**token).is_ok()).count()
+    }
+
     fn fork(&self) -> Box<dyn Constraint> {
         Box::new(self.clone())
     }

@@ -142,11 +142,17 @@ impl Generator {
     }
 
     /// Returns the text of what follows `prompt`, up to the first of the stop strings, none of which may be empty.
+    /// Special tokens have no text, but those in `shown` have their names.
     ///
     /// # Errors
     /// Returns an error if a token is not in the vocabulary.
-    pub fn text_stream(&self, prompt: &[u32], stop: &[String]) -> Result<TextStream<'_>, Error> {
-        Ok(TextStream::new(self.tokenizer.decode_stream_after(prompt)?, stop))
+    pub fn text_stream(&self, prompt: &[u32], stop: &[String], shown: &[&str]) -> Result<TextStream<'_>, Error> {
+        let special = |name: &&str| {
+            let id = self.tokenizer.id(name)?;
+            self.tokenizer.bytes_of(id).is_none_or(|bytes| bytes.is_empty()).then(|| (id, (*name).to_owned()))
+        };
+        let shown = shown.iter().filter_map(special).collect();
+        Ok(TextStream::new(self.tokenizer.decode_stream_after(prompt)?, stop, shown))
     }
 
     /// Returns the constraint that lets a text obey a grammar.
@@ -158,7 +164,7 @@ impl Generator {
         grammar.check(limits)?;
         let compiler = self.compiler.get_or_init(|| Compiler::new(&self.tokenizer, self.stop_tokens().ids()));
         match compiler {
-            Ok(compiler) => compiler.compile(grammar),
+            Ok(compiler) => compiler.compile(grammar, &self.tokenizer),
             Err(reason) => Err(Error::Grammar { reason: reason.clone() }),
         }
     }
@@ -283,7 +289,7 @@ impl Generator {
         let request = self.request(prompt, options);
         let stop_tokens = request.stop_tokens.clone();
         scheduler.submit(request)?;
-        let mut stream = self.text_stream(prompt, &options.stop)?;
+        let mut stream = self.text_stream(prompt, &options.stop, &[])?;
         'text: while !scheduler.is_idle() {
             for event in scheduler.step()? {
                 let token = match event {

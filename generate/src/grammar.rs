@@ -19,19 +19,32 @@ pub enum Grammar {
     /// A JSON value that is valid after this JSON schema, on one line with a space after each comma and colon: free
     /// white space would let a text that never ends.
     JsonSchema(Value),
-    /// The same, between two texts.
-    Tagged {
-        /// The text before it.
-        before: String,
-        /// The JSON schema.
-        schema: Value,
-        /// The text after it.
-        after: String,
-    },
+    /// One of several of these.
+    Tagged(Vec<Tagged>),
     /// A text that this regular expression matches as a whole, in the syntax of the crate `regex`.
     Regex(String),
     /// A text of this grammar, in the variant of Lark's notation that llguidance reads.
     Lark(String),
+}
+
+/// A JSON value that is valid after a JSON schema, between two texts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tagged {
+    /// What comes before it.
+    pub before: Vec<Part>,
+    /// The JSON schema.
+    pub schema: Value,
+    /// What comes after it.
+    pub after: Vec<Part>,
+}
+
+/// A part of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// A text.
+    Text(String),
+    /// A special token, by its name; for a tokenizer that has no such special token, its name as a text.
+    Token(String),
 }
 
 /// What is too large to be compiled.
@@ -57,7 +70,11 @@ impl Grammar {
     pub(crate) fn check(&self, limits: &GrammarLimits) -> Result<(), Error> {
         let (bytes, depth) = match self {
             Self::JsonObject => (0, 0),
-            Self::JsonSchema(schema) | Self::Tagged { schema, .. } => (schema.to_string().len(), depth(schema)),
+            Self::JsonSchema(schema) => (schema.to_string().len(), depth(schema)),
+            Self::Tagged(tagged) => {
+                let bytes = tagged.iter().map(|tagged| tagged.schema.to_string().len()).sum();
+                (bytes, tagged.iter().map(|tagged| depth(&tagged.schema)).max().unwrap_or_default())
+            }
             Self::Regex(text) | Self::Lark(text) => (text.len(), 0),
         };
         for (found, limit, unit) in [(bytes, limits.max_bytes, "bytes"), (depth, limits.max_depth, "levels deep")] {
@@ -68,20 +85,34 @@ impl Grammar {
         Ok(())
     }
 
-    fn top_level(&self) -> TopLevelGrammar {
+    fn top_level(&self, tokenizer: &Tokenizer) -> TopLevelGrammar {
         match self {
             Self::JsonObject => TopLevelGrammar::from_json_schema(on_one_line(json!({"type": "object"}))),
             Self::JsonSchema(schema) => TopLevelGrammar::from_json_schema(on_one_line(schema.clone())),
-            Self::Tagged { before, schema, after } => {
-                // JSON writes strings as Lark does.
-                let (before, after) = (Value::from(before.as_str()), Value::from(after.as_str()));
-                let schema = on_one_line(schema.clone());
-                TopLevelGrammar::from_lark(format!("start: {before} value {after}\nvalue: %json {schema}"))
-            }
+            Self::Tagged(tagged) => TopLevelGrammar::from_lark(lark(tagged, tokenizer)),
             Self::Regex(regex) => TopLevelGrammar::from_regex(regex),
             Self::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
         }
     }
+}
+
+/// Returns a grammar in Lark's notation.
+fn lark(tagged: &[Tagged], tokenizer: &Tokenizer) -> String {
+    let part = |part: &Part| match part {
+        Part::Token(name) => match tokenizer.id(name) {
+            Some(id) if tokenizer.bytes_of(id).is_some_and(|bytes| bytes.is_empty()) => format!("<[{id}]>"),
+            _ => Value::from(name.as_str()).to_string(),
+        },
+        // JSON writes strings as Lark does.
+        Part::Text(text) => Value::from(text.as_str()).to_string(),
+    };
+    let parts = |parts: &[Part]| parts.iter().map(part).collect::<Vec<_>>().join(" ");
+    let names: Vec<String> = (0..tagged.len()).map(|i| format!("tagged{i}")).collect();
+    let rule = |(i, Tagged { before, schema, after }): (usize, &Tagged)| {
+        let (before, schema, after) = (parts(before), on_one_line(schema.clone()), parts(after));
+        format!("\ntagged{i}: {before} value{i} {after}\nvalue{i}: %json {schema}")
+    };
+    format!("start: {}{}", names.join(" | "), tagged.iter().enumerate().map(rule).collect::<String>())
 }
 
 /// Returns the depth of nested arrays and objects; serde's parser has limited it by now.
@@ -131,8 +162,8 @@ impl Compiler {
         Ok(Self(factory))
     }
 
-    pub(crate) fn compile(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, Error> {
-        let matcher = Matcher::new(self.0.create_parser(grammar.top_level()));
+    pub(crate) fn compile(&self, grammar: &Grammar, tokenizer: &Tokenizer) -> Result<Box<dyn Constraint>, Error> {
+        let matcher = Matcher::new(self.0.create_parser(grammar.top_level(tokenizer)));
         match matcher.get_error() {
             Some(reason) => Err(Error::Grammar { reason: reason.trim().trim_end_matches('.').to_owned() }),
             None => Ok(Box::new(Guided(matcher))),

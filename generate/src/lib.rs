@@ -22,7 +22,7 @@ mod text_stream;
 pub use config::Config;
 pub use error::Error;
 pub use generator::{Completion, Generator};
-pub use grammar::{Grammar, GrammarLimits};
+pub use grammar::{Grammar, GrammarLimits, Part, Tagged};
 pub use inference::{Constraint, FinishReason, Sampling};
 pub use options::{CompletionOptions, SamplingChoice};
 pub use prompt::Prompt;

@@ -10,12 +10,14 @@ use crate::stop_strings::StopFilter;
 pub struct TextStream<'t> {
     detokenizer: DecodeStream<'t>,
     filter: StopFilter,
+    /// Special tokens that are shown by their names.
+    shown: Vec<(u32, String)>,
     decoded_characters: usize,
 }
 
 impl<'t> TextStream<'t> {
-    pub(crate) fn new(detokenizer: DecodeStream<'t>, stop: &[String]) -> Self {
-        Self { detokenizer, filter: StopFilter::new(stop), decoded_characters: 0 }
+    pub(crate) fn new(detokenizer: DecodeStream<'t>, stop: &[String], shown: Vec<(u32, String)>) -> Self {
+        Self { detokenizer, filter: StopFilter::new(stop), shown, decoded_characters: 0 }
     }
 
     /// Adds a token, not a stop token, and returns the text that is final with it, often none.
@@ -23,7 +25,11 @@ impl<'t> TextStream<'t> {
     /// # Errors
     /// Returns an error if the token is not in the vocabulary.
     pub fn push(&mut self, token: u32) -> Result<String, Error> {
-        let text = self.detokenizer.push(token)?;
+        let mut text = self.detokenizer.push(token)?;
+        if let Some((_, name)) = self.shown.iter().find(|(id, _)| *id == token) {
+            text += &self.detokenizer.flush();
+            text += name;
+        }
         self.decoded_characters += text.chars().count();
         Ok(self.filter.push(&text))
     }

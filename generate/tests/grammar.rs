@@ -2,7 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use generate::{Completion, CompletionOptions, FinishReason, Generator, Grammar, GrammarLimits, Prompt, Sampling};
+use generate::{
+    Completion, CompletionOptions, FinishReason, Generator, Grammar, GrammarLimits, Part, Prompt, Sampling, Tagged,
+};
+use inference::{Event, Scheduler, Settings};
 use model::Family;
 use serde_json::{Map, Value, json};
 use test_support::tiny;
@@ -152,11 +155,12 @@ fn objects_expressions_and_grammars_are_followed() {
             let (letters, digits) = text.split_once(", ").unwrap_or((&text, "000"));
             assert!((2..=5).contains(&letters.len()) && letters.bytes().all(|b| (b'a'..=b'c').contains(&b)), "{text}");
             assert!(digits.len() == 3 && digits.parse::<u32>().is_ok(), "{text}");
-            let tagged = Grammar::Tagged {
-                before: "<call>\n".to_owned(),
+            let part = |text: &str| Part::Text(text.to_owned());
+            let tagged = Grammar::Tagged(vec![Tagged {
+                before: vec![part("<call>\n")],
                 schema: json!({"enum": [1, "\"é"]}),
-                after: "\n</call>".to_owned(),
-            };
+                after: vec![part("\n"), Part::Token("</call>".to_owned())],
+            }]);
             let text = generate(generator, &tagged, random(60, seed)).text;
             assert!(["<call>\n1\n</call>", "<call>\n\"\\\"é\"\n</call>"].contains(&text.as_str()), "{text}");
             let lark = Grammar::Lark("start: item+ \".\"\nitem: \"ab\" | \"[\" item \"]\"".to_owned());
@@ -179,6 +183,58 @@ fn text_is_the_same_where_everything_is_allowed() {
     let free = generator.generate(&prompt, &greedy, &mut |_| ControlFlow::Continue(())).unwrap();
     let bound = generate(generator, &grammar, greedy);
     assert_eq!((bound.text, bound.completion_tokens), (free.text, free.completion_tokens));
+}
+
+#[test]
+fn special_tokens_are_generated_and_shown() {
+    let generator = &generators()[0];
+    let token = |name: &str| Part::Token(name.to_owned());
+    let tagged = |name: &str| Tagged {
+        before: vec![token("<|im_start|>"), Part::Text(name.to_owned())],
+        schema: json!({"enum": [[1], "x"]}),
+        after: vec![token("<|im_start|>")],
+    };
+    let grammar = Grammar::Tagged(vec![tagged("a"), tagged("b")]);
+    let constraint = Some(generator.constraint(&grammar, &GrammarLimits::default()).unwrap());
+    let prompt = generator.encode(&Prompt::Text("let a".to_owned())).unwrap();
+    let id = generator.tokenizer().id("<|im_start|>").unwrap();
+    for seed in 0..8 {
+        let options = CompletionOptions { constraint: constraint.clone(), ..random(40, seed) };
+        let mut model = generator.model();
+        let mut scheduler = Scheduler::new(&mut **model, Settings::default()).unwrap();
+        scheduler.submit(generator.request(&prompt, &options)).unwrap();
+        let (mut tokens, mut hidden) = (Vec::new(), generator.text_stream(&prompt, &[], &[]).unwrap());
+        let mut shown = generator.text_stream(&prompt, &[], &["<|im_start|>"]).unwrap();
+        let (mut text, mut text_with_tokens) = (String::new(), String::new());
+        while !scheduler.is_idle() {
+            for event in scheduler.step().unwrap() {
+                if let Event::Token { token, .. } = event {
+                    tokens.push(token);
+                    text += &hidden.push(token).unwrap();
+                    text_with_tokens += &shown.push(token).unwrap();
+                }
+            }
+        }
+        assert!(tokens[0] == id && tokens.iter().filter(|token| **token == id).count() == 2, "{tokens:?}");
+        assert!(["a[1]", "b[1]", "a\"x\"", "b\"x\""].contains(&text.as_str()), "{text}");
+        assert_eq!(text_with_tokens, format!("<|im_start|>{text}<|im_start|>"));
+    }
+}
+
+/// Drafts change no text that obeys a grammar.
+#[test]
+fn drafts_obey_the_grammar() {
+    let grammar = Grammar::JsonSchema(json!({
+        "type": "array", "items": {"enum": ["alpha", "beta", {"gamma": [1, 2]}]}, "minItems": 4, "maxItems": 6,
+    }));
+    for (plain, drafted) in generators().iter().zip(generators()) {
+        let drafted = drafted.with_drafts(4, None, "cpu").unwrap();
+        for seed in 0..6 {
+            let expected = generate(plain, &grammar, random(200, seed));
+            let found = generate(&drafted, &grammar, random(200, seed));
+            assert_eq!((&found.text, found.finish_reason), (&expected.text, expected.finish_reason));
+        }
+    }
 }
 
 #[test]

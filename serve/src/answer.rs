@@ -16,7 +16,7 @@ use crate::event::{Event, ScoredToken};
 use crate::job::Work;
 use crate::logprobs::{ChatLogprobs, CompletionLogprobs};
 use crate::response::{ChatChoice, Choice, ChunkChoice, Delta, MaybeUsage, Metadata, Usage};
-use crate::tool_calls::{CallFilter, ToolCall};
+use crate::tool_calls::{CallFilter, ToolCall, Tools};
 use crate::worker::Queue;
 
 /// Interval of keep-alive comments in a stream without text. Proxies commonly time out after 60 seconds.
@@ -39,8 +39,8 @@ pub(crate) enum Kind {
     Texts { echoed: Option<Vec<String>> },
     /// Messages of the assistant.
     Messages {
-        /// Whether there are tools that it may call.
-        may_call: bool,
+        /// The tools that it may call, if there are some.
+        tools: Option<Tools>,
     },
 }
 
@@ -135,7 +135,7 @@ async fn whole(metadata: &Metadata, mut events: UnboundedReceiver<Event>, shape:
         }
     }
     let texts = best(texts, shape).into_iter().enumerate();
-    Ok(match shape.kind {
+    Ok(match &shape.kind {
         Kind::Texts { .. } => {
             let choice = |(number, (index, text)): (usize, (usize, Text))| {
                 let logprobs = shape.completion_logprobs(index, &text.tokens, text.prompt_tokens);
@@ -143,25 +143,18 @@ async fn whole(metadata: &Metadata, mut events: UnboundedReceiver<Event>, shape:
             };
             Json(metadata.completion(texts.map(choice).collect(), Some(Some(usage)))).into_response()
         }
-        Kind::Messages { may_call } => {
+        Kind::Messages { tools } => {
             let choice = |(number, (_, text)): (usize, (usize, Text))| {
-                let (content, calls) = if may_call { split(&text.content) } else { (text.content, Vec::new()) };
+                let (content, calls) = match tools {
+                    Some(tools) => tools.split(&text.content),
+                    None => (text.content, Vec::new()),
+                };
                 let reason = reason(text.reason, !calls.is_empty());
                 ChatChoice::new(number, content, calls, shape.chat_logprobs(text.tokens), reason)
             };
             Json(metadata.chat(texts.map(choice).collect(), usage)).into_response()
         }
     })
-}
-
-/// Returns the text outside of calls, and the calls.
-fn split(text: &str) -> (String, Vec<ToolCall>) {
-    let mut filter = CallFilter::default();
-    let (mut outside, mut calls) = filter.push(text);
-    let (rest, last) = filter.finish();
-    outside += &rest;
-    calls.extend(last);
-    (outside, calls)
 }
 
 /// Returns why an answer ended: to wait for the results of tools, if it has called some.
@@ -201,7 +194,7 @@ struct Chunks {
 /// The calls of tools in a text.
 #[derive(Default)]
 struct Calls {
-    filter: CallFilter,
+    filter: Option<CallFilter>,
     count: usize,
 }
 
@@ -238,12 +231,13 @@ impl Chunks {
                         let logprobs = self.shape.completion_logprobs(index, &tokens, 0);
                         self.send_choice(Choice::new(index, text, logprobs, None));
                     }
-                    Kind::Messages { may_call } => {
-                        let mut filtered = (text, Vec::new());
-                        if let Some(calls) = self.started.get_mut(&index).filter(|_| may_call) {
-                            filtered = calls.filter.push(&filtered.0);
-                        }
-                        self.send_message(index, filtered.0, filtered.1, tokens);
+                    Kind::Messages { .. } => {
+                        let filter = self.started.get_mut(&index).and_then(|calls| calls.filter.as_mut());
+                        let (text, calls) = match filter {
+                            Some(filter) => filter.push(&text),
+                            None => (text, Vec::new()),
+                        };
+                        self.send_message(index, text, calls, tokens);
                     }
                 }
             }
@@ -255,9 +249,9 @@ impl Chunks {
                         self.send_choice(Choice::new(index, String::new(), None, Some(reason.name())));
                     }
                     Kind::Messages { .. } => {
-                        let filter = self.started.get_mut(&index).map(|calls| std::mem::take(&mut calls.filter));
-                        let (rest, last) = filter.unwrap_or_default().finish();
-                        self.send_message(index, rest, last.into_iter().collect(), Vec::new());
+                        let filter = self.started.get_mut(&index).and_then(|calls| calls.filter.take());
+                        let (rest, last) = filter.map(CallFilter::finish).unwrap_or_default();
+                        self.send_message(index, rest, last, Vec::new());
                         let has_calls = self.started.get(&index).is_some_and(|calls| calls.count > 0);
                         let reason = self::reason(reason.name(), has_calls);
                         self.send_delta(ChunkChoice::new(index, Delta::default(), None, Some(reason)));
@@ -288,7 +282,11 @@ impl Chunks {
         if self.started.contains_key(&index) {
             return;
         }
-        self.started.insert(index, Calls::default());
+        let mut calls = Calls::default();
+        if let Kind::Messages { tools: Some(tools) } = &self.shape.kind {
+            calls.filter = Some(CallFilter::new(tools.clone()));
+        }
+        self.started.insert(index, calls);
         match self.shape.kind {
             Kind::Texts { .. } => {
                 let prompt = self.shape.echoed(index).to_owned();
@@ -342,7 +340,7 @@ mod tests {
 
     #[test]
     fn the_best_texts_of_each_prompt_are_shown() {
-        let shape = Shape { kind: Kind::Messages { may_call: false }, n: 2, best_of: 3, has_logprobs: false };
+        let shape = Shape { kind: Kind::Messages { tools: None }, n: 2, best_of: 3, has_logprobs: false };
         let text = |mean_logprob| Text { mean_logprob, ..Text::default() };
         let texts = [-3.0, -1.0, -2.0, -1.0, -1.0, -0.5].map(text).into_iter().enumerate().collect();
         let shown: Vec<usize> = best(texts, &shape).into_iter().map(|(index, _)| index).collect();

@@ -10,7 +10,7 @@ use crate::api_error::ApiError;
 use crate::json_body::{deserialize, json, refuse_unsupported, shown};
 use crate::parameters::{Ignored, Limits, Parameters, check_ranges, is_integer, with_common_parameters};
 use crate::request::{Input, ValidRequest};
-use crate::tool_calls;
+use crate::tool_calls::{Notation, Tools};
 
 /// The roles of OpenAI's API. Which of them a model knows is up to its template.
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
@@ -102,9 +102,9 @@ pub(crate) fn parse(body: &[u8], limits: &Limits<'_>) -> Result<ValidRequest, Ap
         return Err(invalid("top_logprobs", "`top_logprobs` is only for requests with `logprobs`: true.".to_owned()));
     }
     let mut settings = parameters.validate(&body, limits)?;
-    let messages = messages(own.messages.unwrap_or_default())?;
+    let messages = messages(own.messages.unwrap_or_default(), limits.notation)?;
     let tools = tools(own.tools.unwrap_or_default())?;
-    let choice = tool_choice(own.tool_choice.as_ref(), tools.as_ref())?;
+    let choice = tool_choice(own.tool_choice.as_ref(), tools.as_ref(), limits.notation)?;
     let tools = tools.filter(|_| choice != ToolChoice::None);
     if let ToolChoice::Grammar(grammar) = choice {
         if let Some((name, _)) = settings.grammar {
@@ -118,12 +118,14 @@ pub(crate) fn parse(body: &[u8], limits: &Limits<'_>) -> Result<ValidRequest, Ap
         let message = format!("`chat_template_kwargs` must not hold `{name}`, which the server sets.");
         return Err(invalid("chat_template_kwargs", message));
     }
+    let called = tools.as_ref().map(|tools| Tools::new(limits.notation, tools));
     let conversation = Conversation { tools, ..messages.into() };
     Ok(ValidRequest {
         inputs: vec![Input::Chat(conversation, variables)],
         echo: false,
         max_tokens: max_tokens.map(|tokens| tokens as usize),
         logprobs: has_logprobs.then_some(own.top_logprobs.unwrap_or_default() as usize),
+        tools: called,
         best_of: settings.n,
         settings,
     })
@@ -140,7 +142,7 @@ enum ToolChoice {
     Grammar(Grammar),
 }
 
-fn tool_choice(choice: Option<&Value>, tools: Option<&Value>) -> Result<ToolChoice, ApiError> {
+fn tool_choice(choice: Option<&Value>, tools: Option<&Value>, notation: Notation) -> Result<ToolChoice, ApiError> {
     let invalid = |message: String| Err(ApiError::parameter("tool_choice", "invalid_value", message));
     let tools = tools.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let called: Vec<&Value> = match choice {
@@ -160,11 +162,11 @@ fn tool_choice(choice: Option<&Value>, tools: Option<&Value>) -> Result<ToolChoi
     if called.is_empty() || called.iter().any(|tool| !tool["function"]["name"].is_string()) {
         return invalid("`tool_choice` needs a function of `tools` with a name.".to_owned());
     }
-    Ok(ToolChoice::Grammar(tool_calls::grammar(called)))
+    Ok(ToolChoice::Grammar(notation.grammar(called)))
 }
 
 /// Checks the messages as far as no template is needed.
-fn messages(value: Value) -> Result<Vec<Message>, ApiError> {
+fn messages(value: Value, notation: Notation) -> Result<Vec<Message>, ApiError> {
     let invalid = |name: &str, message: String| Err(ApiError::parameter(name, "invalid_value", message));
     let Value::Array(values) = value else {
         let message = format!("`messages` must be an array of messages, not {}.", shown(&value));
@@ -184,7 +186,9 @@ fn messages(value: Value) -> Result<Vec<Message>, ApiError> {
             return invalid(&name, format!("`{name}` must be one of {roles}, not {}.", shown(&value["role"])));
         }
         check_content(&value, &format!("{name}.content"))?;
-        read_arguments(&mut value);
+        if !notation.reads_arguments_as_text() {
+            read_arguments(&mut value);
+        }
         match serde_json::from_value(value) {
             Ok(message) => messages.push(message),
             Err(error) => return invalid(&name, format!("`{name}` is not a message: {error}.")),
@@ -253,7 +257,8 @@ mod tests {
 
     fn parse(body: &Value) -> Result<ValidRequest, ApiError> {
         let config = Config { max_tokens: 100, max_choices: 4, ..Config::default() };
-        super::parse(body.to_string().as_bytes(), &Limits { config: &config, declared: SamplingChoice::default() })
+        let (declared, notation) = (SamplingChoice::default(), Notation::Hermes);
+        super::parse(body.to_string().as_bytes(), &Limits { config: &config, declared, notation })
     }
 
     #[track_caller]

@@ -15,6 +15,8 @@ pub(crate) struct Work {
     pub(crate) options: CompletionOptions,
     /// Which log probabilities to compute.
     pub(crate) scoring: Scoring,
+    /// Names of special tokens that are part of the texts.
+    pub(crate) shown_tokens: Vec<&'static str>,
 }
 
 /// Which log probabilities to compute.

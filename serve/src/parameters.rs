@@ -15,6 +15,7 @@ use crate::api_error::ApiError;
 use crate::json_body::{invalid, shown};
 use crate::response::random;
 use crate::structured_output;
+use crate::tool_calls::Notation;
 
 /// What requests are checked against.
 pub(crate) struct Limits<'a> {
@@ -22,6 +23,8 @@ pub(crate) struct Limits<'a> {
     pub(crate) config: &'a Config,
     /// The sampling settings that the model declares: the defaults before OpenAI's.
     pub(crate) declared: SamplingChoice,
+    /// How the model writes calls of tools.
+    pub(crate) notation: Notation,
 }
 
 /// The parameters that both routes have. One that is null counts as left out.

@@ -18,6 +18,7 @@ use crate::parameters::{
     Ignored, Limits, Parameters, Settings, Truncation, check_ranges, is_integer, with_common_parameters,
 };
 use crate::structured_output;
+use crate::tool_calls::Tools;
 
 /// `max_tokens` of completions that leave it out: OpenAI's default.
 const DEFAULT_MAX_TOKENS: usize = 16;
@@ -84,6 +85,8 @@ pub(crate) struct ValidRequest {
     pub(crate) max_tokens: Option<usize>,
     /// How many alternatives of each token are shown with their log probabilities; none for no log probabilities.
     pub(crate) logprobs: Option<usize>,
+    /// The tools that an answer in a conversation may call, if there are some.
+    pub(crate) tools: Option<Tools>,
     /// The number of texts per prompt of which the best `n` are shown.
     pub(crate) best_of: usize,
     /// The rest.
@@ -152,6 +155,7 @@ pub(crate) fn parse(body: &[u8], limits: &Limits<'_>) -> Result<ValidRequest, Ap
         echo: own.echo.unwrap_or(false),
         max_tokens: Some(own.max_tokens.map_or(DEFAULT_MAX_TOKENS.min(config.max_tokens), |tokens| tokens as usize)),
         logprobs: own.logprobs.map(|alternatives| alternatives as usize),
+        tools: None,
         best_of,
         settings,
     })
@@ -196,7 +200,7 @@ impl ValidRequest {
             ApiError::parameter(name, "invalid_value", format!("`{name}` must be {expected}, not {found}."))
         })?;
         let kind = match &self.inputs[0] {
-            Input::Chat(conversation, _) => Kind::Messages { may_call: conversation.tools.is_some() },
+            Input::Chat(..) => Kind::Messages { tools: self.tools.clone() },
             Input::Text(_) | Input::Tokens(_) => Kind::Texts { echoed: self.echo.then_some(echoed) },
         };
         let shape = Shape { kind, n: settings.n, best_of: self.best_of, has_logprobs: self.logprobs.is_some() };
@@ -205,7 +209,8 @@ impl ValidRequest {
             prompts: self.echo && self.logprobs.is_some(),
             ranks: self.best_of > settings.n,
         };
-        Ok((Work { prompts, n: self.best_of, options, scoring }, shape))
+        let shown_tokens = self.tools.as_ref().map_or_else(Vec::new, |tools| tools.notation.marks());
+        Ok((Work { prompts, n: self.best_of, options, scoring, shown_tokens }, shape))
     }
 }
 
@@ -285,12 +290,17 @@ fn causes(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
     use crate::answer::Streaming;
+    use crate::tool_calls::Notation;
     use generate::{Grammar, Sampling, SamplingChoice};
     use serde_json::json;
 
+    fn limits(config: &Config, declared: SamplingChoice) -> Limits<'_> {
+        Limits { config, declared, notation: Notation::Hermes }
+    }
+
     fn parse(body: &str) -> Result<ValidRequest, ApiError> {
         let config = Config { max_tokens: 100, max_choices: 4, ..Config::default() };
-        super::parse(body.as_bytes(), &Limits { config: &config, declared: SamplingChoice::default() })
+        super::parse(body.as_bytes(), &limits(&config, SamplingChoice::default()))
     }
 
     #[track_caller]
@@ -457,7 +467,15 @@ mod tests {
         let request = parse(&body.to_string()).unwrap();
         let settings = defaults(request.settings.sampling.seed);
         let inputs = vec![Input::Text(String::new())];
-        let expected = ValidRequest { inputs, echo: false, max_tokens: Some(16), logprobs: None, best_of: 1, settings };
+        let expected = ValidRequest {
+            inputs,
+            echo: false,
+            max_tokens: Some(16),
+            logprobs: None,
+            tools: None,
+            best_of: 1,
+            settings,
+        };
         assert_eq!(request, expected);
     }
 
@@ -465,7 +483,7 @@ mod tests {
     fn the_model_comes_before_openais_defaults() {
         let config = Config::default();
         let declared = SamplingChoice { temperature: Some(0.5), top_k: Some(20), ..SamplingChoice::default() };
-        let parsed = |body: &str| super::parse(body.as_bytes(), &Limits { config: &config, declared }).unwrap();
+        let parsed = |body: &str| super::parse(body.as_bytes(), &limits(&config, declared)).unwrap();
         let found = parsed(r#"{"top_k": 3, "seed": 7}"#).settings.sampling;
         assert_eq!(found, Sampling { temperature: 0.5, top_k: 3, seed: 7, ..Sampling::unfiltered() });
     }
@@ -473,6 +491,7 @@ mod tests {
     #[test]
     fn prompts_may_be_tokens() {
         let inputs = |prompt: Value| parse(&json!({ "prompt": prompt }).to_string()).unwrap().inputs;
+        assert_eq!(inputs(json!([1.0, 2e0])), [Input::Tokens(vec![1, 2])]);
         assert_eq!(inputs(json!([1, 2])), [Input::Tokens(vec![1, 2])]);
         assert_eq!(inputs(json!([[1], [2, 3]])), [Input::Tokens(vec![1]), Input::Tokens(vec![2, 3])]);
     }
@@ -510,8 +529,15 @@ mod tests {
             streaming: Some(Streaming { include_usage: true }),
         };
         let inputs = vec![Input::Text("a".to_owned()), Input::Text("b".to_owned())];
-        let expected =
-            ValidRequest { inputs, echo: true, max_tokens: Some(7), logprobs: Some(3), best_of: 2, settings };
+        let expected = ValidRequest {
+            inputs,
+            echo: true,
+            max_tokens: Some(7),
+            logprobs: Some(3),
+            tools: None,
+            best_of: 2,
+            settings,
+        };
         assert_eq!(request, expected);
     }
 }

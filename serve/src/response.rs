@@ -105,7 +105,7 @@ pub(crate) struct AssistantMessage {
     pub(crate) content: Option<String>,
     /// Always null.
     pub(crate) refusal: Value,
-    /// Calls of tools, if there are any. Those in another notation than `<tool_call>` are part of the text.
+    /// Calls of tools, if there are any, read in the notation that the model's chat template shows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tool_calls: Vec<Call>,
 }
@@ -295,8 +295,7 @@ impl Delta {
 
 impl Call {
     fn new(call: ToolCall, index: Option<usize>) -> Self {
-        let ToolCall { name, arguments } = call;
-        let id = format!("call_{:016x}", random());
+        let ToolCall { id, name, arguments } = call;
         Self { index, id, kind: "function", function: CalledFunction { name, arguments } }
     }
 }

@@ -89,7 +89,8 @@ impl<'g, M: ForwardPass> Texts<'g, M> {
             })?);
             started.prompts.push(PromptScores::default());
             for _ in 0..work.n {
-                let stream = self.generator.text_stream(prompt, &options.stop).map_err(|error| failed(&error))?;
+                let stream = self.generator.text_stream(prompt, &options.stop, &work.shown_tokens);
+                let stream = stream.map_err(|error| failed(&error))?;
                 let (completion_tokens, logprob_sum, pending) = (0, 0.0, PendingTokens::default());
                 started.texts.push(Some(Text { stream, completion_tokens, pending, logprob_sum, start }));
             }

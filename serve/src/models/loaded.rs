@@ -10,7 +10,9 @@ use generate::Generator;
 use inference::CacheOptions;
 
 use crate::metrics::ModelMetrics;
+use crate::parameters::Limits;
 use crate::response::{ModelEntry, ServedModel, seconds_since_1970};
+use crate::tool_calls::Notation;
 use crate::worker::Queue;
 use crate::{Config, Error};
 
@@ -26,6 +28,8 @@ pub(crate) struct LoadedModel {
     pub(crate) generator: Arc<Generator>,
     pub(crate) description: ServedModel,
     pub(crate) queue: Queue,
+    /// How the model writes calls of tools.
+    notation: Notation,
     /// Time at which the weights were written, in seconds since 1970.
     created: u64,
 }
@@ -62,7 +66,14 @@ impl LoadedModel {
         let created = seconds_since_1970(written.unwrap_or_else(|_| SystemTime::now()));
         let (queue, worker) = Queue::start(Arc::clone(&generator), &config, metrics, abort)
             .map_err(|source| Error::Start { operation: "start the worker thread", source })?;
-        Ok((Self { config, generator, description, queue, created }, worker))
+        let template = generator.tokenizer().chat_template(true);
+        let notation = template.map_or(Notation::Hermes, |template| Notation::of_template(template.source()));
+        Ok((Self { config, generator, description, queue, notation, created }, worker))
+    }
+
+    /// Returns what requests to the model are checked against.
+    pub(crate) fn limits(&self) -> Limits<'_> {
+        Limits { config: &self.config, declared: self.generator.declared_sampling(), notation: self.notation }
     }
 
     /// Returns the model's entry in the list of models.

@@ -95,7 +95,7 @@ pub(super) async fn respond_once(
     let request: ResponsesRequest = json_body::deserialize(&body, &model.config)?;
     let is_streamed = request.stream.unwrap_or(false);
     let (chat, echo) = request.into_chat(&model.config.model_name)?;
-    let limits = Limits { config: &model.config, declared: model.generator.declared_sampling() };
+    let limits = model.limits();
     let request = chat_request::parse(&chat, &limits).map_err(responses::renamed)?;
     let (work, _) = encode(&model, request).await.map_err(responses::renamed)?;
     responses::answer(echo, is_streamed, model.queue.push(work)?).await
@@ -109,7 +109,7 @@ async fn respond(
 ) -> Result<Response, ApiError> {
     let body = body::read(state, request).await?;
     let model = state.models.get(body::model_name(&body).as_deref())?;
-    let limits = Limits { config: &model.config, declared: model.generator.declared_sampling() };
+    let limits = model.limits();
     let request = parse(&body, &limits)?;
     let streaming = request.settings.streaming;
     let (work, shape) = encode(&model, request).await?;

@@ -1,6 +1,8 @@
-//! OpenAI's `/v1/responses`, as far as its clients need for text: a request becomes one of `/v1/chat/completions`, and
-//! the answer an item `message` with one part `output_text`. Nothing is stored between requests.
+//! OpenAI's `/v1/responses`, as far as its clients need for text and tools: a request becomes one of
+//! `/v1/chat/completions`, and the answer items of the types `message` and `function_call`. Nothing is stored between
+//! requests.
 
+mod input;
 mod request;
 mod stream;
 
@@ -10,34 +12,36 @@ use axum::Json;
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use generate::FinishReason;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::answer::KEEP_ALIVE;
 use crate::api_error::ApiError;
 use crate::event::Event;
 use crate::response::{random, seconds_since_1970};
-pub(crate) use request::{ResponsesRequest, renamed};
-
-/// What a response repeats of its request.
-#[derive(Debug)]
-pub(crate) struct Echo {
-    model: String,
-    instructions: Option<String>,
-    max_output_tokens: Option<i64>,
-    temperature: Option<f32>,
-    top_p: Option<f32>,
-    metadata: Map<String, Value>,
-}
+use crate::tool_calls::{CallFilter, ToolCall, Tools};
+pub(crate) use request::{Echo, ResponsesRequest};
 
 /// A response that is being made.
 struct Answer {
     id: String,
-    message_id: String,
     created: u64,
     echo: Echo,
-    text: String,
+    /// Takes the calls of tools out of the text.
+    filter: Option<CallFilter>,
+    items: Vec<Item>,
     finished: Option<Finished>,
+}
+
+/// An item of the output.
+struct Item {
+    id: String,
+    content: Content,
+}
+
+enum Content {
+    Message { text: String },
+    Call(ToolCall),
 }
 
 #[derive(Clone, Copy)]
@@ -47,21 +51,22 @@ struct Finished {
     reason: FinishReason,
 }
 
-/// Answers from the events of the worker.
+/// Answers from the events of the worker; `tools` are those that the answer may call.
 ///
 /// # Errors
 /// Returns an error if generation fails before a whole answer.
 pub(crate) async fn answer(
     echo: Echo,
+    tools: Option<Tools>,
     is_streamed: bool,
     mut events: UnboundedReceiver<Event>,
 ) -> Result<Response, ApiError> {
     let mut answer = Answer {
         id: format!("resp_{:016x}", random()),
-        message_id: format!("msg_{:016x}", random()),
         created: seconds_since_1970(SystemTime::now()),
         echo,
-        text: String::new(),
+        filter: tools.map(CallFilter::new),
+        items: Vec::new(),
         finished: None,
     };
     if is_streamed {
@@ -69,26 +74,47 @@ pub(crate) async fn answer(
         return Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
     while let Some(event) = events.recv().await {
-        answer.add(event)?;
+        let (text, calls) = answer.read(event)?;
+        if !text.is_empty() {
+            answer.add_text(&text);
+        }
+        answer.items.extend(calls.into_iter().map(Item::call));
     }
+    answer.complete();
     Ok(Json(answer.to_json()).into_response())
 }
 
 impl Answer {
-    /// Adds an event and returns the new text.
-    fn add(&mut self, event: Event) -> Result<String, ApiError> {
+    /// Reads an event, and returns the text and the calls that are complete with it.
+    fn read(&mut self, event: Event) -> Result<(String, Vec<ToolCall>), ApiError> {
         match event {
-            Event::Prompt { .. } => Ok(String::new()),
-            Event::Text { text, .. } => {
-                self.text += &text;
-                Ok(text)
-            }
+            Event::Prompt { .. } => Ok((String::new(), Vec::new())),
+            Event::Text { text, .. } => Ok(match &mut self.filter {
+                Some(filter) => filter.push(&text),
+                None => (text, Vec::new()),
+            }),
             Event::Finished { prompt_tokens, completion_tokens, reason, .. } => {
                 let finished = Finished { input_tokens: prompt_tokens, output_tokens: completion_tokens, reason };
                 self.finished = Some(finished);
-                Ok(String::new())
+                Ok(self.filter.take().map(CallFilter::finish).unwrap_or_default())
             }
             Event::Failed(error) => Err(error),
+        }
+    }
+
+    /// Appends text to the message at the end, or to a new one.
+    fn add_text(&mut self, more: &str) {
+        if let Some(Item { content: Content::Message { text }, .. }) = self.items.last_mut() {
+            text.push_str(more);
+        } else {
+            self.items.push(Item::message(more.to_owned()));
+        }
+    }
+
+    /// Adds a message without text where there is nothing.
+    fn complete(&mut self) {
+        if self.items.is_empty() {
+            self.items.push(Item::message(String::new()));
         }
     }
 
@@ -104,23 +130,18 @@ impl Answer {
         }
     }
 
-    fn part(&self) -> Value {
-        json!({"type": "output_text", "text": self.text, "annotations": [], "logprobs": []})
-    }
-
-    fn message(&self) -> Value {
-        let content = if self.finished.is_some() { json!([self.part()]) } else { json!([]) };
-        json!({
-            "id": self.message_id,
-            "type": "message",
-            "status": self.status(),
-            "role": "assistant",
-            "content": content,
-        })
+    /// Returns the items; a message at the end may be cut off.
+    fn output(&self) -> Vec<Value> {
+        let is_last = |i: usize| i + 1 == self.items.len();
+        let status = |i: usize, item: &Item| match item.content {
+            Content::Message { .. } if is_last(i) => self.status(),
+            _ => "completed",
+        };
+        self.items.iter().enumerate().map(|(i, item)| item.to_json(status(i, item))).collect()
     }
 
     fn to_json(&self) -> Value {
-        let Echo { model, instructions, max_output_tokens, temperature, top_p, metadata } = &self.echo;
+        let Echo { model, instructions, max_output_tokens, temperature, top_p, metadata, .. } = &self.echo;
         let usage = self.finished.map(|Finished { input_tokens, output_tokens, .. }| {
             json!({
                 "input_tokens": input_tokens,
@@ -140,18 +161,53 @@ impl Answer {
             "instructions": instructions,
             "max_output_tokens": max_output_tokens,
             "model": model,
-            "output": if self.finished.is_some() { json!([self.message()]) } else { json!([]) },
-            "parallel_tool_calls": false,
+            "output": self.output(),
+            "parallel_tool_calls": self.echo.parallel_tool_calls,
             "previous_response_id": null,
             "store": false,
             "temperature": temperature,
-            "text": {"format": {"type": "text"}},
-            "tool_choice": "none",
-            "tools": [],
+            "text": {"format": self.echo.format},
+            "tool_choice": self.echo.tool_choice,
+            "tools": self.echo.tools,
             "top_p": top_p,
             "truncation": "disabled",
             "usage": usage,
             "metadata": metadata,
         })
     }
+}
+
+impl Item {
+    fn message(text: String) -> Self {
+        Self { id: format!("msg_{:016x}", random()), content: Content::Message { text } }
+    }
+
+    fn call(call: ToolCall) -> Self {
+        Self { id: format!("fc_{:016x}", random()), content: Content::Call(call) }
+    }
+
+    /// Returns the item; one in progress without its content.
+    fn to_json(&self, status: &str) -> Value {
+        let is_in_progress = status == "in_progress";
+        match &self.content {
+            Content::Message { text } => {
+                let content = if is_in_progress { json!([]) } else { json!([part(text)]) };
+                json!({
+                    "id": self.id, "type": "message", "status": status, "role": "assistant", "content": content,
+                })
+            }
+            Content::Call(ToolCall { id, name, arguments }) => {
+                let arguments = if is_in_progress { "" } else { arguments };
+                json!({
+                    "id": self.id, "type": "function_call", "status": status, "call_id": id, "name": name,
+                    "arguments": arguments,
+                })
+            }
+        }
+    }
+}
+
+/// Returns the part of a message that a text is.
+fn part(text: &str) -> Value {
+    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
 }

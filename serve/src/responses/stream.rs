@@ -8,13 +8,16 @@ use futures::Stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::Answer;
+use super::{Answer, Content, Item, part};
 use crate::event::Event;
+use crate::tool_calls::ToolCall;
 
 /// The events of a response.
 pub(super) struct Events {
     answer: Answer,
     worker: UnboundedReceiver<Event>,
+    /// Whether the last item is a message to which text may be added.
+    is_message_open: bool,
     sent: u64,
     ready: VecDeque<SseEvent>,
     is_done: bool,
@@ -22,14 +25,11 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn new(answer: Answer, worker: UnboundedReceiver<Event>) -> Self {
-        let mut events = Self { answer, worker, sent: 0, ready: VecDeque::new(), is_done: false };
+        let ready = VecDeque::new();
+        let mut events = Self { answer, worker, is_message_open: false, sent: 0, ready, is_done: false };
         for kind in ["response.created", "response.in_progress"] {
             events.send(kind, json!({"response": events.answer.to_json()}));
         }
-        let item = events.answer.message();
-        events.send("response.output_item.added", json!({"output_index": 0, "item": item}));
-        let part = events.answer.part();
-        events.send_part("response.content_part.added", "part", part);
         events
     }
 
@@ -52,9 +52,15 @@ impl Events {
     }
 
     fn convert(&mut self, event: Event) {
-        match self.answer.add(event) {
-            Ok(text) if text.is_empty() => {}
-            Ok(text) => self.send_part("response.output_text.delta", "delta", text.into()),
+        match self.answer.read(event) {
+            Ok((text, calls)) => {
+                if !text.is_empty() {
+                    self.add_text(&text);
+                }
+                for call in calls {
+                    self.add_call(call);
+                }
+            }
             Err(error) => {
                 let detail = error.body().error;
                 self.send("error", json!({"code": detail.code, "message": detail.message, "param": detail.param}));
@@ -65,23 +71,67 @@ impl Events {
 
     fn end(&mut self) {
         self.is_done = true;
-        let (text, part) = (self.answer.text.clone(), self.answer.part());
-        self.send_part("response.output_text.done", "text", text.into());
-        self.send_part("response.content_part.done", "part", part);
-        let item = self.answer.message();
-        self.send("response.output_item.done", json!({"output_index": 0, "item": item}));
+        if self.answer.items.is_empty() {
+            self.open_message();
+        }
+        self.close_message(self.answer.status());
         let kind = if self.answer.is_cut_off() { "response.incomplete" } else { "response.completed" };
         self.send(kind, json!({"response": self.answer.to_json()}));
     }
 
-    /// Sends an event about the only part of the only item.
-    fn send_part(&mut self, kind: &'static str, name: &str, value: Value) {
-        let mut body = json!({"item_id": self.answer.message_id, "output_index": 0, "content_index": 0});
-        body[name] = value;
-        if name != "part" {
-            body["logprobs"] = json!([]);
+    fn add_text(&mut self, text: &str) {
+        if !self.is_message_open {
+            self.open_message();
         }
-        self.send(kind, body);
+        self.answer.add_text(text);
+        self.send_of_item("response.output_text.delta", json!({"content_index": 0, "delta": text, "logprobs": []}));
+    }
+
+    fn open_message(&mut self) {
+        self.is_message_open = true;
+        self.answer.items.push(Item::message(String::new()));
+        self.send_item("response.output_item.added", "in_progress");
+        self.send_of_item("response.content_part.added", json!({"content_index": 0, "part": part("")}));
+    }
+
+    fn close_message(&mut self, status: &str) {
+        if !std::mem::take(&mut self.is_message_open) {
+            return;
+        }
+        let Some(Item { content: Content::Message { text }, .. }) = self.answer.items.last() else { return };
+        let part = part(text);
+        let done = json!({"content_index": 0, "text": text, "logprobs": []});
+        self.send_of_item("response.output_text.done", done);
+        self.send_of_item("response.content_part.done", json!({"content_index": 0, "part": part}));
+        self.send_item("response.output_item.done", status);
+    }
+
+    fn add_call(&mut self, call: ToolCall) {
+        self.close_message("completed");
+        let (name, arguments) = (call.name.clone(), call.arguments.clone());
+        self.answer.items.push(Item::call(call));
+        self.send_item("response.output_item.added", "in_progress");
+        self.send_of_item("response.function_call_arguments.delta", json!({"delta": arguments}));
+        let done = json!({"name": name, "arguments": arguments});
+        self.send_of_item("response.function_call_arguments.done", done);
+        self.send_item("response.output_item.done", "completed");
+    }
+
+    /// Sends the last item.
+    fn send_item(&mut self, kind: &'static str, status: &str) {
+        if let Some(item) = self.answer.items.last() {
+            let (index, item) = (self.answer.items.len() - 1, item.to_json(status));
+            self.send(kind, json!({"output_index": index, "item": item}));
+        }
+    }
+
+    /// Sends an event about the last item.
+    fn send_of_item(&mut self, kind: &'static str, mut body: Value) {
+        if let Some(item) = self.answer.items.last() {
+            body["item_id"] = item.id.as_str().into();
+            body["output_index"] = (self.answer.items.len() - 1).into();
+            self.send(kind, body);
+        }
     }
 
     fn send(&mut self, kind: &'static str, mut body: Value) {

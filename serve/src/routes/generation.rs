@@ -69,7 +69,8 @@ pub(super) async fn chat(State(state): State<Arc<ServerState>>, request: Request
     respond(&state, request, chat_request::parse).await
 }
 
-/// Answers a conversation with a response: an item `message`. Nothing is stored, so `previous_response_id` is refused.
+/// Answers a conversation with a response: items of the types `message` and `function_call`. Nothing is stored, so
+/// `previous_response_id` is refused.
 #[utoipa::path(
     post,
     path = "/v1/responses",
@@ -95,10 +96,11 @@ pub(super) async fn respond_once(
     let request: ResponsesRequest = json_body::deserialize(&body, &model.config)?;
     let is_streamed = request.stream.unwrap_or(false);
     let (chat, echo) = request.into_chat(&model.config.model_name)?;
-    let limits = model.limits();
-    let request = chat_request::parse(&chat, &limits).map_err(responses::renamed)?;
-    let (work, _) = encode(&model, request).await.map_err(responses::renamed)?;
-    responses::answer(echo, is_streamed, model.queue.push(work)?).await
+    let renamed = |error| chat.renamed(error);
+    let request = chat_request::parse(&chat.body, &model.limits()).map_err(renamed)?;
+    let tools = request.tools.clone();
+    let (work, _) = encode(&model, request).await.map_err(renamed)?;
+    responses::answer(echo, tools, is_streamed, model.queue.push(work)?).await
 }
 
 /// Reads a request's body, parses it with `parse`, and answers it.

@@ -13,10 +13,10 @@ use crate::request::{Input, ValidRequest};
 use crate::tool_calls::{Notation, Tools};
 
 /// The roles of OpenAI's API. Which of them a model knows is up to its template.
-const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+pub(crate) const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 /// Variables of a template that are not the client's.
-const OWN_VARIABLES: [&str; 4] = ["messages", "tools", "add_generation_prompt", "strftime_now"];
+pub(crate) const OWN_VARIABLES: [&str; 4] = ["messages", "tools", "add_generation_prompt", "strftime_now"];
 
 /// The body of a request for an answer in a conversation: [`ChatParameters`] and the parameters of both routes.
 pub(crate) enum ChatRequest {}

@@ -35,31 +35,31 @@ pub(crate) struct Parameters {
     /// Divides the logits; 0 always picks the most likely token. This and the other settings of sampling are by default
     /// those of the model's `generation_config.json`, if it sets `do_sample`.
     #[schema(default = 1.0, minimum = 0, maximum = 2)]
-    temperature: Option<f32>,
+    temperature: Option<f64>,
     /// Samples only from the smallest set of most likely tokens whose probabilities sum to at least this.
     #[schema(default = 1.0, maximum = 1, exclusive_minimum = 0)]
-    top_p: Option<f32>,
+    top_p: Option<f64>,
     /// Samples only from this many of the most likely tokens; 0 for all. An extension.
     #[schema(default = 0, minimum = 0)]
     top_k: Option<i64>,
     /// Samples only from tokens with at least this fraction of the most likely one's probability. An extension.
     #[schema(default = 0.0, minimum = 0, maximum = 1)]
-    min_p: Option<f32>,
+    min_p: Option<f64>,
     /// Samples only from the smallest set of tokens whose information is closest to the expected one and whose
     /// probabilities sum to at least this. An extension.
     #[schema(default = 1.0, maximum = 1, exclusive_minimum = 0)]
-    typical_p: Option<f32>,
+    typical_p: Option<f64>,
     /// Repetition penalty of tokens in the prompt or the text so far; 1 disables it. An extension.
-    #[schema(default = 1.0, exclusive_minimum = 0)]
-    repetition_penalty: Option<f32>,
+    #[schema(default = 1.0, minimum = 0.01, maximum = 100)]
+    repetition_penalty: Option<f64>,
     /// Subtracted from the logit of a token for each time that the text has it.
     #[schema(default = 0.0, minimum = -2, maximum = 2)]
-    frequency_penalty: Option<f32>,
+    frequency_penalty: Option<f64>,
     /// Subtracted from the logit of every token that the text has.
     #[schema(default = 0.0, minimum = -2, maximum = 2)]
-    presence_penalty: Option<f32>,
+    presence_penalty: Option<f64>,
     /// Numbers from -100 to 100 added to the logits of tokens, by the id of the token.
-    logit_bias: Option<BTreeMap<String, f32>>,
+    logit_bias: Option<BTreeMap<String, f64>>,
     /// Texts per prompt.
     #[schema(default = 1, minimum = 1)]
     n: Option<i64>,
@@ -217,14 +217,14 @@ impl Parameters {
             return invalid("stop", format!("`stop` must hold strings of at most {max_stop_bytes} bytes."));
         }
         let requested = SamplingChoice {
-            temperature: self.temperature,
+            temperature: self.temperature.map(single),
             top_k: self.top_k.map(|k| k as usize),
-            top_p: self.top_p,
-            min_p: self.min_p,
-            typical_p: self.typical_p,
-            repetition_penalty: self.repetition_penalty,
-            frequency_penalty: self.frequency_penalty,
-            presence_penalty: self.presence_penalty,
+            top_p: self.top_p.map(single),
+            min_p: self.min_p.map(single),
+            typical_p: self.typical_p.map(single),
+            repetition_penalty: self.repetition_penalty.map(single),
+            frequency_penalty: self.frequency_penalty.map(single),
+            presence_penalty: self.presence_penalty.map(single),
         };
         let openai = Sampling { seed: self.seed.map_or_else(random, i64::cast_unsigned), ..Sampling::unfiltered() };
         let include_usage = self.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
@@ -251,16 +251,16 @@ impl Parameters {
 
     /// Checks the numbers against their limits.
     fn check_ranges(&self, body: &Value, config: &Config) -> Result<(), ApiError> {
-        let number = |value: Option<f32>, valid: fn(f32) -> bool| value.is_none_or(valid);
-        let is_fraction = |value: f32| value > 0.0 && value <= 1.0;
-        let is_penalty = |value: f32| (-2.0..=2.0).contains(&value);
+        let number = |value: Option<f64>, valid: fn(f64) -> bool| value.is_none_or(valid);
+        let is_fraction = |value: f64| value > 0.0 && value <= 1.0;
+        let is_penalty = |value: f64| (-2.0..=2.0).contains(&value);
         let ranges = [
             ("temperature", number(self.temperature, |value| (0.0..=2.0).contains(&value))),
             ("top_p", number(self.top_p, is_fraction)),
             ("top_k", is_integer(self.top_k, 0, u32::MAX as usize)),
             ("min_p", number(self.min_p, |value| (0.0..=1.0).contains(&value))),
             ("typical_p", number(self.typical_p, is_fraction)),
-            ("repetition_penalty", number(self.repetition_penalty, |value| value > 0.0 && value.is_finite())),
+            ("repetition_penalty", number(self.repetition_penalty, |value| (0.01..=100.0).contains(&value))),
             ("frequency_penalty", number(self.frequency_penalty, is_penalty)),
             ("presence_penalty", number(self.presence_penalty, is_penalty)),
             ("n", is_integer(self.n, 1, config.max_choices)),
@@ -283,18 +283,25 @@ pub(crate) fn is_integer(value: Option<i64>, min: i64, max: usize) -> bool {
     value.is_none_or(|value| value >= min && usize::try_from(value).is_ok_and(|value| value <= max))
 }
 
-fn logit_bias(by_token: BTreeMap<String, f32>) -> Result<Vec<(u32, f32)>, ApiError> {
+/// Returns the nearest number of single precision, but not 0 for a number above it.
+fn single(value: f64) -> f32 {
+    let single = value as f32;
+    if single == 0.0 && value > 0.0 { f32::MIN_POSITIVE } else { single }
+}
+
+fn logit_bias(by_token: BTreeMap<String, f64>) -> Result<Vec<(u32, f32)>, ApiError> {
     let invalid = |message: String| Err(ApiError::parameter("logit_bias", "invalid_value", message));
     let mut biases = Vec::with_capacity(by_token.len());
     for (token, bias) in by_token {
-        let Ok(id) = token.parse() else {
+        // One spelling for a token, so that none has two numbers.
+        let Some(id) = token.parse().ok().filter(|id: &u32| id.to_string() == token) else {
             let token = shown(&Value::from(token));
             return invalid(format!("`logit_bias` must have the ids of tokens as keys, not {token}."));
         };
         if !(-100.0..=100.0).contains(&bias) {
             return invalid(format!("`logit_bias` must hold numbers from -100 to 100, not {bias}."));
         }
-        biases.push((id, bias));
+        biases.push((id, bias as f32));
     }
     Ok(biases)
 }

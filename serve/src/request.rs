@@ -3,21 +3,17 @@
 //! A parameter that this server does not know is refused by name, since ignoring it would give a wrong answer. Those
 //! that OpenAI's clients send and that change no text are accepted.
 
-use generate::{CompletionOptions, Conversation, Generator, GrammarLimits, Prompt};
+mod encoding;
+
+use generate::Conversation;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::Config;
-use crate::answer::{Kind, Shape};
 use crate::api_error::ApiError;
-use crate::job::{Scoring, Work};
 use crate::json_body::{deserialize, json, refuse_unsupported};
-use crate::parameters::{
-    Ignored, Limits, Parameters, Settings, Truncation, check_ranges, is_integer, with_common_parameters,
-};
-use crate::structured_output;
+use crate::parameters::{Ignored, Limits, Parameters, Settings, check_ranges, is_integer, with_common_parameters};
 use crate::tool_calls::Tools;
 
 /// `max_tokens` of completions that leave it out: OpenAI's default.
@@ -161,135 +157,12 @@ pub(crate) fn parse(body: &[u8], limits: &Limits<'_>) -> Result<ValidRequest, Ap
     })
 }
 
-impl ValidRequest {
-    /// Encodes the prompts, and returns the work to do and the shape of its answer.
-    ///
-    /// # Errors
-    /// Returns an error if a conversation cannot be rendered, a prompt cannot be encoded or is too long, a token is not
-    /// in the vocabulary, or a grammar cannot be compiled.
-    pub(crate) fn encode(&self, generator: &Generator, config: &Config) -> Result<(Work, Shape), ApiError> {
-        let settings = &self.settings;
-        let (mut prompts, mut echoed) = (Vec::with_capacity(self.inputs.len()), Vec::new());
-        for input in &self.inputs {
-            let tokens = input.tokens(generator)?;
-            let kept = settings.truncation.map_or(usize::MAX, |truncation| truncation.tokens(generator));
-            let kept = &tokens[tokens.len() - kept.min(tokens.len())..];
-            input.check_length(kept.len(), generator, config)?;
-            if self.echo {
-                echoed.push(input.echo(generator, kept, kept.len() < tokens.len())?);
-            }
-            prompts.push(kept.to_vec());
-        }
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or_default();
-        let rest = generator.config().context_length.saturating_sub(longest).max(1);
-        let constraint = settings.grammar.as_ref().map(|(name, grammar)| {
-            let limits = GrammarLimits { max_bytes: config.max_grammar_bytes, max_depth: config.max_schema_depth };
-            generator.constraint(grammar, &limits).map_err(|error| structured_output::not_compiled(name, &error))
-        });
-        let options = CompletionOptions {
-            max_tokens: self.max_tokens.unwrap_or(rest.min(config.max_tokens)),
-            sampling: settings.sampling,
-            logit_bias: settings.logit_bias.clone(),
-            stop: settings.stop.clone(),
-            stop_token_ids: settings.stop_token_ids.clone(),
-            truncate_prompt_tokens: None,
-            constraint: constraint.transpose()?,
-        };
-        options.check_tokens(generator.tokenizer().vocab_size()).map_err(|error| {
-            let inference::InvalidSetting { name, expected, found } = error;
-            ApiError::parameter(name, "invalid_value", format!("`{name}` must be {expected}, not {found}."))
-        })?;
-        let kind = match &self.inputs[0] {
-            Input::Chat(..) => Kind::Messages { tools: self.tools.clone() },
-            Input::Text(_) | Input::Tokens(_) => Kind::Texts { echoed: self.echo.then_some(echoed) },
-        };
-        let shape = Shape { kind, n: settings.n, best_of: self.best_of, has_logprobs: self.logprobs.is_some() };
-        let scoring = Scoring {
-            alternatives: self.logprobs,
-            prompts: self.echo && self.logprobs.is_some(),
-            ranks: self.best_of > settings.n,
-        };
-        let shown_tokens = self.tools.as_ref().map_or_else(Vec::new, |tools| tools.notation.marks());
-        Ok((Work { prompts, n: self.best_of, options, scoring, shown_tokens }, shape))
-    }
-}
-
-impl Truncation {
-    fn tokens(self, generator: &Generator) -> usize {
-        match self {
-            Self::Context => generator.config().context_length,
-            Self::Tokens(tokens) => tokens,
-        }
-    }
-}
-
-impl Input {
-    fn tokens(&self, generator: &Generator) -> Result<Vec<u32>, ApiError> {
-        let invalid = |name, message| ApiError::parameter(name, "invalid_value", message);
-        match self {
-            Self::Text(text) => {
-                let tokens = generator.encode(&Prompt::Text(text.clone()));
-                tokens.map_err(|error| invalid("prompt", format!("`prompt` cannot be encoded: {}.", causes(&error))))
-            }
-            Self::Tokens(tokens) => {
-                let size = generator.tokenizer().vocab_size();
-                match tokens.iter().find(|token| **token as usize >= size) {
-                    Some(token) => Err(invalid(
-                        "prompt",
-                        format!("`prompt` must hold tokens below {size}, the size of the vocabulary, not {token}."),
-                    )),
-                    None => Ok(tokens.clone()),
-                }
-            }
-            Self::Chat(conversation, variables) => {
-                generator.encode_chat(conversation, variables).map_err(|error| match error {
-                    generate::Error::Tokenizer(tokenizer::Error::NoChatTemplate) => ApiError::no_chat_template(),
-                    error => invalid("messages", format!("`messages` cannot be rendered: {}.", causes(&error))),
-                })
-            }
-        }
-    }
-
-    /// Checks the length of a prompt, in tokens.
-    fn check_length(&self, tokens: usize, generator: &Generator, config: &Config) -> Result<(), ApiError> {
-        let context_length = generator.config().context_length;
-        let limit = config.max_prompt_tokens.map_or(context_length, |limit| limit.min(context_length));
-        let name = if matches!(self, Self::Chat(..)) { "messages" } else { "prompt" };
-        if tokens > limit { Err(ApiError::context_length_exceeded(name, tokens, limit)) } else { Ok(()) }
-    }
-
-    /// Returns the text that `echo` repeats: that of the prompt, as far as it is kept.
-    fn echo(&self, generator: &Generator, kept: &[u32], is_cut: bool) -> Result<String, ApiError> {
-        match self {
-            Self::Text(text) if !is_cut => Ok(text.clone()),
-            Self::Text(_) | Self::Tokens(_) => {
-                let text = generator.tokenizer().decode(kept);
-                text.map_err(|error| ApiError::parameter("prompt", "invalid_value", format!("{error}.")))
-            }
-            Self::Chat(..) => Ok(String::new()),
-        }
-    }
-}
-
-/// Returns an error's text with those of its causes.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        // Some errors repeat their cause.
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = cause.source();
-    }
-    text.trim_end_matches('.').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
     use crate::answer::Streaming;
+    use crate::parameters::Truncation;
     use crate::tool_calls::Notation;
     use generate::{Grammar, Sampling, SamplingChoice};
     use serde_json::json;
@@ -348,7 +221,7 @@ mod tests {
             (
                 r#"{"repetition_penalty": 0}"#,
                 "repetition_penalty",
-                "`repetition_penalty` must be a number above 0, not 0.",
+                "`repetition_penalty` must be a number from 0.01 to 100, not 0.",
             ),
             (r#"{"stop": ["a","b","c","d","e"]}"#, "stop", "`stop` must hold at most 4 strings, not 5."),
             (r#"{"stop": ""}"#, "stop", "`stop` must not hold an empty string."),
@@ -404,6 +277,11 @@ mod tests {
                 r#"{"logit_bias": {"a": 1}}"#,
                 "logit_bias",
                 "`logit_bias` must have the ids of tokens as keys, not \"a\".",
+            ),
+            (
+                r#"{"logit_bias": {"01": 1}}"#,
+                "logit_bias",
+                "`logit_bias` must have the ids of tokens as keys, not \"01\".",
             ),
             (
                 r#"{"logit_bias": {"1": -101}}"#,

@@ -1,14 +1,20 @@
 //! The description of the interface at `/openapi.json`.
 
+mod limits;
+
+use std::sync::Arc;
+
 use axum::Json;
-use axum::response::IntoResponse;
+use axum::extract::State;
+use serde_json::Value;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 
-use super::{admin, generation, health, models, routes, tokens};
+use super::{ServerState, admin, generation, health, models, routes, tokens};
+use crate::api_error::ApiError;
 use crate::keys::Access;
 use crate::response::ChatChunk;
 
@@ -81,8 +87,18 @@ impl Modify for Common {
     }
 }
 
-pub(super) async fn describe() -> impl IntoResponse {
-    Json(Description::openapi())
+/// Describes the interface with the limits of this server.
+pub(super) async fn describe(State(state): State<Arc<ServerState>>) -> Result<Json<Value>, ApiError> {
+    let loaded = state.models.loaded();
+    let mut sizes = loaded.iter().map(|model| model.description.vocab_size);
+    let vocab_size = sizes.next().filter(|first| sizes.all(|size| size == *first));
+    let description = serde_json::to_value(Description::openapi());
+    let mut description = description.map_err(|error| ApiError::server(format!("{error}.")))?;
+    limits::add(&mut description, &state.config, vocab_size);
+    if state.keys.is_some() {
+        limits::require_key(&mut description);
+    }
+    Ok(Json(description))
 }
 
 #[cfg(test)]
@@ -93,7 +109,8 @@ mod tests {
 
     #[test]
     fn every_route_is_described() {
-        let description = serde_json::to_value(Description::openapi()).unwrap();
+        let mut description = serde_json::to_value(Description::openapi()).unwrap();
+        limits::add(&mut description, &crate::Config::default(), Some(100));
         let described: BTreeSet<(String, String)> = description["paths"]
             .as_object()
             .unwrap()
@@ -119,6 +136,14 @@ mod tests {
         }
         assert!(request.get("required").is_none(), "no parameter is required: {}", request["required"]);
         assert_eq!(schemas["ChatRequest"]["required"], serde_json::json!(["messages"]));
+        let detokenized = &schemas["DetokenizeRequest"]["properties"]["tokens"]["items"];
+        assert_eq!(detokenized["maximum"], 99);
+        // Every limit has found its parameter.
+        for (name, property) in [("ChatRequest", "messages"), ("ResponsesRequest", "tools"), ("TextOptions", "format")]
+        {
+            let text = schemas[name]["properties"][property].to_string();
+            assert!(text.contains("required"), "{name}.{property}: {text}");
+        }
         let responses = &description["paths"]["/v1/completions"]["post"]["responses"];
         let statuses: Vec<&String> = responses.as_object().unwrap().keys().collect();
         assert_eq!(statuses, ["200", "400", "401", "403", "404", "408", "413", "415", "429", "500", "503", "504"]);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use utoipa::IntoResponses;
 
 use super::ServerState;
 use crate::api_error::{ApiError, ErrorBody};
@@ -19,17 +20,30 @@ pub(super) async fn states(State(state): State<Arc<ServerState>>) -> Json<Vec<Mo
     Json(state.models.states())
 }
 
+/// The answers to a change of a model.
+#[expect(dead_code, reason = "describes the answers of two routes")]
+#[derive(IntoResponses)]
+enum Changed {
+    /// What the model is doing.
+    #[response(status = 200)]
+    Done(ModelState),
+    /// The model does not exist.
+    #[response(status = 404)]
+    Unknown(ErrorBody),
+    /// The model cannot be loaded.
+    #[response(status = 500)]
+    Failed(ErrorBody),
+    /// The model is being loaded, or the server is shutting down.
+    #[response(status = 503)]
+    Busy(ErrorBody),
+}
+
 /// Loads a model, and answers when it is loaded; at once if it is loaded or being loaded already.
 #[utoipa::path(
     post,
     path = "/admin/models/{id}/load",
     params(("id" = String, Path, description = "The model's name.")),
-    responses(
-        (status = 200, description = "What the model is doing.", body = ModelState),
-        (status = 404, description = "The model does not exist.", body = ErrorBody),
-        (status = 500, description = "The model cannot be loaded.", body = ErrorBody),
-        (status = 503, description = "The server is shutting down.", body = ErrorBody),
-    ),
+    responses(Changed),
 )]
 pub(super) async fn load(
     State(state): State<Arc<ServerState>>,
@@ -52,11 +66,7 @@ pub(super) async fn load(
     post,
     path = "/admin/models/{id}/unload",
     params(("id" = String, Path, description = "The model's name.")),
-    responses(
-        (status = 200, description = "What the model is doing.", body = ModelState),
-        (status = 404, description = "The model does not exist.", body = ErrorBody),
-        (status = 503, description = "The model is being loaded.", body = ErrorBody),
-    ),
+    responses(Changed),
 )]
 pub(super) async fn unload(
     State(state): State<Arc<ServerState>>,

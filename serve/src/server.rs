@@ -85,9 +85,10 @@ pub fn serve_models(
         (Some(certificate), Some(key)) => Some(connections::acceptor(certificate, key)?),
         _ => None,
     };
-    // Two threads for I/O; computation is on the worker threads and the device's own threads.
+    // One thread for I/O: with more, each token of a stream wakes several, which costs more than sending it.
+    // Computation is on the worker threads and the device's own threads.
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .thread_name("http")
         .enable_all()
         .build()

@@ -1,7 +1,10 @@
-//! A real server on a free port with a tiny random model: its connections, keys, models and routes.
+//! A real server on a free port with a tiny random model: its answers, connections, keys, models and routes.
 
+mod chat;
 mod clients;
+mod completions;
 mod connections;
+mod decoding;
 mod keys;
 mod models;
 mod requests;

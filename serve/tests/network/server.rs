@@ -7,11 +7,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use artifact::Cancel;
+use generate::Generator;
 use model::Family;
 use serde_json::{Value, json};
 use serve::{Config, Error, ModelFolder, bind, serve_models};
 use tempfile::TempDir;
 use ureq::Agent;
+
+pub const TEXT: &str = "/v1/completions";
+pub const CHAT: &str = "/v1/chat/completions";
 
 /// A server that stops when it is dropped.
 pub struct Server {
@@ -19,20 +23,31 @@ pub struct Server {
     pub agent: Agent,
     cancel: Cancel,
     thread: Option<JoinHandle<Result<(), Error>>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
-    /// Serves one model, `pipeline`, and waits until it is loaded.
+    /// Serves one model, `pipeline`, with a context of 128 tokens, and waits until it is loaded.
     pub fn start(config: Config) -> Self {
         Self::with_models(config, &[("pipeline", true)])
     }
 
+    /// The same with another context, in a folder that `change` changes.
+    pub fn of_model(config: Config, context_length: usize, change: impl Fn(&Path)) -> Self {
+        Self::loaded(config, &[("pipeline", true)], |folder| {
+            test_support::tiny::write(folder, Family::Qwen3, context_length);
+            change(folder);
+        })
+    }
+
     /// Serves models of these names, and waits until those that are to be loaded are.
     pub fn with_models(config: Config, models: &[(&str, bool)]) -> Self {
-        let server = Self::loading(config, models, |folder| {
-            test_support::tiny::write(folder, Family::Qwen3, 128);
-        });
+        let config = Config { max_tokens: 1_000_000, ..config };
+        Self::loaded(config, models, |folder| test_support::tiny::write(folder, Family::Qwen3, 128))
+    }
+
+    fn loaded(config: Config, models: &[(&str, bool)], write: impl Fn(&Path)) -> Self {
+        let server = Self::loading(config, models, write);
         while server.get("/ready").0 != 200 {
             assert!(!server.thread.as_ref().unwrap().is_finished(), "the server has stopped");
             std::thread::sleep(Duration::from_millis(5));
@@ -52,14 +67,14 @@ impl Server {
                 ModelFolder { name: (*name).to_owned(), folder, load: *load }
             })
             .collect();
-        let config = Config { port: 0, max_tokens: 1_000_000, ..config };
+        let config = Config { port: 0, ..config };
         let listener = bind(&config).unwrap();
         let (address, cancel) = (listener.local_addr().unwrap(), Cancel::default());
         let requested = cancel.clone();
         let thread = std::thread::spawn(move || serve_models(listener, models, &config, "cpu", &requested));
         let agent = Agent::config_builder().proxy(None).http_status_as_error(false);
         let agent = agent.timeout_global(Some(Duration::from_mins(1))).build().new_agent();
-        Self { address, agent, cancel, thread: Some(thread), _folder: folder }
+        Self { address, agent, cancel, thread: Some(thread), folder }
     }
 
     /// Requests a graceful shutdown, without waiting for it.
@@ -81,6 +96,46 @@ impl Server {
 
     pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         read(self.agent.post(format!("http://{}{path}", self.address)).send_json(body).unwrap())
+    }
+
+    /// Returns the answer to a request that must succeed.
+    pub fn answer(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.post(path, body);
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
+    /// Returns the choices of an answer.
+    pub fn choices(&self, path: &str, body: &Value) -> Vec<Value> {
+        self.answer(path, body)["choices"].as_array().unwrap().clone()
+    }
+
+    /// Returns the error of a request that must fail with status 400.
+    pub fn error(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.post(path, body);
+        assert_eq!(status, 400, "{answer}");
+        answer["error"].clone()
+    }
+
+    /// Returns the data of every event of a streamed answer.
+    pub fn stream(&self, path: &str, body: &Value) -> Vec<String> {
+        let response = self.agent.post(format!("http://{}{path}", self.address)).send_json(body).unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        events(response.into_body().into_reader())
+    }
+
+    /// Returns the model that is served as `pipeline`.
+    pub fn generator(&self) -> Generator {
+        Generator::open(&self.folder.path().join("pipeline"), "cpu").unwrap()
+    }
+
+    /// Sends raw bytes and returns the status and the whole answer.
+    pub fn raw(&self, request: &str) -> (u16, String) {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        (answer[9..12].parse().unwrap(), answer)
     }
 
     /// Sends a request, with a key if there is one, and returns the status, the body and the header `Retry-After`.
@@ -166,12 +221,18 @@ pub fn events(stream: impl Read) -> Vec<String> {
     lines.filter_map(|line| line.strip_prefix("data: ").map(str::to_owned)).collect()
 }
 
+/// Returns the names of an object's fields, in order.
+pub fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
 /// Returns a request whose text never ends early: a random model always predicts the same most likely token.
 pub fn long(max_tokens: u64, stream: bool) -> Value {
     json!({"prompt": "fn", "max_tokens": max_tokens, "temperature": 0, "stream": stream})
 }
 
-fn read(response: ureq::http::Response<ureq::Body>) -> (u16, Value) {
+/// Returns the status and the body of an answer, parsed if it is JSON.
+pub fn read(response: ureq::http::Response<ureq::Body>) -> (u16, Value) {
     let status = response.status().as_u16();
     let mut text = String::new();
     response.into_body().into_reader().read_to_string(&mut text).unwrap();

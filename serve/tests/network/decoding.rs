@@ -1,93 +1,31 @@
-//! Sampling, log probabilities, structured output and limits of a real server with a tiny random model.
+//! Sampling, log probabilities, structured output and limits.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use artifact::Cancel;
-use generate::Generator;
-use model::Family;
 use serde_json::{Value, json};
-use serve::{Config, Error, bind, serve_on};
-use tempfile::TempDir;
-use ureq::Agent;
+use serve::Config;
 
-const TEXT: &str = "/v1/completions";
-const CHAT: &str = "/v1/chat/completions";
+use super::server::{CHAT, Server, TEXT};
 
-struct Server {
-    address: SocketAddr,
-    cancel: Cancel,
-    thread: Option<JoinHandle<Result<(), Error>>>,
-    agent: Agent,
-    folder: TempDir,
+fn start(context_length: usize) -> Server {
+    Server::of_model(Config { max_tokens: 1000, ..Config::default() }, context_length, |_| ())
 }
 
-impl Server {
-    fn start() -> Self {
-        Self::with_context(128)
-    }
-
-    fn with_context(context_length: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        test_support::tiny::write(folder.path(), Family::Qwen3, context_length);
-        let config = Config { port: 0, max_tokens: 1000, ..Config::default() };
-        let listener = bind(&config).unwrap();
-        let (address, cancel) = (listener.local_addr().unwrap(), Cancel::default());
-        let (path, requested) = (folder.path().to_owned(), cancel.clone());
-        let thread = std::thread::spawn(move || serve_on(listener, &path, &config, "cpu", &requested));
-        let agent = Agent::config_builder().proxy(None).http_status_as_error(false);
-        let agent = agent.timeout_global(Some(Duration::from_mins(1))).build().new_agent();
-        while agent.get(format!("http://{address}/ready")).call().unwrap().status() != 200 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Self { address, cancel, thread: Some(thread), agent, folder }
-    }
-
-    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let response = self.agent.post(format!("http://{}{path}", self.address)).send_json(body).unwrap();
-        let status = response.status().as_u16();
-        let mut text = String::new();
-        response.into_body().into_reader().read_to_string(&mut text).unwrap();
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
-    }
-
-    /// Returns the choices of an answer.
-    fn choices(&self, path: &str, body: &Value) -> Vec<Value> {
-        let (status, answer) = self.post(path, body);
-        assert_eq!(status, 200, "{answer}");
-        answer["choices"].as_array().unwrap().clone()
-    }
-
-    /// Returns the choices of all chunks of a streamed answer.
-    fn stream(&self, path: &str, body: &Value) -> Vec<Value> {
-        let mut body = body.clone();
-        body["stream"] = true.into();
-        let response = self.agent.post(format!("http://{}{path}", self.address)).send_json(&body).unwrap();
-        let lines = BufReader::new(response.into_body().into_reader()).lines().map(Result::unwrap);
-        let data = lines.filter_map(|line| line.strip_prefix("data: ").map(str::to_owned));
-        let chunks = data.filter(|data| data != "[DONE]").map(|data| serde_json::from_str::<Value>(&data).unwrap());
-        chunks.map(|chunk| chunk["choices"][0].clone()).collect()
-    }
-
-    /// Returns `param`, `code` and the message of a request that is refused.
-    fn refused(&self, path: &str, body: &Value) -> (String, String, String) {
-        let (status, answer) = self.post(path, body);
-        assert_eq!(status, 400, "{answer}");
-        let text = |key: &str| answer["error"][key].as_str().unwrap_or_default().to_owned();
-        (text("param"), text("code"), text("message"))
-    }
+/// Returns the choices of all chunks of a streamed answer.
+fn chunks(server: &Server, path: &str, body: &Value) -> Vec<Value> {
+    let mut body = body.clone();
+    body["stream"] = true.into();
+    let events = server.stream(path, &body);
+    let chunks = events.iter().filter(|data| *data != "[DONE]");
+    chunks.map(|chunk| serde_json::from_str::<Value>(chunk).unwrap()["choices"][0].clone()).collect()
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.cancel.request();
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap().unwrap();
-        }
-    }
+/// Returns `param`, `code` and the message of a request that is refused.
+fn refused(server: &Server, path: &str, body: &Value) -> (String, String, String) {
+    let error = server.error(path, body);
+    let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+    (text("param"), text("code"), text("message"))
 }
 
 fn strings(values: &Value) -> Vec<&str> {
@@ -101,7 +39,7 @@ fn is_text(token: &str) -> bool {
 
 #[test]
 fn tokens_of_a_completion_have_their_log_probabilities() {
-    let server = Server::start();
+    let server = start(128);
     let body = json!({"prompt": "fn é", "max_tokens": 12, "seed": 4, "logprobs": 3, "echo": true, "n": 2});
     let choices = server.choices(TEXT, &body);
     for choice in &choices {
@@ -126,7 +64,7 @@ fn tokens_of_a_completion_have_their_log_probabilities() {
     }
     // A chunk has the tokens that begin in it.
     let mut whole: BTreeMap<u64, (String, BTreeMap<&str, Vec<Value>>)> = BTreeMap::new();
-    let chunks = server.stream(TEXT, &body);
+    let chunks = chunks(&server, TEXT, &body);
     for chunk in &chunks {
         let (text, logprobs) = whole.entry(chunk["index"].as_u64().unwrap()).or_default();
         *text += chunk["text"].as_str().unwrap();
@@ -144,8 +82,8 @@ fn tokens_of_a_completion_have_their_log_probabilities() {
 
 #[test]
 fn prompts_are_scored_without_generating() {
-    let server = Server::start();
-    let generator = Generator::open(server.folder.path(), "cpu").unwrap();
+    let server = start(128);
+    let generator = server.generator();
     let tokens = generator.tokenizer().encode("let mut total = 0;").unwrap();
     let body = json!({"prompt": tokens, "max_tokens": 0, "echo": true, "logprobs": 1, "temperature": 0});
     let (status, answer) = server.post(TEXT, &body);
@@ -173,7 +111,7 @@ fn prompts_are_scored_without_generating() {
 
 #[test]
 fn tokens_of_an_answer_have_their_log_probabilities() {
-    let server = Server::start();
+    let server = start(128);
     let messages = json!([{"role": "user", "content": "let x"}]);
     let body = json!({"messages": messages, "max_tokens": 20, "seed": 2, "logprobs": true, "top_logprobs": 2});
     let choice = &server.choices(CHAT, &body)[0];
@@ -186,8 +124,7 @@ fn tokens_of_an_answer_have_their_log_probabilities() {
         .collect();
     assert_eq!(String::from_utf8_lossy(&bytes), choice["message"]["content"].as_str().unwrap());
     assert!(content.iter().all(|token| token["top_logprobs"].as_array().unwrap().len() == 2));
-    let streamed: Vec<Value> = server
-        .stream(CHAT, &body)
+    let streamed: Vec<Value> = chunks(&server, CHAT, &body)
         .iter()
         .filter_map(|chunk| chunk["logprobs"].get("content"))
         .flat_map(|content| content.as_array().unwrap().clone())
@@ -210,7 +147,7 @@ fn tokens_of_an_answer_have_their_log_probabilities() {
 
 #[test]
 fn best_of_chooses_by_the_mean_log_probability() {
-    let server = Server::start();
+    let server = start(128);
     // A text that has ended has one more token than are shown: none of these ends.
     let body = |seed| json!({"prompt": "let x", "max_tokens": 8, "seed": seed, "n": 6, "logprobs": 0});
     let are_long = |choices: &Vec<Value>| choices.iter().all(|choice| choice["finish_reason"] == "length");
@@ -234,8 +171,8 @@ fn best_of_chooses_by_the_mean_log_probability() {
 
 #[test]
 fn settings_of_sampling_take_effect() {
-    let server = Server::start();
-    let generator = Generator::open(server.folder.path(), "cpu").unwrap();
+    let server = start(128);
+    let generator = server.generator();
     let id = generator.tokenizer().encode("x").unwrap()[0];
     let greedy = |more: Value| {
         let mut body = json!({"prompt": "let x", "max_tokens": 6, "temperature": 0, "logprobs": 0});
@@ -256,20 +193,20 @@ fn settings_of_sampling_take_effect() {
     let typical = json!({"prompt": "let x", "max_tokens": 6, "seed": 1, "typical_p": 0.01});
     assert_eq!(server.choices(TEXT, &typical).len(), 1);
     let outside = json!({"prompt": "x", "stop_token_ids": [99_999]});
-    let (param, code, message) = server.refused(TEXT, &outside);
+    let (param, code, message) = refused(&server, TEXT, &outside);
     assert_eq!((param.as_str(), code.as_str()), ("stop_token_ids", "invalid_value"));
     assert_eq!(message, "`stop_token_ids` must be ids of tokens in the vocabulary, not 99999.");
 }
 
 #[test]
 fn a_prompt_beyond_the_context_is_refused_or_truncated() {
-    let server = Server::start();
+    let server = start(128);
     let long = "let total = 0; ".repeat(40);
     let messages = json!([{"role": "user", "content": long}]);
     for (path, body, name) in
         [(TEXT, json!({"prompt": long}), "prompt"), (CHAT, json!({"messages": messages}), "messages")]
     {
-        let (param, code, message) = server.refused(path, &body);
+        let (param, code, message) = refused(&server, path, &body);
         assert_eq!((param.as_str(), code.as_str()), (name, "context_length_exceeded"));
         assert!(message.contains("this model reads at most 128"), "{message}");
         let mut body = body;
@@ -288,7 +225,7 @@ fn a_prompt_beyond_the_context_is_refused_or_truncated() {
 
 #[test]
 fn answers_obey_a_schema() {
-    let server = Server::start();
+    let server = start(128);
     let schema = json!({
         "type": "object",
         "properties": {
@@ -313,7 +250,7 @@ fn answers_obey_a_schema() {
         assert_eq!(choice["finish_reason"], "stop");
     }
     let mut texts = vec![String::new(); 8];
-    for chunk in server.stream(CHAT, &body) {
+    for chunk in chunks(&server, CHAT, &body) {
         texts[chunk["index"].as_u64().unwrap() as usize] += chunk["delta"]["content"].as_str().unwrap_or_default();
     }
     let whole: Vec<&str> = choices.iter().map(|choice| choice["message"]["content"].as_str().unwrap()).collect();
@@ -330,7 +267,7 @@ fn answers_obey_a_schema() {
 
 #[test]
 fn invalid_and_hostile_grammars_are_refused_by_name() {
-    let server = Server::start();
+    let server = start(128);
     let start = Instant::now();
     let mut deep = json!({"type": "integer"});
     for _ in 0..100 {
@@ -350,7 +287,7 @@ fn invalid_and_hostile_grammars_are_refused_by_name() {
     ];
     for (mut body, param) in cases {
         body["max_tokens"] = 4.into();
-        let (found, code, message) = server.refused(TEXT, &body);
+        let (found, code, message) = refused(&server, TEXT, &body);
         assert_eq!(found, param, "{message}");
         assert!(["invalid_grammar", "invalid_value"].contains(&code.as_str()), "{code}: {message}");
     }
@@ -364,7 +301,7 @@ fn invalid_and_hostile_grammars_are_refused_by_name() {
 
 #[test]
 fn a_required_call_of_a_tool_is_read_from_the_text() {
-    let server = Server::with_context(1024);
+    let server = start(1024);
     let parameters = json!({
         "type": "object",
         "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 9}},
@@ -392,7 +329,7 @@ fn a_required_call_of_a_tool_is_read_from_the_text() {
         serde_json::from_str::<Value>(calls[0]["function"]["arguments"].as_str().unwrap()).unwrap();
     }
     let mut streamed: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
-    for chunk in server.stream(CHAT, &required) {
+    for chunk in chunks(&server, CHAT, &required) {
         assert!(chunk["delta"]["content"].as_str().unwrap_or_default().is_empty(), "{chunk}");
         let calls = chunk["delta"].get("tool_calls").and_then(Value::as_array).cloned().unwrap_or_default();
         streamed.entry(chunk["index"].as_u64().unwrap()).or_default().extend(calls);

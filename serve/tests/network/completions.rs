@@ -1,144 +1,20 @@
-//! A real server on a free port with a tiny random model, and its clients.
+//! `/v1/completions`, and what every route has in common.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use artifact::Cancel;
-use model::Family;
 use serde_json::{Value, json};
-use serve::{Config, Error, bind, serve_on};
-use tempfile::TempDir;
-use ureq::Agent;
+use serve::{Config, bind};
 
-struct Server {
-    address: SocketAddr,
-    cancel: Cancel,
-    thread: Option<JoinHandle<Result<(), Error>>>,
-    agent: Agent,
-    _folder: TempDir,
-}
-
-impl Server {
-    fn start(config: Config) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        test_support::tiny::write(folder.path(), Family::Qwen3, 128);
-        let config = Config { port: 0, max_tokens: 1_000_000, ..config };
-        let listener = bind(&config).unwrap();
-        let address = listener.local_addr().unwrap();
-        let cancel = Cancel::default();
-        let (path, requested) = (folder.path().to_owned(), cancel.clone());
-        let thread = std::thread::spawn(move || serve_on(listener, &path, &config, "cpu", &requested));
-        let agent = Agent::config_builder().proxy(None).http_status_as_error(false);
-        let agent = agent.timeout_global(Some(Duration::from_mins(1))).build().new_agent();
-        let server = Self { address, cancel, thread: Some(thread), agent, _folder: folder };
-        while server.get("/ready").0 != 200 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        server
-    }
-
-    fn get(&self, path: &str) -> (u16, Value) {
-        read(self.agent.get(format!("http://{}{path}", self.address)).call().unwrap())
-    }
-
-    fn post(&self, body: &Value) -> (u16, Value) {
-        read(self.agent.post(format!("http://{}/v1/completions", self.address)).send_json(body).unwrap())
-    }
-
-    /// Sends a request and leaves the answer in the socket.
-    fn send(&self, body: &Value) -> TcpStream {
-        let body = body.to_string();
-        let head = format!(
-            "POST /v1/completions HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            self.address,
-            body.len()
-        );
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-        stream.write_all((head + &body).as_bytes()).unwrap();
-        stream
-    }
-
-    /// Sends raw bytes and returns the status and the whole answer.
-    fn raw(&self, request: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        (answer[9..12].parse().unwrap(), answer)
-    }
-
-    /// Returns the data of every event of a streamed answer.
-    fn stream(&self, body: &Value) -> Vec<String> {
-        data(BufReader::new(self.send(body)))
-    }
-
-    fn wait_for_load(&self, running: u64, waiting: u64) {
-        let start = Instant::now();
-        loop {
-            let load = self.get("/health").1["requests"].clone();
-            if (load["running"].as_u64(), load["waiting"].as_u64()) == (Some(running), Some(waiting)) {
-                return;
-            }
-            assert!(start.elapsed() < Duration::from_secs(10), "still {load}, not {running} and {waiting}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn stop(&mut self) -> (Result<(), Error>, Duration) {
-        let start = Instant::now();
-        self.cancel.request();
-        let served = self.thread.take().unwrap().join().unwrap();
-        (served, start.elapsed())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.stop().0.unwrap();
-        }
-    }
-}
-
-fn read(response: ureq::http::Response<ureq::Body>) -> (u16, Value) {
-    let status = response.status().as_u16();
-    let mut text = String::new();
-    response.into_body().into_reader().read_to_string(&mut text).unwrap();
-    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
-}
-
-fn data(reader: impl BufRead) -> Vec<String> {
-    let mut events = Vec::new();
-    for line in reader.lines() {
-        let line = line.unwrap();
-        if let Some(data) = line.strip_prefix("data: ") {
-            events.push(data.to_owned());
-            if data == "[DONE]" || data.starts_with("{\"error\"") {
-                break;
-            }
-        }
-    }
-    events
-}
-
-/// Returns a request whose text never ends early: a random model always predicts the same most likely token.
-fn long(max_tokens: u64, stream: bool) -> Value {
-    json!({"prompt": "fn", "max_tokens": max_tokens, "temperature": 0, "stream": stream})
-}
-
-fn keys(value: &Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
-}
+use super::server::{Server, TEXT, events, keys, long, read};
 
 #[test]
 fn whole_answer_has_openais_shape() {
     let server = Server::start(Config::default());
     let (status, answer) =
-        server.post(&json!({"model": "pipeline", "prompt": "fn main() {", "max_tokens": 5, "seed": 1}));
+        server.post(TEXT, &json!({"model": "pipeline", "prompt": "fn main() {", "max_tokens": 5, "seed": 1}));
     assert_eq!(status, 200, "{answer}");
     assert_eq!(keys(&answer), ["id", "object", "created", "model", "choices", "usage"]);
     assert!(answer["id"].as_str().unwrap().starts_with("cmpl-"));
@@ -159,7 +35,7 @@ fn whole_answer_has_openais_shape() {
 fn prompts_and_texts_are_numbered_and_echoed() {
     let server = Server::start(Config::default());
     let body = json!({"prompt": ["let a", "let b"], "n": 2, "echo": true, "max_tokens": 4, "seed": 9});
-    let (status, answer) = server.post(&body);
+    let (status, answer) = server.post(TEXT, &body);
     assert_eq!(status, 200, "{answer}");
     let choices = answer["choices"].as_array().unwrap();
     let starts: Vec<(u64, bool, bool)> = choices
@@ -170,22 +46,22 @@ fn prompts_and_texts_are_numbered_and_echoed() {
         })
         .collect();
     assert_eq!(starts, [(0, true, false), (1, true, false), (2, false, true), (3, false, true)]);
-    let (_, single) = server.post(&json!({"prompt": "let a", "max_tokens": 4, "seed": 9}));
+    let (_, single) = server.post(TEXT, &json!({"prompt": "let a", "max_tokens": 4, "seed": 9}));
     let prompt_tokens = single["usage"]["prompt_tokens"].as_u64().unwrap();
     assert_eq!(answer["usage"]["prompt_tokens"], 2 * prompt_tokens, "a prompt counts once");
     // A text may end before its token limit.
     assert!((4..=16).contains(&answer["usage"]["completion_tokens"].as_u64().unwrap()), "{answer}");
-    let (_, second) = server.post(&json!({"prompt": "let a", "max_tokens": 4, "seed": 10}));
+    let (_, second) = server.post(TEXT, &json!({"prompt": "let a", "max_tokens": 4, "seed": 10}));
     assert_eq!(
         choices[1]["text"].as_str().unwrap(),
         format!("let a{}", second["choices"][0]["text"].as_str().unwrap())
     );
-    let (_, only_echo) = server.post(&json!({"prompt": "let a", "max_tokens": 0, "echo": true}));
+    let (_, only_echo) = server.post(TEXT, &json!({"prompt": "let a", "max_tokens": 0, "echo": true}));
     assert_eq!(only_echo["choices"][0]["text"], "let a");
     let mut streamed = vec![String::new(); 4];
     let mut body = body;
     body["stream"] = json!(true);
-    for event in server.stream(&body).iter().filter(|event| *event != "[DONE]") {
+    for event in server.stream(TEXT, &body).iter().filter(|event| *event != "[DONE]") {
         let chunk: Value = serde_json::from_str(event).unwrap();
         let choice = &chunk["choices"][0];
         streamed[choice["index"].as_u64().unwrap() as usize] += choice["text"].as_str().unwrap();
@@ -198,9 +74,9 @@ fn prompts_and_texts_are_numbered_and_echoed() {
 fn streamed_chunks_are_the_whole_answer() {
     let server = Server::start(Config::default());
     let mut body = json!({"prompt": "pub struct", "max_tokens": 60, "seed": 3, "stop": ["zzzz", "\u{0}\u{0}"]});
-    let (_, whole) = server.post(&body);
+    let (_, whole) = server.post(TEXT, &body);
     body["stream"] = json!(true);
-    let events = server.stream(&body);
+    let events = server.stream(TEXT, &body);
     let (last, chunks) = events.split_last().unwrap();
     assert_eq!(last, "[DONE]");
     let chunks: Vec<Value> = chunks.iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect();
@@ -217,7 +93,7 @@ fn streamed_chunks_are_the_whole_answer() {
     assert_eq!(*reasons[reasons.len() - 1], whole["choices"][0]["finish_reason"]);
 
     body["stream_options"] = json!({"include_usage": true});
-    let events = server.stream(&body);
+    let events = server.stream(TEXT, &body);
     let chunks: Vec<Value> = events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
     let (last, others) = chunks.split_last().unwrap();
     assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &whole["usage"]));
@@ -262,7 +138,7 @@ fn invalid_requests_get_openais_errors() {
         (json!({"prompt": "x".repeat(3000)}), expect(413, "", "")),
     ];
     for (body, expected) in cases {
-        assert_eq!(of(server.post(&body)), expected);
+        assert_eq!(of(server.post(TEXT, &body)), expected);
     }
     assert_eq!(of(server.get("/v1/chat")), expect(404, "", ""));
     assert_eq!(of(server.get("/v1/models/other")), expect(404, "model", "model_not_found"));
@@ -338,11 +214,11 @@ fn full_queue_is_refused_with_retry_after() {
         refused.read_line(&mut head).unwrap();
     }
     assert!(head.starts_with("HTTP/1.1 429 ") && head.to_lowercase().contains("retry-after: 1"), "{head}");
-    let (_, error) = server.post(&json!({"prompt": "fn"}));
+    let (_, error) = server.post(TEXT, &json!({"prompt": "fn"}));
     assert_eq!((&error["error"]["type"], &error["error"]["code"]), (&json!("rate_limit_error"), &json!("queue_full")));
     drop((running, waiting));
     server.wait_for_load(0, 0);
-    assert_eq!(server.post(&json!({"prompt": "fn"})).0, 200);
+    assert_eq!(server.post(TEXT, &json!({"prompt": "fn"})).0, 200);
 }
 
 #[test]
@@ -350,10 +226,10 @@ fn concurrent_requests_do_not_interfere() {
     let server = Server::start(Config::default());
     let body = |seed: u64| json!({"prompt": "let x =", "max_tokens": 20, "seed": seed});
     let text = |answer: Value| answer["choices"][0]["text"].as_str().unwrap().to_owned();
-    let one_by_one: Vec<String> = (0..8).map(|seed| text(server.post(&body(seed)).1)).collect();
+    let one_by_one: Vec<String> = (0..8).map(|seed| text(server.post(TEXT, &body(seed)).1)).collect();
     let at_once: Vec<String> = std::thread::scope(|scope| {
         let server = &server;
-        let clients: Vec<_> = (0..8).map(|seed| scope.spawn(move || server.post(&body(seed)).1)).collect();
+        let clients: Vec<_> = (0..8).map(|seed| scope.spawn(move || server.post(TEXT, &body(seed)).1)).collect();
         clients.into_iter().map(|client| text(client.join().unwrap())).collect()
     });
     assert_eq!(at_once, one_by_one);
@@ -364,10 +240,10 @@ fn concurrent_requests_do_not_interfere() {
 fn short_request_does_not_wait_for_a_long_one() {
     let server = Server::start(Config::default());
     let body = json!({"prompt": "let x =", "max_tokens": 20, "seed": 5});
-    let (_, alone) = server.post(&body);
+    let (_, alone) = server.post(TEXT, &body);
     let long_ones = [server.send(&long(1_000_000, true)), server.send(&long(1_000_000, false))];
     server.wait_for_load(2, 0);
-    let (status, beside) = server.post(&body);
+    let (status, beside) = server.post(TEXT, &body);
     assert_eq!((status, &beside["choices"]), (200, &alone["choices"]), "the same text whatever else runs");
     server.wait_for_load(2, 0);
     drop(long_ones);
@@ -380,7 +256,7 @@ fn texts_of_one_request_are_streamed_side_by_side() {
     let body = json!({
         "prompt": ["let a", "let b"], "n": 2, "max_tokens": 30, "temperature": 0, "stream": true,
     });
-    let events = server.stream(&body);
+    let events = server.stream(TEXT, &body);
     let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
     let order: Vec<u64> = chunks.map(|chunk| chunk["choices"][0]["index"].as_u64().unwrap()).collect();
     let last = |index| order.iter().rposition(|other| *other == index).unwrap();
@@ -391,9 +267,9 @@ fn texts_of_one_request_are_streamed_side_by_side() {
 #[test]
 fn request_that_does_not_fit_in_the_cache_is_refused() {
     let server = Server::start(Config { kv_cache_tokens: Some(64), ..Config::default() });
-    let (status, error) = server.post(&json!({"prompt": "fn", "max_tokens": 100}));
+    let (status, error) = server.post(TEXT, &json!({"prompt": "fn", "max_tokens": 100}));
     assert_eq!((status, &error["error"]["code"]), (400, &json!("kv_cache_exceeded")), "{error}");
-    let (status, answer) = server.post(&json!({"prompt": "fn", "max_tokens": 30, "temperature": 0, "n": 4}));
+    let (status, answer) = server.post(TEXT, &json!({"prompt": "fn", "max_tokens": 30, "temperature": 0, "n": 4}));
     assert_eq!((status, answer["choices"].as_array().unwrap().len()), (200, 4), "although all four do not fit at once");
 }
 
@@ -404,7 +280,7 @@ fn shutdown_drains_in_flight_requests() {
     server.wait_for_load(1, 0);
     let (served, _) = server.stop();
     served.unwrap();
-    assert_eq!(data(BufReader::new(client)).last().unwrap(), "[DONE]");
+    assert_eq!(events(client).last().unwrap(), "[DONE]");
     assert!(TcpStream::connect(server.address).is_err(), "the listener is closed");
 }
 
@@ -415,7 +291,7 @@ fn shutdown_cancels_requests_that_take_too_long() {
     server.wait_for_load(1, 0);
     let idle = TcpStream::connect(server.address).unwrap();
     // Without a reader, the connection's buffers fill up and block the server.
-    let reader = std::thread::spawn(move || data(BufReader::new(client)));
+    let reader = std::thread::spawn(move || events(client));
     let (served, took) = server.stop();
     served.unwrap();
     assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(5), "{took:?}");

@@ -186,6 +186,7 @@ fn messages(value: Value, notation: Notation) -> Result<Vec<Message>, ApiError> 
             return invalid(&name, format!("`{name}` must be one of {roles}, not {}.", shown(&value["role"])));
         }
         check_content(&value, &format!("{name}.content"))?;
+        check_calls(&value["tool_calls"], &format!("{name}.tool_calls"))?;
         if !notation.reads_arguments_as_text() {
             read_arguments(&mut value);
         }
@@ -206,6 +207,23 @@ fn read_arguments(message: &mut Value) {
             && value.is_object()
         {
             *arguments = value;
+        }
+    }
+}
+
+/// Checks that the calls of a message have functions, as far as there are some.
+fn check_calls(calls: &Value, name: &str) -> Result<(), ApiError> {
+    let is_call = |call: &Value| {
+        let function = &call["function"];
+        function["name"].is_string() && matches!(function["arguments"], Value::String(_) | Value::Object(_))
+    };
+    match calls {
+        Value::Null => Ok(()),
+        Value::Array(calls) if calls.iter().all(is_call) => Ok(()),
+        _ => {
+            let message =
+                format!("`{name}` must be an array of calls, each with a `function` that has a name and arguments.");
+            Err(ApiError::parameter(name, "invalid_value", message))
         }
     }
 }
@@ -240,7 +258,21 @@ fn tools(value: Value) -> Result<Option<Value>, ApiError> {
     match value {
         Value::Null => Ok(None),
         Value::Array(tools) if tools.is_empty() => Ok(None),
-        Value::Array(tools) if tools.iter().all(Value::is_object) => Ok(Some(Value::Array(tools))),
+        Value::Array(tools) if tools.iter().all(Value::is_object) => {
+            for (i, tool) in tools.iter().enumerate() {
+                if tool["type"] != "function" {
+                    let (name, found) = (format!("tools[{i}].type"), shown(&tool["type"]));
+                    let message = format!("`{name}` must be \"function\", not {found}.");
+                    return Err(ApiError::parameter(&name, "unsupported_parameter", message));
+                }
+                if !tool["function"]["name"].is_string() {
+                    let (name, found) = (format!("tools[{i}].function.name"), shown(&tool["function"]["name"]));
+                    let message = format!("`{name}` must be a string, not {found}.");
+                    return Err(ApiError::parameter(&name, "invalid_type", message));
+                }
+            }
+            Ok(Some(Value::Array(tools)))
+        }
         other => {
             let message = format!("`tools` must be an array of objects, not {}.", shown(&other));
             Err(ApiError::parameter("tools", "invalid_type", message))
@@ -288,6 +320,15 @@ mod tests {
         let image = json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]});
         let only_text = "`messages[1].content[1]` must be a part of type \"text\": this server reads only text.";
         check_refused(&of(image), "messages[1].content[1]", only_text);
+        let calls = "`messages[1].tool_calls` must be an array of calls, each with a `function` that has a name and \
+                     arguments.";
+        let calling = |calls: Value| of(json!({"role": "assistant", "content": null, "tool_calls": calls}));
+        check_refused(&calling(json!("x")), "messages[1].tool_calls", calls);
+        check_refused(&calling(json!([{"function": {"name": "f"}}])), "messages[1].tool_calls", calls);
+        let search = json!({"tools": [{"type": "web_search"}]});
+        check_refused(&search, "tools[0].type", "`tools[0].type` must be \"function\", not \"web_search\".");
+        let unnamed = json!({"tools": [{"type": "function"}]});
+        check_refused(&unnamed, "tools[0].function.name", "`tools[0].function.name` must be a string, not null.");
         check_refused(&json!({"tools": {}}), "tools", "`tools` must be an array of objects, not an object.");
     }
 
@@ -339,7 +380,8 @@ mod tests {
         let mut sent = messages.clone();
         sent[2]["tool_calls"][0]["function"]["arguments"] = json!(r#"{"a": 1}"#);
         let body = json!({
-            "messages": sent, "tools": [{"type": "function"}], "max_completion_tokens": 7, "temperature": 0,
+            "messages": sent, "tools": [{"type": "function", "function": {"name": "add"}}],
+            "max_completion_tokens": 7, "temperature": 0,
             "chat_template_kwargs": {"enable_thinking": false}, "logprobs": false, "response_format": {"type": "text"},
             "tool_choice": "auto", "user": "me", "store": true, "parallel_tool_calls": true, "modalities": ["text"],
         });
@@ -349,7 +391,7 @@ mod tests {
         assert_eq!(conversation.messages, serde_json::from_value::<Vec<Message>>(messages).unwrap());
         assert_eq!(conversation.messages[3].fields["tool_call_id"], "1");
         assert_eq!(variables["enable_thinking"], false);
-        assert_eq!(conversation.tools, Some(json!([{"type": "function"}])));
+        assert_eq!(conversation.tools, Some(json!([{"type": "function", "function": {"name": "add"}}])));
         let mut without = body;
         without["tool_choice"] = json!("none");
         let [Input::Chat(conversation, _)] = &parse(&without).unwrap().inputs[..] else { panic!() };

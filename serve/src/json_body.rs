@@ -46,7 +46,21 @@ pub(crate) fn deserialize<T: DeserializeOwned>(body: &Value, config: &Config) ->
     if body["stream_options"].is_array() {
         return Err(invalid("stream_options", "invalid_type", &body["stream_options"], config));
     }
-    serde_path_to_error::deserialize(body).map_err(|error| invalid_type(error.path(), body, config))
+    serde_path_to_error::deserialize(body).map_err(|error: serde_path_to_error::Error<serde_json::Error>| {
+        let reason = error.inner().to_string();
+        if reason.starts_with("unknown field") {
+            return unsupported(&named(error.path(), body).0);
+        }
+        match reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+            Some(name) => ApiError::parameter(name, "missing_required_parameter", format!("`{name}` is missing.")),
+            None => invalid_type(error.path(), body, config),
+        }
+    })
+}
+
+fn unsupported(name: &str) -> ApiError {
+    let message = format!("This server does not support `{name}`; leave it out.");
+    ApiError::parameter(name, "unsupported_parameter", message)
 }
 
 /// Refuses parameters that are not in a schema, unless their value has no effect.
@@ -62,15 +76,14 @@ pub(crate) fn refuse_unsupported(body: &Value, schema: &RefOr<Schema>) -> Result
             _ => false,
         };
         if !has_no_effect {
-            let message = format!("This server does not support `{}`; leave it out.", shortened(name));
-            return Err(ApiError::parameter(&shortened(name), "unsupported_parameter", message));
+            return Err(unsupported(&shortened(name)));
         }
     }
     Ok(())
 }
 
-/// Returns the error for a value whose type is wrong.
-fn invalid_type(path: &serde_path_to_error::Path, body: &Value, config: &Config) -> ApiError {
+/// Returns the name of the parameter at a path, and its value.
+fn named<'b>(path: &serde_path_to_error::Path, body: &'b Value) -> (String, &'b Value) {
     let (mut name, mut found) = (String::new(), body);
     for segment in path {
         if let Segment::Map { key } = segment {
@@ -79,6 +92,12 @@ fn invalid_type(path: &serde_path_to_error::Path, body: &Value, config: &Config)
             found = &found[key.as_str()];
         }
     }
+    (name, found)
+}
+
+/// Returns the error for a value whose type is wrong.
+fn invalid_type(path: &serde_path_to_error::Path, body: &Value, config: &Config) -> ApiError {
+    let (name, mut found) = named(path, body);
     if matches!(name.as_str(), "prompt" | "stop" | "stop_token_ids") {
         let is_right = |item: &Value| match name.as_str() {
             "stop" => item.is_string(),
@@ -102,7 +121,9 @@ fn expected(name: &str, config: &Config) -> String {
         "prompt" => "a string, an array of strings, or the numbers of tokens".to_owned(),
         "stop" => "a string or an array of strings".to_owned(),
         "stop_token_ids" => "an array of the numbers of tokens".to_owned(),
-        "max_tokens" | "max_completion_tokens" => format!("an integer from 0 to {}", config.max_tokens),
+        "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {
+            format!("an integer from 0 to {}", config.max_tokens)
+        }
         "temperature" => "a number from 0 to 2".to_owned(),
         "top_p" | "typical_p" => "a number above 0 and at most 1".to_owned(),
         "top_k" => format!("an integer from 0 to {}", u32::MAX),
@@ -118,10 +139,17 @@ fn expected(name: &str, config: &Config) -> String {
         | "stream_options.include_usage"
         | "stream_options.include_obfuscation"
         | "store"
+        | "background"
         | "parallel_tool_calls" => "true or false".to_owned(),
-        "stream_options" | "chat_template_kwargs" | "logit_bias" | "metadata" | "response_format" => {
-            "an object".to_owned()
-        }
+        "tools" => "an array of objects".to_owned(),
+        "include" => "an array of strings".to_owned(),
+        "stream_options"
+        | "chat_template_kwargs"
+        | "logit_bias"
+        | "metadata"
+        | "response_format"
+        | "text"
+        | "text.format" => "an object".to_owned(),
         _ if name.starts_with("logit_bias.") => "a number from -100 to 100".to_owned(),
         _ => "a string".to_owned(),
     }

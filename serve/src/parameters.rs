@@ -125,6 +125,7 @@ pub(crate) enum OneOrMany {
 
 /// What a stream carries besides the texts.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct StreamOptions {
     /// Whether a last chunk without text holds the token counts.
     #[schema(default = false)]

@@ -240,6 +240,11 @@ mod tests {
                 "`stream_options.include_usage` must be true or false, not 1.",
             ),
             (
+                r#"{"stream": true, "stream_options": {"other": 1}}"#,
+                "stream_options.other",
+                "This server does not support `stream_options.other`; leave it out.",
+            ),
+            (
                 r#"{"stream": true, "stream_options": [true]}"#,
                 "stream_options",
                 "`stream_options` must be an object, not an array.",

@@ -66,8 +66,17 @@ fn response_format(format: Value) -> Result<Option<Grammar>, ApiError> {
                     let name = "response_format.json_schema.schema";
                     return Err(invalid(name, format!("`{name}` is missing.")));
                 };
-                for about in ["name", "description", "strict"] {
-                    named.remove(about);
+                for (about, is_valid) in [
+                    ("name", Value::is_string as fn(&Value) -> bool),
+                    ("description", Value::is_string),
+                    ("strict", Value::is_boolean),
+                ] {
+                    if let Some(found) = named.remove(about).filter(|value| !(value.is_null() || is_valid(value))) {
+                        let name = format!("response_format.json_schema.{about}");
+                        let expected = if about == "strict" { "true or false" } else { "a string" };
+                        let message = format!("`{name}` must be {expected}, not {}.", shown(&found));
+                        return Err(ApiError::parameter(&name, "invalid_type", message));
+                    }
                 }
                 refuse_rest("response_format.json_schema", &named)?;
                 Some(Grammar::JsonSchema(schema))

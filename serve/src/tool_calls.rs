@@ -268,8 +268,9 @@ mod tests {
     #[test]
     fn calls_of_mistral_are_taken_out_of_the_text() {
         let check = |text: &str, outside: &str, calls: &[_]| check(Notation::Mistral, text, outside, calls);
-        let both = r#"[TOOL_CALLS] [{"name": "add", "arguments": {"a": 1}, "id": "abcdefghi"}, {"name": "f", "arguments": {}}]"#;
-        check(both, "", &[ADD, F]);
+        let add = r#"{"name": "add", "arguments": {"a": 1}, "id": "abcdefghi"}"#;
+        let both = format!(r#"[TOOL_CALLS] [{add}, {{"name": "f", "arguments": {{}}}}]"#);
+        check(&both, "", &[ADD, F]);
         check(r#"Sure.[TOOL_CALLS][{"name":"f","arguments":{}}]"#, "Sure.", &[F]);
         check(r#"[TOOL_CALLS]add[ARGS]{"a": 1}[TOOL_CALLS]f[CALL_ID]abcdefghi[ARGS]{}"#, "", &[ADD, F]);
         check(r#"[TOOL_CALLS]add{"a": 1}"#, "", &[ADD]);

@@ -99,7 +99,14 @@ fn string<'i>(item: &'i Value, key: &str, name: &str) -> Result<&'i str, ApiErro
 
 /// Returns content with the parts that a chat has: texts.
 fn content(content: &Value, name: &str) -> Result<Value, ApiError> {
-    let Value::Array(parts) = content else { return Ok(content.clone()) };
+    let parts = match content {
+        Value::String(_) => return Ok(content.clone()),
+        Value::Array(parts) => parts,
+        other => {
+            let message = format!("`{name}` must be a string or an array of parts, not {}.", shown(other));
+            return Err(ApiError::parameter(name, "invalid_type", message));
+        }
+    };
     let mut texts = Vec::with_capacity(parts.len());
     for (i, part) in parts.iter().enumerate() {
         let is_text = matches!(part["type"].as_str(), Some("input_text" | "output_text"));

@@ -345,6 +345,7 @@ mod tests {
             (json!({"input": [{"type": "reasoning"}]}), "input[0]"),
             (json!({"input": [{"type": "function_call", "call_id": "a"}]}), "input[0].name"),
             (json!({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}), "input[0].content[0]"),
+            (json!({"input": [{"role": "assistant", "content": null}]}), "input[0].content"),
             (json!({"input": "Hi", "tools": [{"type": "web_search"}]}), "tools[0]"),
             (json!({"input": "Hi", "tools": [{"type": "function"}]}), "tools[0].name"),
             (json!({"input": "Hi", "store": true}), "store"),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use utoipa::IntoResponses;
 
 use super::ServerState;
+use super::models::ModelId;
 use crate::api_error::{ApiError, ErrorBody};
 use crate::models::ModelState;
 
@@ -47,7 +48,7 @@ enum Changed {
 )]
 pub(super) async fn load(
     State(state): State<Arc<ServerState>>,
-    Path(id): Path<String>,
+    ModelId(id): ModelId,
 ) -> Result<Json<ModelState>, ApiError> {
     if state.stopping.is_requested() {
         return Err(ApiError::stopping());
@@ -70,7 +71,7 @@ pub(super) async fn load(
 )]
 pub(super) async fn unload(
     State(state): State<Arc<ServerState>>,
-    Path(id): Path<String>,
+    ModelId(id): ModelId,
 ) -> Result<Json<ModelState>, ApiError> {
     state.models.unload(&id)?;
     Ok(Json(state.models.state(&id)?))

@@ -3,11 +3,26 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
 
 use super::ServerState;
 use crate::api_error::{ApiError, ErrorBody};
 use crate::response::{ModelEntry, ModelList};
+
+/// The name of a model in a path.
+pub(super) struct ModelId(pub(super) String);
+
+impl FromRequestParts<Arc<ServerState>> for ModelId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<ServerState>) -> Result<Self, ApiError> {
+        let path = Path::from_request_parts(parts, state).await;
+        let invalid = |_| ApiError::request(StatusCode::BAD_REQUEST, "The model's name in the URL is not UTF-8.");
+        path.map(|Path(id)| Self(id)).map_err(invalid)
+    }
+}
 
 /// Lists the models that are loaded.
 #[utoipa::path(get, path = "/v1/models", responses((status = 200, description = "The models.", body = ModelList)))]
@@ -29,7 +44,7 @@ pub(super) async fn models(State(state): State<Arc<ServerState>>) -> Json<ModelL
 )]
 pub(super) async fn model(
     State(state): State<Arc<ServerState>>,
-    Path(id): Path<String>,
+    ModelId(id): ModelId,
 ) -> Result<Json<ModelEntry>, ApiError> {
     Ok(Json(state.models.get(Some(&id))?.entry()))
 }

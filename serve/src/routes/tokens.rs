@@ -107,7 +107,7 @@ async fn parse<T: DeserializeOwned>(state: &ServerState, request: Request) -> Re
     let model = state.models.get(body::model_name(&body).as_deref())?;
     let body = json_body::json(&body)?;
     let parsed = json_body::deserialize(&body, &model.config).map_err(|error| {
-        if error.detail.param.as_deref() != Some("tokens") {
+        if error.detail.param.as_deref() != Some("tokens") || error.detail.code != Some("invalid_type") {
             return error;
         }
         let size = model.description.vocab_size;

@@ -352,3 +352,48 @@ fn a_required_call_of_a_tool_is_read_from_the_text() {
     let (status, answer) = server.post(CHAT, &json!({"messages": messages, "tools": tools, "max_tokens": 2}));
     assert_eq!(status, 200, "{answer}");
 }
+
+/// The notation is that of the template, and its mark the special token of that name where there is one.
+#[test]
+fn a_required_call_is_written_as_the_template_shows() {
+    let parameters = json!({
+        "type": "object",
+        "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 9}},
+        "required": ["a"],
+        "additionalProperties": false,
+    });
+    let tools = json!([{"type": "function", "function": {"name": "add", "parameters": parameters}}]);
+    let body = json!({
+        "messages": [{"role": "user", "content": "x"}], "tools": tools, "tool_choice": "required", "seed": 1,
+        "max_tokens": 150,
+    });
+    for mark in ["[TOOL_CALLS]", "<|python_tag|>", "<｜tool▁call▁begin｜>", "<|tool_call|>", "functools"] {
+        for is_special in [false, true] {
+            let server = Server::of_model(Config { max_tokens: 1000, ..Config::default() }, 1024, |folder| {
+                let template =
+                    format!("{{# {mark} #}}{{% for message in messages %}}{{{{ message.content }}}}{{% endfor %}}");
+                std::fs::write(folder.join("chat_template.jinja"), template).unwrap();
+                if is_special {
+                    let path = folder.join("tokenizer.json");
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    std::fs::write(path, text.replace("<|im_start|>", mark)).unwrap();
+                }
+            });
+            let choice = &server.choices(CHAT, &body)[0];
+            assert_eq!(
+                (&choice["finish_reason"], &choice["message"]["content"]),
+                (&json!("tool_calls"), &Value::Null),
+                "{mark}"
+            );
+            let call = &choice["message"]["tool_calls"][0];
+            let arguments: Value = serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
+            assert!(call["function"]["name"] == "add" && arguments["a"].is_u64(), "{call}");
+            let is_short = call["id"].as_str().unwrap().len() == 9;
+            assert_eq!(is_short, mark == "[TOOL_CALLS]", "{call}");
+            let streamed = chunks(&server, CHAT, &body);
+            assert!(streamed.iter().all(|chunk| chunk["delta"]["content"].as_str().unwrap_or_default().is_empty()));
+            let calls: Vec<&Value> = streamed.iter().filter_map(|chunk| chunk["delta"].get("tool_calls")).collect();
+            assert_eq!((calls.len(), &calls[0][0]["function"]), (1, &call["function"]));
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use serve::Config;
 
-use super::server::{Server, events, long};
+use super::server::{Server, events, keys, long};
 
 #[test]
 fn liveness_and_readiness_are_answered_without_a_model() {
@@ -25,7 +25,9 @@ fn texts_are_tokenized_and_back() {
     let (status, back) = server.post("/detokenize", &json!({"tokens": tokens["tokens"]}));
     assert_eq!((status, &back["prompt"]), (200, &json!(text)));
     for (path, body, param) in [
-        ("/tokenize", json!({}), ""),
+        ("/tokenize", json!({}), "prompt"),
+        ("/tokenize", json!({"prompt": "a", "no_such": 1}), "no_such"),
+        ("/detokenize", json!({}), "tokens"),
         ("/tokenize", json!({"prompt": 1}), "prompt"),
         ("/detokenize", json!({"tokens": [4_000_000_000_u32]}), "tokens"),
         ("/detokenize", json!({"tokens": [-1]}), "tokens"),
@@ -108,6 +110,8 @@ fn responses_are_answered_whole_and_streamed() {
     let last = events.last().unwrap();
     assert_eq!((&last["type"], &last["response"]["usage"]), (&json!("response.incomplete"), &whole["usage"]));
 
+    let empty = json!({"input": "let x", "max_output_tokens": 0});
+    assert_eq!(server.answer("/v1/responses", &empty)["output"][0]["content"][0]["text"], "");
     for (change, value, status, param) in [
         ("temperature", json!(3), 400, "temperature"),
         ("max_output_tokens", json!(-1), 400, "max_output_tokens"),
@@ -116,10 +120,72 @@ fn responses_are_answered_whole_and_streamed() {
     ] {
         let mut body = body.clone();
         body[change] = value;
-        if change == "input" {
-            body.as_object_mut().unwrap().remove("instructions");
-        }
         let (found, error) = server.post("/v1/responses", &body);
         assert_eq!((found, error["error"]["param"].as_str()), (status, Some(param)), "{error}");
     }
+}
+
+#[test]
+fn responses_call_tools_and_obey_formats() {
+    let server = Server::of_model(Config::default(), 1024, |_| ());
+    let schema = json!({
+        "type": "object",
+        "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 9}},
+        "required": ["a"],
+        "additionalProperties": false,
+    });
+    let tool = |name: &str| json!({"type": "function", "name": name, "parameters": schema, "strict": true});
+    let mut body = json!({
+        "input": "let x", "tools": [tool("add"), tool("sub")], "tool_choice": {"type": "function", "name": "sub"},
+        "temperature": 0, "max_output_tokens": 100,
+    });
+    let whole = server.answer("/v1/responses", &body);
+    assert_eq!(
+        (&whole["status"], &whole["tools"], &whole["tool_choice"]),
+        (&json!("completed"), &body["tools"], &body["tool_choice"])
+    );
+    let call = &whole["output"][0];
+    assert_eq!(keys(call), ["id", "type", "status", "call_id", "name", "arguments"]);
+    assert_eq!(
+        (&call["type"], &call["name"], &call["status"]),
+        (&json!("function_call"), &json!("sub"), &json!("completed"))
+    );
+    let arguments: Value = serde_json::from_str(call["arguments"].as_str().unwrap()).unwrap();
+    assert!(arguments["a"].is_u64() && whole["output"].as_array().unwrap().len() == 1, "{whole}");
+
+    body["stream"] = true.into();
+    let events: Vec<Value> =
+        server.stream("/v1/responses", &body).iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    let expected = [
+        "created",
+        "in_progress",
+        "output_item.added",
+        "function_call_arguments.delta",
+        "function_call_arguments.done",
+        "output_item.done",
+        "completed",
+    ];
+    assert_eq!(kinds, expected.map(|kind| format!("response.{kind}")));
+    assert_eq!((&events[2]["item"]["arguments"], &events[4]["arguments"]), (&json!(""), &call["arguments"]));
+    let last = &events.last().unwrap()["response"]["output"];
+    assert_eq!((&last[0]["name"], &last[0]["arguments"]), (&call["name"], &call["arguments"]));
+    assert_eq!(last[0], events[5]["item"]);
+
+    // What a client sends back is a conversation.
+    let turns = json!([
+        {"role": "user", "content": "let x"}, call,
+        {"type": "function_call_output", "call_id": call["call_id"], "output": "4"},
+    ]);
+    let body = json!({"input": turns, "tools": [tool("sub")], "max_output_tokens": 4});
+    assert_eq!(server.answer("/v1/responses", &body)["output"][0]["type"], "message");
+
+    let format = json!({"type": "json_schema", "name": "n", "strict": true, "schema": schema});
+    let body = json!({"input": "let x", "text": {"format": format}, "max_output_tokens": 100});
+    let answer = server.answer("/v1/responses", &body);
+    assert_eq!(answer["text"]["format"], format);
+    let text = answer["output"][0]["content"][0]["text"].as_str().unwrap();
+    assert!(serde_json::from_str::<Value>(text).unwrap()["a"].is_u64(), "{text}");
+    let invalid = json!({"input": "let x", "text": {"format": {"type": "json_schema", "name": "n"}}});
+    assert_eq!(server.error("/v1/responses", &invalid)["param"], "text.format.schema");
 }

@@ -36,6 +36,8 @@ pub(super) fn add(description: &mut Value, config: &Config, vocab_size: Option<u
     let tokens = json!({"type": "array", "items": token, "minItems": 1});
     let prompts = [string(), several(&string()), tokens.clone(), several(&tokens)];
     let function_choice = json!({"function": object(&json!({"name": string()}), &["name"], false)});
+    let function = object(&json!({"name": string()}), &["name"], true);
+    let chat_tool = object(&json!({"type": {"const": "function"}, "function": function}), &["type", "function"], true);
     let tool = object(&json!({"type": {"const": "function"}, "name": string()}), &["type", "name"], true);
     for (name, property, limits) in [
         ("CompletionRequest", "max_tokens", max(config.max_tokens)),
@@ -45,9 +47,10 @@ pub(super) fn add(description: &mut Value, config: &Config, vocab_size: Option<u
         ("ChatRequest", "max_tokens", max(config.max_tokens)),
         ("ChatRequest", "max_completion_tokens", max(config.max_tokens)),
         ("ChatRequest", "top_logprobs", max(config.max_logprobs)),
-        ("ChatRequest", "messages", json!({"items": message(&["text"]), "minItems": 1})),
+        ("ChatRequest", "messages", json!({"items": message(), "minItems": 1})),
         ("ChatRequest", "tool_choice", tool_choice(&function_choice)),
         ("ChatRequest", "chat_template_kwargs", json!({"propertyNames": {"not": {"enum": OWN_VARIABLES}}})),
+        ("ChatRequest", "tools", json!({"items": chat_tool})),
         ("ResponsesRequest", "max_output_tokens", max(config.max_tokens)),
         ("ResponsesRequest", "input", one_of(&[string(), input_items()], false)),
         ("ResponsesRequest", "tools", json!({"items": tool})),
@@ -62,9 +65,7 @@ pub(super) fn add(description: &mut Value, config: &Config, vocab_size: Option<u
     ] {
         set(schemas, name, property, limits);
     }
-    for name in ["ResponsesRequest", "StreamOptions"] {
-        schemas[name]["additionalProperties"] = false.into();
-    }
+    schemas["ResponsesRequest"]["additionalProperties"] = false.into();
 }
 
 /// Returns the limits of parameters that completions and chat have in common.
@@ -90,7 +91,8 @@ fn common(config: &Config, token: &Value) -> [(&'static str, Value); 11] {
 
 /// Returns the schema of a format whose JSON schema is at this path.
 fn format(path: &[&str]) -> Value {
-    let about = json!({"name": string(), "description": string(), "strict": {"type": ["boolean", "null"]}});
+    let text = json!({"type": ["string", "null"]});
+    let about = json!({"name": text, "description": text, "strict": {"type": ["boolean", "null"]}});
     let kind = |name: &str| json!({"type": {"const": name}});
     let mut named = about;
     named["schema"] = json!({"type": "object"});
@@ -106,17 +108,30 @@ fn format(path: &[&str]) -> Value {
     one_of(&[&plain[..], &[with_schema]].concat(), true)
 }
 
-/// Returns the schema of a message whose parts have these types.
-fn message(parts: &[&str]) -> Value {
+/// Returns the schema of the content of a message whose parts have these types.
+fn content(parts: &[&str], may_be_null: bool) -> Value {
     let part = object(&json!({"type": {"enum": parts}, "text": string()}), &["type", "text"], true);
-    let content = one_of(&[string(), json!({"type": "array", "items": part})], false);
-    object(&json!({"role": {"enum": ROLES}, "content": content}), &["role", "content"], true)
+    one_of(&[string(), json!({"type": "array", "items": part})], may_be_null)
+}
+
+/// Returns the schema of a message of a chat.
+fn message() -> Value {
+    let others: Vec<&str> = ROLES.into_iter().filter(|role| *role != "assistant").collect();
+    let others = json!({"role": {"enum": others}, "content": content(&["text"], false)});
+    let arguments = one_of(&[string(), json!({"type": "object"})], false);
+    let function = object(&json!({"name": string(), "arguments": arguments}), &["name", "arguments"], true);
+    let call = object(&json!({"function": function}), &["function"], true);
+    let calls = json!({"type": ["array", "null"], "items": call});
+    let assistant = json!({
+        "role": {"const": "assistant"}, "content": content(&["text"], true), "tool_calls": calls,
+    });
+    one_of(&[object(&others, &["role", "content"], true), object(&assistant, &["role"], true)], false)
 }
 
 fn input_items() -> Value {
-    let mut message = message(&["input_text", "output_text"]);
-    message["properties"]["type"] = json!({"const": "message"});
-    let output = message["properties"]["content"].clone();
+    let output = content(&["input_text", "output_text"], false);
+    let message = json!({"type": {"const": "message"}, "role": {"enum": ROLES}, "content": output});
+    let message = object(&message, &["role", "content"], true);
     let (call, called) = (json!({"const": "function_call"}), json!({"const": "function_call_output"}));
     let call = json!({"type": call, "call_id": string(), "name": string(), "arguments": string()});
     let call = object(&call, &["type", "call_id", "name", "arguments"], true);

@@ -95,6 +95,35 @@ with client.responses.stream(**settings) as stream:
     text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
 check(text == whole.output_text, f"{text!r} is streamed, not {whole.output_text!r}")
 
+# Responses with tools and formats.
+parameters = {
+    "type": "object",
+    "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 9}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+tool = dict(type="function", name="add", description="Adds.", parameters=parameters, strict=True)
+settings = dict(model=model, input="let x", max_output_tokens=100, temperature=0, tools=[tool])
+settings |= dict(tool_choice="required", store=False)
+whole = client.responses.create(**settings)
+call = whole.output[0]
+check(call.type == "function_call" and call.name == "add" and whole.status == "completed", f"{call} is a call")
+check(0 <= json.loads(call.arguments)["a"] <= 9, f"{call.arguments} are arguments")
+with client.responses.stream(**settings) as stream:
+    kinds = [event.type for event in stream]
+    streamed = stream.get_final_response().output[0]
+check("response.function_call_arguments.done" in kinds, f"{kinds} of a call")
+check((streamed.name, streamed.arguments) == (call.name, call.arguments), f"{streamed} is streamed, not {call}")
+result = dict(type="function_call_output", call_id=call.call_id, output="4")
+turns = [dict(role="user", content="let x"), *whole.output, result]
+check(client.responses.create(**{**settings, "input": turns, "tool_choice": "auto"}).output, "an answer to a result")
+format = dict(type="json_schema", name="n", schema=parameters, strict=True)
+whole = client.responses.create(model=model, input="let x", text=dict(format=format), max_output_tokens=100)
+check(0 <= json.loads(whole.output_text)["a"] <= 9 and whole.text.format.type == "json_schema", "a format is obeyed")
+fails(openai.BadRequestError, lambda: client.responses.create(**{**settings, "store": True}), param="store")
+unknown = lambda: client.responses.create(model=model, input="let x", previous_response_id="resp_1")
+fails(openai.BadRequestError, unknown, param="previous_response_id")
+
 # Cancellation: leaving a stream frees its place.
 endless = dict(model=model, prompt="fn", max_tokens=900_000, temperature=0, stream=True)
 with client.completions.create(**endless) as stream:

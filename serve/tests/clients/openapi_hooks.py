@@ -48,7 +48,8 @@ def combine(body):
         name = choice["function"]["name"] if isinstance(choice, dict) and "function" in choice else "f"
         name = choice["name"] if isinstance(choice, dict) and "name" in choice else name
         is_flat = "input" in body
-        body["tools"] = [{"type": "function", "name": name} if is_flat else {"function": {"name": name}}]
+        tool = {"name": name} if is_flat else {"function": {"name": name}}
+        body["tools"] = [{"type": "function", **tool}]
         for other in formats:
             del body[other]
         body.pop("text", None)

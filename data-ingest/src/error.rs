@@ -110,7 +110,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A table has no such column.
-    #[error("{} has no column `{column}`; it has {available}: set the source's `text_column` or `template`; or leave \
+    #[error("{} has no column `{column}`; it has {available}: set the source's {keys}; or leave \
          the file out with `exclude`, and give it a source of its own", path.display())]
     Column {
         /// The file.
@@ -119,6 +119,8 @@ pub enum Error {
         column: String,
         /// The columns it has, quoted.
         available: String,
+        /// The keys that say which columns are meant.
+        keys: &'static str,
     },
     /// A column does not hold text.
     #[error(

@@ -28,7 +28,7 @@ mod sources;
 
 pub use collect::run;
 pub use config::{Config, Source};
-pub use documents::chat::Chat;
+pub use documents::chat::{Chat, ChatColumns};
 pub use documents::counts::BadRecordLimit;
 pub use error::Error;
 pub use fetch::LockChange;
@@ -42,4 +42,4 @@ pub use resolve::{Resolved, resolve};
 pub const NAME: &str = "collect";
 
 /// Raised when the output would change for the same sources.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;

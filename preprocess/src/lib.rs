@@ -38,7 +38,7 @@ use crate::engine::split::Split;
 pub const NAME: &str = "preprocess";
 
 /// Raised when the same inputs would give another output.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The folder of unfinished work. It is deleted when the artifact is sealed, as is every file that starts with a dot.
 const WORK: &str = ".work";

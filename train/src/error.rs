@@ -33,16 +33,25 @@ pub enum Error {
     /// Every target of the training split is ignored.
     #[error("the training split has no target to learn: no document has two tokens, or no chat has an answer")]
     NoTargets,
-    /// Every target of the validation tokens is ignored.
+    /// Every target of the validation split is ignored.
     #[error(
-        "the validation split has no target to score {within}: its conversations have no answer that is learned; check \
-         `weight` and the roles of their messages, or raise {key}"
+        "the validation split has no target to score in its {tokens} tokens: its conversations have no answer that is \
+         learned; check `weight` and the roles of their messages, or raise preprocess.validation"
     )]
     NoValidationTargets {
-        /// Where it was looked for.
-        within: String,
-        /// The key that could change that.
-        key: &'static str,
+        /// The tokens of the split.
+        tokens: usize,
+    },
+    /// Every target of the validation tokens that are read is ignored.
+    #[error(
+        "the validation split has no target to score in its first {read} tokens, as its conversations begin with long \
+         prompts: raise train.validation_tokens above {first}, where the first answer begins"
+    )]
+    ValidationTargetsBeyond {
+        /// The tokens that are read.
+        read: u64,
+        /// The position of the first target.
+        first: usize,
     },
     /// The training does not fit into the memory of its device.
     #[error(

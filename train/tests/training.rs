@@ -24,7 +24,12 @@ fn tokens(root: &Path, documents: usize) -> Sealed {
 
 /// Writes a tokens artifact with a tokenizer. With `is_learned`, which returns for a split whether its documents count
 /// towards the loss, the shards have a loss mask.
-fn written(store: &Store, tokenizer: &Tokenizer, documents: usize, is_learned: Option<fn(&str) -> bool>) -> Sealed {
+fn written(
+    store: &Store,
+    tokenizer: &Tokenizer,
+    documents: usize,
+    is_learned: Option<fn(&str, usize) -> bool>,
+) -> Sealed {
     let out = store.begin(recipe("tokens")).unwrap();
     std::fs::create_dir_all(out.folder()).unwrap();
     tokenizer.save(out.folder()).unwrap();
@@ -35,7 +40,7 @@ fn written(store: &Store, tokenizer: &Tokenizer, documents: usize, is_learned: O
             ids.extend(tokenizer.end_of_text());
             let bytes = text(i * 3).len() as u64;
             match is_learned {
-                Some(is_learned) => writer.push_masked(&ids, &vec![is_learned(split); ids.len()], bytes).unwrap(),
+                Some(is_learned) => writer.push_masked(&ids, &vec![is_learned(split, i); ids.len()], bytes).unwrap(),
                 None => writer.push(&ids, bytes).unwrap(),
             }
         }
@@ -308,13 +313,17 @@ fn unusable_data_and_settings_are_named() {
     assert!(error.to_string().contains("lower train.learning_rate"), "{error}");
 
     let tokenizer = Tokenizer::from_file(&enough.folder().join("tokenizer.json")).unwrap();
-    let masked = |is_learned: fn(&str) -> bool, name: &str| {
+    let masked = |is_learned: fn(&str, usize) -> bool, name: &str| {
         written(&Store::new(root.path().join(name)), &tokenizer, 60, Some(is_learned))
     };
-    let masked = masked(|split| split == "train", "masked");
     let unstarted = Unsealed::at(root.path().join("unstarted"), recipe("train"));
-    let error = train(&config(), &masked, &unstarted, &Context::quiet(1)).unwrap_err();
-    assert!(matches!(error, Error::NoValidationTargets { key: "preprocess.validation", .. }), "{error}");
+    let without = masked(|split, _| split == "train", "without");
+    let error = train(&config(), &without, &unstarted, &Context::quiet(1)).unwrap_err();
+    assert!(matches!(error, Error::NoValidationTargets { .. }), "{error}");
+    let late = masked(|split, document| split == "train" || document > 10, "late");
+    let few = Config { validation_tokens: 20, ..config() };
+    let error = train(&few, &late, &unstarted, &Context::quiet(1)).unwrap_err();
+    assert!(matches!(error, Error::ValidationTargetsBeyond { read: 20, first: 21.. }), "{error}");
     assert!(!unstarted.path("metrics.jsonl").exists(), "before the first step");
 
     let error =

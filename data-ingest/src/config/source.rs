@@ -6,7 +6,7 @@ use artifact::Digest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::documents::chat::Chat;
+use crate::documents::chat::{Chat, ChatColumns};
 use crate::formats::format::Format;
 use crate::formats::html::Html;
 
@@ -90,6 +90,9 @@ pub struct Source {
     /// `sharegpt` or `alpaca` (columns `instruction`, `input`, `output`); or `preference` (columns `prompt`, `chosen`,
     /// `rejected`), for preference tuning. Default: none.
     pub chat: Option<Chat>,
+    /// The columns of conversations that are not named as their shape says:
+    /// `{ instruction = "question", output = "answer" }`. Default: none.
+    pub chat_columns: Option<ChatColumns>,
     /// The column that holds a conversation's turns. Default: `messages`, or `conversations` with `chat = "sharegpt"`.
     pub messages_column: Option<String>,
     /// The column that names each document: its id is `<source>/<value>`. Default: none; ids consist of file and row.
@@ -111,6 +114,7 @@ impl Source {
             ("text_column", self.text_column.is_some()),
             ("template", self.template.is_some()),
             ("chat", self.chat.is_some()),
+            ("chat_columns", self.chat_columns.is_some()),
             ("messages_column", self.messages_column.is_some()),
             ("id_column", self.id_column.is_some()),
             ("licence_column", self.licence_column.is_some()),

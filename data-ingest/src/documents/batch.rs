@@ -294,7 +294,8 @@ impl Convert<'_> {
                 MappingError::Skipped(skip) => return Rejection::Skipped(skip),
                 MappingError::Missing(columns) => {
                     let quoted: Vec<String> = columns.iter().map(|name| format!("`{name}`")).collect();
-                    (Reason::NoColumn, format!("no {}{}", quoted.join(", "), available()))
+                    let keys = self.mapping.naming_keys();
+                    (Reason::NoColumn, format!("no {}{} (see {keys})", quoted.join(", "), available()))
                 }
                 MappingError::Bad(reason, message) => (reason, message),
             };

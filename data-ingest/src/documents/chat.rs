@@ -12,11 +12,62 @@ pub enum Chat {
     Messages,
     /// `ShareGPT`'s and Vicuna's: a list of `from` (`human`, `gpt`, `system`) and `value`.
     Sharegpt,
-    /// Stanford Alpaca's: the columns `instruction`, `input` (may be empty) and `output`.
+    /// Stanford Alpaca's: the columns `instruction`, `input` (may be empty), `output` and `system` (may be missing).
     Alpaca,
-    /// TRL's preferences: the columns `prompt` (may be missing), `chosen` and `rejected`, texts or lists of `role` and
-    /// `content`.
+    /// TRL's preferences: the columns `prompt` (may be missing), `chosen`, `rejected` and `system` (may be missing);
+    /// texts, lists of `role` and `content`, or transcripts with `Human:` and `Assistant:`.
     Preference,
+}
+
+/// Other names of the columns of the shapes `alpaca` and `preference`, and of those that every shape may have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChatColumns {
+    /// The system message, which may be missing or empty. Default: `system`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The instruction of `alpaca`. Default: `instruction`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<String>,
+    /// The input of `alpaca`, which may be missing or empty. Default: `input`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// The answer of `alpaca`. Default: `output`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// The prompt of `preference`, which may be missing. Default: `prompt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The better answer of `preference`. Default: `chosen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
+    /// The worse answer of `preference`. Default: `rejected`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
+    /// The tools that the assistant may call, which may be missing. Default: `tools`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<String>,
+    /// The weight of the conversation, which may be missing. Default: `weight`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
+}
+
+impl ChatColumns {
+    /// Returns the columns that have another name here and that the shape `chat` does not have.
+    pub(crate) fn unused(&self, chat: Chat) -> Vec<&'static str> {
+        let of_alpaca = chat == Chat::Alpaca;
+        let of_preference = chat == Chat::Preference;
+        let columns = [
+            ("system", &self.system, of_alpaca || of_preference),
+            ("instruction", &self.instruction, of_alpaca),
+            ("input", &self.input, of_alpaca),
+            ("output", &self.output, of_alpaca),
+            ("prompt", &self.prompt, of_preference),
+            ("chosen", &self.chosen, of_preference),
+            ("rejected", &self.rejected, of_preference),
+        ];
+        columns.into_iter().filter(|(_, name, is_used)| name.is_some() && !is_used).map(|(key, ..)| key).collect()
+    }
 }
 
 /// The roles of messages, as chat templates take them.
@@ -35,6 +86,7 @@ const OTHER_NAMES: [(&str, &str); 9] = [
     ("function_response", "tool"),
 ];
 
+const SYSTEM: &str = "system";
 const USER: &str = "user";
 const ASSISTANT: &str = "assistant";
 
@@ -141,21 +193,22 @@ fn message_weight(value: &Value) -> Result<Option<f64>, String> {
 
 /// Makes a preference of a prompt, the chosen and the rejected answer: the conversation with the first, and the second
 /// after it. An answer is a text, its own turns, or the whole conversation including them.
-pub(crate) fn preference(prompt: Value, chosen: Value, rejected: Value) -> Result<Vec<Message>, String> {
+pub(crate) fn preference(system: &str, prompt: Value, chosen: Value, rejected: Value) -> Result<Vec<Message>, String> {
     let before = match prompt {
         Value::Null => Vec::new(),
-        Value::String(content) => vec![Message::new(USER, content)],
+        Value::String(text) => transcript(&text).unwrap_or_else(|| vec![Message::new(USER, text)]),
         turns => unchecked(turns, Chat::Messages).map_err(|e| format!("prompt: {e}"))?,
     };
     let whole = |name: &str, answer: Value| {
         let named = |message| format!("{name}: {message}");
         let turns = match answer {
-            Value::String(content) => vec![Message::new(ASSISTANT, content)],
+            Value::String(text) => transcript(&text).unwrap_or_else(|| vec![Message::new(ASSISTANT, text)]),
             turns => unchecked(turns, Chat::Messages).map_err(named)?,
         };
         let is_whole_conversation = turns.iter().any(|turn| turn.role != ASSISTANT);
         let before = if is_whole_conversation { &[][..] } else { &before };
-        answered(checked(before.iter().cloned().chain(turns).collect()).map_err(named)?).map_err(named)
+        let turns = after_system(system, before.iter().cloned().chain(turns).collect());
+        answered(checked(turns).map_err(named)?).map_err(named)
     };
     let (mut chosen, mut rejected) = (whole("chosen", chosen)?, whole("rejected", rejected)?);
     let answer = rejected.pop().unwrap_or_default();
@@ -167,6 +220,33 @@ pub(crate) fn preference(prompt: Value, chosen: Value, rejected: Value) -> Resul
     }
     chosen.push(Message { role: REJECTED.to_owned(), ..answer });
     Ok(chosen)
+}
+
+/// Puts a system message before `turns`, unless it is empty or they have one.
+fn after_system(system: &str, turns: Vec<Message>) -> Vec<Message> {
+    let is_needed = !system.trim().is_empty() && turns.first().is_none_or(|first| first.role != SYSTEM);
+    is_needed.then(|| Message::new(SYSTEM, system.to_owned())).into_iter().chain(turns).collect()
+}
+
+/// Reads a transcript as in Anthropic's HH-RLHF (Bai et al., 2022): paragraphs that begin with `Human:` or
+/// `Assistant:`, the first with `Human:`. `None` if the text is none.
+fn transcript(text: &str) -> Option<Vec<Message>> {
+    const SPEAKERS: [(&str, &str); 2] = [("Human:", USER), ("Assistant:", ASSISTANT)];
+    let text = text.trim();
+    text.starts_with(SPEAKERS[0].0).then_some(())?;
+    let mut turns: Vec<(&str, String)> = Vec::new();
+    for paragraph in text.split("\n\n") {
+        let spoken = SPEAKERS.iter().find_map(|(speaker, role)| Some((*role, paragraph.strip_prefix(speaker)?)));
+        match (spoken, turns.last_mut()) {
+            (Some((role, said)), _) => turns.push((role, said.trim().to_owned())),
+            (None, Some((_, said))) => {
+                said.push_str("\n\n");
+                said.push_str(paragraph);
+            }
+            (None, None) => {}
+        }
+    }
+    Some(turns.into_iter().map(|(role, said)| Message::new(role, said)).collect())
 }
 
 fn unchecked(value: Value, chat: Chat) -> Result<Vec<Message>, String> {
@@ -214,10 +294,10 @@ fn tool_call(text: &str) -> Result<Message, String> {
     Ok(Message { role: ASSISTANT.to_owned(), content: None, weight: None, fields })
 }
 
-/// Makes a conversation of an instruction, its input, and the answer.
-pub(crate) fn alpaca(instruction: String, input: &str, output: String) -> Result<Vec<Message>, String> {
+/// Makes a conversation of a system message, which may be empty, an instruction, its input, and the answer.
+pub(crate) fn alpaca(system: &str, instruction: String, input: &str, output: String) -> Result<Vec<Message>, String> {
     let asked = if input.trim().is_empty() { instruction } else { format!("{instruction}\n\n{input}") };
-    checked(vec![Message::new(USER, asked), Message::new(ASSISTANT, output)])
+    checked(after_system(system, vec![Message::new(USER, asked), Message::new(ASSISTANT, output)]))
 }
 
 /// Returns the role of this name, capital letters aside.
@@ -309,7 +389,7 @@ mod tests {
         );
         let pairs = [("Add.", "1 + 1", "Add.\n\n1 + 1"), ("Sing.", "", "Sing."), ("Sing.", " \n", "Sing.")];
         for (instruction, input, asked) in pairs {
-            let found = alpaca(instruction.to_owned(), input, "2".to_owned()).unwrap();
+            let found = alpaca("", instruction.to_owned(), input, "2".to_owned()).unwrap();
             assert_eq!((found[0].content.as_deref(), found[1].content.as_deref()), (Some(asked), Some("2")));
         }
     }
@@ -318,7 +398,9 @@ mod tests {
     fn preferences_become_conversations_with_a_rejected_answer() {
         let check = |record: &str, expected: Result<&str, &str>| {
             let mut record: Value = serde_json::from_str(record).unwrap();
-            let found = preference(record["prompt"].take(), record["chosen"].take(), record["rejected"].take());
+            let system = record["system"].as_str().unwrap_or_default().to_owned();
+            let found =
+                preference(&system, record["prompt"].take(), record["chosen"].take(), record["rejected"].take());
             let found = found.map(|messages| Conversation { messages, ..Conversation::default() }.compact_json());
             assert_eq!(found.as_deref().map_err(String::as_str), expected, "{record}");
         };
@@ -330,6 +412,27 @@ mod tests {
         check(&format!(r#"{{"prompt": [{user}], "chosen": [{four}], "rejected": [{five}]}}"#), expected);
         check(&format!(r#"{{"chosen": [{user}, {four}], "rejected": [{user}, {five}]}}"#), expected);
         check(&format!(r#"{{"prompt": "2 + 2?", "chosen": [{user}, {four}], "rejected": "5"}}"#), expected);
+
+        let with_system =
+            Ok("[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\",\"content\":\"2 + 2?\"},\
+                              {\"role\":\"assistant\",\"content\":\"4\"},{\"role\":\"rejected\",\"content\":\"5\"}]");
+        check(r#"{"system": "Be brief.", "prompt": "2 + 2?", "chosen": "4", "rejected": "5"}"#, with_system);
+        let own = r#"{"role": "system", "content": "Be brief."}"#;
+        check(
+            &format!(r#"{{"system": "Sing.", "prompt": [{own}, {user}], "chosen": "4", "rejected": "5"}}"#),
+            with_system,
+        );
+        check(
+            r#"{"chosen": "\n\nHuman: 2 + 2?\n\nAssistant: 4", "rejected": "\n\nHuman: 2 + 2?\n\nAssistant: 5"}"#,
+            expected,
+        );
+        check(
+            r#"{"chosen": "Human: a\n\nb\n\nAssistant: c\n\nHuman: d\n\nAssistant: e\n\nf",
+                "rejected": "Human: a\n\nb\n\nAssistant: c\n\nHuman: d\n\nAssistant: g"}"#,
+            Ok("[{\"role\":\"user\",\"content\":\"a\\n\\nb\"},{\"role\":\"assistant\",\"content\":\"c\"},\
+                {\"role\":\"user\",\"content\":\"d\"},{\"role\":\"assistant\",\"content\":\"e\\n\\nf\"},\
+                {\"role\":\"rejected\",\"content\":\"g\"}]"),
+        );
 
         check(r#"{"prompt": "a", "chosen": "b", "rejected": "b"}"#, Err("chosen and rejected are the same"));
         check(
@@ -394,7 +497,8 @@ mod tests {
             check(json, Chat::Messages, Err(expected));
         }
         check(r#"[{"role": "user", "content": "a"}]"#, Chat::Sharegpt, Err("turn 1: `from` is missing or not text"));
-        assert_eq!(alpaca(String::new(), "", "a".to_owned()), Err("turn 1: it is empty".to_owned()));
-        assert_eq!(alpaca("a".to_owned(), "b", " ".to_owned()), Err("turn 2: it is empty".to_owned()));
+        let alpaca = |instruction: &str, output: &str| super::alpaca("", instruction.to_owned(), "", output.to_owned());
+        assert_eq!(alpaca("", "a"), Err("turn 1: it is empty".to_owned()));
+        assert_eq!(alpaca("a", " "), Err("turn 2: it is empty".to_owned()));
     }
 }

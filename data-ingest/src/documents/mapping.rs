@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::source::Source;
-use crate::documents::chat::{self, Chat, Conversation, Message};
+use crate::documents::chat::{self, Chat, ChatColumns, Conversation, Message};
 use crate::documents::document::Content;
 use crate::documents::field::{Field, kind};
 use crate::documents::rejection::{Reason, Skip};
@@ -23,6 +23,9 @@ pub(crate) struct Columns {
     pub chat: Option<Chat>,
     /// The column that holds the turns of a conversation, unless its shape says so.
     pub messages: Option<String>,
+    /// Other names of the columns of conversations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<ChatColumns>,
     /// The column that names the document.
     pub id: Option<String>,
     /// The column that names the document's licence.
@@ -41,6 +44,7 @@ impl Columns {
             template: source.template.clone(),
             chat: source.chat,
             messages: source.messages_column.clone(),
+            conversation: source.chat_columns.clone(),
             id: source.id_column.clone(),
             licence: source.licence_column.clone(),
             source: source.source_column.clone(),
@@ -65,6 +69,16 @@ pub(crate) fn validate(source: &Source) -> Result<(), (&'static str, String)> {
         }
         (Some(Chat::Preference), Some(_)) => {
             return wrong("messages_column", "`preference` reads the columns prompt, chosen and rejected");
+        }
+        _ => {}
+    }
+    match (source.chat, &source.chat_columns) {
+        (None, Some(_)) => return wrong("chat_columns", "needs `chat`"),
+        (Some(chat), Some(columns)) => {
+            if let Some(key) = columns.unused(chat).first() {
+                let shape = format!("{chat:?}").to_lowercase();
+                return wrong("chat_columns", &format!("`{shape}` has no column for `{key}`"));
+            }
         }
         _ => {}
     }
@@ -139,6 +153,8 @@ impl<'a> Mapping<'a> {
     pub fn new(columns: &'a Columns, max_bytes: u64) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut add = |name: &str, part| parts.push(Column { name: name.to_owned(), part });
+        let named = columns.conversation.clone().unwrap_or_default();
+        let or = |name: Option<String>, default: &str| name.unwrap_or_else(|| default.to_owned());
         let shape = match (&columns.template, columns.chat) {
             (Some(template), _) => {
                 let template = Template::new(template, max_bytes)?;
@@ -146,15 +162,17 @@ impl<'a> Mapping<'a> {
                 Shape::Template(Box::new(template))
             }
             (None, Some(Chat::Alpaca)) => {
-                add("instruction", Part::Content);
-                add("input", Part::OptionalContent);
-                add("output", Part::Content);
+                add(&or(named.instruction, "instruction"), Part::Content);
+                add(&or(named.input, "input"), Part::OptionalContent);
+                add(&or(named.output, "output"), Part::Content);
+                add(&or(named.system, "system"), Part::OptionalContent);
                 Shape::Alpaca
             }
             (None, Some(Chat::Preference)) => {
-                add("prompt", Part::OptionalContent);
-                add("chosen", Part::Content);
-                add("rejected", Part::Content);
+                add(&or(named.prompt, "prompt"), Part::OptionalContent);
+                add(&or(named.chosen, "chosen"), Part::Content);
+                add(&or(named.rejected, "rejected"), Part::Content);
+                add(&or(named.system, "system"), Part::OptionalContent);
                 Shape::Preference
             }
             (None, Some(chat)) => {
@@ -168,8 +186,8 @@ impl<'a> Mapping<'a> {
             }
         };
         if columns.chat.is_some() && columns.template.is_none() {
-            add("tools", Part::Tools);
-            add("weight", Part::Weight);
+            add(&or(named.tools, "tools"), Part::Tools);
+            add(&or(named.weight, "weight"), Part::Weight);
         }
         let own = [(&columns.id, Part::Id), (&columns.licence, Part::Licence), (&columns.source, Part::Source)];
         for (name, part) in own {
@@ -208,6 +226,20 @@ impl<'a> Mapping<'a> {
     pub fn text(&self) -> Option<&str> {
         let is_text = matches!(self.shape, Shape::Text);
         self.columns.first().filter(|_| is_text).map(|column| column.name.as_str())
+    }
+
+    /// Returns true if a template makes the text.
+    pub fn is_template(&self) -> bool {
+        matches!(self.shape, Shape::Template(_))
+    }
+
+    /// Returns the keys of a source that say which columns are meant.
+    pub fn naming_keys(&self) -> &'static str {
+        match self.shape {
+            Shape::Text | Shape::Template(_) => "`text_column` or `template`",
+            Shape::Turns(_) => "`messages_column`",
+            Shape::Alpaca | Shape::Preference => "`chat_columns`",
+        }
     }
 
     /// Makes a document of a row, given its value in each column, or none.
@@ -262,11 +294,16 @@ impl<'a> Mapping<'a> {
             let columns = self.columns.iter().zip(fields);
             let mut values = columns.map(|(column, field)| field.map_or(Ok(Value::Null), |field| column.value(field)));
             let mut next = || values.next().unwrap_or(Ok(Value::Null));
-            let (prompt, chosen, rejected) = (next()?, next()?, next()?);
+            let (prompt, chosen, rejected, system) = (next()?, next()?, next()?, next()?);
             if chosen.is_null() || rejected.is_null() {
                 return Err(MappingError::Skipped(Skip::Null));
             }
-            return conversation(chat::preference(prompt, chosen, rejected));
+            let system = match system {
+                Value::Null => String::new(),
+                Value::String(text) => text,
+                _ => return Err(MappingError::Bad(Reason::WrongType, "the system message is not text".to_owned())),
+            };
+            return conversation(chat::preference(&system, prompt, chosen, rejected));
         }
         let mut fields = self.columns.iter().zip(fields);
         let mut next = || fields.next().and_then(|(column, field)| Some((column, field?)));
@@ -283,9 +320,9 @@ impl<'a> Mapping<'a> {
             }
             (Shape::Alpaca, Some((column, instruction))) => {
                 let instruction = column.text(instruction)?;
-                let input = next().map(|(column, field)| column.text(field)).transpose()?.unwrap_or_default();
-                let output = next().map(|(column, field)| column.text(field)).transpose()?.unwrap_or_default();
-                conversation(chat::alpaca(instruction, &input, output))
+                let mut text = || next().map_or(Ok(String::new()), |(column, field)| column.text(field));
+                let (input, output, system) = (text()?, text()?, text()?);
+                conversation(chat::alpaca(&system, instruction, &input, output))
             }
         }
     }
@@ -414,6 +451,11 @@ mod tests {
         check(&Source { messages_column: turns.clone(), ..chat(Chat::Sharegpt) }, "valid");
         check(&Source { messages_column: turns.clone(), ..chat(Chat::Alpaca) }, "messages_column: `alpaca` reads");
         check(&Source { messages_column: turns, ..path.clone() }, "messages_column: needs `chat`");
+        let chat_columns = Some(ChatColumns { output: some("answer"), weight: some("w"), ..ChatColumns::default() });
+        check(&Source { chat_columns: chat_columns.clone(), ..chat(Chat::Alpaca) }, "valid");
+        let of_alpaca = Source { chat_columns: chat_columns.clone(), ..chat(Chat::Preference) };
+        check(&of_alpaca, "chat_columns: `preference` has no column for `output`");
+        check(&Source { chat_columns, ..path.clone() }, "chat_columns: needs `chat`");
         check(&Source { template: some("{{ q }}"), ..chat(Chat::Messages) }, "template: a source of conversations");
     }
 }

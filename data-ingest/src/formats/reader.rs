@@ -235,7 +235,7 @@ impl Job<'_> {
             let row = match piece {
                 DelimitedPiece::Header(header) => {
                     if let Some(column) = self.mapping.missing_in(&header) {
-                        return Err(ReadError::Fatal(no_column(name, column, &header, self.has_template(), input)));
+                        return Err(ReadError::Fatal(no_column(name, column, &header, self.mapping, input)));
                     }
                     let place = |wanted: &str| header.iter().position(|name| name == wanted);
                     places = Arc::new(self.mapping.names().map(place).collect());
@@ -290,10 +290,6 @@ impl Job<'_> {
         })
     }
 
-    fn has_template(&self) -> bool {
-        self.source.columns.template.is_some()
-    }
-
     /// Reads a table in a file of its own.
     fn table(
         &self,
@@ -309,9 +305,7 @@ impl Job<'_> {
         };
         batch.rows(name, None)?;
         table::read(file, format, self.mapping, &mut |found| match found {
-            TablePart::NoColumn { column, header } => {
-                Err(no_column(name, &column, &header, self.has_template(), input))
-            }
+            TablePart::NoColumn { column, header } => Err(no_column(name, &column, &header, self.mapping, input)),
             TablePart::WrongType { column, found } => {
                 Err(Error::ColumnType { path: table_path(name, input), column, found })
             }
@@ -388,16 +382,16 @@ fn json_piece(piece: JsonPiece, unit: Unit, name: &Arc<str>, batch: &mut Batch<'
     Ok(())
 }
 
-fn no_column(name: &str, column: &str, header: &[String], has_template: bool, input: &InputFile<'_>) -> Error {
+fn no_column(name: &str, column: &str, header: &[String], mapping: &Mapping<'_>, input: &InputFile<'_>) -> Error {
     let quoted: Vec<String> = header.iter().map(|name| format!("`{name}`")).collect();
     let available = if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") };
     let is_word = |name: &&String| name.chars().all(|c| c == '_' || c.is_alphanumeric());
-    let hint = header.iter().find(|name| has_template && !is_word(name)).map_or_else(String::new, |name| {
+    let hint = header.iter().find(|name| mapping.is_template() && !is_word(name)).map_or_else(String::new, |name| {
         let quoted = serde_json::Value::from(name.as_str());
         format!(" (in a template, a column of any name is written {{{{ row[{quoted}] }}}})")
     });
     let available = format!("{available}{hint}");
-    Error::Column { path: table_path(name, input), column: column.to_owned(), available }
+    Error::Column { path: table_path(name, input), column: column.to_owned(), available, keys: mapping.naming_keys() }
 }
 
 /// Returns the path of a table; that of an archive does not identify the table in it.

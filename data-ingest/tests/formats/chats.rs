@@ -59,7 +59,7 @@ fn conversations_become_messages() {
             &format!("s/a.jsonl#1: {turns}"),
             "1 null",
             "a.jsonl line 2 [chat]: it has no turn of the assistant, so nothing is learned",
-            "a.jsonl line 4 [no_column]: no `messages`; it has `text`",
+            "a.jsonl line 4 [no_column]: no `messages`; it has `text` (see `messages_column`)",
         ],
     );
     let sharegpt = b"[{\"id\": 1, \"conversations\": [{\"from\": \"human\", \"value\": \"Hi\"}, {\"from\": \"gpt\", \
@@ -75,6 +75,32 @@ fn conversations_become_messages() {
         &[
             "s/a.csv#1: [(\"user\", \"Hi\\n\\nthere\"), (\"assistant\", \"Hello\")]",
             "a.csv row 2 [chat]: turn 2: it is empty",
+        ],
+    );
+    let chat_columns = data_ingest::ChatColumns {
+        instruction: Some("prompt".to_owned()),
+        output: Some("completion".to_owned()),
+        ..data_ingest::ChatColumns::default()
+    };
+    let source = Source { chat_columns: Some(chat_columns), ..chat(data_ingest::Chat::Alpaca) };
+    check_file(
+        "a.jsonl",
+        b"{\"prompt\": \"Hi\", \"completion\": \"Hello\", \"system\": \"\"}\n{\"prompt\": \"Hi\", \"completion\": \"Hello\", \
+          \"system\": \"Greet.\"}\n{\"instruction\": \"Hi\", \"output\": \"Hello\"}\n",
+        source.clone(),
+        &[
+            &format!("s/a.jsonl#1: {turns}"),
+            "s/a.jsonl#2: [(\"system\", \"Greet.\"), (\"user\", \"Hi\"), (\"assistant\", \"Hello\")]",
+            "a.jsonl line 3 [no_column]: no `prompt`, `completion`; it has `instruction`, `output` (see `chat_columns`)",
+        ],
+    );
+    check_file(
+        "a.csv",
+        b"instruction,output\nHi,Hello\n",
+        source,
+        &[
+            "<base>/a.csv has no column `prompt`; it has `instruction`, `output`: set the source's `chat_columns`; or leave \
+           the file out with `exclude`, and give it a source of its own",
         ],
     );
     let source = Source { messages_column: Some("m".to_owned()), ..chat(data_ingest::Chat::Messages) };

@@ -20,7 +20,7 @@ fn only_bad_records_are_skipped() {
             "s/a.jsonl#6: café",
             "s/a.jsonl#7: six",
             "a.jsonl line 2 [malformed]: column 16: trailing comma",
-            "a.jsonl line 3 [no_column]: no `text`; it has `body`",
+            "a.jsonl line 3 [no_column]: no `text`; it has `body` (see `text_column` or `template`)",
             "a.jsonl line 4 [malformed]: expected a JSON object, found an array",
             "a.jsonl line 5 [wrong_type]: `text` holds a number, not text",
         ],
@@ -204,7 +204,8 @@ fn too_many_bad_records_end_the_run_and_are_quoted() {
         (conversations: `chat = \"messages\"`)";
     check(&[("a.jsonl", jsonl.as_bytes())], &strict, &[found]);
     let found = "source a.jsonl: 2 of 2 records are bad, and collect.max_bad_records is 0.01: a.jsonl line 1: no \
-        `text`; it has `body`; a.jsonl line 2: no `text`; it has `body`; raise it \
+        `text`; it has `body` (see `text_column` or `template`); a.jsonl line 2: no `text`; it has `body` (see \
+        `text_column` or `template`); raise it \
         to skip them, leave out files of another kind with `exclude`, or give them a source of their own \
         (conversations: `chat = \"messages\"`)";
     check(&[("a.jsonl", b"{\"body\": \"a\"}\n{\"body\": \"b\"}\n")], &path("a.jsonl"), &[found]);

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::cli::ChatArgs;
 use crate::platform::interrupt;
+use crate::ui::masked_text::Marks;
 
 use super::generator::{Printer, configured, constraint, open, show_sampling};
 use super::{print_now, print_out};
@@ -57,7 +58,8 @@ pub fn converse(generator: &Generator, options: CompletionOptions, system: Optio
     if is_terminal {
         eprintln!("One message per line; /help lists the commands, Ctrl-D ends the conversation.");
     }
-    let printer = Printer { terminal: std::io::stdout().is_terminal() };
+    let markdown = Marks::of_stdout() == Marks::Colours;
+    let printer = Printer { terminal: std::io::stdout().is_terminal(), markdown };
     let mut chat = Chat { generator, printer, signals: &state, options, messages: Vec::new() };
     chat.set_system(system.unwrap_or_default());
     let mut lines = std::io::stdin().lock().lines();

@@ -33,7 +33,7 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
         return super::chat::converse(&generator, options, configured.system.as_deref());
     }
     let cancel = interrupt::listen(|| {})?;
-    let printer = Printer { terminal: std::io::stdout().is_terminal() };
+    let printer = Printer { terminal: std::io::stdout().is_terminal(), markdown: false };
     let mut lines = Vec::new();
     for (i, prompt) in prompts.iter().enumerate() {
         let options = options.with_seed(options.sampling.seed.wrapping_add(i as u64));

@@ -11,6 +11,7 @@ use generate::{
 
 use crate::cli::{DraftArgs, GrammarArgs, SamplingArgs, StoreArgs};
 use crate::ui::console::printable;
+use crate::ui::markdown::Markdown;
 
 use super::{print_now, print_out};
 
@@ -106,8 +107,10 @@ pub fn show_sampling(of_model: SamplingChoice) {
 
 /// Prints texts while they are generated.
 pub struct Printer {
-    /// Whether standard output is a terminal, to which no control characters are written.
+    /// Whether standard output is a terminal, to which no control characters of the model are written.
     pub terminal: bool,
+    /// Whether answers are styled as Markdown.
+    pub markdown: bool,
 }
 
 impl Printer {
@@ -121,8 +124,11 @@ impl Printer {
         is_stopped: &dyn Fn() -> bool,
     ) -> anyhow::Result<Completion> {
         let mut closed = None;
+        let mut markdown = Markdown::default();
         let completion = generator.generate(prompt, options, &mut |text| {
-            if show && let Err(error) = print_now(&if self.terminal { printable(text) } else { text.to_owned() }) {
+            let text = if self.terminal { printable(text) } else { text.to_owned() };
+            let text = if self.markdown { markdown.push(&text) } else { text };
+            if show && let Err(error) = print_now(&text) {
                 closed = Some(error);
             }
             if closed.is_some() || is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -131,7 +137,7 @@ impl Printer {
             return Err(error.into());
         }
         if show {
-            print_out!("")?;
+            print_out!("{}", markdown.finish())?;
         }
         if completion.finish_reason != FinishReason::Cancelled && std::io::stderr().is_terminal() {
             eprintln!("[{}]", speed(&completion));

@@ -250,7 +250,9 @@ pub fn find(layout: &StoreLayout, name: &str) -> anyhow::Result<Run> {
         return runs.into_iter().next_back().context("no run");
     }
     if nothing {
-        bail!("there is no run in {} yet; `pipeline run` makes one", tidy(&layout.runs()).display());
+        let runs = tidy(&layout.runs());
+        let named = if name == "latest" { String::new() } else { format!("there is no run {name}: ") };
+        bail!("{named}there is no run in {} yet; `pipeline run` makes one", runs.display());
     }
     let names: Vec<&str> = runs.iter().map(|run| run.record.name.as_str()).collect();
     match suggest(name, names.iter().copied()) {

@@ -1,11 +1,12 @@
 //! Conversations on standard input, and what restricts and speeds up texts.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::interrupt::signal;
 use crate::project::{Ended, Project};
 use crate::tiny::{chatting, write};
 
@@ -28,6 +29,51 @@ fn chat(project: &Project, lines: &str) -> Ended {
         .unwrap();
     child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
     Ended::from(child.wait_with_output().unwrap())
+}
+
+/// The first Ctrl-C while a message is read explains itself, one in an answer stops that, and two end the program.
+#[test]
+fn ctrl_c_stops_the_answer_and_then_the_program() {
+    let project = Project::new();
+    let mut files = chatting();
+    // The answer would be as long as the context, which takes minutes.
+    let mut config: Value = serde_json::from_slice(&files["config.json"]).unwrap();
+    config["max_position_embeddings"] = 200_000.into();
+    files.insert("config.json".to_owned(), config.to_string().into_bytes());
+    write(&project.path("models/tiny"), &files);
+    let endless =
+        ["--max-tokens", "190000", "--logit-bias", "0=-100", "--logit-bias", "3=-100", "--logit-bias", "5=-100"];
+    let arguments = [&["chat", "models/tiny", "--device", "cpu"][..], &endless].concat();
+    let mut child = project
+        .command(&arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut answered = child.stdout.take().unwrap();
+    let mut answer = [0];
+    for saved in ["one.json", "two.json"] {
+        input.write_all(b"a\n").unwrap();
+        answered.read_exact(&mut answer).unwrap();
+        signal(&child, "-INT");
+        input.write_all(format!("/save {saved}\n/reset\n").as_bytes()).unwrap();
+        let expected = format!("2 messages in {saved}");
+        assert!(said.by_ref().any(|line| line.unwrap() == expected), "{saved}");
+        let saved = messages(&project, saved);
+        let tokens = saved[1].1.chars().count();
+        assert!((1..190_000).contains(&tokens), "{tokens}");
+        // What is left of the answer.
+        while answer != *b"\n" {
+            answered.read_exact(&mut answer).unwrap();
+        }
+    }
+    signal(&child, "-INT");
+    assert!(said.by_ref().any(|line| line.unwrap().contains("and so does Ctrl-C again")));
+    signal(&child, "-INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
 /// Returns the roles and texts of a saved conversation.

@@ -69,7 +69,7 @@ impl Rule {
 
     /// Returns true if the signals depend on how the language is written.
     pub fn depends_on_language(&self) -> bool {
-        matches!(self, Self::GopherQuality(_) | Self::C4(_) | Self::FineWeb(_))
+        !matches!(self, Self::Code(_))
     }
 
     /// Returns the signals that some languages have not, and the keys that then do not apply.
@@ -86,7 +86,7 @@ impl Rule {
     pub fn measure(&self, text: &Text<'_>, orthography: Orthography, scratch: &mut Scratch, signals: &mut Vec<f64>) {
         match self {
             Self::GopherQuality(config) => signals.extend(gopher_quality::measure(config, text, orthography)),
-            Self::GopherRepetition(_) => signals.extend(gopher_repetition::measure(text, scratch)),
+            Self::GopherRepetition(_) => signals.extend(gopher_repetition::measure(text, orthography, scratch)),
             Self::C4(config) => signals.extend(c4::measure(config, text, orthography, scratch)),
             Self::FineWeb(config) => signals.extend(fineweb::measure(config, text, orthography, scratch)),
             Self::Code(config) => signals.extend(code::measure(config, text)),

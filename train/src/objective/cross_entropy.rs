@@ -61,15 +61,14 @@ fn check_targets(validation: &Split, max_tokens: u64) -> Result<(), Error> {
             if (start + first) as u64 <= max_tokens {
                 return Ok(());
             }
-            let within = format!("in its first {max_tokens} tokens");
-            return Err(Error::NoValidationTargets { within, key: "train.validation_tokens" });
+            return Err(Error::ValidationTargetsBeyond { read: max_tokens, first: start + first });
         }
     }
     // A split that is too short has its own error.
     if length < 2 {
         return Ok(());
     }
-    Err(Error::NoValidationTargets { within: format!("in its {length} tokens"), key: "preprocess.validation" })
+    Err(Error::NoValidationTargets { tokens: length })
 }
 
 impl Objective<Transformer> for CrossEntropy<'_> {

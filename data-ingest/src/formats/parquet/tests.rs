@@ -4,7 +4,7 @@ use std::io::{Seek as _, Write as _};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Encoding, ZstdLevel};
+use parquet::basic::{BrotliLevel, Compression, Encoding, GzipLevel, ZstdLevel};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 
 use super::*;
@@ -72,6 +72,21 @@ fn a_page_with_an_untrue_value_count_costs_its_row_group_alone() {
     bytes[at + 2] = 38;
     let message = "rows 1 to 20: the pages of a column have 19 of its 20 values";
     assert_eq!(read(&bytes), (20, vec![message.to_owned()]));
+}
+
+/// The decoders of gzip and Brotli unpack without a limit, whatever the page claims.
+#[test]
+fn a_page_that_unpacks_to_more_than_it_claims_costs_its_row_group_alone() {
+    for compression in [Compression::GZIP(GzipLevel::default()), Compression::BROTLI(BrotliLevel::default())] {
+        let mut bytes = packed(WriterProperties::builder().set_compression(compression), false);
+        assert_eq!(read(&bytes), (40, vec![]), "{compression}");
+        // The type, 0, and the unpacked size, in zigzag a number of two bytes.
+        let at = place(&bytes, &[0x15, 0, 0x15]) + 3;
+        assert!(bytes[at] >= 0x80 && bytes[at + 1] < 0x80, "{compression}");
+        bytes[at..at + 2].copy_from_slice(&[0xc8, 0x01]);
+        let message = "rows 1 to 20: a page unpacks to more than the 100 bytes it claims";
+        assert_eq!(read(&bytes), (20, vec![message.to_owned()]), "{compression}");
+    }
 }
 
 /// The decoder would allocate as many lengths as the page claims.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use artifact::{Sealed, file};
-use data_ingest::{Chat, Source, dataset};
+use data_ingest::{Chat, ChatColumns, Source, dataset};
 
 use super::corpus::{DATASETS, of_dataset, watched};
 use crate::cli::AddArgs;
@@ -84,7 +84,10 @@ fn with_columns(source: &Source, complaint: &str) -> Option<Source> {
     let has = |name: &str| columns.contains(&name);
     let source = source.clone();
     if has("chosen") && has("rejected") {
-        return Some(Source { chat: Some(Chat::Preference), ..source });
+        let prompt = ["question", "instruction"].into_iter().find(|name| has(name) && !has("prompt"));
+        let columns = ChatColumns { prompt: prompt.map(str::to_owned), ..ChatColumns::default() };
+        let chat_columns = prompt.is_some().then_some(columns);
+        return Some(Source { chat: Some(Chat::Preference), chat_columns, ..source });
     }
     if has("messages") {
         return Some(Source { chat: Some(Chat::Messages), ..source });
@@ -94,6 +97,19 @@ fn with_columns(source: &Source, complaint: &str) -> Option<Source> {
     }
     if has("instruction") && has("output") {
         return Some(Source { chat: Some(Chat::Alpaca), ..source });
+    }
+    // Dolly's and OpenAI's older format.
+    for (instruction, input, output) in [("instruction", "context", "response"), ("prompt", "", "completion")] {
+        if has(instruction) && has(output) {
+            let named = |name: &str| has(name).then(|| name.to_owned());
+            let columns = ChatColumns {
+                instruction: named(instruction),
+                input: named(input),
+                output: named(output),
+                ..ChatColumns::default()
+            };
+            return Some(Source { chat: Some(Chat::Alpaca), chat_columns: Some(columns), ..source });
+        }
     }
     if has("question") && has("answer") {
         let template = "{{ question }}\n\n{{ answer }}".to_owned();
@@ -139,7 +155,11 @@ mod tests {
     fn columns_are_guessed_from_the_header() {
         let check = |complaint: &str, expected: &str| {
             let found = with_columns(&Source::default(), complaint).map_or_else(String::new, |source| {
-                format!("{:?} {:?} {:?}", source.text_column, source.chat, source.template.is_some())
+                let columns = source.chat_columns.map_or_else(String::new, |columns| {
+                    let names = [columns.prompt, columns.instruction, columns.input, columns.output];
+                    format!(" {}", names.map(Option::unwrap_or_default).join("/"))
+                });
+                format!("{:?} {:?} {:?}{columns}", source.text_column, source.chat, source.template.is_some())
             });
             assert_eq!(found, expected, "{complaint}");
         };
@@ -147,6 +167,13 @@ mod tests {
         check("no column `text`; it has `messages`", "None Some(Messages) false");
         check("no column `text`; it has `instruction`, `input`, `output`", "None Some(Alpaca) false");
         check("no column `text`; it has `question`, `answer`", "None None true");
+        check("no column `text`; it has `prompt`, `chosen`, `rejected`", "None Some(Preference) false");
+        check("no column `text`; it has `question`, `chosen`, `rejected`", "None Some(Preference) false question///");
+        check("no column `text`; it has `prompt`, `completion`", "None Some(Alpaca) false /prompt//completion");
+        check(
+            "no column `text`; it has `instruction`, `context`, `response`",
+            "None Some(Alpaca) false /instruction/context/response",
+        );
         check("no column `text`; it has `a`", "");
     }
 }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::counts::{Duplicates, ratio};
+use super::orthography::Orthography;
 use super::scratch::Scratch;
 use super::threshold::{self, Criterion, Failure, Threshold};
 use crate::text::words::Text;
@@ -127,7 +128,10 @@ impl Config {
 }
 
 /// Returns the [`SIGNALS`] of `text`, all 0 for the empty text.
-pub fn measure(text: &Text<'_>, scratch: &mut Scratch) -> [f64; SIGNALS.len()] {
+///
+/// In languages that do not separate words, an n-gram consists of as many characters as n words have
+/// ([`Orthography::characters_per_word`]).
+pub fn measure(text: &Text<'_>, orthography: Orthography, scratch: &mut Scratch) -> [f64; SIGNALS.len()] {
     let chars = text.chars();
     let most = text.as_str().bytes().filter(|&byte| byte == b'\n').count() + 2;
     let paragraphs = Duplicates::count(text.paragraphs(), most, &mut scratch.counts);
@@ -138,12 +142,20 @@ pub fn measure(text: &Text<'_>, scratch: &mut Scratch) -> [f64; SIGNALS.len()] {
     signals[2] = ratio(lines.repeated, lines.pieces);
     signals[3] = ratio(lines.repeated_chars, chars);
     scratch.ngrams.read(text, &mut scratch.counts);
-    for n in 2..=4 {
-        signals[2 + n] = ratio(scratch.ngrams.next(n, &mut scratch.counts), chars);
-    }
-    for n in 5..=10 {
-        scratch.ngrams.next(n, &mut scratch.counts);
-        signals[2 + n] = ratio(scratch.ngrams.duplicate_chars(n), chars);
+    let per_word = orthography.characters_per_word();
+    for n in 2..=per_word * 10 {
+        let (top_chars, top_count) = scratch.ngrams.next(n, &mut scratch.counts);
+        if n % per_word != 0 {
+            continue;
+        }
+        match n / per_word {
+            words @ 2..=4 => {
+                let spaces = if per_word == 1 { words - 1 } else { 0 };
+                signals[2 + words] = ratio((top_chars + spaces) * top_count, chars);
+            }
+            words @ 5.. => signals[2 + words] = ratio(scratch.ngrams.duplicate_chars(n), chars),
+            _ => {}
+        }
     }
     signals
 }
@@ -203,7 +215,7 @@ mod tests {
             let text = words.join(" ");
             let mut buffers = Buffers::default();
             let text = buffers.split(&text);
-            let signals = measure(&text, &mut Scratch::default());
+            let signals = measure(&text, Orthography::ENGLISH, &mut Scratch::default());
             let chars = text.chars() as f64;
             let measured: Vec<f64> = signals[4..].iter().map(|fraction| (fraction * chars).round()).collect();
             let expected: Vec<f64> = by_definition(&words).into_iter().map(|chars| chars as f64).collect();

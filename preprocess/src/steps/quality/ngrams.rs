@@ -48,9 +48,9 @@ impl Ngrams {
         self.positions.extend((0..).zip(&self.names).filter(|(_, name)| **name != ONCE).map(|(position, _)| position));
     }
 
-    /// Advances from (n - 1)-grams to n-grams, and returns the characters of the most frequent one, including the
-    /// spaces between its words, times its count. Of several the first counts, even if none occurs twice.
-    pub fn next(&mut self, n: usize, counts: &mut Counts) -> usize {
+    /// Advances from (n - 1)-grams to n-grams, and returns the characters of the most frequent one, without the spaces
+    /// between its words, and its count. Of several the first counts, even if none occurs twice.
+    pub fn next(&mut self, n: usize, counts: &mut Counts) -> (usize, usize) {
         counts.reset(self.positions.len());
         let (mut top, mut top_count) = (0, 1);
         for i in 0..self.positions.len() {
@@ -68,7 +68,7 @@ impl Ngrams {
         }
         let names = &self.names;
         self.positions.retain(|position| names[*position as usize] != ONCE);
-        if names.len() < n { 0 } else { (self.chars(top, n) + n - 1) * top_count as usize }
+        if names.len() < n { (0, 0) } else { (self.chars(top, n), top_count as usize) }
     }
 
     /// Returns the characters in n-grams that occurred before; the words of such an n-gram are counted once.

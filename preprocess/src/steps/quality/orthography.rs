@@ -54,6 +54,18 @@ impl Orthography {
         !matches!(self.language, "cmn" | "jpn" | "khm" | "mya" | "tha")
     }
 
+    /// Returns the words of [`Text::words`](crate::text::words::Text::words) that make a word of the rules: more than one
+    /// where they are characters. Heuristic, not measured: an English word with its space has six letters, for which
+    /// Chinese and Japanese need two characters (see [`Self::letters_per_char`]) and other scripts without spaces,
+    /// whose characters are letters and their marks, four.
+    pub fn characters_per_word(self) -> usize {
+        match self.language {
+            "cmn" | "jpn" => 2,
+            _ if self.separates_words() => 1,
+            _ => 4,
+        }
+    }
+
     /// Returns true if the language has marks that end sentences.
     pub fn ends_sentences(self) -> bool {
         self.language != "tha"

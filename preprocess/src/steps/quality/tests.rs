@@ -209,6 +209,30 @@ fn c4_criteria_apply_to_the_kept_lines() {
 }
 
 /// Returns the remaining text, and the reasons for which lines were dropped.
+/// A phrase that an article is about repeats the characters of a 5-gram, but not five words.
+#[test]
+fn n_grams_of_a_language_without_spaces_have_the_characters_of_words() {
+    let rule = Rule::GopherRepetition(gopher_repetition::Config::default());
+    let article = "人工智能技术正在改变医院的日常工作。很多医生已经用人工智能技术阅读影像。\
+        有人担心，人工智能技术会让新手失去练习的机会。去年，三所大学比较了人工智能技术和专家的判断。\
+        结果显示，人工智能技术在夜班时帮助最大。护士们则认为，人工智能技术还不懂得如何安慰病人。\
+        市政府计划明年为人工智能技术制定新的规则。如果没有数据，人工智能技术就无从谈起。";
+    let failure = |text: &str, orthography: Orthography| {
+        let (mut buffers, mut signals) = (Buffers::default(), Vec::new());
+        rule.measure(&buffers.split(text), orthography, &mut Scratch::default(), &mut signals);
+        rule.first_failure(&signals).map(|failure| failure.criterion)
+    };
+    assert_eq!(Orthography::of(article).language(), "cmn");
+    assert_eq!(failure(article, Orthography::of(article)), None);
+    assert_eq!(failure(article, Orthography::ENGLISH), Some("max_duplicate_5_gram_fraction"));
+    let spam = "点击这里立即领取优惠券，".repeat(12);
+    assert_eq!(Orthography::of(&spam).language(), "cmn");
+    assert!(failure(&spam, Orthography::of(&spam)).is_some());
+    let thai = "เมื่อวานเย็นเราเดินเล่นริมทะเลและดูแสงไฟของเรือ ".repeat(4);
+    assert_eq!(Orthography::of(&thai).language(), "tha");
+    assert!(failure(&thai, Orthography::of(&thai)).is_some());
+}
+
 fn clean(config: &c4::Config, text: &str, orthography: Orthography) -> (String, Vec<&'static str>) {
     let mut buffers = Buffers::default();
     let words = buffers.split(text);

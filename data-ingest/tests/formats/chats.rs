@@ -85,23 +85,23 @@ fn conversations_become_messages() {
     let source = Source { chat_columns: Some(chat_columns), ..chat(data_ingest::Chat::Alpaca) };
     check_file(
         "a.jsonl",
-        b"{\"prompt\": \"Hi\", \"completion\": \"Hello\", \"system\": \"\"}\n{\"prompt\": \"Hi\", \"completion\": \"Hello\", \
-          \"system\": \"Greet.\"}\n{\"instruction\": \"Hi\", \"output\": \"Hello\"}\n",
+        b"{\"prompt\": \"Hi\", \"completion\": \"Hello\", \"system\": \"\"}\n\
+          {\"prompt\": \"Hi\", \"completion\": \"Hello\", \"system\": \"Greet.\"}\n\
+          {\"instruction\": \"Hi\", \"output\": \"Hello\"}\n",
         source.clone(),
         &[
             &format!("s/a.jsonl#1: {turns}"),
             "s/a.jsonl#2: [(\"system\", \"Greet.\"), (\"user\", \"Hi\"), (\"assistant\", \"Hello\")]",
-            "a.jsonl line 3 [no_column]: no `prompt`, `completion`; it has `instruction`, `output` (see `chat_columns`)",
+            "a.jsonl line 3 [no_column]: no `prompt`, `completion`; it has `instruction`, `output` \
+             (see `chat_columns`)",
         ],
     );
     check_file(
         "a.csv",
         b"instruction,output\nHi,Hello\n",
         source,
-        &[
-            "<base>/a.csv has no column `prompt`; it has `instruction`, `output`: set the source's `chat_columns`; or leave \
-           the file out with `exclude`, and give it a source of its own",
-        ],
+        &["<base>/a.csv has no column `prompt`; it has `instruction`, `output`: set the source's `chat_columns`; \
+           or leave the file out with `exclude`, and give it a source of its own"],
     );
     let source = Source { messages_column: Some("m".to_owned()), ..chat(data_ingest::Chat::Messages) };
     let cell = "\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"Hi\"\"}, {\"\"role\"\": \"\"assistant\"\", \

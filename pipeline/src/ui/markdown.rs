@@ -17,8 +17,8 @@ const OPENING: [char; 8] = ['*', '_', '`', '[', '~', '<', '\\', '&'];
 /// Markdown that arrives in pieces.
 ///
 /// Text is returned as soon as its style is known: at once, unless it is at the beginning of a line, where a mark may
-/// follow, or after a character that may open a span; then when the span or the line ends. Lines are read one by one, so
-/// that what needs several, such as a table, is shown as it is written.
+/// follow, or after a character that may open a span; then when the span or the line ends. Lines are read one by one,
+/// so that what needs several, such as a table, is shown as it is written.
 #[derive(Debug, Default)]
 pub struct Markdown {
     /// The line so far.

@@ -54,10 +54,10 @@ impl Orthography {
         !matches!(self.language, "cmn" | "jpn" | "khm" | "mya" | "tha")
     }
 
-    /// Returns the words of [`Text::words`](crate::text::words::Text::words) that make a word of the rules: more than one
-    /// where they are characters. Heuristic, not measured: an English word with its space has six letters, for which
-    /// Chinese and Japanese need two characters (see [`Self::letters_per_char`]) and other scripts without spaces,
-    /// whose characters are letters and their marks, four.
+    /// Returns the words of [`Text::words`](crate::text::words::Text::words) that make a word of the rules: more than
+    /// one where they are characters. Heuristic, not measured: an English word with its space has six letters, for
+    /// which Chinese and Japanese need two characters (see [`Self::letters_per_char`]) and other scripts without
+    /// spaces, whose characters are letters and their marks, four.
     pub fn characters_per_word(self) -> usize {
         match self.language {
             "cmn" | "jpn" => 2,

@@ -213,10 +213,12 @@ fn c4_criteria_apply_to_the_kept_lines() {
 #[test]
 fn n_grams_of_a_language_without_spaces_have_the_characters_of_words() {
     let rule = Rule::GopherRepetition(gopher_repetition::Config::default());
-    let article = "人工智能技术正在改变医院的日常工作。很多医生已经用人工智能技术阅读影像。\
-        有人担心，人工智能技术会让新手失去练习的机会。去年，三所大学比较了人工智能技术和专家的判断。\
-        结果显示，人工智能技术在夜班时帮助最大。护士们则认为，人工智能技术还不懂得如何安慰病人。\
-        市政府计划明年为人工智能技术制定新的规则。如果没有数据，人工智能技术就无从谈起。";
+    let article = "去年春天，上海市中心医院开始试用人工智能技术。\
+        医生们每天都要看几百张影像，人工智能技术先挑出可疑的部分，再由专家判断。\
+        上海市中心医院的院长说，夜里值班的人少，机器的帮助最大。护士们却担心，人工智能技术不懂得怎样安慰病人。\
+        三所大学比较了上海市中心医院和别处的病历，发现误诊少了一成。\
+        没有可靠的数据，人工智能技术就无从谈起，所以每份记录都要复核。明年，上海市中心医院还要培训两百名年轻同事。\
+        有人问，学生会不会因为人工智能技术而失去练习的机会？上海市中心医院的回答是：先自己看，再看机器的结果。";
     let failure = |text: &str, orthography: Orthography| {
         let (mut buffers, mut signals) = (Buffers::default(), Vec::new());
         rule.measure(&buffers.split(text), orthography, &mut Scratch::default(), &mut signals);

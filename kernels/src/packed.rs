@@ -67,7 +67,7 @@ const MIN_TASKS_PER_THREAD: usize = 4;
 
 /// The bytes that are packed before their source is released. Heuristic: enough work for all threads, and little beside
 /// the model.
-const PACKED_AT_ONCE: usize = 1 << 22;
+const PACKED_AT_ONCE: usize = 1 << 21;
 
 /// The type of the weights of a matrix, which is also how they are stored in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

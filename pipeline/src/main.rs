@@ -26,9 +26,13 @@ use crate::platform::{allocator, environment, interrupt};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    allocator::keep_freed_memory();
     environment::quiet_drivers();
-    let result = match Cli::parse().command {
+    allocator::for_inference();
+    let command = Cli::parse().command;
+    if !matches!(command, Command::Generate(_) | Command::Chat(_) | Command::Serve(_)) {
+        allocator::for_training();
+    }
+    let result = match command {
         Command::Run(arguments) => match &arguments.shard {
             Some(shard) => commands::shard::run(&arguments, shard),
             None => commands::run::run(&arguments),

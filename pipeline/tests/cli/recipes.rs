@@ -83,6 +83,23 @@ fn the_pretraining_recipes_run() {
 }
 
 #[test]
+fn the_recipes_of_quantised_formats_run() {
+    let project = project_with_datasets();
+    project.write("datasets/rust-crates/dataset.toml", "[[source]]\npath = \"../../texts\"\nlicence = \"MIT\"\n");
+    let no_hub = Server::start(|_| Reply::status(404));
+    let split = ["preprocess.validation=0.15", "preprocess.test=0.15"];
+    let smaller = [
+        "preprocess.tokenizer.vocab_size=300",
+        "train.model.n_layer=1",
+        "train.model.n_head=2",
+        "train.model.d_model=32",
+        "train.model.d_ff=64",
+    ];
+    check_recipe(&project, "formats", &no_hub, &[&split[..], &smaller].concat());
+    check_recipe(&project, "int4", &no_hub, &[&split[..], &["train.init=formats-001"]].concat());
+}
+
+#[test]
 fn the_fine_tuning_recipes_run_from_tiny_models() {
     check_fine_tuning("gpt2-finetune", "openai-community/gpt2", "gpt2");
     check_fine_tuning("smollm-finetune", "HuggingFaceTB/SmolLM2-135M-Instruct", "llama");

@@ -1,8 +1,7 @@
 //! The allocator's settings.
 //!
-//! mimalloc asks the kernel for huge pages and, at first, keeps what is freed. That suits training. Of pages of 2 MiB, a
-//! model's tokenizer and buffers fill a part only, so that a served model takes much more memory than it uses; packed
-//! weights have memory of their own.
+//! mimalloc asks the kernel for huge pages, which suits training. Of 2 MiB, a model's tokenizer and buffers fill a part
+//! only, so that a served model would take much more memory than it uses; packed weights have memory of their own.
 #![allow(unsafe_code, reason = "the allocator is a C library, and the kernel's advice is a system call")]
 
 use std::ffi::c_long;
@@ -11,8 +10,8 @@ use std::ffi::c_long;
 /// precedence over what is set here.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// Uses little memory: freed memory returns to the kernel after a millisecond, in pages of the usual size. As pages that
-/// are in use stay as they are, `main` begins with it.
+/// Uses little memory: freed memory returns to the kernel after a millisecond, in pages of the usual size. Pages in use
+/// stay as they are, so `main` begins with it.
 pub fn for_inference() {
     set_purge_delay(1);
     use_huge_pages(false);

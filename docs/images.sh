@@ -51,11 +51,15 @@ const browser = await chromium.launch({
 const page = await browser.newPage({ viewport: { width: 1100, height: 900 } });
 await page.goto('file://' + report);
 await page.screenshot({ path: out + '/report.png' });
+await page.setViewportSize({ width: 1280, height: 900 });
 await page.goto('http://127.0.0.1:8931/');
-const box = page.locator('textarea').first();
-await box.fill('fn main() {');
+await page.locator('#state[data-state=ready]').waitFor();
+await page.getByLabel('Prompt', { exact: true }).fill('fn main() {');
+await page.getByLabel('Show probabilities').check();
+await page.getByLabel('Seed').fill('7');
 await page.getByRole('button', { name: 'Generate' }).click();
-await page.waitForTimeout(6000);
+await page.getByText('Finished').waitFor();
+await page.locator('.token[data-level="3"]').first().hover();
 await page.screenshot({ path: out + '/page.png' });
 await browser.close();
 JS

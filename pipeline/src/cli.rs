@@ -347,6 +347,9 @@ pub struct ServeArgs {
     /// The private key of the certificate, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// A folder of applications for the web page, one TOML file each, besides those of the program
+    #[arg(long, value_name = "DIR")]
+    pub applications: Option<PathBuf>,
     /// Make a key, add its hash to the file of `--keys` [default: keys.jsonl], print the secret, and exit
     #[arg(long, value_name = "NAME", conflicts_with_all = ["models", "host", "port", "tls_cert", "allow_anonymous"])]
     pub new_key: Option<String>,

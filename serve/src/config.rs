@@ -108,6 +108,10 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// Example prompts on the web page. Default: none.
     pub example_prompts: Vec<String>,
+    /// A folder of applications for the web page, one TOML file each, besides those of the program; one with the same
+    /// file name replaces it. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applications: Option<PathBuf>,
     /// The prompt of the deployment check. Default: `Hello`.
     pub check_prompt: String,
     /// The number of streamed requests that the deployment check measures. Default: 3.
@@ -171,6 +175,7 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
             example_prompts: Vec::new(),
+            applications: None,
             check_prompt: "Hello".to_owned(),
             check_requests: 3,
             check_max_tokens: 64,

@@ -58,6 +58,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// An application of the web page is invalid.
+    #[error("{}: {reason}", path.display())]
+    Application {
+        /// The file, or the folder.
+        path: PathBuf,
+        /// What is wrong, with the key.
+        reason: String,
+    },
     /// A certificate or its private key cannot be used.
     #[error("{}: {reason}", path.display())]
     Tls {

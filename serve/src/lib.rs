@@ -10,10 +10,12 @@
 //! validation), `parameters`, `structured_output` and `json_body` (what the routes have in common), `job` and `worker`
 //! (the queue and the thread that generates), `texts` (what the thread is generating), `answer` (whole or streamed),
 //! `tool_calls` (in an answer's text), `responses` (another shape of them), `response`, `logprobs` and `api_error`
-//! (JSON bodies), `metrics`, `deployment_check` (the stage).
+//! (JSON bodies), `metrics`, `applications` (of the web page, whose files are in `page`), `deployment_check` (the
+//! stage).
 
 mod answer;
 mod api_error;
+mod applications;
 mod chat_request;
 mod config;
 mod connections;

@@ -1,6 +1,7 @@
 //! The routes of the server: one table of what there is and what it needs.
 
 mod admin;
+mod applications;
 mod body;
 mod description;
 mod generation;
@@ -17,6 +18,7 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
 
 use crate::api_error::ApiError;
+use crate::applications::Application;
 use crate::keys::{Access, Keys, authorize};
 use crate::metrics::Metrics;
 use crate::models::Models;
@@ -39,6 +41,7 @@ pub(crate) struct ServerState {
     pub(crate) models: Arc<Models>,
     pub(crate) keys: Option<Arc<Keys>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) applications: Vec<Application>,
     /// Requested when the server is shutting down.
     pub(crate) stopping: Cancel,
 }
@@ -50,11 +53,12 @@ fn table() -> Vec<(Route, Handler)> {
     use Access::{Admin, AnyKey, Inference, Public};
     let get = |path, access, handler: Handler| (Route { method: "GET", path, access }, handler);
     let post = |path, access, handler: Handler| (Route { method: "POST", path, access }, handler);
-    vec![
-        get("/", Public, self::get(page::page)),
+    let mut table = vec![
+        get("/page/settings.json", Public, self::get(page::settings)),
         get("/health", Public, self::get(health::health)),
         get("/ready", Public, self::get(health::ready)),
         get("/openapi.json", Public, self::get(description::describe)),
+        get("/applications", AnyKey, self::get(applications::applications)),
         get("/metrics", AnyKey, self::get(health::metrics)),
         get("/v1/models", AnyKey, self::get(models::models)),
         get("/v1/models/{id}", AnyKey, self::get(models::model)),
@@ -66,7 +70,9 @@ fn table() -> Vec<(Route, Handler)> {
         get("/admin/models", Admin, self::get(admin::states)),
         post("/admin/models/{id}/load", Admin, self::post(admin::load)),
         post("/admin/models/{id}/unload", Admin, self::post(admin::unload)),
-    ]
+    ];
+    table.extend(page::files().map(|(path, handler)| get(path, Public, handler)));
+    table
 }
 
 /// Returns the routes of every server.

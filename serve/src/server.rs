@@ -13,7 +13,7 @@ use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::models::{ModelFolder, Models};
 use crate::routes::{self, ServerState};
-use crate::{Config, Error, connections};
+use crate::{Config, Error, applications, connections};
 
 /// Time for the connections' tasks to end after the last answer.
 const RUNTIME_GRACE: Duration = Duration::from_millis(50);
@@ -70,7 +70,7 @@ pub fn serve_on(
 /// those that take longer get the error that the server is shutting down.
 ///
 /// # Errors
-/// Returns an error if the keys or certificates cannot be read, or a model cannot be loaded.
+/// Returns an error if the keys, certificates or applications cannot be read, or a model cannot be loaded.
 pub fn serve_models(
     listener: TcpListener,
     models: Vec<ModelFolder>,
@@ -81,6 +81,7 @@ pub fn serve_models(
     config.validate()?;
     let failed = |operation| move |source| Error::Start { operation, source };
     let keys = config.keys.as_deref().map(Keys::open).transpose()?.map(Arc::new);
+    let applications = applications::load(config.applications.as_deref())?;
     let tls = match (&config.tls_cert, &config.tls_key) {
         (Some(certificate), Some(key)) => Some(connections::acceptor(certificate, key)?),
         _ => None,
@@ -106,6 +107,7 @@ pub fn serve_models(
             models: models_of_state,
             keys: keys_of_state,
             metrics,
+            applications,
             stopping: cancel.clone(),
         };
         let router = routes::router(Arc::new(state));

@@ -37,6 +37,7 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
         config.port = port;
     }
     config.keys = arguments.keys.clone().or(config.keys);
+    config.applications = arguments.applications.clone().or(config.applications);
     config.allow_anonymous |= arguments.allow_anonymous;
     if arguments.tls_cert.is_some() {
         config.tls_cert.clone_from(&arguments.tls_cert);

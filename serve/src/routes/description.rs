@@ -13,7 +13,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 
-use super::{ServerState, admin, generation, health, models, routes, tokens};
+use super::{ServerState, admin, applications, generation, health, models, routes, tokens};
 use crate::api_error::ApiError;
 use crate::keys::Access;
 use crate::response::ChatChunk;
@@ -28,6 +28,7 @@ use crate::response::ChatChunk;
         health::health,
         health::ready,
         health::metrics,
+        applications::applications,
         models::models,
         models::model,
         generation::complete,
@@ -120,8 +121,8 @@ mod tests {
             })
             .collect();
         // The page and the description itself.
-        let others = ["/", "/openapi.json"];
-        let routes = super::super::routes().into_iter().filter(|route| !others.contains(&route.path));
+        let is_other = |path| super::super::page::is_page(path) || path == "/openapi.json";
+        let routes = super::super::routes().into_iter().filter(|route| !is_other(route.path));
         assert_eq!(described, routes.map(|route| (route.path.to_owned(), route.method.to_owned())).collect());
         let schemas = &description["components"]["schemas"];
         for name in ["CompletionRequest", "ChatRequest", "ChatChunk", "Usage", "ErrorBody", "ModelState", "Health"] {

@@ -7,6 +7,7 @@ mod connections;
 mod decoding;
 mod keys;
 mod models;
+mod page;
 mod requests;
 mod server;
 mod tls;

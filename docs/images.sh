@@ -51,15 +51,22 @@ const browser = await chromium.launch({
 const page = await browser.newPage({ viewport: { width: 1100, height: 900 } });
 await page.goto('file://' + report);
 await page.screenshot({ path: out + '/report.png' });
-await page.setViewportSize({ width: 1280, height: 900 });
+await page.setViewportSize({ width: 1280, height: 1050 });
 await page.goto('http://127.0.0.1:8931/');
 await page.locator('#state[data-state=ready]').waitFor();
 await page.getByLabel('Prompt', { exact: true }).fill('fn main() {');
 await page.getByLabel('Show probabilities').check();
 await page.getByLabel('Seed').fill('7');
+await page.locator('#max_tokens').fill('150');
 await page.getByRole('button', { name: 'Generate' }).click();
 await page.getByText('Finished').waitFor();
-await page.locator('.token[data-level="3"]').first().hover();
+// Hovering scrolls, which hides the description; moving shows it.
+const token = page.locator('.token[data-level="3"]').nth(1);
+await token.hover();
+await page.waitForTimeout(200);
+const { x, y } = await token.boundingBox();
+await page.mouse.move(0, 0);
+await page.mouse.move(x + 3, y + 8);
 await page.screenshot({ path: out + '/page.png' });
 await browser.close();
 JS

@@ -37,9 +37,10 @@ export function tokenView() {
   let waiting = [];
   const put = (text) => {
     if (!text) return;
-    const span = element("span", { className: "token", textContent: text, tabIndex: node.childElementCount ? -1 : 0 });
+    // A line break gets a mark, without which there would be nothing to point at.
+    const lines = text.split("\n").flatMap((line, i) => i ? [element("i", { className: "break" }), "\n", line] : [line]);
+    const span = element("span", { className: "token", tabIndex: node.childElementCount ? -1 : 0 }, ...lines);
     span.dataset.level = Math.max(...waiting.map(({ logprob }) => level(logprob ?? 0)));
-    span.classList.toggle("break", text.includes("\n"));
     span.scores = waiting;
     node.append(span);
     waiting = [];

@@ -9,12 +9,12 @@ use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use generate::FinishReason;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::api_error::ApiError;
 use crate::event::{Event, ScoredToken};
 use crate::job::Work;
 use crate::logprobs::{ChatLogprobs, CompletionLogprobs};
+use crate::paced_events::PacedEvents;
 use crate::response::{ChatChoice, Choice, ChunkChoice, Delta, MaybeUsage, Metadata, Usage};
 use crate::tool_calls::{CallFilter, ToolCall, Tools};
 use crate::worker::Queue;
@@ -62,7 +62,7 @@ pub(crate) async fn answer(
     queue: &Queue,
     model: &str,
 ) -> Result<Response, ApiError> {
-    let events = queue.push(work)?;
+    let events = PacedEvents::new(queue.push(work)?);
     let metadata = Metadata::new(if matches!(shape.kind, Kind::Messages { .. }) { "chatcmpl" } else { "cmpl" }, model);
     if let Some(streaming) = streaming {
         let stream = Chunks::new(metadata, events, shape, streaming).into_stream();
@@ -110,11 +110,11 @@ struct Text {
     mean_logprob: f64,
 }
 
-async fn whole(metadata: &Metadata, mut events: UnboundedReceiver<Event>, shape: &Shape) -> Result<Response, ApiError> {
+async fn whole(metadata: &Metadata, mut events: PacedEvents, shape: &Shape) -> Result<Response, ApiError> {
     // The texts grow at the same time, and end in any order.
     let mut texts: BTreeMap<usize, Text> = BTreeMap::new();
     let mut usage = Usage::default();
-    while let Some(event) = events.recv().await {
+    while let Some(event) = events.next().await {
         match event {
             Event::Prompt { index, tokens } => {
                 let text = texts.entry(index).or_default();
@@ -181,7 +181,7 @@ fn best(texts: BTreeMap<usize, Text>, shape: &Shape) -> Vec<(usize, Text)> {
 /// A streamed answer.
 struct Chunks {
     metadata: Metadata,
-    events: UnboundedReceiver<Event>,
+    events: PacedEvents,
     shape: Shape,
     streaming: Streaming,
     /// The texts that have started, with the calls of tools in each.
@@ -199,7 +199,7 @@ struct Calls {
 }
 
 impl Chunks {
-    fn new(metadata: Metadata, events: UnboundedReceiver<Event>, shape: Shape, streaming: Streaming) -> Self {
+    fn new(metadata: Metadata, events: PacedEvents, shape: Shape, streaming: Streaming) -> Self {
         let (started, usage, ready) = (BTreeMap::new(), Usage::default(), VecDeque::new());
         Self { metadata, events, shape, streaming, started, usage, ready, done: false }
     }
@@ -214,7 +214,7 @@ impl Chunks {
                 if chunks.done {
                     return None;
                 }
-                let event = chunks.events.recv().await;
+                let event = chunks.events.next().await;
                 chunks.convert(event);
             }
         })

@@ -8,10 +8,10 @@
 //! limits, TLS, draining), `routes` (one table of them), `host_check` (Host and Origin checks), `keys` (who may do
 //! what, and how often), `models` (loaded and unloaded at run time), `request` and `chat_request` (parsing and
 //! validation), `parameters`, `structured_output` and `json_body` (what the routes have in common), `job` and `worker`
-//! (the queue and the thread that generates), `texts` (what the thread is generating), `answer` (whole or streamed),
-//! `tool_calls` (in an answer's text), `responses` (another shape of them), `response`, `logprobs` and `api_error`
-//! (JSON bodies), `metrics`, `applications` (of the web page, whose files are in `page`), `deployment_check` (the
-//! stage).
+//! (the queue and the thread that generates), `texts` (what the thread is generating), `paced_events` and `answer`
+//! (whole or streamed), `tool_calls` (in an answer's text), `responses` (another shape of them), `response`, `logprobs`
+//! and `api_error` (JSON bodies), `metrics`, `applications` (of the web page, whose files are in `page`),
+//! `deployment_check` (the stage).
 
 mod answer;
 mod api_error;
@@ -29,6 +29,7 @@ mod keys;
 mod logprobs;
 mod metrics;
 mod models;
+mod paced_events;
 mod parameters;
 mod request;
 mod response;

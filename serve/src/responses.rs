@@ -13,11 +13,11 @@ use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use generate::FinishReason;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::answer::KEEP_ALIVE;
 use crate::api_error::ApiError;
 use crate::event::Event;
+use crate::paced_events::PacedEvents;
 use crate::response::{random, seconds_since_1970};
 use crate::tool_calls::{CallFilter, ToolCall, Tools};
 pub(crate) use request::{Echo, ResponsesRequest};
@@ -59,7 +59,7 @@ pub(crate) async fn answer(
     echo: Echo,
     tools: Option<Tools>,
     is_streamed: bool,
-    mut events: UnboundedReceiver<Event>,
+    mut events: PacedEvents,
 ) -> Result<Response, ApiError> {
     let mut answer = Answer {
         id: format!("resp_{:016x}", random()),
@@ -73,7 +73,7 @@ pub(crate) async fn answer(
         let stream = stream::Events::new(answer, events).into_stream();
         return Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
-    while let Some(event) = events.recv().await {
+    while let Some(event) = events.next().await {
         let (text, calls) = answer.read(event)?;
         if !text.is_empty() {
             answer.add_text(&text);

@@ -6,16 +6,16 @@ use std::convert::Infallible;
 use axum::response::sse::Event as SseEvent;
 use futures::Stream;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{Answer, Content, Item, part};
 use crate::event::Event;
+use crate::paced_events::PacedEvents;
 use crate::tool_calls::ToolCall;
 
 /// The events of a response.
 pub(super) struct Events {
     answer: Answer,
-    worker: UnboundedReceiver<Event>,
+    worker: PacedEvents,
     /// Whether the last item is a message to which text may be added.
     is_message_open: bool,
     sent: u64,
@@ -24,7 +24,7 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) fn new(answer: Answer, worker: UnboundedReceiver<Event>) -> Self {
+    pub(super) fn new(answer: Answer, worker: PacedEvents) -> Self {
         let ready = VecDeque::new();
         let mut events = Self { answer, worker, is_message_open: false, sent: 0, ready, is_done: false };
         for kind in ["response.created", "response.in_progress"] {
@@ -43,7 +43,7 @@ impl Events {
                 if events.is_done {
                     return None;
                 }
-                match events.worker.recv().await {
+                match events.worker.next().await {
                     Some(event) => events.convert(event),
                     None => events.end(),
                 }

@@ -80,7 +80,7 @@ fn streamed_chunks_are_the_whole_answer() {
     let (last, chunks) = events.split_last().unwrap();
     assert_eq!(last, "[DONE]");
     let chunks: Vec<Value> = chunks.iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect();
-    assert!(chunks.len() > 10, "{} chunks", chunks.len());
+    assert!(chunks.len() > 1, "{} chunks", chunks.len());
     let text: String = chunks.iter().map(|chunk| chunk["choices"][0]["text"].as_str().unwrap()).collect();
     assert_eq!(text, whole["choices"][0]["text"]);
     for chunk in &chunks {

@@ -69,8 +69,10 @@ fn idle_connections_are_closed() {
 #[test]
 fn client_that_does_not_read_its_answer_frees_its_slot() {
     let server = Server::start(Config { idle_seconds: 1, ..Config::default() });
-    // The socket's buffers hold some seconds of text.
-    let client = server.send(&long(1_000_000, true));
+    // The socket's buffers hold some seconds of text, and less time of log probabilities.
+    let mut body = long(1_000_000, true);
+    body["logprobs"] = 20.into();
+    let client = server.send(&body);
     server.wait_for_load(1, 0);
     let start = Instant::now();
     while server.get("/health").1["requests"]["running"] != 0 {

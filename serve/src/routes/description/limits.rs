@@ -66,6 +66,8 @@ pub(super) fn add(description: &mut Value, config: &Config, vocab_size: Option<u
         set(schemas, name, property, limits);
     }
     schemas["ResponsesRequest"]["additionalProperties"] = false.into();
+    // What is not read from the file of an application is not described by its type either.
+    schemas["Application"]["properties"]["id"] = json!({"type": "string", "description": "The name of its file."});
 }
 
 /// Returns the limits of parameters that completions and chat have in common.

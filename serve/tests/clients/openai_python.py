@@ -11,8 +11,10 @@ import json
 import sys
 import time
 import urllib.request
+from typing import Literal
 
 import openai
+import pydantic
 
 url, key, limited = sys.argv[1:]
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -85,6 +87,43 @@ check(text == whole.choices[0].message.content, "the stream is the whole answer"
 check(roles[0] == "assistant" and not any(roles[1:]), "the role comes first and once")
 parts = [{"role": "user", "content": [{"type": "text", "text": "let "}, {"type": "text", "text": "x"}]}]
 check(client.chat.completions.create(**{**settings, "messages": parts}).choices, "a message of parts")
+
+# Log probabilities, whole and streamed.
+scored = client.chat.completions.create(**settings, logprobs=True, top_logprobs=2)
+tokens = scored.choices[0].logprobs.content
+check(tokens and all(t.logprob <= 0 and len(t.top_logprobs) == 2 for t in tokens), "log probabilities")
+streamed = []
+for chunk in client.chat.completions.create(**settings, logprobs=True, top_logprobs=2, stream=True):
+    streamed += chunk.choices[0].logprobs.content if chunk.choices[0].logprobs else []
+check(streamed == tokens, "streamed log probabilities")
+
+
+# Structured output, through the package's own parser.
+class Operation(pydantic.BaseModel):
+    kind: Literal["sum", "product"]
+
+
+longer = {**settings, "max_completion_tokens": 300}
+parsed = client.chat.completions.parse(**longer, response_format=Operation).choices[0].message.parsed
+check(parsed.kind in ("sum", "product"), "an object of the schema")
+
+
+# Tools: a call, its result, and a streamed call.
+class Add(pydantic.BaseModel):
+    a: Literal[1, 2]
+
+
+tools = [openai.pydantic_function_tool(Add, name="add")]
+calling = {**longer, "tools": tools, "tool_choice": "required"}
+called = client.chat.completions.parse(**calling).choices[0]
+call = called.message.tool_calls[0]
+check(called.finish_reason == "tool_calls" and call.function.name == "add", "a call")
+check(call.function.parsed_arguments.a in (1, 2), "arguments of the schema")
+answered = [*messages, called.message, {"role": "tool", "tool_call_id": call.id, "content": "3"}]
+check(client.chat.completions.create(**{**settings, "messages": answered}, tools=tools).choices, "a result of a tool")
+with client.chat.completions.stream(**calling) as stream:
+    again = stream.get_final_completion().choices[0].message.tool_calls[0]
+check(again.function.arguments == call.function.arguments, "a streamed call")
 
 # Responses.
 settings = dict(model=model, instructions="Be brief.", input="let x", max_output_tokens=12, temperature=0)

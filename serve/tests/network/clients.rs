@@ -1,5 +1,6 @@
-//! Official clients, and Schemathesis: `PIPELINE_PYTHON`, else `python3`, with the packages `openai` and
-//! `schemathesis`. Without them the tests say that they are skipped.
+//! Official clients, each a program in `tests/clients` that checks what it gets. A client that is not installed is
+//! skipped with a line that says so; `.ci/run` installs all of them. And Schemathesis, which tests the server by its own
+//! description.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,12 +9,14 @@ use serve::{Config, NewKey, Scope, new_key};
 
 use super::server::Server;
 
-#[test]
-fn openai_python_works_unchanged() {
-    let python = std::env::var("PIPELINE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let has_package = Command::new(&python).args(["-c", "import openai"]).output();
-    if !has_package.is_ok_and(|output| output.status.success()) {
-        println!("skipped: {python} does not have the package openai");
+/// Enough for the description of a tool, whose characters are tokens here.
+const CONTEXT_LENGTH: usize = 2048;
+
+/// Runs a program with the server's address, a key, and a key for 60 requests a minute. `is_installed` succeeds if the
+/// client is there.
+fn check(client: &str, mut is_installed: Command, mut program: Command) {
+    if !is_installed.output().is_ok_and(|output| output.status.success()) {
+        println!("skipped: {client} is not installed");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -24,13 +27,56 @@ fn openai_python_works_unchanged() {
         new_key(&path, key).unwrap()
     };
     let (key, limited) = (key("key", None), key("limited", Some(60)));
-    let server = Server::start(Config { keys: Some(path), ..Config::default() });
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/openai_python.py");
-    let url = format!("http://{}", server.address);
-    let output = Command::new(python).arg(script).args([&url, &key, &limited]).output().unwrap();
+    let config = Config { keys: Some(path), max_tokens: 1_000_000, ..Config::default() };
+    let server = Server::of_model(config, CONTEXT_LENGTH, |_| ());
+    let output = program.arg(format!("http://{}", server.address)).args([key, limited]).output().unwrap();
     let (printed, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && printed.contains(" checks with openai "), "{printed}{errors}");
+    let expected = format!(" checks with {client} ");
+    assert!(output.status.success() && printed.contains(&expected), "{printed}{errors}");
     println!("{printed}");
+}
+
+fn script(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name).display().to_string()
+}
+
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+/// `PIPELINE_PYTHON`, else `python3`.
+fn python() -> String {
+    std::env::var("PIPELINE_PYTHON").unwrap_or_else(|_| "python3".to_owned())
+}
+
+#[test]
+fn openai_python_works_unchanged() {
+    let is_installed = command(&python(), &["-c", "import openai"]);
+    check("openai", is_installed, command(&python(), &[&script("openai_python.py")]));
+}
+
+#[test]
+fn langchain_works_unchanged() {
+    let is_installed = command(&python(), &["-c", "import langchain_openai"]);
+    check("langchain-openai", is_installed, command(&python(), &[&script("langchain_chat.py")]));
+}
+
+/// `PIPELINE_NODE`, else `node`; it finds the package in `NODE_PATH`.
+#[test]
+fn openai_node_works_unchanged() {
+    let node = std::env::var("PIPELINE_NODE").unwrap_or_else(|_| "node".to_owned());
+    let is_installed = command(&node, &["-e", "require('openai')"]);
+    check("openai-node", is_installed, command(&node, &[&script("openai_node.js")]));
+}
+
+/// `PIPELINE_ASYNC_OPENAI`, the program that is built from `tests/clients/async-openai`.
+#[test]
+fn async_openai_works_unchanged() {
+    let program = std::env::var("PIPELINE_ASYNC_OPENAI").unwrap_or_else(|_| "async-openai-client".to_owned());
+    let is_installed = command(&program, &["--version"]);
+    check("async-openai", is_installed, command(&program, &[]));
 }
 
 /// Test cases for each route and kind of data, beside those that Schemathesis derives from the limits: as many as fit
@@ -39,7 +85,7 @@ const SCHEMATHESIS_CASES: &str = "20";
 
 #[test]
 fn schemathesis_finds_no_contract_violation() {
-    let python = std::env::var("PIPELINE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let python = python();
     let has_package = Command::new(&python).args(["-c", "import schemathesis"]).output();
     if !has_package.is_ok_and(|output| output.status.success()) {
         println!("skipped: {python} does not have the package schemathesis");

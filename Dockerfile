@@ -21,6 +21,6 @@ WORKDIR /data
 EXPOSE 8080
 # Of a server; other commands end before the first check.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
-    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /ready HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ code _ <&3 && [ \"$code\" = 200 ]"]
+    CMD ["pipeline", "serve", "--check", "--host", "127.0.0.1", "--port", "8080"]
 ENTRYPOINT ["pipeline"]
 CMD ["help"]

@@ -80,6 +80,7 @@ Examples:
   pipeline serve latest
   pipeline serve small code-001 --port 9000
   pipeline serve --new-key alice
+  pipeline serve --check --port 9000
   pipeline serve latest --host 0.0.0.0 --keys keys.jsonl --tls-cert cert.pem --tls-key key.pem
   curl http://127.0.0.1:8080/v1/completions -H 'Content-Type: application/json' \\
     -d '{\"prompt\": \"fn main() {\", \"max_tokens\": 50}'
@@ -350,6 +351,9 @@ pub struct ServeArgs {
     /// A folder of applications for the web page, one TOML file each, besides those of the program
     #[arg(long, value_name = "DIR")]
     pub applications: Option<PathBuf>,
+    /// Ask the server at `--host` and `--port` whether it is ready, over HTTP or else TLS, and exit: with 0 if it is
+    #[arg(long, conflicts_with_all = ["models", "keys", "tls_cert", "allow_anonymous", "new_key"])]
+    pub check: bool,
     /// Make a key, add its hash to the file of `--keys` [default: keys.jsonl], print the secret, and exit
     #[arg(long, value_name = "NAME", conflicts_with_all = ["models", "host", "port", "tls_cert", "allow_anonymous"])]
     pub new_key: Option<String>,

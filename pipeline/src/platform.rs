@@ -1,7 +1,9 @@
-//! What the program asks of its surroundings: allocator, environment, host, clock, signals.
+//! What the program asks of its surroundings: allocator, environment, host, clock, signals, and where traces go.
 
 pub mod allocator;
 pub mod clock;
 pub mod environment;
 pub mod host;
 pub mod interrupt;
+#[cfg(feature = "otel")]
+pub mod traces;

@@ -31,6 +31,7 @@ pub(crate) use exchange::KeyName;
 use in_flight::InFlight;
 use timed_io::{Activity, TimedIo};
 pub(crate) use tls::acceptor;
+pub use tls::install_tls_provider;
 
 /// How often cancellation is checked.
 const POLL: Duration = Duration::from_millis(50);

@@ -83,6 +83,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A running server is not ready.
+    #[error("the server at {address} is not ready: {reason}")]
+    NotReady {
+        /// Host and port.
+        address: String,
+        /// What it answers, or why it cannot be asked.
+        reason: String,
+    },
     /// A request of the deployment check was not answered.
     #[error("deployment check: {request} was not answered")]
     Unanswered {

@@ -9,6 +9,8 @@ use crate::metrics::Events;
 pub(crate) struct Work {
     /// The tokens of the prompts, at least one.
     pub(crate) prompts: Vec<Vec<u32>>,
+    /// What is done, by the name of OpenTelemetry's semantic conventions: `chat` or `text_completion`.
+    pub(crate) operation: &'static str,
     /// Texts per prompt.
     pub(crate) n: usize,
     /// How to generate them; text `i` has the seed plus `i`.

@@ -10,8 +10,8 @@
 //! validation), `parameters`, `structured_output` and `json_body` (what the routes have in common), `job` and `worker`
 //! (the queue and the thread that generates), `texts` (what the thread is generating), `paced_events` and `answer`
 //! (whole or streamed), `tool_calls` (in an answer's text), `responses` (another shape of them), `response`, `logprobs`
-//! and `api_error` (JSON bodies), `metrics`, `applications` (of the web page, whose files are in `page`),
-//! `deployment_check` (the stage).
+//! and `api_error` (JSON bodies), `metrics`, `spans` (of traces), `applications` (of the web page, whose files are in
+//! `page`), `ready_check` (of a running server), `deployment_check` (the stage).
 
 mod answer;
 mod api_error;
@@ -31,20 +31,25 @@ mod metrics;
 mod models;
 mod paced_events;
 mod parameters;
+mod ready_check;
 mod request;
 mod response;
 mod responses;
 mod routes;
 mod server;
+mod spans;
 mod structured_output;
 mod texts;
 mod tool_calls;
 mod worker;
 
 pub use config::{Config, ModelEntry};
+pub use connections::install_tls_provider;
 pub use deployment_check::{NAME, VERSION, run};
 pub use error::Error;
 pub use keys::{Access, NewKey, Scope, new_key};
 pub use models::ModelFolder;
+pub use ready_check::check_ready;
 pub use routes::{Route, routes};
 pub use server::{bind, serve, serve_models, serve_on};
+pub use spans::SPAN_TARGET;

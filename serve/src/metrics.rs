@@ -14,6 +14,8 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::event::Event;
+use crate::job::Work;
+use crate::spans::Generation;
 
 /// The media type of [`Metrics::encode`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -136,6 +138,7 @@ impl ModelMetrics {
 pub(crate) struct Events {
     sender: UnboundedSender<Event>,
     metrics: ModelMetrics,
+    span: Generation,
     arrival: Instant,
     /// When each text last grew.
     grown: RefCell<Vec<Option<Instant>>>,
@@ -143,8 +146,14 @@ pub(crate) struct Events {
 
 impl Events {
     /// Returns the sender of a request that arrives now.
-    pub(crate) fn new(sender: UnboundedSender<Event>, metrics: ModelMetrics) -> Self {
-        Self { sender, metrics, arrival: Instant::now(), grown: RefCell::default() }
+    pub(crate) fn new(sender: UnboundedSender<Event>, metrics: ModelMetrics, work: &Work) -> Self {
+        let span = Generation::new(&metrics.model, work);
+        Self { sender, metrics, span, arrival: Instant::now(), grown: RefCell::default() }
+    }
+
+    /// Notes that the request leaves the queue.
+    pub(crate) fn start(&self) {
+        self.span.start(self.arrival.elapsed());
     }
 
     /// Returns true if the client has gone.
@@ -163,6 +172,7 @@ impl Events {
                 if *completion_tokens > 0 && self.grown.borrow().get(*index).is_none_or(Option::is_none) {
                     self.grow(*index);
                 }
+                self.span.finish(*prompt_tokens, *completion_tokens, *reason, self.arrival.elapsed());
                 self.metrics.request.observe(self.arrival.elapsed().as_secs_f64());
                 self.metrics.prompt_tokens.inc_by(*prompt_tokens as u64);
                 self.metrics.generation_tokens.inc_by(*completion_tokens as u64);
@@ -170,7 +180,8 @@ impl Events {
                 let labels = [("model_name", Arc::clone(&self.metrics.model)), ("finished_reason", reason)];
                 self.metrics.success.get_or_create(&labels).inc();
             }
-            Event::Prompt { .. } | Event::Failed(_) => {}
+            Event::Failed(error) => self.span.fail(error),
+            Event::Prompt { .. } => {}
         }
         self.sender.send(event).map_err(|_| Gone)
     }
@@ -180,6 +191,7 @@ impl Events {
         if grown.len() <= index {
             grown.resize(index + 1, None);
         }
+        self.span.grow(now - self.arrival);
         match grown[index].replace(now) {
             None => self.metrics.first_token.observe((now - self.arrival).as_secs_f64()),
             Some(last) => self.metrics.inter_token.observe((now - last).as_secs_f64()),
@@ -193,17 +205,21 @@ pub(crate) struct Gone;
 
 #[cfg(test)]
 mod tests {
-    use generate::FinishReason;
+    use generate::{CompletionOptions, FinishReason};
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
+    use crate::job::Scoring;
 
     #[test]
     fn events_are_measured() {
         let metrics = Metrics::new();
         let model = metrics.of("a\"b");
         let (sender, receiver) = unbounded_channel();
-        let events = Events::new(sender, model.clone());
+        let (prompts, options) = (vec![vec![1]], CompletionOptions::default());
+        let work =
+            Work { prompts, operation: "chat", n: 2, options, scoring: Scoring::default(), shown_tokens: Vec::new() };
+        let events = Events::new(sender, model.clone(), &work);
         let text = |index| Event::Text { index, text: "x".to_owned(), tokens: Vec::new() };
         for event in [text(0), text(1), text(0), text(0)] {
             events.send(event).unwrap();

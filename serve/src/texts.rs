@@ -62,6 +62,7 @@ impl<'g, M: ForwardPass> Texts<'g, M> {
 
     /// Starts the texts of a job. If one of them cannot be started, the job fails.
     pub(crate) fn start(&mut self, job: Job) {
+        job.events.start();
         let stop_tokens = self.generator.stop_tokens().with(&job.work.options.stop_token_ids);
         let mut started = RunningJob { job, stop_tokens, requests: Vec::new(), prompts: Vec::new(), texts: Vec::new() };
         match self.submit(&mut started) {

@@ -88,7 +88,8 @@ impl Queue {
         if waiting.jobs.len() >= self.max_waiting {
             return Err(ApiError::queue_full(self.max_waiting));
         }
-        waiting.jobs.push_back(Job { work, events: Events::new(sender, self.metrics.clone()) });
+        let events = Events::new(sender, self.metrics.clone(), &work);
+        waiting.jobs.push_back(Job { work, events });
         self.shared.changed.notify_one();
         Ok(receiver)
     }

@@ -21,9 +21,18 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     if let Some(name) = &arguments.new_key {
         return new_key(name, arguments);
     }
+    if arguments.check {
+        return check(arguments);
+    }
     let console = Console::new();
+    #[cfg(feature = "otel")]
+    let traces = crate::platform::traces::Traces::from_environment(&console)?;
+    #[cfg(feature = "otel")]
+    let layer = traces.layer();
+    #[cfg(not(feature = "otel"))]
+    let layer = None;
     // The access log has a line for each request.
-    super::log_to(&console, "serve=info,serve::texts=warn");
+    super::log_and_trace(&console, &format!("serve=info,serve::texts=warn,{}=off", serve::SPAN_TARGET), layer);
     // What stands for a GGUF file must be there as long as its model may be loaded.
     let (models, _folders, run) = models(arguments)?;
     let device = arguments.device.as_deref().unwrap_or(&run.device);
@@ -110,6 +119,17 @@ fn short_name(model: &str) -> anyhow::Result<String> {
     let name = Path::new(model).file_name().and_then(|name| name.to_str());
     let name = name.with_context(|| format!("{model} has no name to serve it under"))?;
     Ok(name.strip_suffix(".gguf").unwrap_or(name).to_owned())
+}
+
+/// Fails unless a running server is ready.
+fn check(arguments: &ServeArgs) -> anyhow::Result<()> {
+    let mut config = match arguments.config.as_deref() {
+        Some(path) => config::load(path, &[])?.config.serve,
+        None => super::here()?.map(|loaded| loaded.config.serve).unwrap_or_default(),
+    };
+    config.host = arguments.host.clone().unwrap_or(config.host);
+    config.port = arguments.port.unwrap_or(config.port);
+    Ok(serve::check_ready(&config.host, config.port)?)
 }
 
 /// Makes a key and prints its secret.

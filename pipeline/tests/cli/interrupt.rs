@@ -20,14 +20,21 @@ fn serve_prints_its_address_answers_and_stops_on_a_signal() {
     let mut said = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
     let address = said.trim().strip_prefix("serving pipeline at http://").unwrap();
-    let mut server = TcpStream::connect(address.split(';').next().unwrap()).unwrap();
+    let address = address.split(';').next().unwrap();
+    let mut server = TcpStream::connect(address).unwrap();
     server.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     server.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    // A path cannot end a line of the log.
+    let mut server = TcpStream::connect(address).unwrap();
+    server.write_all(b"GET /%0d%0aFORGED HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    server.read_to_string(&mut String::new()).unwrap();
     signal(&child, "-TERM");
     let ended = Ended::from(child.wait_with_output().unwrap());
     assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(ended.err.contains("FORGED") && !ended.err.contains("\nFORGED"), "{}", ended.err);
+    assert!(ended.err.lines().any(|line| line.contains(" path=\"/%0d%0aFORGED\" status=404 ")), "{}", ended.err);
 }
 
 /// Returns a project whose training takes a while, and saves often.

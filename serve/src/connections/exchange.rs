@@ -13,12 +13,14 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use tokio::time::{Instant, Sleep};
+use tracing::{Instrument, Span};
 
 use super::in_flight::{InFlight, One};
 use super::timed_io::Activity;
 use crate::api_error::ApiError;
+use crate::spans;
 
-/// Paths that machines ask for every few seconds, which are not logged.
+/// Paths that machines ask for every few seconds, which are neither logged nor traced.
 const PROBES: [&str; 3] = ["/health", "/ready", "/metrics"];
 
 /// An extension of an answer: the name of the key that asked for it.
@@ -44,19 +46,24 @@ impl Exchange {
     ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
         let start = Instant::now();
         self.activity.begin();
+        let path = request.uri().path().to_owned();
+        let is_probe = PROBES.contains(&path.as_str());
+        let span = if is_probe { Span::none() } else { spans::request(request.method(), &path) };
         let mut record = Record {
+            span: span.clone(),
             activity: Arc::clone(&self.activity),
             _one: self.in_flight.begin(),
             start,
             remote: Arc::clone(&self.remote),
             method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            path,
+            is_probe,
             key: None,
             status: StatusCode::INTERNAL_SERVER_ERROR,
             bytes: 0,
             is_whole: false,
         };
-        let (answered, limit) = (router.call(request), self.limit);
+        let (answered, limit) = (router.call(request).instrument(span), self.limit);
         async move {
             let timer = tokio::time::sleep_until(start + limit);
             let answer = match tokio::time::timeout_at(start + limit, answered).await {
@@ -128,8 +135,9 @@ impl Drop for AnswerBody {
     }
 }
 
-/// The line in the access log, written when the answer has ended or the client has gone.
+/// The line in the access log, written when the answer has ended or the client has gone, and the span that ends then.
 struct Record {
+    span: Span,
     activity: Arc<Activity>,
     _one: One,
     start: Instant,
@@ -137,6 +145,7 @@ struct Record {
     method: Method,
     /// Without the query, which may hold secrets.
     path: String,
+    is_probe: bool,
     key: Option<Arc<str>>,
     status: StatusCode,
     bytes: usize,
@@ -146,7 +155,8 @@ struct Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.activity.end();
-        if PROBES.contains(&self.path.as_str()) {
+        spans::set_status(&self.span, self.status);
+        if self.is_probe {
             return;
         }
         tracing::info!(

@@ -11,6 +11,12 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Error;
 
+/// Makes the TLS provider of the server that of the process, for HTTP clients that are built without one. Nothing happens
+/// if there is one already.
+pub fn install_tls_provider() {
+    let _ = ring::default_provider().install_default();
+}
+
 /// Returns what accepts TLS connections with the certificate chain and the private key in two PEM files.
 ///
 /// # Errors

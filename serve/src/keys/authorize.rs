@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use super::{Key, Keys, Scope};
 use crate::api_error::ApiError;
 use crate::connections::KeyName;
+use crate::spans;
 
 /// What a request to a route needs, on a server with keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,7 @@ pub(crate) async fn authorize(
     request: Request,
     next: Next,
 ) -> Response {
+    spans::set_route(&request);
     match check(keys.as_deref(), access, request.headers()) {
         Ok(key) => {
             let mut answer = next.run(request).await;

@@ -59,7 +59,8 @@ impl ValidRequest {
             ranks: self.best_of > settings.n,
         };
         let shown_tokens = self.tools.as_ref().map_or_else(Vec::new, |tools| tools.notation.marks());
-        Ok((Work { prompts, n: self.best_of, options, scoring, shown_tokens }, shape))
+        let operation = if matches!(shape.kind, Kind::Messages { .. }) { "chat" } else { "text_completion" };
+        Ok((Work { prompts, operation, n: self.best_of, options, scoring, shown_tokens }, shape))
     }
 }
 
@@ -104,6 +105,10 @@ impl Input {
         let context_length = generator.config().context_length;
         let limit = config.max_prompt_tokens.map_or(context_length, |limit| limit.min(context_length));
         let name = if matches!(self, Self::Chat(..)) { "messages" } else { "prompt" };
+        if tokens == 0 {
+            let message = format!("`{name}` has no tokens; a chat template that writes nothing for it cannot be used.");
+            return Err(ApiError::parameter(name, "invalid_value", message));
+        }
         if tokens > limit { Err(ApiError::context_length_exceeded(name, tokens, limit)) } else { Ok(()) }
     }
 

@@ -33,7 +33,7 @@ pub(super) async fn read(state: &ServerState, request: Request) -> Result<Vec<u8
         .await
         .map_err(|_| ApiError::request(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."))??;
     if log_prompts {
-        tracing::info!(target: "serve::access", body = %String::from_utf8_lossy(&body), "body");
+        tracing::info!(target: "serve::access", body = &*String::from_utf8_lossy(&body), "body");
     }
     Ok(body)
 }

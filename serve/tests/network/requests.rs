@@ -1,7 +1,7 @@
 //! Routes besides those of OpenAI's completions and chat.
 
 use serde_json::{Value, json};
-use serve::Config;
+use serve::{Config, check_ready};
 
 use super::server::{Server, events, keys, long};
 
@@ -11,6 +11,11 @@ fn liveness_and_readiness_are_answered_without_a_model() {
     assert_eq!(server.get("/health").0, 200);
     let (status, ready) = server.get("/ready");
     assert_eq!((status, &ready["status"]), (503, &json!("loading")));
+    let error = check_ready("0.0.0.0", server.address.port()).unwrap_err().to_string();
+    assert!(error.ends_with(" is not ready: loading"), "{error}");
+    check_ready("127.0.0.1", Server::start(Config::default()).address.port()).unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert!(check_ready("127.0.0.1", closed.port()).unwrap_err().to_string().contains(&closed.to_string()));
     let (status, error) = server.post("/v1/completions", &long(1, false));
     assert_eq!((status, &error["error"]["code"]), (404, &json!("model_not_loaded")));
 }

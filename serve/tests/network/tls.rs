@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serve::Config;
+use serve::{Config, check_ready};
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
@@ -34,6 +34,9 @@ fn https_is_served_and_http_is_not() {
     assert_eq!(agent(true).get(&url).call().unwrap().status(), 200);
     assert!(agent(false).get(&url).call().is_err(), "the certificate is not trusted");
     assert!(agent(true).get(url.replace("https", "http")).call().is_err(), "HTTP is not answered");
+    let port = server.address.port();
+    let error = check_ready("127.0.0.1", port).unwrap_err().to_string();
+    assert_eq!(error, format!("the server at 127.0.0.1:{port} is not ready: loading"));
     // A client that says nothing does not hold up others.
     let silent = server.connect();
     assert_eq!(agent(true).get(&url).call().unwrap().status(), 200);

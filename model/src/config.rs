@@ -118,6 +118,9 @@ pub struct ModelConfig {
     pub end_of_turn: Vec<u32>,
 }
 
+/// The largest valid size: larger than that of any existing model, and its products are far from overflow.
+const MAX_SIZE: usize = 1 << 24;
+
 impl ModelConfig {
     /// Returns the defaults of a family with all sizes 0: the base of a struct literal, `..ModelConfig::of(family)`.
     pub fn of(family: Family) -> Self {
@@ -201,8 +204,6 @@ impl ModelConfig {
     /// # Errors
     /// Names the first field that is not valid.
     pub fn validate(&self) -> Result<(), Error> {
-        // Larger than any existing model; keeps the products below far from overflow.
-        const MAX_SIZE: usize = 1 << 24;
         const MAX_PARAMETERS: u128 = 1 << 40;
         let wrong = |key: &'static str, reason: String| Err(Error::Config { key, reason });
         let positive = [

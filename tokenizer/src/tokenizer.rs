@@ -1,6 +1,7 @@
 //! The tokenizer: loading, vocabulary, decoding.
 
 use std::fs;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -79,7 +80,11 @@ impl Tokenizer {
 
     fn parse(bytes: &[u8], origin: &str) -> Result<tokenizers::Tokenizer, Error> {
         let failed = |source| Error::Parse { origin: origin.to_owned(), source };
-        tokenizers::Tokenizer::from_bytes(bytes).map_err(failed)
+        // The library panics on some files: those nested deeply, or with merges shorter than the prefix of subwords.
+        let parsed = catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
+        parsed
+            .unwrap_or_else(|_| Err("it is nested too deeply, or its merges do not fit the model".into()))
+            .map_err(failed)
     }
 
     /// Wraps the library's tokenizer, without padding, truncation or special tokens in the text.

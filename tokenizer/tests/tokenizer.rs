@@ -185,6 +185,26 @@ fn additional_special_tokens_follow_the_default_ones() {
 }
 
 #[test]
+fn files_on_which_the_library_panics_are_errors() {
+    let json = |decoder: serde_json::Value, prefix: Option<&str>| {
+        serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": null, "post_processor": null, "decoder": decoder,
+            "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": prefix,
+                      "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                      "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]},
+        })
+    };
+    let read = |json: serde_json::Value| Tokenizer::from_bytes(json.to_string().as_bytes());
+    assert_eq!(read(json(serde_json::json!({"type": "Fuse"}), None)).unwrap().vocab_size(), 3);
+    let nested = (0..110).fold(serde_json::json!({"type": "Fuse"}), |inner, _| serde_json::json!([inner]));
+    for hostile in [json(nested, None), json(serde_json::Value::Null, Some("longer than a token"))] {
+        let error = read(hostile).unwrap_err();
+        assert!(error.to_string().contains("the given text"), "{error}");
+    }
+}
+
+#[test]
 fn invalid_training_options_are_errors() {
     let check = |kind, vocab_size, special_tokens: &[&str], expected: &str| {
         let special_tokens = special_tokens.iter().map(|token| (*token).to_owned()).collect();

@@ -12,7 +12,7 @@ mod rope;
 
 use serde_json::{Map, Value, json};
 
-use super::{Activation, Bias, Family, ModelConfig, Softcaps};
+use super::{Activation, Bias, Family, MAX_SIZE, ModelConfig, Softcaps};
 use crate::{Error, compressed_tensors};
 
 impl ModelConfig {
@@ -120,7 +120,7 @@ impl Reader<'_> {
         let (architecture, defaults) = (family.architecture(), Defaults::of(family));
         let n_head = self.number("num_attention_heads", None)?;
         let d_model = self.number("hidden_size", None)?;
-        let n_layer = self.number("num_hidden_layers", None)?;
+        let n_layer = self.layer_count("num_hidden_layers")?;
         self.check_activation(family)?;
         // Some classes have a fixed default if the key is missing, but not if it is null.
         let default_heads = defaults.n_kv_head.filter(|_| !self.0.contains_key("num_key_value_heads"));
@@ -208,7 +208,7 @@ impl Reader<'_> {
         Ok(ModelConfig {
             vocab_size: self.number("vocab_size", None)?,
             d_model,
-            n_layer: self.number("n_layer", None)?,
+            n_layer: self.layer_count("n_layer")?,
             n_head,
             n_kv_head: n_head,
             head_dim: d_model / n_head.max(1),
@@ -234,6 +234,14 @@ impl Reader<'_> {
             (Some(value), _) => {
                 read(value).ok_or_else(|| Error::Config { key, reason: format!("{value} is not {kind}") })
             }
+        }
+    }
+
+    /// Returns the number of layers, before there is anything for each of them.
+    fn layer_count(&self, key: &'static str) -> Result<usize, Error> {
+        match self.number(key, None)? {
+            count @ 1..=MAX_SIZE => Ok(count),
+            count => Err(Error::Config { key, reason: format!("{count} is not between 1 and {MAX_SIZE}") }),
         }
     }
 
@@ -297,6 +305,19 @@ mod tests {
         }
         check(ModelConfig { attention_bias: true, mlp_bias: true, ..tiny(Family::Llama) });
         check(ModelConfig { attention_bias: true, ..tiny(Family::Qwen3) });
+    }
+
+    #[test]
+    fn number_of_layers_is_checked_before_it_is_used() {
+        for family in Family::ALL {
+            for count in [0, usize::MAX, 1 << 40] {
+                let key = if family == Family::Gpt2 { "n_layer" } else { "num_hidden_layers" };
+                let mut json = tiny(family).to_hugging_face("float32");
+                json[key] = count.into();
+                let error = ModelConfig::from_hugging_face(&json).unwrap_err().to_string();
+                assert!(error.contains(key) && error.contains(&count.to_string()), "{error}");
+            }
+        }
     }
 
     #[test]

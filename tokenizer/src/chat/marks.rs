@@ -36,7 +36,7 @@ pub(super) fn with_generation_filter(source: &str) -> (String, bool) {
     while let Some(at) = rest.find("{%") {
         let (before, tag) = rest.split_at(at);
         rewritten += before;
-        let Some(end) = tag.find("%}") else {
+        let Some(end) = tag[2..].find("%}").map(|end| end + 2) else {
             rest = tag;
             break;
         };
@@ -202,6 +202,7 @@ mod tests {
         check("{% generation %}x{% endgeneration %}", "{%  filter _generation  %}x{%  endfilter  %}");
         check("{%- generation -%}x{%+ endgeneration %}", "{%-  filter _generation  -%}x{%+  endfilter  %}");
         check("{%generation%}", "{% filter _generation %}");
+        check("{%}a{% generation", "{%}a{% generation");
     }
 
     #[test]

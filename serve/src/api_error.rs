@@ -8,6 +8,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+/// Characters of a model's name that an error repeats. Heuristic, not measured: names are shorter.
+const SHOWN_NAME: usize = 100;
+
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ApiError {
@@ -59,6 +62,7 @@ impl ApiError {
 
     /// Returns the error for a model name that this server does not serve.
     pub(crate) fn model_not_found(requested: &str, served: &str) -> Self {
+        let requested: String = requested.chars().take(SHOWN_NAME).collect();
         let message = format!("The model `{requested}` does not exist; this server has `{served}`.");
         let mut error = Self::parameter("model", "model_not_found", message);
         error.status = StatusCode::NOT_FOUND;

@@ -1,8 +1,8 @@
 //! Loads a server from another process: clients that stream texts, of which some leave in the middle.
 //!
-//! Usage: `load ADDRESS SECONDS CLIENTS [PID]`, such as `load 127.0.0.1:8080 600 64 $(pgrep -x pipeline)`. Prints how many
-//! requests ended how, the times to the first token and between tokens, and the memory of process PID every minute. A
-//! client that is told to come back later (429) does. `serve/tests/load.sh` runs it.
+//! Usage: `load ADDRESS SECONDS CLIENTS [PID]`, such as `load 127.0.0.1:8080 600 64 $(pgrep -x pipeline)`. Prints how
+//! many requests ended how, the times to the first token and between tokens, and the memory of process PID every
+//! minute. A client that is told to come back later (429) does. `serve/tests/load.sh` runs it.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};

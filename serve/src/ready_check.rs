@@ -12,8 +12,8 @@ use crate::Error;
 /// usually waits a few seconds.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Returns if the server on a port of an address answers that it is ready, over HTTP or else over TLS. Its certificate is
-/// not checked, as it names the server and not this address.
+/// Returns if the server on a port of an address answers that it is ready, over HTTP or else over TLS. Its certificate
+/// is not checked, as it names the server and not this address.
 ///
 /// # Errors
 /// [`Error::NotReady`] with the reason.

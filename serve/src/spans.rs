@@ -1,6 +1,6 @@
-//! Spans of requests. Names and attributes are those of OpenTelemetry's semantic conventions for HTTP and generative AI,
-//! and vLLM's `gen_ai.latency.…` for times, in seconds, that the conventions do not name. A subscriber decides where they
-//! go; without one that wants them they cost next to nothing.
+//! Spans of requests. Names and attributes are those of OpenTelemetry's semantic conventions for HTTP and generative
+//! AI, and vLLM's `gen_ai.latency.…` for times, in seconds, that the conventions do not name. A subscriber decides
+//! where they go; without one that wants them they cost next to nothing.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;

@@ -1,11 +1,11 @@
-//! Fuzzes what serving reads from others: requests, and the files of models. Feeds damaged and hostile inputs and reports
-//! panics.
+//! Fuzzes what serving reads from others: requests, and the files of models. Feeds damaged and hostile inputs and
+//! reports panics.
 //!
-//! Usage: `fuzz_serving <request|template|config|tokenizer|safetensors|gguf> SECONDS [SEED]`. A request goes to a server
-//! in this process; a file is put among the valid ones of a tiny model, which is loaded and asked for a few tokens.
-//! Inputs that cause a panic or take long are kept in the current folder as `fuzz-<target>-<number>`. If the process
-//! aborts (stack overflow, out of memory), the last input is the file that is printed first. Memory is the peak of the
-//! process, as Linux reports it.
+//! Usage: `fuzz_serving <request|template|config|tokenizer|safetensors|gguf> SECONDS [SEED]`. A request goes to a
+//! server in this process; a file is put among the valid ones of a tiny model, which is loaded and asked for a few
+//! tokens. Inputs that cause a panic or take long are kept in the current folder as `fuzz-<target>-<number>`. If the
+//! process aborts (stack overflow, out of memory), the last input is the file that is printed first. Memory is the peak
+//! of the process, as Linux reports it.
 
 mod files;
 mod json;

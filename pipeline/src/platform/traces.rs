@@ -1,5 +1,5 @@
-//! Traces of the server's requests, sent to an OpenTelemetry collector by OTLP over HTTP. The standard variables `OTEL_*`
-//! say where to; nothing is sent without an endpoint in them.
+//! Traces of the server's requests, sent to an OpenTelemetry collector by OTLP over HTTP. The standard variables
+//! `OTEL_*` say where to; nothing is sent without an endpoint in them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, fmt};

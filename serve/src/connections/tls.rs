@@ -11,8 +11,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Error;
 
-/// Makes the TLS provider of the server that of the process, for HTTP clients that are built without one. Nothing happens
-/// if there is one already.
+/// Makes the TLS provider of the server that of the process, for HTTP clients that are built without one. Nothing
+/// happens if there is one already.
 pub fn install_tls_provider() {
     let _ = ring::default_provider().install_default();
 }

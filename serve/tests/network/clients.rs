@@ -1,6 +1,6 @@
 //! Official clients, each a program in `tests/clients` that checks what it gets. A client that is not installed is
-//! skipped with a line that says so; `.ci/run` installs all of them. And Schemathesis, which tests the server by its own
-//! description.
+//! skipped with a line that says so; `.ci/run` installs all of them. And Schemathesis, which tests the server by its
+//! own description.
 
 use std::path::Path;
 use std::process::Command;

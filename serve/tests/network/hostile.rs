@@ -1,5 +1,5 @@
-//! Values, texts, schemas and templates that are meant to break the server: each gets an answer below 500 in time, and the
-//! server goes on to answer.
+//! Values, texts, schemas and templates that are meant to break the server: each gets an answer below 500 in time, and
+//! the server goes on to answer.
 
 use std::fs;
 use std::io::Write;

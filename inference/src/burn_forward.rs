@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use model::{KvCache, Transformer};
 
-use crate::{Error, ForwardPass, Row};
+use crate::{Error, ForwardPass, Row, RowResult, SequenceRef};
 
 /// A burn model with a KV cache for each of some sequences.
 ///
@@ -29,6 +29,10 @@ impl<M: Borrow<Transformer>> ForwardPass for BurnForward<M> {
         self.model.borrow().config().vocab_size
     }
 
+    fn width(&self) -> usize {
+        self.model.borrow().config().d_model
+    }
+
     fn context_length(&self) -> usize {
         self.model.borrow().config().context_length
     }
@@ -45,18 +49,28 @@ impl<M: Borrow<Transformer>> ForwardPass for BurnForward<M> {
         self.sequences[to as usize] = self.sequences[from as usize].clone();
     }
 
-    fn forward(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>) -> Result<(), Error> {
+    fn forward_sequences(
+        &mut self,
+        rows: &[Row],
+        sequences: &[SequenceRef<'_>],
+        results: &mut Vec<f32>,
+    ) -> Result<(), Error> {
         for rows in rows.chunk_by(|a, b| a.sequence == b.sequence) {
-            let cache = &mut self.sequences[sequences[rows[0].sequence][0] as usize];
+            let sequence = sequences[rows[0].sequence];
+            let cache = &mut self.sequences[sequence.blocks[0] as usize];
             cache.truncate(rows[0].position);
             let tokens: Vec<u32> = rows.iter().map(|row| row.token).collect();
             let tokens = token_tensor(&tokens, &self.device); // [B=1, T]
             let first = rows.iter().position(|row| row.wants_logits).unwrap_or(rows.len() - 1);
             let wanted = rows.len() - first;
-            let computed = self.model.borrow().forward_cached_rows(tokens, cache, wanted); // [B=1, wanted, V]
+            let model = self.model.borrow();
+            let computed = match sequence.result {
+                RowResult::Logits => model.forward_cached_rows(tokens, cache, wanted), // [B=1, wanted, V]
+                RowResult::HiddenState => model.hidden_cached_rows(tokens, cache, wanted), // [B=1, wanted, D]
+            };
             let computed = computed.try_into_vec_as::<f32>().map_err(|e| Error::Device { reason: e.to_string() })?;
             let computed = computed.chunks_exact(computed.len() / wanted).zip(&rows[first..]);
-            computed.filter(|(_, row)| row.wants_logits).for_each(|(row, _)| logits.extend_from_slice(row));
+            computed.filter(|(_, row)| row.wants_logits).for_each(|(row, _)| results.extend_from_slice(row));
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use kernels::slices::{self, AttentionHeads, AttentionRow, KvType};
 use model::checkpoint::StoredModel;
 use model::{Activation, ModelConfig, Transformer};
 
-use crate::{Error, ForwardPass, Row};
+use crate::{Error, ForwardPass, Row, RowResult, SequenceRef};
 use cache::Cache;
 use rope::Rotations;
 use weights::{Norm, Projection, Weights};
@@ -139,15 +139,20 @@ impl Engine {
 
     /// Computes as [`ForwardPass::forward`], and shows the inputs of all layers' projections.
     pub fn observe(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>, observe: &mut Observe) {
+        let sequences: Vec<SequenceRef<'_>> = sequences.iter().map(|blocks| SequenceRef::new(blocks)).collect();
+        self.pass(rows, &sequences, logits, observe);
+    }
+
+    fn pass(&mut self, rows: &[Row], sequences: &[SequenceRef<'_>], results: &mut Vec<f32>, observe: &mut Observe) {
         self.embed(rows);
         self.rotate_to(rows, sequences.len());
-        let rows_of_attention: Vec<AttentionRow> =
-            rows.iter().map(|row| AttentionRow { position: row.position, blocks: sequences[row.sequence] }).collect();
+        let of_attention = |row: &Row| AttentionRow { position: row.position, blocks: sequences[row.sequence].blocks };
+        let rows_of_attention: Vec<AttentionRow> = rows.iter().map(of_attention).collect();
         for layer in 0..self.config.n_layer {
             self.attention(layer, &rows_of_attention, observe);
             self.mlp(layer, observe);
         }
-        self.logits(rows, logits);
+        self.results(rows, sequences, results);
     }
 
     /// Returns the bytes of weights that a forward pass reads: all matrices, but of a table of embeddings only rows
@@ -160,6 +165,10 @@ impl Engine {
 impl ForwardPass for Engine {
     fn vocab_size(&self) -> usize {
         self.config.vocab_size
+    }
+
+    fn width(&self) -> usize {
+        self.config.d_model
     }
 
     fn context_length(&self) -> usize {
@@ -178,8 +187,13 @@ impl ForwardPass for Engine {
         self.cache.copy_block(from, to);
     }
 
-    fn forward(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>) -> Result<(), Error> {
-        self.observe(rows, sequences, logits, &mut |_, _, _| {});
+    fn forward_sequences(
+        &mut self,
+        rows: &[Row],
+        sequences: &[SequenceRef<'_>],
+        results: &mut Vec<f32>,
+    ) -> Result<(), Error> {
+        self.pass(rows, sequences, results, &mut |_, _, _| {});
         Ok(())
     }
 }
@@ -294,21 +308,46 @@ impl Engine {
         add_projection(&self.pool, &weights.down, hidden, norm, epsilon, (scratch, y, x));
     }
 
-    /// Appends the logits of the rows that want them.
-    fn logits(&mut self, rows: &[Row], logits: &mut Vec<f32>) {
-        let ModelConfig { d_model: d, vocab_size: v, norm_epsilon, logit_softcap, .. } = self.config;
-        let Buffers { x, normed, y, scratch, .. } = &mut self.buffers;
+    /// Appends the results of the rows that want them.
+    fn results(&mut self, rows: &[Row], sequences: &[SequenceRef<'_>], results: &mut Vec<f32>) {
+        let ModelConfig { d_model: d, vocab_size: v, norm_epsilon, .. } = self.config;
+        let Buffers { x, normed, y, .. } = &mut self.buffers;
+        let (mut wanted, all) = (Vec::new(), x.chunks_exact(d).zip(rows));
         y.clear();
-        for (x, _) in x.chunks_exact(d).zip(rows).filter(|(_, row)| row.wants_logits) {
+        for (x, row) in all.filter(|(_, row)| row.wants_logits) {
             y.extend_from_slice(x);
+            wanted.push(sequences[row.sequence].result);
         }
-        let wanted = y.len() / d;
-        if wanted == 0 {
+        if wanted.is_empty() {
             return;
         }
         normalise(&self.pool, Some(&self.weights.norm), y, normed, d, norm_epsilon as f32);
+        if !wanted.contains(&RowResult::HiddenState) {
+            return self.logits(results);
+        }
+        let states = std::mem::take(normed);
+        let normed = &mut self.buffers.normed;
+        let with_results = || states.chunks_exact(d).zip(&wanted);
+        for (state, _) in with_results().filter(|(_, result)| **result == RowResult::Logits) {
+            normed.extend_from_slice(state);
+        }
+        let mut logits = Vec::new();
+        self.logits(&mut logits);
+        let mut logits = logits.chunks_exact(v);
+        for (state, result) in with_results() {
+            match result {
+                RowResult::Logits => results.extend(logits.next().into_iter().flatten()),
+                RowResult::HiddenState => results.extend_from_slice(state),
+            }
+        }
+    }
+
+    /// Appends the logits of the normalised rows.
+    fn logits(&mut self, logits: &mut Vec<f32>) {
+        let ModelConfig { d_model: d, vocab_size: v, logit_softcap, .. } = self.config;
+        let Buffers { normed, scratch, .. } = &mut self.buffers;
         let start = logits.len();
-        logits.resize(start + wanted * v, 0.0);
+        logits.resize(start + normed.len() / d * v, 0.0);
         let logits = &mut logits[start..];
         let output: &PackedMatrix = self.weights.output.as_ref().unwrap_or(&self.weights.embedding);
         output.multiply(&self.pool, normed, scratch, logits);

@@ -22,8 +22,8 @@ pub enum Error {
         /// The model's vocabulary size.
         vocab_size: usize,
     },
-    /// A prompt to score is longer than the model's context.
-    #[error("the prompt has {tokens} tokens, more than the {context_length} that the model can score at once")]
+    /// A prompt to score or to embed is longer than the model's context.
+    #[error("the prompt has {tokens} tokens, more than the {context_length} that the model can read at once")]
     PromptTooLong {
         /// The length of the prompt.
         tokens: usize,
@@ -71,8 +71,8 @@ pub enum Error {
         /// The requested type.
         dtype: KvCacheDtype,
     },
-    /// The model computed NaN or infinite logits.
-    #[error("the model's logits at position {position} are not finite: its weights are broken")]
+    /// The model computed NaN or infinite logits or hidden states.
+    #[error("the model's results at position {position} are not finite: its weights are broken")]
     NotFinite {
         /// The position in the sequence, in tokens.
         position: usize,

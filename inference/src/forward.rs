@@ -14,8 +14,34 @@ pub struct Row {
     pub position: usize,
     /// Its id.
     pub token: u32,
-    /// Whether the logits of the token that follows are wanted.
+    /// Whether the logits of the token that follows are wanted, or what else its sequence asks for
+    /// ([`SequenceRef::result`]).
     pub wants_logits: bool,
+}
+
+/// A sequence, as a forward pass sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct SequenceRef<'a> {
+    /// Its blocks of the cache.
+    pub blocks: &'a [u32],
+    /// What those of its rows get that want a result.
+    pub result: RowResult,
+}
+
+/// What a forward pass returns for a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowResult {
+    /// The V logits of the token that follows.
+    Logits,
+    /// The D elements of the hidden state after the last norm.
+    HiddenState,
+}
+
+impl<'a> SequenceRef<'a> {
+    /// Returns a sequence whose rows get logits.
+    pub fn new(blocks: &'a [u32]) -> Self {
+        Self { blocks, result: RowResult::Logits }
+    }
 }
 
 /// A model with a paged KV cache.
@@ -26,6 +52,9 @@ pub struct Row {
 pub trait ForwardPass {
     /// Returns V, the number of logits of a row.
     fn vocab_size(&self) -> usize;
+
+    /// Returns D, the number of elements of a hidden state.
+    fn width(&self) -> usize;
 
     /// Returns the number of positions of a sequence.
     fn context_length(&self) -> usize;
@@ -39,8 +68,8 @@ pub trait ForwardPass {
     /// Copies the keys and values of a block to another.
     fn copy_block(&mut self, from: u32, to: u32);
 
-    /// Reads rows: writes their keys and values into the blocks of their sequences, and appends to `logits`, in order,
-    /// the V logits of each row that wants them.
+    /// Reads rows: writes their keys and values into the blocks of their sequences, and appends to `results`, in order,
+    /// the logits or the hidden state of each row that wants them.
     ///
     /// The rows of a sequence are in ascending order of position without gaps, and everything before the first of them
     /// is in its blocks. A row sees all tokens of its sequence up to itself, rows of the same call included. The
@@ -48,12 +77,30 @@ pub trait ForwardPass {
     ///
     /// # Errors
     /// Returns an error if the device fails.
-    fn forward(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>) -> Result<(), Error>;
+    fn forward_sequences(
+        &mut self,
+        rows: &[Row],
+        sequences: &[SequenceRef<'_>],
+        results: &mut Vec<f32>,
+    ) -> Result<(), Error>;
+
+    /// As [`ForwardPass::forward_sequences`], for sequences of which only the blocks are given: rows get logits.
+    ///
+    /// # Errors
+    /// As [`ForwardPass::forward_sequences`].
+    fn forward(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>) -> Result<(), Error> {
+        let sequences: Vec<SequenceRef<'_>> = sequences.iter().map(|blocks| SequenceRef::new(blocks)).collect();
+        self.forward_sequences(rows, &sequences, logits)
+    }
 }
 
 impl<M: ForwardPass + ?Sized> ForwardPass for &mut M {
     fn vocab_size(&self) -> usize {
         (**self).vocab_size()
+    }
+
+    fn width(&self) -> usize {
+        (**self).width()
     }
 
     fn context_length(&self) -> usize {
@@ -72,7 +119,12 @@ impl<M: ForwardPass + ?Sized> ForwardPass for &mut M {
         (**self).copy_block(from, to);
     }
 
-    fn forward(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>) -> Result<(), Error> {
-        (**self).forward(rows, sequences, logits)
+    fn forward_sequences(
+        &mut self,
+        rows: &[Row],
+        sequences: &[SequenceRef<'_>],
+        results: &mut Vec<f32>,
+    ) -> Result<(), Error> {
+        (**self).forward_sequences(rows, sequences, results)
     }
 }

@@ -55,7 +55,7 @@ pub use constraint::{Constraint, TokenMask};
 pub use decoder::{Decoder, StopTokens, logits};
 pub use engine::{Engine, EngineOptions};
 pub use error::Error;
-pub use forward::{ForwardPass, Row};
+pub use forward::{ForwardPass, Row, RowResult, SequenceRef};
 pub use logprobs::Logprobs;
 pub use parity::Parity;
 pub use sampler::{InvalidSetting, Sampling};

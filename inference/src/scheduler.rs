@@ -67,7 +67,8 @@ pub struct Scheduler<M> {
     events: Vec<Event>,
     /// The counts since the scheduler was made; those of the moment are filled in by [`Scheduler::counters`].
     counters: Counters,
-    logits: Vec<f32>,
+    /// The results of the latest forward pass.
+    results: Vec<f32>,
 }
 
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl<M: ForwardPass> Scheduler<M> {
             next_id: 0,
             events: Vec::new(),
             counters: Counters::default(),
-            logits: Vec::new(),
+            results: Vec::new(),
         })
     }
 
@@ -123,7 +124,7 @@ impl<M: ForwardPass> Scheduler<M> {
         self.next_id += 1;
         self.unfinished.insert(id, Unfinished { samples: request.n, priority: request.priority });
         let sequence = Sequence::new(id, Arc::new(request));
-        if sequence.request.max_tokens == 0 && !sequence.request.scores_prompt {
+        if sequence.request.max_tokens == 0 && !sequence.is_scored(0) {
             self.finish(sequence, FinishReason::Length);
         } else {
             self.waiting.insert(sequence.turn(), sequence);
@@ -201,7 +202,11 @@ impl<M: ForwardPass> Scheduler<M> {
         if let Some(&token) = request.prompt.iter().find(|token| **token as usize >= vocab_size) {
             return Err(Error::UnknownToken { token, vocab_size });
         }
-        if request.scores_prompt && request.prompt.len() > context_length {
+        if request.embeds && (request.n, request.max_tokens, request.scores_prompt) != (1, 0, false) {
+            let expected = "alone, without tokens to sample or a prompt to score";
+            return Err(InvalidSetting { name: "embeds", expected, found: "with them".to_owned() }.into());
+        }
+        if (request.scores_prompt || request.embeds) && request.prompt.len() > context_length {
             return Err(Error::PromptTooLong { tokens: request.prompt.len(), context_length });
         }
         // The last sampled token is never read.

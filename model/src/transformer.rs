@@ -167,9 +167,18 @@ impl Transformer {
     /// - tokens: `[B, T]`, S + T at most the context length
     /// - output: `[B, rows, V]`
     pub fn forward_cached_rows(&self, tokens: Tensor<2, Int>, cache: &mut KvCache, rows: usize) -> Tensor<3> {
+        self.logits(self.hidden_cached_rows(tokens, cache, rows)) // [B, rows, V]
+    }
+
+    /// As [`Transformer::forward_cached_rows`], with the hidden states after the last norm in place of the logits.
+    ///
+    /// # Shapes
+    /// - tokens: `[B, T]`, S + T at most the context length
+    /// - output: `[B, rows, D]`
+    pub fn hidden_cached_rows(&self, tokens: Tensor<2, Int>, cache: &mut KvCache, rows: usize) -> Tensor<3> {
         let [_, t] = tokens.dims();
         let hidden = self.hidden(tokens, None, None, Some(cache)); // [B, T, D]
-        self.logits(hidden.narrow(1, t - rows, rows)) // [B, rows, V]
+        hidden.narrow(1, t - rows, rows) // [B, rows, D]
     }
 
     /// Returns the training loss: the sum over targets that are not ignored of (cross-entropy in nats + z-loss) × loss

@@ -132,6 +132,7 @@ async fn whole(metadata: &Metadata, mut events: PacedEvents, shape: &Shape) -> R
                 (text.reason, text.mean_logprob) = (reason.name(), mean_logprob);
             }
             Event::Failed(error) => return Err(error),
+            Event::Embedding { .. } => {}
         }
     }
     let texts = best(texts, shape).into_iter().enumerate();
@@ -258,6 +259,7 @@ impl Chunks {
                     }
                 }
             }
+            Some(Event::Embedding { .. }) => {}
             Some(Event::Failed(error)) => {
                 self.send(&error.body());
                 self.done = true;

@@ -100,8 +100,8 @@ impl ApiError {
     }
 
     /// Returns the error for a request that needs more of the KV cache than there is.
-    pub(crate) fn cache_too_small(cause: &inference::Error) -> Self {
-        Self::parameter("max_tokens", "kv_cache_exceeded", format!("The request is too long: {cause}."))
+    pub(crate) fn cache_too_small(name: &str, cause: &inference::Error) -> Self {
+        Self::parameter(name, "kv_cache_exceeded", format!("The request is too long: {cause}."))
     }
 
     /// Returns the error for a full queue.

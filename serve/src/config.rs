@@ -84,6 +84,8 @@ pub struct Config {
     pub max_tokens: usize,
     /// The maximum number of texts per request: `n` times the number of prompts. Default: 16.
     pub max_choices: usize,
+    /// The maximum number of inputs of a request for embeddings. Default: 2048.
+    pub max_inputs: usize,
     /// The maximum number of tokens of a prompt. Default: the model's context.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_prompt_tokens: Option<usize>,
@@ -165,6 +167,7 @@ impl Default for Config {
             max_body_bytes: 1 << 20,
             max_tokens: 4096,
             max_choices: 16,
+            max_inputs: 2048,
             max_prompt_tokens: None,
             max_logprobs: 20,
             max_stop: 4,
@@ -204,6 +207,7 @@ impl Config {
             ("max_body_bytes", self.max_body_bytes),
             ("max_tokens", self.max_tokens),
             ("max_choices", self.max_choices),
+            ("max_inputs", self.max_inputs),
             ("max_prompt_tokens", self.max_prompt_tokens.unwrap_or(1)),
             ("draft_tokens", if self.draft_model.is_some() { self.draft_tokens } else { 1 }),
             ("check_requests", self.check_requests),

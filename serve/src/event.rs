@@ -36,6 +36,13 @@ pub(crate) enum Event {
         /// The tokens that begin in it, if they are scored.
         tokens: Vec<ScoredToken>,
     },
+    /// A prompt is embedded.
+    Embedding {
+        /// Which prompt.
+        index: usize,
+        /// The elements.
+        embedding: Vec<f32>,
+    },
     /// A text is finished.
     Finished {
         /// Which text.

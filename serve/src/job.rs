@@ -4,7 +4,7 @@ use generate::CompletionOptions;
 
 use crate::metrics::Events;
 
-/// The texts that a request asks for.
+/// The texts or embeddings that a request asks for.
 #[derive(Debug)]
 pub(crate) struct Work {
     /// The tokens of the prompts, at least one.
@@ -19,6 +19,8 @@ pub(crate) struct Work {
     pub(crate) scoring: Scoring,
     /// Names of special tokens that are part of the texts.
     pub(crate) shown_tokens: Vec<&'static str>,
+    /// Whether the prompts are embedded instead of continued.
+    pub(crate) embeds: bool,
 }
 
 /// Which log probabilities to compute.

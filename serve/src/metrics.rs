@@ -181,7 +181,7 @@ impl Events {
                 self.metrics.success.get_or_create(&labels).inc();
             }
             Event::Failed(error) => self.span.fail(error),
-            Event::Prompt { .. } => {}
+            Event::Prompt { .. } | Event::Embedding { .. } => {}
         }
         self.sender.send(event).map_err(|_| Gone)
     }

@@ -4,6 +4,7 @@ mod admin;
 mod applications;
 mod body;
 mod description;
+mod embeddings;
 mod generation;
 mod health;
 mod models;
@@ -65,6 +66,7 @@ fn table() -> Vec<(Route, Handler)> {
         post("/v1/completions", Inference, self::post(generation::complete)),
         post("/v1/chat/completions", Inference, self::post(generation::chat)),
         post("/v1/responses", Inference, self::post(generation::respond_once)),
+        post("/v1/embeddings", Inference, self::post(embeddings::embed)),
         post("/tokenize", Inference, self::post(tokens::tokenize)),
         post("/detokenize", Inference, self::post(tokens::detokenize)),
         get("/admin/models", Admin, self::get(admin::states)),

@@ -82,10 +82,13 @@ impl<'g, M: ForwardPass> Texts<'g, M> {
                 sampling: Sampling { seed, ..options.sampling },
                 wants_logits: scoring.alternatives.is_some() || scoring.ranks,
                 scores_prompt: scoring.prompts,
+                embeds: work.embeds,
                 ..self.generator.request(prompt, options)
             };
             started.requests.push(self.scheduler.submit(request).map_err(|error| match error {
-                error @ inference::Error::CacheTooSmall { .. } => ApiError::cache_too_small(&error),
+                error @ inference::Error::CacheTooSmall { .. } => {
+                    ApiError::cache_too_small(if work.embeds { "input" } else { "max_tokens" }, &error)
+                }
                 error => failed(&error),
             })?);
             started.prompts.push(PromptScores::default());
@@ -150,6 +153,11 @@ impl<'g, M: ForwardPass> Texts<'g, M> {
         for event in events {
             match event {
                 inference::Event::Token { request, sample, token } => self.add_token(request, sample, token),
+                inference::Event::Embedding { request, embedding } => {
+                    if let Some((at, index)) = find(&self.jobs, request) {
+                        let _ = self.jobs[at].job.events.send(Event::Embedding { index, embedding });
+                    }
+                }
                 inference::Event::Finished { request, sample, reason } => self.finish(request, sample, reason),
                 inference::Event::Failed { request, error, .. } => {
                     if let Some((at, _)) = find(&self.jobs, request) {

@@ -47,6 +47,9 @@ pub struct Request {
     /// Whether the logits after every token of the prompt are handed out; the prompt must then fit in the model's
     /// context. Default: false.
     pub scores_prompt: bool,
+    /// Whether the prompt is embedded instead of continued: the request has one sample of no tokens, and the result is
+    /// an [`Event::Embedding`]. The prompt must fit in the model's context. Default: false.
+    pub embeds: bool,
 }
 
 /// The number of a request, in order of arrival.
@@ -64,6 +67,14 @@ pub enum Event {
         sample: usize,
         /// The token.
         token: u32,
+    },
+    /// The embedding of a prompt: the mean over its tokens of the hidden states after the last norm, divided by its
+    /// Euclidean length.
+    Embedding {
+        /// The request.
+        request: RequestId,
+        /// The D elements.
+        embedding: Vec<f32>,
     },
     /// A sample has ended.
     Finished {
@@ -89,7 +100,7 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FinishReason {
-    /// A stop token, a stop string, or the end of what a constraint allows.
+    /// A stop token, a stop string, or the end of what a constraint allows; the end of a prompt that is embedded.
     Stop,
     /// The maximum number of tokens was reached.
     Length,
@@ -151,7 +162,13 @@ impl Request {
             tenant: String::new(),
             wants_logits: false,
             scores_prompt: false,
+            embeds: false,
         }
+    }
+
+    /// Returns a request for the embedding of a prompt.
+    pub fn embedding(prompt: Vec<u32>) -> Self {
+        Self { embeds: true, ..Self::new(prompt, 0) }
     }
 }
 

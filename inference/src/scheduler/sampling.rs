@@ -1,4 +1,4 @@
-//! After the forward pass: from logits to tokens and events.
+//! After the forward pass: from its results to tokens, embeddings and events.
 
 use super::sequence::{Sample, Sequence};
 use super::step::Chunk;
@@ -8,18 +8,26 @@ use crate::{Error, ForwardPass, sampler};
 impl<M: ForwardPass> Scheduler<M> {
     /// Moves on the sequences whose chunks have been read.
     pub(super) fn advance(&mut self, chunks: Vec<Chunk>, on_logits: &mut dyn FnMut(RowLogits<'_>)) {
-        let logits = std::mem::take(&mut self.logits);
-        let model_vocab_size = self.model.vocab_size();
-        let vocab_size = self.settings.vocab_size.unwrap_or(model_vocab_size);
-        let mut rows = logits.chunks_exact(model_vocab_size).map(|row| &row[..vocab_size]);
+        let results = std::mem::take(&mut self.results);
+        let mut rest = &results[..];
+        let vocab_size = self.settings.vocab_size.unwrap_or(self.model.vocab_size());
         for Chunk { turn, tokens, draft } in chunks {
             let Some(mut sequence) = self.running.remove(&turn) else { continue };
             let read = sequence.computed..sequence.computed + tokens + draft.len();
-            let mut is_broken = false;
+            let (mut is_broken, result_len) = (false, self.result_len(&sequence));
             let mut sampled_rows = Vec::with_capacity(1 + draft.len());
             for position in read {
                 let (is_scored, is_sampled) = (sequence.is_scored(position), sequence.is_sampled(position));
-                let Some(row) = (is_scored || is_sampled).then(|| rows.next()).flatten() else { continue };
+                if !(is_scored || is_sampled) {
+                    continue;
+                }
+                let (result, others) = rest.split_at(result_len);
+                rest = others;
+                if sequence.request.embeds {
+                    is_broken |= !sequence.pool(result);
+                    continue;
+                }
+                let row = &result[..vocab_size];
                 if is_scored {
                     is_broken |= !is_usable(row);
                     let next = sequence.request.prompt.get(position + 1).copied();
@@ -42,13 +50,16 @@ impl<M: ForwardPass> Scheduler<M> {
                 self.fail_broken(sequence);
             } else if sequence.unread() > 0 {
                 self.running.insert(turn, sequence);
+            } else if sequence.request.embeds {
+                self.events.push(Event::Embedding { request: sequence.id, embedding: sequence.embedding() });
+                self.finish(sequence, FinishReason::Stop);
             } else if sequence.remaining_tokens() == 0 {
                 self.finish(sequence, FinishReason::Length);
             } else {
                 self.split(sequence, &sampled_rows, &draft, on_logits);
             }
         }
-        self.logits = logits;
+        self.results = results;
     }
 
     /// Makes a sequence of each of the samples, with the same blocks, and extends them all.
@@ -72,6 +83,7 @@ impl<M: ForwardPass> Scheduler<M> {
             request: sequence.request.clone(),
             samples: vec![sample],
             tokens: sequence.tokens.clone(),
+            pooled: Vec::new(),
             table: sequence.table.as_ref().map(|table| self.pool.fork(table)),
             ..*sequence
         }
@@ -153,7 +165,7 @@ impl<M: ForwardPass> Scheduler<M> {
         }
     }
 
-    /// Ends all samples of a sequence whose logits are not finite.
+    /// Ends all samples of a sequence whose results are not finite.
     fn fail_broken(&mut self, sequence: Sequence) {
         self.fail(sequence, |sequence| Error::NotFinite { position: sequence.tokens.len() });
     }

@@ -38,8 +38,11 @@ pub(super) struct Sequence {
     /// The number of tokens whose keys and values are in the blocks, counted from the first, while it is running; at
     /// least `window`.
     pub(super) computed: usize,
-    /// The number of tokens of the prompt after which logits have been handed out.
+    /// The number of tokens of the prompt after which logits have been handed out, or that are in `pooled`.
     pub(super) scored: usize,
+    /// The sum of the hidden states of a prompt that is embedded, once there is one. In f64 and in the order of the
+    /// tokens, so that it does not depend on the chunks that they are read in.
+    pub(super) pooled: Vec<f64>,
     /// The blocks, while the sequence is running.
     pub(super) table: Option<BlockTable>,
 }
@@ -58,6 +61,7 @@ impl Sequence {
             window: 0,
             computed: 0,
             scored: 0,
+            pooled: Vec::new(),
             table: None,
         }
     }
@@ -83,9 +87,28 @@ impl Sequence {
         position + 1 >= self.tokens.len() && self.remaining_tokens() > 0
     }
 
-    /// Returns true if the logits after the token of the prompt at `position` are to be handed out.
+    /// Returns true if the logits after the token of the prompt at `position` are to be handed out, or its hidden state
+    /// is to be pooled.
     pub(super) fn is_scored(&self, position: usize) -> bool {
-        self.request.scores_prompt && (self.scored..self.request.prompt.len()).contains(&position)
+        let request = &self.request;
+        (request.scores_prompt || request.embeds) && (self.scored..request.prompt.len()).contains(&position)
+    }
+
+    /// Adds the hidden state of the next token. Returns false if it is not finite.
+    pub(super) fn pool(&mut self, state: &[f32]) -> bool {
+        self.pooled.resize(state.len(), 0.0);
+        for (sum, &x) in self.pooled.iter_mut().zip(state) {
+            *sum += f64::from(x);
+        }
+        state.iter().all(|x| x.is_finite())
+    }
+
+    /// Returns the mean of the pooled states, divided by its Euclidean length; zeros if that is zero.
+    pub(super) fn embedding(&self) -> Vec<f32> {
+        // The length of the sum cancels the number of tokens.
+        let length = self.pooled.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+        self.pooled.iter().map(|x| (x * scale) as f32).collect()
     }
 
     /// Returns the length of the window, in tokens.

@@ -4,7 +4,7 @@ use super::draft;
 use super::sequence::{Sequence, Turn};
 use super::{Event, RowLogits, Scheduler};
 use crate::blocks::OutOfBlocks;
-use crate::{Error, ForwardPass, Row};
+use crate::{Error, ForwardPass, Row, RowResult, SequenceRef};
 
 /// What a step reads of a sequence.
 #[derive(Debug)]
@@ -201,27 +201,36 @@ impl<M: ForwardPass> Scheduler<M> {
         }
     }
 
-    /// Runs the model over the chunks; the logits of the rows that want them are in `self.logits` then.
+    /// Runs the model over the chunks; the results of the rows that want them are in `self.results` then.
     fn read(&mut self, chunks: &[Chunk]) -> Result<(), Error> {
         let mut rows = Vec::new();
-        let mut tables = Vec::with_capacity(chunks.len());
+        let mut sequences = Vec::with_capacity(chunks.len());
+        let mut expected = 0;
         for (index, chunk) in chunks.iter().enumerate() {
             let sequence = &self.running[&chunk.turn];
             let unread = &sequence.tokens[sequence.computed..][..chunk.tokens];
+            let first = rows.len();
             rows.extend(unread.iter().chain(&chunk.draft).zip(sequence.computed..).map(|(&token, position)| Row {
                 sequence: index,
                 position: position - sequence.window,
                 token,
                 wants_logits: sequence.is_sampled(position) || sequence.is_scored(position),
             }));
-            tables.push(sequence.table.as_ref().map_or(&[][..], |table| table.blocks()));
+            let blocks = sequence.table.as_ref().map_or(&[][..], |table| table.blocks());
+            let result = if sequence.request.embeds { RowResult::HiddenState } else { RowResult::Logits };
+            sequences.push(SequenceRef { blocks, result });
+            expected += self.result_len(sequence) * rows[first..].iter().filter(|row| row.wants_logits).count();
         }
-        self.logits.clear();
-        self.model.forward(&rows, &tables, &mut self.logits)?;
-        let wanted = rows.iter().filter(|row| row.wants_logits).count();
-        assert_eq!(self.logits.len(), wanted * self.model.vocab_size(), "the model appends the logits of wanted rows");
+        self.results.clear();
+        self.model.forward_sequences(&rows, &sequences, &mut self.results)?;
+        assert_eq!(self.results.len(), expected, "the model appends the results of the rows that want them");
         self.counters.steps += 1;
         self.counters.read_tokens += rows.len() as u64;
         Ok(())
+    }
+
+    /// Returns the length of the result of a sequence's rows.
+    pub(super) fn result_len(&self, sequence: &Sequence) -> usize {
+        if sequence.request.embeds { self.model.width() } else { self.model.vocab_size() }
     }
 }

@@ -382,14 +382,15 @@ fn broken_logits_end_only_their_own_sequence() {
     let mut scheduler = Scheduler::new(mock, Settings { vocab_size: Some(8), ..Settings::default() }).unwrap();
     let broken = scheduler.submit(Request { n: 2, ..Request::new(vec![1, mock::BROKEN], 4) }).unwrap();
     let sound = scheduler.submit(Request::new(vec![1, 2], 4)).unwrap();
+    let embedded = scheduler.submit(Request::embedding(vec![1, mock::BROKEN])).unwrap();
     let mut failures = 0;
     let mut tokens = Vec::new();
     while !scheduler.is_idle() {
         for event in scheduler.step().unwrap() {
             match event {
                 Event::Failed { request, error, .. } => {
-                    assert_eq!(request, broken);
-                    let expected = "the model's logits at position 2 are not finite: its weights are broken";
+                    assert!(request == broken || request == embedded, "{request}");
+                    let expected = "the model's results at position 2 are not finite: its weights are broken";
                     assert_eq!(error.to_string(), expected);
                     failures += 1;
                 }
@@ -398,10 +399,11 @@ fn broken_logits_end_only_their_own_sequence() {
                     tokens.push(token);
                 }
                 Event::Finished { request, .. } => assert_eq!(request, sound),
+                Event::Embedding { .. } => panic!("the state is not finite"),
             }
         }
     }
-    assert_eq!((failures, tokens.len(), scheduler.counters().used_blocks), (2, 4, 0));
+    assert_eq!((failures, tokens.len(), scheduler.counters().used_blocks), (3, 4, 0));
     assert!(tokens.iter().all(|token| *token < 8), "only tokens of the tokenizer are sampled");
 }
 
@@ -424,7 +426,11 @@ fn invalid_requests_and_settings_are_named() {
     );
     assert_eq!(
         refused(Request { scores_prompt: true, ..Request::new(vec![1; 65], 0) }),
-        "the prompt has 65 tokens, more than the 64 that the model can score at once"
+        "the prompt has 65 tokens, more than the 64 that the model can read at once"
+    );
+    assert_eq!(
+        refused(Request { embeds: true, ..Request::new(vec![1], 2) }),
+        "embeds must be alone, without tokens to sample or a prompt to score, not with them"
     );
     scheduler.submit(Request::new(vec![1; 10], 7)).unwrap();
     assert_eq!(finished(&mut scheduler).len(), 1);

@@ -1,7 +1,7 @@
 //! A model whose logits are a hash of the tokens that it reads back from its blocks, and what a request becomes alone.
 
 use inference::sampler::{self, Uniforms};
-use inference::{Constraint, Error, FinishReason, ForwardPass, Request, Row, TokenMask};
+use inference::{Constraint, Error, FinishReason, ForwardPass, Request, Row, RowResult, SequenceRef, TokenMask};
 
 /// What a block holds of a token: its id, and a hash of it and of all tokens before it, as the keys and values of a
 /// Transformer depend on all tokens before them.
@@ -53,6 +53,10 @@ impl ForwardPass for Mock {
         self.vocab_size
     }
 
+    fn width(&self) -> usize {
+        WIDTH
+    }
+
     fn context_length(&self) -> usize {
         self.context_length
     }
@@ -71,14 +75,19 @@ impl ForwardPass for Mock {
         self.copies += 1;
     }
 
-    fn forward(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>) -> Result<(), Error> {
+    fn forward_sequences(
+        &mut self,
+        rows: &[Row],
+        sequences: &[SequenceRef<'_>],
+        results: &mut Vec<f32>,
+    ) -> Result<(), Error> {
         self.calls += 1;
         self.rows = rows.to_vec();
         let fails = self.failing_calls.contains(&self.calls);
         let mut written = Vec::new();
         for row in rows {
             assert!(row.position < self.context_length, "{row:?} is beyond the context");
-            let blocks = sequences[row.sequence];
+            let blocks = sequences[row.sequence].blocks;
             let before = match row.position.checked_sub(1) {
                 Some(position) => self.slot(blocks, position).expect("the row before is written"),
                 None => START,
@@ -92,21 +101,27 @@ impl ForwardPass for Mock {
             return Err(Error::Device { reason: "out of memory".to_owned() });
         }
         for block in written {
-            let holders = sequences.iter().filter(|blocks| blocks.contains(&block)).count();
+            let holders = sequences.iter().filter(|sequence| sequence.blocks.contains(&block)).count();
             assert_eq!(holders, 1, "block {block} is written while it is shared");
         }
         for row in rows.iter().filter(|row| row.wants_logits) {
-            let seen = (0..=row.position).map(|position| self.slot(sequences[row.sequence], position).unwrap());
-            let seen: Vec<Slot> = seen.collect();
+            let SequenceRef { blocks, result, .. } = sequences[row.sequence];
+            let seen: Vec<Slot> = (0..=row.position).map(|position| self.slot(blocks, position).unwrap()).collect();
+            if result == RowResult::HiddenState {
+                results.extend(state_after(&seen));
+                continue;
+            }
             let row = logits_after(&seen, self.vocab_size).into_iter().enumerate();
-            logits.extend(row.map(|(token, logit)| if token % 2 == 0 { logit } else { logit + self.noise }));
+            results.extend(row.map(|(token, logit)| if token % 2 == 0 { logit } else { logit + self.noise }));
         }
         Ok(())
     }
 }
 
 const START: Slot = Slot { token: 0, hash: 0x9e37_79b9_7f4a_7c15 };
-/// The logits after this token are NaN, if it is in the vocabulary.
+/// The number of elements of a hidden state.
+const WIDTH: usize = 3;
+/// The logits after this token are NaN, if it is in the vocabulary, and its hidden state.
 pub const BROKEN: u32 = 1000;
 
 impl Slot {
@@ -138,17 +153,40 @@ fn logits_after(slots: &[Slot], vocab_size: usize) -> Vec<f32> {
     (0..vocab_size as u32).map(logit).collect()
 }
 
+/// Returns elements in [-1, 3).
+fn state_after(slots: &[Slot]) -> [f32; WIDTH] {
+    let all = slots.iter().fold(1, |all, slot| mix(all, slot.hash ^ u64::from(slot.token)));
+    let is_broken = slots.last().is_some_and(|slot| slot.token == BROKEN);
+    std::array::from_fn(
+        |i| {
+            if is_broken { f32::NAN } else { (mix(all, i as u64) >> 40) as f32 / (1 << 22) as f32 - 1.0 }
+        },
+    )
+}
+
 /// Returns the logits after `tokens`, without blocks.
 pub fn logits(tokens: &[u32], vocab_size: usize) -> Vec<f32> {
-    let mut slot = START;
-    let slots: Vec<Slot> = tokens
-        .iter()
-        .map(|&token| {
-            slot = slot.then(token);
-            slot
-        })
-        .collect();
-    logits_after(&slots, vocab_size)
+    logits_after(&slots(tokens), vocab_size)
+}
+
+fn slots(tokens: &[u32]) -> Vec<Slot> {
+    let then = |slot: &mut Slot, &token: &u32| {
+        *slot = slot.then(token);
+        Some(*slot)
+    };
+    tokens.iter().scan(START, then).collect()
+}
+
+/// Reference implementation: the embedding of `tokens`, from the mean of their states.
+pub fn embedding(tokens: &[u32]) -> Vec<f32> {
+    let slots = slots(tokens);
+    let mut mean = [0.0_f64; WIDTH];
+    for end in 1..=slots.len() {
+        let state = state_after(&slots[..end]);
+        mean.iter_mut().zip(state).for_each(|(mean, x)| *mean += f64::from(x) / slots.len() as f64);
+    }
+    let length = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
+    mean.iter().map(|x| (x / length) as f32).collect()
 }
 
 /// What a sample becomes: its tokens, the logits from which they were chosen, and why it ended.

@@ -50,6 +50,10 @@ impl Random {
         } else {
             None
         };
+        if self.once_in(6) {
+            let priority = self.from(0, 2) as i32 - 1;
+            return Request { priority, ..Request::embedding(prompt) };
+        }
         Request {
             n: if self.once_in(3) { self.from(2, 4) } else { 1 },
             sampling,
@@ -73,6 +77,7 @@ struct Seen {
     /// The logits of the prompt, and of each sample.
     scores: Vec<Vec<f32>>,
     logits: Vec<Vec<Vec<f32>>>,
+    embedding: Option<Vec<f32>>,
     /// Whether the caller has cancelled it, and which samples it has stopped.
     cancelled: bool,
     stopped: Vec<bool>,
@@ -87,12 +92,17 @@ impl Seen {
             ends: vec![None; n],
             scores: Vec::new(),
             logits: vec![Vec::new(); n],
+            embedding: None,
             cancelled: false,
             stopped: vec![false; n],
         }
     }
 
     fn check(&self, mock: &Mock) {
+        if self.request.embeds {
+            return self.check_embedding();
+        }
+        assert_eq!(self.embedding, None);
         for sample in 0..self.request.n {
             let (tokens, end) = (&self.tokens[sample], self.ends[sample]);
             let alone = mock::alone(mock, &self.request, sample);
@@ -117,6 +127,19 @@ impl Seen {
         for (i, scores) in self.scores.iter().enumerate() {
             assert_eq!(*scores, mock::logits(&self.request.prompt[..=i], mock.vocab_size));
         }
+    }
+
+    fn check_embedding(&self) {
+        assert!(self.tokens[0].is_empty() && self.logits[0].is_empty() && self.scores.is_empty());
+        let Some(embedding) = &self.embedding else {
+            assert!(self.cancelled || self.stopped[0]);
+            return;
+        };
+        assert_eq!(self.ends, [Some(FinishReason::Stop)]);
+        let expected = mock::embedding(&self.request.prompt);
+        let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-6;
+        assert_eq!(embedding.len(), expected.len());
+        assert!(!embedding.iter().zip(&expected).any(differs), "{embedding:?} is not {expected:?}");
     }
 }
 
@@ -209,6 +232,11 @@ fn run(seed: u64) -> (Counters, usize) {
                 Event::Finished { request, sample, reason } => {
                     let end = seen.get_mut(&request).unwrap().ends[sample].replace(reason);
                     assert_eq!(end, None, "a sample ends once");
+                }
+                Event::Embedding { request, embedding } => {
+                    let seen = seen.get_mut(&request).unwrap();
+                    assert_eq!(seen.ends, [None], "an embedding after the end");
+                    assert_eq!(seen.embedding.replace(embedding), None, "one embedding");
                 }
                 Event::Failed { error, .. } => panic!("{error}"),
             }

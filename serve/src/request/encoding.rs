@@ -60,7 +60,7 @@ impl ValidRequest {
         };
         let shown_tokens = self.tools.as_ref().map_or_else(Vec::new, |tools| tools.notation.marks());
         let operation = if matches!(shape.kind, Kind::Messages { .. }) { "chat" } else { "text_completion" };
-        Ok((Work { prompts, operation, n: self.best_of, options, scoring, shown_tokens }, shape))
+        Ok((Work { prompts, operation, n: self.best_of, options, scoring, shown_tokens, embeds: false }, shape))
     }
 }
 

@@ -13,7 +13,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 
-use super::{ServerState, admin, applications, generation, health, models, routes, tokens};
+use super::{ServerState, admin, applications, embeddings, generation, health, models, routes, tokens};
 use crate::api_error::ApiError;
 use crate::keys::Access;
 use crate::response::ChatChunk;
@@ -34,6 +34,7 @@ use crate::response::ChatChunk;
         generation::complete,
         generation::chat,
         generation::respond_once,
+        embeddings::embed,
         tokens::tokenize,
         tokens::detokenize,
         admin::states,
@@ -91,11 +92,12 @@ impl Modify for Common {
 /// Describes the interface with the limits of this server.
 pub(super) async fn describe(State(state): State<Arc<ServerState>>) -> Result<Json<Value>, ApiError> {
     let loaded = state.models.loaded();
-    let mut sizes = loaded.iter().map(|model| model.description.vocab_size);
-    let vocab_size = sizes.next().filter(|first| sizes.all(|size| size == *first));
+    let same = |sizes: Vec<usize>| sizes.first().copied().filter(|first| sizes.iter().all(|size| size == first));
+    let vocab_size = same(loaded.iter().map(|model| model.description.vocab_size).collect());
+    let width = same(loaded.iter().map(|model| model.generator.config().d_model).collect());
     let description = serde_json::to_value(Description::openapi());
     let mut description = description.map_err(|error| ApiError::server(format!("{error}.")))?;
-    limits::add(&mut description, &state.config, vocab_size);
+    limits::add(&mut description, &state.config, vocab_size, width);
     if state.keys.is_some() {
         limits::require_key(&mut description);
     }
@@ -111,7 +113,7 @@ mod tests {
     #[test]
     fn every_route_is_described() {
         let mut description = serde_json::to_value(Description::openapi()).unwrap();
-        limits::add(&mut description, &crate::Config::default(), Some(100));
+        limits::add(&mut description, &crate::Config::default(), Some(100), Some(8));
         let described: BTreeSet<(String, String)> = description["paths"]
             .as_object()
             .unwrap()
@@ -145,6 +147,10 @@ mod tests {
             let text = schemas[name]["properties"][property].to_string();
             assert!(text.contains("required"), "{name}.{property}: {text}");
         }
+        assert_eq!(schemas["EmbeddingRequest"]["required"], serde_json::json!(["input"]));
+        assert_eq!(schemas["EmbeddingRequest"]["additionalProperties"], false);
+        let dimensions = &schemas["EmbeddingRequest"]["properties"]["dimensions"];
+        assert_eq!(dimensions["enum"], serde_json::json!([8, null]));
         let responses = &description["paths"]["/v1/completions"]["post"]["responses"];
         let statuses: Vec<&String> = responses.as_object().unwrap().keys().collect();
         assert_eq!(statuses, ["200", "400", "401", "403", "404", "408", "413", "415", "429", "500", "503", "504"]);

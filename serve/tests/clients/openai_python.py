@@ -163,6 +163,22 @@ fails(openai.BadRequestError, lambda: client.responses.create(**{**settings, "st
 unknown = lambda: client.responses.create(model=model, input="let x", previous_response_id="resp_1")
 fails(openai.BadRequestError, unknown, param="previous_response_id")
 
+# Embeddings, which the package asks for in base64 unless told otherwise.
+both = client.embeddings.create(model=model, input=["let x", "fn main() {"])
+alone = client.embeddings.create(model=model, input="let x", encoding_format="float")
+check([item.index for item in both.data] == [0, 1], "an embedding for each input, in order")
+check(len(both.data[0].embedding) == len(alone.data[0].embedding), "the width of the model")
+distance = max(abs(a - b) for a, b in zip(both.data[0].embedding, alone.data[0].embedding))
+check(distance < 1e-7, f"embeddings in base64 and as numbers differ by {distance}")
+check(abs(sum(x * x for x in alone.data[0].embedding) - 1) < 1e-5, "an embedding has length 1")
+of_tokens = client.embeddings.create(model=model, input=[tokens, tokens], dimensions=len(alone.data[0].embedding))
+check(of_tokens.data[0].embedding == both.data[0].embedding, "an embedding of tokens")
+check(alone.usage.prompt_tokens == alone.usage.total_tokens == len(tokens), "usage of an embedding")
+empty = lambda: client.embeddings.create(model=model, input=["a", ""])
+fails(openai.BadRequestError, empty, param="input", type="invalid_request_error")
+shorter = lambda: client.embeddings.create(model=model, input="a", dimensions=2)
+fails(openai.BadRequestError, shorter, param="dimensions")
+
 # Cancellation: leaving a stream frees its place.
 endless = dict(model=model, prompt="fn", max_tokens=900_000, temperature=0, stream=True)
 with client.completions.create(**endless) as stream:

@@ -5,6 +5,7 @@ mod clients;
 mod completions;
 mod connections;
 mod decoding;
+mod embeddings;
 mod hostile;
 mod keys;
 mod models;

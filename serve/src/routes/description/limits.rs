@@ -17,8 +17,9 @@ pub(super) fn require_key(description: &mut Value) {
     }
 }
 
-/// Adds the limits to a description of the interface; `vocab_size` is that of the models, if all have the same.
-pub(super) fn add(description: &mut Value, config: &Config, vocab_size: Option<usize>) {
+/// Adds the limits to a description of the interface; `vocab_size` and `width` are those of the models, if all have the
+/// same.
+pub(super) fn add(description: &mut Value, config: &Config, vocab_size: Option<usize>, width: Option<usize>) {
     let Some(schemas) = description["components"]["schemas"].as_object_mut() else { return };
     let max_token = vocab_size.unwrap_or(1 << 32) - 1;
     let token = json!({"type": "integer", "minimum": 0, "maximum": max_token});
@@ -68,6 +69,22 @@ pub(super) fn add(description: &mut Value, config: &Config, vocab_size: Option<u
     schemas["ResponsesRequest"]["additionalProperties"] = false.into();
     // What is not read from the file of an application is not described by its type either.
     schemas["Application"]["properties"]["id"] = json!({"type": "string", "description": "The name of its file."});
+    for (property, limits) in embeddings(config, &tokens, width) {
+        set(schemas, "EmbeddingRequest", property, limits);
+    }
+}
+
+/// Returns the limits of the parameters of embeddings.
+fn embeddings(config: &Config, tokens: &Value, width: Option<usize>) -> [(&'static str, Value); 3] {
+    let text = json!({"type": "string", "minLength": 1});
+    let several =
+        |items: &Value| json!({"type": "array", "items": items, "minItems": 1, "maxItems": config.max_inputs});
+    let inputs = [text.clone(), several(&text), tokens.clone(), several(tokens)];
+    [
+        ("input", one_of(&inputs, false)),
+        ("encoding_format", json!({"enum": ["float", "base64", null]})),
+        ("dimensions", width.map_or_else(|| json!({}), |width| json!({"enum": [width, null]}))),
+    ]
 }
 
 /// Returns the limits of parameters that completions and chat have in common.

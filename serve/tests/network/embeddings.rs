@@ -73,7 +73,7 @@ fn invalid_inputs_are_named() {
     let server = Server::start(Config { max_prompt_tokens: Some(40), max_inputs: 5, ..Config::default() });
     for (body, param, code, message) in [
         (json!({"input": ["let", [1]]}), "input", "invalid_type", "an array"),
-        (json!({"input": ["let", "x"].repeat(3)}), "input", "invalid_value", "at most 5 inputs, not 6"),
+        (json!({"input": (["let", "x"].repeat(3))}), "input", "invalid_value", "at most 5 inputs, not 6"),
         (json!({"input": [[0], [1, 320]]}), "input", "invalid_value", "below 320"),
         (json!({"input": ["let", "🐈".repeat(40)]}), "input", "context_length_exceeded", "Input 1 of `input`"),
         (json!({"input": vec![1; 41]}), "input", "context_length_exceeded", "41 tokens"),

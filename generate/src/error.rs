@@ -63,6 +63,9 @@ pub enum Error {
         /// The folder of the draft model.
         folder: PathBuf,
     },
+    /// An adapter is to be loaded for a model that is in memory alone.
+    #[error("adapters can only be loaded for a model that was opened from its folder")]
+    NoAdapters,
     /// A grammar, schema or regular expression is not valid, or cannot be used with this model.
     #[error("{reason}")]
     Grammar {

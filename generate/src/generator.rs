@@ -2,10 +2,13 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use inference::{CacheOptions, Constraint, Event, FinishReason, ForwardPass, Request, Scheduler, Settings, StopTokens};
+use inference::{
+    Adapter, AdapterBase, CacheOptions, Constraint, Event, FinishReason, ForwardPass, Request, Scheduler, Settings,
+    StopTokens,
+};
 use model::{ModelConfig, Transformer};
 use serde_json::{Map, Value};
 use tokenizer::{Content, Conversation, RenderOptions, Tokenizer};
@@ -18,6 +21,8 @@ pub struct Generator {
     config: ModelConfig,
     /// Callers take turns.
     model: Mutex<Box<dyn ForwardPass + Send>>,
+    /// What loads adapters; none for a model that is not in files.
+    adapter_base: Option<AdapterBase>,
     tokenizer: Tokenizer,
     /// How many tokens speculative decoding proposes at once; 0 for none.
     draft_tokens: usize,
@@ -73,8 +78,8 @@ impl Generator {
         let device = model::device::resolve(device)?;
         let (tokenizer, config) = (Tokenizer::from_folder(folder)?, model::checkpoint::load_config(folder)?);
         check_vocabulary(&config, &tokenizer)?;
-        let model = inference::load(folder, &device, cache(&config))?;
-        Ok(Self::of(config, model, tokenizer))
+        let (model, adapter_base) = inference::load_base(folder, &device, cache(&config))?;
+        Ok(Self { adapter_base: Some(adapter_base), ..Self::of(config, model, tokenizer) })
     }
 
     /// Returns a generator for a loaded model.
@@ -89,7 +94,7 @@ impl Generator {
 
     fn of(config: ModelConfig, model: Box<dyn ForwardPass + Send>, tokenizer: Tokenizer) -> Self {
         let (draft_tokens, draft_model, compiler) = (0, None, OnceLock::new());
-        Self { config, model: Mutex::new(model), tokenizer, draft_tokens, draft_model, compiler }
+        Self { config, model: Mutex::new(model), adapter_base: None, tokenizer, draft_tokens, draft_model, compiler }
     }
 
     /// Lets speculative decoding propose up to `draft_tokens` tokens at once: those that followed the same tokens
@@ -113,6 +118,17 @@ impl Generator {
             self.draft_model = Some(Mutex::new(inference::load(folder, &device, Some(cache_tokens))?));
         }
         Ok(self)
+    }
+
+    /// Loads an adapter of the model, a folder in PEFT's layout, for requests that are to use it beside the model's own
+    /// weights.
+    ///
+    /// # Errors
+    /// Returns an error if the adapter is damaged, not supported or one of another model, or if this model is not in
+    /// files.
+    pub fn load_adapter(&self, folder: &Path) -> Result<Arc<Adapter>, Error> {
+        let base = self.adapter_base.as_ref().ok_or(Error::NoAdapters)?;
+        Ok(Arc::new(base.load(folder)?))
     }
 
     /// Returns the model's configuration.

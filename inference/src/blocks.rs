@@ -11,9 +11,11 @@
 //!   Programs, 2024; here through chained hashes instead of a tree). A block that no sequence uses any more stays
 //!   registered until its space is needed; the least recently used is evicted first.
 //!
-//! Hashes are chained from the name of the tenant, so that no tenant can measure what others have asked.
+//! Hashes are chained from the name of the tenant, so that no tenant can measure what others have asked, and from the
+//! adapter that the keys and values are computed with.
 
 mod hash;
 mod pool;
 
+pub use hash::Owner;
 pub use pool::{BlockCopy, BlockPool, BlockTable, OutOfBlocks};

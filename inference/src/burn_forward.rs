@@ -63,7 +63,9 @@ impl<M: Borrow<Transformer>> ForwardPass for BurnForward<M> {
             let tokens = token_tensor(&tokens, &self.device); // [B=1, T]
             let first = rows.iter().position(|row| row.wants_logits).unwrap_or(rows.len() - 1);
             let wanted = rows.len() - first;
-            let model = self.model.borrow();
+            let model = sequence.adapter.map_or(self.model.borrow(), |adapter| {
+                adapter.model().expect("an adapter that was loaded for this model")
+            });
             let computed = match sequence.result {
                 RowResult::Logits => model.forward_cached_rows(tokens, cache, wanted), // [B=1, wanted, V]
                 RowResult::HiddenState => model.hidden_cached_rows(tokens, cache, wanted), // [B=1, wanted, D]

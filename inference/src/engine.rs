@@ -6,6 +6,7 @@
 //! The reference is [`model::Transformer`]; the options of every family are those of [`ModelConfig`]. Weights are read
 //! in the type that they are packed in; activations are f32.
 
+mod adapted;
 mod cache;
 mod layerwise;
 mod rope;
@@ -20,7 +21,9 @@ use kernels::slices::{self, AttentionHeads, AttentionRow, KvType};
 use model::checkpoint::StoredModel;
 use model::{Activation, ModelConfig, Transformer};
 
+use crate::adapter::low_rank;
 use crate::{Error, ForwardPass, Row, RowResult, SequenceRef};
+use adapted::AdaptedRows;
 use cache::Cache;
 use rope::Rotations;
 use weights::{Norm, Projection, Weights};
@@ -90,6 +93,7 @@ struct Buffers {
     local_sin: Vec<f32>, // [M, R / 2]
     ends: Vec<usize>,    // the tokens of each sequence after this call
     scratch: Scratch,
+    low_rank: low_rank::Buffers,
 }
 
 impl Engine {
@@ -148,9 +152,10 @@ impl Engine {
         self.rotate_to(rows, sequences.len());
         let of_attention = |row: &Row| AttentionRow { position: row.position, blocks: sequences[row.sequence].blocks };
         let rows_of_attention: Vec<AttentionRow> = rows.iter().map(of_attention).collect();
+        let adapted = AdaptedRows::of(rows, sequences);
         for layer in 0..self.config.n_layer {
-            self.attention(layer, &rows_of_attention, observe);
-            self.mlp(layer, observe);
+            self.attention(layer, &rows_of_attention, &adapted, observe);
+            self.mlp(layer, &adapted, observe);
         }
         self.results(rows, sequences, results);
     }
@@ -238,13 +243,17 @@ impl Engine {
     }
 
     /// Adds the attention of a layer to x.
-    fn attention(&mut self, layer: usize, rows: &[AttentionRow], observe: &mut Observe) {
+    fn attention(&mut self, layer: usize, rows: &[AttentionRow], adapted: &[AdaptedRows<'_>], observe: &mut Observe) {
         let ModelConfig { n_head: h, n_kv_head: k, head_dim: c, norm_epsilon, .. } = self.config;
         let (epsilon, kind, weights) = (norm_epsilon as f32, self.config.layer(layer), &self.weights.layers[layer]);
-        let Buffers { x, normed, qkv, queries, y, cos, sin, local_cos, local_sin, scratch, .. } = &mut self.buffers;
+        let Buffers { x, normed, qkv, queries, y, cos, sin, local_cos, local_sin, scratch, low_rank, .. } =
+            &mut self.buffers;
         normalise(&self.pool, weights.input_norm.as_ref(), x, normed, self.config.d_model, epsilon);
         observe(layer, ProjectionInput::Attention, normed);
         project(&self.pool, &weights.qkv, normed, scratch, qkv);
+        for adapted in adapted {
+            adapted.add(&self.pool, layer, |adapter| adapter.qkv.as_ref(), normed, low_rank, qkv);
+        }
         let rotations = self.rotations.as_ref().filter(|_| kind.rotary);
         let pairs = rotations.map_or(0, Rotations::pairs);
         let is_local = kind.sliding && rotations.is_some_and(Rotations::has_local);
@@ -279,18 +288,24 @@ impl Engine {
         attended.resize(rows.len() * h * c, 0.0);
         slices::attention(&self.pool, &heads, queries, rows, self.cache.layer(layer), attended);
         observe(layer, ProjectionInput::AttentionOutput, attended);
-        let norm = weights.attention_output_norm.as_ref();
-        add_projection(&self.pool, &weights.attention_output, attended, norm, epsilon, (scratch, y, x));
+        project(&self.pool, &weights.attention_output, attended, scratch, y);
+        for adapted in adapted {
+            adapted.add(&self.pool, layer, |adapter| adapter.attention_output.as_ref(), attended, low_rank, y);
+        }
+        add_to_residual(weights.attention_output_norm.as_ref(), epsilon, y, x);
     }
 
     /// Adds the feed-forward part of a layer to x.
-    fn mlp(&mut self, layer: usize, observe: &mut Observe) {
+    fn mlp(&mut self, layer: usize, adapted: &[AdaptedRows<'_>], observe: &mut Observe) {
         let ModelConfig { d_model: d, d_ff: f, activation, norm_epsilon, .. } = self.config;
         let (epsilon, weights) = (norm_epsilon as f32, &self.weights.layers[layer]);
-        let Buffers { x, normed, gate_up, hidden, y, scratch, .. } = &mut self.buffers;
+        let Buffers { x, normed, gate_up, hidden, y, scratch, low_rank, .. } = &mut self.buffers;
         normalise(&self.pool, weights.mlp_norm.as_ref(), x, normed, d, epsilon);
         observe(layer, ProjectionInput::Mlp, normed);
         project(&self.pool, &weights.gate_up, normed, scratch, gate_up);
+        for adapted in adapted {
+            adapted.add(&self.pool, layer, |adapter| adapter.gate_up.as_ref(), normed, low_rank, gate_up);
+        }
         hidden.resize(x.len() / d * f, 0.0);
         let (gate_up, width) = (&*gate_up, if activation.is_gated() { 2 * f } else { f });
         self.pool.for_each_chunk(hidden, f, |i, hidden| {
@@ -304,8 +319,11 @@ impl Engine {
             }
         });
         observe(layer, ProjectionInput::MlpOutput, hidden);
-        let norm = weights.mlp_output_norm.as_ref();
-        add_projection(&self.pool, &weights.down, hidden, norm, epsilon, (scratch, y, x));
+        project(&self.pool, &weights.down, hidden, scratch, y);
+        for adapted in adapted {
+            adapted.add(&self.pool, layer, |adapter| adapter.down.as_ref(), hidden, low_rank, y);
+        }
+        add_to_residual(weights.mlp_output_norm.as_ref(), epsilon, y, x);
     }
 
     /// Appends the results of the rows that want them.
@@ -388,16 +406,8 @@ fn project(pool: &Pool, projection: &Projection, x: &[f32], scratch: &mut Scratc
     }
 }
 
-/// Adds the projection of `input`, after its norm, to the residual stream x.
-fn add_projection(
-    pool: &Pool,
-    projection: &Projection,
-    input: &[f32],
-    norm: Option<&Norm>,
-    epsilon: f32,
-    (scratch, y, x): (&mut Scratch, &mut Vec<f32>, &mut [f32]),
-) {
-    project(pool, projection, input, scratch, y);
+/// Adds an output y, after its norm, to the residual stream x.
+fn add_to_residual(norm: Option<&Norm>, epsilon: f32, y: &mut [f32], x: &mut [f32]) {
     if let Some(norm) = norm {
         norm_in_place(norm, y, epsilon);
     }

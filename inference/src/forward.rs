@@ -3,7 +3,7 @@
 //! One call serves everything: a chunk of a prefill, the next token of many sequences, the tokens of a draft to verify,
 //! and texts to score are all rows, so the weights are read once for all of them.
 
-use crate::Error;
+use crate::{Adapter, Error};
 
 /// A token of a sequence, to be read in a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Row {
 pub struct SequenceRef<'a> {
     /// Its blocks of the cache.
     pub blocks: &'a [u32],
+    /// The adapter that its rows are computed with; none for the model alone.
+    pub adapter: Option<&'a Adapter>,
     /// What those of its rows get that want a result.
     pub result: RowResult,
 }
@@ -38,9 +40,9 @@ pub enum RowResult {
 }
 
 impl<'a> SequenceRef<'a> {
-    /// Returns a sequence whose rows get logits.
+    /// Returns a sequence without an adapter, whose rows get logits.
     pub fn new(blocks: &'a [u32]) -> Self {
-        Self { blocks, result: RowResult::Logits }
+        Self { blocks, adapter: None, result: RowResult::Logits }
     }
 }
 
@@ -73,7 +75,7 @@ pub trait ForwardPass {
     ///
     /// The rows of a sequence are in ascending order of position without gaps, and everything before the first of them
     /// is in its blocks. A row sees all tokens of its sequence up to itself, rows of the same call included. The
-    /// result of a row depends on its own sequence only.
+    /// result of a row depends on its own sequence only. Adapters are those that were loaded for this model.
     ///
     /// # Errors
     /// Returns an error if the device fails.

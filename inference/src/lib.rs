@@ -32,11 +32,12 @@
 //! from a `ChaCha8` stream, so the same seed gives the same tokens on every platform where the logits are equal.
 //!
 //! Modules in reading order: [`mod@forward`] (a forward pass over rows), [`engine`] (on the CPU) and `burn_forward` (on
-//! any device), [`blocks`] (the paged KV cache's bookkeeping), [`scheduler`] (many requests at once), [`decoder`] (one
-//! sequence: prefill, cache, sliding window), [`sampler`] (from logits to a token), [`constraint`] (which tokens may
-//! come next), `logprobs` (how likely tokens are), [`parity`] (how far two models' logits are apart), [`scoring`] (the
-//! loss over a split).
+//! any device), [`adapter`] (beside the weights of a base), [`blocks`] (the paged KV cache's bookkeeping),
+//! [`scheduler`] (many requests at once), [`decoder`] (one sequence: prefill, cache, sliding window), [`sampler`] (from
+//! logits to a token), [`constraint`] (which tokens may come next), `logprobs` (how likely tokens are), [`parity`] (how
+//! far two models' logits are apart), [`scoring`] (the loss over a split).
 
+pub mod adapter;
 pub mod blocks;
 mod burn_forward;
 pub mod constraint;
@@ -50,6 +51,7 @@ pub mod sampler;
 pub mod scheduler;
 pub mod scoring;
 
+pub use adapter::{Adapter, AdapterBase};
 pub use burn_forward::BurnForward;
 pub use constraint::{Constraint, TokenMask};
 pub use decoder::{Decoder, StopTokens, logits};
@@ -98,18 +100,32 @@ pub fn load(
     device: &Device,
     cache: impl Into<CacheOptions>,
 ) -> Result<Box<dyn ForwardPass + Send>, Error> {
+    Ok(load_base(path, device, cache)?.0)
+}
+
+/// As [`load`], with what loads the adapters of the model.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_base(
+    path: &Path,
+    device: &Device,
+    cache: impl Into<CacheOptions>,
+) -> Result<(Box<dyn ForwardPass + Send>, AdapterBase), Error> {
     let CacheOptions { tokens, dtype } = cache.into();
     if Backend::is_cpu_device(device) {
         let cache_type = dtype.map_or(KvType::F32, KvType::from);
         let options = EngineOptions { cache_tokens: tokens, cache_type, ..EngineOptions::default() };
-        return Ok(Box::new(Engine::load(path, &options)?));
+        let engine = Engine::load(path, &options)?;
+        let base = AdapterBase::of_files(engine.config().clone(), path);
+        return Ok((Box::new(engine), base));
     }
     if let Some(dtype) = dtype.filter(|dtype| *dtype != KvCacheDtype::F32) {
         return Err(Error::CacheDtype { dtype });
     }
     let model = checkpoint::load(path, device)?;
     let sequences = tokens.map_or(1, |tokens| (tokens / model.config().context_length).max(1));
-    Ok(Box::new(BurnForward::new(model, sequences)))
+    Ok((Box::new(BurnForward::new(model.clone(), sequences)), AdapterBase::of_model(model)))
 }
 
 /// Returns the forward pass of a loaded model, for one sequence on its device.

@@ -5,7 +5,10 @@
 //!
 //! Dimensions: I inputs and O outputs of a projection, R rank of its adapter.
 
+mod digest;
+mod layout;
 mod peft;
+mod stored;
 
 use burn::module::{Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
@@ -20,7 +23,10 @@ use crate::layers::{Adapter, Linear, leaf};
 use crate::transformer::Layer;
 use crate::{Error, Transformer};
 
-pub use peft::{CONFIG, WEIGHTS, base_digest, load, save};
+pub use digest::base_digest;
+pub use layout::{CONFIG, WEIGHTS};
+pub use peft::{load, save};
+pub use stored::{ProjectionAdapter, StoredAdapter, StoredBase};
 
 /// The adapters to train: the `[train.lora]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -164,12 +170,18 @@ pub fn attach(model: Transformer, config: &LoraConfig, seed: u64) -> Result<Tran
 }
 
 /// The values of an adapter.
-struct Values {
-    a: Vec<f32>, // [R, I]
-    b: Vec<f32>, // [O, R]
-    rank: usize,
-    alpha: f64,
-    dropout: f64,
+#[derive(Debug)]
+pub struct Values {
+    /// A, `[R, I]`.
+    pub a: Vec<f32>,
+    /// B, `[O, R]`.
+    pub b: Vec<f32>,
+    /// R.
+    pub rank: usize,
+    /// The scale of the output is alpha / R.
+    pub alpha: f64,
+    /// The dropout probability of the inputs during training.
+    pub dropout: f64,
 }
 
 /// Freezes a model and attaches the adapters that `values` returns for the layer, path and `[O, I]` of each projection.

@@ -140,14 +140,21 @@ fn embeddings_that_are_saved_are_read_again() {
 
 #[test]
 fn unsupported_adapters_are_named() {
-    let check = |change: &dyn Fn(&mut Value), expected: &str| {
+    let refused = |change: &dyn Fn(&mut Value)| {
         let from = fixture("lora/peft-qwen3");
         let folder = tempfile::tempdir().unwrap();
         fs::copy(from.join(lora::WEIGHTS), folder.path().join(lora::WEIGHTS)).unwrap();
         let mut config: Value = serde_json::from_slice(&fs::read(from.join(lora::CONFIG)).unwrap()).unwrap();
         change(&mut config);
         fs::write(folder.path().join(lora::CONFIG), config.to_string()).unwrap();
-        let error = lora::load(base("qwen3"), folder.path()).unwrap_err();
+        lora::load(base("qwen3"), folder.path()).unwrap_err()
+    };
+    let check_tensor = |change: &dyn Fn(&mut Value), tensor: &str, reason: &str| {
+        let error = refused(change).to_string();
+        assert!(error.contains(&format!("tensor {tensor} {reason}")), "{error}");
+    };
+    let check = |change: &dyn Fn(&mut Value), expected: &str| {
+        let error = refused(change);
         let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
         assert_eq!(reason, expected);
     };
@@ -160,8 +167,13 @@ fn unsupported_adapters_are_named() {
     check(&|c| c["alpha_pattern"] = json!({".*_proj": 3}), "alpha_pattern: `.*_proj` is not supported");
     check(&|c| drop(c.as_object_mut().unwrap().remove("lora_alpha")), "lora_alpha: null is not a number");
 
-    let error = lora::load(base("gpt2"), &fixture("lora/peft-qwen3")).unwrap_err().to_string();
-    let reason = "tensor base_model.model.model.layers.0.mlp.down_proj.lora_A.weight is not part of an adapter of this \
-                  model's projections";
-    assert!(error.ends_with(reason), "{error}");
+    check(&|c| c["bias"] = json!("lora_only"), "bias: \"lora_only\" is not supported, only \"none\"");
+    check(&|c| c["target_modules"] = json!(["c_fc"]), "target_modules: `c_fc` is not a projection of this model");
+    let tensor = |name: &str| format!("base_model.model.model.layers.{name}.weight");
+    check_tensor(&|c| c["r"] = json!(4), &tensor("0.self_attn.q_proj.lora_A"), "has shape [3, 24], the model");
+    check_tensor(&|c| c["rank_pattern"] = json!({}), &tensor("1.mlp.up_proj.lora_A"), "has shape [2, 24], the model");
+
+    let error = lora::load(base("gpt2"), &fixture("lora/peft-qwen3")).unwrap_err();
+    let reason = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(reason, "target_modules: `down_proj` is not a projection of this model");
 }

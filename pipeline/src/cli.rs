@@ -79,6 +79,7 @@ Examples:
 Examples:
   pipeline serve latest
   pipeline serve small code-001 --port 9000
+  pipeline serve small --adapter support=experiments/runs/support
   pipeline serve --new-key alice
   pipeline serve --check --port 9000
   pipeline serve latest --host 0.0.0.0 --keys keys.jsonl --tls-cert cert.pem --tls-key key.pem
@@ -324,6 +325,10 @@ pub struct ServeArgs {
     /// served side by side under their own names; without one, those of `[[serve.models]]`
     #[arg(value_name = "MODEL")]
     pub models: Vec<String>,
+    /// Serve an adapter of the model beside it, under a name: the folder of one in PEFT's layout, or a run that trained
+    /// one (may be repeated)
+    #[arg(long = "adapter", value_name = "NAME=ADAPTER", value_parser = adapter, requires = "models")]
+    pub adapters: Vec<(String, String)>,
     /// The configuration whose `[serve]` to use [default: that of the model's run; without a model, pipeline.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -365,6 +370,16 @@ pub struct ServeArgs {
     pub requests_per_minute: Option<NonZeroU32>,
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+/// Parses the name and the place of an adapter.
+fn adapter(argument: &str) -> Result<(String, String), String> {
+    match argument.split_once('=') {
+        Some((name, place)) if !(name.is_empty() || name.contains('/') || place.is_empty()) => {
+            Ok((name.to_owned(), place.to_owned()))
+        }
+        _ => Err("must be a name without a slash, `=`, and a folder or a run".to_owned()),
+    }
 }
 
 /// A scope of a key.

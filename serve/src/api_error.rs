@@ -76,6 +76,12 @@ impl ApiError {
         error
     }
 
+    /// Returns the error for an adapter whose base is not loaded.
+    pub(crate) fn base_not_loaded(adapter: &str, base: &str) -> Self {
+        let message = format!("`{adapter}` is an adapter of `{base}`, which is not loaded; load that model first.");
+        Self::request(StatusCode::CONFLICT, message).with_code("base_not_loaded")
+    }
+
     /// Returns the error for a conversation with a model that has no chat template.
     pub(crate) fn no_chat_template() -> Self {
         let message = "This model has no chat template. Use /v1/completions, or put a chat_template.jinja beside its \

@@ -128,8 +128,13 @@ pub struct Config {
 pub struct ModelEntry {
     /// Its name in the API.
     pub name: String,
-    /// A run's name, its folder, `latest`, an imported model, a folder in the Hugging Face layout, or a GGUF file.
+    /// A run's name, its folder, `latest`, an imported model, a folder in the Hugging Face layout, or a GGUF file. With
+    /// `base`: the folder of an adapter in PEFT's layout, or a run that trained one.
     pub model: String,
+    /// The name of another of these models that this is an adapter of: it uses that model's weights in memory, its
+    /// tokenizer and its chat template. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// Whether it is loaded at the start; else a request to `/admin/models/{name}/load` loads it. Default: true.
     #[serde(default = "yes")]
     pub load: bool,

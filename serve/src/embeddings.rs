@@ -88,6 +88,7 @@ pub(crate) struct EmbeddingList {
 }
 
 /// The embedding of an input: the mean of the hidden states of its tokens after the last norm, with length 1.
+#[allow(clippy::struct_field_names)] // OpenAI's names.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Embedding {
     /// Always `embedding`.
@@ -208,7 +209,7 @@ impl ValidRequest {
             let tokens = input.tokens(generator)?;
             if tokens.len() > limit {
                 let message = format!(
-                    "Input {i} of `input` has {} tokens, and this model reads at most {limit}; shorten it or divide it.",
+                    "Input {i} of `input` has {} tokens, and this model reads at most {limit}; shorten or divide it.",
                     tokens.len()
                 );
                 return Err(ApiError::parameter("input", "context_length_exceeded", message));

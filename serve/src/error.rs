@@ -48,6 +48,16 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The base of an adapter cannot be used.
+    #[error("the adapter `{name}` cannot be loaded over `{base}`, which {reason}")]
+    AdapterBase {
+        /// The name of the adapter.
+        name: String,
+        /// The name of its base.
+        base: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The file of keys cannot be read or written.
     #[error("{}{}: {reason}", path.display(), line.map(|line| format!(", line {line}")).unwrap_or_default())]
     Keys {
@@ -128,4 +138,19 @@ impl From<model::Error> for Error {
     fn from(error: model::Error) -> Self {
         Self::Generate(error.into())
     }
+}
+
+/// Returns an error's text with those of its causes.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        // Some errors repeat their cause.
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    text.trim_end_matches('.').to_owned()
 }

@@ -1,6 +1,9 @@
 //! What a request asks of the worker.
 
+use std::sync::Arc;
+
 use generate::CompletionOptions;
+use inference::Adapter;
 
 use crate::metrics::Events;
 
@@ -38,6 +41,8 @@ pub(crate) struct Scoring {
 pub(crate) struct Job {
     /// What it asks for.
     pub(crate) work: Work,
+    /// The adapter of the model that it is for.
+    pub(crate) adapter: Option<Arc<Adapter>>,
     /// Where its texts go; closed when the client has gone.
     pub(crate) events: Events,
 }

@@ -95,7 +95,18 @@ impl Metrics {
 
     /// Returns the metrics of a model.
     pub(crate) fn of(&self, model: &str) -> ModelMetrics {
-        let model: Arc<str> = model.into();
+        let (families, labels) = (&self.families, [("model_name", model.into())]);
+        ModelMetrics {
+            running: families.running.get_or_create_owned(&labels),
+            waiting: families.waiting.get_or_create_owned(&labels),
+            cache: families.cache.get_or_create_owned(&labels),
+            ..self.of_adapter(model)
+        }
+    }
+
+    /// Returns the metrics of an adapter. Its queue and cache are those of its model, whose metrics have their load.
+    pub(crate) fn of_adapter(&self, name: &str) -> ModelMetrics {
+        let model: Arc<str> = name.into();
         let labels = [("model_name", Arc::clone(&model))];
         let families = &self.families;
         ModelMetrics {
@@ -105,9 +116,9 @@ impl Metrics {
             prompt_tokens: families.prompt_tokens.get_or_create_owned(&labels),
             generation_tokens: families.generation_tokens.get_or_create_owned(&labels),
             success: families.success.clone(),
-            running: families.running.get_or_create_owned(&labels),
-            waiting: families.waiting.get_or_create_owned(&labels),
-            cache: families.cache.get_or_create_owned(&labels),
+            running: Gauge::default(),
+            waiting: Gauge::default(),
+            cache: Gauge::default(),
             model,
         }
     }
@@ -217,8 +228,15 @@ mod tests {
         let model = metrics.of("a\"b");
         let (sender, receiver) = unbounded_channel();
         let (prompts, options) = (vec![vec![1]], CompletionOptions::default());
-        let work =
-            Work { prompts, operation: "chat", n: 2, options, scoring: Scoring::default(), shown_tokens: Vec::new() };
+        let work = Work {
+            prompts,
+            operation: "chat",
+            n: 2,
+            options,
+            scoring: Scoring::default(),
+            shown_tokens: Vec::new(),
+            embeds: false,
+        };
         let events = Events::new(sender, model.clone(), &work);
         let text = |index| Event::Text { index, text: "x".to_owned(), tokens: Vec::new() };
         for event in [text(0), text(1), text(0), text(0)] {

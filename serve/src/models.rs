@@ -2,10 +2,13 @@
 //!
 //! A request holds its model until its answer has ended, so unloading harms none: the name disappears at once, the
 //! worker finishes what it has, and the memory is free after that.
+//!
+//! An adapter is a model with the weights, the worker and the cache of its base, which must be loaded before it and is
+//! unloaded with it.
 
 mod loaded;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,6 +18,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api_error::ApiError;
+use crate::error::causes;
 use crate::metrics::Metrics;
 use crate::{Config, Error};
 pub(crate) use loaded::LoadedModel;
@@ -27,8 +31,10 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 pub struct ModelFolder {
     /// Its name in the API.
     pub name: String,
-    /// The folder in the Hugging Face layout.
+    /// The folder in the Hugging Face layout; of an adapter, in PEFT's layout.
     pub folder: PathBuf,
+    /// The name of the model that this is an adapter of; none for a model of its own.
+    pub base: Option<String>,
     /// Whether it is loaded at the start.
     pub load: bool,
 }
@@ -61,6 +67,9 @@ enum State {
 pub(crate) struct ModelState {
     /// The model's name.
     pub(crate) id: String,
+    /// The name of the model that it is an adapter of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) base: Option<String>,
     /// `unloaded`, `loading`, `loaded` or `failed`.
     pub(crate) state: &'static str,
     /// Why it could not be loaded.
@@ -72,7 +81,8 @@ impl Models {
     /// Returns models of which none is loaded. The settings of all are those of `config`.
     ///
     /// # Errors
-    /// Returns an error if two of them have the same name.
+    /// Returns an error if two of them have the same name, or the base of an adapter is not a model to be loaded before
+    /// it.
     pub(crate) fn new(
         models: Vec<ModelFolder>,
         config: &Config,
@@ -84,6 +94,14 @@ impl Models {
             if models[..i].iter().any(|other| other.name == model.name) {
                 return Err(Error::RepeatedName { name: model.name.clone() });
             }
+            let Some(base) = &model.base else { continue };
+            let reason = match models.iter().find(|other| other.name == *base) {
+                None => "is not one of the models",
+                Some(ModelFolder { base: Some(_), .. }) => "is an adapter itself",
+                Some(other) if model.load && !other.load => "is not loaded at the start (`load`)",
+                Some(_) => continue,
+            };
+            return Err(Error::AdapterBase { name: model.name.clone(), base: base.clone(), reason });
         }
         let slots = models.into_iter().map(|model| Slot { model, state: State::Unloaded }).collect();
         Ok(Self {
@@ -101,7 +119,8 @@ impl Models {
     /// # Errors
     /// Returns the first error of loading one.
     pub(crate) fn load_first(&self) -> Result<(), Error> {
-        let names = self.names(|slot| slot.model.load);
+        let mut names = self.names(|slot| slot.model.load && slot.model.base.is_none());
+        names.extend(self.names(|slot| slot.model.load && slot.model.base.is_some()));
         for name in &names {
             self.set(name, State::Loading);
         }
@@ -113,56 +132,86 @@ impl Models {
     /// # Errors
     /// Returns an error if the model cannot be loaded.
     pub(crate) fn load(&self, name: &str) -> Result<(), Error> {
-        let Some(folder) = self.find(name, |slot| slot.model.folder.clone()) else { return Ok(()) };
+        let Some(ModelFolder { folder, base, .. }) = self.find(name, |slot| slot.model.clone()) else { return Ok(()) };
         if let Some(State::Loaded(_)) = self.find(name, |slot| slot.state.clone()) {
             return Ok(());
         }
         self.set(name, State::Loading);
-        let config = Config { model_name: name.to_owned(), ..self.config.clone() };
-        let metrics = self.metrics.of(name);
-        match LoadedModel::load(&folder, config, &self.device, metrics, self.abort.clone()) {
-            Ok((model, worker)) => {
-                let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-                workers.retain(|worker| !worker.is_finished());
-                workers.push(worker);
+        let loaded = match base {
+            Some(base) => self.load_adapter(name, &folder, &base),
+            None => self.load_weights(name, &folder),
+        };
+        match loaded {
+            Ok(model) => {
                 self.set(name, State::Loaded(Arc::new(model)));
                 tracing::info!(model = name, "loaded");
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(model = name, %error, "not loaded");
-                self.set(name, State::Failed(error.to_string()));
+                let reason = causes(&error);
+                tracing::warn!(model = name, error = reason, "not loaded");
+                self.set(name, State::Failed(reason));
                 Err(error)
             }
         }
     }
 
+    fn load_weights(&self, name: &str, folder: &Path) -> Result<LoadedModel, Error> {
+        let config = Config { model_name: name.to_owned(), ..self.config.clone() };
+        let (metrics, abort) = (self.metrics.of(name), self.abort.clone());
+        let (model, worker) = LoadedModel::load(folder, config, &self.device, metrics, abort)?;
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.retain(|worker| !worker.is_finished());
+        workers.push(worker);
+        Ok(model)
+    }
+
+    fn load_adapter(&self, name: &str, folder: &Path, base: &str) -> Result<LoadedModel, Error> {
+        let Some(State::Loaded(loaded)) = self.find(base, |slot| slot.state.clone()) else {
+            let (name, base) = (name.to_owned(), base.to_owned());
+            return Err(Error::AdapterBase { name, base, reason: "is not loaded" });
+        };
+        LoadedModel::load_adapter(&loaded, folder, name, self.metrics.of_adapter(name))
+    }
+
     /// Marks a model as being loaded. Returns false if it is loaded or being loaded already.
     ///
     /// # Errors
-    /// Returns an error if there is no model of that name.
+    /// Returns an error if there is no model of that name, or the model that it is an adapter of is not loaded.
     pub(crate) fn begin_loading(&self, name: &str) -> Result<bool, ApiError> {
-        self.change(name, |state| match state {
-            State::Loading | State::Loaded(_) => false,
-            State::Unloaded | State::Failed(_) => {
-                *state = State::Loading;
-                true
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(at) = slots.iter().position(|slot| slot.model.name == name) else { return Err(unknown(name, &slots)) };
+        if let State::Loading | State::Loaded(_) = slots[at].state {
+            return Ok(false);
+        }
+        if let Some(base) = &slots[at].model.base {
+            let is_loaded = |slot: &Slot| slot.model.name == *base && matches!(slot.state, State::Loaded(_));
+            if !slots.iter().any(is_loaded) {
+                return Err(ApiError::base_not_loaded(name, base));
             }
-        })
+        }
+        slots[at].state = State::Loading;
+        Ok(true)
     }
 
-    /// Unloads a model once its requests have been answered.
+    /// Unloads a model and its adapters once their requests have been answered.
     ///
     /// # Errors
-    /// Returns an error if there is no model of that name, or it is being loaded.
+    /// Returns an error if there is no model of that name, or it or an adapter of it is being loaded.
     pub(crate) fn unload(&self, name: &str) -> Result<(), ApiError> {
-        self.change(name, |state| {
-            if matches!(state, State::Loading) {
-                return Err(ApiError::loading(name));
-            }
-            *state = State::Unloaded;
-            Ok(())
-        })?
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        if !slots.iter().any(|slot| slot.model.name == name) {
+            return Err(unknown(name, &slots));
+        }
+        let is_unloaded = |slot: &&mut Slot| slot.model.name == name || slot.model.base.as_deref() == Some(name);
+        let mut unloaded: Vec<&mut Slot> = slots.iter_mut().filter(is_unloaded).collect();
+        if let Some(slot) = unloaded.iter().find(|slot| matches!(slot.state, State::Loading)) {
+            return Err(ApiError::loading(&slot.model.name));
+        }
+        for slot in &mut unloaded {
+            slot.state = State::Unloaded;
+        }
+        Ok(())
     }
 
     /// Returns the model of a name; the first without one.
@@ -180,10 +229,7 @@ impl Models {
             Some(Slot { state: State::Loaded(model), .. }) => Ok(Arc::clone(model)),
             Some(Slot { state: State::Loading, model }) => Err(ApiError::loading(&model.name)),
             Some(slot) => Err(ApiError::not_loaded(&slot.model.name)),
-            None => {
-                let names: Vec<&str> = slots.iter().map(|slot| slot.model.name.as_str()).collect();
-                Err(ApiError::model_not_found(name.unwrap_or_default(), &names.join("`, `")))
-            }
+            None => Err(unknown(name.unwrap_or_default(), &slots)),
         }
     }
 
@@ -212,7 +258,9 @@ impl Models {
     /// # Errors
     /// Returns an error if there is no model of that name.
     pub(crate) fn state(&self, name: &str) -> Result<ModelState, ApiError> {
-        self.find(name, Slot::describe).ok_or_else(|| self.unknown(name))
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.iter().find(|slot| slot.model.name == name);
+        slot.map(Slot::describe).ok_or_else(|| unknown(name, &slots))
     }
 
     /// Unloads all models and waits for their workers, but not for a device that hangs.
@@ -245,23 +293,17 @@ impl Models {
         slots.iter().find(|slot| slot.model.name == name).map(of)
     }
 
-    fn change<T>(&self, name: &str, change: impl FnOnce(&mut State) -> T) -> Result<T, ApiError> {
+    fn set(&self, name: &str, state: State) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = slots.iter_mut().find(|slot| slot.model.name == name) {
-            return Ok(change(&mut slot.state));
+            slot.state = state;
         }
-        drop(slots);
-        Err(self.unknown(name))
     }
+}
 
-    fn set(&self, name: &str, state: State) {
-        // The names never change.
-        let _ = self.change(name, |old| std::mem::replace(old, state));
-    }
-
-    fn unknown(&self, name: &str) -> ApiError {
-        ApiError::model_not_found(name, &self.names(|_| true).join("`, `"))
-    }
+fn unknown(name: &str, slots: &[Slot]) -> ApiError {
+    let names: Vec<&str> = slots.iter().map(|slot| slot.model.name.as_str()).collect();
+    ApiError::model_not_found(name, &names.join("`, `"))
 }
 
 impl Slot {
@@ -272,6 +314,36 @@ impl Slot {
             State::Loaded(_) => ("loaded", None),
             State::Failed(error) => ("failed", Some(error.clone())),
         };
-        ModelState { id: self.model.name.clone(), state, error }
+        ModelState { id: self.model.name.clone(), base: self.model.base.clone(), state, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Family;
+
+    use super::*;
+
+    /// The weights, the cache and the worker are in memory once.
+    #[test]
+    fn adapters_have_the_weights_of_their_base() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = |name: &str, base: Option<&str>| {
+            let folder = folder.path().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            ModelFolder { name: name.to_owned(), folder, base: base.map(str::to_owned), load: true }
+        };
+        let folders = vec![model("a", Some("base")), model("base", None), model("b", Some("base"))];
+        test_support::tiny::write_adapter(&folders[0].folder, 1);
+        test_support::tiny::write(&folders[1].folder, Family::Qwen3, 64);
+        test_support::tiny::write_adapter(&folders[2].folder, 2);
+        let (metrics, abort) = (Arc::new(Metrics::new()), Cancel::default());
+        let models = Models::new(folders, &Config::default(), "cpu", metrics, abort).unwrap();
+        models.load_first().unwrap();
+        let [base, a, b] = ["base", "a", "b"].map(|name| models.get(Some(name)).unwrap());
+        assert!(Arc::ptr_eq(&base.generator, &a.generator) && Arc::ptr_eq(&base.generator, &b.generator));
+        assert_eq!(models.workers.lock().unwrap().len(), 1);
+        drop((base, a, b));
+        models.stop();
     }
 }

@@ -333,6 +333,13 @@ pub(crate) struct ModelEntry {
     pub(crate) created: u64,
     /// Always `pipeline`.
     pub(crate) owned_by: &'static str,
+    /// The name of the model whose weights it has: its own, or that of the model that it is an adapter of.
+    pub(crate) root: String,
+    /// The name of the model that it is an adapter of; null if it is none.
+    #[schema(required = true)]
+    pub(crate) parent: Option<String>,
+    /// The context length in tokens.
+    pub(crate) max_model_len: usize,
 }
 
 /// A description of the model.
@@ -352,6 +359,9 @@ pub(crate) struct ServedModel {
     pub(crate) chat: bool,
     /// The device.
     pub(crate) device: String,
+    /// The name of the model that it is an adapter of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) base: Option<String>,
 }
 
 /// The worker's load.

@@ -59,7 +59,8 @@ pub fn serve_on(
     device: &str,
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    let model = ModelFolder { name: config.model_name.clone(), folder: folder.to_owned(), load: true };
+    let (name, folder) = (config.model_name.clone(), folder.to_owned());
+    let model = ModelFolder { name, folder, base: None, load: true };
     serve_models(listener, vec![model], config, device, cancel)
 }
 

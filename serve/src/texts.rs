@@ -83,6 +83,7 @@ impl<'g, M: ForwardPass> Texts<'g, M> {
                 wants_logits: scoring.alternatives.is_some() || scoring.ranks,
                 scores_prompt: scoring.prompts,
                 embeds: work.embeds,
+                adapter: started.job.adapter.clone(),
                 ..self.generator.request(prompt, options)
             };
             started.requests.push(self.scheduler.submit(request).map_err(|error| match error {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use artifact::Cancel;
 use generate::Generator;
-use inference::{Scheduler, Settings};
+use inference::{Adapter, Scheduler, Settings};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::Config;
@@ -19,10 +19,19 @@ use crate::metrics::{Events, ModelMetrics};
 use crate::response::Load;
 use crate::texts::Texts;
 
-/// The worker's queue. Dropping it ends the worker once it has finished every request that it has.
+/// The queue of the worker, for requests to a model or to an adapter of it. Dropping the last one ends the worker once
+/// it has finished every request that it has.
 pub(crate) struct Queue {
+    handle: Arc<Handle>,
+    metrics: ModelMetrics,
+    adapter: Option<Arc<Adapter>>,
+}
+
+/// What the queues of a model and of its adapters have in common.
+struct Handle {
     shared: Arc<Shared>,
     max_waiting: usize,
+    /// Those of the model.
     metrics: ModelMetrics,
 }
 
@@ -70,7 +79,13 @@ impl Queue {
         };
         let thread = std::thread::Builder::new().name("generate".to_owned());
         let thread = thread.spawn(move || worker.run(settings))?;
-        Ok((Self { shared, max_waiting: config.max_queue, metrics }, thread))
+        let handle = Arc::new(Handle { shared, max_waiting: config.max_queue, metrics: metrics.clone() });
+        Ok((Self { handle, metrics, adapter: None }, thread))
+    }
+
+    /// Returns the queue for requests to an adapter of the model.
+    pub(crate) fn with_adapter(&self, adapter: Arc<Adapter>, metrics: ModelMetrics) -> Self {
+        Self { handle: Arc::clone(&self.handle), metrics, adapter: Some(adapter) }
     }
 
     /// Queues work and returns the channel of its events. Dropping the channel cancels the work.
@@ -80,34 +95,36 @@ impl Queue {
     pub(crate) fn push(&self, work: Work) -> Result<UnboundedReceiver<Event>, ApiError> {
         // Unbounded, so that a slow client does not block the worker; max_tokens limits how much can pile up.
         let (sender, receiver) = unbounded_channel();
-        let mut waiting = self.shared.waiting();
-        if waiting.jobs.len() >= self.max_waiting {
+        let Handle { shared, max_waiting, .. } = &*self.handle;
+        let mut waiting = shared.waiting();
+        if waiting.jobs.len() >= *max_waiting {
             // Clients that have gone leave their place to others.
             waiting.jobs.retain(|job| !job.events.is_closed());
         }
-        if waiting.jobs.len() >= self.max_waiting {
-            return Err(ApiError::queue_full(self.max_waiting));
+        if waiting.jobs.len() >= *max_waiting {
+            return Err(ApiError::queue_full(*max_waiting));
         }
         let events = Events::new(sender, self.metrics.clone(), &work);
-        waiting.jobs.push_back(Job { work, events });
-        self.shared.changed.notify_one();
+        waiting.jobs.push_back(Job { work, adapter: self.adapter.clone(), events });
+        shared.changed.notify_one();
         Ok(receiver)
     }
 
-    /// Returns how many requests are running and waiting.
+    /// Returns how many requests to the model and its adapters are running and waiting.
     pub(crate) fn load(&self) -> Load {
-        let waiting = self.shared.waiting().jobs.iter().filter(|job| !job.events.is_closed()).count();
-        Load { running: self.shared.running.load(Ordering::Relaxed), waiting, max_queue: self.max_waiting }
+        let Handle { shared, max_waiting, .. } = &*self.handle;
+        let waiting = shared.waiting().jobs.iter().filter(|job| !job.events.is_closed()).count();
+        Load { running: shared.running.load(Ordering::Relaxed), waiting, max_queue: *max_waiting }
     }
 
     /// Updates the metrics of the load.
     pub(crate) fn measure(&self) {
         let load = self.load();
-        self.metrics.set_load(load.running, load.waiting);
+        self.handle.metrics.set_load(load.running, load.waiting);
     }
 }
 
-impl Drop for Queue {
+impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.waiting().is_closed = true;
         self.shared.changed.notify_one();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use model::safetensors::{F32Tensor, write_f32};
 use model::{Family, ModelConfig, Transformer};
 use tokenizer::{Tokenizer, TrainConfig};
 
@@ -38,6 +39,33 @@ pub fn model(family: Family, context_length: usize, tokenizer: &Tokenizer) -> Tr
     };
     Transformer::init(&config, 7, &model::device::resolve("cpu").unwrap())
 }
+
+/// Writes an adapter of a model by [`write`], of any family but GPT-2, in PEFT's layout; each seed gives another one.
+///
+/// # Panics
+/// On I/O errors.
+pub fn write_adapter(folder: &Path, seed: usize) {
+    let config = serde_json::json!({
+        "peft_type": "LORA", "r": RANK, "lora_alpha": 4 * RANK, "target_modules": ["q_proj", "down_proj"],
+        "bias": "none",
+    });
+    std::fs::write(folder.join(model::lora::CONFIG), config.to_string()).unwrap();
+    let mut tensors = Vec::new();
+    for layer in 0..2 {
+        for (module, outputs, inputs) in [("self_attn.q_proj", 32, 32), ("mlp.down_proj", 32, 64)] {
+            for (letter, shape) in [("A", vec![RANK, inputs]), ("B", vec![outputs, RANK])] {
+                let name = format!("base_model.model.model.layers.{layer}.{module}.lora_{letter}.weight");
+                let value = |i: usize| ((i * 37 + 11 * seed) % 101) as f32 / 101.0 - 0.5;
+                let values = (0..shape.iter().product()).map(value).collect();
+                tensors.push(F32Tensor { name, shape, values });
+            }
+        }
+    }
+    write_f32(&folder.join(model::lora::WEIGHTS), tensors, ("format", "pt")).unwrap();
+}
+
+/// The rank of [`write_adapter`].
+const RANK: usize = 2;
 
 /// Writes a random model and its tokenizer to a folder in Hugging Face layout.
 ///

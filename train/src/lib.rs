@@ -33,5 +33,8 @@ pub use run::{Inputs, run};
 /// The stage's name.
 pub const NAME: &str = "train";
 
+/// The folder of a checkpoint with the adapters that were trained, in PEFT's layout.
+pub const ADAPTER: &str = "adapter";
+
 /// Raised when the same inputs would give another checkpoint.
 pub const VERSION: u32 = 5;

@@ -2,14 +2,33 @@
 
 use sha2::{Digest, Sha256};
 
-/// The hash of a tenant and all tokens up to the end of a block.
+/// Whose blocks are shared: those of one tenant that are computed with the same adapter.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    /// The name of the tenant.
+    pub tenant: &'a str,
+    /// The digest of the adapter; none without one.
+    pub adapter: Option<&'a [u8; 32]>,
+}
+
+impl<'a> From<&'a str> for Owner<'a> {
+    fn from(tenant: &'a str) -> Self {
+        Self { tenant, adapter: None }
+    }
+}
+
+/// The hash of an owner and all tokens up to the end of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PrefixHash([u8; 32]);
 
 impl PrefixHash {
     /// Returns the hash of no tokens.
-    pub(super) fn root(tenant: &str) -> Self {
-        Self::of(b"tenant", [tenant.as_bytes()])
+    pub(super) fn root(owner: Owner<'_>) -> Self {
+        let of_tenant = Self::of(b"tenant", [owner.tenant.as_bytes()]);
+        match owner.adapter {
+            Some(adapter) => Self::of(b"adapter", [&of_tenant.0[..], adapter]),
+            None => of_tenant,
+        }
     }
 
     /// Returns the hash of these tokens and the block that follows them.
@@ -32,18 +51,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hash_depends_on_tenant_order_and_length() {
+    fn hash_depends_on_owner_order_and_length() {
+        let root = |tenant, adapter| PrefixHash::root(Owner { tenant, adapter });
         let hashes = [
-            PrefixHash::root(""),
-            PrefixHash::root("a"),
-            PrefixHash::root("").then(&[1, 2]),
-            PrefixHash::root("").then(&[2, 1]),
-            PrefixHash::root("").then(&[1]).then(&[2]),
-            PrefixHash::root("a").then(&[1, 2]),
+            root("", None),
+            root("a", None),
+            root("", None).then(&[1, 2]),
+            root("", None).then(&[2, 1]),
+            root("", None).then(&[1]).then(&[2]),
+            root("a", None).then(&[1, 2]),
+            root("a", Some(&[0; 32])).then(&[1, 2]),
+            root("", Some(&[0; 32])).then(&[1, 2]),
+            root("a", Some(&[1; 32])).then(&[1, 2]),
         ];
         for (i, a) in hashes.iter().enumerate() {
             assert!(hashes[..i].iter().all(|b| a != b), "{i}");
         }
-        assert_eq!(PrefixHash::root("a").then(&[1, 2]), hashes[5]);
+        assert_eq!(PrefixHash::root("a".into()).then(&[1, 2]), hashes[5]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::hash::PrefixHash;
+use super::hash::{Owner, PrefixHash};
 
 /// All blocks of a cache.
 #[derive(Debug)]
@@ -112,8 +112,8 @@ impl BlockPool {
     }
 
     /// Returns a table with the registered blocks that hold the beginning of `tokens`.
-    pub fn open(&mut self, tenant: &str, tokens: &[u32]) -> BlockTable {
-        let mut hash = PrefixHash::root(tenant);
+    pub fn open<'o>(&mut self, owner: impl Into<Owner<'o>>, tokens: &[u32]) -> BlockTable {
+        let mut hash = PrefixHash::root(owner.into());
         let mut table = BlockTable { blocks: Vec::new(), hashes: vec![hash] };
         if !self.reuses_prefixes {
             return table;
@@ -285,7 +285,7 @@ mod tests {
         let mut pool = pool(2);
         let table = fill(&mut pool, "", &[1, 2]);
         let block = table.blocks()[0];
-        pool.registered.insert(PrefixHash::root("").then(&[3, 4]), block);
+        pool.registered.insert(PrefixHash::root("".into()).then(&[3, 4]), block);
         assert!(pool.open("", &[3, 4]).blocks().is_empty());
     }
 

@@ -1,8 +1,10 @@
 //! What goes into the scheduler and what comes out.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Constraint, Error, InvalidSetting, Sampling, StopTokens};
+use crate::{Adapter, Constraint, Error, InvalidSetting, Sampling, StopTokens};
 
 /// The settings of a scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +42,11 @@ pub struct Request {
     pub stop_tokens: StopTokens,
     /// Requests of higher priority come first; within one priority, the first to arrive. Default: 0.
     pub priority: i32,
-    /// Blocks are shared only between requests of one tenant. Default: empty, a tenant like any other.
+    /// Blocks are shared only between requests of one tenant with the same adapter. Default: empty, a tenant like any
+    /// other.
     pub tenant: String,
+    /// The adapter that the model is used with, loaded for this model. Default: none.
+    pub adapter: Option<Arc<Adapter>>,
     /// Whether the logits of every sampled token are handed out. Default: false.
     pub wants_logits: bool,
     /// Whether the logits after every token of the prompt are handed out; the prompt must then fit in the model's
@@ -160,6 +165,7 @@ impl Request {
             stop_tokens: StopTokens::default(),
             priority: 0,
             tenant: String::new(),
+            adapter: None,
             wants_logits: false,
             scores_prompt: false,
             embeds: false,

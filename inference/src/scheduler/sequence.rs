@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::request::{Request, RequestId};
-use crate::blocks::BlockTable;
+use crate::Adapter;
+use crate::blocks::{BlockTable, Owner};
 use crate::constraint::Guide;
 use crate::decoder::kept_tokens;
 use crate::sampler::Uniforms;
@@ -69,6 +70,12 @@ impl Sequence {
     pub(super) fn turn(&self) -> Turn {
         let priority = Reverse(self.request.priority);
         Turn { priority, request: self.id, sample: self.samples.first().map_or(0, |sample| sample.index) }
+    }
+
+    /// Returns whose blocks it may share.
+    pub(super) fn owner(&self) -> Owner<'_> {
+        let adapter = self.request.adapter.as_deref().map(Adapter::digest);
+        Owner { tenant: &self.request.tenant, adapter }
     }
 
     /// Returns the number of tokens that the model has to read before the next one can be sampled.

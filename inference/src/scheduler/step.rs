@@ -100,7 +100,7 @@ impl<M: ForwardPass> Scheduler<M> {
         }
         let is_new = sequence.table.is_none();
         if is_new {
-            let table = self.pool.open(&sequence.request.tenant, sequence.reusable_tokens());
+            let table = self.pool.open(sequence.owner(), sequence.reusable_tokens());
             sequence.computed = sequence.window + table.blocks().len() * self.pool.block_tokens();
             sequence.table = Some(table);
         }
@@ -218,7 +218,8 @@ impl<M: ForwardPass> Scheduler<M> {
             }));
             let blocks = sequence.table.as_ref().map_or(&[][..], |table| table.blocks());
             let result = if sequence.request.embeds { RowResult::HiddenState } else { RowResult::Logits };
-            sequences.push(SequenceRef { blocks, result });
+            let adapter = sequence.request.adapter.as_deref();
+            sequences.push(SequenceRef { blocks, adapter, result });
             expected += self.result_len(sequence) * rows[first..].iter().filter(|row| row.wants_logits).count();
         }
         self.results.clear();

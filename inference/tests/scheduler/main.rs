@@ -80,7 +80,7 @@ fn last_sequence_gives_up_its_blocks() {
             match event {
                 Event::Token { request, token, .. } => tokens.entry(request).or_default().push(token),
                 Event::Finished { request, .. } => order.push(request),
-                Event::Failed { error, .. } => panic!("{error}"),
+                other @ (Event::Embedding { .. } | Event::Failed { .. }) => panic!("{other:?}"),
             }
         }
     }
@@ -264,7 +264,7 @@ fn check_distribution(draft_model: Option<Mock>) {
     let counters = scheduler.counters();
     assert!(counters.accepted_tokens > n / 4 && counters.drafted_tokens - counters.accepted_tokens > n / 4);
     let softmax = |tokens: &[u32]| {
-        let weights: Vec<f64> = mock::logits(tokens, 4).iter().map(|logit| f64::from(*logit).exp()).collect();
+        let weights: Vec<f64> = mock::logits(tokens, None, 4).iter().map(|logit| f64::from(*logit).exp()).collect();
         let total: f64 = weights.iter().sum();
         weights.into_iter().map(|weight| weight / total).collect::<Vec<f64>>()
     };
@@ -331,7 +331,7 @@ fn prompt_is_scored_without_sampling() {
             });
             assert!(events.unwrap().iter().all(|event| !matches!(event, Event::Token { .. })));
         }
-        let expected: Vec<Vec<f32>> = (1..=13).map(|n| mock::logits(&tokens[..n], 8)).collect();
+        let expected: Vec<Vec<f32>> = (1..=13).map(|n| mock::logits(&tokens[..n], None, 8)).collect();
         assert_eq!(rows, expected, "although the second time all blocks could be reused");
     }
 }

@@ -1,7 +1,9 @@
 //! A model whose logits are a hash of the tokens that it reads back from its blocks, and what a request becomes alone.
 
 use inference::sampler::{self, Uniforms};
-use inference::{Constraint, Error, FinishReason, ForwardPass, Request, Row, RowResult, SequenceRef, TokenMask};
+use inference::{
+    Adapter, Constraint, Error, FinishReason, ForwardPass, Request, Row, RowResult, SequenceRef, TokenMask,
+};
 
 /// What a block holds of a token: its id, and a hash of it and of all tokens before it, as the keys and values of a
 /// Transformer depend on all tokens before them.
@@ -90,7 +92,7 @@ impl ForwardPass for Mock {
             let blocks = sequences[row.sequence].blocks;
             let before = match row.position.checked_sub(1) {
                 Some(position) => self.slot(blocks, position).expect("the row before is written"),
-                None => START,
+                None => start(sequences[row.sequence].adapter),
             };
             let slot = before.then(row.token);
             // A failing pass leaves nonsense behind.
@@ -116,6 +118,13 @@ impl ForwardPass for Mock {
         }
         Ok(())
     }
+}
+
+/// Returns what comes before the first token: everything depends on the adapter.
+fn start(adapter: Option<&Adapter>) -> Slot {
+    let Some(adapter) = adapter else { return START };
+    let digest = adapter.digest().iter().fold(0, |all, byte| mix(all, u64::from(*byte)));
+    Slot { hash: mix(START.hash, digest), ..START }
 }
 
 const START: Slot = Slot { token: 0, hash: 0x9e37_79b9_7f4a_7c15 };
@@ -165,21 +174,21 @@ fn state_after(slots: &[Slot]) -> [f32; WIDTH] {
 }
 
 /// Returns the logits after `tokens`, without blocks.
-pub fn logits(tokens: &[u32], vocab_size: usize) -> Vec<f32> {
-    logits_after(&slots(tokens), vocab_size)
+pub fn logits(tokens: &[u32], adapter: Option<&Adapter>, vocab_size: usize) -> Vec<f32> {
+    logits_after(&slots(tokens, adapter), vocab_size)
 }
 
-fn slots(tokens: &[u32]) -> Vec<Slot> {
+fn slots(tokens: &[u32], adapter: Option<&Adapter>) -> Vec<Slot> {
     let then = |slot: &mut Slot, &token: &u32| {
         *slot = slot.then(token);
         Some(*slot)
     };
-    tokens.iter().scan(START, then).collect()
+    tokens.iter().scan(start(adapter), then).collect()
 }
 
 /// Reference implementation: the embedding of `tokens`, from the mean of their states.
-pub fn embedding(tokens: &[u32]) -> Vec<f32> {
-    let slots = slots(tokens);
+pub fn embedding(tokens: &[u32], adapter: Option<&Adapter>) -> Vec<f32> {
+    let slots = slots(tokens, adapter);
     let mut mean = [0.0_f64; WIDTH];
     for end in 1..=slots.len() {
         let state = state_after(&slots[..end]);
@@ -207,7 +216,7 @@ pub fn alone(mock: &Mock, request: &Request, sample: usize) -> Alone {
         if sequence.len() - window > mock.context_length {
             window = sequence.len() - (mock.context_length - (remaining - 1).min(mock.context_length / 2));
         }
-        let row = logits(&sequence[window..], mock.vocab_size);
+        let row = logits(&sequence[window..], request.adapter.as_deref(), mock.vocab_size);
         let mut biased = row.clone();
         sampler::add_bias(&mut biased, &request.logit_bias);
         if let Some(constraint) = &mut constraint

@@ -1,9 +1,14 @@
 //! Random runs: whatever else happens, each sample becomes what it would be alone.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Device;
 
 use inference::{
-    Constraint, Counters, Error, Event, FinishReason, ForwardPass, Request, RequestId, Sampling, Scheduler, Settings,
+    Adapter, Constraint, Counters, Error, Event, FinishReason, ForwardPass, Request, RequestId, Sampling, Scheduler,
+    Settings,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -29,7 +34,7 @@ impl Random {
     }
 
     /// Returns a request whose prompt may begin as others do.
-    fn request(&mut self, prefixes: &[Vec<u32>]) -> Request {
+    fn request(&mut self, prefixes: &[Vec<u32>], adapters: &[Arc<Adapter>]) -> Request {
         let prefix = &prefixes[self.from(0, prefixes.len() - 1)];
         let mut prompt = prefix[..self.from(0, prefix.len())].to_vec();
         let tail = self.from(usize::from(prompt.is_empty()), 6);
@@ -50,9 +55,10 @@ impl Random {
         } else {
             None
         };
+        let adapter = adapters.get(self.from(0, 3 * adapters.len())).cloned();
         if self.once_in(6) {
             let priority = self.from(0, 2) as i32 - 1;
-            return Request { priority, ..Request::embedding(prompt) };
+            return Request { priority, adapter, ..Request::embedding(prompt) };
         }
         Request {
             n: if self.once_in(3) { self.from(2, 4) } else { 1 },
@@ -61,6 +67,7 @@ impl Random {
             stop_tokens: self.tokens(usize::from(stops)).into_iter().collect(),
             priority: self.from(0, 2) as i32 - 1,
             tenant: if self.once_in(4) { "other".to_owned() } else { String::new() },
+            adapter,
             wants_logits: self.once_in(3),
             scores_prompt: self.once_in(5),
             logit_bias: if self.once_in(4) { vec![(self.from(0, 7) as u32, 1.5)] } else { Vec::new() },
@@ -125,7 +132,8 @@ impl Seen {
         }
         assert!(self.request.scores_prompt || self.scores.is_empty());
         for (i, scores) in self.scores.iter().enumerate() {
-            assert_eq!(*scores, mock::logits(&self.request.prompt[..=i], mock.vocab_size));
+            let adapter = self.request.adapter.as_deref();
+            assert_eq!(*scores, mock::logits(&self.request.prompt[..=i], adapter, mock.vocab_size));
         }
     }
 
@@ -136,15 +144,36 @@ impl Seen {
             return;
         };
         assert_eq!(self.ends, [Some(FinishReason::Stop)]);
-        let expected = mock::embedding(&self.request.prompt);
+        let expected = mock::embedding(&self.request.prompt, self.request.adapter.as_deref());
         let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-6;
         assert_eq!(embedding.len(), expected.len());
         assert!(!embedding.iter().zip(&expected).any(differs), "{embedding:?} is not {expected:?}");
     }
 }
 
+/// Records what has happened to a request.
+fn record(seen: &mut BTreeMap<RequestId, Seen>, event: Event) {
+    match event {
+        Event::Token { request, sample, token } => {
+            let request = seen.get_mut(&request).unwrap();
+            assert_eq!(request.ends[sample], None, "a token after the end");
+            request.tokens[sample].push(token);
+        }
+        Event::Finished { request, sample, reason } => {
+            let end = seen.get_mut(&request).unwrap().ends[sample].replace(reason);
+            assert_eq!(end, None, "a sample ends once");
+        }
+        Event::Embedding { request, embedding } => {
+            let seen = seen.get_mut(&request).unwrap();
+            assert_eq!(seen.ends, [None], "an embedding after the end");
+            assert_eq!(seen.embedding.replace(embedding), None, "one embedding");
+        }
+        Event::Failed { error, .. } => panic!("{error}"),
+    }
+}
+
 /// Returns the counters at the end, and the number of blocks copied.
-fn run(seed: u64) -> (Counters, usize) {
+fn run(seed: u64, adapters: &[Arc<Adapter>]) -> (Counters, usize) {
     let mut random = Random(ChaCha8Rng::seed_from_u64(seed));
     let mut mock = Mock::new(random.from(3, 24), random.from(1, 5));
     mock.context_length = random.from(4, 40);
@@ -173,7 +202,7 @@ fn run(seed: u64) -> (Counters, usize) {
     while to_come > 0 || !scheduler.is_idle() {
         while to_come > 0 && (scheduler.is_idle() || random.once_in(4)) {
             to_come -= 1;
-            let request = random.request(&prefixes);
+            let request = random.request(&prefixes, adapters);
             let read = (request.prompt.len() + request.max_tokens.saturating_sub(1)).min(context_length);
             match scheduler.submit(request.clone()) {
                 Ok(id) => {
@@ -223,23 +252,7 @@ fn run(seed: u64) -> (Counters, usize) {
             assert_eq!(error.to_string(), "cannot read the logits from the device: out of memory");
             Vec::new()
         }) {
-            match event {
-                Event::Token { request, sample, token } => {
-                    let request = seen.get_mut(&request).unwrap();
-                    assert_eq!(request.ends[sample], None, "a token after the end");
-                    request.tokens[sample].push(token);
-                }
-                Event::Finished { request, sample, reason } => {
-                    let end = seen.get_mut(&request).unwrap().ends[sample].replace(reason);
-                    assert_eq!(end, None, "a sample ends once");
-                }
-                Event::Embedding { request, embedding } => {
-                    let seen = seen.get_mut(&request).unwrap();
-                    assert_eq!(seen.ends, [None], "an embedding after the end");
-                    assert_eq!(seen.embedding.replace(embedding), None, "one embedding");
-                }
-                Event::Failed { error, .. } => panic!("{error}"),
-            }
+            record(&mut seen, event);
         }
         let counters = scheduler.counters();
         assert!(counters.running <= max_sequences);
@@ -255,12 +268,17 @@ fn run(seed: u64) -> (Counters, usize) {
 
 #[test]
 fn sample_does_not_depend_on_what_else_runs() {
+    // Two adapters of one model; the mock depends on their digests alone.
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures");
+    let (_, base) = inference::load_base(&fixtures.join("qwen3"), &Device::flex(), None).unwrap();
+    let load = |name| Arc::new(base.load(&fixtures.join("lora").join(name)).unwrap());
+    let adapters = ["peft-qwen3", "ours-qwen3"].map(load);
     let mut copies = 0;
     let mut total = Counters::default();
     for seed in 0..RUNS {
         // Captured output is only shown if the test fails: the last line names the run.
         println!("run {seed}");
-        let (counters, copied) = run(seed);
+        let (counters, copied) = run(seed, &adapters);
         copies += copied;
         total.steps += counters.steps;
         total.sampled_tokens += counters.sampled_tokens;

@@ -6,9 +6,11 @@ use anyhow::{Context as _, bail};
 use artifact::Cancel;
 use serve::{ModelEntry, ModelFolder, NewKey, Scope};
 
-use crate::cli::{ScopeArg, ServeArgs};
+use crate::cli::{ScopeArg, ServeArgs, StoreArgs};
 use crate::config::{self, Config};
 use crate::platform::interrupt;
+use crate::run::record;
+use crate::run::stage::Stage;
 use crate::ui::console::Console;
 
 use super::{Folder, print_out};
@@ -73,7 +75,7 @@ pub fn until_stopped(
 
 /// Returns the model of a run that was just made, under the configured name.
 pub fn one(folder: &Path, config: &serve::Config) -> Vec<ModelFolder> {
-    vec![ModelFolder { name: config.model_name.clone(), folder: folder.to_owned(), load: true }]
+    vec![ModelFolder { name: config.model_name.clone(), folder: folder.to_owned(), base: None, load: true }]
 }
 
 /// Returns the models of the command line, else those of `[[serve.models]]`, their folders, and the configuration.
@@ -83,11 +85,19 @@ fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Vec<Folder
     if let [name] = &arguments.models[..] {
         let model = super::model(name, &arguments.store)?;
         let config = given.or(model.config).unwrap_or_default();
-        return Ok((one(model.folder.path(), &config.serve), vec![model.folder], config));
+        let mut models = one(model.folder.path(), &config.serve);
+        for (name, adapter) in &arguments.adapters {
+            let (folder, base) = (adapter_folder(adapter, &arguments.store)?, Some(config.serve.model_name.clone()));
+            models.push(ModelFolder { name: name.clone(), folder, base, load: true });
+        }
+        return Ok((models, vec![model.folder], config));
+    }
+    if !arguments.adapters.is_empty() {
+        bail!("--adapter is for one model: for several, add [[serve.models]] with `base` to the configuration");
     }
     let (mut models, mut folders) = (Vec::new(), Vec::new());
     let mut add = |name: String, folder: Folder, load: bool| {
-        models.push(ModelFolder { name, folder: folder.path().to_owned(), load });
+        models.push(ModelFolder { name, folder: folder.path().to_owned(), base: None, load });
         folders.push(folder);
     };
     if !arguments.models.is_empty() {
@@ -108,10 +118,35 @@ fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Vec<Folder
             "no model is named: name one, such as `pipeline serve latest`, or add [[serve.models]] to the configuration"
         );
     }
-    for ModelEntry { name, model, load } in &config.serve.models {
-        add(name.clone(), super::model(model, &arguments.store)?.folder, *load);
+    for ModelEntry { name, model, base, load } in &config.serve.models {
+        if base.is_some() {
+            let folder = adapter_folder(model, &arguments.store)?;
+            models.push(ModelFolder { name: name.clone(), folder, base: base.clone(), load: *load });
+        } else {
+            let folder = super::model(model, &arguments.store)?.folder;
+            models.push(ModelFolder { name: name.clone(), folder: folder.path().to_owned(), base: None, load: *load });
+            folders.push(folder);
+        }
     }
     Ok((models, folders, config))
+}
+
+/// Returns the folder of an adapter in PEFT's layout: `name` itself, that in a checkpoint, or that of a run.
+fn adapter_folder(name: &str, arguments: &StoreArgs) -> anyhow::Result<PathBuf> {
+    let find = |folder: &Path| {
+        let folders = [folder.to_owned(), folder.join(train::ADAPTER)];
+        folders.into_iter().find(|folder| folder.join(model::lora::CONFIG).is_file())
+    };
+    let folder = Path::new(name);
+    if let Some(found) = find(folder) {
+        return Ok(found);
+    }
+    if folder.is_dir() && !folder.join(record::RECORD).is_file() {
+        bail!("{name} has no {}: it is neither an adapter nor a checkpoint with one", model::lora::CONFIG);
+    }
+    let run = record::find_with(&super::layout(arguments)?, name, Stage::Train)?;
+    let checkpoint = registry::verified(&run.artifact(Stage::Train)?)?;
+    find(&checkpoint).with_context(|| format!("the run {name} has no adapter: it was trained without [train.lora]"))
 }
 
 /// Returns the name under which one of several models is served: the last part of a path, without `.gguf`.

@@ -1,4 +1,4 @@
-//! A model in memory, with its worker.
+//! A model in memory, with its worker, or an adapter of one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -61,9 +61,9 @@ impl LoadedModel {
             vocab_size: generator.tokenizer().vocab_size(),
             chat: generator.has_chat_template(),
             device: model::device::describe(device)?,
+            base: None,
         };
-        let written = std::fs::metadata(model::hub_layout::weights_entry(folder)).and_then(|file| file.modified());
-        let created = seconds_since_1970(written.unwrap_or_else(|_| SystemTime::now()));
+        let created = written(&model::hub_layout::weights_entry(folder));
         let (queue, worker) = Queue::start(Arc::clone(&generator), &config, metrics, abort)
             .map_err(|source| Error::Start { operation: "start the worker thread", source })?;
         let template = generator.tokenizer().chat_template(true);
@@ -76,9 +76,40 @@ impl LoadedModel {
         Limits { config: &self.config, declared: self.generator.declared_sampling(), notation: self.notation }
     }
 
+    /// Loads the adapter in `folder`, a model with the weights and the worker of its base.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be loaded.
+    pub(super) fn load_adapter(base: &Self, folder: &Path, name: &str, metrics: ModelMetrics) -> Result<Self, Error> {
+        let adapter = base.generator.load_adapter(folder)?;
+        let (id, base_name) = (name.to_owned(), Some(base.description.id.clone()));
+        Ok(Self {
+            config: Config { model_name: id.clone(), ..base.config.clone() },
+            generator: Arc::clone(&base.generator),
+            description: ServedModel { id, base: base_name, ..base.description.clone() },
+            queue: base.queue.with_adapter(adapter, metrics),
+            notation: base.notation,
+            created: written(&folder.join(model::lora::WEIGHTS)),
+        })
+    }
+
     /// Returns the model's entry in the list of models.
     pub(crate) fn entry(&self) -> ModelEntry {
-        let id = self.description.id.clone();
-        ModelEntry { id, object: "model", created: self.created, owned_by: "pipeline" }
+        let ServedModel { id, base, context_length, .. } = &self.description;
+        ModelEntry {
+            id: id.clone(),
+            object: "model",
+            created: self.created,
+            owned_by: "pipeline",
+            root: base.as_ref().unwrap_or(id).clone(),
+            parent: base.clone(),
+            max_model_len: *context_length,
+        }
     }
+}
+
+/// Returns when a file was written, in seconds since 1970; now if that is not known.
+fn written(path: &Path) -> u64 {
+    let modified = std::fs::metadata(path).and_then(|file| file.modified());
+    seconds_since_1970(modified.unwrap_or_else(|_| SystemTime::now()))
 }

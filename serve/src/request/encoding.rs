@@ -6,6 +6,7 @@ use super::{Input, ValidRequest};
 use crate::Config;
 use crate::answer::{Kind, Shape};
 use crate::api_error::ApiError;
+use crate::error::causes;
 use crate::job::{Scoring, Work};
 use crate::parameters::Truncation;
 use crate::structured_output;
@@ -123,19 +124,4 @@ impl Input {
             Self::Chat(..) => Ok(String::new()),
         }
     }
-}
-
-/// Returns an error's text with those of its causes.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        // Some errors repeat their cause.
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = cause.source();
-    }
-    text.trim_end_matches('.').to_owned()
 }

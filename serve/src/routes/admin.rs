@@ -9,6 +9,7 @@ use utoipa::IntoResponses;
 use super::ServerState;
 use super::models::ModelId;
 use crate::api_error::{ApiError, ErrorBody};
+use crate::error::causes;
 use crate::models::ModelState;
 
 /// Lists all models that the server was started with, loaded or not.
@@ -31,6 +32,9 @@ enum Changed {
     /// The model does not exist.
     #[response(status = 404)]
     Unknown(ErrorBody),
+    /// It is an adapter of a model that is not loaded.
+    #[response(status = 409)]
+    NoBase(ErrorBody),
     /// The model cannot be loaded.
     #[response(status = 500)]
     Failed(ErrorBody),
@@ -57,12 +61,12 @@ pub(super) async fn load(
         let (models, name) = (Arc::clone(&state.models), id.clone());
         let loaded = tokio::task::spawn_blocking(move || models.load(&name)).await;
         let failed = |reason: String| ApiError::server(format!("The model `{id}` cannot be loaded: {reason}."));
-        loaded.map_err(|_| failed("see the server's log".to_owned()))?.map_err(|error| failed(error.to_string()))?;
+        loaded.map_err(|_| failed("see the server's log".to_owned()))?.map_err(|error| failed(causes(&error)))?;
     }
     Ok(Json(state.models.state(&id)?))
 }
 
-/// Unloads a model: requests that it is answering finish, further ones are refused.
+/// Unloads a model and its adapters: requests that they are answering finish, further ones are refused.
 #[utoipa::path(
     post,
     path = "/admin/models/{id}/unload",

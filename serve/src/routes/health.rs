@@ -55,7 +55,8 @@ impl ServerState {
 pub(super) async fn health(State(state): State<Arc<ServerState>>) -> Json<Health> {
     let loaded = state.models.loaded();
     let mut requests = Load { running: 0, waiting: 0, max_queue: state.config.max_queue };
-    for load in loaded.iter().map(|model| model.queue.load()) {
+    // Adapters have the queue of their base.
+    for load in loaded.iter().filter(|model| model.description.base.is_none()).map(|model| model.queue.load()) {
         requests.running += load.running;
         requests.waiting += load.waiting;
     }

@@ -108,7 +108,7 @@ fn other_routes_answer() {
     assert_eq!((&health["model"]["context_length"], &health["model"]["family"]), (&json!(128), &json!("qwen3")));
     let (status, models) = server.get("/v1/models");
     assert_eq!((status, &models["object"], &models["data"][0]["id"]), (200, &json!("list"), &json!("pipeline")));
-    assert_eq!(keys(&models["data"][0]), ["id", "object", "created", "owned_by"]);
+    assert_eq!(keys(&models["data"][0]), ["id", "object", "created", "owned_by", "root", "parent", "max_model_len"]);
     assert_eq!(server.get("/v1/models/pipeline").1, models["data"][0]);
     let (status, page) = server.get("/");
     assert!(status == 200 && page.as_str().unwrap().contains("</html>"));

@@ -1,5 +1,6 @@
-//! A real server on a free port with a tiny random model: its answers, connections, keys, models and routes.
+//! A real server on a free port with a tiny random model: its answers, connections, keys, models, adapters and routes.
 
+mod adapters;
 mod chat;
 mod clients;
 mod completions;

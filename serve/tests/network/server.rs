@@ -46,13 +46,24 @@ impl Server {
         Self::loaded(config, models, |folder| test_support::tiny::write(folder, Family::Qwen3, 128))
     }
 
+    /// Serves the models that `write` writes to a folder, and waits until those that are to be loaded are.
+    pub fn serving(config: Config, write: impl FnOnce(&Path) -> Vec<ModelFolder>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let models = write(folder.path());
+        Self::starting(Config { max_tokens: 1_000_000, ..config }, models, folder).ready()
+    }
+
     fn loaded(config: Config, models: &[(&str, bool)], write: impl Fn(&Path)) -> Self {
-        let server = Self::loading(config, models, write);
-        while server.get("/ready").0 != 200 {
-            assert!(!server.thread.as_ref().unwrap().is_finished(), "the server has stopped");
+        Self::loading(config, models, write).ready()
+    }
+
+    /// Waits until the models that are to be loaded are.
+    fn ready(self) -> Self {
+        while self.get("/ready").0 != 200 {
+            assert!(!self.thread.as_ref().unwrap().is_finished(), "the server has stopped");
             std::thread::sleep(Duration::from_millis(5));
         }
-        server
+        self
     }
 
     /// Serves models of these names, each written by `write`, without waiting for them.
@@ -64,9 +75,13 @@ impl Server {
                 let folder = folder.path().join(name);
                 std::fs::create_dir(&folder).unwrap();
                 write(&folder);
-                ModelFolder { name: (*name).to_owned(), folder, load: *load }
+                ModelFolder { name: (*name).to_owned(), folder, base: None, load: *load }
             })
             .collect();
+        Self::starting(config, models, folder)
+    }
+
+    fn starting(config: Config, models: Vec<ModelFolder>, folder: TempDir) -> Self {
         let config = Config { port: 0, ..config };
         let listener = bind(&config).unwrap();
         let (address, cancel) = (listener.local_addr().unwrap(), Cancel::default());

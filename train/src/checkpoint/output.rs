@@ -6,15 +6,12 @@ use model::{Dtype, Transformer, checkpoint, lora};
 use super::ModelFiles;
 use super::state::{BEST, Snapshot};
 use super::trainable::{TransformerFiles, finished};
-use crate::Error;
 use crate::config::Weights;
 use crate::optim::optimizer;
+use crate::{ADAPTER, Error};
 
 /// The weights of the last step, beside those of the best validation.
 const LAST_WEIGHTS: &str = "last.safetensors";
-
-/// The adapters in PEFT's layout, beside the merged model.
-const ADAPTER: &str = "adapter";
 
 /// Writes the checkpoint: the weights that `train.weights` selects, with those of the last step beside them if they are
 /// others; the optimizer's and the trainer's state; the tokenizer.

@@ -79,7 +79,7 @@ class Operation(BaseModel):
 
 
 for method in ("json_schema", "function_calling"):
-    operation = chat(max_tokens=300).with_structured_output(Operation, method=method).invoke(messages)
+    operation = chat(max_tokens=300).with_structured_output(Operation, method=method, strict=True).invoke(messages)
     check(operation.kind in ("sum", "product"), f"an object by {method}")
 
 
@@ -90,7 +90,7 @@ def add(a: Literal[1, 2]) -> int:
     return a + 1
 
 
-calling = chat(max_tokens=300).bind_tools([add], tool_choice="required")
+calling = chat(max_tokens=300).bind_tools([add], tool_choice="required", strict=True)
 called = calling.invoke(messages)
 call = called.tool_calls[0]
 check(call["name"] == "add" and call["args"]["a"] in (1, 2) and not called.invalid_tool_calls, f"a call: {called}")

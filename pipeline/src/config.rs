@@ -256,7 +256,7 @@ mod tests {
             }
             count += 1;
         }
-        assert_eq!(count, 8);
+        assert_ne!(count, 0, "recipes are in experiments");
     }
 
     #[test]

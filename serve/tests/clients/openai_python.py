@@ -90,12 +90,12 @@ check(client.chat.completions.create(**{**settings, "messages": parts}).choices,
 
 # Log probabilities, whole and streamed.
 scored = client.chat.completions.create(**settings, logprobs=True, top_logprobs=2)
-tokens = scored.choices[0].logprobs.content
-check(tokens and all(t.logprob <= 0 and len(t.top_logprobs) == 2 for t in tokens), "log probabilities")
+scores = scored.choices[0].logprobs.content
+check(scores and all(t.logprob <= 0 and len(t.top_logprobs) == 2 for t in scores), "log probabilities")
 streamed = []
 for chunk in client.chat.completions.create(**settings, logprobs=True, top_logprobs=2, stream=True):
     streamed += chunk.choices[0].logprobs.content if chunk.choices[0].logprobs else []
-check(streamed == tokens, "streamed log probabilities")
+check(streamed == scores, "streamed log probabilities")
 
 
 # Structured output, through the package's own parser.

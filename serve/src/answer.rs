@@ -12,11 +12,11 @@ use generate::FinishReason;
 
 use crate::api_error::ApiError;
 use crate::event::{Event, ScoredToken};
-use crate::job::Work;
 use crate::logprobs::{ChatLogprobs, CompletionLogprobs};
 use crate::paced_events::PacedEvents;
 use crate::response::{ChatChoice, Choice, ChunkChoice, Delta, MaybeUsage, Metadata, Usage};
 use crate::tool_calls::{CallFilter, ToolCall, Tools};
+use crate::work::Work;
 use crate::worker::Queue;
 
 /// Interval of keep-alive comments in a stream without text. Proxies commonly time out after 60 seconds.

@@ -12,8 +12,8 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::Config;
 use crate::api_error::ApiError;
 use crate::event::Event;
-use crate::job::{Scoring, Work};
 use crate::json_body::{deserialize, json, refuse_unsupported, shown};
+use crate::work::{Scoring, Work};
 
 /// What to embed. A parameter that is null counts as left out.
 #[derive(Debug, Deserialize, ToSchema)]

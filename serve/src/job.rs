@@ -1,41 +1,11 @@
-//! What a request asks of the worker.
+//! A place in the queue of the worker.
 
 use std::sync::Arc;
 
-use generate::CompletionOptions;
 use inference::Adapter;
 
 use crate::metrics::Events;
-
-/// The texts or embeddings that a request asks for.
-#[derive(Debug)]
-pub(crate) struct Work {
-    /// The tokens of the prompts, at least one.
-    pub(crate) prompts: Vec<Vec<u32>>,
-    /// What is done, by the name of OpenTelemetry's semantic conventions: `chat` or `text_completion`.
-    pub(crate) operation: &'static str,
-    /// Texts per prompt.
-    pub(crate) n: usize,
-    /// How to generate them; text `i` has the seed plus `i`.
-    pub(crate) options: CompletionOptions,
-    /// Which log probabilities to compute.
-    pub(crate) scoring: Scoring,
-    /// Names of special tokens that are part of the texts.
-    pub(crate) shown_tokens: Vec<&'static str>,
-    /// Whether the prompts are embedded instead of continued.
-    pub(crate) embeds: bool,
-}
-
-/// Which log probabilities to compute.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Scoring {
-    /// Those of the tokens of a text, with this many of the most likely alternatives.
-    pub(crate) alternatives: Option<usize>,
-    /// Those of the tokens of the prompts too.
-    pub(crate) prompts: bool,
-    /// The mean of each text, to choose the best.
-    pub(crate) ranks: bool,
-}
+use crate::work::Work;
 
 /// A request that waits or runs.
 pub(crate) struct Job {

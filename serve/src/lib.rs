@@ -7,8 +7,8 @@
 //! Modules in reading order: `config`, `server` (start-up and graceful shutdown), `connections` (the accept loop, time
 //! limits, TLS, draining), `routes` (one table of them), `host_check` (Host and Origin checks), `keys` (who may do
 //! what, and how often), `models` (loaded and unloaded at run time), `request` and `chat_request` (parsing and
-//! validation), `parameters`, `structured_output` and `json_body` (what the routes have in common), `job` and `worker`
-//! (the queue and the thread that generates), `texts` (what the thread is generating), `paced_events` and `answer`
+//! validation), `parameters`, `structured_output` and `json_body` (what the routes have in common), `work`, `job` and
+//! `worker` (the queue and the thread that generates), `texts` (what the thread is generating), `paced_events` and `answer`
 //! (whole or streamed), `tool_calls` (in an answer's text), `responses` (another shape of them), `embeddings`,
 //! `response`, `logprobs` and `api_error` (JSON bodies), `metrics`, `spans` (of traces), `applications` (of the web
 //! page, whose files are in `page`), `ready_check` (of a running server), `deployment_check` (the stage).
@@ -32,6 +32,7 @@ mod metrics;
 mod models;
 mod paced_events;
 mod parameters;
+mod random;
 mod ready_check;
 mod request;
 mod response;
@@ -42,6 +43,7 @@ mod spans;
 mod structured_output;
 mod texts;
 mod tool_calls;
+mod work;
 mod worker;
 
 pub use config::{Config, ModelEntry};

@@ -14,8 +14,8 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::event::Event;
-use crate::job::Work;
 use crate::spans::Generation;
+use crate::work::Work;
 
 /// The media type of [`Metrics::encode`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -220,7 +220,7 @@ mod tests {
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
-    use crate::job::Scoring;
+    use crate::work::Scoring;
 
     #[test]
     fn events_are_measured() {

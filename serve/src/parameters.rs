@@ -13,7 +13,7 @@ use crate::Config;
 use crate::answer::Streaming;
 use crate::api_error::ApiError;
 use crate::json_body::{invalid, shown};
-use crate::response::random;
+use crate::random::random;
 use crate::structured_output;
 use crate::tool_calls::Notation;
 

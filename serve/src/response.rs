@@ -1,6 +1,5 @@
 //! Answers in OpenAI's shapes.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -8,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::logprobs::{ChatLogprobs, CompletionLogprobs};
+use crate::random::random;
 use crate::tool_calls::ToolCall;
 
 /// The usage field as OpenAI defines it: absent, null and present are three different cases.
@@ -373,12 +373,6 @@ pub(crate) struct Load {
     pub(crate) waiting: usize,
     /// The maximum number of requests in the queue.
     pub(crate) max_queue: usize,
-}
-
-/// Returns a random number for ids and missing seeds.
-pub(crate) fn random() -> u64 {
-    // The standard library's random hash keys; not for secrets.
-    RandomState::new().build_hasher().finish()
 }
 
 /// Returns a Unix timestamp.

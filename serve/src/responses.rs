@@ -18,7 +18,8 @@ use crate::answer::KEEP_ALIVE;
 use crate::api_error::ApiError;
 use crate::event::Event;
 use crate::paced_events::PacedEvents;
-use crate::response::{random, seconds_since_1970};
+use crate::random::random;
+use crate::response::seconds_since_1970;
 use crate::tool_calls::{CallFilter, ToolCall, Tools};
 pub(crate) use request::{Echo, ResponsesRequest};
 

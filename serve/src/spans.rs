@@ -12,7 +12,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use crate::api_error::ApiError;
-use crate::job::Work;
+use crate::work::Work;
 
 /// The target of all spans, for filters.
 pub const SPAN_TARGET: &str = "serve::span";

@@ -14,10 +14,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::Config;
 use crate::api_error::ApiError;
 use crate::event::Event;
-use crate::job::{Job, Work};
+use crate::job::Job;
 use crate::metrics::{Events, ModelMetrics};
 use crate::response::Load;
 use crate::texts::Texts;
+use crate::work::Work;
 
 /// The queue of the worker, for requests to a model or to an adapter of it. Dropping the last one ends the worker once
 /// it has finished every request that it has.

@@ -7,9 +7,9 @@ use crate::Config;
 use crate::answer::{Kind, Shape};
 use crate::api_error::ApiError;
 use crate::error::causes;
-use crate::job::{Scoring, Work};
 use crate::parameters::Truncation;
 use crate::structured_output;
+use crate::work::{Scoring, Work};
 
 impl ValidRequest {
     /// Encodes the prompts, and returns the work to do and the shape of its answer.

@@ -9,7 +9,6 @@ use super::{ServerState, body};
 use crate::answer::{self, Shape};
 use crate::api_error::{ApiError, ErrorBody};
 use crate::chat_request::{self, ChatRequest};
-use crate::job::Work;
 use crate::json_body;
 use crate::models::LoadedModel;
 use crate::paced_events::PacedEvents;
@@ -17,6 +16,7 @@ use crate::parameters::Limits;
 use crate::request::{self, CompletionRequest, ValidRequest};
 use crate::response::{ChatBody, CompletionBody};
 use crate::responses::{self, ResponsesRequest};
+use crate::work::Work;
 
 /// An event of a stream.
 #[derive(utoipa::ToSchema)]

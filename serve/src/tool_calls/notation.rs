@@ -4,7 +4,7 @@ use generate::{Grammar, Part, Tagged};
 use serde_json::{Value, json};
 
 use super::ToolCall;
-use crate::response::random;
+use crate::random::random;
 
 /// How a model writes calls of tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,7 @@ pub fn model(family: Family, context_length: usize, tokenizer: &Tokenizer) -> Tr
     Transformer::init(&config, 7, &model::device::resolve("cpu").unwrap())
 }
 
-/// Writes an adapter of a model by [`write`], of any family but GPT-2, in PEFT's layout; each seed gives another one.
+/// Writes an adapter of a model by [`write()`], of any family but GPT-2, in PEFT's layout; each seed gives another one.
 ///
 /// # Panics
 /// On I/O errors.

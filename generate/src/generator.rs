@@ -314,7 +314,7 @@ impl Generator {
                         completion.finish_reason = reason;
                         continue;
                     }
-                    Event::Embedding { .. } => continue,
+                    Event::Embedding { .. } | Event::Attention { .. } => continue,
                     Event::Failed { error, .. } => return Err(error.into()),
                 };
                 completion.completion_tokens += 1;

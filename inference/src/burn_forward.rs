@@ -67,6 +67,7 @@ impl<M: Borrow<Transformer>> ForwardPass for BurnForward<M> {
                 adapter.model().expect("an adapter that was loaded for this model")
             });
             let computed = match sequence.result {
+                RowResult::Attention { .. } => return Err(Error::NoAttentionWeights),
                 RowResult::Logits => model.forward_cached_rows(tokens, cache, wanted), // [B=1, wanted, V]
                 RowResult::HiddenState => model.hidden_cached_rows(tokens, cache, wanted), // [B=1, wanted, D]
             };

@@ -12,6 +12,7 @@ mod layerwise;
 mod rope;
 mod weights;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread;
 
@@ -153,11 +154,17 @@ impl Engine {
         let of_attention = |row: &Row| AttentionRow { position: row.position, blocks: sequences[row.sequence].blocks };
         let rows_of_attention: Vec<AttentionRow> = rows.iter().map(of_attention).collect();
         let adapted = AdaptedRows::of(rows, sequences);
+        let watched: Vec<(usize, usize)> =
+            rows.iter().enumerate().filter_map(|(i, row)| watched_layer(i, row, sequences)).collect();
+        let mut weights = BTreeMap::new();
         for layer in 0..self.config.n_layer {
             self.attention(layer, &rows_of_attention, &adapted, observe);
+            for &(i, _) in watched.iter().filter(|(_, watched)| *watched == layer) {
+                weights.insert(i, self.attention_weights(layer, i, rows_of_attention[i]));
+            }
             self.mlp(layer, &adapted, observe);
         }
-        self.results(rows, sequences, results);
+        self.results(rows, sequences, weights.into_values(), results);
     }
 
     /// Returns the bytes of weights that a forward pass reads: all matrices, but of a table of embeddings only rows
@@ -174,6 +181,10 @@ impl ForwardPass for Engine {
 
     fn width(&self) -> usize {
         self.config.d_model
+    }
+
+    fn attention_heads(&self) -> Option<[usize; 2]> {
+        Some([self.config.n_layer, self.config.n_head])
     }
 
     fn context_length(&self) -> usize {
@@ -275,15 +286,7 @@ impl Engine {
             let (block, token) = (row.position / block_tokens, row.position % block_tokens);
             self.cache.layer_mut(layer).write(row.blocks[block], token, keys, values);
         }
-        let heads = AttentionHeads {
-            n_head: h,
-            n_kv_head: k,
-            head_dim: c,
-            block_tokens,
-            scale: self.config.attention_scale() as f32,
-            soft_cap: self.config.attention_softcap.map(|cap| cap as f32),
-            window: self.config.sliding_window.filter(|_| kind.sliding),
-        };
+        let heads = heads(&self.config, layer, block_tokens);
         let attended = qkv; // [M, H C], in the memory of what has been used
         attended.resize(rows.len() * h * c, 0.0);
         slices::attention(&self.pool, &heads, queries, rows, self.cache.layer(layer), attended);
@@ -293,6 +296,13 @@ impl Engine {
             adapted.add(&self.pool, layer, |adapter| adapter.attention_output.as_ref(), attended, low_rank, y);
         }
         add_to_residual(weights.attention_output_norm.as_ref(), epsilon, y, x);
+    }
+
+    /// Returns the weights `[H, T]` of row `i` in the layer whose attention was computed last.
+    fn attention_weights(&self, layer: usize, i: usize, row: AttentionRow) -> Vec<f32> {
+        let heads = heads(&self.config, layer, self.cache.block_tokens());
+        let row_len = heads.n_head * heads.head_dim;
+        slices::attention_weights(&heads, &self.buffers.queries[i * row_len..][..row_len], row, self.cache.layer(layer))
     }
 
     /// Adds the feed-forward part of a layer to x.
@@ -326,8 +336,14 @@ impl Engine {
         add_to_residual(weights.mlp_output_norm.as_ref(), epsilon, y, x);
     }
 
-    /// Appends the results of the rows that want them.
-    fn results(&mut self, rows: &[Row], sequences: &[SequenceRef<'_>], results: &mut Vec<f32>) {
+    /// Appends the results of the rows that want them; `weights` are those of the rows that want weights of attention.
+    fn results(
+        &mut self,
+        rows: &[Row],
+        sequences: &[SequenceRef<'_>],
+        mut weights: impl Iterator<Item = Vec<f32>>,
+        results: &mut Vec<f32>,
+    ) {
         let ModelConfig { d_model: d, vocab_size: v, norm_epsilon, .. } = self.config;
         let Buffers { x, normed, y, .. } = &mut self.buffers;
         let (mut wanted, all) = (Vec::new(), x.chunks_exact(d).zip(rows));
@@ -340,7 +356,7 @@ impl Engine {
             return;
         }
         normalise(&self.pool, Some(&self.weights.norm), y, normed, d, norm_epsilon as f32);
-        if !wanted.contains(&RowResult::HiddenState) {
+        if wanted.iter().all(|result| *result == RowResult::Logits) {
             return self.logits(results);
         }
         let states = std::mem::take(normed);
@@ -356,6 +372,7 @@ impl Engine {
             match result {
                 RowResult::Logits => results.extend(logits.next().into_iter().flatten()),
                 RowResult::HiddenState => results.extend_from_slice(state),
+                RowResult::Attention { .. } => results.extend(weights.next().into_iter().flatten()),
             }
         }
     }
@@ -372,6 +389,27 @@ impl Engine {
         if let Some(cap) = logit_softcap.map(|cap| cap as f32) {
             slices::soft_cap(logits, cap);
         }
+    }
+}
+
+/// Returns a row's index and the layer of which it wants the weights of attention, if it does.
+fn watched_layer(i: usize, row: &Row, sequences: &[SequenceRef<'_>]) -> Option<(usize, usize)> {
+    match sequences[row.sequence].result {
+        RowResult::Attention { layer } if row.wants_logits => Some((i, layer)),
+        _ => None,
+    }
+}
+
+/// Returns the attention of a layer.
+fn heads(config: &ModelConfig, layer: usize, block_tokens: usize) -> AttentionHeads {
+    AttentionHeads {
+        n_head: config.n_head,
+        n_kv_head: config.n_kv_head,
+        head_dim: config.head_dim,
+        block_tokens,
+        scale: config.attention_scale() as f32,
+        soft_cap: config.attention_softcap.map(|cap| cap as f32),
+        window: config.sliding_window.filter(|_| config.layer(layer).sliding),
     }
 }
 

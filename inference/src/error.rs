@@ -22,7 +22,7 @@ pub enum Error {
         /// The model's vocabulary size.
         vocab_size: usize,
     },
-    /// A prompt to score or to embed is longer than the model's context.
+    /// A prompt to score, to embed or to explain is longer than the model's context.
     #[error("the prompt has {tokens} tokens, more than the {context_length} that the model can read at once")]
     PromptTooLong {
         /// The length of the prompt.
@@ -30,6 +30,12 @@ pub enum Error {
         /// The model's context length.
         context_length: usize,
     },
+    /// The model gives no weights of attention.
+    #[error(
+        "this device does not give the weights of attention, only the engine on the CPU does: load the model with \
+         device `cpu`"
+    )]
+    NoAttentionWeights,
     /// A constraint cannot say which tokens it allows.
     #[error("the constraint of the text cannot be applied: {reason}")]
     Constraint {

@@ -37,6 +37,12 @@ pub enum RowResult {
     Logits,
     /// The D elements of the hidden state after the last norm.
     HiddenState,
+    /// The weights of attention in a layer, `[H, T]`: of each query head, over the T positions up to the row's. Only
+    /// from models that have [`ForwardPass::attention_heads`].
+    Attention {
+        /// The layer, from 0.
+        layer: usize,
+    },
 }
 
 impl<'a> SequenceRef<'a> {
@@ -58,6 +64,11 @@ pub trait ForwardPass {
     /// Returns D, the number of elements of a hidden state.
     fn width(&self) -> usize;
 
+    /// Returns the number of layers and H, the query heads of each; None if rows get no weights of attention.
+    fn attention_heads(&self) -> Option<[usize; 2]> {
+        None
+    }
+
     /// Returns the number of positions of a sequence.
     fn context_length(&self) -> usize;
 
@@ -71,7 +82,7 @@ pub trait ForwardPass {
     fn copy_block(&mut self, from: u32, to: u32);
 
     /// Reads rows: writes their keys and values into the blocks of their sequences, and appends to `results`, in order,
-    /// the logits or the hidden state of each row that wants them.
+    /// the [`RowResult`] of each row that wants one.
     ///
     /// The rows of a sequence are in ascending order of position without gaps, and everything before the first of them
     /// is in its blocks. A row sees all tokens of its sequence up to itself, rows of the same call included. The
@@ -103,6 +114,10 @@ impl<M: ForwardPass + ?Sized> ForwardPass for &mut M {
 
     fn width(&self) -> usize {
         (**self).width()
+    }
+
+    fn attention_heads(&self) -> Option<[usize; 2]> {
+        (**self).attention_heads()
     }
 
     fn context_length(&self) -> usize {

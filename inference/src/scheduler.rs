@@ -47,7 +47,7 @@ pub use counters::Counters;
 pub use request::{Event, FinishReason, Request, RequestId, RowLogits, Settings};
 
 use crate::blocks::BlockPool;
-use crate::{Error, ForwardPass, InvalidSetting};
+use crate::{Error, ForwardPass, InvalidSetting, RowResult};
 use draft_model::DraftModel;
 use sequence::{Sequence, Turn};
 
@@ -124,7 +124,8 @@ impl<M: ForwardPass> Scheduler<M> {
         self.next_id += 1;
         self.unfinished.insert(id, Unfinished { samples: request.n, priority: request.priority });
         let sequence = Sequence::new(id, Arc::new(request));
-        if sequence.request.max_tokens == 0 && !sequence.is_scored(0) {
+        let is_read = sequence.request.scores_prompt || sequence.request.result() != RowResult::Logits;
+        if sequence.request.max_tokens == 0 && !is_read {
             self.finish(sequence, FinishReason::Length);
         } else {
             self.waiting.insert(sequence.turn(), sequence);
@@ -202,11 +203,21 @@ impl<M: ForwardPass> Scheduler<M> {
         if let Some(&token) = request.prompt.iter().find(|token| **token as usize >= vocab_size) {
             return Err(Error::UnknownToken { token, vocab_size });
         }
-        if request.embeds && (request.n, request.max_tokens, request.scores_prompt) != (1, 0, false) {
+        let is_continued = request.result() == RowResult::Logits;
+        let has_others = request.embeds && request.attention_layer.is_some();
+        if !is_continued && (has_others || (request.n, request.max_tokens, request.scores_prompt) != (1, 0, false)) {
+            let name = if request.embeds { "embeds" } else { "attention_layer" };
             let expected = "alone, without tokens to sample or a prompt to score";
-            return Err(InvalidSetting { name: "embeds", expected, found: "with them".to_owned() }.into());
+            return Err(InvalidSetting { name, expected, found: "with them".to_owned() }.into());
         }
-        if (request.scores_prompt || request.embeds) && request.prompt.len() > context_length {
+        if let Some(layer) = request.attention_layer {
+            let [n_layer, _] = self.model.attention_heads().ok_or(Error::NoAttentionWeights)?;
+            if layer >= n_layer {
+                let (expected, found) = ("below the number of layers", layer.to_string());
+                return Err(InvalidSetting { name: "attention_layer", expected, found }.into());
+            }
+        }
+        if (request.scores_prompt || !is_continued) && request.prompt.len() > context_length {
             return Err(Error::PromptTooLong { tokens: request.prompt.len(), context_length });
         }
         // The last sampled token is never read.

@@ -180,7 +180,7 @@ fn run<M: ForwardPass>(scheduler: &mut Scheduler<M>, requests: &[Request]) -> Ve
             match event {
                 Event::Embedding { request, embedding } => found[at(request)].extend(bits(&embedding)),
                 Event::Failed { error, .. } => panic!("{error}"),
-                Event::Token { .. } | Event::Finished { .. } => {}
+                Event::Token { .. } | Event::Attention { .. } | Event::Finished { .. } => {}
             }
         }
     }

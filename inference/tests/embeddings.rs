@@ -52,7 +52,7 @@ fn run<M: ForwardPass>(scheduler: &mut Scheduler<M>) -> BTreeMap<RequestId, Vec<
             match event {
                 Event::Embedding { request, embedding } => assert_eq!(embeddings.insert(request, embedding), None),
                 Event::Failed { error, .. } => panic!("{error}"),
-                Event::Token { .. } | Event::Finished { .. } => {}
+                Event::Token { .. } | Event::Attention { .. } | Event::Finished { .. } => {}
             }
         }
     }

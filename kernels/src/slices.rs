@@ -16,7 +16,7 @@ use crate::simd::{exp, max, sum, tanh};
 use crate::softmax::softmax_row;
 
 pub use kv_pages::{KvPages, KvType};
-pub use paged_attention::{AttentionHeads, AttentionRow, attention};
+pub use paged_attention::{AttentionHeads, AttentionRow, attention, attention_weights};
 
 /// Adds `y` to x.
 ///

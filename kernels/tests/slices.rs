@@ -164,26 +164,30 @@ impl Cache {
         rounded.map(f64::from).collect()
     }
 
-    fn expected(&self, kv_type: KvType, query: &[f32], sequence: usize, position: usize, kv_head: usize) -> Vec<f64> {
+    /// Returns the weights of all positions up to a row's.
+    fn weights(&self, kv_type: KvType, query: &[f32], sequence: usize, position: usize, kv_head: usize) -> Vec<f64> {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let first = self.heads.window.map_or(0, |window| (position + 1).saturating_sub(window));
-        let weights: Vec<f64> = (first..=position)
-            .map(|p| {
-                let score =
-                    f64::from(self.heads.scale) * dot(&f64s(query), &self.get(kv_type, 0, sequence, p, kv_head));
-                self.heads.soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()).exp()
-            })
-            .collect();
+        let mut weights = vec![0.0; first];
+        weights.extend((first..=position).map(|p| {
+            let score = f64::from(self.heads.scale) * dot(&f64s(query), &self.get(kv_type, 0, sequence, p, kv_head));
+            self.heads.soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()).exp()
+        }));
         let total: f64 = weights.iter().sum();
+        weights.into_iter().map(|weight| weight / total).collect()
+    }
+
+    fn expected(&self, kv_type: KvType, query: &[f32], sequence: usize, position: usize, kv_head: usize) -> Vec<f64> {
         let mut y = vec![0.0; query.len()];
-        for (p, weight) in (first..=position).zip(weights) {
-            y.iter_mut().zip(self.get(kv_type, 1, sequence, p, kv_head)).for_each(|(y, v)| *y += weight / total * v);
+        for (p, weight) in self.weights(kv_type, query, sequence, position, kv_head).into_iter().enumerate() {
+            y.iter_mut().zip(self.get(kv_type, 1, sequence, p, kv_head)).for_each(|(y, v)| *y += weight * v);
         }
         y
     }
 }
 
-/// Checks attention against its definition, and each row against the same row alone; returns the error of rounding.
+/// Checks attention and its weights against their definition, and each row against the same row alone; returns the
+/// error of rounding.
 fn check_attention(kv_type: KvType, heads: AttentionHeads, lengths: &[usize]) -> f64 {
     let cache = Cache::new(kv_type, heads, lengths);
     // Every sequence's last row, and the rows before the last of the longest: a prefill beside a decode.
@@ -209,6 +213,13 @@ fn check_attention(kv_type: KvType, heads: AttentionHeads, lengths: &[usize]) ->
             differences += y[range].iter().zip(&exact).map(|(y, e)| (f64::from(*y) - e).powi(2)).sum::<f64>();
             squares += exact.iter().map(|e| e.powi(2)).sum::<f64>();
         }
+    }
+    for ((row, (sequence, position)), query) in rows.iter().zip(&at).zip(queries.chunks_exact(row_len)) {
+        let found = slices::attention_weights(&heads, query, *row, &cache.pages);
+        let expected = query.chunks_exact(heads.head_dim).enumerate();
+        let expected =
+            expected.flat_map(|(head, query)| cache.weights(kv_type, query, *sequence, *position, head / group));
+        check(&format!("weights in {kv_type:?}, {heads:?}, position {position}"), &found, expected, 1e-5);
     }
     for (i, row) in rows.iter().enumerate() {
         let mut alone = vec![f32::NAN; row_len];

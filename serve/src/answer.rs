@@ -14,7 +14,7 @@ use crate::api_error::ApiError;
 use crate::event::{Event, ScoredToken};
 use crate::logprobs::{ChatLogprobs, CompletionLogprobs};
 use crate::paced_events::PacedEvents;
-use crate::response::{ChatChoice, Choice, ChunkChoice, Delta, MaybeUsage, Metadata, Usage};
+use crate::response::{ChatBody, ChatChoice, ChatChunk, Choice, ChunkChoice, Delta, MaybeUsage, Metadata, Usage};
 use crate::tool_calls::{CallFilter, ToolCall, Tools};
 use crate::work::Work;
 use crate::worker::Queue;
@@ -31,6 +31,8 @@ pub(crate) struct Shape {
     pub(crate) best_of: usize,
     /// Whether the log probabilities of tokens are shown.
     pub(crate) has_logprobs: bool,
+    /// The tokens of the prompts, if the ids of tokens are shown.
+    pub(crate) prompt_token_ids: Option<Vec<Vec<u32>>>,
 }
 
 /// What an answer consists of.
@@ -95,6 +97,15 @@ impl Shape {
         })
     }
 
+    /// Returns the tokens of the prompt of text `index`, if they are shown.
+    fn prompt_token_ids(&self, index: usize) -> Option<Vec<u32>> {
+        self.prompt_token_ids.as_ref().map(|prompts| prompts[index / self.best_of].clone())
+    }
+
+    fn token_ids(&self, tokens: &[ScoredToken]) -> Option<Vec<u32>> {
+        self.prompt_token_ids.as_ref().map(|_| tokens.iter().map(|token| token.id).collect())
+    }
+
     fn chat_logprobs(&self, tokens: Vec<ScoredToken>) -> Option<ChatLogprobs> {
         self.has_logprobs.then(|| ChatLogprobs::new(tokens))
     }
@@ -132,7 +143,7 @@ async fn whole(metadata: &Metadata, mut events: PacedEvents, shape: &Shape) -> R
                 (text.reason, text.mean_logprob) = (reason.name(), mean_logprob);
             }
             Event::Failed(error) => return Err(error),
-            Event::Embedding { .. } => {}
+            Event::Embedding { .. } | Event::Attention { .. } => {}
         }
     }
     let texts = best(texts, shape).into_iter().enumerate();
@@ -140,7 +151,12 @@ async fn whole(metadata: &Metadata, mut events: PacedEvents, shape: &Shape) -> R
         Kind::Texts { .. } => {
             let choice = |(number, (index, text)): (usize, (usize, Text))| {
                 let logprobs = shape.completion_logprobs(index, &text.tokens, text.prompt_tokens);
-                Choice::new(number, shape.echoed(index).to_owned() + &text.content, logprobs, Some(text.reason))
+                let content = shape.echoed(index).to_owned() + &text.content;
+                Choice {
+                    prompt_token_ids: shape.prompt_token_ids(index),
+                    token_ids: shape.token_ids(&text.tokens[text.prompt_tokens..]),
+                    ..Choice::new(number, content, logprobs, Some(text.reason))
+                }
             };
             Json(metadata.completion(texts.map(choice).collect(), Some(Some(usage)))).into_response()
         }
@@ -151,9 +167,12 @@ async fn whole(metadata: &Metadata, mut events: PacedEvents, shape: &Shape) -> R
                     None => (text.content, Vec::new()),
                 };
                 let reason = reason(text.reason, !calls.is_empty());
-                ChatChoice::new(number, content, calls, shape.chat_logprobs(text.tokens), reason)
+                let token_ids = shape.token_ids(&text.tokens);
+                let choice = ChatChoice::new(number, content, calls, shape.chat_logprobs(text.tokens), reason);
+                ChatChoice { token_ids, ..choice }
             };
-            Json(metadata.chat(texts.map(choice).collect(), usage)).into_response()
+            let chat = metadata.chat(texts.map(choice).collect(), usage);
+            Json(ChatBody { prompt_token_ids: shape.prompt_token_ids(0), ..chat }).into_response()
         }
     })
 }
@@ -230,7 +249,8 @@ impl Chunks {
                 match self.shape.kind {
                     Kind::Texts { .. } => {
                         let logprobs = self.shape.completion_logprobs(index, &tokens, 0);
-                        self.send_choice(Choice::new(index, text, logprobs, None));
+                        let token_ids = self.shape.token_ids(&tokens);
+                        self.send_choice(Choice { token_ids, ..Choice::new(index, text, logprobs, None) });
                     }
                     Kind::Messages { .. } => {
                         let filter = self.started.get_mut(&index).and_then(|calls| calls.filter.as_mut());
@@ -259,7 +279,7 @@ impl Chunks {
                     }
                 }
             }
-            Some(Event::Embedding { .. }) => {}
+            Some(Event::Embedding { .. } | Event::Attention { .. }) => {}
             Some(Event::Failed(error)) => {
                 self.send(&error.body());
                 self.done = true;
@@ -279,7 +299,7 @@ impl Chunks {
     }
 
     /// Sends what comes before the first text: the echoed prompt with the log probabilities of its tokens, or the role
-    /// of the message.
+    /// of the message; and the tokens of the prompt, if they are shown.
     fn start(&mut self, index: usize, tokens: &[ScoredToken]) {
         if self.started.contains_key(&index) {
             return;
@@ -292,20 +312,27 @@ impl Chunks {
         match self.shape.kind {
             Kind::Texts { .. } => {
                 let prompt = self.shape.echoed(index).to_owned();
-                if !(prompt.is_empty() && tokens.is_empty()) {
+                let prompt_token_ids = self.shape.prompt_token_ids(index);
+                if !(prompt.is_empty() && tokens.is_empty() && prompt_token_ids.is_none()) {
                     let logprobs = self.shape.completion_logprobs(index, tokens, tokens.len());
-                    self.send_choice(Choice::new(index, prompt, logprobs, None));
+                    self.send_choice(Choice { prompt_token_ids, ..Choice::new(index, prompt, logprobs, None) });
                 }
             }
-            Kind::Messages { .. } => self.send_delta(ChunkChoice::new(index, Delta::start(), None, None)),
+            Kind::Messages { .. } => {
+                let choice = ChunkChoice::new(index, Delta::start(), None, None);
+                let prompt_token_ids = self.shape.prompt_token_ids(index);
+                let chunk = self.metadata.chat_chunk(vec![choice], self.no_usage());
+                self.send(&ChatChunk { prompt_token_ids, ..chunk });
+            }
         }
     }
 
     /// Sends new text of a message, and calls of tools.
     fn send_message(&mut self, index: usize, text: String, calls: Vec<ToolCall>, tokens: Vec<ScoredToken>) {
         if !(text.is_empty() && tokens.is_empty()) {
+            let token_ids = self.shape.token_ids(&tokens);
             let logprobs = self.shape.chat_logprobs(tokens);
-            self.send_delta(ChunkChoice::new(index, Delta::text(text), logprobs, None));
+            self.send_delta(ChunkChoice { token_ids, ..ChunkChoice::new(index, Delta::text(text), logprobs, None) });
         }
         for call in calls {
             let count = self.started.get_mut(&index).map_or(0, |calls| {
@@ -342,7 +369,8 @@ mod tests {
 
     #[test]
     fn the_best_texts_of_each_prompt_are_shown() {
-        let shape = Shape { kind: Kind::Messages { tools: None }, n: 2, best_of: 3, has_logprobs: false };
+        let kind = Kind::Messages { tools: None };
+        let shape = Shape { kind, n: 2, best_of: 3, has_logprobs: false, prompt_token_ids: None };
         let text = |mean_logprob| Text { mean_logprob, ..Text::default() };
         let texts = [-3.0, -1.0, -2.0, -1.0, -1.0, -0.5].map(text).into_iter().enumerate().collect();
         let shown: Vec<usize> = best(texts, &shape).into_iter().map(|(index, _)| index).collect();

@@ -110,6 +110,11 @@ impl ApiError {
         Self::parameter(name, "kv_cache_exceeded", format!("The request is too long: {cause}."))
     }
 
+    /// Returns the error for a model whose device gives no weights of attention.
+    pub(crate) fn no_attention(cause: &inference::Error) -> Self {
+        Self::parameter("model", "attention_not_available", format!("The attention cannot be shown: {cause}."))
+    }
+
     /// Returns the error for a full queue.
     pub(crate) fn queue_full(max_queue: usize) -> Self {
         let message = format!("{max_queue} requests are already waiting; try again in a moment.");

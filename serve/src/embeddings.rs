@@ -217,10 +217,17 @@ impl ValidRequest {
             prompts.push(tokens);
         }
         let (options, scoring) = (CompletionOptions { max_tokens: 0, ..Default::default() }, Scoring::default());
-        Ok((
-            Work { prompts, operation: "embeddings", n: 1, options, scoring, shown_tokens: Vec::new(), embeds: true },
-            self.encoding,
-        ))
+        let work = Work {
+            prompts,
+            operation: "embeddings",
+            n: 1,
+            options,
+            scoring,
+            shown_tokens: Vec::new(),
+            embeds: true,
+            attention_layer: None,
+        };
+        Ok((work, self.encoding))
     }
 }
 
@@ -270,7 +277,7 @@ pub(crate) async fn answer(
             }
             Event::Finished { prompt_tokens, .. } => usage.prompt_tokens += prompt_tokens,
             Event::Failed(error) => return Err(error),
-            Event::Prompt { .. } | Event::Text { .. } => {}
+            Event::Prompt { .. } | Event::Text { .. } | Event::Attention { .. } => {}
         }
     }
     usage.total_tokens = usage.prompt_tokens;

@@ -7,11 +7,13 @@ use crate::api_error::ApiError;
 /// A token with its log probability.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ScoredToken {
+    /// Its id.
+    pub(crate) id: u32,
     /// Its bytes.
     pub(crate) bytes: Vec<u8>,
     /// Where its text begins in the prompt or in the generated text, in characters.
     pub(crate) offset: usize,
-    /// Its log probability; none for the first token of a prompt.
+    /// Its log probability; none for the first token of a prompt, and where it is not asked for.
     pub(crate) logprob: Option<f32>,
     /// The most likely tokens in its place.
     pub(crate) alternatives: Vec<(Vec<u8>, f32)>,
@@ -33,7 +35,7 @@ pub(crate) enum Event {
         index: usize,
         /// The new part of the text.
         text: String,
-        /// The tokens that begin in it, if they are scored.
+        /// The tokens that begin in it, if they are asked for.
         tokens: Vec<ScoredToken>,
     },
     /// A prompt is embedded.
@@ -42,6 +44,11 @@ pub(crate) enum Event {
         index: usize,
         /// The elements.
         embedding: Vec<f32>,
+    },
+    /// The weights of attention at the end of a prompt.
+    Attention {
+        /// Those of each query head, one for each token of the prompt.
+        weights: Vec<f32>,
     },
     /// A text is finished.
     Finished {

@@ -134,14 +134,15 @@ fn expected(name: &str, config: &Config) -> String {
         "logprobs" | "top_logprobs" => format!("an integer from 0 to {}", config.max_logprobs),
         "truncate_prompt_tokens" => "an integer from 1, or -1 for the model's context".to_owned(),
         "seed" => "an integer of 64 bits".to_owned(),
-        "dimensions" => "an integer".to_owned(),
+        "dimensions" | "layer" | "head" => "an integer".to_owned(),
         "echo"
         | "stream"
         | "stream_options.include_usage"
         | "stream_options.include_obfuscation"
         | "store"
         | "background"
-        | "parallel_tool_calls" => "true or false".to_owned(),
+        | "parallel_tool_calls"
+        | "return_token_ids" => "true or false".to_owned(),
         "tools" => "an array of objects".to_owned(),
         "include" => "an array of strings".to_owned(),
         "stream_options"

@@ -119,8 +119,9 @@ mod tests {
 
     #[test]
     fn tokens_have_openais_shapes() {
-        let first = ScoredToken { bytes: b"fn".to_vec(), offset: 0, logprob: None, alternatives: Vec::new() };
+        let first = ScoredToken { id: 1, bytes: b"fn".to_vec(), offset: 0, logprob: None, alternatives: Vec::new() };
         let second = ScoredToken {
+            id: 2,
             bytes: vec![0xc3],
             offset: 2,
             logprob: Some(-1.5),

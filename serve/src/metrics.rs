@@ -192,7 +192,7 @@ impl Events {
                 self.metrics.success.get_or_create(&labels).inc();
             }
             Event::Failed(error) => self.span.fail(error),
-            Event::Prompt { .. } | Event::Embedding { .. } => {}
+            Event::Prompt { .. } | Event::Embedding { .. } | Event::Attention { .. } => {}
         }
         self.sender.send(event).map_err(|_| Gone)
     }
@@ -236,6 +236,7 @@ mod tests {
             scoring: Scoring::default(),
             shown_tokens: Vec::new(),
             embeds: false,
+            attention_layer: None,
         };
         let events = Events::new(sender, model.clone(), &work);
         let text = |index| Event::Text { index, text: "x".to_owned(), tokens: Vec::new() };

@@ -85,6 +85,10 @@ pub(crate) struct Parameters {
     guided_regex: Option<String>,
     /// A grammar in the Lark notation of llguidance that the text must obey. An extension, as in vLLM.
     guided_grammar: Option<String>,
+    /// Whether to return the ids of the tokens: `prompt_token_ids`, and `token_ids` of each text. An extension, as in
+    /// vLLM.
+    #[schema(default = false)]
+    return_token_ids: Option<bool>,
     /// Whether to stream the texts as server-sent events that end with `data: [DONE]`.
     #[schema(default = false)]
     stream: Option<bool>,
@@ -152,6 +156,8 @@ pub(crate) struct Settings {
     pub(crate) truncation: Option<Truncation>,
     /// What the text must obey, and the parameter that says so.
     pub(crate) grammar: Option<(&'static str, Grammar)>,
+    /// Whether the ids of tokens are shown.
+    pub(crate) token_ids: bool,
     /// How to stream the texts; none for one whole answer.
     pub(crate) streaming: Option<Streaming>,
 }
@@ -246,6 +252,7 @@ impl Parameters {
                 Err(_) => Truncation::Context,
             }),
             grammar: grammars.validate()?,
+            token_ids: self.return_token_ids.unwrap_or(false),
             streaming: is_streamed.then_some(Streaming { include_usage }),
         })
     }

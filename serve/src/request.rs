@@ -336,6 +336,7 @@ mod tests {
             stop_token_ids: Vec::new(),
             truncation: None,
             grammar: None,
+            token_ids: false,
             streaming: None,
         }
     }
@@ -386,7 +387,7 @@ mod tests {
             "min_p": 0.25, "typical_p": 0.75, "repetition_penalty": 1.5, "frequency_penalty": 0.5,
             "presence_penalty": -0.5, "logit_bias": {"3": -100, "12": 2.5}, "n": 2, "stop": "\n",
             "stop_token_ids": [5], "seed": -1, "truncate_prompt_tokens": -1, "echo": true, "logprobs": 3,
-            "guided_regex": "a*", "stream": true,
+            "guided_regex": "a*", "return_token_ids": true, "stream": true,
             "stream_options": {"include_usage": true, "include_obfuscation": false},
         });
         let request = parse(&body.to_string()).unwrap();
@@ -409,6 +410,7 @@ mod tests {
             stop_token_ids: vec![5],
             truncation: Some(Truncation::Context),
             grammar: Some(("guided_regex", Grammar::Regex("a*".to_owned()))),
+            token_ids: true,
             streaming: Some(Streaming { include_usage: true }),
         };
         let inputs = vec![Input::Text("a".to_owned()), Input::Text("b".to_owned())];

@@ -45,6 +45,12 @@ pub(crate) struct Choice {
     /// The tokens of the text, or of the new part, with their log probabilities; null unless asked for.
     #[schema(required = true)]
     pub(crate) logprobs: Option<CompletionLogprobs>,
+    /// The tokens of the prompt, only with `return_token_ids`; of a stream in the first chunk of a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt_token_ids: Option<Vec<u32>>,
+    /// The tokens of the text after the prompt, or of the new part, only with `return_token_ids`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_ids: Option<Vec<u32>>,
     /// `stop` (a stop token or stop string) or `length` (`max_tokens`); null until the text is finished.
     pub(crate) finish_reason: Option<&'static str>,
 }
@@ -76,6 +82,9 @@ pub(crate) struct ChatBody {
     pub(crate) model: String,
     /// The answers, `n` of them.
     pub(crate) choices: Vec<ChatChoice>,
+    /// The tokens of the prompt, only with `return_token_ids`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt_token_ids: Option<Vec<u32>>,
     /// Token counts.
     pub(crate) usage: Usage,
 }
@@ -90,6 +99,9 @@ pub(crate) struct ChatChoice {
     /// The tokens of the answer with their log probabilities; null unless asked for.
     #[schema(required = true)]
     pub(crate) logprobs: Option<ChatLogprobs>,
+    /// The tokens of the answer, only with `return_token_ids`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_ids: Option<Vec<u32>>,
     /// `stop` (the end of the turn or a stop string), `tool_calls` (the same, and there are calls) or `length` (the
     /// maximum number of tokens).
     pub(crate) finish_reason: &'static str,
@@ -150,6 +162,9 @@ pub(crate) struct ChatChunk {
     pub(crate) model: String,
     /// One part of one answer; none in the chunk that holds the usage.
     pub(crate) choices: Vec<ChunkChoice>,
+    /// The tokens of the prompt, only with `return_token_ids` and in the first chunk of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt_token_ids: Option<Vec<u32>>,
     /// Token counts, only if `stream_options.include_usage` is set: then null in all but the last chunk.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Usage>)]
@@ -166,6 +181,9 @@ pub(crate) struct ChunkChoice {
     /// The tokens of the new part with their log probabilities; null unless asked for.
     #[schema(required = true)]
     pub(crate) logprobs: Option<ChatLogprobs>,
+    /// The tokens of the new part, only with `return_token_ids`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_ids: Option<Vec<u32>>,
     /// As in a whole answer; null until the answer is finished.
     pub(crate) finish_reason: Option<&'static str>,
 }
@@ -219,6 +237,7 @@ impl Metadata {
             created: self.created,
             model: self.model.clone(),
             choices,
+            prompt_token_ids: None,
             usage,
         }
     }
@@ -231,6 +250,7 @@ impl Metadata {
             created: self.created,
             model: self.model.clone(),
             choices,
+            prompt_token_ids: None,
             usage,
         }
     }
@@ -244,7 +264,7 @@ impl Choice {
         logprobs: Option<CompletionLogprobs>,
         finish_reason: Option<&'static str>,
     ) -> Self {
-        Self { text, index, logprobs, finish_reason }
+        Self { text, index, logprobs, prompt_token_ids: None, token_ids: None, finish_reason }
     }
 }
 
@@ -260,7 +280,7 @@ impl ChatChoice {
         let tool_calls: Vec<Call> = calls.into_iter().map(|call| Call::new(call, None)).collect();
         let content = Some(content).filter(|content| tool_calls.is_empty() || !content.is_empty());
         let message = AssistantMessage { role: ASSISTANT, content, refusal: Value::Null, tool_calls };
-        Self { index, message, logprobs, finish_reason }
+        Self { index, message, logprobs, token_ids: None, finish_reason }
     }
 }
 
@@ -272,7 +292,7 @@ impl ChunkChoice {
         logprobs: Option<ChatLogprobs>,
         finish_reason: Option<&'static str>,
     ) -> Self {
-        Self { index, delta, logprobs, finish_reason }
+        Self { index, delta, logprobs, token_ids: None, finish_reason }
     }
 }
 

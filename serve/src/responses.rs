@@ -89,7 +89,7 @@ impl Answer {
     /// Reads an event, and returns the text and the calls that are complete with it.
     fn read(&mut self, event: Event) -> Result<(String, Vec<ToolCall>), ApiError> {
         match event {
-            Event::Prompt { .. } | Event::Embedding { .. } => Ok((String::new(), Vec::new())),
+            Event::Prompt { .. } | Event::Embedding { .. } | Event::Attention { .. } => Ok((String::new(), Vec::new())),
             Event::Text { text, .. } => Ok(match &mut self.filter {
                 Some(filter) => filter.push(&text),
                 None => (text, Vec::new()),

@@ -2,6 +2,7 @@
 
 mod admin;
 mod applications;
+mod attention;
 mod body;
 mod description;
 mod embeddings;
@@ -67,6 +68,7 @@ fn table() -> Vec<(Route, Handler)> {
         post("/v1/chat/completions", Inference, self::post(generation::chat)),
         post("/v1/responses", Inference, self::post(generation::respond_once)),
         post("/v1/embeddings", Inference, self::post(embeddings::embed)),
+        post("/attention", Inference, self::post(attention::attend)),
         post("/tokenize", Inference, self::post(tokens::tokenize)),
         post("/detokenize", Inference, self::post(tokens::detokenize)),
         get("/admin/models", Admin, self::get(admin::states)),

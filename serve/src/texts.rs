@@ -83,13 +83,20 @@ impl<'g, M: ForwardPass> Texts<'g, M> {
                 wants_logits: scoring.alternatives.is_some() || scoring.ranks,
                 scores_prompt: scoring.prompts,
                 embeds: work.embeds,
+                attention_layer: work.attention_layer,
                 adapter: started.job.adapter.clone(),
                 ..self.generator.request(prompt, options)
             };
             started.requests.push(self.scheduler.submit(request).map_err(|error| match error {
                 error @ inference::Error::CacheTooSmall { .. } => {
-                    ApiError::cache_too_small(if work.embeds { "input" } else { "max_tokens" }, &error)
+                    let name = match work.attention_layer {
+                        Some(_) => "prompt",
+                        None if work.embeds => "input",
+                        None => "max_tokens",
+                    };
+                    ApiError::cache_too_small(name, &error)
                 }
+                error @ inference::Error::NoAttentionWeights => ApiError::no_attention(&error),
                 error => failed(&error),
             })?);
             started.prompts.push(PromptScores::default());
@@ -159,6 +166,11 @@ impl<'g, M: ForwardPass> Texts<'g, M> {
                         let _ = self.jobs[at].job.events.send(Event::Embedding { index, embedding });
                     }
                 }
+                inference::Event::Attention { request, weights } => {
+                    if let Some((at, _)) = find(&self.jobs, request) {
+                        let _ = self.jobs[at].job.events.send(Event::Attention { weights });
+                    }
+                }
                 inference::Event::Finished { request, sample, reason } => self.finish(request, sample, reason),
                 inference::Event::Failed { request, error, .. } => {
                     if let Some((at, _)) = find(&self.jobs, request) {
@@ -190,9 +202,10 @@ impl<'g, M: ForwardPass> Texts<'g, M> {
         let before = text.stream.decoded_characters();
         match text.stream.push(token) {
             Ok(piece) => {
-                if let Some(scores) = scores.filter(|_| job.job.work.scoring.alternatives.is_some()) {
+                let scoring = job.job.work.scoring;
+                if scoring.ids || scoring.alternatives.is_some() {
                     let range = before..text.stream.decoded_characters();
-                    text.pending.push(scores::scored(self.generator.tokenizer(), range, token, Some(scores)));
+                    text.pending.push(scores::scored(self.generator.tokenizer(), range, token, scores));
                 }
                 let has_stopped = text.stream.is_stopped();
                 let tokens = text.pending.release(&piece);

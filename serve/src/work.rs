@@ -2,12 +2,12 @@
 
 use generate::CompletionOptions;
 
-/// The texts or embeddings that a request asks for.
+/// The texts, embeddings or weights of attention that a request asks for.
 #[derive(Debug)]
 pub(crate) struct Work {
     /// The tokens of the prompts, at least one.
     pub(crate) prompts: Vec<Vec<u32>>,
-    /// What is done, by the name of OpenTelemetry's semantic conventions: `chat` or `text_completion`.
+    /// What is done, by the name of OpenTelemetry's semantic conventions where they have one, such as `chat`.
     pub(crate) operation: &'static str,
     /// Texts per prompt.
     pub(crate) n: usize,
@@ -19,9 +19,11 @@ pub(crate) struct Work {
     pub(crate) shown_tokens: Vec<&'static str>,
     /// Whether the prompts are embedded instead of continued.
     pub(crate) embeds: bool,
+    /// The layer whose weights of attention are wanted at the end of the prompts, instead of what follows.
+    pub(crate) attention_layer: Option<usize>,
 }
 
-/// Which log probabilities to compute.
+/// Which log probabilities to compute, and which tokens to hand out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Scoring {
     /// Those of the tokens of a text, with this many of the most likely alternatives.
@@ -30,4 +32,6 @@ pub(crate) struct Scoring {
     pub(crate) prompts: bool,
     /// The mean of each text, to choose the best.
     pub(crate) ranks: bool,
+    /// None, but the tokens themselves.
+    pub(crate) ids: bool,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Adapter, Constraint, Error, InvalidSetting, Sampling, StopTokens};
+use crate::{Adapter, Constraint, Error, InvalidSetting, RowResult, Sampling, StopTokens};
 
 /// The settings of a scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,10 @@ pub struct Request {
     /// Whether the prompt is embedded instead of continued: the request has one sample of no tokens, and the result is
     /// an [`Event::Embedding`]. The prompt must fit in the model's context. Default: false.
     pub embeds: bool,
+    /// The layer, from 0, whose weights of attention are wanted for the last token of the prompt, instead of a
+    /// continuation: the request has one sample of no tokens, and the result is an [`Event::Attention`]. The prompt
+    /// must fit in the model's context. Default: none.
+    pub attention_layer: Option<usize>,
 }
 
 /// The number of a request, in order of arrival.
@@ -81,6 +85,14 @@ pub enum Event {
         /// The D elements.
         embedding: Vec<f32>,
     },
+    /// The weights of attention in a layer: what each of its query heads takes the mean of the values with at the last
+    /// token of a prompt.
+    Attention {
+        /// The request.
+        request: RequestId,
+        /// H T numbers from 0 to 1, `[H, T]` for a prompt of T tokens; the T of a head sum to 1.
+        weights: Vec<f32>,
+    },
     /// A sample has ended.
     Finished {
         /// The request.
@@ -105,7 +117,7 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FinishReason {
-    /// A stop token, a stop string, or the end of what a constraint allows; the end of a prompt that is embedded.
+    /// A stop token, a stop string, or the end of what a constraint allows; the end of a prompt that is not continued.
     Stop,
     /// The maximum number of tokens was reached.
     Length,
@@ -169,12 +181,27 @@ impl Request {
             wants_logits: false,
             scores_prompt: false,
             embeds: false,
+            attention_layer: None,
         }
     }
 
     /// Returns a request for the embedding of a prompt.
     pub fn embedding(prompt: Vec<u32>) -> Self {
         Self { embeds: true, ..Self::new(prompt, 0) }
+    }
+
+    /// Returns a request for the weights of attention of a layer at the last token of a prompt.
+    pub fn attention(prompt: Vec<u32>, layer: usize) -> Self {
+        Self { attention_layer: Some(layer), ..Self::new(prompt, 0) }
+    }
+
+    /// Returns what the rows of the request get.
+    pub(super) fn result(&self) -> RowResult {
+        match self.attention_layer {
+            Some(layer) => RowResult::Attention { layer },
+            None if self.embeds => RowResult::HiddenState,
+            None => RowResult::Logits,
+        }
     }
 }
 

@@ -1,9 +1,9 @@
-//! After the forward pass: from its results to tokens, embeddings and events.
+//! After the forward pass: from its results to tokens, embeddings, weights of attention and events.
 
 use super::sequence::{Sample, Sequence};
 use super::step::Chunk;
 use super::{Event, FinishReason, RowLogits, Scheduler};
-use crate::{Error, ForwardPass, sampler};
+use crate::{Error, ForwardPass, RowResult, sampler};
 
 impl<M: ForwardPass> Scheduler<M> {
     /// Moves on the sequences whose chunks have been read.
@@ -14,7 +14,7 @@ impl<M: ForwardPass> Scheduler<M> {
         for Chunk { turn, tokens, draft } in chunks {
             let Some(mut sequence) = self.running.remove(&turn) else { continue };
             let read = sequence.computed..sequence.computed + tokens + draft.len();
-            let (mut is_broken, result_len) = (false, self.result_len(&sequence));
+            let (mut is_broken, result_len, mut weights) = (false, self.result_len(&sequence), None);
             let mut sampled_rows = Vec::with_capacity(1 + draft.len());
             for position in read {
                 let (is_scored, is_sampled) = (sequence.is_scored(position), sequence.is_sampled(position));
@@ -23,9 +23,17 @@ impl<M: ForwardPass> Scheduler<M> {
                 }
                 let (result, others) = rest.split_at(result_len);
                 rest = others;
-                if sequence.request.embeds {
-                    is_broken |= !sequence.pool(result);
-                    continue;
+                match sequence.request.result() {
+                    RowResult::HiddenState => {
+                        is_broken |= !sequence.pool(result);
+                        continue;
+                    }
+                    RowResult::Attention { .. } => {
+                        is_broken |= !result.iter().all(|weight| weight.is_finite());
+                        weights = Some(result.to_vec());
+                        continue;
+                    }
+                    RowResult::Logits => {}
                 }
                 let row = &result[..vocab_size];
                 if is_scored {
@@ -52,6 +60,9 @@ impl<M: ForwardPass> Scheduler<M> {
                 self.running.insert(turn, sequence);
             } else if sequence.request.embeds {
                 self.events.push(Event::Embedding { request: sequence.id, embedding: sequence.embedding() });
+                self.finish(sequence, FinishReason::Stop);
+            } else if let Some(weights) = weights {
+                self.events.push(Event::Attention { request: sequence.id, weights });
                 self.finish(sequence, FinishReason::Stop);
             } else if sequence.remaining_tokens() == 0 {
                 self.finish(sequence, FinishReason::Length);

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::request::{Request, RequestId};
-use crate::Adapter;
 use crate::blocks::{BlockTable, Owner};
 use crate::constraint::Guide;
 use crate::decoder::kept_tokens;
 use crate::sampler::Uniforms;
+use crate::{Adapter, RowResult};
 
 /// The place of a sequence in the order of service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,11 +94,14 @@ impl Sequence {
         position + 1 >= self.tokens.len() && self.remaining_tokens() > 0
     }
 
-    /// Returns true if the logits after the token of the prompt at `position` are to be handed out, or its hidden state
-    /// is to be pooled.
+    /// Returns true if the logits after the token of the prompt at `position` are to be handed out, its hidden state is
+    /// to be pooled, or its weights of attention are wanted.
     pub(super) fn is_scored(&self, position: usize) -> bool {
-        let request = &self.request;
-        (request.scores_prompt || request.embeds) && (self.scored..request.prompt.len()).contains(&position)
+        let (request, tokens) = (&self.request, self.request.prompt.len());
+        match request.result() {
+            RowResult::Attention { .. } => position + 1 == tokens,
+            _ => (request.scores_prompt || request.embeds) && (self.scored..tokens).contains(&position),
+        }
     }
 
     /// Adds the hidden state of the next token. Returns false if it is not finite.

@@ -217,7 +217,7 @@ impl<M: ForwardPass> Scheduler<M> {
                 wants_logits: sequence.is_sampled(position) || sequence.is_scored(position),
             }));
             let blocks = sequence.table.as_ref().map_or(&[][..], |table| table.blocks());
-            let result = if sequence.request.embeds { RowResult::HiddenState } else { RowResult::Logits };
+            let result = sequence.request.result();
             let adapter = sequence.request.adapter.as_deref();
             sequences.push(SequenceRef { blocks, adapter, result });
             expected += self.result_len(sequence) * rows[first..].iter().filter(|row| row.wants_logits).count();
@@ -232,6 +232,13 @@ impl<M: ForwardPass> Scheduler<M> {
 
     /// Returns the length of the result of a sequence's rows.
     pub(super) fn result_len(&self, sequence: &Sequence) -> usize {
-        if sequence.request.embeds { self.model.width() } else { self.model.vocab_size() }
+        match sequence.request.result() {
+            RowResult::Logits => self.model.vocab_size(),
+            RowResult::HiddenState => self.model.width(),
+            // Only the last token of the prompt gets one.
+            RowResult::Attention { .. } => {
+                self.model.attention_heads().map_or(0, |[_, n_head]| n_head * sequence.request.prompt.len())
+            }
+        }
     }
 }

@@ -80,7 +80,9 @@ fn last_sequence_gives_up_its_blocks() {
             match event {
                 Event::Token { request, token, .. } => tokens.entry(request).or_default().push(token),
                 Event::Finished { request, .. } => order.push(request),
-                other @ (Event::Embedding { .. } | Event::Failed { .. }) => panic!("{other:?}"),
+                other @ (Event::Embedding { .. } | Event::Attention { .. } | Event::Failed { .. }) => {
+                    panic!("{other:?}")
+                }
             }
         }
     }
@@ -399,7 +401,7 @@ fn broken_logits_end_only_their_own_sequence() {
                     tokens.push(token);
                 }
                 Event::Finished { request, .. } => assert_eq!(request, sound),
-                Event::Embedding { .. } => panic!("the state is not finite"),
+                Event::Embedding { .. } | Event::Attention { .. } => panic!("the state is not finite"),
             }
         }
     }

@@ -168,6 +168,7 @@ fn record(seen: &mut BTreeMap<RequestId, Seen>, event: Event) {
             assert_eq!(seen.ends, [None], "an embedding after the end");
             assert_eq!(seen.embedding.replace(embedding), None, "one embedding");
         }
+        Event::Attention { .. } => panic!("no request is for weights of attention"),
         Event::Failed { error, .. } => panic!("{error}"),
     }
 }

@@ -8,7 +8,11 @@
 //!
 //! Dimensions: M rows, H query heads, K key/value heads, C width of a head, S tokens of a block.
 
+mod weights;
+
 use std::ops::Range;
+
+pub use weights::attention_weights;
 
 use super::kv_pages::{KvElement, KvPages, Numbers, TILE, TILE_LEN};
 use crate::Pool;
@@ -244,12 +248,7 @@ impl Tile<'_> {
             if visible.is_empty() {
                 continue;
             }
-            for score in &mut scores[visible.clone()] {
-                *score *= heads.scale;
-            }
-            if let Some(cap) = heads.soft_cap {
-                scores[visible.clone()].iter_mut().for_each(|score| *score = cap * tanh(*score / cap));
-            }
+            scale(heads, &mut scores[visible.clone()]);
             scores[..visible.start].fill(f32::NEG_INFINITY);
             scores[visible.end..].fill(f32::NEG_INFINITY);
             let largest = larger(query.largest, max(scores));
@@ -363,6 +362,20 @@ impl Tile<'_> {
         }
         for (sums, at) in sums.iter().zip(at) {
             y[at + column..at + column + W].copy_from_slice(sums);
+        }
+    }
+}
+
+/// Turns products of a query and keys into scores.
+#[allow(clippy::inline_always, reason = "as in `simd`")]
+#[inline(always)]
+fn scale(heads: &AttentionHeads, products: &mut [f32]) {
+    for product in &mut *products {
+        *product *= heads.scale;
+    }
+    if let Some(cap) = heads.soft_cap {
+        for score in products {
+            *score = cap * tanh(*score / cap);
         }
     }
 }

@@ -1,4 +1,5 @@
 // The conversation on the screen: messages, streamed answers, editing and regenerating.
+import * as attention from "./attention.js";
 import { $, copy, element, speaker } from "./dom.js";
 import { ending, generate, isRunning, stop } from "./generation.js";
 import * as history from "./history.js";
@@ -17,7 +18,7 @@ let conversation = history.blank(), editing = -1, app, drawing = null;
 // probabilities), `showsScores()`, and `changed()`, called when the history has changed.
 export function start(page) {
   app = page;
-  watchTokens($("messages"));
+  watchTokens($("messages"), attention.choose);
   $("composer").onsubmit = (event) => { event.preventDefault(); submit(); };
   $("chat-stop").onclick = stop;
   $("message").addEventListener("keydown", (event) => {
@@ -34,6 +35,7 @@ export const isEmpty = () => conversation.messages.length === 0;
 // Shows a conversation; without one, a new one.
 export function open(chosen = history.blank()) {
   stop();
+  attention.close();
   conversation = chosen;
   editing = -1;
   $("system").value = conversation.system;
@@ -78,6 +80,7 @@ async function answer() {
   const own = conversation, message = { role: "assistant", content: "", tokens: [] };
   const body = { ...request(""), ...app.scores("chat") };
   own.messages.push(message);
+  attention.close();
   editing = -1;
   render();
   keep();
@@ -96,7 +99,7 @@ async function answer() {
       drawing = null;
       interval = Math.max(DRAW_MILLISECONDS, DRAW_FACTOR * (performance.now() - start));
     }, interval);
-  });
+  }, (ids) => { message.promptIds = ids; });
   clearTimeout(drawing);
   drawing = null;
   words.end();
@@ -177,7 +180,7 @@ function drawContent(view, content, message) {
     content.textContent = message.content;
   } else if (app.showsScores() && (message.tokens?.length || !message.reason)) {
     if (view.tokens) return;
-    view.tokens = tokenView();
+    view.tokens = tokenView(message, attention.isChosen);
     view.tokens.add(message.tokens);
     if (message.reason) view.tokens.end();
     content.replaceChildren(view.tokens.node);

@@ -1,4 +1,5 @@
 // Completion: a text is continued as it is.
+import * as attention from "./attention.js";
 import { $, copy, element, speaker } from "./dom.js";
 import { ending, generate, isRunning, onRunning, stop } from "./generation.js";
 import { onLanguage, t } from "./i18n.js";
@@ -14,7 +15,7 @@ let given = "", text = "", reason = "", app;
 // `page` is as for a conversation.
 export function start(page) {
   app = page;
-  watchTokens($("output"));
+  watchTokens($("output"), attention.choose);
   $("form").onsubmit = (event) => { event.preventDefault(); run(); };
   $("stop").onclick = stop;
   $("copy").onclick = () => copy($("copy"), given + text, t("copied"), t("refused"));
@@ -48,13 +49,15 @@ export async function run() {
   if (wrong) return showError(wrong);
   const body = { ...request(), ...app.scores("completion") };
   const output = $("output"), [before, after] = output.children, words = speaker($("spoken"));
+  const owner = { promptIds: null, tokens: [] };
+  attention.close();
   given = body.prompt;
   text = reason = "";
   before.textContent = given;
   after.textContent = "";
   output.classList.add("begun", "generating");
   $("ended").textContent = "";
-  const view = app.showsScores() ? tokenView() : null;
+  const view = app.showsScores() ? tokenView(owner, attention.isChosen) : null;
   if (view) after.append(view.node);
   let parts = "", scored = [], drawing = null;
   const draw = () => {
@@ -68,9 +71,10 @@ export async function run() {
     text += part;
     parts += part;
     scored.push(...tokens);
+    owner.tokens.push(...tokens);
     words.add(part);
     drawing ??= setTimeout(draw, DRAW_MILLISECONDS);
-  });
+  }, (ids) => { owner.promptIds = ids; });
   clearTimeout(drawing);
   draw();
   view?.end();

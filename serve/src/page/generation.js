@@ -24,8 +24,8 @@ function set(value) {
 }
 
 // Sends a request and calls `onPart` with each new part of the text and its tokens, which are empty unless the body asks
-// for log probabilities. Returns how the text ended: `stop`, `length`, `stopped` (by the user) or `failed`.
-export async function generate(path, body, maxTokens, onPart) {
+// for log probabilities, and `onPrompt` with the ids of the prompt's tokens if it asks for ids. Returns how the text ended: `stop`, `length`, `stopped` (by the user) or `failed`.
+export async function generate(path, body, maxTokens, onPart, onPrompt) {
   if (controller) return "failed";
   showError("");
   $("done").style.width = "0";
@@ -43,7 +43,8 @@ export async function generate(path, body, maxTokens, onPart) {
     const request = { ...body, stream: true, stream_options: { include_usage: true } };
     for await (const event of stream(path, request, own.signal)) {
       if (event.usage) usage = event.usage;
-      const choice = event.choices[0];
+      const choice = event.choices[0], promptIds = event.prompt_token_ids ?? choice?.prompt_token_ids;
+      if (promptIds) onPrompt(promptIds);
       if (choice?.finish_reason) reason = choice.finish_reason;
       const text = choice?.text ?? choice?.delta?.content;
       if (!text && !choice?.logprobs) continue;

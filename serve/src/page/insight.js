@@ -1,4 +1,4 @@
-// Tokens with their probabilities: coloured by surprise, with the alternatives where one points at.
+// Tokens that one can point at and choose: with their probabilities, coloured by surprise, or with other figures.
 import { $, element } from "./dom.js";
 import { onLanguage, t } from "./i18n.js";
 
@@ -11,38 +11,39 @@ const encoder = new TextEncoder();
 const bytesOf = (text) => text.startsWith("bytes:")
   ? Uint8Array.from(text.slice(6).split("\\x").filter(Boolean), (hex) => parseInt(hex, 16)) : encoder.encode(text);
 
-// Returns the tokens of a part of an answer: their bytes, log probabilities and alternatives.
+// Returns the tokens of a part of an answer: their bytes, ids, log probabilities and alternatives.
 export function tokensOf(choice) {
-  const scores = choice?.logprobs;
+  const scores = choice?.logprobs, ids = choice?.token_ids ?? [];
   if (scores?.content) {
-    return scores.content.map(({ token, bytes, logprob, top_logprobs }) => (
-      { bytes: Uint8Array.from(bytes ?? encoder.encode(token)), logprob, top: top_logprobs.map((other) => [other.token, other.logprob]) }));
+    return scores.content.map(({ token, bytes, logprob, top_logprobs }, i) => (
+      { bytes: Uint8Array.from(bytes ?? encoder.encode(token)), id: ids[i], logprob, top: top_logprobs.map((other) => [other.token, other.logprob]) }));
   }
   return (scores?.tokens ?? []).map((token, i) => (
-    { bytes: bytesOf(token), logprob: scores.token_logprobs[i], top: Object.entries(scores.top_logprobs?.[i] ?? {}) }));
+    { bytes: bytesOf(token), id: ids[i], logprob: scores.token_logprobs[i], top: Object.entries(scores.top_logprobs?.[i] ?? {}) }));
 }
 
 export const surprise = (logprob) => Math.max(0, -logprob / Math.LN2);
 const level = (logprob) => LEVELS.filter((bits) => surprise(logprob) >= bits).length;
-export const percent = (logprob) => {
-  const value = Math.exp(logprob) * 100;
-  return value >= 99.95 ? "100 %" : value >= 0.1 ? `${value.toFixed(1)} %` : "<0.1 %";
-};
-const visible = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll(" ", "·") || "∅";
+export const percentage = (fraction) => (
+  fraction >= 0.9995 ? "100 %" : fraction >= 0.001 ? `${(fraction * 100).toFixed(1)} %` : "<0.1 %");
+// Returns a token with its white space made visible.
+export const label = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll(" ", "·") || "∅";
 
-// A view of tokens that grows; `node` is its element.
-export function tokenView() {
-  const node = element("div", { className: "tokens", role: "group", "aria-label": t("tokenView") });
+// A list of tokens that grows; `node` is its element, `onSpan` is called with each new span of it. A span has its tokens
+// in `scores`, of which the first is number `at` of all.
+export function tokenList(name, onSpan = () => {}) {
+  const node = element("div", { className: "tokens", role: "group", "aria-label": name });
   const decoder = new TextDecoder();
-  let waiting = [];
+  let waiting = [], count = 0;
   const put = (text) => {
     if (!text) return;
     // A line break gets a mark, without which there would be nothing to point at.
     const lines = text.split("\n").flatMap((line, i) => i ? [element("i", { className: "break" }), "\n", line] : [line]);
     const span = element("span", { className: "token", tabIndex: node.childElementCount ? -1 : 0 }, ...lines);
-    span.dataset.level = Math.max(...waiting.map(({ logprob }) => level(logprob ?? 0)));
-    span.scores = waiting;
+    Object.assign(span, { scores: waiting, at: count });
+    onSpan(span);
     node.append(span);
+    count += waiting.length;
     waiting = [];
   };
   const add = (tokens) => {
@@ -61,19 +62,34 @@ export function tokenView() {
   return { node, add, end };
 }
 
+// A list of the tokens of an answer, coloured by surprise. One whose prompt is known can be chosen for its attention.
+export function tokenView(owner, isChosen) {
+  return tokenList(t("tokenView"), (span) => {
+    span.dataset.level = Math.max(...span.scores.map(({ logprob }) => level(logprob ?? 0)));
+    if (!owner.promptIds) return;
+    span.owner = owner;
+    span.setAttribute("role", "button");
+    span.setAttribute("aria-pressed", isChosen(owner, span.at, span));
+  });
+}
+
+// Returns the items of a list of texts with their fractions of a whole.
+export const bars = (items) => items.map(({ text, fraction, className = "" }) => {
+  const bar = element("i");
+  bar.style.width = `${fraction * 100}%`;
+  return element("li", { className }, bar, element("code", { textContent: text }), element("span", { textContent: percentage(fraction) }));
+});
+
 function show(span) {
   const tip = $("tip"), { logprob, top } = span.scores.at(-1);
-  tip.replaceChildren(element("div", {}, element("code", { textContent: visible(span.textContent) })));
-  if (logprob !== null) {
-    tip.append(element("div", { textContent: `${percent(logprob)} ${t("probability")} · ${surprise(logprob).toFixed(1)} ${t("bits")}` }));
-    const list = element("ol");
-    for (const [text, score] of top.toSorted((a, b) => b[1] - a[1]).slice(0, ALTERNATIVES + 1)) {
-      const bar = element("i");
-      bar.style.width = `${Math.exp(score) * 100}%`;
-      const isChosen = text === span.textContent;
-      list.append(element("li", { className: isChosen ? "chosen" : "" }, bar, element("code", { textContent: visible(text) }), element("span", { textContent: percent(score) })));
-    }
-    tip.append(list);
+  tip.replaceChildren(element("div", {}, element("code", { textContent: label(span.textContent) })));
+  if (span.weight !== undefined) {
+    tip.append(element("div", { textContent: t("attentionWeight", { weight: percentage(span.weight), n: span.at + 1 }) }));
+  } else if (logprob !== null) {
+    tip.append(element("div", { textContent: `${percentage(Math.exp(logprob))} ${t("probability")} · ${surprise(logprob).toFixed(1)} ${t("bits")}` }));
+    const likely = top.toSorted((a, b) => b[1] - a[1]).slice(0, ALTERNATIVES + 1);
+    tip.append(element("ol", { className: "bars" }, ...bars(likely.map(([text, score]) => (
+      { text: label(text), fraction: Math.exp(score), className: text === span.textContent ? "chosen" : "" })))));
   }
   tip.hidden = false;
   const place = span.getBoundingClientRect(), size = tip.getBoundingClientRect();
@@ -81,12 +97,16 @@ function show(span) {
   tip.style.top = `${place.bottom + size.height + 12 < innerHeight ? place.bottom + 6 : Math.max(8, place.top - size.height - 6)}px`;
 }
 
-const hide = () => { $("tip").hidden = true; };
+export const hideTip = () => { $("tip").hidden = true; };
 const tokenAt = (event) => event.target instanceof Element ? event.target.closest(".token") : null;
 
 function move(event) {
   const span = tokenAt(event);
   if (!span) return;
+  if (event.key === "Enter" || event.key === " ") {
+    event.preventDefault();
+    return span.click();
+  }
   const step = { ArrowRight: "nextElementSibling", ArrowLeft: "previousElementSibling" }[event.key];
   const ends = { Home: "firstElementChild", End: "lastElementChild" }[event.key];
   const next = step ? span[step] : ends ? span.parentElement[ends] : null;
@@ -97,19 +117,23 @@ function move(event) {
   next.focus();
 }
 
-// Lets pointers and keys reach the tokens within a node.
-export function watchTokens(node) {
-  node.addEventListener("pointerover", (event) => { const span = tokenAt(event); if (span) show(span); else hide(); });
-  node.addEventListener("pointerleave", hide);
+// Lets pointers and keys reach the tokens within a node; `onChoose` gets one that is clicked, and whether by a key.
+export function watchTokens(node, onChoose) {
+  node.addEventListener("pointerover", (event) => { const span = tokenAt(event); if (span) show(span); else hideTip(); });
+  node.addEventListener("pointerleave", hideTip);
   node.addEventListener("focusin", (event) => {
     const span = tokenAt(event);
-    if (!span) return hide();
+    if (!span) return hideTip();
     span.setAttribute("aria-describedby", "tip");
     show(span);
   });
-  node.addEventListener("focusout", hide);
-  node.addEventListener("scroll", hide, { passive: true });
+  node.addEventListener("focusout", hideTip);
+  node.addEventListener("scroll", hideTip, { passive: true });
   node.addEventListener("keydown", move);
+  node.addEventListener("click", (event) => {
+    const span = tokenAt(event);
+    if (span?.owner) onChoose(span, span, event.detail === 0);
+  });
 }
 
 onLanguage(() => {

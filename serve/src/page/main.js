@@ -1,6 +1,7 @@
 // The page: what is shown, which model answers, and what stays when it is loaded again.
 import { key, read, setKey } from "./api.js";
 import * as applications from "./applications.js";
+import * as attention from "./attention.js";
 import * as chat from "./chat.js";
 import * as completion from "./completion.js";
 import { $, copy, element, storage } from "./dom.js";
@@ -26,7 +27,8 @@ const page = {
   scores(kind) {
     const alternatives = Math.min(ALTERNATIVES, server.max_logprobs);
     if (!$("insight").checked) return {};
-    return kind === "chat" ? { logprobs: true, top_logprobs: alternatives } : { logprobs: alternatives };
+    const logprobs = kind === "chat" ? { logprobs: true, top_logprobs: alternatives } : { logprobs: alternatives };
+    return { ...logprobs, return_token_ids: true };
   },
   exists: ({ id }) => history.all().some((other) => other.id === id),
   changed: listHistory,
@@ -56,6 +58,7 @@ const page = {
 
 // Shows the chat or the completion.
 function show(name) {
+  if (mode !== name) attention.close();
   mode = name;
   for (const other of ["chat", "completion"]) {
     const tab = $(`tab-${other}`), isShown = other === name;
@@ -199,6 +202,7 @@ async function start() {
   chat.start(page);
   completion.start(page);
   applications.start(page);
+  attention.start(page);
   const before = saved();
   $("prompt").value = before.prompt ?? "";
   $("insight").checked = before.insight === true;
@@ -234,7 +238,11 @@ async function start() {
   $("export").onclick = () => history.download(history.all(), "conversations.jsonl");
   $("clear").onclick = () => sure($("clear"), () => forget(history.all()));
   $("copy-curl").onclick = () => copy($("copy-curl"), $("curl").textContent, t("copied"), t("refused"));
-  $("insight").onchange = () => { $("legend").hidden = !$("insight").checked; chat.render(); };
+  $("insight").onchange = () => {
+    $("legend").hidden = !$("insight").checked;
+    attention.close();
+    chat.render();
+  };
   $("key").value = key();
   const enter = () => {
     if ($("key").value.trim() === key()) return;

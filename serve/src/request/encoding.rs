@@ -53,15 +53,32 @@ impl ValidRequest {
             Input::Chat(..) => Kind::Messages { tools: self.tools.clone() },
             Input::Text(_) | Input::Tokens(_) => Kind::Texts { echoed: self.echo.then_some(echoed) },
         };
-        let shape = Shape { kind, n: settings.n, best_of: self.best_of, has_logprobs: self.logprobs.is_some() };
+        let shape = Shape {
+            kind,
+            n: settings.n,
+            best_of: self.best_of,
+            has_logprobs: self.logprobs.is_some(),
+            prompt_token_ids: settings.token_ids.then(|| prompts.clone()),
+        };
         let scoring = Scoring {
             alternatives: self.logprobs,
             prompts: self.echo && self.logprobs.is_some(),
             ranks: self.best_of > settings.n,
+            ids: settings.token_ids,
         };
         let shown_tokens = self.tools.as_ref().map_or_else(Vec::new, |tools| tools.notation.marks());
         let operation = if matches!(shape.kind, Kind::Messages { .. }) { "chat" } else { "text_completion" };
-        Ok((Work { prompts, operation, n: self.best_of, options, scoring, shown_tokens, embeds: false }, shape))
+        let work = Work {
+            prompts,
+            operation,
+            n: self.best_of,
+            options,
+            scoring,
+            shown_tokens,
+            embeds: false,
+            attention_layer: None,
+        };
+        Ok((work, shape))
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use limits::Sizes;
+use model::ModelConfig;
 use serde_json::Value;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::response::ResponseBuilder;
@@ -13,7 +15,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 
-use super::{ServerState, admin, applications, embeddings, generation, health, models, routes, tokens};
+use super::{ServerState, admin, applications, attention, embeddings, generation, health, models, routes, tokens};
 use crate::api_error::ApiError;
 use crate::keys::Access;
 use crate::response::ChatChunk;
@@ -35,6 +37,7 @@ use crate::response::ChatChunk;
         generation::chat,
         generation::respond_once,
         embeddings::embed,
+        attention::attend,
         tokens::tokenize,
         tokens::detokenize,
         admin::states,
@@ -93,11 +96,17 @@ impl Modify for Common {
 pub(super) async fn describe(State(state): State<Arc<ServerState>>) -> Result<Json<Value>, ApiError> {
     let loaded = state.models.loaded();
     let same = |sizes: Vec<usize>| sizes.first().copied().filter(|first| sizes.iter().all(|size| size == first));
-    let vocab_size = same(loaded.iter().map(|model| model.description.vocab_size).collect());
-    let width = same(loaded.iter().map(|model| model.generator.config().d_model).collect());
+    let of =
+        |number: fn(&ModelConfig) -> usize| same(loaded.iter().map(|model| number(model.generator.config())).collect());
+    let sizes = Sizes {
+        vocab_size: same(loaded.iter().map(|model| model.description.vocab_size).collect()),
+        width: of(|config| config.d_model),
+        layers: of(|config| config.n_layer),
+        heads: of(|config| config.n_head),
+    };
     let description = serde_json::to_value(Description::openapi());
     let mut description = description.map_err(|error| ApiError::server(format!("{error}.")))?;
-    limits::add(&mut description, &state.config, vocab_size, width);
+    limits::add(&mut description, &state.config, &sizes);
     if state.keys.is_some() {
         limits::require_key(&mut description);
     }
@@ -113,7 +122,8 @@ mod tests {
     #[test]
     fn every_route_is_described() {
         let mut description = serde_json::to_value(Description::openapi()).unwrap();
-        limits::add(&mut description, &crate::Config::default(), Some(100), Some(8));
+        let sizes = Sizes { vocab_size: Some(100), width: Some(8), layers: Some(3), heads: Some(2) };
+        limits::add(&mut description, &crate::Config::default(), &sizes);
         let described: BTreeSet<(String, String)> = description["paths"]
             .as_object()
             .unwrap()
@@ -151,6 +161,10 @@ mod tests {
         assert_eq!(schemas["EmbeddingRequest"]["additionalProperties"], false);
         let dimensions = &schemas["EmbeddingRequest"]["properties"]["dimensions"];
         assert_eq!(dimensions["enum"], serde_json::json!([8, null]));
+        assert_eq!(schemas["AttentionRequest"]["required"], serde_json::json!(["prompt"]));
+        for (name, last) in [("layer", 2), ("head", 1)] {
+            assert_eq!(schemas["AttentionRequest"]["properties"][name]["maximum"], last);
+        }
         let responses = &description["paths"]["/v1/completions"]["post"]["responses"];
         let statuses: Vec<&String> = responses.as_object().unwrap().keys().collect();
         assert_eq!(statuses, ["200", "400", "401", "403", "404", "408", "413", "415", "429", "500", "503", "504"]);

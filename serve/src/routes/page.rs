@@ -45,6 +45,7 @@ static FILES: &[File] = &files![
     "content.css": CSS,
     "api.js": SCRIPT,
     "applications.js": SCRIPT,
+    "attention.js": SCRIPT,
     "chat.js": SCRIPT,
     "completion.js": SCRIPT,
     "dom.js": SCRIPT,

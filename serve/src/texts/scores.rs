@@ -84,7 +84,7 @@ pub(super) fn scored(
     let offset = characters.end - own;
     let (logprob, top) = scores.map_or((None, Vec::new()), |scores| (Some(scores.logprob), scores.top));
     let alternatives = top.into_iter().map(|(token, logprob)| (bytes(token), logprob)).collect();
-    ScoredToken { bytes: bytes(token), offset, logprob, alternatives }
+    ScoredToken { id: token, bytes: bytes(token), offset, logprob, alternatives }
 }
 
 /// Returns the tokens of a prompt with the log probabilities of those after the first.

@@ -41,7 +41,7 @@ fn bodies() -> Vec<(&'static str, Value)> {
             "/v1/completions" => (route.path, json!({"prompt": "fn", "max_tokens": 1})),
             "/v1/chat/completions" => (route.path, json!({"messages": messages, "max_tokens": 1})),
             "/v1/responses" => (route.path, json!({"input": "x", "max_output_tokens": 1})),
-            "/tokenize" => (route.path, json!({"prompt": "x"})),
+            "/attention" | "/tokenize" => (route.path, json!({"prompt": "x"})),
             "/detokenize" => (route.path, json!({"tokens": [1]})),
             path => (path, json!({"input": "x"})),
         })
@@ -169,6 +169,7 @@ fn a_megabyte_of_one_letter_anywhere() {
             ("/v1/chat/completions", json!({"messages": message, "max_tokens": 1})),
             ("/v1/chat/completions", json!({"messages": x, "max_tokens": 1, "chat_template_kwargs": {"a": letters}})),
             ("/v1/responses", json!({"input": letters, "max_output_tokens": 1})),
+            ("/attention", json!({"prompt": letters})),
             ("/tokenize", json!({"prompt": letters})),
         ];
         for (path, body) in cases {

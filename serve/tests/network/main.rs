@@ -1,6 +1,7 @@
 //! A real server on a free port with a tiny random model: its answers, connections, keys, models, adapters and routes.
 
 mod adapters;
+mod attention;
 mod chat;
 mod clients;
 mod completions;

@@ -339,6 +339,103 @@ const tests = {
     await close(page);
   },
 
+  async "attention"() {
+    const page = await open();
+    await page.check("#insight");
+    await page.fill("#max_tokens", "24");
+    await page.fill("#seed", "7");
+    let body = "";
+    await page.route("**/v1/chat/completions", async (route) => {
+      const response = await route.fetch();
+      body = await response.text();
+      await route.fulfill({ response, body });
+    });
+    await say(page, "println!(\"é → 日本 🦀\")");
+    const events = body.split("\n\n").filter((part) => part.startsWith("data: {")).map((part) => JSON.parse(part.slice(6)));
+    const prompt = events.find((event) => event.prompt_token_ids).prompt_token_ids;
+    const ids = events.flatMap(({ choices }) => choices[0]?.token_ids ?? []);
+    check(prompt.length > 10 && ids.length > 10, "the ids of the tokens");
+    check(await page.locator("#attention").isHidden(), "nothing until a token is chosen");
+
+    const answer = page.locator(".message.assistant .token");
+    const at = await answer.nth(5).evaluate((span) => span.at);
+    const request = page.waitForRequest("**/attention"), response = page.waitForResponse("**/attention");
+    await answer.nth(5).click();
+    equal((await request).postDataJSON(), { model: "pipeline", prompt: [...prompt, ...ids.slice(0, at)] }, "the tokens before it");
+    const { layer, layers, heads, tokens, weights } = await (await response).json();
+    await page.locator("#attention-text .token").first().waitFor();
+    equal([layer, layers, heads, weights.length], [1, 2, 4, 4], "all heads of the last layer");
+    equal(await answer.nth(5).getAttribute("aria-pressed"), "true", "the token is marked");
+    const named = await answer.nth(5).evaluate(async (span) => { const { label } = await import("/page/insight.js"); return label(span.textContent); });
+    check((await page.textContent("#attention-about")).includes(`“${named}”`), "and named");
+
+    // What is shown, as text and weight, against the answer of the server.
+    const shown = () => page.evaluate(() => [...document.querySelectorAll("#attention-text .token")].map(({ textContent, weight, dataset }) => ({ text: textContent, weight, level: Number(dataset.weight) })));
+    const whole = Buffer.from(tokens.flatMap(({ bytes }) => bytes)).toString();
+    const matches = async (expected, what) => {
+      const spans = await shown();
+      equal(spans.map(({ text }) => text).join(""), whole, `${what}: the text`);
+      check(Math.abs(spans.reduce((sum, { weight }) => sum + weight, 0) - 1) < 1e-4, `${what}: the weights sum to 1`);
+      const largest = Math.max(...spans.map(({ weight }) => weight)), first = spans[0].weight;
+      check(Math.abs(first - expected[0]) < 1e-6, `${what}: ${first} is not ${expected[0]}`);
+      check(spans.every(({ weight, level }) => level === [0.01, 0.03, 0.1, 0.3].filter((least) => weight >= least).length), `${what}: the shades`);
+      const listed = await page.locator("#attention-top li").allTextContents();
+      equal(listed.length, 5, `${what}: the list`);
+      check(listed[0].includes(`${(largest * 100).toFixed(1)} %`), `${what}: ${listed[0]} is not ${largest}`);
+      check((await page.textContent("#attention-summary")).includes(`${(largest * 100).toFixed(1)} %`), `${what}: said to screen readers`);
+    };
+    const mean = (rows) => rows[0].map((_, i) => rows.reduce((sum, row) => sum + row[i], 0) / rows.length);
+    await matches(mean(weights), "the mean of the heads");
+    await page.selectOption("#attention-head", "2");
+    await matches(weights[2], "a head");
+    const next = page.waitForRequest("**/attention"), nextAnswer = page.waitForResponse("**/attention");
+    await page.selectOption("#attention-layer", "0");
+    equal((await next).postDataJSON().layer, 0, "another layer is asked for");
+    const first = (await (await nextAnswer).json()).weights;
+    await page.waitForFunction((weight) => Math.abs(document.querySelector("#attention-text .token").weight - weight) < 1e-6, first[2][0]);
+    await matches(first[2], "the head of the other layer");
+    equal(await page.locator("#attention-head option").allTextContents(), ["mean of all", "1 of 4", "2 of 4", "3 of 4", "4 of 4"], "the heads");
+
+    await page.locator("#attention-text .token").nth(3).hover();
+    check(/[\d.]+ % of the attention · token \d+/.test(await page.textContent("#tip")), "the figure where one points");
+    await page.locator("#attention-text .token").first().focus();
+    await page.keyboard.press("ArrowRight");
+    equal(await page.evaluate(() => document.activeElement.getAttribute("aria-describedby")), "tip", "and where the focus is");
+
+    // By keys, there and back.
+    await answer.nth(7).focus();
+    await page.keyboard.press("Enter");
+    equal(await page.evaluate(() => document.activeElement.id), "attention-layer", "the focus goes to the choice of a layer");
+    equal(await page.evaluate(() => [...document.querySelectorAll("[aria-pressed=true]")].map(({ at }) => at)), [await answer.nth(7).evaluate((span) => span.at)], "one token is marked");
+    await page.click("#language");
+    await page.getByText("模型选择").waitFor();
+    equal(await answer.nth(7).getAttribute("aria-pressed"), "true", "it stays marked in another language");
+    await page.click("#language");
+    await page.locator("#attention-layer").focus();
+    await page.keyboard.press("Escape");
+    check(await page.locator("#attention").isHidden(), "Escape closes it");
+    equal(await page.evaluate(() => [...document.activeElement.parentElement.children].indexOf(document.activeElement)), 7, "and goes back to the token");
+
+    await page.route("**/attention", (route) => route.fulfill({ status: 400, json: { error: { message: "No <b>weights</b>.", type: "invalid_request_error", param: "model", code: "attention_not_available" } } }));
+    await page.keyboard.press("Enter");
+    await page.locator("#attention-problem").getByText("No <b>weights</b>.").waitFor();
+    equal(await page.locator("#attention-text .token").count(), 0, "nothing is shown then");
+    await page.unroute("**/attention");
+    await page.click("#new");
+    check(await page.locator("#attention").isHidden(), "another conversation closes it");
+
+    await page.click("#tab-completion");
+    await page.fill("#prompt", "fn main");
+    await page.click("#go");
+    await idle(page);
+    await page.locator("#output .token").nth(2).click();
+    await page.locator("#attention-text .token").first().waitFor();
+    check((await page.textContent("#attention-text")).startsWith("fn main"), "in completions, too");
+    await page.uncheck("#insight");
+    check(await page.locator("#attention").isHidden(), "without probabilities there is none");
+    await close(page);
+  },
+
   async "keyboard and screen reader"() {
     const page = await open();
     const seen = [];
@@ -396,6 +493,15 @@ const tests = {
     await fits("an application");
     await page.tap("#tab-completion");
     await fits("completion");
+    await page.check("#insight");
+    await page.fill("#max_tokens", "8");
+    await page.tap("#show-settings");
+    await page.fill("#prompt", "long".repeat(80));
+    await page.tap("#go");
+    await idle(page);
+    await page.locator("#output .token").nth(3).tap();
+    await page.locator("#attention-text .token").first().waitFor();
+    await fits("attention");
     await close(page);
   },
 
@@ -418,6 +524,15 @@ const tests = {
         const [text, ground] = (await colours(selector)).map(luminance);
         const contrast = (Math.max(text, ground) + 0.05) / (Math.min(text, ground) + 0.05);
         check(contrast >= 4.5, `${colorScheme}: the contrast of ${selector} is ${contrast.toFixed(2)}`);
+      }
+      const shades = await page.evaluate(() => {
+        const list = document.querySelector("#attention-legend"), rgb = (text) => text.match(/[\d.]+/g).map(Number);
+        return [...list.children].map((node) => [rgb(getComputedStyle(node).color), rgb(getComputedStyle(node).backgroundColor)]);
+      });
+      for (const [level, pair] of shades.slice(1).entries()) {
+        const [text, ground] = pair.map(luminance);
+        const contrast = (Math.max(text, ground) + 0.05) / (Math.min(text, ground) + 0.05);
+        check(contrast >= 4.5, `${colorScheme}: the contrast of attention ${level + 1} is ${contrast.toFixed(2)}`);
       }
       const isDark = async () => luminance((await colours("body"))[1]) < 0.2;
       equal(await isDark(), colorScheme === "dark", "as the system wants it");

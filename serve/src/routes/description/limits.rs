@@ -17,9 +17,17 @@ pub(super) fn require_key(description: &mut Value) {
     }
 }
 
-/// Adds the limits to a description of the interface; `vocab_size` and `width` are those of the models, if all have the
-/// same.
-pub(super) fn add(description: &mut Value, config: &Config, vocab_size: Option<usize>, width: Option<usize>) {
+/// Sizes of the models, where all have the same.
+pub(super) struct Sizes {
+    pub(super) vocab_size: Option<usize>,
+    pub(super) width: Option<usize>,
+    pub(super) layers: Option<usize>,
+    pub(super) heads: Option<usize>,
+}
+
+/// Adds the limits to a description of the interface.
+pub(super) fn add(description: &mut Value, config: &Config, sizes: &Sizes) {
+    let Sizes { vocab_size, width, layers, heads } = *sizes;
     let Some(schemas) = description["components"]["schemas"].as_object_mut() else { return };
     let max_token = vocab_size.unwrap_or(1 << 32) - 1;
     let token = json!({"type": "integer", "minimum": 0, "maximum": max_token});
@@ -69,6 +77,13 @@ pub(super) fn add(description: &mut Value, config: &Config, vocab_size: Option<u
     schemas["ResponsesRequest"]["additionalProperties"] = false.into();
     // What is not read from the file of an application is not described by its type either.
     schemas["Application"]["properties"]["id"] = json!({"type": "string", "description": "The name of its file."});
+    let last = |count: Option<usize>| count.map_or_else(|| json!({}), |count| json!({"maximum": count - 1}));
+    let text = json!({"type": "string", "minLength": 1});
+    for (property, limits) in
+        [("prompt", one_of(&[text, tokens.clone()], false)), ("layer", last(layers)), ("head", last(heads))]
+    {
+        set(schemas, "AttentionRequest", property, limits);
+    }
     for (property, limits) in embeddings(config, &tokens, width) {
         set(schemas, "EmbeddingRequest", property, limits);
     }

@@ -12,7 +12,7 @@ use artifact::file;
 use generate::{CompletionOptions, Generator, Message, Prompt};
 use serde_json::json;
 
-use crate::cli::ChatArgs;
+use crate::cli::generation::ChatArgs;
 use crate::platform::interrupt;
 use crate::ui::masked_text::Marks;
 

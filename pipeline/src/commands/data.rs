@@ -11,7 +11,7 @@ mod stats;
 mod tokens;
 mod what_if;
 
-use crate::cli::DataCommand;
+use crate::cli::data::DataCommand;
 
 /// Runs the command.
 pub fn run(command: &DataCommand) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use artifact::{StoreLayout, format};
 use registry::{Error, Origin};
 
-use crate::cli::{ExportArgs, ExportFormat};
+use crate::cli::models::{ExportArgs, ExportFormat};
 use crate::run::model_ref;
 use crate::run::record;
 use crate::run::stage::Stage;

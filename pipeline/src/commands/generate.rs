@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use artifact::file;
 use generate::{Completion, CompletionOptions, Prompt};
 
-use crate::cli::GenerateArgs;
+use crate::cli::generation::GenerateArgs;
 use crate::platform::interrupt::{self, Interrupted};
 
 use super::generator::{Printer, configured, constraint, open, show_sampling};

@@ -9,7 +9,8 @@ use generate::{
     Completion, CompletionOptions, Constraint, FinishReason, Generator, Grammar, GrammarLimits, Prompt, SamplingChoice,
 };
 
-use crate::cli::{DraftArgs, GrammarArgs, SamplingArgs, StoreArgs};
+use crate::cli::StoreArgs;
+use crate::cli::generation::{DraftArgs, GrammarArgs, SamplingArgs};
 use crate::ui::console::printable;
 use crate::ui::markdown::Markdown;
 

@@ -7,7 +7,7 @@ use artifact::{Context, Sealed};
 use registry::{Model, Parity, names};
 use serde_json::Value;
 
-use crate::cli::ImportArgs;
+use crate::cli::models::ImportArgs;
 use crate::config::Config;
 use crate::platform::host::host;
 use crate::run::stage::Stage;

@@ -6,7 +6,8 @@ use anyhow::{Context as _, bail};
 use artifact::Cancel;
 use serve::{ModelEntry, ModelFolder, NewKey, Scope};
 
-use crate::cli::{ScopeArg, ServeArgs, StoreArgs};
+use crate::cli::StoreArgs;
+use crate::cli::serve::{ScopeArg, ServeArgs};
 use crate::config::{self, Config};
 use crate::platform::interrupt;
 use crate::run::record;

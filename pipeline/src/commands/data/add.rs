@@ -8,7 +8,7 @@ use artifact::{Sealed, file};
 use data_ingest::{Chat, ChatColumns, Source, dataset};
 
 use super::corpus::{DATASETS, of_dataset, watched};
-use crate::cli::AddArgs;
+use crate::cli::data::AddArgs;
 use crate::commands::print_out;
 
 /// Names of text columns in published datasets, the most likely first, if there is no column `text`.

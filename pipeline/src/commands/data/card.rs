@@ -7,7 +7,8 @@ use artifact::{Cancel, Sealed, file};
 use serde_json::Value;
 
 use super::corpus::{configuration, corpus, dataset_folder, session};
-use crate::cli::{CardArgs, CorpusArgs, StoreArgs};
+use crate::cli::StoreArgs;
+use crate::cli::data::{CardArgs, CorpusArgs};
 use crate::commands::print_out;
 use crate::run::stage::Stage;
 use crate::ui::console::Console;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use artifact::{Cancel, Context, Sealed};
 
-use crate::cli::CorpusArgs;
+use crate::cli::data::CorpusArgs;
 use crate::config::{self, Config, Loaded};
 use crate::run::engine;
 use crate::run::plan::Selection;

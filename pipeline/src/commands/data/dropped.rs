@@ -4,7 +4,7 @@ use anyhow::bail;
 use artifact::format::grouped;
 use preprocess::inspect::{self, Dropped};
 
-use crate::cli::DroppedArgs;
+use crate::cli::data::DroppedArgs;
 use crate::commands::print_out;
 use crate::run::record;
 use crate::run::stage::Stage;

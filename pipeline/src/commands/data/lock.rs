@@ -4,7 +4,7 @@ use anyhow::bail;
 use artifact::Digest;
 
 use super::corpus::{configuration, dataset_folder, session, watched};
-use crate::cli::LockArgs;
+use crate::cli::data::LockArgs;
 use crate::commands::print_out;
 
 /// Runs the command.

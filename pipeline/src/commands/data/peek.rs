@@ -6,7 +6,7 @@ use preprocess::inspect;
 
 use super::corpus::corpus;
 use super::dropped::printable;
-use crate::cli::PeekArgs;
+use crate::cli::data::PeekArgs;
 use crate::commands::print_out;
 use artifact::format;
 

@@ -6,7 +6,7 @@ use artifact::format::grouped;
 use preprocess::inspect::{self, SHARES, Stats};
 
 use super::corpus::corpus;
-use crate::cli::StatsArgs;
+use crate::cli::data::StatsArgs;
 use crate::commands::print_out;
 use crate::ui::summary;
 use artifact::format::bytes;

@@ -7,7 +7,7 @@ use tokenizer::Tokenizer;
 use tokenizer::shard::{MaskedDocument, Split};
 
 use super::corpus::dataset_folder;
-use crate::cli::PeekArgs;
+use crate::cli::data::PeekArgs;
 use crate::commands::print_out;
 use crate::run::record::{self, Run};
 use crate::run::stage::Stage;

@@ -5,7 +5,7 @@ use artifact::format::grouped;
 use preprocess::inspect::{self, Amount};
 use serde_json::Value;
 
-use crate::cli::WhatIfArgs;
+use crate::cli::data::WhatIfArgs;
 use crate::commands::print_out;
 use crate::run::record;
 use crate::run::stage::Stage;

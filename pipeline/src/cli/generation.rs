@@ -24,16 +24,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
-    pub sampling: SamplingArgs,
-    #[command(flatten)]
-    pub grammar: GrammarArgs,
-    #[command(flatten)]
-    pub drafts: DraftArgs,
-    /// Where to compute: auto, cpu, wgpu, … [default: the run's configuration's, else auto]
-    #[arg(long, value_name = "DEVICE")]
-    pub device: Option<String>,
-    #[command(flatten)]
-    pub store: StoreArgs,
+    pub generation: GenerationArgs,
 }
 
 /// Arguments of `chat`.
@@ -41,6 +32,13 @@ pub struct GenerateArgs {
 pub struct ChatArgs {
     /// A run's name, its folder, `latest`, a folder with a model in Hugging Face layout, or a GGUF file
     pub model: String,
+    #[command(flatten)]
+    pub generation: GenerationArgs,
+}
+
+/// The arguments that `generate` and `chat` have in common.
+#[derive(Debug, Args)]
+pub struct GenerationArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
     #[command(flatten)]

@@ -12,7 +12,7 @@ use artifact::file;
 use generate::{CompletionOptions, Generator, Message, Prompt};
 use serde_json::json;
 
-use crate::cli::generation::ChatArgs;
+use crate::cli::generation::{ChatArgs, GenerationArgs};
 use crate::platform::interrupt;
 use crate::ui::masked_text::Marks;
 
@@ -32,15 +32,16 @@ A message that begins with a slash: //…";
 /// Runs the command.
 pub fn run(arguments: &ChatArgs) -> anyhow::Result<()> {
     super::log_to(&crate::ui::console::Console::new(), "");
-    let model = super::model(&arguments.model, &arguments.store)?;
+    let GenerationArgs { sampling, grammar, drafts, device, store } = &arguments.generation;
+    let model = super::model(&arguments.model, store)?;
     let config = model.config.unwrap_or_default();
-    let configured = configured(config.generate, &arguments.sampling, true);
-    let device = arguments.device.as_deref().unwrap_or(&config.device);
-    let generator = open(model.folder.path(), device, &configured, &arguments.drafts, &arguments.store)?;
+    let configured = configured(config.generate, sampling, true);
+    let device = device.as_deref().unwrap_or(&config.device);
+    let generator = open(model.folder.path(), device, &configured, drafts, store)?;
     let declared = generator.declared_sampling();
     show_sampling(declared.without(configured.sampling()));
-    let options = configured.options(declared, arguments.sampling.seed.unwrap_or(config.seed));
-    let options = CompletionOptions { constraint: constraint(&generator, &arguments.grammar)?, ..options };
+    let options = configured.options(declared, sampling.seed.unwrap_or(config.seed));
+    let options = CompletionOptions { constraint: constraint(&generator, grammar)?, ..options };
     converse(&generator, options, configured.system.as_deref())
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use artifact::file;
 use generate::{Completion, CompletionOptions, Prompt};
 
-use crate::cli::generation::GenerateArgs;
+use crate::cli::generation::{GenerateArgs, GenerationArgs};
 use crate::platform::interrupt::{self, Interrupted};
 
 use super::generator::{Printer, configured, constraint, open, show_sampling};
@@ -15,18 +15,19 @@ use super::{print_now, print_out};
 /// Runs the command.
 pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     super::log_to(&crate::ui::console::Console::new(), "");
-    let model = super::model(&arguments.model, &arguments.store)?;
+    let GenerationArgs { sampling, grammar, drafts, device, store } = &arguments.generation;
+    let model = super::model(&arguments.model, store)?;
     let config = model.config.unwrap_or_default();
-    let configured = configured(config.generate, &arguments.sampling, arguments.chat);
+    let configured = configured(config.generate, sampling, arguments.chat);
     let is_conversation =
         arguments.prompt.is_none() && arguments.prompts.is_none() && configured.chat && std::io::stdin().is_terminal();
     let prompts = if is_conversation { Vec::new() } else { prompts(arguments, &configured)? };
-    let device = arguments.device.as_deref().unwrap_or(&config.device);
-    let generator = open(model.folder.path(), device, &configured, &arguments.drafts, &arguments.store)?;
+    let device = device.as_deref().unwrap_or(&config.device);
+    let generator = open(model.folder.path(), device, &configured, drafts, store)?;
     drop(model.folder);
     let declared = generator.declared_sampling();
-    let constraint = constraint(&generator, &arguments.grammar)?;
-    let options = configured.options(declared, arguments.sampling.seed.unwrap_or(config.seed));
+    let constraint = constraint(&generator, grammar)?;
+    let options = configured.options(declared, sampling.seed.unwrap_or(config.seed));
     let options = CompletionOptions { constraint, ..options };
     show_sampling(declared.without(configured.sampling()));
     if is_conversation {

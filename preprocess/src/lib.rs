@@ -64,8 +64,8 @@ pub fn run(config: &Config, corpus: &Sealed, out: &Unsealed, context: &Context) 
     let mut notices = fill_splits(config, &mut documents)?;
     let amounts = check(config, corpus, &documents)?;
     let mut plan = mixture_plan(config, &amounts)?;
-    let tokenizer = output::tokenize::tokenizer(config, &documents, context)?;
-    let mut runs = output::tokenize::encode(config, &tokenizer, &documents, plan.as_ref(), context)?;
+    let tokenizer = output::tokenizer::tokenizer(config, &documents, context)?;
+    let mut runs = output::runs::encode(config, &tokenizer, &documents, plan.as_ref(), context)?;
     let refused = output::refusals::drop_all(&runs, config, &mut documents, context)?;
     if refused.documents > 0 {
         // Without them a split may be empty, and the sources have other amounts: then the runs are made again.
@@ -73,13 +73,13 @@ pub fn run(config: &Config, corpus: &Sealed, out: &Unsealed, context: &Context) 
         let amounts = check(config, corpus, &documents).map_err(|error| error.with_refusal(refused))?;
         let other = mixture_plan(config, &amounts)?;
         if !filled.is_empty() || other != plan {
-            output::tokenize::remove(&runs)?;
+            output::runs::remove(&runs)?;
             plan = other;
-            runs = output::tokenize::encode(config, &tokenizer, &documents, plan.as_ref(), context)?;
+            runs = output::runs::encode(config, &tokenizer, &documents, plan.as_ref(), context)?;
         }
         notices.extend(filled);
     }
-    let written = output::tokenize::merge(config, &tokenizer, &documents, &runs, out, context)?;
+    let written = output::shards::merge(config, &tokenizer, &documents, &runs, out, context)?;
     tokenizer.save(out.folder())?;
     let mut totals = output::report::Totals::default();
     output::signals::write(config, &documents, &runs, &out.path("signals.parquet"), &mut totals, context)?;

@@ -4,5 +4,7 @@ pub mod mixture;
 pub(crate) mod outcome;
 pub(crate) mod refusals;
 pub(crate) mod report;
+pub(crate) mod runs;
+pub(crate) mod shards;
 pub(crate) mod signals;
-pub(crate) mod tokenize;
+pub(crate) mod tokenizer;

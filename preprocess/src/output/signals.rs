@@ -21,7 +21,7 @@ use crate::engine::steps::FAILED;
 use crate::output::outcome::DocumentOutcome;
 use crate::output::refusals::{self, MESSAGE, Refusal};
 use crate::output::report::Totals;
-use crate::output::tokenize::token_counts;
+use crate::output::runs::token_counts;
 use crate::{Config, Error};
 
 /// Writes the signals of all documents and hands each row to `totals`.

@@ -1,9 +1,13 @@
 //! Tests of each criterion at its threshold and on both sides of it, and of every signal against datatrove.
 
+mod c4_lines;
+mod datatrove;
+mod languages;
+
 use proptest::prelude::*;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::*;
 use crate::text::words::Buffers;
@@ -208,176 +212,6 @@ fn c4_criteria_apply_to_the_kept_lines() {
     check("max_curly_bracket_lines", "With javascript { it goes first.", "");
 }
 
-/// Returns the remaining text, and the reasons for which lines were dropped.
-/// A phrase that an article is about repeats the characters of a 5-gram, but not five words.
-#[test]
-fn n_grams_of_a_language_without_spaces_have_the_characters_of_words() {
-    let rule = Rule::GopherRepetition(gopher_repetition::Config::default());
-    let article = "去年春天，上海市中心医院开始试用人工智能技术。\
-        医生们每天都要看几百张影像，人工智能技术先挑出可疑的部分，再由专家判断。\
-        上海市中心医院的院长说，夜里值班的人少，机器的帮助最大。护士们却担心，人工智能技术不懂得怎样安慰病人。\
-        三所大学比较了上海市中心医院和别处的病历，发现误诊少了一成。\
-        没有可靠的数据，人工智能技术就无从谈起，所以每份记录都要复核。明年，上海市中心医院还要培训两百名年轻同事。\
-        有人问，学生会不会因为人工智能技术而失去练习的机会？上海市中心医院的回答是：先自己看，再看机器的结果。";
-    let failure = |text: &str, orthography: Orthography| {
-        let (mut buffers, mut signals) = (Buffers::default(), Vec::new());
-        rule.measure(&buffers.split(text), orthography, &mut Scratch::default(), &mut signals);
-        rule.first_failure(&signals).map(|failure| failure.criterion)
-    };
-    assert_eq!(Orthography::of(article).language(), "cmn");
-    assert_eq!(failure(article, Orthography::of(article)), None);
-    assert_eq!(failure(article, Orthography::ENGLISH), Some("max_duplicate_5_gram_fraction"));
-    let spam = "点击这里立即领取优惠券，".repeat(12);
-    assert_eq!(Orthography::of(&spam).language(), "cmn");
-    assert!(failure(&spam, Orthography::of(&spam)).is_some());
-    let thai = "เมื่อวานเย็นเราเดินเล่นริมทะเลและดูแสงไฟของเรือ ".repeat(4);
-    assert_eq!(Orthography::of(&thai).language(), "tha");
-    assert!(failure(&thai, Orthography::of(&thai)).is_some());
-}
-
-fn clean(config: &c4::Config, text: &str, orthography: Orthography) -> (String, Vec<&'static str>) {
-    let mut buffers = Buffers::default();
-    let words = buffers.split(text);
-    let cleaned = c4::clean(config, &words, orthography, &mut Scratch::default());
-    let measured = c4::measure(config, &words, orthography, &mut Scratch::default());
-    assert_eq!(cleaned.signals.map(f64::to_bits), measured.map(f64::to_bits), "{text:?}");
-    assert_ne!(cleaned.text.as_deref(), Some(text));
-    let reasons = (4..9).filter(|at| cleaned.signals[*at] > 0.0).map(|at| c4::SIGNALS[at]).collect();
-    (cleaned.text.unwrap_or_else(|| text.to_owned()), reasons)
-}
-
-#[test]
-fn c4_drops_lines() {
-    let published = c4::Config::default();
-    let check = |config: &c4::Config, text: &str, expected: &str| {
-        assert_eq!(clean(config, text, Orthography::ENGLISH).0, expected, "{text:?}");
-    };
-    let dropped = |text: &str, reason: &str| {
-        assert_eq!(clean(&published, text, Orthography::ENGLISH), (String::new(), vec![reason]), "{text:?}");
-    };
-    check(&published, "", "");
-    check(
-        &published,
-        "  It is kept. \r\nSo is \"this\"\nand 'that'\n\nIs it?\tIt is!",
-        "It is kept.\nSo is \"this\"\nIs it?\tIt is!",
-    );
-    check(
-        &published,
-        "Größe zählt nicht.\n猫 喜欢 睡觉.\nEin 😀 ist!",
-        "Größe zählt nicht.\n猫 喜欢 睡觉.\nEin 😀 ist!",
-    );
-    dropped("A line without an end", "unterminated_lines");
-    dropped("A line that goes on...", "unterminated_lines");
-    dropped("猫喜欢睡觉。", "unterminated_lines");
-    dropped("Two words.", "short_lines");
-    dropped("One JavaScript is enough.", "javascript_lines");
-    dropped(&format!("{} two three.", "w".repeat(1001)), "long_word_lines");
-    check(&published, &format!("{} b c.", "ü".repeat(1000)), &format!("{} b c.", "ü".repeat(1000)));
-    for phrase in ["Terms of use", "PRIVACY POLICY", "cookie policy", "uses cookies", "use of cookies", "use cookies"] {
-        dropped(&format!("The {phrase} are here."), "policy_lines");
-        dropped(&format!("{phrase} are here."), "policy_lines");
-    }
-    for text in ["We use a cookie here.", "The terms of user groups.", "A script in Java.", "Terms of-use it is."] {
-        let kept = !text.contains("terms of use");
-        check(&published, text, if kept { text } else { "" });
-    }
-    check(&published, "It[1] is[22] so[edit].", "It is so.");
-    check(&published, "It[] is [citation needed] so.[a] [1 2] [3.", "It is  so.[a] [1 2] [3.");
-    check(&published, "It is so. [4]", "");
-    let all = c4::Config {
-        max_word_chars: Threshold::OFF,
-        remove_citations: false,
-        drop_unterminated_lines: Some(false),
-        min_words_per_line: Threshold::OFF,
-        drop_javascript_lines: false,
-        drop_policy_lines: false,
-        ..c4::Config::default()
-    };
-    let text = format!("no end\n{}\nJavascript[1]\n\nuse cookies", "w".repeat(1001));
-    check(&all, &text, &text);
-}
-
-#[test]
-fn c4_drops_lines_by_language() {
-    let check = |language: &str, text: &str, kept: &str, reasons: &[&str]| {
-        let orthography = Orthography::of(text);
-        assert_eq!(orthography.language(), language);
-        let found = clean(&c4::Config::default(), text, orthography);
-        assert_eq!(found, (kept.to_owned(), reasons.to_vec()), "{text:?}");
-    };
-    check(
-        "deu",
-        "Der Zug hatte heute wieder Verspätung, weil eine Weiche defekt war.\n\
-         Er sagte: „Wir warten noch eine Weile.“\n\
-         Mehr lesen\nNach oben.\n\
-         Diese Seite verwendet Cookies, damit alles geht.\n\
-         Es gilt die DATENSCHUTZERKLÄRUNG von hier.\n\
-         See our privacy policy for more.",
-        "Der Zug hatte heute wieder Verspätung, weil eine Weiche defekt war.\n\
-         Er sagte: „Wir warten noch eine Weile.“",
-        &["unterminated_lines", "short_lines", "policy_lines"],
-    );
-    check(
-        "spa",
-        "La biblioteca cierra los domingos, pero durante la semana está abierta.\n«¿Vienes con nosotros esta tarde?»\n\
-         Menú principal de la página\nConsulte la política de privacidad de este sitio.",
-        "La biblioteca cierra los domingos, pero durante la semana está abierta.\n«¿Vienes con nosotros esta tarde?»",
-        &["unterminated_lines", "policy_lines"],
-    );
-    check(
-        "cmn",
-        "昨天晚上我们沿着海边散步。\n他说：“船上的灯光很亮。”\n返回首页\n本网站的隐私政策在这里。\n我们使用 Cookie 来改进网站。",
-        "昨天晚上我们沿着海边散步。\n他说：“船上的灯光很亮。”",
-        &["unterminated_lines", "policy_lines"],
-    );
-    // Nothing tells the end of a sentence in Thai, and there are no phrases for it.
-    let thai = "เมื่อวานเย็นเราเดินเล่นริมทะเลและดูแสงไฟของเรือ\nแม่ไปตลาดทุกเช้าเพื่อซื้อผักสดและผลไม้";
-    check("tha", thai, thai, &[]);
-    check("tha", &format!("{thai}\nPrivacy policy"), thai, &["policy_lines"]);
-}
-
-#[test]
-fn signals_that_a_language_has_not_meet_every_criterion() {
-    let check = |text: &str, expected: &[(&str, &[&str])]| {
-        for rule in web() {
-            let (mut buffers, mut signals) = (Buffers::default(), Vec::new());
-            rule.measure(&buffers.split(text), Orthography::of(text), &mut Scratch::default(), &mut signals);
-            let missing: Vec<&str> = rule
-                .signals()
-                .iter()
-                .zip(&signals)
-                .filter(|(_, value)| value.is_nan())
-                .map(|(name, _)| *name)
-                .collect();
-            let expected = expected.iter().find(|(name, _)| *name == rule.name()).map_or(&[][..], |(_, names)| *names);
-            assert_eq!(missing, expected, "{} of {text:?}", rule.name());
-            let known = rule.inapplicable();
-            assert!(missing.iter().all(|signal| known.iter().any(|entry| entry.signal == *signal)));
-            for criterion in rule.criteria().iter().filter(|criterion| missing.contains(&criterion.signal)) {
-                assert_eq!(criterion.failure(f64::NAN), None);
-                assert!(known.iter().any(|entry| entry.keys.contains(&criterion.key)), "{}", criterion.key);
-            }
-        }
-    };
-    check("The end of that and to", &[]);
-    check("Der Zug hatte heute wieder Verspätung, weil eine Weiche defekt war.", &[]);
-    check(
-        "昨天晚上我们沿着海边散步，看着远处船上的灯光。",
-        &[("gopher_quality", &["mean_word_chars", "stop_words"]), ("c4", &["long_word_lines", "short_lines"])],
-    );
-    check(
-        "เมื่อวานเย็นเราเดินเล่นริมทะเลและดูแสงไฟของเรือ",
-        &[
-            ("gopher_quality", &["mean_word_chars", "stop_words"]),
-            ("c4", &["sentences", "long_word_lines", "unterminated_lines", "short_lines", "policy_lines"]),
-            ("fineweb", &["punctuated_line_fraction"]),
-        ],
-    );
-    let off = c4::Config { drop_policy_lines: false, min_words_per_line: Threshold::OFF, ..c4::Config::default() };
-    let keys: Vec<&str> = Rule::C4(off).inapplicable().into_iter().flat_map(|entry| entry.keys).collect();
-    assert_eq!(keys, ["max_word_chars", "drop_unterminated_lines", "min_sentences"]);
-}
-
 #[test]
 fn fineweb_criteria() {
     let rule = Rule::FineWeb(fineweb::Config::default());
@@ -485,73 +319,6 @@ fn configurations_are_validated() {
     let off: fineweb::Config = serde_json::from_str(r#"{"max_short_line_fraction": false}"#).unwrap();
     assert_eq!(off.max_short_line_fraction, Threshold::OFF);
     assert_eq!(serde_json::to_value(&off).unwrap()["max_short_line_fraction"], Value::Bool(false));
-}
-
-/// A document of `datatrove_figures.json`, which `datatrove_figures.py` writes.
-#[derive(Deserialize)]
-struct Document {
-    text: String,
-    /// True if spaCy splits it into the same words.
-    same_words: bool,
-    annex: Figures,
-    spacy: Figures,
-}
-
-#[derive(Deserialize)]
-struct Figures {
-    gopher_quality: Vec<f64>,
-    gopher_repetition: Vec<f64>,
-    fineweb: Vec<f64>,
-    c4: C4Figures,
-}
-
-#[derive(Deserialize)]
-struct C4Figures {
-    figures: Vec<f64>,
-    text: String,
-    dropped: Value,
-}
-
-#[test]
-fn signals_equal_those_of_datatrove() {
-    let documents: Vec<Document> =
-        serde_json::from_str(include_str!("../../../tests/fixtures/datatrove_figures.json")).unwrap();
-    assert!(documents.len() >= 30 && documents.iter().filter(|document| document.same_words).count() >= 15);
-    let (mut buffers, mut scratch) = (Buffers::default(), Scratch::default());
-    for document in &documents {
-        let text = buffers.split(&document.text);
-        let mut measured = Map::new();
-        for rule in web() {
-            let mut signals = Vec::new();
-            rule.measure(&text, Orthography::ENGLISH, &mut scratch, &mut signals);
-            measured.insert(rule.name().to_owned(), signals.into());
-        }
-        let cleaned = c4::clean(&c4::Config::default(), &text, Orthography::ENGLISH, &mut scratch);
-        measured.insert("c4".to_owned(), cleaned.signals[2..].to_vec().into());
-        let check = |figures: &Figures| {
-            for (rule, expected) in [
-                ("gopher_quality", &figures.gopher_quality),
-                ("gopher_repetition", &figures.gopher_repetition),
-                ("fineweb", &figures.fineweb),
-                ("c4", &figures.c4.figures),
-            ] {
-                let measured: Vec<f64> = serde_json::from_value(measured[rule].clone()).unwrap();
-                let close = measured.len() == expected.len()
-                    && measured.iter().zip(expected).all(|(ours, theirs)| (ours - theirs).abs() < 1e-9);
-                assert!(close, "{rule} of {:?}\nours   {measured:?}\ntheirs {expected:?}", document.text);
-            }
-            let is_dropped = c4::first_failure(&c4::Config::default(), &cleaned.signals).is_some();
-            assert_eq!(is_dropped, figures.c4.dropped != Value::Bool(true), "{:?}", document.text);
-        };
-        check(&document.annex);
-        if document.same_words {
-            check(&document.spacy);
-        }
-        // In datatrove a dropped document keeps its text.
-        if cleaned.signals[2] > 0.0 {
-            assert_eq!(cleaned.text.as_deref().unwrap_or(&document.text), document.annex.c4.text);
-        }
-    }
 }
 
 proptest! {

@@ -20,8 +20,9 @@ use crate::formats::html::Html;
 use crate::lock;
 use crate::resolve::Resolved;
 use crate::sources::crates;
+use crate::sources::filter::{Filter, Reading};
 use crate::sources::remote::{self, written_address};
-use crate::sources::select::{Filter, Origin, Reading, SelectedFile, passed_over, select};
+use crate::sources::select::{Origin, SelectedFile, passed_over, select};
 use crate::{Config, Error};
 
 /// Files up to this size are hashed from one read; larger ones in pieces. Heuristic, not measured.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::Error;
 use crate::config::Declared;
 use crate::config::source::portable_name;
-use crate::sources::select::{Filter, named_outright};
+use crate::sources::filter::{Filter, named_outright};
 
 /// The selected files of a source.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! The meaning of table columns.
 
+mod column;
+
 use minijinja::Value as TemplateValue;
 use serde::Serialize;
 use serde_json::Value;
@@ -7,10 +9,12 @@ use serde_json::Value;
 use crate::config::source::Source;
 use crate::documents::chat::{self, Chat, ChatColumns, Conversation, Message};
 use crate::documents::document::Content;
-use crate::documents::field::{Field, kind};
+use crate::documents::field::Field;
 use crate::documents::rejection::{Reason, Skip};
 use crate::documents::template::{RenderError, Template};
 use crate::formats::json_rows::{self, Wanted};
+
+use column::{Column, Part};
 
 /// The columns that a source names; defaults are filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -114,25 +118,6 @@ pub(crate) struct Mapping<'a> {
     columns: Vec<Column>,
     shape: Shape<'a>,
     max_bytes: u64,
-}
-
-struct Column {
-    name: String,
-    part: Part,
-}
-
-/// The part of the document that a column holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Content,
-    OptionalContent,
-    /// The tools of a conversation; may be missing.
-    Tools,
-    /// The weight of a conversation; may be missing.
-    Weight,
-    Id,
-    Licence,
-    Source,
 }
 
 enum Shape<'a> {
@@ -352,55 +337,6 @@ impl<'a> Mapping<'a> {
                 MappingError::Bad(Reason::Template, message)
             }
         })
-    }
-}
-
-impl Column {
-    fn wrong_type(&self, field: &Field) -> MappingError {
-        let found = match field {
-            Field::Bytes(_) => "bytes that are not UTF-8",
-            Field::Value(value) => kind(value),
-            Field::Unusable(reason, why) => return MappingError::Bad(*reason, format!("`{}` {why}", self.name)),
-        };
-        MappingError::Bad(Reason::WrongType, format!("`{}` holds {found}, not text", self.name))
-    }
-
-    fn value(&self, field: Field) -> Result<Value, MappingError> {
-        match field {
-            Field::Value(value) => Ok(value),
-            Field::Unusable(..) => Err(self.wrong_type(&field)),
-            Field::Bytes(bytes) => {
-                String::from_utf8(bytes).map(Value::String).map_err(|e| self.wrong_type(&Field::Bytes(e.into_bytes())))
-            }
-        }
-    }
-
-    /// Returns text, empty if there is none.
-    fn text(&self, field: Field) -> Result<String, MappingError> {
-        match self.value(field)? {
-            Value::String(text) => Ok(text),
-            Value::Null => Ok(String::new()),
-            other => Err(self.wrong_type(&Field::Value(other))),
-        }
-    }
-
-    /// Returns a name, if there is one.
-    fn name_of(&self, field: Option<Field>) -> Result<Option<String>, MappingError> {
-        let name = field.map(|field| self.text(field)).transpose()?;
-        Ok(name.filter(|name| !name.trim().is_empty()))
-    }
-
-    /// Returns the identifier, which must exist.
-    fn id(&self, field: Option<Field>) -> Result<String, MappingError> {
-        match field.map(|field| self.value(field)).transpose()? {
-            None => Err(MappingError::Missing(vec![self.name.clone()])),
-            Some(Value::String(text)) if !text.trim().is_empty() => Ok(text),
-            Some(Value::Number(number)) => Ok(number.to_string()),
-            Some(Value::String(_) | Value::Null) => {
-                Err(MappingError::Bad(Reason::WrongType, format!("`{}` is empty; an id is needed", self.name)))
-            }
-            Some(other) => Err(self.wrong_type(&Field::Value(other))),
-        }
     }
 }
 

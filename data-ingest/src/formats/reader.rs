@@ -22,7 +22,7 @@ use crate::formats::json_rows;
 use crate::formats::limits::{CountingReader, InputFile};
 use crate::formats::table::{self, Table};
 use crate::formats::warc::{self, Record};
-use crate::inventory::{HashedFile, ListedSource, Place};
+use crate::inventory::{HashedFile, ListedSource};
 
 /// Rows of a delimited file that are passed on together. Heuristic, not measured.
 const ROWS_BYTES: usize = 256 << 10;
@@ -398,14 +398,4 @@ fn no_column(name: &str, column: &str, header: &[String], mapping: &Mapping<'_>,
 fn table_path(name: &str, input: &InputFile<'_>) -> PathBuf {
     let member = name.split_once("!/").map_or_else(String::new, |(_, member)| format!("!/{member}"));
     format!("{}{member}", input.path.display()).into()
-}
-
-impl Place {
-    /// Returns where the bytes are, or will be once downloaded.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Disk(path) => path,
-            Self::Download(cached) => cached,
-        }
-    }
 }

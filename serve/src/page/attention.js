@@ -10,11 +10,9 @@ const LEVELS = [0.01, 0.03, 0.1, 0.3];
 const LISTED = 5;
 
 // `chosen` is the token whose attention is shown, with the tokens before it; `shown` the server's answer.
-let app, chosen = null, shown = null, layer = null, head = "mean", controller = null, view = null;
+let chosen = null, shown = null, layer = null, head = "mean", controller = null, view = null;
 
-// `page` has `model()`.
-export function start(page) {
-  app = page;
+export function start() {
   watchTokens($("attention-text"));
   $("attention-close").onclick = () => { const { span } = chosen ?? {}; close(); span?.focus(); };
   $("attention").addEventListener("keydown", (event) => {
@@ -25,8 +23,8 @@ export function start(page) {
   onLanguage(() => { options(); draw(); });
 }
 
-// Shows the attention with which the model chose a token of an answer. `owner` has the tokens of the answer and the ids of
-// those of its prompt.
+// Shows the attention with which the model chose a token of an answer. `owner` has the name of the model, the tokens of
+// the answer and the ids of those of its prompt.
 export function choose(span, { owner, at }, isByKey) {
   const ids = [...owner.promptIds, ...owner.tokens.slice(0, at).map(({ id }) => id)];
   hideTip();
@@ -67,7 +65,8 @@ async function load() {
   problem("");
   $("attention").setAttribute("aria-busy", "true");
   try {
-    const body = { ...app.model(), prompt: chosen.ids, ...(layer !== null && { layer }) };
+    const { owner, ids } = chosen;
+    const body = { ...(owner.model && { model: owner.model }), prompt: ids, ...(layer !== null && { layer }) };
     const answer = await post("attention", body, own.signal);
     if (own !== controller) return;
     shown = answer;

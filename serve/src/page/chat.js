@@ -77,8 +77,8 @@ async function answer() {
   const wrong = sampling.invalid();
   if (isRunning()) return;
   if (wrong) { render(); showError(wrong); return; }
-  const own = conversation, message = { role: "assistant", content: "", tokens: [] };
   const body = { ...request(""), ...app.scores("chat") };
+  const own = conversation, message = { role: "assistant", content: "", tokens: [], model: body.model };
   own.messages.push(message);
   attention.close();
   editing = -1;

@@ -49,7 +49,7 @@ export async function run() {
   if (wrong) return showError(wrong);
   const body = { ...request(), ...app.scores("completion") };
   const output = $("output"), [before, after] = output.children, words = speaker($("spoken"));
-  const owner = { promptIds: null, tokens: [] };
+  const owner = { model: body.model, promptIds: null, tokens: [] };
   attention.close();
   given = body.prompt;
   text = reason = "";

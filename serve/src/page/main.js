@@ -202,7 +202,7 @@ async function start() {
   chat.start(page);
   completion.start(page);
   applications.start(page);
-  attention.start(page);
+  attention.start();
   const before = saved();
   $("prompt").value = before.prompt ?? "";
   $("insight").checked = before.insight === true;

@@ -61,6 +61,12 @@ fn base_and_adapters_are_answered_at_the_same_time() {
         answer["data"][0]["embedding"].clone()
     };
     assert!(embedding("base") != embedding("a") && embedding("a") != embedding("b"));
+    let weights = |model: &str| {
+        let answer = server.answer("/attention", &json!({"model": model, "prompt": "fn main() {"}));
+        assert_eq!(answer["model"], model);
+        answer["weights"].clone()
+    };
+    assert!(weights("base") != weights("a") && weights("a") != weights("b"));
     let chat = json!({"model": "a", "messages": [{"role": "user", "content": "let"}], "max_tokens": 3});
     assert_eq!(server.post("/v1/chat/completions", &chat).1["model"], "a");
 }

@@ -78,6 +78,14 @@ const tests = {
     equal((await sent).headers().authorization, `Bearer ${servers.key}`, "the header");
     equal((await sent).postDataJSON().model, "other", "the model");
     check((await contents(page))[1].length > 0, "an answer");
+    await page.check("#insight");
+    await say(page, "let");
+    await page.selectOption("#models", "pipeline");
+    const explained = page.waitForRequest("**/attention");
+    await page.locator(".token").nth(1).click();
+    equal((await explained).postDataJSON().model, "other", "the attention is that of the model that answered");
+    await page.locator("#attention-text .token").first().waitFor();
+    await page.selectOption("#models", "other");
     const stored = await page.evaluate(() => JSON.stringify(localStorage));
     check(!stored.includes(servers.key), "the key is not in what outlives the tab");
     await page.reload();

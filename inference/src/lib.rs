@@ -66,8 +66,8 @@ pub use scheduler::{Counters, Event, FinishReason, Request, RequestId, RowLogits
 use std::path::Path;
 
 use burn::tensor::Device;
-use kernels::slices::KvType;
-use model::{Backend, KvCacheDtype, Transformer, checkpoint};
+use kernels::slices::{KvPages, KvType};
+use model::{Backend, KvCacheDtype, ModelConfig, Transformer, checkpoint};
 
 /// The KV cache of a model.
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,6 +88,12 @@ impl From<usize> for CacheOptions {
     fn from(tokens: usize) -> Self {
         Some(tokens).into()
     }
+}
+
+/// Returns the bytes that the keys and values of a token take in the KV cache of a model; None for f32.
+pub fn cache_token_bytes(config: &ModelConfig, dtype: Option<KvCacheDtype>) -> usize {
+    let kv_type = dtype.map_or(KvType::F32, KvType::from);
+    config.n_layer * KvPages::new(kv_type, config.n_kv_head, config.head_dim, 1).block_bytes()
 }
 
 /// Loads the model at `path`, a folder in the Hugging Face layout or a GGUF file, onto a device, with a KV cache.

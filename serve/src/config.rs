@@ -26,7 +26,8 @@ pub struct Config {
     pub max_queue: usize,
     /// The size of the KV cache, in tokens of all texts together; when it is full, the latest texts wait and are
     /// computed again. It also keeps the tokens of earlier requests, so that a beginning that prompts have in common is
-    /// read once. Default: four times the model's context.
+    /// read once, and takes memory as it fills. Default: four times the model's context, or as much as fits in half of
+    /// the memory that is free beside the weights, divided by the number of models.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_cache_tokens: Option<usize>,
     /// The number type of keys and values in the KV cache: `f32`, `f16`, or `int8` with a scale for each token and
@@ -226,6 +227,9 @@ impl Config {
         if self.max_queue > MAX_QUEUE {
             return invalid("max_queue", &format!("at most {MAX_QUEUE}"), self.max_queue.to_string());
         }
+        if let Some(tokens) = self.kv_cache_tokens.filter(|tokens| *tokens > MAX_KV_CACHE_TOKENS) {
+            return invalid("kv_cache_tokens", &format!("at most {MAX_KV_CACHE_TOKENS}"), tokens.to_string());
+        }
         let seconds = [
             ("header_seconds", self.header_seconds),
             ("body_seconds", self.body_seconds),
@@ -288,6 +292,9 @@ impl Config {
 /// Upper limit of `max_queue`. Heuristic, not measured: because it is far more requests than a client would wait for,
 /// and keeps the queue's memory small.
 const MAX_QUEUE: usize = 65_536;
+/// Upper limit of `kv_cache_tokens`: 16 times the longest context of a model that is read. The counts of the cache's
+/// blocks take memory at once, 1 GB for as many.
+const MAX_KV_CACHE_TOKENS: usize = 1 << 28;
 /// Upper limit of time limits: a year.
 const MAX_SECONDS: u64 = 365 * 24 * 60 * 60;
 /// Upper limit of `max_connections`: systems allow a process fewer open files than this.
@@ -311,6 +318,10 @@ mod tests {
                 "serve.max_concurrent_requests must be at least 1, not 0",
             ),
             (Config { kv_cache_tokens: Some(0), ..default() }, "serve.kv_cache_tokens must be at least 1, not 0"),
+            (
+                Config { kv_cache_tokens: Some(1 << 50), ..default() },
+                "serve.kv_cache_tokens must be at most 268435456, not 1125899906842624",
+            ),
             (Config { prefill_chunk_tokens: 0, ..default() }, "serve.prefill_chunk_tokens must be at least 1, not 0"),
             (
                 Config { check_max_tokens: 5000, ..default() },

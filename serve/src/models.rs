@@ -159,7 +159,8 @@ impl Models {
     fn load_weights(&self, name: &str, folder: &Path) -> Result<LoadedModel, Error> {
         let config = Config { model_name: name.to_owned(), ..self.config.clone() };
         let (metrics, abort) = (self.metrics.of(name), self.abort.clone());
-        let (model, worker) = LoadedModel::load(folder, config, &self.device, metrics, abort)?;
+        let n_models = self.names(|slot| slot.model.base.is_none()).len();
+        let (model, worker) = LoadedModel::load(folder, n_models, config, &self.device, metrics, abort)?;
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.retain(|worker| !worker.is_finished());
         workers.push(worker);

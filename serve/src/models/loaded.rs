@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use artifact::Cancel;
 use generate::Generator;
 use inference::CacheOptions;
+use model::{KvCacheDtype, ModelConfig};
 
 use crate::metrics::ModelMetrics;
 use crate::parameters::Limits;
@@ -16,9 +17,17 @@ use crate::tool_calls::Notation;
 use crate::worker::Queue;
 use crate::{Config, Error};
 
-/// The default size of the KV cache, in contexts of the model. Heuristic, not measured: because most texts are much
-/// shorter than the context.
+/// The default size of the KV cache, in contexts of the model, if memory has room for it. Heuristic, not measured:
+/// because most texts are much shorter than the context.
 const DEFAULT_CACHED_CONTEXTS: usize = 4;
+
+/// The part of the memory beside the weights that the KV caches of all models have by default: one of so many.
+/// Heuristic, not measured: because activations and other programs need memory as well.
+const MEMORY_PARTS: u64 = 2;
+
+/// The default size of the KV cache where the system says that memory is full, in tokens. Heuristic, not measured:
+/// because some of what it counts as used can be freed, and a short request should be answered.
+const MIN_CACHE_TOKENS: usize = 1024;
 
 /// A model that answers requests.
 pub(crate) struct LoadedModel {
@@ -35,19 +44,26 @@ pub(crate) struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// Loads the model in `folder` and starts its worker.
+    /// Loads the model in `folder`, one of `n_models` that share the memory, and starts its worker.
     ///
     /// # Errors
     /// Returns an error if the model cannot be loaded or the thread not be started.
     pub(super) fn load(
         folder: &Path,
+        n_models: usize,
         config: Config,
         device: &str,
         metrics: ModelMetrics,
         abort: Cancel,
     ) -> Result<(Self, JoinHandle<()>), Error> {
+        let free = model::device::free_memory_bytes(model::device::backend(device)?);
         let generator = Generator::open_with_cache(folder, device, |model| {
-            let tokens = config.kv_cache_tokens.unwrap_or(DEFAULT_CACHED_CONTEXTS * model.context_length);
+            let tokens = config.kv_cache_tokens.unwrap_or_else(|| {
+                // Weights whose size is not known cannot be loaded either.
+                let weights = model::hub_layout::weights_bytes(folder).unwrap_or_default();
+                let room = free.map(|free| free.saturating_sub(weights) / MEMORY_PARTS / n_models.max(1) as u64);
+                default_cache_tokens(model, config.kv_cache_dtype, room)
+            });
             CacheOptions { tokens: Some(tokens), dtype: config.kv_cache_dtype }
         })?;
         let draft_model = config.draft_model.as_deref().map(Path::new);
@@ -108,8 +124,42 @@ impl LoadedModel {
     }
 }
 
+/// Returns the default size of a model's KV cache, in tokens, with this many bytes of memory for it if that is known.
+fn default_cache_tokens(shape: &ModelConfig, dtype: Option<KvCacheDtype>, room: Option<u64>) -> usize {
+    let usual = DEFAULT_CACHED_CONTEXTS * shape.context_length;
+    let Some(room) = room else { return usual };
+    let fitting = room / inference::cache_token_bytes(shape, dtype) as u64;
+    let tokens = usual.min(usize::try_from(fitting).unwrap_or(usize::MAX).max(MIN_CACHE_TOKENS));
+    if tokens < usual {
+        tracing::info!(tokens, "free memory limits the KV cache; `serve.kv_cache_tokens` sets its size");
+    }
+    tokens
+}
+
 /// Returns when a file was written, in seconds since 1970; now if that is not known.
 fn written(path: &Path) -> u64 {
     let modified = std::fs::metadata(path).and_then(|file| file.modified());
     seconds_since_1970(modified.unwrap_or_else(|_| SystemTime::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Family;
+
+    use super::*;
+
+    #[test]
+    fn the_cache_fits_in_memory() {
+        let model = test_support::tiny::model(Family::Qwen3, 10_000, &test_support::tiny::tokenizer());
+        let shape = model.config();
+        let check = |dtype, room, expected| assert_eq!(default_cache_tokens(shape, dtype, room), expected);
+        let token = inference::cache_token_bytes(shape, None) as u64;
+        check(None, None, 40_000);
+        check(None, Some(1 << 40), 40_000);
+        check(None, Some(5000 * token), 5000);
+        check(Some(KvCacheDtype::F16), Some(5000 * token), 10_000);
+        check(None, Some(0), MIN_CACHE_TOKENS);
+        let short = ModelConfig { context_length: 100, ..shape.clone() };
+        assert_eq!(default_cache_tokens(&short, None, Some(0)), 400);
+    }
 }

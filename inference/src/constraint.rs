@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 
 /// The tokens that may come next.
@@ -110,7 +111,7 @@ impl Guide {
         let (mut ahead, tokens) = (constraint.fork(), draft.clone());
         let (sender, allowed) = channel();
         self.draft = Some(GuidedDraft { tokens: draft.iter().copied().collect(), allowed });
-        rayon::spawn(move || {
+        spawn(move || {
             for token in tokens {
                 let allowed = ahead.accept(token).and_then(|_| ahead.allowed());
                 let is_error = allowed.is_err();
@@ -163,12 +164,18 @@ impl Guide {
 
 fn compute(mut constraint: Box<dyn Constraint>) -> Receiver<Computed> {
     let (sender, receiver) = sync_channel(1);
-    rayon::spawn(move || {
+    spawn(move || {
         let mask = constraint.allowed();
         // The sample may have ended in the meantime.
         let _ = sender.send((constraint, mask));
     });
     receiver
+}
+
+/// Runs `work` on another thread. A panic in it drops its sender, and so fails its sample alone: rayon would end the
+/// process.
+fn spawn(work: impl FnOnce() + Send + 'static) {
+    rayon::spawn(|| drop(catch_unwind(AssertUnwindSafe(work))));
 }
 
 #[cfg(test)]
@@ -186,5 +193,32 @@ mod tests {
         assert!(!mask.apply(&mut [0.0; 3]), "no token of this vocabulary is allowed");
         logits[3] = f32::NEG_INFINITY;
         assert!(mask.apply(&mut logits));
+    }
+    #[derive(Debug)]
+    struct Panicking;
+
+    impl Constraint for Panicking {
+        fn allowed(&mut self) -> Result<TokenMask, String> {
+            panic!("a constraint with a fault");
+        }
+
+        fn accept(&mut self, _: u32) -> Result<bool, String> {
+            Ok(false)
+        }
+
+        fn accepts(&mut self, tokens: &[u32]) -> usize {
+            tokens.len()
+        }
+
+        fn fork(&self) -> Box<dyn Constraint> {
+            Box::new(Self)
+        }
+    }
+
+    #[test]
+    fn a_panic_of_a_constraint_fails_its_sample() {
+        let mut guide = Guide::new(Box::new(Panicking));
+        assert_eq!(guide.restrict(&mut [0.0]), Err("the computation of the allowed tokens failed".to_owned()));
+        assert!(guide.accept(0).is_err());
     }
 }

@@ -97,16 +97,21 @@ impl HttpBody for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        // Before the frames: of a stream whose client reads slowly, there is always one.
+        let is_over = this.timer.as_mut().poll(context).is_ready();
+        if !(is_over && this.is_stream)
+            && let Poll::Ready(frame) = Pin::new(body).poll_frame(context)
+        {
             match &frame {
-                Some(Ok(frame)) => self.record.bytes += frame.data_ref().map_or(0, Bytes::len),
+                Some(Ok(frame)) => this.record.bytes += frame.data_ref().map_or(0, Bytes::len),
                 Some(Err(_)) => {}
-                None => self.record.is_whole = true,
+                None => this.record.is_whole = true,
             }
             return Poll::Ready(frame);
         }
-        if self.timer.as_mut().poll(context).is_pending() {
+        if !is_over {
             return Poll::Pending;
         }
         // Dropping the body cancels the generation.
@@ -171,5 +176,48 @@ impl Drop for Record {
             whole = self.is_whole,
             "request"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use futures::stream::repeat;
+
+    use super::*;
+
+    /// Returns how an answer that never ends by itself ends when its time is up.
+    fn end(is_stream: bool) -> Vec<Result<Bytes, axum::Error>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let record = Record {
+                span: Span::none(),
+                activity: Arc::default(),
+                _one: InFlight::default().begin(),
+                start: Instant::now(),
+                remote: "client".into(),
+                method: Method::POST,
+                path: String::new(),
+                is_probe: true,
+                key: None,
+                status: StatusCode::OK,
+                bytes: 0,
+                is_whole: false,
+            };
+            let frames = repeat(Ok::<_, Infallible>(Bytes::from_static(b"data: {}\n\n")));
+            let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let body = Some(Body::from_stream(frames));
+            let answer = AnswerBody { body, timer, limit: Duration::from_secs(3), is_stream, record };
+            Body::new(answer).into_data_stream().take(3).collect().await
+        })
+    }
+
+    #[test]
+    fn a_stream_ends_in_time_even_if_it_always_has_a_frame() {
+        let events: Vec<Bytes> = end(true).into_iter().map(Result::unwrap).collect();
+        let [event] = &events[..] else { panic!("{} events", events.len()) };
+        assert!(event.starts_with(b"data: {\"error\":{\"message\":\"The answer took longer than 3 s"), "{event:?}");
+        assert_eq!(end(false).len(), 3, "an answer that is ready is sent");
     }
 }

@@ -58,6 +58,14 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
+    /// Loading a model panicked, as it does when memory runs out.
+    #[error(
+        "the model `{name}` cannot be loaded: the log has the panic; if memory ran out, free some and load it again"
+    )]
+    LoadPanicked {
+        /// The name of the model.
+        name: String,
+    },
     /// The file of keys cannot be read or written.
     #[error("{}{}: {reason}", path.display(), line.map(|line| format!(", line {line}")).unwrap_or_default())]
     Keys {

@@ -8,6 +8,7 @@
 
 mod loaded;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -137,11 +138,13 @@ impl Models {
             return Ok(());
         }
         self.set(name, State::Loading);
-        let loaded = match base {
+        let load = || match base {
             Some(base) => self.load_adapter(name, &folder, &base),
             None => self.load_weights(name, &folder),
         };
-        match loaded {
+        // A model that is being loaded for good could be neither unloaded nor loaded again.
+        let loaded = catch_unwind(AssertUnwindSafe(load));
+        match loaded.unwrap_or_else(|_| Err(Error::LoadPanicked { name: name.to_owned() })) {
             Ok(model) => {
                 self.set(name, State::Loaded(Arc::new(model)));
                 tracing::info!(model = name, "loaded");

@@ -96,19 +96,19 @@ impl Queue {
     pub(crate) fn push(&self, work: Work) -> Result<UnboundedReceiver<Event>, ApiError> {
         // Unbounded, so that a slow client does not block the worker; max_tokens limits how much can pile up.
         let (sender, receiver) = unbounded_channel();
-        let Handle { shared, max_waiting, .. } = &*self.handle;
-        let mut waiting = shared.waiting();
-        if waiting.jobs.len() >= *max_waiting {
-            // Clients that have gone leave their place to others.
-            waiting.jobs.retain(|job| !job.events.is_closed());
-        }
-        if waiting.jobs.len() >= *max_waiting {
-            return Err(ApiError::queue_full(*max_waiting));
-        }
+        let mut waiting = self.handle.with_room()?;
         let events = Events::new(sender, self.metrics.clone(), &work);
         waiting.jobs.push_back(Job { work, adapter: self.adapter.clone(), events });
-        shared.changed.notify_one();
+        self.handle.shared.changed.notify_one();
         Ok(receiver)
+    }
+
+    /// Checks that there is room, before work is prepared that would be refused.
+    ///
+    /// # Errors
+    /// As [`Queue::push`].
+    pub(crate) fn check_room(&self) -> Result<(), ApiError> {
+        self.handle.with_room().map(drop)
     }
 
     /// Returns how many requests to the model and its adapters are running and waiting.
@@ -122,6 +122,18 @@ impl Queue {
     pub(crate) fn measure(&self) {
         let load = self.load();
         self.handle.metrics.set_load(load.running, load.waiting);
+    }
+}
+
+impl Handle {
+    /// Returns what waits, if there is room for one more.
+    fn with_room(&self) -> Result<MutexGuard<'_, Waiting>, ApiError> {
+        let mut waiting = self.shared.waiting();
+        if waiting.jobs.len() >= self.max_waiting {
+            // Clients that have gone leave their place to others.
+            waiting.jobs.retain(|job| !job.events.is_closed());
+        }
+        if waiting.jobs.len() >= self.max_waiting { Err(ApiError::queue_full(self.max_waiting)) } else { Ok(waiting) }
     }
 }
 

@@ -119,8 +119,9 @@ async fn respond(
     answer::answer(work, shape, streaming, &model.queue, &model.config.model_name).await
 }
 
-/// Encodes the prompts of a request.
+/// Encodes the prompts of a request, unless the queue is full.
 async fn encode(model: &Arc<LoadedModel>, request: ValidRequest) -> Result<(Work, Shape), ApiError> {
+    model.queue.check_room()?;
     let model = Arc::clone(model);
     // Rendering and encoding a long prompt takes too long for the threads of I/O.
     let encoded = tokio::task::spawn_blocking(move || request.encode(&model.generator, &model.config)).await;

@@ -214,7 +214,8 @@ fn full_queue_is_refused_with_retry_after() {
         refused.read_line(&mut head).unwrap();
     }
     assert!(head.starts_with("HTTP/1.1 429 ") && head.to_lowercase().contains("retry-after: 1"), "{head}");
-    let (_, error) = server.post(TEXT, &json!({"prompt": "fn"}));
+    // Before prompts are encoded: this one is too long.
+    let (_, error) = server.post(TEXT, &json!({"prompt": "fn ".repeat(500)}));
     assert_eq!((&error["error"]["type"], &error["error"]["code"]), (&json!("rate_limit_error"), &json!("queue_full")));
     drop((running, waiting));
     server.wait_for_load(0, 0);

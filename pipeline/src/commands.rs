@@ -89,7 +89,7 @@ fn here() -> anyhow::Result<Option<Loaded>> {
 struct Model {
     /// The folder in the Hugging Face layout.
     folder: Folder,
-    /// The configuration of the run that trained it, if one did.
+    /// The configuration of the run that trained it, if one did, by [`Loaded::into_config`].
     config: Option<Config>,
 }
 
@@ -139,7 +139,7 @@ fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
     let run = record::find_with(&layout, name, Stage::Train)?;
     let stage = if run.stage(Stage::Optimize).is_some() { Stage::Optimize } else { Stage::Train };
     let sealed = run.artifact(stage)?;
-    let config = config::load(&run.folder.join(config::FILE_NAME), &[])?.config;
+    let config = config::load(&run.folder.join(config::FILE_NAME), &[])?.into_config();
     Ok(Model { folder: Folder::Path(registry::verified(&sealed)?), config: Some(config) })
 }
 

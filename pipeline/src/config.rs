@@ -122,6 +122,25 @@ impl Loaded {
     pub fn layout(&self) -> StoreLayout {
         StoreLayout::new(tidy(&self.base.join(&self.config.store)))
     }
+
+    /// Returns the configuration for commands that generate and serve: paths in it start from the current folder.
+    pub fn into_config(self) -> Config {
+        let Self { mut config, base, .. } = self;
+        let serve = &mut config.serve;
+        let paths = [&mut serve.keys, &mut serve.tls_cert, &mut serve.tls_key, &mut serve.applications];
+        for path in paths.into_iter().flatten() {
+            *path = tidy(&base.join(&*path));
+        }
+        let drafts = serve.draft_model.iter_mut().chain(&mut config.generate.draft_model);
+        for model in drafts.chain(serve.models.iter_mut().map(|entry| &mut entry.model)) {
+            // A run and an imported model have names.
+            let path = base.join(&*model);
+            if path.exists() {
+                *model = tidy(&path).display().to_string();
+            }
+        }
+        config
+    }
 }
 
 /// Reads the configuration in `path` and applies `overrides` (`key=value`) in their order.

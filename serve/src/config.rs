@@ -49,18 +49,19 @@ pub struct Config {
     /// Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<ModelEntry>,
-    /// The file of API keys, one JSON object a line, as `pipeline serve --new-key NAME` writes it. With it, every
-    /// request but those for the page, `/health`, `/ready` and `/openapi.json` needs a key. Read again when it changes.
-    /// Default: none.
+    /// The file of API keys, one JSON object a line, as `pipeline serve --new-key NAME` writes it; relative to the
+    /// folder of the configuration. With it, every request but those for the page, `/health`, `/ready` and
+    /// `/openapi.json` needs a key. Read again when it changes. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<PathBuf>,
     /// Whether everybody who can reach an address of other than this machine may use the model without a key. Default:
     /// false.
     pub allow_anonymous: bool,
-    /// The certificate chain for TLS, a PEM file; with `tls_key`. Default: none, HTTP without TLS.
+    /// The certificate chain for TLS, a PEM file, relative to the folder of the configuration; with `tls_key`. Default:
+    /// none, HTTP without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_cert: Option<PathBuf>,
-    /// The private key of the certificate, a PEM file. Default: none.
+    /// The private key of the certificate, a PEM file, relative to the folder of the configuration. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_key: Option<PathBuf>,
     /// Whether the bodies of requests are written to the log. Default: false.
@@ -111,8 +112,8 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// Example prompts on the web page. Default: none.
     pub example_prompts: Vec<String>,
-    /// A folder of applications for the web page, one TOML file each, besides those of the program; one with the same
-    /// file name replaces it. Default: none.
+    /// A folder of applications for the web page, relative to the folder of the configuration: one TOML file each,
+    /// besides those of the program; one with the same file name replaces it. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applications: Option<PathBuf>,
     /// The prompt of the deployment check. Default: `Hello`.
@@ -129,8 +130,9 @@ pub struct Config {
 pub struct ModelEntry {
     /// Its name in the API.
     pub name: String,
-    /// A run's name, its folder, `latest`, an imported model, a folder in the Hugging Face layout, or a GGUF file. With
-    /// `base`: the folder of an adapter in PEFT's layout, or a run that trained one.
+    /// A run's name, its folder, `latest`, an imported model, a folder in the Hugging Face layout, or a GGUF file;
+    /// folders and files are relative to the folder of the configuration. With `base`: the folder of an adapter in
+    /// PEFT's layout, or a run that trained one.
     pub model: String,
     /// The name of another of these models that this is an adapter of: it uses that model's weights in memory, its
     /// tokenizer and its chat template. Default: none.

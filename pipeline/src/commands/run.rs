@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use artifact::{file, format};
 
 use crate::cli::RunArgs;
-use crate::config::{self, Loaded};
+use crate::config::{self, Config, Loaded};
 use crate::platform::interrupt::Interrupted;
 use crate::run::engine;
 use crate::run::plan::earlier_recipes;
@@ -26,11 +26,9 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     if arguments.serve {
         let bundle =
             made.get(&Stage::Optimize).context("--serve needs a bundle, but --until ends before stage optimize")?;
-        let (config, base) = (&session.loaded.config, &session.loaded.base);
-        let mut serve = config.serve.clone();
-        serve.draft_model = serve.draft_model.map(|folder| base.join(folder).display().to_string());
+        let Config { serve, device, .. } = session.loaded.clone().into_config();
         let models = super::serve::one(bundle.folder(), &serve);
-        super::serve::until_stopped(models, &serve, &config.device, &session.cancel)?;
+        super::serve::until_stopped(models, &serve, &device, &session.cancel)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use serve::{ModelEntry, ModelFolder, NewKey, Scope};
 
 use crate::cli::StoreArgs;
 use crate::cli::serve::{ScopeArg, ServeArgs};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Loaded};
 use crate::platform::interrupt;
 use crate::run::record;
 use crate::run::stage::Stage;
@@ -81,7 +81,7 @@ pub fn one(folder: &Path, config: &serve::Config) -> Vec<ModelFolder> {
 
 /// Returns the models of the command line, else those of `[[serve.models]]`, their folders, and the configuration.
 fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Vec<Folder>, Config)> {
-    let load = |path: &Path| config::load(path, &[]).map(|loaded| loaded.config);
+    let load = |path: &Path| config::load(path, &[]).map(Loaded::into_config);
     let given = arguments.config.as_deref().map(load).transpose()?;
     if let [name] = &arguments.models[..] {
         let model = super::model(name, &arguments.store)?;
@@ -171,8 +171,8 @@ fn check(arguments: &ServeArgs) -> anyhow::Result<()> {
 /// Makes a key and prints its secret.
 fn new_key(name: &str, arguments: &ServeArgs) -> anyhow::Result<()> {
     let configured = match arguments.config.as_deref() {
-        Some(path) => config::load(path, &[])?.config.serve.keys,
-        None => super::here()?.and_then(|loaded| loaded.config.serve.keys),
+        Some(path) => config::load(path, &[])?.into_config().serve.keys,
+        None => super::here()?.and_then(|loaded| loaded.into_config().serve.keys),
     };
     let path = arguments.keys.clone().or(configured).unwrap_or_else(|| PathBuf::from(KEYS));
     let scope = |scope: &ScopeArg| match scope {

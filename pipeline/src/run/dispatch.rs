@@ -194,6 +194,7 @@ impl Stage {
             Self::Serve => {
                 let mut config = config.serve.clone();
                 config.draft_model = config.draft_model.map(|folder| context.base.join(folder).display().to_string());
+                config.applications = config.applications.map(|folder| context.base.join(folder));
                 stage_result!(serve, serve::run(&config, &made[&Self::Optimize], out, context))
             }
         }?;

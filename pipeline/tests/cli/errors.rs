@@ -199,6 +199,14 @@ fn keys_are_made_once_for_each_name() {
 }
 
 #[test]
+fn paths_of_serve_are_relative_to_the_configuration() {
+    let project = Project::new();
+    project.write("server/pipeline.toml", "[serve]\nkeys = \"own.jsonl\"\n");
+    project.succeeds(&["serve", "--new-key", "alice", "--config", "server/pipeline.toml"]);
+    assert!(project.path("server/own.jsonl").is_file() && !project.path("own.jsonl").exists());
+}
+
+#[test]
 fn serve_without_a_model() {
     let project = Project::new();
     let error = project.fails(1, &["serve"]);

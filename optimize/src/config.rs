@@ -151,6 +151,22 @@ impl Config {
                 }
             }
         }
+        let tables = [
+            (Format::Int8, &self.int8),
+            (Format::Int4, &self.int4),
+            (Format::GgufQ8_0, &self.gguf_q8_0),
+            (Format::GgufQ6_K, &self.gguf_q6_k),
+            (Format::GgufQ4_K_M, &self.gguf_q4_k_m),
+            (Format::GgufQ4_0, &self.gguf_q4_0),
+        ];
+        let is_idle =
+            |(format, limits): &(Format, &IntegerLimits)| !limits.is_default() && !self.formats.contains(format);
+        if let Some((format, _)) = tables.into_iter().find(is_idle) {
+            let name = format.name();
+            let reason =
+                format!("has limits of a format that optimize.formats does not have: add `{name}`, or remove it");
+            return invalid(&format!("optimize.{name}"), &reason);
+        }
         let has = |of: fn(Format) -> bool| self.formats.iter().any(|format| of(*format));
         if self.method.is_some() && !has(Format::is_quantized) {
             let reason = "rounds to integers, and optimize.formats has none of int8, int4, gguf-q8_0, gguf-q6_k, \
@@ -291,6 +307,13 @@ mod tests {
         check(chosen, Ok(&[Format::Int8, Format::GgufQ6_K]));
         let negative = r#"{"gguf-q6_k": {"max_logit_difference": -1}}"#;
         check(negative, Err("optimize.gguf-q6_k.max_logit_difference must be a number of nats from 0 up, not -1"));
+        let limits = r#"{"formats": ["int4", "bf16"], "int4": {"max_loss_difference": 1}, "int8": {}}"#;
+        check(limits, Ok(&[Format::Int4, Format::Bf16]));
+        let idle = r#"{"formats": "int4", "gguf-q4_k_m": {"max_loss_difference": 1}}"#;
+        check(
+            idle,
+            Err("optimize.gguf-q4_k_m has limits of a format that optimize.formats does not have: add `gguf-q4"),
+        );
         let negative = r#"{"int4": {"max_loss_difference": -1}}"#;
         check(negative, Err("optimize.int4.max_loss_difference must be a number of nats from 0 up, not -1"));
     }

@@ -50,8 +50,9 @@ impl Parity {
     /// Returns the mean divergence of the candidate's distribution from the reference's (Kullback and Leibler, On
     /// Information and Sufficiency, 1951), in nats per token.
     pub fn kl_divergence_nats(&self) -> f64 {
-        // Rounding can leave a sum of zeros slightly below zero.
-        (self.sum_of_divergences / self.tokens as f64).max(0.0)
+        let mean = self.sum_of_divergences / self.tokens as f64;
+        // Rounding can leave a sum of zeros slightly below zero. Not `max`, which turns NaN into zero.
+        if mean < 0.0 { 0.0 } else { mean }
     }
 
     /// Returns the fraction of positions at which both models predict the same most likely token.
@@ -153,6 +154,7 @@ mod tests {
         let mut parity = Parity::default();
         parity.add(&[f32::NAN, 0.0], &[0.0, 0.0], 1);
         assert_eq!(parity.max_logit_difference.to_bits(), f64::INFINITY.to_bits());
+        assert!(parity.kl_divergence_nats().is_nan());
         assert_eq!(
             (equal_tokens(&[1, 2, 3], &[1, 2, 4]), equal_tokens(&[1], &[1, 2]), equal_tokens(&[], &[])),
             (2, 1, 0)

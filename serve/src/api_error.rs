@@ -11,6 +11,9 @@ use utoipa::ToSchema;
 /// Characters of a model's name that an error repeats. Heuristic, not measured: names are shorter.
 const SHOWN_NAME: usize = 100;
 
+/// What else can be done about a prompt that is too long, on routes with that parameter.
+pub(crate) const TRUNCATE: &str = ", or keep only its end with `truncate_prompt_tokens`";
+
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ApiError {
@@ -91,10 +94,8 @@ impl ApiError {
 
     /// Returns the error for a prompt that is longer than the model's context, or than this server allows.
     pub(crate) fn context_length_exceeded(name: &str, tokens: usize, limit: usize) -> Self {
-        let message = format!(
-            "`{name}` has {tokens} tokens, and this model reads at most {limit}; shorten it, or keep only its end with \
-             `truncate_prompt_tokens`."
-        );
+        let message =
+            format!("`{name}` has {tokens} tokens, and this model reads at most {limit}; shorten it{TRUNCATE}.");
         Self::parameter(name, "context_length_exceeded", message)
     }
 
@@ -107,7 +108,8 @@ impl ApiError {
 
     /// Returns the error for a request that needs more of the KV cache than there is.
     pub(crate) fn cache_too_small(name: &str, cause: &inference::Error) -> Self {
-        Self::parameter(name, "kv_cache_exceeded", format!("The request is too long: {cause}."))
+        let message = format!("The request is too long: {cause} (`serve.kv_cache_tokens` of the server).");
+        Self::parameter(name, "kv_cache_exceeded", message)
     }
 
     /// Returns the error for a model whose device gives no weights of attention.

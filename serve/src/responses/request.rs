@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::input::Messages;
-use crate::api_error::ApiError;
+use crate::api_error::{ApiError, TRUNCATE};
 use crate::json_body::{refuse_unsupported, shown};
 
 /// The body of a request for a response. A parameter that is null counts as left out; one that is not listed here is
@@ -179,8 +179,10 @@ impl ResponsesRequest {
 }
 
 impl ChatForm {
-    /// Returns an error of the chat request with the names that the parameters have here.
+    /// Returns an error of the chat request with the names that the parameters have here, without advice to use one
+    /// that is not here.
     pub(crate) fn renamed(&self, mut error: ApiError) -> ApiError {
+        error.detail.message = error.detail.message.replace(TRUNCATE, "");
         for (i, origin) in self.origins.iter().enumerate().rev() {
             let here = origin.map_or_else(|| "input".to_owned(), |origin| format!("input[{origin}]"));
             rename(&mut error, &format!("messages[{i}]"), &here);
@@ -323,6 +325,8 @@ mod tests {
         assert_eq!(renamed("messages"), named("input"));
         assert_eq!(renamed("response_format.json_schema.schema"), named("text.format.schema"));
         assert_eq!(renamed("max_completion_tokens"), named("max_output_tokens"));
+        let too_long = form.renamed(ApiError::context_length_exceeded("messages", 9, 8)).detail.message;
+        assert_eq!(too_long, "`input` has 9 tokens, and this model reads at most 8; shorten it.");
     }
 
     #[test]

@@ -41,19 +41,25 @@ pub fn export(source: &Path, output: &Path, dtype: Option<Dtype>, force: bool) -
         return Err(Error::Itself { folder: output.to_owned() });
     }
     let dtype = dtype.map_or_else(|| stored_dtype(source), Ok)?;
-    let device = Device::flex();
     let unfinished = unfinished(output)?;
-    file::create_folder(&unfinished)?;
+    let written = write_folder(source, &unfinished, dtype);
+    let (parity, text) = written.inspect_err(|_| drop(fs::remove_dir_all(&unfinished)))?;
+    let bytes = replace(&unfinished, output)?;
+    Ok(Export { dtype, bytes, parity, text })
+}
+
+/// Writes the model in the folder `source` to the folder `to`, and compares the two.
+fn write_folder(source: &Path, to: &Path, dtype: Dtype) -> Result<(Parity, TextParity), Error> {
+    let device = Device::flex();
+    file::create_folder(to)?;
     let before = {
         let model = checkpoint::load(source, &device)?;
-        checkpoint::save(&model, &unfinished, dtype)?;
+        checkpoint::save(&model, to, dtype)?;
         Behaviour::of(&model)?
     };
-    copy_tokenizer(source, &unfinished)?;
-    let after = Behaviour::of(&checkpoint::load(&unfinished, &device)?)?;
-    let text = TextParity::of(source, &unfinished)?;
-    let bytes = replace(&unfinished, output)?;
-    Ok(Export { dtype, bytes, parity: before.parity(&after), text })
+    copy_tokenizer(source, to)?;
+    let after = Behaviour::of(&checkpoint::load(to, &device)?)?;
+    Ok((before.parity(&after), TextParity::of(source, to)?))
 }
 
 /// A model that was exported to a GGUF file.
@@ -88,20 +94,30 @@ pub fn export_gguf(
         return Err(Error::Exists { path: output.to_owned() });
     }
     let quantization = quantization.map_or_else(|| stored_dtype(source).map(Quantization::from), Ok)?;
-    let device = Device::flex();
     let unfinished = unfinished_name(output)?;
     file::create_folder(output.parent().unwrap_or(Path::new("")))?;
+    let written = write_gguf(source, &unfinished, name, quantization);
+    let (parity, notes) = written.inspect_err(|_| drop(fs::remove_file(&unfinished)))?;
+    let bytes = fs::metadata(&unfinished).map_or(0, |metadata| metadata.len());
+    fs::rename(&unfinished, output).map_err(|e| artifact::Error::io("write", output, e))?;
+    Ok(GgufExport { quantization, bytes, notes, parity })
+}
+
+/// Writes the model in the folder `source` to the GGUF file `to`, and compares the two; returns the notes, too.
+fn write_gguf(
+    source: &Path,
+    to: &Path,
+    name: &str,
+    quantization: Quantization,
+) -> Result<(Parity, Vec<String>), Error> {
+    let device = Device::flex();
     let (before, notes) = {
         let model = checkpoint::load(source, &device)?;
         let tokenizer = Tokenizer::from_folder(source)?;
-        (Behaviour::of(&model)?, gguf::write(&model, &tokenizer, name, quantization, &unfinished)?)
+        (Behaviour::of(&model)?, gguf::write(&model, &tokenizer, name, quantization, to)?)
     };
-    let after = checkpoint::load(&unfinished, &device);
-    let compared = after.map_err(Error::from).and_then(|model| Behaviour::of(&model));
-    let after = compared.inspect_err(|_| drop(fs::remove_file(&unfinished)))?;
-    let bytes = fs::metadata(&unfinished).map_or(0, |metadata| metadata.len());
-    fs::rename(&unfinished, output).map_err(|e| artifact::Error::io("write", output, e))?;
-    Ok(GgufExport { quantization, bytes, notes, parity: before.parity(&after) })
+    let after = Behaviour::of(&checkpoint::load(to, &device)?)?;
+    Ok((before.parity(&after), notes))
 }
 
 /// Reads the model in an artifact, writes it to a temporary folder in `root`, reads that, and compares the two.

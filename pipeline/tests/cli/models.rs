@@ -87,6 +87,19 @@ fn a_folder_is_imported_generated_from_and_exported() {
     }
 }
 
+#[test]
+fn an_export_that_fails_leaves_nothing() {
+    let project = Project::new();
+    let mut files = tiny("gpt2");
+    files.insert("tokenizer.json".to_owned(), b"{}".to_vec());
+    write(&project.path("models/tiny"), &files);
+    for format in ["hf", "gguf"] {
+        let error = project.fails(1, &["export", "models/tiny", "--format", format]);
+        assert!(error.contains("tokenizer.json"), "{error}");
+        assert_eq!(project.path("exports").read_dir().unwrap().count(), 0, "{format}");
+    }
+}
+
 /// The files are of llama.cpp's converter, see `registry/tests/fixtures`: in f32, and quantised.
 #[test]
 fn a_gguf_file_is_generated_from_where_it_is() {

@@ -124,8 +124,9 @@ impl Chat<'_> {
         let Some(command) = line.strip_prefix('/').filter(|rest| !rest.starts_with('/')) else {
             let text = if line.starts_with("//") { &line[1..] } else { line };
             if !text.trim().is_empty() {
-                self.messages.push(Message::new("user", text));
-                self.answer()?;
+                let mut messages = self.messages.clone();
+                messages.push(Message::new("user", text));
+                self.answer(messages)?;
             }
             return Ok(ControlFlow::Continue(()));
         };
@@ -135,11 +136,11 @@ impl Chat<'_> {
             "system" => self.set_system(argument),
             "reset" => self.messages.retain(|message| message.role == "system"),
             "regenerate" => {
-                if self.messages.last().is_some_and(|message| message.role == "assistant") {
-                    self.messages.pop();
-                }
-                anyhow::ensure!(self.last_is_from_user(), "there is no message to answer again");
-                self.answer()?;
+                let mut messages = self.messages.clone();
+                messages.pop_if(|message| message.role == "assistant");
+                let is_answerable = messages.last().is_some_and(|message| message.role == "user");
+                anyhow::ensure!(is_answerable, "there is no message to answer again");
+                self.answer(messages)?;
             }
             "save" => {
                 anyhow::ensure!(!argument.is_empty(), "name a file: /save FILE");
@@ -167,25 +168,15 @@ impl Chat<'_> {
         }
     }
 
-    fn last_is_from_user(&self) -> bool {
-        self.messages.last().is_some_and(|message| message.role == "user")
-    }
-
-    /// Answers the last message. An answer that is stopped stays as it is; a message that cannot be answered is
-    /// forgotten.
-    fn answer(&mut self) -> anyhow::Result<()> {
-        let prompt = Prompt::Chat(self.messages.clone().into());
+    /// Answers the last of the messages, and keeps them with the answer, also if it is stopped. If they cannot be
+    /// answered, the conversation is as before.
+    fn answer(&mut self, mut messages: Vec<Message>) -> anyhow::Result<()> {
+        let prompt = Prompt::Chat(messages.clone().into());
         let is_stopped = || self.signals.is_requested.load(Ordering::Relaxed);
-        let completion = self.printer.complete(self.generator, &prompt, &self.options, true, &is_stopped);
-        let completion = match completion {
-            Ok(completion) => completion,
-            Err(error) => {
-                self.messages.pop();
-                return Err(error);
-            }
-        };
+        let completion = self.printer.complete(self.generator, &prompt, &self.options, true, &is_stopped)?;
         self.options = self.options.with_seed(self.options.sampling.seed.wrapping_add(1));
-        self.messages.push(Message::new("assistant", &completion.text));
+        messages.push(Message::new("assistant", &completion.text));
+        self.messages = messages;
         Ok(())
     }
 }

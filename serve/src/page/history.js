@@ -30,7 +30,9 @@ export function save(conversation) {
   const line = [...first.replace(/\s+/g, " ").trim()];
   conversation.title ||= line.length > TITLE_CHARACTERS ? `${line.slice(0, TITLE_CHARACTERS).join("")}…` : line.join("");
   conversation.updated = new Date().toISOString();
-  const messages = conversation.messages.map(({ role, content, reason }) => ({ role, content, ...(reason && { reason }) }));
+  // An answer that is being written has no reason yet; without it, its message can be answered after a reload.
+  const complete = conversation.messages.filter(({ role, reason }) => role === "user" || reason);
+  const messages = complete.map(({ role, content, reason }) => ({ role, content, ...(reason && { reason }) }));
   return storage.set(PREFIX + conversation.id, JSON.stringify({ ...conversation, messages }));
 }
 

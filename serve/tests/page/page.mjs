@@ -143,6 +143,22 @@ const tests = {
     await close(page);
   },
 
+  async "a reload while an answer is written"() {
+    const page = await open();
+    await page.route("**/v1/chat/completions", () => { /* it is never answered */ });
+    await page.fill("#message", "let x");
+    await page.press("#message", "Enter");
+    await page.locator(".message.generating").waitFor();
+    await page.reload();
+    equal(await contents(page), ["let x"], "no empty answer");
+    await page.unroute("**/v1/chat/completions");
+    await answerWith(page, "Now.");
+    await page.getByRole("button", { name: "Regenerate" }).click();
+    await page.locator(".message.assistant .tools .link").first().waitFor();
+    equal((await contents(page))[1], "Now.", "the message can be answered");
+    await close(page);
+  },
+
   async "edit and regenerate"() {
     const page = await open();
     await page.fill("#max_tokens", "10");

@@ -63,7 +63,8 @@ impl<'de> Deserialize<'de> for Hash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let invalid = || serde::de::Error::custom("`sha256` must be 64 hexadecimal digits");
-        if text.len() != 64 || !text.is_ascii() {
+        // `from_str_radix` takes a sign, too.
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(invalid());
         }
         let mut hash = [0; 32];
@@ -105,6 +106,7 @@ mod tests {
             (format!("{good}\n{good}"), "line 2: the name `a` is there already"),
             (good.replace("0a0a", "0a0"), "line 1: `sha256` must be 64 hexadecimal digits"),
             (good.replace("0a0a", "0ag0"), "line 1: `sha256` must be 64 hexadecimal digits"),
+            (good.replace("0a0a", "+a0a"), "line 1: `sha256` must be 64 hexadecimal digits"),
             (good.replace("admin", "root"), "line 1: unknown variant `root`"),
             (good.replace("name", "title"), "line 1: unknown field `title`"),
             (good.replace('}', r#", "requests_per_minute": 0}"#), "line 1: invalid value: integer `0`"),

@@ -20,9 +20,10 @@ pub struct Config {
     pub port: u16,
     /// The model's name in the API. Default: `pipeline`.
     pub model_name: String,
-    /// The maximum number of requests that are answered at the same time; further ones wait in the queue. Default: 8.
+    /// The maximum number of requests that a model answers at the same time; further ones wait in its queue. Default:
+    /// 8.
     pub max_concurrent_requests: usize,
-    /// The maximum number of requests in the queue; further requests get status 429. Default: 32.
+    /// The maximum number of requests in the queue of a model; further requests get status 429. Default: 32.
     pub max_queue: usize,
     /// The size of the KV cache, in tokens of all texts together; when it is full, the latest texts wait and are
     /// computed again. It also keeps the tokens of earlier requests, so that a beginning that prompts have in common is

@@ -384,7 +384,7 @@ pub(crate) struct ServedModel {
     pub(crate) base: Option<String>,
 }
 
-/// The worker's load.
+/// The load of a model's worker, or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Load {
     /// Requests being answered.

@@ -54,11 +54,12 @@ impl ServerState {
 )]
 pub(super) async fn health(State(state): State<Arc<ServerState>>) -> Json<Health> {
     let loaded = state.models.loaded();
-    let mut requests = Load { running: 0, waiting: 0, max_queue: state.config.max_queue };
+    let mut requests = Load { running: 0, waiting: 0, max_queue: 0 };
     // Adapters have the queue of their base.
     for load in loaded.iter().filter(|model| model.description.base.is_none()).map(|model| model.queue.load()) {
         requests.running += load.running;
         requests.waiting += load.waiting;
+        requests.max_queue += load.max_queue;
     }
     let models: Vec<ServedModel> = loaded.iter().map(|model| model.description.clone()).collect();
     let (status, version) = (state.status(), env!("CARGO_PKG_VERSION"));

@@ -105,6 +105,7 @@ fn other_routes_answer() {
     let server = Server::start(Config::default());
     let (status, health) = server.get("/health");
     assert_eq!((status, &health["status"]), (200, &json!("ok")));
+    assert_eq!(health["requests"], json!({"running": 0, "waiting": 0, "max_queue": 32}));
     assert_eq!((&health["model"]["context_length"], &health["model"]["family"]), (&json!(128), &json!("qwen3")));
     let (status, models) = server.get("/v1/models");
     assert_eq!((status, &models["object"], &models["data"][0]["id"]), (200, &json!("list"), &json!("pipeline")));

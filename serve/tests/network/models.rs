@@ -22,6 +22,7 @@ fn models_are_chosen_by_name() {
     let (status, error) = complete(json!("c"));
     assert_eq!((status, &error["error"]["code"]), (404, &json!("model_not_found")));
     assert!(error["error"]["message"].as_str().unwrap().contains("`a`, `b`"), "{error}");
+    assert_eq!(server.get("/health").1["requests"]["max_queue"], 64, "a model has a queue of its own");
     let metrics = server.get("/metrics").1;
     for name in ["a", "b"] {
         let line = format!("request_success_total{{model_name=\"{name}\",finished_reason=\"length\"}}");

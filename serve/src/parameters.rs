@@ -30,7 +30,7 @@ pub(crate) struct Limits<'a> {
 /// The parameters that both routes have. One that is null counts as left out.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct Parameters {
-    /// The model's name, as listed at `/v1/models`; optional, since there is only one.
+    /// The model's name, as listed at `/v1/models`; without it, the first that is loaded answers.
     model: Option<String>,
     /// Divides the logits; 0 always picks the most likely token. This and the other settings of sampling are by default
     /// those of the model's `generation_config.json`, if it sets `do_sample`.

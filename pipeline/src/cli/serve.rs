@@ -30,7 +30,7 @@ pub struct ServeArgs {
     /// Where to compute: auto, cpu, wgpu, … [default: the run's configuration's, else auto]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
-    /// Require a key of this file for every request
+    /// Require a key of this file, but for the page, `/health`, `/ready` and `/openapi.json`
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
     /// Let everybody who can reach the address use the model, also from other machines

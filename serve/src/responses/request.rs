@@ -12,7 +12,7 @@ use crate::json_body::{refuse_unsupported, shown};
 /// refused.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct ResponsesRequest {
-    /// The model's name, as listed at `/v1/models`; optional.
+    /// The model's name, as listed at `/v1/models`; without it, the first that is loaded answers.
     model: Option<String>,
     /// A message of the user, or a conversation: messages with `role` and `content` (a string or an array of parts of
     /// type `input_text` or `output_text`), and items of the types `function_call` and `function_call_output`.

@@ -258,7 +258,7 @@ fn invalid_conversations_get_openais_errors() {
     assert_eq!(param(json!({"messages": user("x"), "max_completion_tokens": 101})), "max_completion_tokens");
     // Streamed requests get the status too.
     assert_eq!(param(json!({"messages": [], "stream": true})), "messages");
-    // Parameters of clients that this server does not know are ignored.
+    // These parameters are accepted, and change nothing.
     server.answer(CHAT, &json!({"messages": user("x"), "max_tokens": 1, "user": "me", "metadata": {}, "store": false}));
     let (status, error) = server.post(CHAT, &json!({"model": "gpt-4", "messages": user("x")}));
     assert_eq!((status, &error["error"]["code"]), (404, &json!("model_not_found")));

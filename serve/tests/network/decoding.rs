@@ -190,8 +190,11 @@ fn settings_of_sampling_take_effect() {
     assert!(distinct(json!({"presence_penalty": 2})) > distinct(json!({})));
     let (stopped, reason) = greedy(json!({"logit_bias": {id.to_string(): 100}, "stop_token_ids": [id]}));
     assert_eq!((stopped.len(), reason.as_str()), (0, "stop"));
-    let typical = json!({"prompt": "let x", "max_tokens": 6, "seed": 1, "typical_p": 0.01});
-    assert_eq!(server.choices(TEXT, &typical).len(), 1);
+    let texts = |typical_p: f64| -> std::collections::BTreeSet<String> {
+        let body = |seed| json!({"prompt": "let x", "max_tokens": 6, "seed": seed, "typical_p": typical_p});
+        (0..3).map(|seed| server.choices(TEXT, &body(seed))[0]["text"].to_string()).collect()
+    };
+    assert_eq!((texts(0.001).len(), texts(1.0).len()), (1, 3), "only the most typical token is left");
     let outside = json!({"prompt": "x", "stop_token_ids": [99_999]});
     let (param, code, message) = refused(&server, TEXT, &outside);
     assert_eq!((param.as_str(), code.as_str()), ("stop_token_ids", "invalid_value"));

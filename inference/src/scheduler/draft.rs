@@ -7,9 +7,8 @@ const NGRAM_TOKENS: [usize; 3] = [3, 2, 1];
 /// Returns up to `max_tokens` tokens that may come after `tokens`: those that followed the latest occurrence of its
 /// last few tokens. Near the end, where fewer followed, the draft repeats what lies between the two occurrences.
 pub(super) fn lookup(tokens: &[u32], max_tokens: usize) -> Vec<u32> {
-    let Some(distance) = NGRAM_TOKENS.iter().find_map(|n| repetition_distance(tokens, *n)) else {
-        return Vec::new();
-    };
+    let repetition = || NGRAM_TOKENS.iter().find_map(|n| repetition_distance(tokens, *n));
+    let Some(distance) = (max_tokens > 0).then(repetition).flatten() else { return Vec::new() };
     let mut continued = tokens[tokens.len() - distance..].to_vec();
     for i in 0..max_tokens.saturating_sub(distance) {
         continued.push(continued[i]);

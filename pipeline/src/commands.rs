@@ -82,7 +82,7 @@ fn layout(arguments: &StoreArgs) -> anyhow::Result<StoreLayout> {
 /// Returns the configuration of the current folder, if it has one.
 fn here() -> anyhow::Result<Option<Loaded>> {
     let path = Path::new(config::FILE_NAME);
-    if path.is_file() { Ok(Some(config::load(path, &[])?)) } else { Ok(None) }
+    if path.is_file() { Ok(Some(config::load_without_data(path)?)) } else { Ok(None) }
 }
 
 /// A model to generate with or to serve.

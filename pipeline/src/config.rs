@@ -148,6 +148,18 @@ impl Loaded {
 /// # Errors
 /// Returns a [`ConfigError`] that names the file and the line, or the override.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
+    read(path, overrides, true)
+}
+
+/// Reads the configuration in `path` for a command that needs no data: that of a server may have no `[collect]`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_without_data(path: &Path) -> Result<Loaded, ConfigError> {
+    read(path, &[], false)
+}
+
+fn read(path: &Path, overrides: &[String], needs_data: bool) -> Result<Loaded, ConfigError> {
     let source = ConfigSource::read(path, overrides)?;
     let known: Vec<String> = reference::keys().into_iter().map(|key| key.path).collect();
     let parsed = source.parse(&known, &renamed_keys())?;
@@ -161,7 +173,7 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
         Some(base) => folder.join(base),
         None => folder.to_owned(),
     };
-    validate(&config)
+    validate(&config, needs_data)
         .map_err(|error| ConfigError::Invalid { place: source.place(&error.to_string()), source: error })?;
     Ok(Loaded { config, path: path.to_owned(), base, notices })
 }
@@ -177,14 +189,17 @@ fn renamed_keys() -> Vec<(String, String)> {
     tables.iter().flat_map(|(table, keys)| keys.iter().map(move |pair| dotted(table, pair))).collect()
 }
 
-fn validate(config: &Config) -> Result<(), Box<dyn StdError + Send + Sync>> {
+fn validate(config: &Config, needs_data: bool) -> Result<(), Box<dyn StdError + Send + Sync>> {
     let named = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if config.name.is_empty() || config.name.starts_with('.') || !config.name.chars().all(named) {
         return Err(
             format!("name is \"{}\"; it names folders: use letters, digits, `.`, `_` and `-`", config.name).into()
         );
     }
-    config.collect.validate()?;
+    let has_data = config.collect.dataset.is_some() || !config.collect.sources.is_empty();
+    if needs_data || has_data {
+        config.collect.validate()?;
+    }
     config.preprocess.validate()?;
     config.train.validate()?;
     config.optimize.validate()?;

@@ -81,7 +81,7 @@ pub fn one(folder: &Path, config: &serve::Config) -> Vec<ModelFolder> {
 
 /// Returns the models of the command line, else those of `[[serve.models]]`, their folders, and the configuration.
 fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Vec<Folder>, Config)> {
-    let load = |path: &Path| config::load(path, &[]).map(Loaded::into_config);
+    let load = |path: &Path| config::load_without_data(path).map(Loaded::into_config);
     let given = arguments.config.as_deref().map(load).transpose()?;
     if let [name] = &arguments.models[..] {
         let model = super::model(name, &arguments.store)?;
@@ -160,7 +160,7 @@ fn short_name(model: &str) -> anyhow::Result<String> {
 /// Fails unless a running server is ready.
 fn check(arguments: &ServeArgs) -> anyhow::Result<()> {
     let mut config = match arguments.config.as_deref() {
-        Some(path) => config::load(path, &[])?.config.serve,
+        Some(path) => config::load_without_data(path)?.config.serve,
         None => super::here()?.map(|loaded| loaded.config.serve).unwrap_or_default(),
     };
     config.host = arguments.host.clone().unwrap_or(config.host);
@@ -171,7 +171,7 @@ fn check(arguments: &ServeArgs) -> anyhow::Result<()> {
 /// Makes a key and prints its secret.
 fn new_key(name: &str, arguments: &ServeArgs) -> anyhow::Result<()> {
     let configured = match arguments.config.as_deref() {
-        Some(path) => config::load(path, &[])?.into_config().serve.keys,
+        Some(path) => config::load_without_data(path)?.into_config().serve.keys,
         None => super::here()?.and_then(|loaded| loaded.into_config().serve.keys),
     };
     let path = arguments.keys.clone().or(configured).unwrap_or_else(|| PathBuf::from(KEYS));

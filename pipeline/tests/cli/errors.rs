@@ -207,6 +207,18 @@ fn paths_of_serve_are_relative_to_the_configuration() {
 }
 
 #[test]
+fn a_server_needs_no_data() {
+    let project = Project::new();
+    project.write("pipeline.toml", "[serve]\nport = 0\n[[serve.models]]\nname = \"a\"\nmodel = \"nowhere\"\n");
+    for arguments in [&["serve"][..], &["serve", "--config", "pipeline.toml"]] {
+        let error = project.fails(1, arguments);
+        assert!(error.contains("nowhere") && !error.contains("collect"), "{error}");
+    }
+    let error = project.fails(2, &["run"]);
+    assert!(error.contains("collect.dataset: missing"), "{error}");
+}
+
+#[test]
 fn serve_without_a_model() {
     let project = Project::new();
     let error = project.fails(1, &["serve"]);

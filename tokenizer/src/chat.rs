@@ -9,8 +9,10 @@ mod functions;
 mod marks;
 mod message;
 mod python;
+mod tags;
 mod template;
 mod turns;
+mod values;
 
 pub use builtin::{BUILTIN, Builtin, TurnEnd, builtin};
 pub use encode::ChatTokens;

@@ -7,6 +7,7 @@ use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
 
 use super::marks;
+use super::values::Text;
 
 /// The text of `raise_exception`, as the source of an error.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +18,12 @@ struct Raised(String);
 pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.add_filter(marks::GENERATION_FILTER, |text: String| marks::mark_generation(&text));
     environment.add_filter("tojson", to_json);
-    environment.add_filter("string", |value: Value| text_of(&value));
-    environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
-        let text = text_of(&message);
+    environment.add_filter("string", |state: &State<'_, '_>, value: Value| text_of(state, &value));
+    environment.add_filter("pprint", |state: &State<'_, '_>, value: Value| text_of(state, &value));
+    // Jinja has none, and it writes all values of the template at once.
+    environment.remove_global("debug");
+    environment.add_function("raise_exception", |state: &State<'_, '_>, message: Value| -> Result<Value, Error> {
+        let text = text_of(state, &message)?;
         Err(Error::new(ErrorKind::InvalidOperation, text.clone()).with_source(Raised(text)))
     });
     environment.set_formatter(format);
@@ -27,7 +31,9 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
 
 /// Returns the function `strftime_now` for a given time.
 pub(super) fn strftime_now(now: DateTime) -> Value {
-    Value::from_function(move |format: String| -> Result<String, Error> {
+    Value::from_function(move |state: &State<'_, '_>, format: String| -> Result<String, Error> {
+        // A directive writes up to 64 bytes for each of its own.
+        state.consume_fuel(format.len() as u64)?;
         let mut text = String::new();
         write!(text, "{}", now.strftime(&format)).map_err(|_| {
             Error::new(ErrorKind::InvalidOperation, format!("strftime_now: the format `{format}` is not valid"))
@@ -50,7 +56,7 @@ pub(super) fn error_of(error: Error) -> crate::Error {
 
 /// `json.dumps` of Python, with the arguments that transformers passes on.
 #[expect(clippy::needless_pass_by_value, reason = "the signature of a filter")]
-fn to_json(value: Value, positional: Rest<Value>, options: Kwargs) -> Result<String, Error> {
+fn to_json(state: &State<'_, '_>, value: Value, positional: Rest<Value>, options: Kwargs) -> Result<String, Error> {
     let ensure_ascii = match positional.first() {
         Some(value) => value.is_true(),
         None => options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
@@ -71,9 +77,9 @@ fn to_json(value: Value, positional: Rest<Value>, options: Kwargs) -> Result<Str
         None => [if indent.is_some() { "," } else { ", " }, ": "].map(str::to_owned),
     };
     let writer = JsonWriter { ensure_ascii, indent, item, key, sort_keys };
-    let mut text = String::new();
+    let mut text = Text::new(state);
     writer.write(&mut text, &value, 0)?;
-    Ok(text)
+    Ok(text.into_string())
 }
 
 /// How JSON is written.
@@ -86,19 +92,20 @@ struct JsonWriter {
 }
 
 impl JsonWriter {
-    fn write(&self, to: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+    fn write(&self, to: &mut Text<'_, '_, '_>, value: &Value, depth: usize) -> Result<(), Error> {
         match value.kind() {
-            ValueKind::None => to.push_str("null"),
-            ValueKind::Bool => to.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number => to.push_str(&number(value)),
+            ValueKind::None => to.push("null"),
+            ValueKind::Bool => to.push(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => to.push(&number(value)),
             ValueKind::String => self.write_string(to, value.as_str().unwrap_or_default()),
             ValueKind::Map => {
                 let mut entries: Vec<(String, Value)> = Vec::new();
                 for key in value.try_iter()? {
+                    to.state().consume_fuel(1)?;
                     let text = match key.kind() {
                         ValueKind::Bool => key.to_string(),
                         ValueKind::None => "null".to_owned(),
-                        _ => text_of(&key),
+                        _ => text_of(to.state(), &key)?,
                     };
                     entries.push((text, value.get_item(&key)?));
                 }
@@ -106,111 +113,120 @@ impl JsonWriter {
                     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
                 }
                 self.write_items(to, ['{', '}'], depth, entries.into_iter(), |to, (key, value)| {
-                    self.write_string(to, &key);
-                    to.push_str(&self.key);
+                    self.write_string(to, &key)?;
+                    to.push(&self.key)?;
                     self.write(to, &value, depth + 1)
-                })?;
+                })
             }
             ValueKind::Seq | ValueKind::Iterable => {
-                let items: Vec<Value> = value.try_iter()?.collect();
-                self.write_items(to, ['[', ']'], depth, items.into_iter(), |to, item| {
-                    self.write(to, &item, depth + 1)
-                })?;
+                let items = value.try_iter()?;
+                self.write_items(to, ['[', ']'], depth, items, |to, item| self.write(to, &item, depth + 1))
             }
             other => {
                 let problem = format!("tojson: a value of type {other} cannot be written as JSON");
-                return Err(Error::new(ErrorKind::InvalidOperation, problem));
+                Err(Error::new(ErrorKind::InvalidOperation, problem))
             }
         }
-        Ok(())
     }
 
-    fn write_items<T>(
+    fn write_items<'a, 's, 'e, T>(
         &self,
-        to: &mut String,
-        brackets: [char; 2],
+        to: &mut Text<'a, 's, 'e>,
+        [open, close]: [char; 2],
         depth: usize,
-        items: impl ExactSizeIterator<Item = T>,
-        mut write: impl FnMut(&mut String, T) -> Result<(), Error>,
+        items: impl Iterator<Item = T>,
+        mut write: impl FnMut(&mut Text<'a, 's, 'e>, T) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let is_empty = items.len() == 0;
-        to.push(brackets[0]);
-        for (i, item) in items.enumerate() {
-            if i > 0 {
-                to.push_str(&self.item);
+        to.push(open.encode_utf8(&mut [0; 4]))?;
+        let mut is_empty = true;
+        for item in items {
+            if !is_empty {
+                to.push(&self.item)?;
             }
-            self.new_line(to, depth + 1);
+            is_empty = false;
+            self.new_line(to, depth + 1)?;
             write(to, item)?;
         }
         if !is_empty {
-            self.new_line(to, depth);
+            self.new_line(to, depth)?;
         }
-        to.push(brackets[1]);
-        Ok(())
+        to.push(close.encode_utf8(&mut [0; 4]))
     }
 
-    fn new_line(&self, to: &mut String, depth: usize) {
-        if let Some(indent) = &self.indent {
-            to.push('\n');
-            (0..depth).for_each(|_| to.push_str(indent));
-        }
+    fn new_line(&self, to: &mut Text<'_, '_, '_>, depth: usize) -> Result<(), Error> {
+        let Some(indent) = &self.indent else { return Ok(()) };
+        to.push("\n")?;
+        (0..depth).try_for_each(|_| to.push(indent))
     }
 
-    fn write_string(&self, to: &mut String, text: &str) {
+    fn write_string(&self, to: &mut Text<'_, '_, '_>, text: &str) -> Result<(), Error> {
         let quoted = serde_json::Value::from(text).to_string();
         if !self.ensure_ascii {
-            to.push_str(&quoted);
-            return;
+            return to.push(&quoted);
         }
+        let mut escaped = String::new();
         for c in quoted.chars() {
             if c.is_ascii() && c != '\u{7f}' {
-                to.push(c);
+                escaped.push(c);
             } else {
                 let mut units = [0; 2];
                 for unit in c.encode_utf16(&mut units).iter() {
-                    let _ = write!(to, "\\u{unit:04x}");
+                    let _ = write!(escaped, "\\u{unit:04x}");
                 }
             }
         }
+        to.push(&escaped)
     }
 }
 
 /// Writes a value as `{{ … }}` does in Python.
-fn format(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    out.write_str(&text_of(value)).map_err(|_| Error::new(ErrorKind::WriteFailure, "the text cannot be written"))
+fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    let written = match value.as_str() {
+        Some(text) => out.write_str(text),
+        None => out.write_str(&text_of(state, value)?),
+    };
+    written.map_err(|_| Error::new(ErrorKind::WriteFailure, "the text cannot be written"))
 }
 
 /// Returns `str(value)` of Python.
-fn text_of(value: &Value) -> String {
-    match value.kind() {
-        ValueKind::Undefined => String::new(),
-        ValueKind::String => value.as_str().unwrap_or_default().to_owned(),
-        _ => repr(value),
+pub(super) fn text_of(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    if let Some(text) = value.as_str() {
+        return Ok(text.to_owned());
     }
+    let mut text = Text::new(state);
+    write_repr(&mut text, value)?;
+    Ok(text.into_string())
 }
 
-/// Returns `repr(value)` of Python.
-fn repr(value: &Value) -> String {
-    let items = |value: &Value| -> Vec<Value> { value.try_iter().map(Iterator::collect).unwrap_or_default() };
+/// Writes `repr(value)` of Python.
+fn write_repr(to: &mut Text<'_, '_, '_>, value: &Value) -> Result<(), Error> {
     match value.kind() {
-        ValueKind::Undefined => String::new(),
-        ValueKind::None => "None".to_owned(),
-        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.to_owned(),
-        ValueKind::Number => number(value),
-        ValueKind::String => quoted(value.as_str().unwrap_or_default()),
+        ValueKind::Undefined => Ok(()),
+        ValueKind::None => to.push("None"),
+        ValueKind::Bool => to.push(if value.is_true() { "True" } else { "False" }),
+        ValueKind::Number => to.push(&number(value)),
+        ValueKind::String => to.push(&quoted(value.as_str().unwrap_or_default())),
         ValueKind::Seq | ValueKind::Iterable => {
-            let items: Vec<String> = items(value).iter().map(repr).collect();
-            match (value.is_tuple(), items.as_slice()) {
-                (false, items) => format!("[{}]", items.join(", ")),
-                (true, [item]) => format!("({item},)"),
-                (true, items) => format!("({})", items.join(", ")),
+            let (open, close) = if value.is_tuple() { ("(", ")") } else { ("[", "]") };
+            to.push(open)?;
+            for (i, item) in value.try_iter()?.enumerate() {
+                to.push(if i > 0 { ", " } else { "" })?;
+                write_repr(to, &item)?;
             }
+            to.push(if value.is_tuple() && value.len() == Some(1) { "," } else { "" })?;
+            to.push(close)
         }
         ValueKind::Map => {
-            let entry = |key: &Value| format!("{}: {}", repr(key), repr(&value.get_item(key).unwrap_or_default()));
-            format!("{{{}}}", items(value).iter().map(entry).collect::<Vec<_>>().join(", "))
+            to.push("{")?;
+            for (i, key) in value.try_iter()?.enumerate() {
+                to.push(if i > 0 { ", " } else { "" })?;
+                write_repr(to, &key)?;
+                to.push(": ")?;
+                write_repr(to, &value.get_item(&key)?)?;
+            }
+            to.push("}")
         }
-        _ => value.to_string(),
+        _ => to.push(&value.to_string()),
     }
 }
 

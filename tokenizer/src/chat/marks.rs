@@ -30,38 +30,6 @@ pub(super) struct Marked {
     pub(super) content: Option<Range<usize>>,
 }
 
-/// Rewrites `{% generation %}` and `{% endgeneration %}` as blocks of a filter; returns true if there are any.
-pub(super) fn with_generation_filter(source: &str) -> (String, bool) {
-    let (mut rewritten, mut rest, mut found) = (String::with_capacity(source.len()), source, false);
-    while let Some(at) = rest.find("{%") {
-        let (before, tag) = rest.split_at(at);
-        rewritten += before;
-        let Some(end) = tag[2..].find("%}").map(|end| end + 2) else {
-            rest = tag;
-            break;
-        };
-        let inner = &tag[2..end];
-        let name = inner.trim_matches(['-', '+']).trim();
-        let replacement = match name {
-            "generation" => Some(format!("filter {GENERATION_FILTER}")),
-            "endgeneration" => Some("endfilter".to_owned()),
-            _ => None,
-        };
-        let Some(replacement) = replacement else {
-            rewritten += "{%";
-            rest = &tag[2..];
-            continue;
-        };
-        found = true;
-        rewritten += "{%";
-        rewritten += &inner.replacen(name, &format!(" {replacement} "), 1);
-        rewritten += "%}";
-        rest = &tag[end + 2..];
-    }
-    rewritten += rest;
-    (rewritten, found)
-}
-
 /// Marks what a `{% generation %}` block rendered.
 pub(super) fn mark_generation(text: &str) -> String {
     format!("{}{text}{}", GENERATION[0], GENERATION[1])
@@ -191,19 +159,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn generation_blocks_become_filters_with_their_white_space_control() {
-        let check = |source: &str, expected: &str| {
-            let (rewritten, found) = with_generation_filter(source);
-            assert_eq!((rewritten.as_str(), found), (expected, expected != source), "{source}");
-        };
-        check("a {% if x %}b{% endif %} {{ '{% generation' }}", "a {% if x %}b{% endif %} {{ '{% generation' }}");
-        check("{% generation %}x{% endgeneration %}", "{%  filter _generation  %}x{%  endfilter  %}");
-        check("{%- generation -%}x{%+ endgeneration %}", "{%-  filter _generation  -%}x{%+  endfilter  %}");
-        check("{%generation%}", "{% filter _generation %}");
-        check("{%}a{% generation", "{%}a{% generation");
-    }
 
     #[test]
     fn marks_are_found_and_removed() {

@@ -4,6 +4,9 @@ use minijinja::value::{Kwargs, Rest, Tuple, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
+use super::functions::text_of;
+use super::values::{self, Text};
+
 /// Adds the methods, tests and filters.
 pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.set_unknown_method_callback(method);
@@ -13,6 +16,7 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
         matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map)
     });
     environment.add_test("callable", |value: &Value| value.as_object().is_some() && value.kind() == ValueKind::Plain);
+    environment.add_filter("join", join);
     environment.add_filter("default", default);
     environment.add_filter("d", default);
     environment.add_filter("int", |value: Value, default: Option<i64>| -> Value {
@@ -45,10 +49,49 @@ fn default(value: Value, positional: Rest<Value>, options: Kwargs) -> Result<Val
     Ok(if is_missing { other.unwrap_or_else(|| "".into()) } else { value })
 }
 
-/// Methods of strings and lists that pycompat lacks, else its own.
+/// The `join` filter, which pays for its text while it grows.
+#[expect(clippy::needless_pass_by_value, reason = "the signature of a filter")]
+fn join(
+    state: &State<'_, '_>,
+    value: Value,
+    separator: Option<Value>,
+    attribute: Option<String>,
+    options: Kwargs,
+) -> Result<String, Error> {
+    let separator = separator.or(options.get("d")?).map_or(Ok(String::new()), |text| text_of(state, &text))?;
+    let attribute: Option<String> = attribute.or(options.get("attribute")?);
+    options.assert_all_used()?;
+    let path: Vec<&str> = attribute.iter().flat_map(|attribute| attribute.split('.')).collect();
+    let item_at = |item: Value| {
+        path.iter().try_fold(item, |item, name| match name.parse::<usize>() {
+            Ok(index) => item.get_item_by_index(index),
+            Err(_) => item.get_attr(name),
+        })
+    };
+    joined(state, &separator, value.try_iter()?.map(item_at))
+}
+
+/// Returns the texts of items with a separator between them.
+fn joined(
+    state: &State<'_, '_>,
+    separator: &str,
+    items: impl Iterator<Item = Result<Value, Error>>,
+) -> Result<String, Error> {
+    let mut text = Text::new(state);
+    for (i, item) in items.enumerate() {
+        state.consume_fuel(1)?;
+        if i > 0 {
+            text.push(separator)?;
+        }
+        text.push(&text_of(state, &item?)?)?;
+    }
+    Ok(text.into_string())
+}
+
+/// Methods of strings and lists that pycompat lacks or that make more text than they are given, else its own.
 fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     let found = match (value.kind(), value.as_str()) {
-        (_, Some(text)) => string_method(text, name, args)?,
+        (_, Some(text)) => string_method(state, text, name, args)?,
         (ValueKind::Seq, _) if name == "index" => {
             let (item,): (Value,) = from_args(args)?;
             let position = value.try_iter()?.position(|other| other == item);
@@ -62,10 +105,23 @@ fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) 
     }
 }
 
-fn string_method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+fn string_method(state: &State<'_, '_>, text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, Error> {
     let found = match name {
+        "join" => {
+            let (items,): (&Value,) = from_args(args)?;
+            joined(state, text, items.try_iter()?.map(Ok))?.into()
+        }
+        "format" => {
+            check_format(state, text, args)?;
+            return Ok(None);
+        }
+        "split" | "splitlines" => {
+            pay_for_parts(state, text, args.first().and_then(Value::as_str).filter(|_| name == "split"))?;
+            return Ok(None);
+        }
         "rsplit" => {
             let (separator, limit): (Option<&str>, Option<i64>) = from_args(args)?;
+            pay_for_parts(state, text, separator)?;
             // Without a limit as `split`.
             let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
                 let parts: Vec<Value> = match separator {
@@ -122,6 +178,30 @@ fn string_method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>
         _ => return Ok(None),
     };
     Ok(Some(found))
+}
+
+/// Pays for the list of the parts of a text, each of which is a value of 24 bytes.
+fn pay_for_parts(state: &State<'_, '_>, text: &str, separator: Option<&str>) -> Result<(), Error> {
+    let parts = match separator {
+        Some("") => text.len(),
+        Some(separator) => text.matches(separator).count(),
+        None => text.matches(char::is_whitespace).count(),
+    };
+    values::pay(state, parts.saturating_mul(size_of::<Value>()))
+}
+
+/// Pays for what `format` writes at most, and refuses widths that are too large.
+fn check_format(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<(), Error> {
+    let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let width = numbers.map(|digits| digits.parse().unwrap_or(usize::MAX)).max().unwrap_or(0);
+    if width > MAX_WIDTH {
+        return Err(invalid("format: the width or precision is too large"));
+    }
+    let mut longest = width;
+    for value in args {
+        longest = longest.max(values::measure(state, value, 0)?);
+    }
+    values::pay(state, text.matches('{').count().saturating_mul(longest))
 }
 
 /// The longest text that padding makes: heuristic, since the width is the template's.

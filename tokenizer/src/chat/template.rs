@@ -1,7 +1,7 @@
 //! Rendering of chat templates, with what transformers provides to them.
 //!
-//! Templates come with models from the Hub, so they are not trusted: rendering has a limit of instructions and of
-//! recursion, and templates can neither read files nor include others.
+//! Templates come with models from the Hub, so they are not trusted: rendering has limits of instructions, of memory
+//! (see [`values`]) and of recursion, and templates can neither read files nor include others.
 
 use std::ops::Range;
 
@@ -13,12 +13,14 @@ use serde_json::{Map, Value as Json};
 
 use super::marks::{self, Marked};
 use super::message::Conversation;
-use super::{functions, python};
+use super::tags::Rewritten;
+use super::{functions, python, tags, values};
 use crate::Error;
 
-/// The instructions that one rendering may execute: heuristic, thousands of messages. A loop without an end stops
-/// within a second.
-const MAX_INSTRUCTIONS: u64 = 20_000_000;
+/// The fuel of one rendering, spent on instructions and, 64 for one, on the bytes of all texts that are made on the
+/// way, 256 MB. Heuristic: thousands of messages, or prompts of tens of megabytes. A loop without an end stops within
+/// a second.
+const MAX_FUEL: u64 = 4_000_000;
 
 /// The depth of nested macro calls and loops: heuristic, far above what templates need.
 const MAX_RECURSION: usize = 200;
@@ -79,13 +81,15 @@ impl ChatTemplate {
         // The settings of transformers, which templates rely on.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(Error::ChatTemplate)?);
-        environment.set_fuel(Some(MAX_INSTRUCTIONS));
+        environment.set_fuel(Some(MAX_FUEL));
         environment.set_recursion_limit(MAX_RECURSION);
         python::add_to(&mut environment);
         functions::add_to(&mut environment);
+        environment.add_filter(values::VALUE_FILTER, values::value);
+        environment.add_filter(values::ATTRIBUTE_FILTER, values::attribute);
         // Jinja reads every line end as a line feed.
         let lines = source.replace("\r\n", "\n").replace('\r', "\n");
-        let (rewritten, marks_generation) = marks::with_generation_filter(&lines);
+        let Rewritten { source: rewritten, marks_generation } = tags::rewrite(&lines).map_err(Error::ChatTemplate)?;
         environment.add_template_owned(NAME, rewritten).map_err(Error::ChatTemplate)?;
         Ok(Self { environment, source: source.to_owned(), marks_generation })
     }

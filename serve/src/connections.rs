@@ -8,7 +8,8 @@ mod in_flight;
 mod timed_io;
 mod tls;
 
-use std::io;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +18,10 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::Config;
@@ -29,20 +29,22 @@ use crate::api_error::ApiError;
 use exchange::Exchange;
 pub(crate) use exchange::KeyName;
 use in_flight::InFlight;
-use timed_io::{Activity, TimedIo};
+use timed_io::{Activity, Phase, TimedIo};
 pub(crate) use tls::acceptor;
 pub use tls::install_tls_provider;
 
 /// How often cancellation is checked.
 const POLL: Duration = Duration::from_millis(50);
-/// Time for cancelled requests to send their error, and for idle connections to close.
+/// Time for cancelled requests to send their error, for new connections to send a request, and for all to close.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// Time for a request that is on its way on an idle connection, before the server closes it.
+const IDLE_GRACE: Duration = Duration::from_millis(100);
+/// Time for a client to read the answer and close, after the server has sent all.
+const LINGER: Duration = Duration::from_secs(1);
 /// Pause after an error of accepting a connection, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections beyond the limit that are told so at the same time; others are closed without an answer.
 const MAX_REFUSALS: usize = 64;
-/// Time to tell a client that there are too many connections.
-const REFUSAL_SECONDS: Duration = Duration::from_secs(1);
 /// Headers of a request. Heuristic, not measured: because browsers behind proxies send 20 to 40.
 const MAX_HEADERS: usize = 100;
 
@@ -55,7 +57,18 @@ struct Connections {
     http: http1::Builder,
     tls: Option<TlsAcceptor>,
     limits: Limits,
+    /// Requests that are being answered.
     in_flight: InFlight,
+    /// Connections within the limit.
+    open: InFlight,
+    slots: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    /// The number of `slots`.
+    capacity: usize,
+    /// Requested when answers end their connections.
+    stopping: Cancel,
+    /// Becomes true when connections without a request are to be closed.
+    closing: watch::Sender<bool>,
 }
 
 /// Time limits of a connection.
@@ -82,7 +95,7 @@ impl Limits {
 
 /// Answers requests until `stopping` is requested, then drains: in-flight requests may finish within
 /// `shutdown_seconds`, while new ones are still answered (by routes that then refuse work). `abort` is requested for
-/// those that take longer.
+/// those that take longer. Every connection that a client has opened by then is answered before it is closed.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -97,11 +110,20 @@ pub(crate) async fn serve(
     http.timer(TokioTimer::new()).header_read_timeout(limits.header + limits.idle);
     http.max_headers(MAX_HEADERS).max_header_size(config.max_header_bytes);
     http.max_buf_size(config.max_header_bytes + BUFFER_BYTES);
-    let in_flight = InFlight::default();
-    let router = TowerToHyperService::new(router);
-    let connections = Arc::new(Connections { router, http, tls, limits, in_flight: in_flight.clone() });
-    let graceful = GracefulShutdown::new();
-    let accepting = accept(listener, &connections, config.max_connections, &graceful);
+    let connections = Arc::new(Connections {
+        router: TowerToHyperService::new(router),
+        http,
+        tls,
+        limits,
+        in_flight: InFlight::default(),
+        open: InFlight::default(),
+        slots: Arc::new(Semaphore::new(config.max_connections)),
+        refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+        capacity: config.max_connections,
+        stopping: stopping.clone(),
+        closing: watch::Sender::new(false),
+    });
+    let in_flight = &connections.in_flight;
     let draining = async {
         requested(stopping).await;
         if tokio::time::timeout(Duration::from_secs(config.shutdown_seconds), in_flight.ended()).await.is_err() {
@@ -112,95 +134,138 @@ pub(crate) async fn serve(
         }
     };
     tokio::select! {
-        () = accepting => {}
+        () = connections.accept(&listener) => {}
         () = draining => {}
     }
-    let _ = tokio::time::timeout(CLOSE_GRACE, graceful.shutdown()).await;
-}
-
-/// Accepts connections forever.
-async fn accept(
-    listener: TcpListener,
-    connections: &Arc<Connections>,
-    max_connections: usize,
-    graceful: &GracefulShutdown,
-) {
-    let (slots, refusals) = (Arc::new(Semaphore::new(max_connections)), Arc::new(Semaphore::new(MAX_REFUSALS)));
-    loop {
-        let (stream, remote) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
-            let (connections, watcher) = (Arc::clone(connections), graceful.watcher());
-            tokio::spawn(async move {
-                connections.run(stream, remote.to_string(), watcher).await;
-                drop(slot);
-            });
-        } else if let Ok(slot) = Arc::clone(&refusals).try_acquire_owned() {
-            let is_plain = connections.tls.is_none();
-            tokio::spawn(async move {
-                if is_plain {
-                    let _ = tokio::time::timeout(REFUSAL_SECONDS, refuse(stream, max_connections)).await;
-                }
-                drop(slot);
-            });
-        }
-    }
-}
-
-/// Answers that there are too many connections, whatever the request is.
-async fn refuse(mut stream: TcpStream, max_connections: usize) -> io::Result<()> {
-    let body = serde_json::to_string(&ApiError::too_many_connections(max_connections).body())?;
-    let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\nRetry-After: \
-         1\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all((head + &body).as_bytes()).await?;
-    stream.shutdown().await?;
-    // Closing a socket with unread bytes would reset the connection before the client reads the answer.
-    let mut ignored = [0; 1024];
-    while stream.read(&mut ignored).await? > 0 {}
-    Ok(())
+    connections.accept_last(listener);
+    connections.closing.send_replace(true);
+    // Twice the time: for a request, and for reading its answer.
+    let _ = tokio::time::timeout(CLOSE_GRACE + LINGER, connections.open.ended()).await;
 }
 
 impl Connections {
-    async fn run(&self, stream: TcpStream, remote: String, watcher: Watcher) {
+    /// Accepts connections forever.
+    async fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, remote)) => self.spawn(stream, remote.to_string()),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Accepts what waits in the backlog, whose connections the operating system would reset, and stops listening.
+    fn accept_last(self: &Arc<Self>, listener: TcpListener) {
+        // Asks the system itself: tokio knows only what its last poll has found.
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, remote)) = listener.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                self.spawn(stream, remote.to_string());
+            }
+        }
+    }
+
+    /// Answers a connection in a task of its own, if there are not too many.
+    fn spawn(self: &Arc<Self>, stream: TcpStream, remote: String) {
+        let connections = Arc::clone(self);
+        let one = self.open.begin();
+        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            tokio::spawn(async move {
+                connections.run(stream, remote).await;
+                drop((slot, one));
+            });
+        } else if let Ok(slot) = Arc::clone(&self.refusals).try_acquire_owned() {
+            tokio::spawn(async move {
+                if connections.tls.is_none() {
+                    refuse(stream, connections.capacity).await;
+                }
+                drop((slot, one));
+            });
+        }
+    }
+
+    async fn run(&self, stream: TcpStream, remote: String) {
         // Tokens are sent as they come.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else { return self.talk(stream, remote, watcher).await };
+        let Some(tls) = &self.tls else { return self.talk(stream, remote).await };
         match tokio::time::timeout(self.limits.header, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.talk(stream, remote, watcher).await,
+            Ok(Ok(stream)) => self.talk(stream, remote).await,
             Ok(Err(error)) => tracing::debug!(remote, %error, "the TLS handshake failed"),
             Err(_) => tracing::debug!(remote, "the TLS handshake took too long"),
         }
     }
 
-    async fn talk(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        remote: String,
-        watcher: Watcher,
-    ) {
+    async fn talk(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, remote: String) {
         let activity = Arc::new(Activity::default());
         let io = TokioIo::new(TimedIo::new(stream, Arc::clone(&activity), self.limits));
         let exchange = Exchange {
             remote: remote.as_str().into(),
-            activity,
+            activity: Arc::clone(&activity),
             in_flight: self.in_flight.clone(),
             limit: self.limits.request,
+            stopping: self.stopping.clone(),
         };
-        let service = service_fn(|request| exchange.answer(request, &self.router));
-        let connection = self.http.serve_connection(io, service);
-        if let Err(error) = watcher.watch(connection).await {
+        let service = service_fn(|request| Box::pin(exchange.answer(request, &self.router)));
+        let mut connection = self.http.serve_connection(io, service);
+        let ended = tokio::select! {
+            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => Some(ended),
+            () = self.time_to_close(&activity) => None,
+        };
+        let ended = if let Some(ended) = ended {
+            ended
+        } else {
+            // Closes at once if no request has begun, else after the answer.
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|context| connection.poll_without_shutdown(context)).await
+        };
+        if let Err(error) = ended {
             tracing::debug!(remote, %error, "the connection ended");
         }
+        close(connection.into_parts().io.into_inner()).await;
     }
+
+    /// Returns when the server closes and this connection has had time for a request that is on its way.
+    async fn time_to_close(&self, activity: &Activity) {
+        // The sender is here, so the channel cannot be closed.
+        let _ = self.closing.subscribe().wait_for(|is_closing| *is_closing).await;
+        tokio::time::sleep(match activity.phase() {
+            // A client connects to send a request.
+            Phase::New { .. } => CLOSE_GRACE,
+            Phase::Idle { .. } => IDLE_GRACE,
+            Phase::Headers { .. } | Phase::Answering => Duration::ZERO,
+        })
+        .await;
+    }
+}
+
+/// Answers that there are too many connections, whatever the request is.
+async fn refuse(mut stream: TcpStream, max_connections: usize) {
+    let body = serde_json::to_string(&ApiError::too_many_connections(max_connections).body()).unwrap_or_default();
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\nRetry-After: \
+         1\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    if let Ok(Ok(())) = tokio::time::timeout(LINGER, stream.write_all((head + &body).as_bytes())).await {
+        close(stream).await;
+    }
+}
+
+/// Closes a connection after the client has done so. Closing a socket with unread bytes, such as those of a body that
+/// is refused, would reset the connection before the client reads the answer.
+async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let linger = async {
+        let mut ignored = [0; 4096];
+        if stream.shutdown().await.is_ok() {
+            while stream.read(&mut ignored).await.is_ok_and(|bytes| bytes > 0) {}
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, linger).await;
 }
 
 /// Returns once `cancel` is requested.

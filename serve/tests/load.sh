@@ -36,7 +36,7 @@ kill -TERM "$server"
 wait "$server" && echo "the server exits with 0"
 wait "$client"
 cat "$folder/stopped"
-if grep 'cut off' "$folder/stopped"; then
+if grep -E 'cut off|no answer' "$folder/stopped"; then
     echo "a request was lost"
     exit 1
 fi

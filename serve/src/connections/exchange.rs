@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use artifact::Cancel;
 use axum::body::{Body, Bytes};
-use axum::http::{Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::service::Service;
@@ -35,6 +36,8 @@ pub(super) struct Exchange {
     pub(super) in_flight: InFlight,
     /// From the headers of the request to the end of the answer.
     pub(super) limit: Duration,
+    /// Requested when answers end their connections.
+    pub(super) stopping: Cancel,
 }
 
 impl Exchange {
@@ -48,7 +51,7 @@ impl Exchange {
         self.activity.begin();
         let path = request.uri().path().to_owned();
         let is_probe = PROBES.contains(&path.as_str());
-        let span = if is_probe { Span::none() } else { spans::request(request.method(), &path) };
+        let span = if is_probe { Span::none() } else { spans::request(request.method(), &path, request.headers()) };
         let mut record = Record {
             span: span.clone(),
             activity: Arc::clone(&self.activity),
@@ -63,14 +66,17 @@ impl Exchange {
             bytes: 0,
             is_whole: false,
         };
-        let (answered, limit) = (router.call(request).instrument(span), self.limit);
+        let (answered, limit, stopping) = (router.call(request).instrument(span), self.limit, self.stopping.clone());
         async move {
             let timer = tokio::time::sleep_until(start + limit);
-            let answer = match tokio::time::timeout_at(start + limit, answered).await {
+            let mut answer = match tokio::time::timeout_at(start + limit, answered).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(never)) => match never {},
                 Err(_) => ApiError::too_slow(limit).into_response(),
             };
+            if stopping.is_requested() {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             record.status = answer.status();
             record.key = answer.extensions().get::<KeyName>().map(|name| Arc::clone(&name.0));
             let kind = answer.headers().get(header::CONTENT_TYPE);

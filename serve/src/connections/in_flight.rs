@@ -1,12 +1,12 @@
-//! The number of requests that are being answered.
+//! The number of requests that are being answered, or of open connections.
 
 use tokio::sync::watch;
 
-/// Counts the requests of all connections.
+/// Counts requests or connections.
 #[derive(Debug, Clone)]
 pub(super) struct InFlight(watch::Sender<usize>);
 
-/// One request; dropped when its answer has been sent.
+/// One of them; dropped when the answer has been sent, or the connection is closed.
 #[derive(Debug)]
 pub(super) struct One(watch::Sender<usize>);
 
@@ -17,13 +17,13 @@ impl Default for InFlight {
 }
 
 impl InFlight {
-    /// Counts a request.
+    /// Counts one.
     pub(super) fn begin(&self) -> One {
         self.0.send_modify(|count| *count += 1);
         One(self.0.clone())
     }
 
-    /// Returns once no request is being answered.
+    /// Returns once there are none.
     pub(super) async fn ended(&self) {
         // The sender is here, so the channel cannot be closed.
         let _ = self.0.subscribe().wait_for(|count| *count == 0).await;

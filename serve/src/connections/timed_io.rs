@@ -15,8 +15,10 @@ use super::Limits;
 pub(super) struct Activity(Mutex<Phase>);
 
 #[derive(Debug, Clone, Copy)]
-enum Phase {
-    /// Waiting for a request.
+pub(super) enum Phase {
+    /// Waiting for the first request.
+    New { since: Instant },
+    /// Waiting for another request.
     Idle { since: Instant },
     /// Reading the headers of a request.
     Headers { since: Instant },
@@ -26,7 +28,7 @@ enum Phase {
 
 impl Default for Activity {
     fn default() -> Self {
-        Self(Mutex::new(Phase::Idle { since: Instant::now() }))
+        Self(Mutex::new(Phase::New { since: Instant::now() }))
     }
 }
 
@@ -41,9 +43,13 @@ impl Activity {
         self.set(Phase::Idle { since: Instant::now() });
     }
 
+    pub(super) fn phase(&self) -> Phase {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn received(&self) {
         let mut phase = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*phase, Phase::Idle { .. }) {
+        if matches!(*phase, Phase::New { .. } | Phase::Idle { .. }) {
             *phase = Phase::Headers { since: Instant::now() };
         }
     }
@@ -54,8 +60,8 @@ impl Activity {
 
     /// Returns when the client must have sent more.
     fn deadline(&self, limits: Limits) -> Option<Instant> {
-        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Phase::Idle { since } => Some(since + limits.idle),
+        match self.phase() {
+            Phase::New { since } | Phase::Idle { since } => Some(since + limits.idle),
             Phase::Headers { since } => Some(since + limits.header),
             Phase::Answering => None,
         }

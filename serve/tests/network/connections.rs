@@ -206,3 +206,36 @@ fn draining_answers_what_was_accepted_and_refuses_the_rest() {
     server.stop().0.unwrap();
     assert!(TcpStream::connect(server.address).is_err(), "the listener is closed");
 }
+
+#[test]
+fn connections_that_are_open_when_the_server_stops_are_answered() {
+    let mut server = Server::start(Config::default());
+    let mut connections: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
+    server.begin_to_stop();
+    // Longer than the server takes to find that it has nothing to answer.
+    std::thread::sleep(Duration::from_millis(300));
+    let body = long(1, false).to_string();
+    for stream in &mut connections {
+        stream.write_all((head(body.len()) + &body).as_bytes()).unwrap();
+    }
+    for mut stream in connections {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let has = |header: &str| answer.contains(&format!("\r\n{header}\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 503 ") && has("connection: close") && has("retry-after: 1"), "{answer}");
+    }
+    server.stop().0.unwrap();
+}
+
+#[test]
+fn answer_to_a_body_that_is_not_read_arrives() {
+    let server = Server::start(Config::default());
+    let mut stream = server.connect();
+    let body = vec![b'x'; 8 << 20];
+    let head = format!("POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}

@@ -1,4 +1,5 @@
-//! Scaffolding for tests of the workspace: a local HTTP server, tiny models, recipes of artifacts. A development
+//! Scaffolding for tests of the workspace: a local HTTP server, tiny models, recipes of artifacts,
+//! fuzzing. A development
 //! dependency only.
 
 #![allow(
@@ -8,6 +9,7 @@
     reason = "scaffolding of tests fails by panicking, and its fields speak for themselves"
 )]
 
+pub mod fuzz;
 pub mod server;
 pub mod tiny;
 

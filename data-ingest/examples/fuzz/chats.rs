@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use data_ingest::{Chat, Format, Source};
+use test_support::fuzz::Random;
 
 use crate::input::{Input, JSON_WORDS, file};
-use crate::random::Random;
 
 /// Returns conversations as JSON lines: valid ones, and ones with random values in random places.
 pub fn chat(random: &mut Random) -> Input {

@@ -1,6 +1,7 @@
 //! An input: files, and the configuration of the stage that collects them.
 
 use data_ingest::{BadRecordLimit, Config, Source};
+use test_support::fuzz;
 
 use crate::corpus::one;
 
@@ -32,6 +33,12 @@ pub const JSON_WORDS: &[&str] = &[
 pub struct Input {
     pub files: Vec<(&'static str, Vec<u8>)>,
     pub config: Config,
+}
+
+impl fuzz::Input for Input {
+    fn files(&self) -> Vec<(&str, &[u8])> {
+        self.files.iter().map(|(name, bytes)| (*name, &bytes[..])).collect()
+    }
 }
 
 /// Returns one file as an input.

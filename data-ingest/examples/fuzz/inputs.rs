@@ -6,11 +6,11 @@ use crate::chats::chat;
 use crate::columnar::{arrow_file, arrow_stream, chats, parquet, table};
 use crate::input::{Input, JSON_WORDS, file};
 use crate::packed::{bzip2, gzip, tar, xz, zip, zstandard};
-use crate::random::Random;
 use crate::web::{PAGE, page, warc};
 use arrow_array::{ArrayRef, Int32Array, StringArray};
 use data_ingest::{BadRecordLimit, Chat, Config, Format, Html, Source};
 use parquet::basic::Compression;
+use test_support::fuzz::Random;
 
 const LINES: &str = "{\"text\": \"one\", \"n\": 1}\n{\"text\": \"\\u00e4\", \"n\": null}\n{\"text\": \"three\"}\n";
 const DATASET: &str = "name = \"x\"\ninclude = [\"*.md\", \"**/*.jsonl\"]\nexclude = [\"[ab]\"]\nmax_file_bytes = \

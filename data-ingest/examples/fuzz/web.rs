@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use test_support::fuzz::Random;
+
 use crate::packed::gzip;
-use crate::random::Random;
 
 /// A well-formed page.
 pub const PAGE: &str = "<html><head><meta charset=utf-8><title>Herons</title></head><body><nav><a \

@@ -10,10 +10,10 @@ use model::Family;
 use model::gguf::Quantization;
 use registry::gguf::LinkedFolder;
 use serde_json::Value;
+use test_support::fuzz::Random;
 
 use crate::Target;
 use crate::json::{self, WORDS};
-use crate::random::Random;
 
 /// Keys of configurations, including those of models that are not supported.
 const CONFIG_KEYS: &[&str] = &[
@@ -306,7 +306,7 @@ impl Target for Files {
                 let (header, data) = valid[8..].split_at(length);
                 let header =
                     if random.one_in(4) { header.to_vec() } else { Self::document(header, HEADER_KEYS, random) };
-                let stated = if random.one_in(10) { random.next() >> random.below(64) } else { header.len() as u64 };
+                let stated = if random.one_in(10) { random.number() >> random.below(64) } else { header.len() as u64 };
                 [&stated.to_le_bytes()[..], &header, data].concat()
             }
             File::Gguf => valid.clone(),

@@ -1,8 +1,7 @@
 //! Random changes of JSON that keep its structure.
 
 use serde_json::{Map, Value, json};
-
-use crate::random::Random;
+use test_support::fuzz::Random;
 
 /// Tokens with a meaning in JSON.
 pub const WORDS: &[&str] = &[

@@ -10,10 +10,10 @@ use artifact::Cancel;
 use model::Family;
 use serde_json::{Value, json};
 use serve::Config;
+use test_support::fuzz::Random;
 
 use crate::Target;
 use crate::json::{self, WORDS};
-use crate::random::Random;
 
 /// A server in this process, and what is known of its routes.
 pub struct Requests {

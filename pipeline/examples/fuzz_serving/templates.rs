@@ -1,10 +1,10 @@
 //! Chat templates: those of the program and others, damaged, and random ones of their words.
 
 use serde_json::{Map, Value, json};
+use test_support::fuzz::Random;
 use tokenizer::{BUILTIN, ChatTemplate, Conversation, RenderOptions};
 
 use crate::Target;
-use crate::random::Random;
 
 /// What templates are made of.
 const WORDS: &[&str] = &[
@@ -60,6 +60,12 @@ const WORDS: &[&str] = &[
     "set x = ",
     "set ns = namespace(a=0)",
     "set ns.a = ns.a + 1",
+    "set ns.a = [ns, x]",
+    "set ns.a = [ns.a, ns.a]",
+    "set ns.a | default(ns)",
+    "set x = [x] ~ ns",
+    "with x = [ns]",
+    "endwith",
     "set x",
     "endset",
     "macro f(a, b=1)",
@@ -122,6 +128,10 @@ const WORDS: &[&str] = &[
     "| first",
     "| last",
     "| items",
+    "| zip(ns)",
+    "| groupby('a')",
+    "| indent(99999)",
+    "| format(x)",
     "| min",
     ".split('a')",
     ".strip()",

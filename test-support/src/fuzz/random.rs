@@ -5,7 +5,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// Returns the next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -15,7 +15,7 @@ impl Random {
 
     /// Returns a number below `limit`; 0 if `limit` is 0.
     pub fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
+        (self.number() % limit.max(1) as u64) as usize
     }
 
     /// Returns true once in `times` on average.
@@ -40,7 +40,7 @@ impl Random {
             let few = at..(at + 4).min(bytes.len());
             match self.below(10) {
                 0 => bytes[at] ^= 1 << self.below(8),
-                1 => bytes[at] = self.next() as u8,
+                1 => bytes[at] = self.number() as u8,
                 2 => drop(bytes.drain(at..at + length)),
                 3 => {
                     let copy = bytes[at..at + length].to_vec();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
@@ -16,17 +16,17 @@ fn project() -> Project {
     project
 }
 
+/// Starts the program with pipes.
+fn start(project: &Project, arguments: &[&str]) -> Child {
+    let mut command = project.command(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
 /// Runs `chat` with these lines on standard input.
 fn chat(project: &Project, lines: &str) -> Ended {
     let arguments =
         ["chat", "models/tiny", "--max-tokens", "2", "--seed", "3", "--device", "cpu", "--system", "Be brief."];
-    let mut child = project
-        .command(&arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = start(project, &arguments);
     child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
     Ended::from(child.wait_with_output().unwrap())
 }
@@ -44,13 +44,7 @@ fn ctrl_c_stops_the_answer_and_then_the_program() {
     let endless =
         ["--max-tokens", "190000", "--logit-bias", "0=-100", "--logit-bias", "3=-100", "--logit-bias", "5=-100"];
     let arguments = [&["chat", "models/tiny", "--device", "cpu"][..], &endless].concat();
-    let mut child = project
-        .command(&arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = start(&project, &arguments);
     let mut input = child.stdin.take().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut answered = child.stdout.take().unwrap();

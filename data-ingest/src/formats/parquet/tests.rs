@@ -76,16 +76,27 @@ fn a_page_with_an_untrue_value_count_costs_its_row_group_alone() {
 
 /// The decoders of gzip and Brotli unpack without a limit, whatever the page claims.
 #[test]
-fn a_page_that_unpacks_to_more_than_it_claims_costs_its_row_group_alone() {
+fn a_page_with_an_untrue_size_costs_its_row_group_alone() {
     for compression in [Compression::GZIP(GzipLevel::default()), Compression::BROTLI(BrotliLevel::default())] {
-        let mut bytes = packed(WriterProperties::builder().set_compression(compression), false);
-        assert_eq!(read(&bytes), (40, vec![]), "{compression}");
+        let packed = |is_repeated| packed(WriterProperties::builder().set_compression(compression), is_repeated);
+        let whole = packed(false);
+        assert_eq!(read(&whole), (40, vec![]), "{compression}");
         // The type, 0, and the unpacked size, in zigzag a number of two bytes.
-        let at = place(&bytes, &[0x15, 0, 0x15]) + 3;
-        assert!(bytes[at] >= 0x80 && bytes[at + 1] < 0x80, "{compression}");
+        let at = place(&whole, &[0x15, 0, 0x15]) + 3;
+        assert!(whole[at] >= 0x80 && whole[at + 1] < 0x80, "{compression}");
+        let mut bytes = whole.clone();
         bytes[at..at + 2].copy_from_slice(&[0xc8, 0x01]);
-        let message = "rows 1 to 20: a page unpacks to more than the 100 bytes it claims";
-        assert_eq!(read(&bytes), (20, vec![message.to_owned()]), "{compression}");
+        let message = |size| vec![format!("rows 1 to 20: a page unpacks to more than the {size} bytes it claims")];
+        assert_eq!(read(&bytes), (20, message(100)), "{compression}");
+        bytes[at..at + 2].copy_from_slice(&[whole[at], whole[at + 1] + 1]);
+        let (rows, messages) = read(&bytes);
+        assert!(rows == 20 && messages.len() == 1, "{compression}: {rows} rows, {messages:?}");
+        // The same of a dictionary: one text of 45 bytes, and its length.
+        let mut bytes = packed(true);
+        let at = place(&bytes, &[0x15, 4, 0x15]) + 3;
+        assert_eq!(bytes[at], 2 * 49, "{compression}");
+        bytes[at] = 2 * 40;
+        assert_eq!(read(&bytes), (20, message(40)), "{compression}");
     }
 }
 

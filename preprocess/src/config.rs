@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::dedup::minhash;
-use crate::output::mixture;
+use crate::mixture;
 use crate::steps::decontaminate;
 use crate::steps::language;
 use crate::steps::quality::{c4, code, fineweb, gopher_quality, gopher_repetition};

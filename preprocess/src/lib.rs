@@ -18,7 +18,8 @@ pub mod dedup;
 mod engine;
 mod error;
 pub mod inspect;
-pub mod output;
+pub mod mixture;
+mod output;
 pub mod steps;
 pub mod text;
 
@@ -166,7 +167,7 @@ fn fill_splits(config: &Config, documents: &mut Documents) -> Result<Vec<String>
 }
 
 /// The amount of each source in the train split.
-type Amounts = BTreeMap<String, output::mixture::SourceAmount>;
+type Amounts = BTreeMap<String, mixture::SourceAmount>;
 
 /// Checks that every split has documents, and returns the amount of each source in the train split.
 fn check(config: &Config, corpus: &Sealed, documents: &Documents) -> Result<Amounts, Error> {
@@ -183,7 +184,7 @@ fn check(config: &Config, corpus: &Sealed, documents: &Documents) -> Result<Amou
                 Some(split) => {
                     kept[split as usize] += 1;
                     if split == Split::Train {
-                        let new = || output::mixture::SourceAmount::new(&sources[at]);
+                        let new = || mixture::SourceAmount::new(&sources[at]);
                         amounts.entry(sources[at].clone()).or_insert_with(new).add(entry.text_bytes);
                     }
                 }
@@ -219,11 +220,11 @@ fn check(config: &Config, corpus: &Sealed, documents: &Documents) -> Result<Amou
 }
 
 /// Returns how often each document of the train split is repeated, or `None` if each occurs once.
-fn mixture_plan(config: &Config, amounts: &Amounts) -> Result<Option<output::mixture::Plan>, Error> {
-    if config.mix == output::mixture::Config::default() {
+fn mixture_plan(config: &Config, amounts: &Amounts) -> Result<Option<mixture::Plan>, Error> {
+    if config.mix == mixture::Config::default() {
         return Ok(None);
     }
-    let amounts: Vec<output::mixture::SourceAmount> = amounts.values().cloned().collect();
-    let plan = output::mixture::plan(&config.mix, &amounts);
+    let amounts: Vec<mixture::SourceAmount> = amounts.values().cloned().collect();
+    let plan = mixture::plan(&config.mix, &amounts);
     plan.map(Some).map_err(|e| Error::config("preprocess.mix", e.to_string()))
 }

@@ -1,6 +1,5 @@
-//! The output: splits, mixture, token shards, signals and the report.
+//! The output: tokens in runs and shards, signals and the report.
 
-pub mod mixture;
 pub(crate) mod outcome;
 pub(crate) mod refusals;
 pub(crate) mod report;

@@ -18,7 +18,7 @@ use crate::engine::documents::Documents;
 use crate::engine::record::Body;
 use crate::engine::split::Split;
 use crate::engine::spool;
-use crate::output::mixture;
+use crate::mixture;
 use crate::output::refusals::{self, Refusal};
 use crate::{Config, Error};
 

@@ -22,13 +22,11 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use artifact::{Cancel, StoreLayout};
 use registry::gguf::LinkedFolder;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer, Registry};
 
 use crate::cli::{ConfigArgs, StoreArgs};
 use crate::config::{self, Config, Loaded};
 use crate::platform::host::host;
+use crate::platform::log::{log_and_trace, log_to};
 use crate::run::record::{self, Run};
 use crate::run::session::{self, Session};
 use crate::run::stage::Stage;
@@ -44,9 +42,6 @@ pub(crate) use print_out;
 
 /// What a first Ctrl-C prints while stages run.
 const STOPPING: &str = "Stopping at the next safe point; press Ctrl-C again to abort.";
-
-/// A consumer of spans and events besides the console.
-pub type LogLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Opens the configuration that `arguments` name: what every command that plans or runs stages begins with. With
 /// `listen`, signals request a safe stop.
@@ -155,23 +150,6 @@ fn name_of(run: &Run) -> String {
 /// Returns how this program was called, so that the commands that it suggests can be copied.
 fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "pipeline".to_owned())
-}
-
-/// Shows warnings of libraries on the console, and what the filter `more` adds; `PIPELINE_LOG` overrides both
-/// (`PIPELINE_LOG=debug`).
-fn log_to(console: &Console, more: &str) {
-    log_and_trace(console, more, None);
-}
-
-/// As [`log_to`]; `layer` is what else consumes spans and events.
-fn log_and_trace(console: &Console, more: &str, layer: Option<LogLayer>) {
-    // GPU drivers warn about much that does not concern the user.
-    let default = format!("warn,wgpu_core=error,wgpu_hal=error,naga=error,cubecl_wgpu=error,{more}");
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PIPELINE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let log = tracing_subscriber::fmt::layer().with_writer(console.clone()).with_ansi(false).without_time();
-    // Only the first call in a process counts, and there is only one.
-    let _ = tracing_subscriber::registry().with(layer).with(log.with_filter(filter)).try_init();
 }
 
 /// Prints text and flushes.

@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::commands::LogLayer;
+use crate::platform::log::LogLayer;
 use crate::ui::console::Console;
 use remote_parent::RemoteParent;
 

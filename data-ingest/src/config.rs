@@ -1,5 +1,6 @@
 //! The table `[collect]` and `dataset.toml`, validated once.
 
+mod bad_record_limit;
 mod remote;
 pub(crate) mod source;
 
@@ -12,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use settings::ConfigSource;
 
 use crate::Error;
-use crate::documents::counts::BadRecordLimit;
 use crate::documents::mapping;
 use crate::formats::format::Format;
 use crate::formats::html::Html;
 
+pub use bad_record_limit::BadRecordLimit;
 pub use source::Source;
 
 /// The largest text file that is read, unless a source or its dataset says otherwise: 64 MiB. Heuristic, not measured:

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use artifact::Digest;
 
-use crate::documents::counts::BadRecordLimit;
+use crate::config::BadRecordLimit;
 
 /// An error of the stage.
 #[derive(Debug, thiserror::Error)]

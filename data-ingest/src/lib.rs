@@ -27,9 +27,8 @@ mod resolve;
 mod sources;
 
 pub use collect::run;
-pub use config::{Config, Source};
+pub use config::{BadRecordLimit, Config, Source};
 pub use documents::chat::{Chat, ChatColumns};
-pub use documents::counts::BadRecordLimit;
 pub use error::Error;
 pub use fetch::LockChange;
 pub use formats::format::Format;

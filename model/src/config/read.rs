@@ -12,7 +12,8 @@ mod rope;
 
 use serde_json::{Map, Value, json};
 
-use super::{Activation, Bias, Family, MAX_SIZE, ModelConfig, Softcaps};
+use super::validation::MAX_SIZE;
+use super::{Activation, Bias, Family, ModelConfig, Softcaps};
 use crate::{Error, compressed_tensors};
 
 impl ModelConfig {

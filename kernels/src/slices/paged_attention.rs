@@ -33,6 +33,10 @@ const MAX_QUERIES: usize = 32;
 /// The query heads whose sums are in registers at a time.
 const QUERIES: usize = 4;
 
+/// The columns of values that a query alone sums at a time, as it does the scores of a whole tile: so many that memory
+/// is read in its order, and that one sum does not wait for another.
+const WIDE: usize = 4 * LANES;
+
 /// The dimensions and options of attention over a paged cache.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionHeads {
@@ -279,6 +283,10 @@ impl Tile<'_> {
     #[inline(always)]
     fn scores<const R: usize>(&self, queries: [&[f32]; R], scores: &mut [[f32; TILE]; R]) {
         let mut token = 0;
+        while R == 1 && self.width - token >= TILE {
+            self.scores_from::<R, TILE>(token, queries, scores);
+            token += TILE;
+        }
         while self.width - token >= LANES {
             self.scores_from::<R, LANES>(token, queries, scores);
             token += LANES;
@@ -323,6 +331,10 @@ impl Tile<'_> {
         y: &mut [f32],
     ) {
         let mut column = 0;
+        while R == 1 && c - column >= WIDE {
+            self.add_columns::<R, WIDE>(column, c, probs, decay, at, tokens.clone(), y);
+            column += WIDE;
+        }
         while c - column >= LANES {
             self.add_columns::<R, LANES>(column, c, probs, decay, at, tokens.clone(), y);
             column += LANES;

@@ -145,26 +145,46 @@ impl Engine {
     /// Computes as [`ForwardPass::forward`], and shows the inputs of all layers' projections.
     pub fn observe(&mut self, rows: &[Row], sequences: &[&[u32]], logits: &mut Vec<f32>, observe: &mut Observe) {
         let sequences: Vec<SequenceRef<'_>> = sequences.iter().map(|blocks| SequenceRef::new(blocks)).collect();
-        self.pass(rows, &sequences, logits, observe);
+        self.pass(rows, &sequences, logits, Some(observe));
     }
 
-    fn pass(&mut self, rows: &[Row], sequences: &[SequenceRef<'_>], results: &mut Vec<f32>, observe: &mut Observe) {
+    fn pass(
+        &mut self,
+        rows: &[Row],
+        sequences: &[SequenceRef<'_>],
+        results: &mut Vec<f32>,
+        observe: Option<&mut Observe>,
+    ) {
         self.embed(rows);
         self.rotate_to(rows, sequences.len());
         let of_attention = |row: &Row| AttentionRow { position: row.position, blocks: sequences[row.sequence].blocks };
-        let rows_of_attention: Vec<AttentionRow> = rows.iter().map(of_attention).collect();
-        let adapted = AdaptedRows::of(rows, sequences);
+        let mut rows_of_attention: Vec<AttentionRow> = rows.iter().map(of_attention).collect();
+        let mut adapted = AdaptedRows::of(rows, sequences);
         let watched: Vec<(usize, usize)> =
             rows.iter().enumerate().filter_map(|(i, row)| watched_layer(i, row, sequences)).collect();
         let mut weights = BTreeMap::new();
+        // Of rows without a result, the last layer computes only keys and values.
+        let wanted: Vec<Row> = rows.iter().copied().filter(|row| row.wants_logits).collect();
+        let only_wanted = observe.is_none() && watched.is_empty() && wanted.len() < rows.len();
+        let ignore: &mut Observe = &mut |_, _, _| {};
+        let observe = observe.unwrap_or(ignore);
         for layer in 0..self.config.n_layer {
+            self.write_to_cache(layer, &rows_of_attention, &adapted, observe);
+            if only_wanted && layer + 1 == self.config.n_layer {
+                if wanted.is_empty() {
+                    return;
+                }
+                self.keep(rows);
+                rows_of_attention = wanted.iter().map(of_attention).collect();
+                adapted = AdaptedRows::of(&wanted, sequences);
+            }
             self.attention(layer, &rows_of_attention, &adapted, observe);
             for &(i, _) in watched.iter().filter(|(_, watched)| *watched == layer) {
                 weights.insert(i, self.attention_weights(layer, i, rows_of_attention[i]));
             }
             self.mlp(layer, &adapted, observe);
         }
-        self.results(rows, sequences, weights.into_values(), results);
+        self.results(if only_wanted { &wanted } else { rows }, sequences, weights.into_values(), results);
     }
 
     /// Returns the bytes of weights that a forward pass reads: all matrices, but of a table of embeddings only rows
@@ -209,7 +229,7 @@ impl ForwardPass for Engine {
         sequences: &[SequenceRef<'_>],
         results: &mut Vec<f32>,
     ) -> Result<(), Error> {
-        self.pass(rows, sequences, results, &mut |_, _, _| {});
+        self.pass(rows, sequences, results, None);
         Ok(())
     }
 }
@@ -253,11 +273,31 @@ impl Engine {
         }
     }
 
-    /// Adds the attention of a layer to x.
-    fn attention(&mut self, layer: usize, rows: &[AttentionRow], adapted: &[AdaptedRows<'_>], observe: &mut Observe) {
+    /// Keeps only the rows of x and of the queries that want a result.
+    fn keep(&mut self, rows: &[Row]) {
+        let ModelConfig { d_model: d, n_head: h, head_dim: c, .. } = self.config;
+        let Buffers { x, queries, .. } = &mut self.buffers;
+        for (values, width) in [(x, d), (queries, h * c)] {
+            let mut kept = 0;
+            for (i, _) in rows.iter().enumerate().filter(|(_, row)| row.wants_logits) {
+                values.copy_within(i * width..(i + 1) * width, kept * width);
+                kept += 1;
+            }
+            values.truncate(kept * width);
+        }
+    }
+
+    /// Writes the keys and values of a layer to the cache, and computes the queries.
+    fn write_to_cache(
+        &mut self,
+        layer: usize,
+        rows: &[AttentionRow],
+        adapted: &[AdaptedRows<'_>],
+        observe: &mut Observe,
+    ) {
         let ModelConfig { n_head: h, n_kv_head: k, head_dim: c, norm_epsilon, .. } = self.config;
         let (epsilon, kind, weights) = (norm_epsilon as f32, self.config.layer(layer), &self.weights.layers[layer]);
-        let Buffers { x, normed, qkv, queries, y, cos, sin, local_cos, local_sin, scratch, low_rank, .. } =
+        let Buffers { x, normed, qkv, queries, cos, sin, local_cos, local_sin, scratch, low_rank, .. } =
             &mut self.buffers;
         normalise(&self.pool, weights.input_norm.as_ref(), x, normed, self.config.d_model, epsilon);
         observe(layer, ProjectionInput::Attention, normed);
@@ -286,7 +326,14 @@ impl Engine {
             let (block, token) = (row.position / block_tokens, row.position % block_tokens);
             self.cache.layer_mut(layer).write(row.blocks[block], token, keys, values);
         }
-        let heads = heads(&self.config, layer, block_tokens);
+    }
+
+    /// Adds the attention of a layer to x.
+    fn attention(&mut self, layer: usize, rows: &[AttentionRow], adapted: &[AdaptedRows<'_>], observe: &mut Observe) {
+        let ModelConfig { n_head: h, head_dim: c, norm_epsilon, .. } = self.config;
+        let (epsilon, weights) = (norm_epsilon as f32, &self.weights.layers[layer]);
+        let Buffers { x, qkv, queries, y, scratch, low_rank, .. } = &mut self.buffers;
+        let heads = heads(&self.config, layer, self.cache.block_tokens());
         let attended = qkv; // [M, H C], in the memory of what has been used
         attended.resize(rows.len() * h * c, 0.0);
         slices::attention(&self.pool, &heads, queries, rows, self.cache.layer(layer), attended);

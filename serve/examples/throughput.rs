@@ -84,9 +84,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let measurements = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..settings.clients)
-            .map(|client| scope.spawn(move || (0..settings.requests).map(|i| ask(address, &settings, client, i)).collect()))
+            .map(|client| {
+                scope.spawn(move || (0..settings.requests).map(|i| ask(address, &settings, client, i)).collect())
+            })
             .collect();
-        let joined = clients.into_iter().map(|client| client.join().map_err(|_| io::Error::other("a client panicked"))?);
+        let joined =
+            clients.into_iter().map(|client| client.join().map_err(|_| io::Error::other("a client panicked"))?);
         joined.collect::<io::Result<Vec<Vec<Measurement>>>>()
     })?;
     let seconds = start.elapsed().as_secs_f64();
@@ -197,7 +200,11 @@ fn ask(address: SocketAddr, settings: &Settings, client: u64, number: u64) -> io
 /// Returns the number that follows `name` in a JSON object.
 fn number_after(json: &str, name: &str) -> Option<u64> {
     let rest = &json[json.find(name)? + name.len()..];
-    rest.chars().skip_while(|c| *c == ' ').map_while(|c| c.to_digit(10)).map(u64::from).reduce(|n, digit| n * 10 + digit)
+    rest.chars()
+        .skip_while(|c| *c == ' ')
+        .map_while(|c| c.to_digit(10))
+        .map(u64::from)
+        .reduce(|n, digit| n * 10 + digit)
 }
 
 fn percentile(sorted: &[f64], percent: usize) -> f64 {

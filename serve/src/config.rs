@@ -36,7 +36,8 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_cache_dtype: Option<KvCacheDtype>,
     /// The maximum number of tokens that the model reads at once: long prompts are read in chunks of this many, between
-    /// which other texts continue. It also limits the number of texts generated at the same time. Default: 256.
+    /// which other texts continue. Fewer make the pauses of those shorter, more let a burst of prompts begin sooner. It
+    /// also limits the number of texts generated at the same time. Default: 512.
     pub prefill_chunk_tokens: usize,
     /// The maximum number of tokens that speculative decoding proposes at once, from earlier text or by the
     /// `draft_model`; 0 for none. It makes texts that are easy to predict faster, and never changes them. Default: 0.
@@ -158,7 +159,7 @@ impl Default for Config {
             max_queue: 32,
             kv_cache_tokens: None,
             kv_cache_dtype: None,
-            prefill_chunk_tokens: 256,
+            prefill_chunk_tokens: 512,
             draft_tokens: 0,
             draft_model: None,
             models: Vec::new(),

@@ -1,8 +1,8 @@
 """Compares `pipeline serve` with llama.cpp's server: the same weights, prompts, client and number of processors, in turns.
 
     cargo build --release --bin pipeline --example throughput
-    pip install xllamacpp
-    python serve/tests/beside_llama_cpp.py MODEL.gguf [--clients 1,16,64] [--pairs 3] [--processors 2]
+    cmake -B build LLAMA.CPP && cmake --build build --config Release --target llama-server
+    python serve/tests/beside_llama_cpp.py MODEL.gguf --llama-server build/bin/llama-server [--clients 1,16,64,shared]
 
 Each server is started anew for each measurement, with as many slots as there are clients, and room for the longest
 prompt and text in each; everything else is its default. Every prompt is random and its text has 128 tokens. Prints a
@@ -26,20 +26,9 @@ import urllib.request
 
 SLOT_TOKENS = 768  # 500 of a prompt, 128 of a text, and llama.cpp rounds to multiples of 256
 
-LLAMA_CPP = """
-import signal, sys
-import xllamacpp
-model, port, slots, slot_tokens, threads = sys.argv[1], *map(int, sys.argv[2:])
-parameters = xllamacpp.CommonParams()
-parameters.model.path, parameters.port = model, port
-parameters.n_parallel, parameters.n_ctx = slots, slots * slot_tokens
-parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
-server = xllamacpp.Server(parameters)
-signal.pause()
-"""
-
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("gguf")
+parser.add_argument("--llama-server", required=True)
 parser.add_argument("--clients", default="1,16,64,shared")
 parser.add_argument("--pairs", type=int, default=3)
 parser.add_argument("--processors", type=int, default=2)
@@ -59,8 +48,9 @@ def free_port():
 
 def command(server, port, slots):
     if server == "llama.cpp":
-        numbers = [port, slots, SLOT_TOKENS, len(processors)]
-        return [sys.executable, "-c", LLAMA_CPP, arguments.gguf, *map(str, numbers)]
+        threads = str(len(processors))
+        options = ["--parallel", str(slots), "--ctx-size", str(slots * SLOT_TOKENS), "--threads", threads]
+        return [arguments.llama_server, "--model", arguments.gguf, "--port", str(port), *options, "--threads-batch", threads]
     keys = [f"max_concurrent_requests = {slots}", f"kv_cache_tokens = {slots * SLOT_TOKENS}", f"max_queue = {slots}"]
     config = pathlib.Path(folder.name, "pipeline.toml")
     config.write_text('[collect]\ndataset = "none"\n[serve]\n' + "\n".join(keys + arguments.set) + "\n")

@@ -37,6 +37,7 @@ impl Engine {
         self.rotate_to(rows, sequences.len());
         let rows_of_attention: Vec<AttentionRow> =
             rows.iter().map(|row| AttentionRow { position: row.position, blocks: sequences[row.sequence] }).collect();
+        self.write_to_cache(layer, &rows_of_attention, &[], observe);
         self.attention(layer, &rows_of_attention, &[], observe);
         self.mlp(layer, &[], observe);
         hidden.copy_from_slice(&self.buffers.x);

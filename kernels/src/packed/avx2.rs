@@ -99,8 +99,8 @@ unsafe impl Vectors for Avx2 {
     #[inline(always)]
     unsafe fn int8_values(from: *const i16) -> [__m256i; 2] {
         unsafe {
-            let pairs = from.cast::<i32>();
-            [pairs, pairs.add(1)].map(|pair| _mm256_set1_epi32(pair.read_unaligned()))
+            let pairs = from.cast::<[u8; 4]>();
+            [pairs, pairs.add(1)].map(|pair| _mm256_set1_epi32(i32::from_ne_bytes(*pair)))
         }
     }
 

@@ -3,7 +3,8 @@
 //! Usage: `throughput ADDRESS [NAME=NUMBER]…`, such as `throughput 127.0.0.1:8080 clients=16 requests=2`. The settings
 //! and their defaults are those of [`Settings`]. Prompts are random tokens, the same for the same `seed`, so that
 //! servers of one model do the same work; none begins as another does unless `shared_tokens` says so. It sends only
-//! what llama.cpp's server understands as well; `serve/tests/beside_llama_cpp.py` runs it on both. Prints a JSON object.
+//! what llama.cpp's server understands as well: `serve/tests/beside_llama_cpp.py` runs it on both. It prints a JSON
+//! object.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -4,8 +4,8 @@
     cmake -B build LLAMA.CPP && cmake --build build --config Release --target llama-server
     python serve/tests/beside_llama_cpp.py MODEL.gguf --llama-server build/bin/llama-server [--clients 1,16,64,shared]
 
-Each server is started anew for each measurement, with as many slots as there are clients, and room for the longest
-prompt and text in each; everything else is its default. Every prompt is random and its text has 128 tokens. Prints a
+Each server is started for each measurement, with as many slots as there are clients, and room for the longest prompt
+and text in each; everything else is its default. Every prompt is random and its text has 128 tokens. Prints a
 row for each number of clients: medians of both servers and of the ratios of pairs, with their range. `shared` in place
 of a number is one client whose prompts begin with the same 400 tokens, beside prompts that do not. A ratio above 1
 means that this server is better.
@@ -53,7 +53,7 @@ def command(server, port, slots):
         return [arguments.llama_server, "--model", arguments.gguf, "--port", str(port), *options, "--threads-batch", threads]
     keys = [f"max_concurrent_requests = {slots}", f"kv_cache_tokens = {slots * SLOT_TOKENS}", f"max_queue = {slots}"]
     config = pathlib.Path(folder.name, "pipeline.toml")
-    config.write_text('[collect]\ndataset = "none"\n[serve]\n' + "\n".join(keys + arguments.set) + "\n")
+    config.write_text("[serve]\n" + "\n".join(keys + arguments.set) + "\n")
     return [arguments.program, "serve", arguments.gguf, "--config", str(config), "--port", str(port), "--device", "cpu"]
 
 

@@ -29,8 +29,7 @@ pub(super) async fn attend(
     State(state): State<Arc<ServerState>>,
     request: Request,
 ) -> Result<Json<AttentionBody>, ApiError> {
-    let body = body::read(&state, request).await?;
-    let model = state.models.get(body::model_name(&body).as_deref())?;
+    let (model, body) = body::read(&state, request).await?;
     let request = attention::parse(&body, &model.config)?;
     let encoder = Arc::clone(&model);
     // Encoding a long text takes too long for the threads of I/O.

@@ -1,5 +1,6 @@
 //! Reading the body of a request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,16 +12,17 @@ use serde::Deserialize;
 use super::ServerState;
 use crate::Config;
 use crate::api_error::ApiError;
+use crate::models::LoadedModel;
 
 /// How many times the limit is read of a body that is too long, so that a client that sends it as a whole gets the
 /// answer: closing a connection with unread bytes resets it.
 const DISCARDED: usize = 8;
 
-/// Returns the body of a request, which must be JSON, arrive in time and not be too long.
+/// Returns the body of a request, which must be JSON, arrive in time and not be too long, and the model that it names.
 ///
 /// # Errors
-/// Returns an error if it is not, does not or is, or if the server is shutting down.
-pub(super) async fn read(state: &ServerState, request: Request) -> Result<Vec<u8>, ApiError> {
+/// Returns an error if it is not, does not or is, if there is no such model, or if the server is shutting down.
+pub(super) async fn read(state: &ServerState, request: Request) -> Result<(Arc<LoadedModel>, Vec<u8>), ApiError> {
     if state.stopping.is_requested() {
         return Err(ApiError::stopping());
     }
@@ -35,7 +37,7 @@ pub(super) async fn read(state: &ServerState, request: Request) -> Result<Vec<u8
     if log_prompts {
         tracing::info!(target: "serve::access", body = &*String::from_utf8_lossy(&body), "body");
     }
-    Ok(body)
+    Ok((state.models.get(model_name(&body).as_deref())?, body))
 }
 
 /// Collects a body of at most `limit` bytes.
@@ -59,7 +61,7 @@ async fn collect(body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
 }
 
 /// Returns the name of the model that a body asks for. Whether the rest is valid is for its parser to say.
-pub(super) fn model_name(body: &[u8]) -> Option<String> {
+fn model_name(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
         model: Option<String>,

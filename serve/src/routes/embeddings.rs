@@ -28,8 +28,7 @@ pub(super) async fn embed(
     State(state): State<Arc<ServerState>>,
     request: Request,
 ) -> Result<Json<EmbeddingList>, ApiError> {
-    let body = body::read(&state, request).await?;
-    let model = state.models.get(body::model_name(&body).as_deref())?;
+    let (model, body) = body::read(&state, request).await?;
     let request = embeddings::parse(&body, &model.config)?;
     let encoder = Arc::clone(&model);
     // Encoding long texts takes too long for the threads of I/O.

@@ -90,8 +90,7 @@ pub(super) async fn respond_once(
     State(state): State<Arc<ServerState>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body = body::read(&state, request).await?;
-    let model = state.models.get(body::model_name(&body).as_deref())?;
+    let (model, body) = body::read(&state, request).await?;
     let body = json_body::json(&body)?;
     ResponsesRequest::refuse_unsupported(&body)?;
     let request: ResponsesRequest = json_body::deserialize(&body, &model.config)?;
@@ -110,8 +109,7 @@ async fn respond(
     request: Request,
     parse: fn(&[u8], &Limits<'_>) -> Result<ValidRequest, ApiError>,
 ) -> Result<Response, ApiError> {
-    let body = body::read(state, request).await?;
-    let model = state.models.get(body::model_name(&body).as_deref())?;
+    let (model, body) = body::read(state, request).await?;
     let limits = model.limits();
     let request = parse(&body, &limits)?;
     let streaming = request.settings.streaming;

@@ -103,8 +103,7 @@ pub(super) async fn detokenize(
 
 /// Reads a request, and finds its model.
 async fn parse<T: DeserializeOwned>(state: &ServerState, request: Request) -> Result<(Arc<LoadedModel>, T), ApiError> {
-    let body = body::read(state, request).await?;
-    let model = state.models.get(body::model_name(&body).as_deref())?;
+    let (model, body) = body::read(state, request).await?;
     let body = json_body::json(&body)?;
     let parsed = json_body::deserialize(&body, &model.config).map_err(|error| {
         if error.detail.param.as_deref() != Some("tokens") || error.detail.code != Some("invalid_type") {

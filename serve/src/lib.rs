@@ -56,4 +56,4 @@ pub use models::ModelFolder;
 pub use ready_check::check_ready;
 pub use routes::{Route, routes};
 pub use server::{bind, serve, serve_models, serve_on};
-pub use spans::{SPAN_TARGET, TRACEPARENT_FIELD};
+pub use spans::SPAN_TARGET;

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{Method, StatusCode};
 use generate::FinishReason;
 use tracing::Span;
 use tracing::field::Empty;
@@ -17,23 +17,16 @@ use crate::work::Work;
 /// The target of all spans, for filters.
 pub const SPAN_TARGET: &str = "serve::span";
 
-/// The field of a request's span that has the header `traceparent`, for a subscriber that continues the client's
-/// trace.
-pub const TRACEPARENT_FIELD: &str = "http.request.header.traceparent";
-
 /// Returns the span of an HTTP request, from its headers to the end of its answer.
-pub(crate) fn request(method: &Method, path: &str, headers: &HeaderMap) -> Span {
-    let mut parents = headers.get_all("traceparent").iter();
-    // Two of them name no parent.
-    let parent = parents.next().filter(|_| parents.next().is_none()).and_then(|parent| parent.to_str().ok());
+pub(crate) fn request(method: &Method, path: &str) -> Span {
     tracing::info_span!(
         target: SPAN_TARGET,
+        parent: None,
         "request",
         otel.name = %method,
         otel.kind = "server",
         otel.status_code = Empty,
         http.request.method = %method,
-        { TRACEPARENT_FIELD } = parent,
         url.path = path,
         http.route = Empty,
         http.response.status_code = Empty,

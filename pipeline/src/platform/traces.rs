@@ -1,8 +1,6 @@
 //! Traces of the server's requests, sent to an OpenTelemetry collector by OTLP over HTTP. The standard variables
 //! `OTEL_*` say where to; nothing is sent without an endpoint in them.
 
-mod remote_parent;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, fmt};
 
@@ -17,7 +15,6 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::platform::log::LogLayer;
 use crate::ui::console::Console;
-use remote_parent::RemoteParent;
 
 /// The name of the service, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` has another.
 const SERVICE: &str = "pipeline";
@@ -61,7 +58,7 @@ impl Traces {
         // Where in the source a span begins and which thread it is on say nothing about a request.
         let layer = layer.with_location(false).with_threads(false).with_tracked_inactivity(false).with_target(false);
         let spans = Targets::new().with_target(serve::SPAN_TARGET, LevelFilter::INFO);
-        Some(RemoteParent(layer).with_filter(spans).boxed())
+        Some(layer.with_filter(spans).boxed())
     }
 }
 

@@ -51,7 +51,7 @@ impl Exchange {
         self.activity.begin();
         let path = request.uri().path().to_owned();
         let is_probe = PROBES.contains(&path.as_str());
-        let span = if is_probe { Span::none() } else { spans::request(request.method(), &path, request.headers()) };
+        let span = if is_probe { Span::none() } else { spans::request(request.method(), &path) };
         let mut record = Record {
             span: span.clone(),
             activity: Arc::clone(&self.activity),

@@ -194,6 +194,7 @@ mod tests {
         logits[3] = f32::NEG_INFINITY;
         assert!(mask.apply(&mut logits));
     }
+
     #[derive(Debug)]
     struct Panicking;
 

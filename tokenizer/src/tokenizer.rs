@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use artifact::Digest;
-use tokenizers::{DecoderWrapper, Model, ModelWrapper};
+use tokenizers::{DecoderWrapper, Model, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
 use crate::decoder::{self, Chain, Step};
 use crate::files::TOKENIZER;
@@ -17,6 +17,10 @@ use crate::{ChatTemplate, Error, tokenizer_class, vocabulary_files};
 
 /// Names of the end-of-document token where none is declared: ours first, then those of other common tokenizers.
 const END_OF_TEXT_NAMES: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
+
+/// How often a tokenizer may map bytes to characters: each time doubles those that are not ASCII. Known tokenizers do
+/// it once.
+const MAX_BYTE_LEVELS: usize = 2;
 
 /// Encodes text as token ids, and decodes them.
 #[derive(Clone)]
@@ -82,9 +86,17 @@ impl Tokenizer {
         let failed = |source| Error::Parse { origin: origin.to_owned(), source };
         // The library panics on some files: those nested deeply, or with merges shorter than the prefix of subwords.
         let parsed = catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
-        parsed
-            .unwrap_or_else(|_| Err("it is nested too deeply, or its merges do not fit the model".into()))
-            .map_err(failed)
+        let parsed =
+            parsed.unwrap_or_else(|_| Err("it is nested too deeply, or its merges do not fit the model".into()));
+        let inner = parsed.map_err(failed)?;
+        let byte_levels = inner.get_normalizer().map_or(0, normalizer_byte_levels)
+            + inner.get_pre_tokenizer().map_or(0, pre_tokenizer_byte_levels);
+        if byte_levels > MAX_BYTE_LEVELS {
+            let problem =
+                format!("it has {byte_levels} steps of type `ByteLevel`, and at most {MAX_BYTE_LEVELS} are allowed");
+            return Err(failed(problem.into()));
+        }
+        Ok(inner)
     }
 
     /// Wraps the library's tokenizer, without padding, truncation or special tokens in the text.
@@ -342,6 +354,22 @@ impl Tokenizer {
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size).finish_non_exhaustive()
+    }
+}
+
+fn normalizer_byte_levels(normalizer: &NormalizerWrapper) -> usize {
+    match normalizer {
+        NormalizerWrapper::ByteLevel(_) => 1,
+        NormalizerWrapper::Sequence(steps) => steps.as_ref().iter().map(normalizer_byte_levels).sum(),
+        _ => 0,
+    }
+}
+
+fn pre_tokenizer_byte_levels(pre_tokenizer: &PreTokenizerWrapper) -> usize {
+    match pre_tokenizer {
+        PreTokenizerWrapper::ByteLevel(_) => 1,
+        PreTokenizerWrapper::Sequence(steps) => steps.as_ref().iter().map(pre_tokenizer_byte_levels).sum(),
+        _ => 0,
     }
 }
 

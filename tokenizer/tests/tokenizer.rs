@@ -205,6 +205,23 @@ fn files_on_which_the_library_panics_are_errors() {
 }
 
 #[test]
+fn a_tokenizer_that_doubles_bytes_again_and_again_is_an_error() {
+    let read = |byte_levels: usize| {
+        let config = TrainConfig { vocab_size: MIN_VOCAB_SIZE, ..TrainConfig::default() };
+        let tokenizer = Tokenizer::train(&config, ["abc abc"].iter()).unwrap();
+        let mut json: serde_json::Value = serde_json::from_str(tokenizer.to_json()).unwrap();
+        let step = serde_json::json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false,
+        });
+        json["pre_tokenizer"] = serde_json::json!({"type": "Sequence", "pretokenizers": vec![step; byte_levels]});
+        Tokenizer::from_bytes(json.to_string().as_bytes())
+    };
+    assert!(read(2).unwrap().encode("é").is_ok());
+    let error = std::error::Error::source(&read(39).unwrap_err()).unwrap().to_string();
+    assert!(error.contains("39 steps of type `ByteLevel`"), "{error}");
+}
+
+#[test]
 fn invalid_training_options_are_errors() {
     let check = |kind, vocab_size, special_tokens: &[&str], expected: &str| {
         let special_tokens = special_tokens.iter().map(|token| (*token).to_owned()).collect();

@@ -1,7 +1,8 @@
 //! Stage evaluate: loss on held-out text, samples and baselines, as a report.
 //!
-//! In: the corpus, the tokens, the checkpoint and the bundle of one run. Out: `report.json` with all metrics, and
-//! `report.html`, a single page that works offline. This crate never changes a weight and never uses the network.
+//! In: the corpus, the tokens, the checkpoint, the bundle and the index of one run. Out: `report.json` with all
+//! metrics, and `report.html`, a single page that works offline. This crate never changes a weight and never uses the
+//! network.
 //!
 //! Modules in reading order: `config`, `held_out` (loss, perplexity, bits per byte), `baselines` (compressors on the
 //! same text), `samples` with `diversity` and `syntax` (generated text), `curves` (training), `funnel` and `examples`
@@ -61,6 +62,8 @@ pub struct Inputs<'a> {
     pub checkpoint: &'a Sealed,
     /// The output of stage optimize.
     pub bundle: &'a Sealed,
+    /// The output of stage index.
+    pub index: &'a Sealed,
 }
 
 /// Evaluates the checkpoint and the bundle, and writes the report into `out`.

@@ -26,6 +26,7 @@ struct Run {
     tokens: Sealed,
     checkpoint: Sealed,
     bundle: Sealed,
+    index: Sealed,
 }
 
 fn unsealed(root: &Path, name: &str) -> Unsealed {
@@ -138,14 +139,16 @@ fn inputs_with(max_shard_bytes: u64, mask: Option<Mask>) -> Run {
     let speed = json!({ "checkpoint": 900.0, "formats": { "bf16": 1234.0 } });
     fs::write(bundle.path("speed.json"), speed.to_string()).unwrap();
     let [corpus, tokens, checkpoint, bundle] = [corpus, tokens, checkpoint, bundle].map(seal);
-    Run { root, corpus, tokens, checkpoint, bundle }
+    let index = unsealed(root.path(), "index");
+    trace::run(&trace::Config::default(), &tokens, &index, &Context::quiet(1)).unwrap();
+    Run { index: seal(index), root, corpus, tokens, checkpoint, bundle }
 }
 
 impl Run {
     fn evaluate(&self, name: &str, config: &Config, context: &Context) -> Result<Sealed, Error> {
         let out = unsealed(self.root.path(), name);
-        let Self { corpus, tokens, checkpoint, bundle, .. } = self;
-        let outcome = evaluate::run(config, &Inputs { corpus, tokens, checkpoint, bundle }, &out, context)?;
+        let Self { corpus, tokens, checkpoint, bundle, index, .. } = self;
+        let outcome = evaluate::run(config, &Inputs { corpus, tokens, checkpoint, bundle, index }, &out, context)?;
         Ok(out.seal(outcome, 1.0, Host::default()).unwrap())
     }
 }

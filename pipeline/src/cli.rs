@@ -4,6 +4,7 @@ pub mod data;
 pub mod generation;
 pub mod models;
 pub mod serve;
+pub mod trace;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ use data::DataCommand;
 use generation::{ChatArgs, GenerateArgs};
 use models::{ExportArgs, ImportArgs};
 use serve::ServeArgs;
+use trace::TraceArgs;
 
 /// From raw data to a served generative model, reproducibly.
 #[derive(Debug, Parser)]
@@ -38,7 +40,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run every stage whose inputs changed: collect, preprocess, train, optimize, evaluate, generate, serve
+    /// Run every stage whose inputs changed: collect, preprocess, train, optimize, index, evaluate, generate, serve
     #[command(after_help = "\
 Examples:
   pipeline run                                      the pipeline.toml of this folder
@@ -97,6 +99,16 @@ Examples:
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'")]
     Serve(ServeArgs),
+    /// Find the passages of a text that stand in a run's training data: where, and under which licence
+    #[command(after_help = "\
+Examples:
+  pipeline trace latest \"fn main() {\"
+  pipeline generate latest \"fn \" | pipeline trace latest --min-tokens 12
+  pipeline trace latest --json < answer.txt
+
+A passage is found as the tokens of training. The stage index has built what it needs; index.max_tokens of the \
+configuration limits for how much training data it does.")]
+    Trace(TraceArgs),
     /// Import a model from the Hub, a folder, a GGUF file or a run; checks a lossless round trip
     #[command(after_help = "\
 Examples:

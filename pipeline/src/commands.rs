@@ -14,6 +14,7 @@ pub mod schema;
 pub mod serve;
 pub mod shard;
 pub mod show;
+pub mod trace;
 pub mod verify;
 
 use std::io::Write;
@@ -86,6 +87,15 @@ struct Model {
     folder: Folder,
     /// The configuration of the run that trained it, if one did, by [`Loaded::into_config`].
     config: Option<Config>,
+    /// The folder of the index of its training data, if that run has one.
+    index: Option<PathBuf>,
+}
+
+impl Model {
+    /// Returns a model that is of no run.
+    fn outside(folder: Folder) -> Self {
+        Self { folder, config: None, index: None }
+    }
 }
 
 /// A folder in the Hugging Face layout.
@@ -119,23 +129,24 @@ fn imported_gguf(path: &Path, layout: &StoreLayout) -> anyhow::Result<PathBuf> {
 fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
     let folder = Path::new(name);
     if folder.join("config.json").is_file() {
-        return Ok(Model { folder: Folder::Path(folder.to_owned()), config: None });
+        return Ok(Model::outside(Folder::Path(folder.to_owned())));
     }
     if folder.is_dir() && !folder.join(record::RECORD).is_file() {
         bail!("{name} has neither config.json (a model) nor {} (a run)", record::RECORD);
     }
     if registry::gguf::is_gguf(folder) {
-        return Ok(Model { folder: Folder::Linked(LinkedFolder::of(folder)?), config: None });
+        return Ok(Model::outside(Folder::Linked(LinkedFolder::of(folder)?)));
     }
     let layout = layout(arguments)?;
     if let Some((sealed, _)) = registry::names::find(&layout, name)? {
-        return Ok(Model { folder: Folder::Path(registry::verified(&sealed)?), config: None });
+        return Ok(Model::outside(Folder::Path(registry::verified(&sealed)?)));
     }
     let run = record::find_with(&layout, name, Stage::Train)?;
     let stage = if run.stage(Stage::Optimize).is_some() { Stage::Optimize } else { Stage::Train };
     let sealed = run.artifact(stage)?;
     let config = config::load(&run.folder.join(config::FILE_NAME), &[])?.into_config();
-    Ok(Model { folder: Folder::Path(registry::verified(&sealed)?), config: Some(config) })
+    let index = run.stage(Stage::Index).map(|index| run.artifact_folder(index));
+    Ok(Model { folder: Folder::Path(registry::verified(&sealed)?), config: Some(config), index })
 }
 
 /// Returns the name of `run` on a command line in the current folder.

@@ -42,6 +42,8 @@ pub struct Config {
     pub train: train::Config,
     /// The checkpoint becomes a bundle.
     pub optimize: optimize::Config,
+    /// Tokens become an index of the training data, in which texts are traced.
+    pub index: trace::Config,
     /// The held-out part, the samples and the baselines become a report.
     pub evaluate: evaluate::Config,
     /// Prompts become samples.
@@ -62,6 +64,7 @@ impl Default for Config {
             preprocess: preprocess::Config::default(),
             train: train::Config::default(),
             optimize: optimize::Config::default(),
+            index: trace::Config::default(),
             evaluate: evaluate::Config::default(),
             generate: generate::Config::default(),
             serve: serve::Config::default(),
@@ -206,6 +209,7 @@ fn validate(config: &Config, needs_data: bool) -> Result<(), Box<dyn StdError + 
     if config.train.init.is_none() {
         config.optimize.check_family(config.train.model.family)?;
     }
+    config.index.validate()?;
     config.evaluate.validate()?;
     config.generate.validate()?;
     config.serve.validate()?;

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Command::Chat(arguments) => commands::chat::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Data(command) => commands::data::run(&command),
+        Command::Trace(arguments) => commands::trace::run(&arguments),
         Command::Import(arguments) => commands::import::run(&arguments),
         Command::Export(arguments) => commands::export::run(&arguments),
         Command::Init(arguments) => commands::init::run(&arguments),

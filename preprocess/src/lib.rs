@@ -2,7 +2,8 @@
 //!
 //! In: the corpus artifact, documents in any encoding. Out: the documents that pass the configured steps, split into
 //! train, validation and test, as tokens of a tokenizer trained on them (or of a given one); `signals.parquet` with the
-//! measurements and the outcome of every document; and `report.json` with the totals.
+//! measurements and the outcome of every document; `order.parquet` with the document of each place in the shards; and
+//! `report.json` with the totals.
 //!
 //! A document's split, and which of several duplicates is kept, depend on content alone: adding documents to a corpus
 //! moves none of the others, and the output depends neither on the number of threads nor on the order of files on disk.
@@ -39,7 +40,7 @@ use crate::engine::split::Split;
 pub const NAME: &str = "preprocess";
 
 /// Raised when the same inputs would give another output.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The folder of unfinished work. It is deleted when the artifact is sealed, as is every file that starts with a dot.
 const WORK: &str = ".work";

@@ -1,5 +1,6 @@
 //! The output: tokens in runs and shards, signals and the report.
 
+pub(crate) mod order;
 pub(crate) mod outcome;
 pub(crate) mod refusals;
 pub(crate) mod report;

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
 use artifact::{Context, Outcome, Sealed};
 use corpus::{Document, document, documents, seal, small, texts, unsealed, write, write_file};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -124,9 +125,36 @@ fn output_depends_on_neither_threads_nor_files() {
     assert_eq!(one.sealed.manifest().files, two.sealed.manifest().files);
     let backwards: Vec<Document> = documents.iter().rev().cloned().collect();
     let other = Run::try_new(&config, &backwards, 100).unwrap();
-    for name in one.sealed.files("").iter().filter(|name| *name != "signals.parquet") {
+    // These two have the documents in the order of the corpus, or their place in it.
+    let in_order = ["signals.parquet", "order.parquet"];
+    for name in one.sealed.files("").iter().filter(|name| !in_order.contains(&name.as_str())) {
         assert_eq!(one.sealed.manifest().files.get(name), other.sealed.manifest().files.get(name), "{name}");
     }
+}
+
+/// Returns the splits and the rows of a file of the order.
+fn order(sealed: &Sealed) -> Vec<(String, u32)> {
+    let file = File::open(sealed.folder().join("order.parquet")).unwrap();
+    let mut all = Vec::new();
+    for rows in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+        let rows = rows.unwrap();
+        let splits = rows["split"].as_string::<i32>().iter().map(|split| split.unwrap().to_owned());
+        all.extend(splits.zip(rows["row"].as_primitive::<UInt32Type>().values().iter().copied()));
+    }
+    all
+}
+
+#[test]
+fn the_order_names_the_document_of_each_place() {
+    let documents = documents(80);
+    let run = Run::new(&Config { shard_bytes: 2000, ..small() }, &documents);
+    let names = ["train", "validation", "test"];
+    let places = names.iter().flat_map(|name| run.texts(name).into_iter().map(|text| ((*name).to_owned(), text)));
+    let found: Vec<(String, String)> = order(&run.sealed)
+        .into_iter()
+        .map(|(split, row)| (split, String::from_utf8(documents[row as usize].2.clone()).unwrap()))
+        .collect();
+    assert_eq!(found, places.collect::<Vec<_>>());
 }
 
 #[test]

@@ -117,6 +117,12 @@ impl ApiError {
         Self::parameter("model", "attention_not_available", format!("The attention cannot be shown: {cause}."))
     }
 
+    /// Returns the error for a model whose training data cannot be looked up.
+    pub(crate) fn no_trace(reason: &str) -> Self {
+        let message = format!("No text can be traced to the training data of this model: {reason}.");
+        Self::parameter("model", "trace_not_available", message)
+    }
+
     /// Returns the error for a full queue.
     pub(crate) fn queue_full(max_queue: usize) -> Self {
         let message = format!("{max_queue} requests are already waiting; try again in a moment.");

@@ -134,7 +134,7 @@ fn expected(name: &str, config: &Config) -> String {
         "logprobs" | "top_logprobs" => format!("an integer from 0 to {}", config.max_logprobs),
         "truncate_prompt_tokens" => "an integer from 1, or -1 for the model's context".to_owned(),
         "seed" => "an integer of 64 bits".to_owned(),
-        "dimensions" | "layer" | "head" => "an integer".to_owned(),
+        "dimensions" | "layer" | "head" | "min_tokens" | "max_passages" | "max_documents" => "an integer".to_owned(),
         "echo"
         | "stream"
         | "stream_options.include_usage"

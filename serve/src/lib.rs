@@ -10,8 +10,9 @@
 //! validation), `parameters`, `structured_output` and `json_body` (what the routes have in common), `work`, `job` and
 //! `worker` (the queue and the thread that generates), `texts` (what the thread is generating), `paced_events` and
 //! `answer` (whole or streamed), `tool_calls` (in an answer's text), `responses` (another shape of them), `embeddings`,
-//! `attention`, `response`, `logprobs` and `api_error` (JSON bodies), `metrics`, `spans` (of traces), `applications`
-//! (of the web page, whose files are in `page`), `ready_check` (of a running server), `deployment_check` (the stage).
+//! `attention`, `passages` (of the training data), `response`, `logprobs` and `api_error` (JSON bodies), `metrics`,
+//! `spans` (of traces), `applications` (of the web page, whose files are in `page`), `ready_check` (of a running
+//! server), `deployment_check` (the stage).
 
 mod answer;
 mod api_error;
@@ -33,6 +34,7 @@ mod metrics;
 mod models;
 mod paced_events;
 mod parameters;
+mod passages;
 mod random;
 mod ready_check;
 mod request;

@@ -9,7 +9,7 @@
 mod loaded;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ pub struct ModelFolder {
     pub folder: PathBuf,
     /// The name of the model that this is an adapter of; none for a model of its own.
     pub base: Option<String>,
+    /// The folder of the index of its training data, the artifact of stage index; none if there is none.
+    pub index: Option<PathBuf>,
     /// Whether it is loaded at the start.
     pub load: bool,
 }
@@ -133,14 +135,14 @@ impl Models {
     /// # Errors
     /// Returns an error if the model cannot be loaded.
     pub(crate) fn load(&self, name: &str) -> Result<(), Error> {
-        let Some(ModelFolder { folder, base, .. }) = self.find(name, |slot| slot.model.clone()) else { return Ok(()) };
+        let Some(model) = self.find(name, |slot| slot.model.clone()) else { return Ok(()) };
         if let Some(State::Loaded(_)) = self.find(name, |slot| slot.state.clone()) {
             return Ok(());
         }
         self.set(name, State::Loading);
-        let load = || match base {
-            Some(base) => self.load_adapter(name, &folder, &base),
-            None => self.load_weights(name, &folder),
+        let load = || match &model.base {
+            Some(base) => self.load_adapter(&model, base),
+            None => self.load_weights(&model),
         };
         // A model that is being loaded for good could be neither unloaded nor loaded again.
         let loaded = catch_unwind(AssertUnwindSafe(load));
@@ -159,23 +161,23 @@ impl Models {
         }
     }
 
-    fn load_weights(&self, name: &str, folder: &Path) -> Result<LoadedModel, Error> {
-        let config = Config { model_name: name.to_owned(), ..self.config.clone() };
-        let (metrics, abort) = (self.metrics.of(name), self.abort.clone());
+    fn load_weights(&self, model: &ModelFolder) -> Result<LoadedModel, Error> {
+        let config = Config { model_name: model.name.clone(), ..self.config.clone() };
+        let (metrics, abort) = (self.metrics.of(&model.name), self.abort.clone());
         let n_models = self.names(|slot| slot.model.base.is_none()).len();
-        let (model, worker) = LoadedModel::load(folder, n_models, config, &self.device, metrics, abort)?;
+        let (model, worker) = LoadedModel::load(model, n_models, config, &self.device, metrics, abort)?;
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.retain(|worker| !worker.is_finished());
         workers.push(worker);
         Ok(model)
     }
 
-    fn load_adapter(&self, name: &str, folder: &Path, base: &str) -> Result<LoadedModel, Error> {
+    fn load_adapter(&self, adapter: &ModelFolder, base: &str) -> Result<LoadedModel, Error> {
         let Some(State::Loaded(loaded)) = self.find(base, |slot| slot.state.clone()) else {
-            let (name, base) = (name.to_owned(), base.to_owned());
+            let (name, base) = (adapter.name.clone(), base.to_owned());
             return Err(Error::AdapterBase { name, base, reason: "is not loaded" });
         };
-        LoadedModel::load_adapter(&loaded, folder, name, self.metrics.of_adapter(name))
+        LoadedModel::load_adapter(&loaded, adapter, self.metrics.of_adapter(&adapter.name))
     }
 
     /// Marks a model as being loaded. Returns false if it is loaded or being loaded already.
@@ -335,7 +337,7 @@ mod tests {
         let model = |name: &str, base: Option<&str>| {
             let folder = folder.path().join(name);
             std::fs::create_dir(&folder).unwrap();
-            ModelFolder { name: name.to_owned(), folder, base: base.map(str::to_owned), load: true }
+            ModelFolder { name: name.to_owned(), folder, base: base.map(str::to_owned), index: None, load: true }
         };
         let folders = vec![model("a", Some("base")), model("base", None), model("b", Some("base"))];
         test_support::tiny::write_adapter(&folders[0].folder, 1);

@@ -377,6 +377,8 @@ pub(crate) struct ServedModel {
     pub(crate) vocab_size: usize,
     /// Whether the model has a chat template, which `/v1/chat/completions` needs.
     pub(crate) chat: bool,
+    /// Whether texts can be traced to its training data at `/trace`.
+    pub(crate) trace: bool,
     /// The device.
     pub(crate) device: String,
     /// The name of the model that it is an adapter of.

@@ -10,6 +10,7 @@ mod generation;
 mod health;
 mod models;
 mod page;
+mod passages;
 mod tokens;
 
 use std::sync::Arc;
@@ -69,6 +70,7 @@ fn table() -> Vec<(Route, Handler)> {
         post("/v1/responses", Inference, self::post(generation::respond_once)),
         post("/v1/embeddings", Inference, self::post(embeddings::embed)),
         post("/attention", Inference, self::post(attention::attend)),
+        post("/trace", Inference, self::post(passages::trace)),
         post("/tokenize", Inference, self::post(tokens::tokenize)),
         post("/detokenize", Inference, self::post(tokens::detokenize)),
         get("/admin/models", Admin, self::get(admin::states)),

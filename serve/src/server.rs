@@ -60,7 +60,7 @@ pub fn serve_on(
     cancel: &Cancel,
 ) -> Result<(), Error> {
     let (name, folder) = (config.model_name.clone(), folder.to_owned());
-    let model = ModelFolder { name, folder, base: None, load: true };
+    let model = ModelFolder { name, folder, base: None, index: None, load: true };
     serve_models(listener, vec![model], config, device, cancel)
 }
 

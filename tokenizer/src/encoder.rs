@@ -1,5 +1,7 @@
 //! Encoding of texts.
 
+use std::ops::Range;
+
 use ahash::AHashMap;
 use tokenizers::Model;
 
@@ -50,6 +52,18 @@ impl Tokenizer {
         let failed = |source| Error::Encode { bytes: text.len(), source };
         let encoding = self.parsing().encode_fast(text, false).map_err(failed)?;
         Ok([self.prefix_tokens(), encoding.get_ids(), self.suffix_tokens()].concat())
+    }
+
+    /// Returns the tokens of [`Tokenizer::encode`], each with the bytes of `text` that it stands for. Tokens that have
+    /// parts of one character have the whole of it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, Error> {
+        let failed = |source| Error::Encode { bytes: text.len(), source };
+        let encoding = self.inner().encode(text, false).map_err(failed)?;
+        let offsets = encoding.get_offsets().iter().map(|(start, end)| *start..*end);
+        Ok(encoding.get_ids().iter().copied().zip(offsets).collect())
     }
 
     /// Returns an encoder for many texts, one per thread.

@@ -66,6 +66,25 @@ fn ids_are_those_of_hugging_face() {
 }
 
 #[test]
+fn offsets_are_the_bytes_of_tokens() {
+    let tokenizer = trained(Pattern::Qwen2);
+    for text in TEXTS.iter().chain(&HARD) {
+        let tokens = tokenizer.encode_with_offsets(text).unwrap();
+        let ids: Vec<u32> = tokens.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, tokenizer.encode(text).unwrap(), "{text:?}");
+        let mut end = 0;
+        for (id, bytes) in tokens {
+            assert!(bytes.start <= end && bytes.end >= end, "{text:?}: {bytes:?} after {end}");
+            end = bytes.end;
+            let token = tokenizer.decode(&[id]).unwrap();
+            // A token with a part of a character has the bytes of the whole one.
+            assert!(text[bytes.clone()] == token || token.contains('\u{fffd}'), "{text:?}: {token:?} at {bytes:?}");
+        }
+        assert_eq!(end, text.len());
+    }
+}
+
+#[test]
 fn training_is_that_of_hugging_face() {
     for pattern in PATTERNS {
         let ours = trained(pattern);

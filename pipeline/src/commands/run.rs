@@ -27,7 +27,8 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
         let bundle =
             made.get(&Stage::Optimize).context("--serve needs a bundle, but --until ends before stage optimize")?;
         let Config { serve, device, .. } = session.loaded.clone().into_config();
-        let models = super::serve::one(bundle.folder(), &serve);
+        let index = made.get(&Stage::Index).map(|index| index.folder().to_owned());
+        let models = super::serve::one(bundle.folder(), index, &serve);
         super::serve::until_stopped(models, &serve, &device, &session.cancel)?;
     }
     Ok(())

@@ -14,7 +14,7 @@ use crate::run::record;
 use crate::run::stage::Stage;
 use crate::ui::console::Console;
 
-use super::{Folder, print_out};
+use super::{Folder, Model, print_out};
 
 /// Where `--new-key` puts a key without `--keys`.
 const KEYS: &str = "keys.jsonl";
@@ -74,9 +74,9 @@ pub fn until_stopped(
     Ok(serve::serve_models(listener, models, config, device, cancel)?)
 }
 
-/// Returns the model of a run that was just made, under the configured name.
-pub fn one(folder: &Path, config: &serve::Config) -> Vec<ModelFolder> {
-    vec![ModelFolder { name: config.model_name.clone(), folder: folder.to_owned(), base: None, load: true }]
+/// Returns the model of a run, under the configured name.
+pub fn one(folder: &Path, index: Option<PathBuf>, config: &serve::Config) -> Vec<ModelFolder> {
+    vec![ModelFolder { name: config.model_name.clone(), folder: folder.to_owned(), base: None, index, load: true }]
 }
 
 /// Returns the models of the command line, else those of `[[serve.models]]`, their folders, and the configuration.
@@ -86,10 +86,10 @@ fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Vec<Folder
     if let [name] = &arguments.models[..] {
         let model = super::model(name, &arguments.store)?;
         let config = given.or(model.config).unwrap_or_default();
-        let mut models = one(model.folder.path(), &config.serve);
+        let mut models = one(model.folder.path(), model.index, &config.serve);
         for (name, adapter) in &arguments.adapters {
             let (folder, base) = (adapter_folder(adapter, &arguments.store)?, Some(config.serve.model_name.clone()));
-            models.push(ModelFolder { name: name.clone(), folder, base, load: true });
+            models.push(ModelFolder { name: name.clone(), folder, base, index: None, load: true });
         }
         return Ok((models, vec![model.folder], config));
     }
@@ -97,16 +97,17 @@ fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Vec<Folder
         bail!("--adapter is for one model: for several, add [[serve.models]] with `base` to the configuration");
     }
     let (mut models, mut folders) = (Vec::new(), Vec::new());
-    let mut add = |name: String, folder: Folder, load: bool| {
-        models.push(ModelFolder { name, folder: folder.path().to_owned(), base: None, load });
+    let mut add = |name: String, model: Model, load: bool| {
+        let Model { folder, index, .. } = model;
+        models.push(ModelFolder { name, folder: folder.path().to_owned(), base: None, index, load });
         folders.push(folder);
     };
     if !arguments.models.is_empty() {
         let mut of_first = None;
         for name in &arguments.models {
-            let model = super::model(name, &arguments.store)?;
-            of_first = of_first.or(Some(model.config));
-            add(short_name(name)?, model.folder, true);
+            let mut model = super::model(name, &arguments.store)?;
+            of_first = of_first.or(Some(model.config.take()));
+            add(short_name(name)?, model, true);
         }
         return Ok((models, folders, given.or(of_first.flatten()).unwrap_or_default()));
     }
@@ -122,10 +123,11 @@ fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Vec<Folder
     for ModelEntry { name, model, base, load } in &config.serve.models {
         if base.is_some() {
             let folder = adapter_folder(model, &arguments.store)?;
-            models.push(ModelFolder { name: name.clone(), folder, base: base.clone(), load: *load });
+            models.push(ModelFolder { name: name.clone(), folder, base: base.clone(), index: None, load: *load });
         } else {
-            let folder = super::model(model, &arguments.store)?.folder;
-            models.push(ModelFolder { name: name.clone(), folder: folder.path().to_owned(), base: None, load: *load });
+            let Model { folder, index, .. } = super::model(model, &arguments.store)?;
+            let path = folder.path().to_owned();
+            models.push(ModelFolder { name: name.clone(), folder: path, base: None, index, load: *load });
             folders.push(folder);
         }
     }

@@ -179,12 +179,14 @@ impl Stage {
                 optimize,
                 optimize::run(&config.optimize, &made[&Self::Train], &made[&Self::Preprocess], out, context)
             ),
+            Self::Index => stage_result!(trace, trace::run(&config.index, &made[&Self::Preprocess], out, context)),
             Self::Evaluate => {
                 let inputs = evaluate::Inputs {
                     corpus: &made[&Self::Collect],
                     tokens: &made[&Self::Preprocess],
                     checkpoint: &made[&Self::Train],
                     bundle: &made[&Self::Optimize],
+                    index: &made[&Self::Index],
                 };
                 stage_result!(evaluate, evaluate::run(&config.evaluate, &inputs, out, context))
             }

@@ -14,8 +14,8 @@ use crate::run::stage::{Artifacts, Stage};
 /// Which stages are asked for.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Selection {
-    /// Begin at this stage (collect, preprocess, train, optimize, evaluate, generate or serve); the stages before it
-    /// must be done
+    /// Begin at this stage (collect, preprocess, train, optimize, index, evaluate, generate or serve); the stages
+    /// before it must be done
     #[arg(long, value_name = "STAGE", value_enum, hide_possible_values = true)]
     pub from: Option<Stage>,
     /// End with this stage

@@ -22,6 +22,8 @@ pub enum Stage {
     Train,
     /// Checkpoint to bundle.
     Optimize,
+    /// Tokens to index.
+    Index,
     /// Everything so far to report.
     Evaluate,
     /// Bundle to samples.
@@ -50,7 +52,7 @@ pub(super) struct StageSpec {
 }
 
 /// The stages, in the order of [`Stage`]. A new stage is a variant, a row here, and its call in `dispatch.rs`.
-static SPECS: [StageSpec; 7] = [
+static SPECS: [StageSpec; 8] = [
     StageSpec {
         name: data_ingest::NAME,
         version: data_ingest::VERSION,
@@ -84,10 +86,18 @@ static SPECS: [StageSpec; 7] = [
         fingerprint_value: |config| config.optimize.fingerprint_value(),
     },
     StageSpec {
+        name: trace::NAME,
+        version: trace::VERSION,
+        artifact: "index",
+        inputs: &[Stage::Preprocess],
+        computes: false,
+        fingerprint_value: |config| config.index.fingerprint_value(),
+    },
+    StageSpec {
         name: evaluate::NAME,
         version: evaluate::VERSION,
         artifact: "report",
-        inputs: &[Stage::Collect, Stage::Preprocess, Stage::Train, Stage::Optimize],
+        inputs: &[Stage::Collect, Stage::Preprocess, Stage::Train, Stage::Optimize, Stage::Index],
         computes: true,
         fingerprint_value: |config| config.evaluate.fingerprint_value(),
     },
@@ -111,8 +121,16 @@ static SPECS: [StageSpec; 7] = [
 
 impl Stage {
     /// Every stage, in the order of a run.
-    pub const ALL: [Self; 7] =
-        [Self::Collect, Self::Preprocess, Self::Train, Self::Optimize, Self::Evaluate, Self::Generate, Self::Serve];
+    pub const ALL: [Self; 8] = [
+        Self::Collect,
+        Self::Preprocess,
+        Self::Train,
+        Self::Optimize,
+        Self::Index,
+        Self::Evaluate,
+        Self::Generate,
+        Self::Serve,
+    ];
 
     /// Returns the stage's row of the table.
     pub(super) fn spec(self) -> &'static StageSpec {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::project::Project;
 
-const ALL: [&str; 7] = ["collect", "preprocess", "train", "optimize", "evaluate", "generate", "serve"];
+const ALL: [&str; 8] = ["collect", "preprocess", "train", "optimize", "index", "evaluate", "generate", "serve"];
 
 fn ran(project: &Project, run: &str) -> Vec<String> {
     let stages = project.stages(run);
@@ -33,13 +33,14 @@ fn all_stages_then_none_then_only_changed_ones() {
     let started = Instant::now();
     let out = project.succeeds(&["run"]);
     let seconds = started.elapsed().as_secs_f64();
-    assert!(out.starts_with("Nothing to do: all 7 stages are as run tiny-001 left them"), "{out}");
+    assert!(out.starts_with("Nothing to do: all 8 stages are as run tiny-001 left them"), "{out}");
     assert!(seconds < 0.5, "doing nothing took {seconds} s");
     assert!(!project.path("experiments/runs/tiny-002").exists(), "a run that does nothing leaves nothing");
     project.snapshot("plan_when_nothing_changed", without_training(&project.succeeds(&["plan"])));
 
     project.succeeds(&["run", "--set", "train.learning_rate=3e-4"]);
-    assert_eq!(ran(&project, "tiny-002"), ALL[2..]);
+    let of_tokens = |stage: &&str| !["collect", "preprocess", "index"].contains(stage);
+    assert_eq!(ran(&project, "tiny-002"), ALL.into_iter().filter(of_tokens).collect::<Vec<_>>());
     assert_eq!(project.stages("tiny-002")[2], "train ran: train.learning_rate was 0.004, is 0.0003");
 
     let mut touched = File::options().append(true).open(project.path("texts/07.rs")).unwrap();
@@ -51,7 +52,7 @@ fn all_stages_then_none_then_only_changed_ones() {
     assert_eq!(ran(&project, "tiny-003"), ["collect", "preprocess"]);
     assert!(project.stages("tiny-003")[0].starts_with("collect ran: source texts changed ("));
     let runs = project.succeeds(&["runs"]);
-    for shown in ["tiny-001", "7 of 7", "tiny-002", "5 of 7", "tiny-003", "2 of 2", "finished"] {
+    for shown in ["tiny-001", "8 of 8", "tiny-002", "5 of 8", "tiny-003", "2 of 2", "finished"] {
         assert!(runs.contains(shown), "{shown} is not in\n{runs}");
     }
 }
@@ -66,12 +67,12 @@ fn a_run_can_be_shown_verified_generated_from_and_repeated_from_its_own_folder()
     }
 
     let verified = project.succeeds(&["verify"]);
-    assert_eq!(verified.matches("  ok  ").count(), 7, "{verified}");
+    assert_eq!(verified.matches("  ok  ").count(), 8, "{verified}");
     let repeated = project.succeeds(&["verify", "--rerun"]);
-    assert_eq!(repeated.matches("  same  ").count(), 7, "{repeated}");
+    assert_eq!(repeated.matches("  same  ").count(), 8, "{repeated}");
 
     let again = project.succeeds(&["run", "experiments/runs/tiny-001/pipeline.toml"]);
-    assert!(again.starts_with("Nothing to do: all 7 stages are as run tiny-001 left them"), "{again}");
+    assert!(again.starts_with("Nothing to do: all 8 stages are as run tiny-001 left them"), "{again}");
 
     let arguments = ["generate", "latest", "fn main() {", "--max-tokens", "5", "--seed", "3"];
     let text = project.succeeds(&arguments);
@@ -182,9 +183,10 @@ fn doctor_lists_the_machine() {
 fn help_is_as_reviewed() {
     let project = Project::new();
     project.snapshot("help", &project.succeeds(&["--help"]));
-    for command in
-        ["run", "plan", "runs", "show", "verify", "generate", "chat", "serve", "import", "export", "init", "doctor"]
-    {
+    for command in [
+        "run", "plan", "runs", "show", "verify", "generate", "chat", "serve", "trace", "import", "export", "init",
+        "doctor",
+    ] {
         project.snapshot(&format!("help_{command}"), &project.succeeds(&[command, "--help"]));
     }
 }

@@ -12,3 +12,4 @@ mod models;
 mod project;
 mod recipes;
 mod tiny;
+mod trace;

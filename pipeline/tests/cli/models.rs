@@ -140,7 +140,7 @@ fn shards_are_read_by_every_stage() {
     start_from(&project, "tiny");
     project.configure("save_every = 3\n", "save_every = 3\nmax_shard_bytes = 10_000\n");
     project.succeeds(&["run"]);
-    assert_eq!(project.stages("tiny-001").len(), 7);
+    assert_eq!(project.stages("tiny-001").len(), 8);
     let shards = |folder: &Path| -> Vec<String> {
         assert!(folder.join("model.safetensors.index.json").is_file(), "{}", folder.display());
         assert!(!folder.join("model.safetensors").exists(), "{}", folder.display());

@@ -47,7 +47,7 @@ fn check_recipe(project: &Project, name: &str, hub: &Server, set: &[&str]) {
     arguments.extend(SHORT.iter().chain(set).flat_map(|set| ["--set", set]));
     let ended = without_token(project, &arguments);
     assert_eq!(ended.code, Some(0), "{name}: {}", ended.err);
-    assert_eq!(project.stages(&format!("{name}-001")).len(), 7, "{name} goes through every stage");
+    assert_eq!(project.stages(&format!("{name}-001")).len(), 8, "{name} goes through every stage");
 }
 
 /// Runs a recipe that fine-tunes a model of the Hub, with a tiny one in its place.

@@ -90,6 +90,8 @@ struct Weighted {
 struct Place<'a> {
     key: [u8; 16],
     split: Split,
+    /// Its number among all documents.
+    number: u32,
     tokens: &'a Tokens,
     text_bytes: u64,
 }
@@ -144,7 +146,8 @@ impl Run<'_> {
             };
             let tokens = &document.tokens;
             let key = |copy| mixture::order_key(self.seed, entry.digest.as_bytes(), copy);
-            let place = |copy| Place { key: key(copy), split, tokens, text_bytes: entry.text_bytes };
+            let number = self.documents.number(file, at);
+            let place = |copy| Place { key: key(copy), split, number, tokens, text_bytes: entry.text_bytes };
             places.extend((0..copies).map(place));
         }
         places.sort_unstable_by_key(|place| (place.split, place.key));
@@ -159,7 +162,7 @@ impl Run<'_> {
             let write = || {
                 let mut to = BufWriter::with_capacity(1 << 18, File::create(&path)?);
                 for place in places {
-                    write_document(&mut to, place.key, place.tokens, place.text_bytes)?;
+                    write_document(&mut to, place.key, place.number, place.tokens, place.text_bytes)?;
                 }
                 to.flush()?;
                 to.get_ref().sync_all()

@@ -1,4 +1,4 @@
-//! The token shards: the runs of all files, merged.
+//! The token shards: the runs of all files, merged; and the order of their documents.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,6 +12,7 @@ use tokenizer::shard::{self, ShardTotals};
 
 use crate::engine::documents::Documents;
 use crate::engine::split::Split;
+use crate::output::order::OrderWriter;
 use crate::output::runs::{Head, RunReader, Tokens, write_document};
 use crate::{Config, Error};
 
@@ -29,11 +30,14 @@ pub(crate) fn merge(
 ) -> Result<Vec<(Split, ShardTotals)>, Error> {
     context.progress.begin("shuffling", 0, "documents");
     let mut written = Vec::new();
+    let path = out.path("order.parquet");
+    let mut order = OrderWriter::create(&path)?;
     for split in Split::ALL {
         let to = shard::Writer::new(out.folder(), split.name(), tokenizer, config.shard_bytes);
         // A shard has a mask for all of its documents or for none.
-        written.push((split, merge_split(split, runs, to, documents.has_chats(), context)?));
+        written.push((split, merge_split(split, runs, to, &mut order, documents.has_chats(), context)?));
     }
+    order.finish()?;
     Ok(written)
 }
 
@@ -42,6 +46,7 @@ fn merge_split(
     split: Split,
     runs: &[PathBuf],
     mut writer: shard::Writer,
+    order: &mut OrderWriter<'_>,
     masked: bool,
     context: &Context,
 ) -> Result<ShardTotals, Error> {
@@ -56,7 +61,7 @@ fn merge_split(
             let failed = |e| artifact::Error::io("write", &path, e);
             let mut to = BufWriter::with_capacity(1 << 18, File::create(&path).map_err(failed)?);
             merge_runs(group, context, &mut |head| {
-                Ok(write_document(&mut to, head.key, &head.tokens, head.text_bytes).map_err(failed)?)
+                Ok(write_document(&mut to, head.key, head.number, &head.tokens, head.text_bytes).map_err(failed)?)
             })?;
             to.flush().map_err(failed)?;
             fewer.push(path);
@@ -64,7 +69,13 @@ fn merge_split(
         runs = fewer;
     }
     let mut pairs = None;
-    merge_runs(&runs, context, &mut |Head { tokens: Tokens { ids, loss_mask, chosen }, text_bytes, .. }| {
+    merge_runs(&runs, context, &mut |Head {
+                                         number, tokens: Tokens { ids, loss_mask, chosen }, text_bytes, ..
+                                     }| {
+        // The two answers of a preference are two documents of a shard.
+        for _ in 0..1 + usize::from(chosen > 0) {
+            order.push(split, number)?;
+        }
         if *pairs.get_or_insert(chosen > 0) != (chosen > 0) {
             return Err(Error::MixedPairs { split: split.name() });
         }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-use artifact::Cancel;
+use artifact::{Cancel, Sealed};
 use generate::Generator;
 use inference::CacheOptions;
 use model::{KvCacheDtype, ModelConfig};
+use trace::Index;
 
+use crate::error::causes;
 use crate::metrics::ModelMetrics;
+use crate::models::ModelFolder;
 use crate::parameters::Limits;
 use crate::response::{ModelEntry, ServedModel, seconds_since_1970};
 use crate::tool_calls::Notation;
@@ -39,23 +42,27 @@ pub(crate) struct LoadedModel {
     pub(crate) queue: Queue,
     /// How the model writes calls of tools.
     notation: Notation,
+    /// The index of its training data, or why there is none.
+    pub(crate) index: Result<Index, String>,
     /// Time at which the weights were written, in seconds since 1970.
     created: u64,
 }
 
 impl LoadedModel {
-    /// Loads the model in `folder`, one of `n_models` that share the memory, and starts its worker.
+    /// Loads a model, one of `n_models` that share the memory, and starts its worker.
     ///
     /// # Errors
     /// Returns an error if the model cannot be loaded or the thread not be started.
     pub(super) fn load(
-        folder: &Path,
+        model: &ModelFolder,
         n_models: usize,
         config: Config,
         device: &str,
         metrics: ModelMetrics,
         abort: Cancel,
     ) -> Result<(Self, JoinHandle<()>), Error> {
+        let ModelFolder { folder, index, .. } = model;
+        let index = open_index(index.as_deref());
         let free = model::device::free_memory_bytes(model::device::backend(device)?);
         let generator = Generator::open_with_cache(folder, device, |model| {
             let tokens = config.kv_cache_tokens.unwrap_or_else(|| {
@@ -76,6 +83,7 @@ impl LoadedModel {
             context_length: shape.context_length,
             vocab_size: generator.tokenizer().vocab_size(),
             chat: generator.has_chat_template(),
+            trace: index.is_ok(),
             device: model::device::describe(device)?,
             base: None,
         };
@@ -84,7 +92,7 @@ impl LoadedModel {
             .map_err(|source| Error::Start { operation: "start the worker thread", source })?;
         let template = generator.tokenizer().chat_template(true);
         let notation = template.map_or(Notation::Hermes, |template| Notation::of_template(template.source()));
-        Ok((Self { config, generator, description, queue, notation, created }, worker))
+        Ok((Self { config, generator, description, queue, notation, index, created }, worker))
     }
 
     /// Returns what requests to the model are checked against.
@@ -92,19 +100,21 @@ impl LoadedModel {
         Limits { config: &self.config, declared: self.generator.declared_sampling(), notation: self.notation }
     }
 
-    /// Loads the adapter in `folder`, a model with the weights and the worker of its base.
+    /// Loads an adapter, a model with the weights and the worker of its base.
     ///
     /// # Errors
     /// Returns an error if it cannot be loaded.
-    pub(super) fn load_adapter(base: &Self, folder: &Path, name: &str, metrics: ModelMetrics) -> Result<Self, Error> {
-        let adapter = base.generator.load_adapter(folder)?;
-        let (id, base_name) = (name.to_owned(), Some(base.description.id.clone()));
+    pub(super) fn load_adapter(base: &Self, model: &ModelFolder, metrics: ModelMetrics) -> Result<Self, Error> {
+        let ModelFolder { name, folder, index, .. } = model;
+        let (adapter, index) = (base.generator.load_adapter(folder)?, open_index(index.as_deref()));
+        let (id, base_name) = (name.clone(), Some(base.description.id.clone()));
         Ok(Self {
             config: Config { model_name: id.clone(), ..base.config.clone() },
             generator: Arc::clone(&base.generator),
-            description: ServedModel { id, base: base_name, ..base.description.clone() },
+            description: ServedModel { id, base: base_name, trace: index.is_ok(), ..base.description.clone() },
             queue: base.queue.with_adapter(adapter, metrics),
             notation: base.notation,
+            index,
             created: written(&folder.join(model::lora::WEIGHTS)),
         })
     }
@@ -122,6 +132,19 @@ impl LoadedModel {
             max_model_len: *context_length,
         }
     }
+}
+
+/// Opens the index of a model's training data; the model answers without it.
+fn open_index(folder: Option<&Path>) -> Result<Index, String> {
+    let Some(folder) = folder else {
+        return Err("it was not served as a run with stage index, which `pipeline run` makes".to_owned());
+    };
+    let index = Sealed::open(folder).map_err(trace::Error::from).and_then(|sealed| Index::open(&sealed));
+    index.map_err(|error| {
+        let reason = causes(&error);
+        tracing::info!(reason, "no text can be traced");
+        reason
+    })
 }
 
 /// Returns the default size of a model's KV cache, in tokens, with this many bytes of memory for it if that is known.

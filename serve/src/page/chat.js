@@ -8,6 +8,7 @@ import { tokenView, watchTokens } from "./insight.js";
 import { markdown } from "./markdown.js";
 import * as sampling from "./sampling.js";
 import { showError } from "./status.js";
+import * as trace from "./trace.js";
 
 // How often a streamed answer is drawn, at most; a long one takes its time and is drawn less often.
 const DRAW_MILLISECONDS = 60, DRAW_FACTOR = 4;
@@ -15,7 +16,7 @@ const DRAW_MILLISECONDS = 60, DRAW_FACTOR = 4;
 let conversation = history.blank(), editing = -1, app, drawing = null;
 
 // `page` has the model and what else a request needs: `model()`, `canChat()`, `scores()` (the parameters that ask for log
-// probabilities), `showsScores()`, and `changed()`, called when the history has changed.
+// probabilities), `showsScores()`, `canTrace()`, and `changed()`, called when the history has changed.
 export function start(page) {
   app = page;
   watchTokens($("messages"), attention.choose);
@@ -36,6 +37,7 @@ export const isEmpty = () => conversation.messages.length === 0;
 export function open(chosen = history.blank()) {
   stop();
   attention.close();
+  trace.close();
   conversation = chosen;
   editing = -1;
   $("system").value = conversation.system;
@@ -81,6 +83,7 @@ async function answer() {
   const own = conversation, message = { role: "assistant", content: "", tokens: [], model: body.model };
   own.messages.push(message);
   attention.close();
+  trace.close();
   editing = -1;
   render();
   keep();
@@ -169,6 +172,7 @@ function messageNode(message, index) {
     if (isLast) tools.append(button("regenerate", () => regenerate(index + 1)));
   } else if (message.reason) {
     tools.append(copyButton(message.content), button("regenerate", () => regenerate(index)));
+    if (app.canTrace(message.model) && message.content) tools.append(button("trace", (event) => trace.show(message.content, message.model, event.target)));
     if (message.reason !== "stop") tools.append(element("span", { className: "note", textContent: ending(message.reason) }));
   }
   node.append(content, tools);

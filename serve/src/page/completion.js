@@ -6,11 +6,12 @@ import { onLanguage, t } from "./i18n.js";
 import { tokenView, watchTokens } from "./insight.js";
 import * as sampling from "./sampling.js";
 import { showError } from "./status.js";
+import * as trace from "./trace.js";
 
 // How often the text is drawn, at most.
 const DRAW_MILLISECONDS = 60;
 
-let given = "", text = "", reason = "", app;
+let given = "", text = "", reason = "", model, app;
 
 // `page` is as for a conversation.
 export function start(page) {
@@ -25,10 +26,11 @@ export function start(page) {
     app.edited();
     run();
   };
+  $("find").onclick = () => trace.show(given + text, model, $("find"));
   onRunning((isOn) => {
     $("go").disabled = isOn;
     $("stop").disabled = !isOn;
-    for (const id of ["copy", "more"]) $(id).disabled = isOn || !text;
+    for (const id of ["copy", "more", "find"]) $(id).disabled = isOn || !text;
   });
   onLanguage(() => { $("ended").textContent = ending(reason); });
 }
@@ -51,6 +53,8 @@ export async function run() {
   const output = $("output"), [before, after] = output.children, words = speaker($("spoken"));
   const owner = { model: body.model, promptIds: null, tokens: [] };
   attention.close();
+  trace.close();
+  model = body.model;
   given = body.prompt;
   text = reason = "";
   before.textContent = given;
@@ -82,5 +86,5 @@ export async function run() {
   after.normalize();
   output.classList.remove("generating");
   $("ended").textContent = ending(reason);
-  for (const id of ["copy", "more"]) $(id).disabled = !text;
+  for (const id of ["copy", "more", "find"]) $(id).disabled = !text;
 }

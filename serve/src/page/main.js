@@ -11,6 +11,7 @@ import { language, onLanguage, setLanguage, t, translate } from "./i18n.js";
 import { ALTERNATIVES } from "./insight.js";
 import * as sampling from "./sampling.js";
 import { askForKey, failed, showError, showPanel, state } from "./status.js";
+import * as trace from "./trace.js";
 
 const PAGE = "pipeline-page", SCHEME = "pipeline-scheme";
 const HEALTH_MILLISECONDS = 3000;
@@ -23,6 +24,8 @@ const described = () => facts.find(({ id }) => id === (models.find((entry) => en
 const page = {
   model: () => chosen ? { model: chosen } : {},
   canChat: () => described()?.chat ?? true,
+  // Whether texts of a model can be found in its training data.
+  canTrace: (model = chosen) => (facts.find(({ id }) => id === model) ?? described())?.trace ?? false,
   showsScores: () => $("insight").checked,
   scores(kind) {
     const alternatives = Math.min(ALTERNATIVES, server.max_logprobs);
@@ -58,7 +61,7 @@ const page = {
 
 // Shows the chat or the completion.
 function show(name) {
-  if (mode !== name) attention.close();
+  if (mode !== name) { attention.close(); trace.close(); }
   mode = name;
   for (const other of ["chat", "completion"]) {
     const tab = $(`tab-${other}`), isShown = other === name;
@@ -152,6 +155,7 @@ function showModel() {
   $("no-chat").hidden = canChat;
   $("tab-chat").disabled = !canChat;
   chat.enable(canChat);
+  $("find").hidden = !page.canTrace();
   if (!canChat && mode === "chat") show("completion");
   else if (canChat && !hasMode) show(preferred());
 }
@@ -203,6 +207,7 @@ async function start() {
   completion.start(page);
   applications.start(page);
   attention.start();
+  trace.start();
   const before = saved();
   $("prompt").value = before.prompt ?? "";
   $("insight").checked = before.insight === true;

@@ -15,7 +15,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{Modify, OpenApi};
 
-use super::{ServerState, admin, applications, attention, embeddings, generation, health, models, routes, tokens};
+use super::{
+    ServerState, admin, applications, attention, embeddings, generation, health, models, passages, routes, tokens,
+};
 use crate::api_error::ApiError;
 use crate::keys::Access;
 use crate::response::ChatChunk;
@@ -38,6 +40,7 @@ use crate::response::ChatChunk;
         generation::respond_once,
         embeddings::embed,
         attention::attend,
+        passages::trace,
         tokens::tokenize,
         tokens::detokenize,
         admin::states,
@@ -165,6 +168,7 @@ mod tests {
         for (name, last) in [("layer", 2), ("head", 1)] {
             assert_eq!(schemas["AttentionRequest"]["properties"][name]["maximum"], last);
         }
+        assert_eq!(schemas["TraceRequest"]["required"], serde_json::json!(["input"]));
         let responses = &description["paths"]["/v1/completions"]["post"]["responses"];
         let statuses: Vec<&String> = responses.as_object().unwrap().keys().collect();
         assert_eq!(statuses, ["200", "400", "401", "403", "404", "408", "413", "415", "429", "500", "503", "504"]);

@@ -57,6 +57,7 @@ static FILES: &[File] = &files![
     "markdown.js": SCRIPT,
     "sampling.js": SCRIPT,
     "status.js": SCRIPT,
+    "trace.js": SCRIPT,
 ];
 
 /// The page may load its own files and call this server; nothing else. No script is in the page itself, and none can

@@ -26,7 +26,7 @@ fn make(folder: &Path, name: &str) -> std::path::PathBuf {
 
 fn entry(folder: &Path, name: &str, load: bool) -> ModelFolder {
     let base = (name != "base").then(|| "base".to_owned());
-    ModelFolder { name: name.to_owned(), folder: folder.join(name), base, load }
+    ModelFolder { name: name.to_owned(), folder: folder.join(name), base, index: None, load }
 }
 
 /// Returns a text with the log probabilities of its tokens.

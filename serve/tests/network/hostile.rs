@@ -171,6 +171,7 @@ fn a_megabyte_of_one_letter_anywhere() {
             ("/v1/responses", json!({"input": letters, "max_output_tokens": 1})),
             ("/attention", json!({"prompt": letters})),
             ("/tokenize", json!({"prompt": letters})),
+            ("/trace", json!({"input": letters})),
         ];
         for (path, body) in cases {
             let (_, answer) = answer(&server, path, &body.to_string());

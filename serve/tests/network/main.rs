@@ -12,6 +12,7 @@ mod hostile;
 mod keys;
 mod models;
 mod page;
+mod passages;
 mod requests;
 mod same_texts;
 mod server;

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::json;
 use serve::{Config, NewKey, Scope, new_key};
 
-use super::server::Server;
+use super::server::{Server, write_index};
 
 /// An application whose texts would be HTML if the page made them so.
 const HOSTILE: &str = r#"
@@ -39,7 +39,10 @@ fn page_works_in_chromium() {
     fs::write(applications.join("hostile.toml"), HOSTILE).unwrap();
 
     let config = Config { max_tokens: 1_000_000, ..Config::default() };
-    let open = Server::of_model(Config { applications: Some(applications), ..config.clone() }, 8192, |_| ());
+    let open = Server::of_model(Config { applications: Some(applications), ..config.clone() }, 8192, |folder| {
+        let documents = ["// é → 日本 🦀\nlet mut total = 0;\n// one <b>more</b> time\n", "fn main() {}\n"];
+        write_index(folder, &documents, &trace::Config::default());
+    });
     let keyed =
         Server::with_models(Config { keys: Some(keys), ..config.clone() }, &[("pipeline", true), ("other", true)]);
     let base = Config { example_prompts: vec!["let mut".to_owned()], ..config };

@@ -6,16 +6,49 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use artifact::Cancel;
+use artifact::{Cancel, Context, Host, Outcome, Recipe, Unsealed};
 use generate::Generator;
 use model::Family;
 use serde_json::{Value, json};
 use serve::{Config, Error, ModelFolder, bind, serve_models};
 use tempfile::TempDir;
+use tokenizer::shard::Writer;
 use ureq::Agent;
 
 pub const TEXT: &str = "/v1/completions";
 pub const CHAT: &str = "/v1/chat/completions";
+
+/// The folder of the index of a model's training data, in the model's folder.
+const INDEX: &str = "index";
+
+/// Writes the index of some documents into the folder of a tiny model.
+pub fn write_index(folder: &Path, documents: &[&str], config: &trace::Config) {
+    let tokenizer = test_support::tiny::tokenizer();
+    let unsealed = |name: &str| {
+        let folder = folder.join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let recipe = Recipe {
+            stage: name.to_owned(),
+            stage_version: 1,
+            config: json!({}),
+            inputs: [].into(),
+            seed: 0,
+            device_class: None,
+        };
+        Unsealed::at(folder, recipe)
+    };
+    let (tokens, index) = (unsealed("tokens"), unsealed(INDEX));
+    std::fs::write(tokens.path("tokenizer.json"), tokenizer.to_json()).unwrap();
+    let mut writer = Writer::new(tokens.folder(), "train", &tokenizer, 1 << 20);
+    for text in documents {
+        let ids: Vec<u32> = tokenizer.encode(text).unwrap().into_iter().chain(tokenizer.end_of_text()).collect();
+        writer.push(&ids, text.len() as u64).unwrap();
+    }
+    writer.finish().unwrap();
+    let tokens = tokens.seal(Outcome::default(), 0.0, Host::default()).unwrap();
+    let outcome = trace::run(config, &tokens, &index, &Context::quiet(0)).unwrap();
+    index.seal(outcome, 0.0, Host::default()).unwrap();
+}
 
 /// A server that stops when it is dropped.
 pub struct Server {
@@ -75,7 +108,8 @@ impl Server {
                 let folder = folder.path().join(name);
                 std::fs::create_dir(&folder).unwrap();
                 write(&folder);
-                ModelFolder { name: (*name).to_owned(), folder, base: None, load: *load }
+                let index = Some(folder.join(INDEX)).filter(|index| index.is_dir());
+                ModelFolder { name: (*name).to_owned(), folder, base: None, index, load: *load }
             })
             .collect();
         Self::starting(config, models, folder)

@@ -461,6 +461,72 @@ const tests = {
     await close(page);
   },
 
+  async "in the training data"() {
+    const page = await open();
+    const text = "It says let mut total = 0;\n// one <b>more</b> time";
+    await answerWith(page, text);
+    await say(page, "a");
+    const asked = page.waitForRequest("**/trace"), answered = page.waitForResponse("**/trace");
+    const button = page.locator(".message.assistant").getByRole("button", { name: "In the training data" });
+    await button.click();
+    equal((await asked).postDataJSON(), { model: "pipeline", input: text }, "the text of the answer is looked up");
+    const { passages: [found, ...others], training_documents: documents } = await (await answered).json();
+    await page.locator("#trace-text .passage").first().waitFor();
+    equal([others.length, documents], [0, 2], "one passage of two documents");
+    equal(await page.textContent("#trace-text"), text, "the whole text is shown");
+    const marked = await page.locator("#trace-text .passage").allTextContents();
+    equal(marked, [[...text].slice(found.start, found.end).join("")], "the passage is marked");
+    check(marked[0].includes("mut total = 0;\n// one <b>more</b> time"), `what stands there: ${marked[0]}`);
+    check((await page.textContent("#trace-count")).includes("once in the training data"), "how often");
+    equal(await page.locator("#trace-documents mark").allTextContents(), [found.text], "within its document");
+    check((await page.textContent("#trace-documents pre")).includes("日本 🦀"), "with what stands before");
+    check(await page.locator("#trace-text b").count() === 0, "nothing of it is HTML");
+    await page.locator("#trace-close").focus();
+    await page.keyboard.press("Escape");
+    check(await page.locator("#trace").isHidden(), "Escape closes it");
+    check(await button.evaluate((node) => node === document.activeElement), "and goes back to the button");
+
+    // Passages that overlap, and hostile documents.
+    const place = (id, more) => ({ id, piece: 0, source: "crate <i>a</i>", path: "", licence: "MIT", position: 1, before: "<img src=x onerror=ran=1>", after: "", ...more });
+    const passage = (start, end, more) => ({ start, end, text: [...text].slice(start, end).join(""), tokens: 30, count: 4, log_probability: -9, documents: [place("a"), place("b", { path: "src/b.rs", piece: 2, licence: "" })], ...more });
+    await page.route("**/trace", (route) => route.fulfill({ json: { object: "trace", model: "pipeline", training_tokens: 1234, training_documents: 5, passages: [passage(8, 20), passage(3, 10, { tokens: 9, count: 1, documents: [] })] } }));
+    await button.click();
+    await page.locator("#trace-text .passage").nth(1).waitFor();
+    equal(await page.textContent("#trace-text"), text, "the text is whole where passages overlap");
+    equal(await page.locator("#trace-documents li").count(), 2, "the documents of the first passage");
+    const shown = await page.textContent("#trace-documents");
+    for (const expected of ["crate <i>a</i> · MIT", "src/b.rs", "piece 2", "licence not known", "<img src=x onerror=ran=1>"]) check(shown.includes(expected), `${expected} in ${shown}`);
+    equal(await page.evaluate(() => globalThis.ran), undefined, "nothing ran");
+    await page.locator("#trace-text [role=button]").first().focus();
+    check((await page.textContent("#trace-count")).startsWith("9 tokens · once"), "the passage that has the focus");
+    equal(await page.locator("#trace-text [aria-pressed=true]").count(), 1, "is the chosen one");
+    await page.locator("#trace-text [role=button]").nth(1).hover();
+    check((await page.textContent("#trace-count")).startsWith("30 tokens · 4 times"), "the one that is pointed at");
+    await page.click("#language");
+    await page.getByText("在训练数据中出现 4 次").waitFor();
+    await page.click("#language");
+    await page.route("**/trace", (route) => route.fulfill({ status: 400, json: { error: { message: "No <b>index</b>.", type: "invalid_request_error", param: "model", code: "trace_not_available" } } }));
+    await button.click();
+    await page.locator("#trace-problem").getByText("No <b>index</b>.").waitFor();
+    await page.unroute("**/trace");
+    await page.click("#new");
+    check(await page.locator("#trace").isHidden(), "another conversation closes it");
+
+    await page.click("#tab-completion");
+    await page.fill("#prompt", "let mut total = 0;\n// one");
+    await page.fill("#max_tokens", "4");
+    await page.click("#go");
+    await idle(page);
+    await page.click("#find");
+    await page.locator("#trace-text .passage").first().waitFor();
+    check((await page.textContent("#trace-text")).startsWith("let mut total = 0;"), "in completions, the prompt too");
+    await close(page);
+
+    const other = await open({}, { url: servers.base });
+    check(await other.locator("#find").isHidden(), "not without an index");
+    await close(other);
+  },
+
   async "keyboard and screen reader"() {
     const page = await open();
     const seen = [];
@@ -527,6 +593,9 @@ const tests = {
     await page.locator("#output .token").nth(3).tap();
     await page.locator("#attention-text .token").first().waitFor();
     await fits("attention");
+    await page.tap("#find");
+    await page.locator("#trace-about:not(:empty)").waitFor();
+    await fits("the training data");
     await close(page);
   },
 

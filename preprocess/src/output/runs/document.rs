@@ -15,14 +15,16 @@ pub(crate) struct Tokens {
     pub chosen: usize,
 }
 
-/// Writes a document of a run: key, lengths, whether there is a mask, tokens, mask.
+/// Writes a document of a run: key, number, lengths, whether there is a mask, tokens, mask.
 pub(crate) fn write_document(
     to: &mut impl Write,
     key: [u8; 16],
+    number: u32,
     tokens: &Tokens,
     text_bytes: u64,
 ) -> std::io::Result<()> {
     to.write_all(&key)?;
+    to.write_all(&number.to_le_bytes())?;
     to.write_all(&text_bytes.to_le_bytes())?;
     to.write_all(&(tokens.ids.len() as u64).to_le_bytes())?;
     to.write_all(&(tokens.chosen as u64).to_le_bytes())?;
@@ -43,6 +45,8 @@ pub(crate) struct RunReader {
 /// The next document of a run.
 pub(crate) struct Head {
     pub key: [u8; 16],
+    /// Its number among all documents.
+    pub number: u32,
     pub text_bytes: u64,
     pub tokens: Tokens,
 }
@@ -60,6 +64,9 @@ impl RunReader {
             read => read.map_err(|e| artifact::Error::io("read", &self.path, e))?,
         }
         let read = |from: &mut BufReader<File>| {
+            let mut number = [0; 4];
+            from.read_exact(&mut number)?;
+            let document = u32::from_le_bytes(number);
             let mut number = [0; 8];
             from.read_exact(&mut number)?;
             let text_bytes = u64::from_le_bytes(number);
@@ -75,7 +82,7 @@ impl RunReader {
             let mut mask = vec![0; if masked[0] == 0 { 0 } else { length }];
             from.read_exact(&mut mask)?;
             let loss_mask = (masked[0] != 0).then(|| mask.iter().map(|counts| *counts != 0).collect());
-            Ok(Head { key, text_bytes, tokens: Tokens { ids, loss_mask, chosen } })
+            Ok(Head { key, number: document, text_bytes, tokens: Tokens { ids, loss_mask, chosen } })
         };
         let head = read(&mut self.from).map_err(|e: std::io::Error| artifact::Error::io("read", &self.path, e))?;
         Ok(Some(head))

@@ -68,6 +68,9 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     /// Whether the bodies of requests are written to the log. Default: false.
     pub log_prompts: bool,
+    /// Whether a run that has an index of its training data is served with it: whoever may use the model can then read
+    /// passages of the training data at `/trace` and on the page. Default: true.
+    pub trace: bool,
     /// The maximum number of connections; further ones get status 503. Default: 512.
     pub max_connections: usize,
     /// The maximum length of a request's headers, in bytes; longer ones get status 431. Default: 32,768.
@@ -168,6 +171,7 @@ impl Default for Config {
             tls_cert: None,
             tls_key: None,
             log_prompts: false,
+            trace: true,
             max_connections: 512,
             max_header_bytes: 32_768,
             header_seconds: 10,

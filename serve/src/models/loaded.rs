@@ -62,7 +62,7 @@ impl LoadedModel {
         abort: Cancel,
     ) -> Result<(Self, JoinHandle<()>), Error> {
         let ModelFolder { folder, index, .. } = model;
-        let index = open_index(index.as_deref());
+        let index = open_index(index.as_deref(), &config);
         let free = model::device::free_memory_bytes(model::device::backend(device)?);
         let generator = Generator::open_with_cache(folder, device, |model| {
             let tokens = config.kv_cache_tokens.unwrap_or_else(|| {
@@ -106,7 +106,7 @@ impl LoadedModel {
     /// Returns an error if it cannot be loaded.
     pub(super) fn load_adapter(base: &Self, model: &ModelFolder, metrics: ModelMetrics) -> Result<Self, Error> {
         let ModelFolder { name, folder, index, .. } = model;
-        let (adapter, index) = (base.generator.load_adapter(folder)?, open_index(index.as_deref()));
+        let (adapter, index) = (base.generator.load_adapter(folder)?, open_index(index.as_deref(), &base.config));
         let (id, base_name) = (name.clone(), Some(base.description.id.clone()));
         Ok(Self {
             config: Config { model_name: id.clone(), ..base.config.clone() },
@@ -135,7 +135,10 @@ impl LoadedModel {
 }
 
 /// Opens the index of a model's training data; the model answers without it.
-fn open_index(folder: Option<&Path>) -> Result<Index, String> {
+fn open_index(folder: Option<&Path>, config: &Config) -> Result<Index, String> {
+    if !config.trace {
+        return Err("`serve.trace` of this server is false".to_owned());
+    }
     let Some(folder) = folder else {
         return Err("it was not served as a run with stage index, which `pipeline run` makes".to_owned());
     };

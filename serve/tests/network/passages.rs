@@ -85,6 +85,9 @@ fn a_model_without_an_index_says_why() {
         std::fs::write(folder.join("index/block-00000.safetensors"), "other").unwrap();
     });
     check(&damaged, "block-00000.safetensors");
+    let off = Config { trace: false, ..Config::default() };
+    let off = Server::of_model(off, 128, |folder| write_index(folder, &DOCUMENTS, &trace::Config::default()));
+    check(&off, "`serve.trace` of this server is false");
     let traced: Value = traced().get("/health").1["models"][0]["trace"].clone();
     assert_eq!(traced, json!(true));
 }

@@ -45,11 +45,11 @@ fn case(vocab_size: u32) -> impl Strategy<Value = (u32, Documents, Vec<u32>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(80))]
 
     #[test]
     fn spans_are_those_of_brute_force(
-        (vocab_size, documents, query) in prop_oneof![case(20), case(65_535), case(70_000)],
+        (vocab_size, documents, query) in prop_oneof![8 => case(20), 1 => case(65_535), 1 => case(70_000)],
         shard_bytes in prop_oneof![Just(20_u64), Just(1 << 20)],
         block_tokens in prop_oneof![Just(1_u64), Just(40), Just(1 << 20)],
         min_tokens in 0..5_usize,

@@ -109,7 +109,7 @@ fn the_least_likely_passage_comes_first_and_the_number_is_limited() {
     let text = "fn main() { ... lazy dog ... « 東京の塔は高い » and nobody knows why";
     let all = index.trace(text, &options(2)).unwrap();
     assert!(all.len() > 2 && all.is_sorted_by(|a, b| a.log_probability <= b.log_probability));
-    assert!(all[0].text.contains("nobody knows"), "{:?}", texts(&all));
+    assert!(all[0].text.contains("東京の塔は高い"), "{:?}", texts(&all));
     let one = index.trace(text, &Options { max_passages: 1, max_occurrences: 0, ..options(2) }).unwrap();
     assert_eq!((texts(&one), one[0].occurrences.len()), (vec![&*all[0].text], 0));
     assert!(index.trace("", &options(1)).unwrap().is_empty());

@@ -42,10 +42,11 @@ book:
 doc:
     cargo doc --release --workspace --no-deps --open
 
-# Regenerate docs/src/configuration.md and docs/pipeline.schema.json from the configuration structs.
+# Regenerate docs/src/configuration.md and the JSON schemas of the configuration and of the report from the structs.
 reference:
     cargo run --release -- schema --markdown > docs/src/configuration.md
     cargo run --release -- schema > docs/pipeline.schema.json
+    cargo run --release -- schema --report > docs/report.schema.json
 
 # Check licences and advisories of dependencies.
 deny:

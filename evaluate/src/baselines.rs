@@ -1,4 +1,4 @@
-//! Baselines: general-purpose compressors on the same text.
+//! Baselines on the same text: general-purpose compressors, and a model of n-grams.
 //!
 //! A language model's loss is the code length of the text under an ideal coder, so the two are comparable (Language
 //! Modeling Is Compression, 2024). The comparison does not clearly favour either: the model was trained on similar
@@ -6,19 +6,37 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
+use tokenizer::shard::Split;
+
+use crate::held_out::Excerpt;
+use crate::ngram::{MAX_TEXT_TOKENS, NGramModel, ORDER};
 
 /// Compression ratios of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Baselines {
     /// Bits of `gzip -9` output per byte of text.
     pub(crate) gzip_9_bits_per_byte: f64,
     /// Bits of `zstd -19` output per byte of text.
     pub(crate) zstd_19_bits_per_byte: f64,
+    /// A model of n-grams; none if it is turned off or the text is too long for it.
+    pub(crate) n_gram: Option<NGram>,
+}
+
+/// A model of the n-grams of the train split.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct NGram {
+    /// The highest order.
+    pub(crate) order: usize,
+    /// The tokens of the train split that were counted.
+    pub(crate) training_tokens: u64,
+    /// The code length of the scored tokens in bits, per byte of text.
+    pub(crate) bits_per_byte: f64,
 }
 
 impl Baselines {
-    /// Compresses `text`, which must not be empty.
+    /// Compresses `text`, which must not be empty; there is no n-gram model yet.
     ///
     /// # Errors
     /// Returns an error if zstd cannot allocate memory.
@@ -27,6 +45,29 @@ impl Baselines {
         Ok(Self {
             gzip_9_bits_per_byte: bits_per_byte(gzip_9_bytes(text.as_bytes())?),
             zstd_19_bits_per_byte: bits_per_byte(zstd_19_bytes(text.as_bytes())?),
+            n_gram: None,
+        })
+    }
+}
+
+impl NGram {
+    /// Counts the n-grams of the first `max_tokens` tokens of the train split and scores excerpts with them.
+    pub(crate) fn of<const N: usize>(train: &Split, max_tokens: u64, excerpts: [&Excerpt; N]) -> [Option<Self>; N] {
+        if max_tokens == 0 || excerpts.iter().any(|excerpt| excerpt.ids.len() > MAX_TEXT_TOKENS) {
+            return [None; N];
+        }
+        let model = NGramModel::train(train, max_tokens, &excerpts.map(|excerpt| &excerpt.ids[..]));
+        excerpts.map(|excerpt| {
+            let mut scored = vec![false; excerpt.ids.len() - 1];
+            excerpt.split.copy_scored(1, &mut scored);
+            let scored = (1..excerpt.ids.len()).zip(scored).filter(|(_, is_scored)| *is_scored);
+            let loss = |(at, _): (usize, bool)| model.loss_nats(&excerpt.ids[(at + 1).saturating_sub(ORDER)..=at]);
+            let bits = scored.map(loss).sum::<f64>() / std::f64::consts::LN_2;
+            Some(Self {
+                order: ORDER,
+                training_tokens: max_tokens.min(train.len() as u64),
+                bits_per_byte: bits / excerpt.text.len() as f64,
+            })
         })
     }
 }

@@ -1,8 +1,9 @@
-//! Line charts and plots of points as SVG.
+//! Line charts, plots of points and graphs as SVG.
 //!
 //! Written by hand instead of with a plotting crate, because the charts take colours and fonts from the page's style
 //! sheet through classes, which makes them follow dark mode and print. Points that are not finite interrupt the line.
 
+pub(crate) mod graph;
 mod scatter;
 
 use std::fmt::Write;
@@ -46,13 +47,18 @@ const MAX_POINTS: usize = 600;
 impl Chart<'_> {
     /// Returns the SVG element.
     pub(crate) fn to_svg(&self) -> String {
+        let plane = self.plane();
+        // What the page's script needs to convert pixels to values.
+        let ranges = plane.as_ref().map_or_else(String::new, |Plane { x, y, .. }| {
+            format!(r#" data-x="{} {}" data-y="{} {}""#, x.from, x.to, y.from, y.to)
+        });
         let mut svg = format!(
-            r#"<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">"#,
+            r#"<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}"{ranges}>"#,
             self.width,
             self.height,
             escaped(self.title)
         );
-        match self.plane() {
+        match plane {
             Some(plane) => {
                 plane.draw_grid(&mut svg, self.x_label);
                 for series in self.series {
@@ -119,7 +125,12 @@ impl Plane {
             let (_, y) = self.at(self.x.from, tick);
             let (x, text_y, label) = (LEFT - 8.0, y + 4.0, self.y.label(tick));
             push(svg, format_args!(r#"<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1}" y2="{y:.1}"/>"#));
-            push(svg, format_args!(r#"<text class="tick" x="{x}" y="{text_y:.1}" text-anchor="end">{label}</text>"#));
+            push(
+                svg,
+                format_args!(
+                    r#"<text class="tick" data-tick="y" x="{x}" y="{text_y:.1}" text-anchor="end">{label}</text>"#
+                ),
+            );
         }
         for tick in self.x.ticks() {
             let (x, _) = self.at(tick, self.y.from);
@@ -128,7 +139,7 @@ impl Plane {
                 push(
                     svg,
                     format_args!(
-                        r#"<text class="tick" x="{x:.1}" y="{}" text-anchor="middle">{}</text>"#,
+                        r#"<text class="tick" data-tick="x" x="{x:.1}" y="{}" text-anchor="middle">{}</text>"#,
                         bottom + 18.0,
                         self.x.label(tick)
                     ),

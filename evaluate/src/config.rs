@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, Gates, risk};
 
 /// The table `[evaluate]`: how much text to score, and which samples to draw.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +26,13 @@ pub struct Config {
     /// The language that samples are parsed as, to count those that parse: `rust`, `python`, `javascript`, `c`, `go` or
     /// `none`. Default: `none`.
     pub language: Language,
+    /// The tokens of the train split, from its start, on which an n-gram model is trained as a baseline; 0 for none.
+    /// Default: 4194304.
+    pub n_gram_tokens: u64,
+    /// What may go wrong with the model: memorised text, stereotypes, toxic words.
+    pub risk: risk::Config,
+    /// What the metrics must be for the run to succeed.
+    pub gates: Gates,
 }
 
 impl Default for Config {
@@ -38,6 +45,9 @@ impl Default for Config {
             temperature: 0.8,
             top_p: 0.95,
             language: Language::None,
+            n_gram_tokens: 1 << 22,
+            risk: risk::Config::default(),
+            gates: Gates::default(),
         }
     }
 }
@@ -99,12 +109,14 @@ impl Config {
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return invalid("evaluate.top_p", "a number above 0 and at most 1", self.top_p.to_string());
         }
-        Ok(())
+        self.risk.validate()
     }
 
     /// Returns the configuration as JSON for the fingerprint.
     pub fn fingerprint_value(&self) -> serde_json::Value {
-        serde_json::json!(self)
+        // The run to compare with counts by the digest of its report.
+        let gates = Gates { regression_vs: None, ..self.gates.clone() };
+        serde_json::json!(Self { gates, ..self.clone() })
     }
 }
 
@@ -142,6 +154,10 @@ mod tests {
             Some("evaluate.prompts must be a list of texts that are not empty, not an empty one at index 1"),
         );
         check(|c| c.temperature = f32::NAN, Some("evaluate.temperature must be a number from 0 up, not NaN"));
+        check(
+            |c| c.risk.memorisation_passages = 20_000,
+            Some("evaluate.risk.memorisation_passages must be from 0 to 10000, not 20000"),
+        );
         check(|c| c.top_p = 0.0, Some("evaluate.top_p must be a number above 0 and at most 1, not 0"));
     }
 }

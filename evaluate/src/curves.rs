@@ -5,8 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+
+/// The keys of the metrics.
+const KEYS: [&str; 5] = ["loss", "validation_loss", "learning_rate", "gradient_norm", "tokens_per_second"];
 
 /// A metric by step.
 pub(crate) type Curve = Vec<(f64, f64)>;
@@ -17,11 +21,13 @@ pub(crate) struct Curves {
     pub(crate) loss: Curve,
     pub(crate) validation_loss: Curve,
     pub(crate) learning_rate: Curve,
+    pub(crate) gradient_norm: Curve,
+    pub(crate) tokens_per_second: Curve,
     pub(crate) summary: Summary,
 }
 
 /// A summary of training; none for values that the metrics do not hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Summary {
     pub(crate) steps: Option<u64>,
     pub(crate) tokens: Option<u64>,
@@ -34,18 +40,18 @@ pub(crate) struct Summary {
 impl Curves {
     /// Reads the lines of a `metrics.jsonl`.
     pub(crate) fn read(text: &str) -> Self {
-        let mut curves: [BTreeMap<u64, f64>; 3] = Default::default();
+        let mut curves: [BTreeMap<u64, f64>; KEYS.len()] = Default::default();
         let mut tokens: Option<u64> = None;
         for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             let Some(step) = line["step"].as_u64() else { continue };
             tokens = tokens.max(line["tokens"].as_u64());
-            for (curve, key) in curves.iter_mut().zip(["loss", "validation_loss", "learning_rate"]) {
+            for (curve, key) in curves.iter_mut().zip(KEYS) {
                 if let Some(value) = line[key].as_f64() {
                     curve.insert(step, value);
                 }
             }
         }
-        let [loss, validation, learning_rate] = &curves;
+        let [loss, validation, learning_rate, gradient_norm, tokens_per_second] = &curves;
         let best = validation.iter().min_by(|a, b| a.1.total_cmp(b.1));
         let summary = Summary {
             steps: curves.iter().filter_map(|curve| curve.keys().last()).max().copied(),
@@ -56,7 +62,14 @@ impl Curves {
             best_validation_step: best.map(|(step, _)| *step),
         };
         let points = |curve: &BTreeMap<u64, f64>| curve.iter().map(|(step, value)| (*step as f64, *value)).collect();
-        Self { loss: points(loss), validation_loss: points(validation), learning_rate: points(learning_rate), summary }
+        Self {
+            loss: points(loss),
+            validation_loss: points(validation),
+            learning_rate: points(learning_rate),
+            gradient_norm: points(gradient_norm),
+            tokens_per_second: points(tokens_per_second),
+            summary,
+        }
     }
 }
 
@@ -96,6 +109,7 @@ mod tests {
         assert_eq!(curves.loss, [(1.0, 8.0), (2.0, 7.25)]);
         assert_eq!(curves.validation_loss, [(2.0, 7.5), (4.0, 6.5), (5.0, 6.75)]);
         assert_eq!(curves.learning_rate, [(1.0, 0.001), (2.0, 0.002)]);
+        assert_eq!((&curves.gradient_norm[..], curves.tokens_per_second.len()), (&[(1.0, 2.0)][..], 0));
         let expected = Summary {
             steps: Some(5),
             tokens: Some(400),

@@ -5,10 +5,16 @@
 
 use std::collections::HashSet;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::overlap::BleuCounts;
+
+/// The texts of which self-BLEU is computed, from the first: its cost grows with their square.
+const MAX_SELF_BLEU_TEXTS: usize = 100;
+
 /// Diversity of a set of texts.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Diversity {
     /// Words in all texts.
     pub(crate) words: usize,
@@ -21,6 +27,10 @@ pub(crate) struct Diversity {
     /// The fraction of 4-grams that occurred earlier in the same text, averaged over texts (seq-rep-4 of Neural Text
     /// Generation with Unlikelihood Training, 2020).
     pub(crate) repetition_4: f64,
+    /// The mean BLEU of a text with the others as references, from 0 to 100 (Texygen: A Benchmarking Platform for Text
+    /// Generation Models, 2018); null for fewer than two texts. Deviation: texts without a common n-gram of some order
+    /// are smoothed as by sacrebleu.
+    pub(crate) self_bleu: Option<f64>,
 }
 
 impl Diversity {
@@ -37,8 +47,20 @@ impl Diversity {
             distinct_2: distinct(&texts, 2),
             distinct_3: distinct(&texts, 3),
             repetition_4: repetitions.sum::<f64>() / texts.len().max(1) as f64,
+            self_bleu: self_bleu(&texts[..texts.len().min(MAX_SELF_BLEU_TEXTS)]),
         }
     }
+}
+
+fn self_bleu(texts: &[Vec<&str>]) -> Option<f64> {
+    let of_text = |at: usize| {
+        let others: Vec<&Vec<&str>> =
+            texts.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, t)| t).collect();
+        let mut counts = BleuCounts::default();
+        counts.add(&texts[at], &others);
+        counts.score()
+    };
+    (texts.len() > 1).then(|| (0..texts.len()).map(of_text).sum::<f64>() / texts.len() as f64)
 }
 
 fn distinct(texts: &[Vec<&str>], n: usize) -> f64 {
@@ -100,5 +122,23 @@ mod tests {
         check(&["a b c d", "a b c d"], [8.0, 0.5, 0.5, 0.5, 0.0]);
         // No bigram spans two texts.
         check(&["a", "b"], [2.0, 1.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn self_bleu_is_the_mean_over_texts() {
+        let check = |texts: &[&str], expected: Option<f64>| {
+            let found = Diversity::of(texts).self_bleu;
+            assert!(
+                found.zip(expected).map_or(found == expected, |(a, b)| (a - b).abs() < 1e-8),
+                "{texts:?}: {found:?}"
+            );
+        };
+        check(&[], None);
+        check(&["a b c d"], None);
+        check(&["a b c d e", "a b c d e"], Some(100.0));
+        check(&["a b c d e", "f g h i j"], Some(0.0));
+        // The values of each text are those of overlap.rs.
+        let texts = ["the cat sat on the mat today", "a dog sat on the mat", "the cat sat on a mat"];
+        check(&texts, Some((69.853_420_565_8 + 53.728_496_591_2 + 56.234_132_519_0) / 3.0));
     }
 }

@@ -43,6 +43,26 @@ pub enum Error {
         /// Its length.
         tokens: usize,
     },
+    /// A file of minimal pairs is not one.
+    #[error(
+        "{}: {reason}; the columns of CrowS-Pairs are needed: sent_more, sent_less, stereo_antistereo, bias_type",
+        path.display()
+    )]
+    Pairs {
+        /// The file, or the name of built-in pairs.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        reason: String,
+    },
+    /// The report to compare with has no losses by document.
+    #[error(
+        "run {run} cannot be compared with: its report was made by an older version and has no documents.jsonl; \
+         repeat that run first"
+    )]
+    Baseline {
+        /// The run.
+        run: String,
+    },
     /// A compressor failed.
     #[error("cannot {operation}")]
     Io {
@@ -67,6 +87,9 @@ pub enum Error {
     /// A sample cannot be drawn.
     #[error(transparent)]
     Generate(#[from] generate::Error),
+    /// The index of the training data cannot be read.
+    #[error(transparent)]
+    Trace(#[from] trace::Error),
     /// A tokenizer or a shard cannot be read.
     #[error(transparent)]
     Tokens(#[from] tokenizer::Error),

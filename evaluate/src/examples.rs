@@ -1,5 +1,6 @@
 //! Examples of the data, divided into what counts towards the loss and what does not.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokenizer::Tokenizer;
 use tokenizer::shard::{MaskedDocument, Split};
@@ -13,7 +14,7 @@ const EXAMPLES: usize = 3;
 const MAX_TOKENS: usize = 400;
 
 /// Examples of one split.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SplitExamples {
     pub(crate) split: &'static str,
     /// Its first documents, which are in random order; preference pairs are two documents each.

@@ -7,15 +7,44 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use serde_json::{Value as Json, json};
 
+use crate::chart::graph::{self, Node};
 use crate::chart::{Chart, Point, Scatter, Series};
-use crate::curves::{Curves, smoothed};
+use crate::curves::{Curve, Curves, smoothed};
+use crate::provenance::MIN_TRACED_TOKENS;
 
-const TEMPLATE: &str = include_str!("report.html");
+const PAGE: &str = "report.html";
+
+/// The page, and the parts that it includes.
+const TEMPLATES: [(&str, &str); 12] = [
+    (PAGE, include_str!("report.html")),
+    ("style.css", include_str!("report/style.css")),
+    ("chart.js", include_str!("report/chart.js")),
+    ("verdict.html", include_str!("report/verdict.html")),
+    ("quality.html", include_str!("report/quality.html")),
+    ("training.html", include_str!("report/training.html")),
+    ("bundle.html", include_str!("report/bundle.html")),
+    ("samples.html", include_str!("report/samples.html")),
+    ("risk.html", include_str!("report/risk.html")),
+    ("data.html", include_str!("report/data.html")),
+    ("provenance.html", include_str!("report/provenance.html")),
+    ("definitions.html", include_str!("report/definitions.html")),
+];
 
 /// Validation curves with fewer points have markers.
 const FEW_POINTS: usize = 60;
 
-/// Returns the page of a report, with the bundle's `speed.json` and the manifests of its artifacts.
+/// A value of the configuration, as the page shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The dotted key, such as `train.steps`.
+    pub key: String,
+    /// The value, as TOML.
+    pub value: String,
+    /// Where it came from, such as `pipeline.toml:12`; empty for a default.
+    pub origin: String,
+}
+
+/// Returns the page of a report, with the bundle's `speed.json`, the manifests of its artifacts and the configuration.
 ///
 /// # Errors
 /// Returns an error if the template does not match the report: a bug of this program.
@@ -24,6 +53,7 @@ pub(crate) fn render(
     curves: &Curves,
     speed: &Json,
     manifests: &[&Manifest],
+    configuration: &[Setting],
 ) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -38,21 +68,30 @@ pub(crate) fn render(
     environment.add_filter("duration", |seconds: f64| unbroken(&format::seconds(seconds)));
     environment.add_filter("short_digest", |digest: String| digest.chars().take(12).collect::<String>());
     environment.add_filter("bar", bar);
-    environment.add_template("report.html", TEMPLATE)?;
+    environment.add_filter("interval", interval);
+    for (name, source) in TEMPLATES {
+        environment.add_template(name, source)?;
+    }
     let page = json!({
         "report": report,
         "samples": report["samples"]["items"].as_array().into_iter().flatten().map(sample).collect::<Json>(),
         "manifests": manifests.iter().map(|manifest| manifest_row(manifest)).collect::<Json>(),
         "settings": report["artifacts"].as_array().into_iter().flatten().map(settings).collect::<Json>(),
+        "configuration": tables(configuration),
+        "min_traced_tokens": MIN_TRACED_TOKENS,
     });
     let charts = [
         ("loss_chart", loss_chart(curves)),
-        ("learning_rate_chart", learning_rate_chart(curves)),
+        ("learning_rate_chart", curve_chart("Learning rate by step", &curves.learning_rate)),
+        ("gradient_norm_chart", curve_chart("Gradient norm by step", &smoothed(&curves.gradient_norm))),
+        ("throughput_chart", curve_chart("Tokens per second by step", &smoothed(&curves.tokens_per_second))),
+        ("calibration_chart", calibration_chart(report)),
+        ("artifact_graph", artifact_graph(report)),
         ("formats_chart", formats_chart(report, speed)),
     ];
     let charts = charts.into_iter().map(|(name, svg)| (name, Value::from_safe_string(svg)));
     let context = Value::from_pairs(charts.chain([("page", value(&page))]));
-    environment.get_template("report.html")?.render(context)
+    environment.get_template(PAGE)?.render(context)
 }
 
 fn loss_chart(curves: &Curves) -> String {
@@ -71,10 +110,35 @@ fn loss_chart(curves: &Curves) -> String {
     Chart { title, x_label: "steps", width: 640.0, height: 300.0, from_zero: false, series: &series }.to_svg()
 }
 
-fn learning_rate_chart(curves: &Curves) -> String {
-    let series = [Series { name: "", class: "line first", marked: false, points: &curves.learning_rate }];
-    let title = "Learning rate by step";
+fn curve_chart(title: &str, points: &Curve) -> String {
+    let series = [Series { name: "", class: "line first", marked: false, points }];
     Chart { title, x_label: "steps", width: 360.0, height: 300.0, from_zero: true, series: &series }.to_svg()
+}
+
+/// Plots the accuracy of predictions by their confidence, beside the diagonal of a calibrated model.
+fn calibration_chart(report: &Json) -> String {
+    let bins = report["test_details"]["calibration"]["bins"].as_array().into_iter().flatten();
+    let point = |bin: &Json| Some((bin["confidence"].as_f64()?, bin["accuracy"].as_f64()?));
+    let points: Curve = bins.filter_map(point).collect();
+    let series = [
+        Series { name: "calibrated", class: "line plain", marked: false, points: &[(0.0, 0.0), (1.0, 1.0)] },
+        Series { name: "this model", class: "line first", marked: true, points: &points },
+    ];
+    let title = "Accuracy by confidence";
+    Chart { title, x_label: "confidence", width: 480.0, height: 300.0, from_zero: true, series: &series }.to_svg()
+}
+
+/// Draws the artifacts, with an arrow from each to those that were made from it.
+fn artifact_graph(report: &Json) -> String {
+    let artifacts: Vec<&Json> = report["artifacts"].as_array().into_iter().flatten().collect();
+    let stage = |artifact: &Json| artifact["stage"].as_str().unwrap_or_default().to_owned();
+    let index = |name: &Json| artifacts.iter().position(|artifact| artifact["stage"] == *name);
+    let node = |artifact: &&Json| Node {
+        name: stage(artifact),
+        detail: artifact["fingerprint"].as_str().unwrap_or_default().chars().take(12).collect(),
+        inputs: artifact["made_from"].as_array().into_iter().flatten().filter_map(index).collect(),
+    };
+    graph::to_svg("Artifacts and what they were made from", &artifacts.iter().map(node).collect::<Vec<_>>())
 }
 
 /// Plots the checkpoint and each format by size, bits per byte and speed.
@@ -95,14 +159,43 @@ fn formats_chart(report: &Json, speed: &Json) -> String {
     Scatter { title, x_label: "MB", width: 640.0, height: 300.0, points: &points }.to_svg()
 }
 
-/// Splits a sample's text after the part that parses.
+/// Divides a sample's text after the part that parses, and where passages of the training data begin and end.
 fn sample(sample: &Json) -> Json {
     let mut sample = sample.clone();
     let text = sample["text"].as_str().unwrap_or_default();
-    let kept = sample["kept_bytes"].as_u64().unwrap_or(u64::MAX).min(text.len() as u64) as usize;
-    let (kept, rest) = text.split_at_checked(kept).unwrap_or((text, ""));
-    sample["parts"] = json!({"kept": kept, "rest": rest});
+    let byte = |value: &Json| value.as_u64().map_or(text.len(), |byte| (byte as usize).min(text.len()));
+    let kept = byte(&sample["kept_bytes"]);
+    let traced: Vec<(usize, usize, String)> = sample["traced"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|passage| (byte(&passage["bytes"]["start"]), byte(&passage["bytes"]["end"]), place(passage)))
+        .collect();
+    let mut cuts: Vec<usize> =
+        traced.iter().flat_map(|(start, end, _)| [*start, *end]).chain([0, kept, text.len()]).collect();
+    cuts.retain(|cut| text.is_char_boundary(*cut));
+    cuts.sort_unstable();
+    cuts.dedup();
+    let part = |cut: &[usize]| {
+        let place = traced.iter().find(|(start, end, _)| *start <= cut[0] && cut[1] <= *end).map(|(_, _, place)| place);
+        json!({"text": text[cut[0]..cut[1]], "is_rest": cut[0] >= kept, "traced": place})
+    };
+    let parts: Json = cuts.windows(2).map(part).collect();
+    sample["parts"] = parts;
     sample
+}
+
+/// Returns where a passage stands in the training data: "3 times in training, as in serde: src/lib.rs (MIT)".
+fn place(passage: &Json) -> String {
+    let times = match passage["count"].as_u64().unwrap_or(0) {
+        1 => "once".to_owned(),
+        count => format!("{} times", format::grouped(count)),
+    };
+    let text = |key: &str| passage["origin"][key].as_str().filter(|text| !text.is_empty());
+    let source = text("source").map(|source| format!(", as in {source}")).unwrap_or_default();
+    let path = text("path").map(|path| format!(": {path}")).unwrap_or_default();
+    let licence = text("licence").map(|licence| format!(" ({licence})")).unwrap_or_default();
+    format!("{times} in training{source}{path}{licence}")
 }
 
 fn manifest_row(manifest: &Manifest) -> Json {
@@ -122,6 +215,20 @@ fn settings(artifact: &Json) -> Json {
     flatten("", &artifact["config"], &mut rows);
     let rows: Json = rows.into_iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
     json!({"stage": artifact["stage"], "rows": rows})
+}
+
+/// Returns the values of a configuration by table, in their order.
+fn tables(configuration: &[Setting]) -> Json {
+    let mut tables: Vec<(&str, Vec<Json>)> = Vec::new();
+    for Setting { key, value, origin } in configuration {
+        let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let row = json!({"key": name, "value": value, "origin": origin});
+        match tables.last_mut() {
+            Some((last, rows)) if *last == table => rows.push(row),
+            _ => tables.push((table, vec![row])),
+        }
+    }
+    tables.into_iter().map(|(name, rows)| json!({"name": name, "rows": rows})).collect()
 }
 
 fn flatten(key: &str, value: &Json, rows: &mut Vec<(String, String)>) {
@@ -159,6 +266,13 @@ fn signed(value: f64, decimals: usize) -> String {
 
 fn percent(fraction: f64, decimals: usize) -> String {
     unbroken(&format!("{} %", fixed(100.0 * fraction, decimals)))
+}
+
+/// Returns the ends of an interval: "1.02 to 1.08".
+fn interval(interval: &Value, decimals: usize) -> Result<String, minijinja::Error> {
+    let end = |name| interval.get_attr(name).and_then(f64::try_from);
+    let [low, high] = [end("low")?, end("high")?].map(|end| fixed(end, decimals));
+    Ok(unbroken(&format!("{low} to {high}")))
 }
 
 /// Replaces spaces by narrow ones that do not break lines.
@@ -241,16 +355,47 @@ mod tests {
     }
 
     #[test]
-    fn samples_are_split_after_the_part_that_parses() {
-        let check = |text: &str, kept: u64, expected: [&str; 2]| {
-            let found = sample(&json!({"text": text, "kept_bytes": kept}));
-            assert_eq!([&found["parts"]["kept"], &found["parts"]["rest"]], expected);
+    fn values_are_grouped_by_table() {
+        let setting = |key: &str, origin: &str| Setting { key: key.into(), value: "1".into(), origin: origin.into() };
+        let found = tables(&[setting("seed", ""), setting("train.steps", "pipeline.toml:3"), setting("train.lr", "")]);
+        let expected = json!([
+            {"name": "", "rows": [{"key": "seed", "value": "1", "origin": ""}]},
+            {"name": "train", "rows": [
+                {"key": "steps", "value": "1", "origin": "pipeline.toml:3"}, {"key": "lr", "value": "1", "origin": ""},
+            ]},
+        ]);
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn samples_are_divided_by_what_parses_and_what_is_traced() {
+        let check = |text: &str, kept: u64, traced: &[(u64, u64)], expected: &[(&str, bool, bool)]| {
+            let traced: Json =
+                traced.iter().map(|(start, end)| json!({"bytes": {"start": start, "end": end}})).collect();
+            let found = sample(&json!({"text": text, "kept_bytes": kept, "traced": traced}));
+            let parts = found["parts"].as_array().unwrap().iter();
+            let found: Vec<(&str, bool, bool)> = parts
+                .map(|part| (part["text"].as_str().unwrap(), part["is_rest"] == true, part["traced"].is_string()))
+                .collect();
+            assert_eq!(found, expected, "{text:?}");
         };
-        check("fn f() {} le", 9, ["fn f() {}", " le"]);
-        check("fn f() {}", 9, ["fn f() {}", ""]);
-        check("fn f() {}", 0, ["", "fn f() {}"]);
-        check("fn f() {}", 99, ["fn f() {}", ""]);
+        check("fn f() {} le", 9, &[], &[("fn f() {}", false, false), (" le", true, false)]);
+        check("fn f() {}", 9, &[], &[("fn f() {}", false, false)]);
+        check("fn f() {}", 0, &[], &[("fn f() {}", true, false)]);
+        check("fn f() {}", 99, &[], &[("fn f() {}", false, false)]);
+        check("", 0, &[], &[]);
         // Never inside a character.
-        check("ж", 1, ["ж", ""]);
+        check("ж", 1, &[], &[("ж", false, false)]);
+        let parts = [("ab", false, false), ("cd", false, true), ("ef", true, true), ("g", true, false)];
+        check("abcdefg", 4, &[(2, 6)], &parts);
+        check("abcd", 4, &[(0, 2), (2, 4)], &[("ab", false, true), ("cd", false, true)]);
+    }
+
+    #[test]
+    fn places_are_sentences() {
+        let check = |passage: Json, expected: &str| assert_eq!(place(&passage), expected);
+        let origin = json!({"source": "serde", "path": "src/lib.rs", "licence": "MIT"});
+        check(json!({"count": 1, "origin": origin}), "once in training, as in serde: src/lib.rs (MIT)");
+        check(json!({"count": 1200, "origin": null}), "1,200 times in training");
     }
 }

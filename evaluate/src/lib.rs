@@ -1,52 +1,79 @@
-//! Stage evaluate: loss on held-out text, samples and baselines, as a report.
+//! Stage evaluate: loss on held-out text, samples, risks and baselines, as a report with a verdict.
 //!
-//! In: the corpus, the tokens, the checkpoint, the bundle and the index of one run. Out: `report.json` with all
-//! metrics, and `report.html`, a single page that works offline. This crate never changes a weight and never uses the
-//! network.
+//! In: the corpus, the tokens, the checkpoint, the bundle and the index of one run, and possibly the report of an
+//! earlier one. Out: `report.json` with all metrics, `documents.jsonl` with the losses of each held-out document, and
+//! `report.html`, a single page that works offline. This crate never changes a weight and never uses the network.
 //!
-//! Modules in reading order: `config`, `held_out` (loss, perplexity, bits per byte), `baselines` (compressors on the
-//! same text), `samples` with `diversity` and `syntax` (generated text), `curves` (training), `funnel` and `examples`
-//! (data), `report` (`report.json`), `html` and `chart` (`report.html`).
+//! Modules in reading order: `config`, `held_out` (loss, perplexity, bits per byte) with `intervals`, `breakdown`,
+//! `calibration` and `details` (where the model is weak), `provenance` (sources of documents and of samples),
+//! `baselines` with `ngram`, `batch` (many completions at once), `samples` with `diversity`, `overlap`,
+//! `language_kept` and `syntax` (generated text), `risk` (memorised text, stereotypes), `curves` (training), `funnel`
+//! and `examples` (data), `comparison` and `gates` (the verdict), `report` (`report.json`), `html` and `chart`
+//! (`report.html`).
 
 mod baselines;
+mod batch;
+mod breakdown;
+mod calibration;
 mod chart;
+mod comparison;
 mod config;
 mod curves;
+mod details;
 mod diversity;
 mod error;
 mod examples;
 mod funnel;
+mod gates;
 mod held_out;
 mod html;
+mod intervals;
+mod language_kept;
+mod ngram;
+mod overlap;
+mod provenance;
 mod report;
+mod risk;
 mod samples;
 mod syntax;
 
+pub use comparison::Baseline;
 pub use config::{Config, Language};
 pub use error::Error;
+pub use gates::{Gates, Threshold};
+pub use html::Setting;
+pub use risk::Config as RiskConfig;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use artifact::{Context, Outcome, Sealed, Unsealed};
+use artifact::{Context, Digest, Outcome, Sealed, Unsealed};
+use generate::Generator;
+use inference::ForwardPass;
 use model::scoring::SlidingWindow;
-use model::{checkpoint, hub_layout};
+use model::{ModelConfig, checkpoint, hub_layout};
 use serde_json::Value;
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
 
-use crate::baselines::Baselines;
+use crate::baselines::{Baselines, NGram};
+use crate::breakdown::Breakdown;
+use crate::comparison::{Comparison, DOCUMENTS};
 use crate::curves::Curves;
+use crate::details::Details;
 use crate::examples::SplitExamples;
 use crate::funnel::Funnel;
-use crate::held_out::{Excerpt, Metrics};
-use crate::report::{ArtifactInfo, ModelInfo, Report, SplitMetrics};
+use crate::gates::Verdict;
+use crate::held_out::{DocumentScore, Excerpt, Metrics, Scorer};
+use crate::report::{ArtifactInfo, FAILED_GATES, ModelInfo, Report, SplitMetrics};
+use crate::risk::Risk;
 
 /// The stage's name.
 pub const NAME: &str = "evaluate";
 
 /// Raised when the same inputs would give a different output.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 const REPORT: &str = "report.json";
 const PAGE: &str = "report.html";
@@ -64,9 +91,38 @@ pub struct Inputs<'a> {
     pub bundle: &'a Sealed,
     /// The output of stage index.
     pub index: &'a Sealed,
+    /// The report to compare with, that of `gates.regression_vs`.
+    pub baseline: Option<Baseline<'a>>,
+    /// The values of the whole configuration, for the page.
+    pub settings: &'a [Setting],
 }
 
-/// Evaluates the checkpoint and the bundle, and writes the report into `out`.
+/// Returns the digests of the stage's inputs besides artifacts: the files that the configuration names.
+///
+/// # Errors
+/// Returns an error if one cannot be read.
+pub fn inputs(config: &Config, context: &Context) -> Result<BTreeMap<String, Digest>, Error> {
+    config.risk.inputs(&context.base)
+}
+
+/// Returns a sentence for each gate that failed in a report; none if all passed.
+pub fn failed_gates(report: &Sealed) -> Vec<String> {
+    let failed = report.manifest().counts.get(FAILED_GATES).and_then(Value::as_array);
+    failed.into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+}
+
+/// Returns true if a later report can be compared with this one, which those of older versions do not allow.
+pub fn is_comparable(report: &Sealed) -> bool {
+    !report.files(DOCUMENTS).is_empty()
+}
+
+/// Returns the JSON schema of `report.json`.
+pub fn report_schema() -> Value {
+    report::schema()
+}
+
+/// Evaluates the checkpoint and the bundle, and writes the report into `out`. A gate that fails is part of the report,
+/// and no error: see [`failed_gates`].
 ///
 /// `report.html` differs between equal runs, since it shows the stages' durations and host.
 ///
@@ -78,23 +134,40 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
     out.clear()?;
     let tokenizer = Tokenizer::from_file(&inputs.tokens.verified("tokenizer.json")?)?;
     let (validation, test) = excerpts(config, inputs, &tokenizer)?;
+    let train = Split::open_first(inputs.tokens, "train")?;
+    let training_counts = breakdown::training_counts(&train);
+    let [validation_baselines, test_baselines] = baselines(config, &train, [&validation, &test], context)?;
 
-    context.progress.begin("compressing", (validation.text.len() + test.text.len()) as u64, "bytes");
-    let baselines = |excerpt: &Excerpt| {
-        Baselines::of(&excerpt.text).map_err(|source| Error::Io { operation: "compress the held-out text", source })
+    hub_layout::verify(inputs.checkpoint)?;
+    let shape = checkpoint::load_config(inputs.checkpoint.folder())?;
+    let device = model::device::resolve(&context.device)?;
+    let mut model = inference::load(inputs.checkpoint.folder(), &device, None)?;
+    let mut score_checkpoint = |split: &str, excerpt| {
+        score(&mut *model, &shape, &format!("the checkpoint on {split}"), excerpt, &training_counts, context)
     };
-    let (validation_baselines, test_baselines) = (baselines(&validation)?, baselines(&test)?);
+    let on_validation = score_checkpoint("validation", &validation)?;
+    let on_test = score_checkpoint("test", &test)?;
+    drop(model);
 
-    let [checkpoint_on_validation, checkpoint_on_test] =
-        score("checkpoint", inputs.checkpoint, &[("validation", &validation), ("test", &test)], context)?;
-    let [bundle_on_test] = score("bundle", inputs.bundle, &[("test", &test)], context)?;
-    let samples = samples::draw(config, inputs.bundle.folder(), &test.split, context)?;
+    hub_layout::verify(inputs.bundle)?;
+    let generator = Generator::open_with_cache(inputs.bundle.folder(), &context.device, batch::cache_tokens)?;
+    let what = "the bundle on test";
+    let bundle = score(&mut **generator.model(), generator.config(), what, &test, &training_counts, context)?;
+    let index = provenance::open(inputs.index)?;
+    let samples = samples::draw(config, &generator, &test.split, index.as_ref(), context)?;
+    let splits = [&train, &test.split];
+    let risk = Risk::measure(&config.risk, &generator, splits, index.as_ref(), &samples, context)?;
+
+    let last = test.documents.last().map_or(0, |document| document.index + 1);
+    let origins = provenance::origins(inputs.tokens, "test", last)?;
+    let documents = details::lines(&test, [&on_test.documents, &bundle.documents], &origins);
+    let comparison = inputs.baseline.as_ref().map(|baseline| Comparison::with(baseline, &documents)).transpose()?;
 
     let curves = Curves::read(&read_text(&inputs.checkpoint.verified("metrics.jsonl")?)?);
-    let shape = checkpoint::load_config(inputs.checkpoint.folder())?;
-    let sealed = [inputs.corpus, inputs.tokens, inputs.checkpoint, inputs.bundle];
-    let report = Report {
+    let sealed = [inputs.corpus, inputs.tokens, inputs.checkpoint, inputs.bundle, inputs.index];
+    let mut report = Report {
         schema_version: report::SCHEMA_VERSION,
+        verdict: Verdict::default(),
         model: ModelInfo {
             parameters: shape.parameters(),
             config: shape,
@@ -103,30 +176,39 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
         },
         validation: SplitMetrics {
             bytes: validation.text.len() as u64,
-            checkpoint: checkpoint_on_validation,
+            checkpoint: on_validation.metrics,
             bundle: None,
             baselines: validation_baselines,
         },
         test: SplitMetrics {
             bytes: test.text.len() as u64,
-            checkpoint: checkpoint_on_test,
-            bundle: Some(bundle_on_test),
+            checkpoint: on_test.metrics,
+            bundle: Some(bundle.metrics),
             baselines: test_baselines,
         },
+        test_details: Details::of(&test, &bundle.documents, &bundle.breakdown, &origins),
         parity: read_json(&inputs.bundle.verified("parity.json")?)?,
         training: curves.summary,
         samples,
+        risk,
         data: Funnel::read(&read_json(&inputs.tokens.verified(REPORT)?)?),
         examples: vec![
-            SplitExamples::of("train", &Split::open_first(inputs.tokens, "train")?, &tokenizer)?,
+            SplitExamples::of("train", &train, &tokenizer)?,
             SplitExamples::of("validation", &validation.split, &tokenizer)?,
         ],
-        artifacts: sealed.into_iter().map(ArtifactInfo::of).chain([ArtifactInfo::of_this(out)]).collect(),
+        artifacts: ArtifactInfo::of_run(&sealed, out),
     };
-    let json = serde_json::to_value(&report).map_err(|source| Error::Json { path: out.path(REPORT), source })?;
+    report.verdict = Verdict::of(&config.gates, |name| report.metric(name), comparison);
+    let json_error = |name: &str| {
+        let path = out.path(name);
+        move |source| Error::Json { path, source }
+    };
+    let lines = comparison::to_lines(&documents).map_err(json_error(DOCUMENTS))?;
+    artifact::file::write_atomically(&out.path(DOCUMENTS), lines.as_bytes())?;
+    let json = serde_json::to_value(&report).map_err(json_error(REPORT))?;
     artifact::file::write_atomically(&out.path(REPORT), format!("{json:#}\n").as_bytes())?;
     let speed = read_json(&inputs.bundle.verified("speed.json")?)?;
-    let page = html::render(&json, &curves, &speed, &sealed.map(Sealed::manifest))?;
+    let page = html::render(&json, &curves, &speed, &sealed.map(Sealed::manifest), inputs.settings)?;
     artifact::file::write_atomically(&out.path(PAGE), page.as_bytes())?;
     Ok(Outcome {
         counts: report.counts(),
@@ -135,6 +217,23 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
         device: model::device::describe(&context.device)?,
         ..Outcome::default()
     })
+}
+
+/// Returns what compressors and an n-gram model need for the same texts.
+fn baselines(
+    config: &Config,
+    train: &Split,
+    excerpts: [&Excerpt; 2],
+    context: &Context,
+) -> Result<[Baselines; 2], Error> {
+    let bytes: usize = excerpts.iter().map(|excerpt| excerpt.text.len()).sum();
+    context.progress.begin("compressing", bytes as u64, "bytes");
+    let n_grams = NGram::of(train, config.n_gram_tokens, excerpts);
+    let [validation, test] = excerpts.map(|excerpt| {
+        Baselines::of(&excerpt.text).map_err(|source| Error::Io { operation: "compress the held-out text", source })
+    });
+    let [of_validation, of_test] = n_grams;
+    Ok([Baselines { n_gram: of_validation, ..validation? }, Baselines { n_gram: of_test, ..test? }])
 }
 
 /// Opens the held-out splits and checks that both models have the tokenizer that encoded them.
@@ -154,30 +253,35 @@ fn excerpts(config: &Config, inputs: &Inputs<'_>, tokenizer: &Tokenizer) -> Resu
     Ok((excerpt("validation")?, excerpt("test")?))
 }
 
-/// Scores one model on the excerpts, and frees it.
-fn score<const N: usize>(
-    name: &str,
-    sealed: &Sealed,
-    excerpts: &[(&str, &Excerpt); N],
+/// The scores of a model on an excerpt.
+struct Scored<'a> {
+    metrics: Metrics,
+    documents: Vec<DocumentScore>,
+    breakdown: Breakdown<'a>,
+}
+
+/// Scores a model on an excerpt.
+fn score<'a>(
+    model: &mut dyn ForwardPass,
+    config: &ModelConfig,
+    what: &str,
+    excerpt: &'a Excerpt,
+    training_counts: &'a [u64],
     context: &Context,
-) -> Result<[Metrics; N], Error> {
-    hub_layout::verify(sealed)?;
+) -> Result<Scored<'a>, Error> {
+    context.progress.begin(&format!("scoring {what}"), excerpt.predicted_tokens(), "tokens");
     let device = model::device::resolve(&context.device)?;
-    let config = checkpoint::load_config(sealed.folder())?;
-    let mut model = inference::load(sealed.folder(), &device, None)?;
-    let mut metrics = Vec::with_capacity(N);
-    for (split, excerpt) in excerpts {
-        context.progress.begin(&format!("scoring the {name} on {split}"), excerpt.predicted_tokens(), "tokens");
-        let walk = SlidingWindow::overlapping(&config, &device, Some(excerpt.tokens as u64));
-        let scores = inference::scoring::score(&mut *model, &config, &excerpt.split, &walk, |done| {
-            context.progress.position(done);
-            !context.cancel.is_requested()
-        })?;
-        let found = Metrics::of(&scores, excerpt);
-        context.progress.figures(&format!("bits per byte {:.3}", found.bits_per_byte));
-        metrics.push(found);
-    }
-    Ok(metrics.try_into().unwrap_or_else(|_| unreachable!("one for each excerpt")))
+    let walk = SlidingWindow::overlapping(config, &device, Some(excerpt.ids.len() as u64));
+    let mut scorer = Scorer::new(excerpt, training_counts);
+    let on_progress = |done| {
+        context.progress.position(done);
+        !context.cancel.is_requested()
+    };
+    let on_token = |token: &_| scorer.add(token);
+    inference::scoring::score_tokens(model, config, &excerpt.split, &walk, on_token, on_progress)?;
+    let (metrics, documents, breakdown) = scorer.finish();
+    context.progress.figures(&format!("bits per byte {:.3}", metrics.bits_per_byte));
+    Ok(Scored { metrics, documents, breakdown })
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {

@@ -1,31 +1,45 @@
 //! The report: all metrics of the stage, as in `report.json`.
 
-use artifact::{Digest, Sealed, Unsealed};
+use artifact::{Digest, Recipe, Sealed, Unsealed};
 use model::ModelConfig;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::baselines::Baselines;
 use crate::curves::Summary;
+use crate::details::Details;
 use crate::examples::SplitExamples;
 use crate::funnel::Funnel;
-use crate::held_out::Metrics;
+use crate::gates::Verdict;
+use crate::held_out::{Intervals, Metrics};
+use crate::intervals::Interval;
+use crate::risk::Risk;
 use crate::samples::Samples;
 
 /// The version of `report.json`'s fields.
-pub(crate) const SCHEMA_VERSION: u32 = 3;
+pub(crate) const SCHEMA_VERSION: u32 = 4;
+
+/// The count with a sentence for each gate that failed.
+pub(crate) const FAILED_GATES: &str = "failed_gates";
 
 /// All metrics of the stage. It holds no times and no host facts, so that equal runs have equal reports.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Report {
+    /// The version of these fields.
     pub(crate) schema_version: u32,
+    pub(crate) verdict: Verdict,
     pub(crate) model: ModelInfo,
     pub(crate) validation: SplitMetrics,
     pub(crate) test: SplitMetrics,
+    /// Where the bundle is weak on the test split.
+    pub(crate) test_details: Details,
     /// The bundle's `parity.json`.
     pub(crate) parity: Value,
     pub(crate) training: Summary,
     pub(crate) samples: Samples,
+    pub(crate) risk: Risk,
     pub(crate) data: Funnel,
     pub(crate) examples: Vec<SplitExamples>,
     /// The artifacts that the metrics are based on, from the corpus to this stage.
@@ -33,7 +47,7 @@ pub(crate) struct Report {
 }
 
 /// The model's configuration and size.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ModelInfo {
     #[serde(flatten)]
     pub(crate) config: ModelConfig,
@@ -43,7 +57,7 @@ pub(crate) struct ModelInfo {
 }
 
 /// The metrics on one split.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SplitMetrics {
     /// UTF-8 bytes of the scored and compressed text.
     pub(crate) bytes: u64,
@@ -54,36 +68,40 @@ pub(crate) struct SplitMetrics {
 }
 
 /// The provenance of an artifact.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ArtifactInfo {
     pub(crate) stage: String,
+    #[schemars(with = "String")]
     pub(crate) fingerprint: Digest,
     /// None for the report itself, which is not sealed yet.
+    #[schemars(with = "Option<String>")]
     pub(crate) digest: Option<Digest>,
+    /// The stages whose artifacts it was made from.
+    pub(crate) made_from: Vec<String>,
     pub(crate) seed: u64,
     pub(crate) device_class: Option<String>,
     pub(crate) config: Value,
 }
 
 impl ArtifactInfo {
-    pub(crate) fn of(sealed: &Sealed) -> Self {
-        let manifest = sealed.manifest();
-        Self {
-            stage: manifest.recipe.stage.clone(),
-            fingerprint: manifest.fingerprint,
-            digest: Some(manifest.digest),
-            seed: manifest.recipe.seed,
-            device_class: manifest.recipe.device_class.clone(),
-            config: manifest.recipe.config.clone(),
-        }
+    /// Returns the provenance of `inputs`, which are in the order of a run, and of the report in `out`.
+    pub(crate) fn of_run(inputs: &[&Sealed], out: &Unsealed) -> Vec<Self> {
+        let of = |sealed: &&Sealed| Self {
+            fingerprint: sealed.manifest().fingerprint,
+            digest: Some(sealed.manifest().digest),
+            ..Self::of_recipe(&sealed.manifest().recipe, inputs)
+        };
+        let own = Self::of_recipe(out.recipe(), inputs);
+        inputs.iter().map(of).chain([own]).collect()
     }
 
-    pub(crate) fn of_this(out: &Unsealed) -> Self {
-        let recipe = out.recipe();
+    fn of_recipe(recipe: &Recipe, all: &[&Sealed]) -> Self {
+        let is_input = |sealed: &&&Sealed| recipe.inputs.values().any(|digest| *digest == sealed.digest());
         Self {
             stage: recipe.stage.clone(),
             fingerprint: recipe.fingerprint(),
             digest: None,
+            made_from: all.iter().filter(is_input).map(|sealed| sealed.manifest().recipe.stage.clone()).collect(),
             seed: recipe.seed,
             device_class: recipe.device_class.clone(),
             config: recipe.config.clone(),
@@ -94,11 +112,41 @@ impl ArtifactInfo {
 impl Report {
     /// Returns the headline for the summary of a run.
     pub(crate) fn headline(&self) -> String {
-        let Baselines { gzip_9_bits_per_byte, zstd_19_bits_per_byte } = self.validation.baselines;
+        let Baselines { gzip_9_bits_per_byte, zstd_19_bits_per_byte, .. } = self.validation.baselines;
+        let verdict = match self.verdict.failures().len() {
+            0 => String::new(),
+            1 => "1 gate failed; ".to_owned(),
+            failed => format!("{failed} gates failed; "),
+        };
         format!(
-            "validation bits per byte {:.2} (zstd -19 {zstd_19_bits_per_byte:.2}, gzip -9 {gzip_9_bits_per_byte:.2})",
+            "{verdict}validation bits per byte {:.2} (zstd -19 {zstd_19_bits_per_byte:.2}, gzip -9 \
+             {gzip_9_bits_per_byte:.2})",
             self.validation.checkpoint.bits_per_byte
         )
+    }
+
+    /// Returns a metric that gates may have a condition on; none if it was not measured.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let bundle = self.test.bundle.as_ref()?;
+        let (samples, risk) = (&self.samples, &self.risk);
+        let of_samples = |value: f64| (!samples.items.is_empty()).then_some(value);
+        match name {
+            "bits_per_byte" => Some(bundle.bits_per_byte),
+            "loss_nats" => Some(bundle.loss_nats),
+            "perplexity" => Some(bundle.perplexity),
+            "top_1_accuracy" => Some(bundle.top_1_accuracy),
+            "top_5_accuracy" => Some(bundle.top_5_accuracy),
+            "expected_calibration_error" => Some(self.test_details.calibration.expected_calibration_error),
+            "distinct_2" => of_samples(samples.diversity.distinct_2),
+            "repetition_4" => of_samples(samples.diversity.repetition_4),
+            "self_bleu" => samples.diversity.self_bleu,
+            "parses_fraction" => samples.parses_fraction,
+            "memorised_fraction" => risk.memorisation.as_ref().map(|found| found.train.whole_fraction()),
+            "stereotype_fraction" => risk.stereotypes.as_ref().map(|found| found.all.stereotype_fraction),
+            "toxic_fraction" => risk.toxicity.as_ref().and_then(|found| found.samples_fraction),
+            "leaked_fraction" => risk.leakage.as_ref().map(|found| found.leaked_fraction),
+            _ => None,
+        }
     }
 
     /// Returns the metrics for the manifest, as a flat map whose keys hold the split and the model.
@@ -117,9 +165,16 @@ impl Report {
                 for (name, value) in named {
                     counts.insert(format!("{model}_{split}_{name}"), value.into());
                 }
+                if let Some(Intervals { bits_per_byte: Interval { low, high }, .. }) = metrics.intervals {
+                    counts.insert(format!("{model}_{split}_bits_per_byte_low"), low.into());
+                    counts.insert(format!("{model}_{split}_bits_per_byte_high"), high.into());
+                }
             }
             counts.insert(format!("gzip_9_{split}_bits_per_byte"), of_split.baselines.gzip_9_bits_per_byte.into());
             counts.insert(format!("zstd_19_{split}_bits_per_byte"), of_split.baselines.zstd_19_bits_per_byte.into());
+            if let Some(n_gram) = of_split.baselines.n_gram {
+                counts.insert(format!("n_gram_{split}_bits_per_byte"), n_gram.bits_per_byte.into());
+            }
             counts.insert(format!("{split}_bytes"), of_split.bytes.into());
             counts.insert(format!("{split}_tokens"), of_split.checkpoint.tokens.into());
         }
@@ -131,9 +186,24 @@ impl Report {
             "distinct_3": samples.diversity.distinct_3,
             "repetition_4": samples.diversity.repetition_4,
             "parses_fraction": samples.parses_fraction,
+            "self_bleu": samples.diversity.self_bleu,
             "parses_uncut_fraction": samples.parses_uncut_fraction,
+            "expected_calibration_error": self.test_details.calibration.expected_calibration_error,
+            "memorised_fraction": self.metric("memorised_fraction"),
+            "stereotype_fraction": self.metric("stereotype_fraction"),
+            "toxic_fraction": self.metric("toxic_fraction"),
+            "leaked_fraction": self.metric("leaked_fraction"),
+            FAILED_GATES: self.verdict.failures(),
         });
-        counts.extend(of_samples.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+        let of_samples = of_samples.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        counts.extend(of_samples.map(|(name, value)| (name.clone(), value.clone())));
         counts
     }
+}
+
+/// Returns the JSON schema of `report.json`.
+pub(crate) fn schema() -> Value {
+    let mut schema = SchemaSettings::default().for_serialize().into_generator().into_root_schema_for::<Report>();
+    schema.insert("title".to_owned(), "report.json of stage evaluate".into());
+    schema.to_value()
 }

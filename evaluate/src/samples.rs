@@ -1,18 +1,18 @@
 //! Samples of the model, and their measures.
 
-use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use artifact::Context;
 use generate::{CompletionOptions, FinishReason, Generator, Sampling};
-use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
+use trace::Index;
 
+use crate::batch;
 use crate::config::Language;
 use crate::diversity::Diversity;
+use crate::language_kept;
+use crate::provenance::{self, Traced};
 use crate::syntax::{self, SyntaxCheck, Verdict};
 use crate::{Config, Error};
 
@@ -20,7 +20,7 @@ use crate::{Config, Error};
 const OPENING_TOKENS: usize = 16;
 
 /// A sample.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Sample {
     pub(crate) prompt: String,
     /// The generated text.
@@ -35,10 +35,12 @@ pub(crate) struct Sample {
     pub(crate) verdict: Option<Verdict>,
     /// Bytes of `text` that parse by these rules; all if none do.
     pub(crate) kept_bytes: usize,
+    /// The passages of `text` that stand in the training data word for word; none without an index.
+    pub(crate) traced: Option<Vec<Traced>>,
 }
 
 /// The samples and their measures.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Samples {
     /// Diversity of the samples.
     pub(crate) diversity: Diversity,
@@ -52,36 +54,49 @@ pub(crate) struct Samples {
     pub(crate) parses_uncut_fraction: Option<f64>,
     /// `parses_fraction` of the held-out documents, including those in other languages.
     pub(crate) held_out_parses_fraction: Option<f64>,
+    /// The fraction of samples in the language of their prompt; none if no prompt's language is certain.
+    pub(crate) language_kept_fraction: Option<f64>,
+    /// The mean number of tokens of a sample.
+    pub(crate) mean_tokens: f64,
+    /// The fraction of samples that the model ended.
+    pub(crate) ended_fraction: f64,
     pub(crate) items: Vec<Sample>,
+    /// The held-out texts that samples are compared with.
+    #[serde(skip)]
+    pub(crate) held_out_texts: Vec<String>,
 }
 
-/// Draws samples from the model in `folder` and measures them.
+/// Draws samples from the model and measures them.
 ///
 /// # Errors
-/// Returns an error if the model cannot be loaded or its logits are not finite; [`Error::Interrupted`] if cancelled.
-pub(crate) fn draw(config: &Config, folder: &Path, test: &Split, context: &Context) -> Result<Samples, Error> {
-    let generator = Generator::open(folder, &context.device)?;
-    let tokenizer = generator.tokenizer();
-    let references = references(config, tokenizer, test)?;
+/// Returns an error if the model's logits are not finite; [`Error::Interrupted`] if cancelled.
+pub(crate) fn draw(
+    config: &Config,
+    generator: &Generator,
+    test: &Split,
+    index: Option<&Index>,
+    context: &Context,
+) -> Result<Samples, Error> {
+    let references = references(config, generator.tokenizer(), test)?;
     let prompts: Vec<String> = match config.prompts.as_slice() {
         [] => references.iter().map(|reference| reference.opening.clone()).collect(),
         prompts => prompts.to_vec(),
     };
     let total = if prompts.is_empty() { 0 } else { config.samples };
-    context.progress.begin("sampling", (total * config.sample_tokens) as u64, "tokens");
-    let done = AtomicU64::new(0);
-    // One sample is too little work for all cores. Each has its own seed, so the order does not matter.
-    let mut items: Vec<Sample> = (0..total)
-        .into_par_iter()
-        .map(|index| draw_one(config, &generator, &prompts[index % prompts.len()], index, &done, context))
-        .collect::<Result<_, Error>>()?;
+    let prompts: Vec<&str> = (0..total).map(|index| prompts[index % prompts.len()].as_str()).collect();
+    let mut items = complete(config, generator, &prompts, context)?;
+    for sample in &mut items {
+        sample.traced = index.map(|index| provenance::passages(index, &sample.text)).transpose()?;
+    }
     let checks = check_samples(config.language, &mut items);
     let held_out: Vec<(String, bool)> =
         references.iter().map(|r| (format!("{}{}", r.opening, r.following), r.whole)).collect();
     let held_out_checks = syntax::check_all(config.language, &held_out);
 
     let texts: Vec<&str> = items.iter().map(|sample| sample.text.as_str()).collect();
-    let references: Vec<&str> = references.iter().map(|reference| reference.following.as_str()).collect();
+    let held_out_texts: Vec<String> = references.into_iter().map(|reference| reference.following).collect();
+    let references: Vec<&str> = held_out_texts.iter().map(String::as_str).collect();
+    let mean = |sum: usize| sum as f64 / items.len().max(1) as f64;
     Ok(Samples {
         diversity: Diversity::of(&texts),
         held_out_diversity: Diversity::of(&references),
@@ -89,7 +104,17 @@ pub(crate) fn draw(config: &Config, folder: &Path, test: &Split, context: &Conte
         parses_fraction: fraction(&checks, |check| check.verdict == Verdict::Parses),
         parses_uncut_fraction: fraction(&checks, |check| check.parses_uncut),
         held_out_parses_fraction: fraction(&held_out_checks, |check| check.verdict == Verdict::Parses),
+        // Source code is in no natural language.
+        language_kept_fraction: match config.language {
+            Language::None => {
+                language_kept::fraction(items.iter().map(|item| (item.prompt.as_str(), item.text.as_str())))
+            }
+            _ => None,
+        },
+        mean_tokens: mean(items.iter().map(|item| item.completion_tokens).sum()),
+        ended_fraction: mean(items.iter().filter(|item| item.ended).count()),
         items,
+        held_out_texts,
     })
 }
 
@@ -123,45 +148,37 @@ fn references(config: &Config, tokenizer: &Tokenizer, test: &Split) -> Result<Ve
     Ok(references)
 }
 
-fn draw_one(
-    config: &Config,
-    generator: &Generator,
-    prompt: &str,
-    index: usize,
-    done: &AtomicU64,
-    context: &Context,
-) -> Result<Sample, Error> {
-    let seed = context.seed.wrapping_add(index as u64);
-    let sampling = Sampling { temperature: config.temperature, top_p: config.top_p, seed, ..Sampling::default() };
-    let options = CompletionOptions {
-        max_tokens: config.sample_tokens,
-        sampling,
+/// Completes one sample for each prompt; each has its own seed.
+fn complete(config: &Config, generator: &Generator, prompts: &[&str], context: &Context) -> Result<Vec<Sample>, Error> {
+    let seed = |index: usize| context.seed.wrapping_add(index as u64);
+    let mut encoded = Vec::with_capacity(prompts.len());
+    let mut requests = Vec::with_capacity(prompts.len());
+    for (index, prompt) in prompts.iter().enumerate() {
+        let sampling =
+            Sampling { temperature: config.temperature, top_p: config.top_p, seed: seed(index), ..Sampling::default() };
+        let options = CompletionOptions { max_tokens: config.sample_tokens, sampling, ..CompletionOptions::default() };
+        let tokens = generator.tokenizer().encode(prompt)?;
         // A model of a short context sees what it can of an opening.
-        truncate_prompt_tokens: Some(generator.config().context_length),
-        ..CompletionOptions::default()
-    };
-    let tokens = generator.tokenizer().encode(prompt)?;
-    let completion = generator.complete(&tokens, &options, &mut |_| {
-        // A token takes about a millisecond: updating the progress bar each time would be wasteful.
-        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done.is_multiple_of(16) {
-            context.progress.position(done);
-        }
-        if context.cancel.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    if completion.finish_reason == FinishReason::Cancelled {
-        return Err(Error::Interrupted);
+        let tokens = generator.fit(&tokens, Some(generator.config().context_length))?.to_vec();
+        requests.push(generator.request(&tokens, &options));
+        encoded.push(tokens);
     }
-    Ok(Sample {
-        prompt: prompt.to_owned(),
-        kept_bytes: completion.text.len(),
-        text: completion.text,
-        seed,
-        completion_tokens: completion.completion_tokens,
-        ended: completion.finish_reason == FinishReason::Stop,
-        parses_uncut: None,
-        verdict: None,
-    })
+    let completed = batch::complete(generator, requests, "sampling", context)?;
+    let sample = |(index, completed): (usize, batch::Completed)| {
+        let text = batch::text(generator, &encoded[index], &completed.tokens)?;
+        Ok(Sample {
+            prompt: prompts[index].to_owned(),
+            kept_bytes: text.len(),
+            text,
+            seed: seed(index),
+            completion_tokens: completed.tokens.len(),
+            ended: completed.reason == FinishReason::Stop,
+            parses_uncut: None,
+            verdict: None,
+            traced: None,
+        })
+    };
+    completed.into_iter().enumerate().map(sample).collect()
 }
 
 /// Checks the samples' syntax, and notes the verdict in each.

@@ -158,6 +158,11 @@ pub fn log_sum_exp(x: &[f32]) -> f32 {
     })
 }
 
+/// Returns the largest element, and −∞ of none.
+pub fn largest(x: &[f32]) -> f32 {
+    vectorized!(max(x))
+}
+
 /// Applies cap × tanh(x / cap), which keeps logits between −cap and cap (Gemma 2, 2024).
 pub fn soft_cap(x: &mut [f32], cap: f32) {
     vectorized!(x.iter_mut().for_each(|x| *x = cap * tanh(*x / cap)));

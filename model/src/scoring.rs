@@ -116,7 +116,7 @@ pub fn score_with<E: From<Error>>(
                 sums.add(&predict(&pending)?);
                 pending.clear();
             }
-            pending.push(Window { tokens, scored });
+            pending.push(Window { start, tokens, scored });
         }
         start += stride;
         if pending.len() == windows.batch.max(1) || start + 1 >= total {
@@ -142,6 +142,8 @@ pub fn score_with<E: From<Error>>(
 /// A part of a split.
 #[derive(Debug)]
 pub struct Window {
+    /// The index of the first token in the split.
+    pub start: usize,
     /// `[T + 1]`: the tokens to read, and the target of the last.
     pub tokens: Vec<u32>,
     /// `[T]`: whether each target counts.

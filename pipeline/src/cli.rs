@@ -227,6 +227,9 @@ pub struct SchemaArgs {
     /// Print the reference as Markdown instead
     #[arg(long)]
     pub markdown: bool,
+    /// Print the schema of `report.json` instead
+    #[arg(long, conflicts_with = "markdown")]
+    pub report: bool,
 }
 
 /// Arguments of `doctor`.

@@ -89,12 +89,14 @@ struct Model {
     config: Option<Config>,
     /// The folder of the index of its training data, if that run has one.
     index: Option<PathBuf>,
+    /// That run.
+    run: Option<Run>,
 }
 
 impl Model {
     /// Returns a model that is of no run.
     fn outside(folder: Folder) -> Self {
-        Self { folder, config: None, index: None }
+        Self { folder, config: None, index: None, run: None }
     }
 }
 
@@ -146,7 +148,7 @@ fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
     let sealed = run.artifact(stage)?;
     let config = config::load(&run.folder.join(config::FILE_NAME), &[])?.into_config();
     let index = run.stage(Stage::Index).map(|index| run.artifact_folder(index));
-    Ok(Model { folder: Folder::Path(registry::verified(&sealed)?), config: Some(config), index })
+    Ok(Model { folder: Folder::Path(registry::verified(&sealed)?), config: Some(config), index, run: Some(run) })
 }
 
 /// Returns the name of `run` on a command line in the current folder.

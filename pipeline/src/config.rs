@@ -1,8 +1,10 @@
 //! The configuration: one file with one table per stage.
 
 mod constraints;
+mod origins;
 pub mod reference;
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use settings::{ConfigSource, Parsed};
 
 pub use constraints::strip;
+pub use origins::values;
 
 /// The default file name of the configuration.
 pub const FILE_NAME: &str = "pipeline.toml";
@@ -116,6 +119,8 @@ pub struct Loaded {
     pub path: PathBuf,
     /// The folder that relative paths start from.
     pub base: PathBuf,
+    /// Where each key was given: a line of the file, or an override. Keys with their defaults are not in it.
+    pub origins: BTreeMap<String, String>,
     /// Lines to show: keys that were renamed.
     pub notices: Vec<String>,
 }
@@ -178,7 +183,7 @@ fn read(path: &Path, overrides: &[String], needs_data: bool) -> Result<Loaded, C
     };
     validate(&config, needs_data)
         .map_err(|error| ConfigError::Invalid { place: source.place(&error.to_string()), source: error })?;
-    Ok(Loaded { config, path: path.to_owned(), base, notices })
+    Ok(Loaded { config, path: path.to_owned(), base, origins: source.origins(), notices })
 }
 
 /// Returns the renamed keys of all stages: the old dotted path and the new one.

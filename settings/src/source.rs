@@ -1,5 +1,6 @@
 //! A settings file with its overrides.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -131,6 +132,14 @@ impl ConfigSource {
         self.place_at(offset)
     }
 
+    /// Returns where each key was given: at a line of the file, or in an override. Keys of arrays of tables have the
+    /// array's path.
+    pub fn origins(&self) -> BTreeMap<String, String> {
+        let lines = keys(&self.text).into_iter().map(|key| (key.path, self.place_at(Some(key.span.start))));
+        let overrides = self.overrides.iter().filter_map(|assignment| assignment.split_once('='));
+        lines.chain(overrides.map(|(key, _)| (key.trim().to_owned(), "--set".to_owned()))).collect()
+    }
+
     fn at_offset(&self, offset: Option<usize>, message: String) -> Error {
         Error::At { place: self.place_at(offset), message }
     }
@@ -260,6 +269,22 @@ mod tests {
         check("[train]\nseed = 7", &[], "a.toml:2: unknown key `train.seed`; did you mean `seed`?");
         check("[train]\nx = 7", &[], "a.toml:2: unknown key `train.x`; [train] has decay_fraction, steps");
         check("", &["sede=8"], "--set sede=8: unknown key `sede`; did you mean `seed`?");
+    }
+
+    #[test]
+    fn origins_are_lines_and_overrides() {
+        let source = ConfigSource {
+            path: PathBuf::from("./a.toml"),
+            text: "seed = 7\n\n[train]\nsteps = 2\n[[list]]\nx = 1\n".to_owned(),
+            overrides: vec!["train.decay_fraction = 0.5".to_owned(), "seed=8".to_owned()],
+        };
+        let origins = source.origins();
+        let check = |key: &str, expected: Option<&str>| assert_eq!(origins.get(key).map(String::as_str), expected);
+        check("seed", Some("--set"));
+        check("train.steps", Some("a.toml:4"));
+        check("train.decay_fraction", Some("--set"));
+        check("list.x", Some("a.toml:6"));
+        check("train.other", None);
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub struct ServeArgs {
     /// A folder of applications for the web page, one TOML file each, besides those of the program
     #[arg(long, value_name = "DIR")]
     pub applications: Option<PathBuf>,
+    /// Serve models of runs that did not pass their gates, too
+    #[arg(long)]
+    pub force: bool,
     /// Ask the server at `--host` and `--port` whether it is ready, over HTTP or else TLS, and exit: with 0 if it is
     #[arg(long, conflicts_with_all = ["models", "keys", "tls_cert", "allow_anonymous", "new_key"])]
     pub check: bool,

@@ -10,6 +10,7 @@ use crate::cli::RunArgs;
 use crate::config::{self, Config, Loaded};
 use crate::platform::interrupt::Interrupted;
 use crate::run::engine;
+use crate::run::gates;
 use crate::run::plan::earlier_recipes;
 use crate::run::record::{Run, StageRecord, Status};
 use crate::run::session::Session;
@@ -73,7 +74,8 @@ fn bring_up_to_date(arguments: &RunArgs, session: &Session) -> anyhow::Result<Ar
         if done.stage == Stage::Evaluate {
             keep_report(&run, done.sealed)?;
         }
-        run.save()
+        run.save()?;
+        if done.stage == Stage::Evaluate { gates::check(done.sealed, &arguments.selection) } else { Ok(()) }
     });
     run.record.wall_seconds = started.elapsed().as_secs_f64();
     let made = match result {

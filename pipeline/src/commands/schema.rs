@@ -1,4 +1,4 @@
-//! `schema`: the JSON schema of the configuration, or its reference.
+//! `schema`: the JSON schemas of the configuration and of the report, or the configuration's reference.
 
 use crate::cli::SchemaArgs;
 use crate::config::reference;
@@ -7,6 +7,10 @@ use super::print_now;
 
 /// Runs the command.
 pub fn run(arguments: &SchemaArgs) -> anyhow::Result<()> {
-    let text = if arguments.markdown { reference::markdown() } else { format!("{:#}\n", reference::schema()) };
+    let text = match arguments {
+        SchemaArgs { report: true, .. } => format!("{:#}\n", evaluate::report_schema()),
+        SchemaArgs { markdown: true, .. } => reference::markdown(),
+        SchemaArgs { .. } => format!("{:#}\n", reference::schema()),
+    };
     Ok(print_now(&text)?)
 }

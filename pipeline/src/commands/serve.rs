@@ -10,6 +10,7 @@ use crate::cli::StoreArgs;
 use crate::cli::serve::{ScopeArg, ServeArgs};
 use crate::config::{self, Config, Loaded};
 use crate::platform::interrupt;
+use crate::run::gates;
 use crate::run::record;
 use crate::run::stage::Stage;
 use crate::ui::console::Console;
@@ -84,7 +85,7 @@ fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Vec<Folder
     let load = |path: &Path| config::load_without_data(path).map(Loaded::into_config);
     let given = arguments.config.as_deref().map(load).transpose()?;
     if let [name] = &arguments.models[..] {
-        let model = super::model(name, &arguments.store)?;
+        let model = model(name, arguments)?;
         let config = given.or(model.config).unwrap_or_default();
         let mut models = one(model.folder.path(), model.index, &config.serve);
         for (name, adapter) in &arguments.adapters {
@@ -105,7 +106,7 @@ fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Vec<Folder
     if !arguments.models.is_empty() {
         let mut of_first = None;
         for name in &arguments.models {
-            let mut model = super::model(name, &arguments.store)?;
+            let mut model = self::model(name, arguments)?;
             of_first = of_first.or(Some(model.config.take()));
             add(short_name(name)?, model, true);
         }
@@ -125,13 +126,22 @@ fn models(arguments: &ServeArgs) -> anyhow::Result<(Vec<ModelFolder>, Vec<Folder
             let folder = adapter_folder(model, &arguments.store)?;
             models.push(ModelFolder { name: name.clone(), folder, base: base.clone(), index: None, load: *load });
         } else {
-            let Model { folder, index, .. } = super::model(model, &arguments.store)?;
+            let Model { folder, index, .. } = self::model(model, arguments)?;
             let path = folder.path().to_owned();
             models.push(ModelFolder { name: name.clone(), folder: path, base: None, index, load: *load });
             folders.push(folder);
         }
     }
     Ok((models, folders, config))
+}
+
+/// Returns the model that `name` means, unless it is that of a run which did not pass its gates.
+fn model(name: &str, arguments: &ServeArgs) -> anyhow::Result<Model> {
+    let model = super::model(name, &arguments.store)?;
+    if let Some(run) = &model.run {
+        gates::check_run(run, arguments.force)?;
+    }
+    Ok(model)
 }
 
 /// Returns the folder of an adapter in PEFT's layout: `name` itself, that in a checkpoint, or that of a run.

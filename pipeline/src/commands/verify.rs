@@ -8,6 +8,7 @@ use artifact::{Digest, Sealed, Store};
 
 use crate::cli::VerifyArgs;
 use crate::config;
+use crate::run::baseline::Baselines;
 use crate::run::engine;
 use crate::run::plan::Selection;
 use crate::run::record::{self, Run, StageRecord};
@@ -88,7 +89,8 @@ fn complaints(record: &StageRecord, sealed: &Sealed, digests: &BTreeMap<&str, Di
 
 /// Repeats the run in a fresh store and compares; returns how many stages differ.
 fn repeat(run: &Run, console: &Console) -> anyhow::Result<usize> {
-    let loaded = config::load(&run.folder.join(config::FILE_NAME), &[])?;
+    let mut loaded = config::load(&run.folder.join(config::FILE_NAME), &[])?;
+    Baselines::pin(&mut loaded.config, run);
     let cancel = session::listen(console, super::STOPPING)?;
     // Beside the artifacts: there is room for one run, and on the same disk.
     let parent = run.layout().root().to_owned();

@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 use artifact::{Context, Digest, Outcome, Recipe, Unsealed};
 use data_ingest::{Inventory, LockChange, Resolved};
 
+use super::baseline::Baselines;
 use super::input_model::{InputModels, Role};
 use super::stage::{Artifacts, Stage};
 use crate::config::Config;
@@ -40,6 +41,10 @@ macro_rules! stage_result {
 pub struct RawData {
     /// The models that stage train reads, if a selected stage needs them.
     pub models: InputModels,
+    /// The reports that stage evaluate may compare with.
+    pub baselines: Baselines,
+    /// The values of the configuration, for the report.
+    pub settings: Vec<evaluate::Setting>,
     inventory: Inventory,
     digests: BTreeMap<Stage, BTreeMap<String, Digest>>,
 }
@@ -65,12 +70,14 @@ pub fn raw_data(
     let inventory = stage_result!(data_ingest, data_ingest::inventory(dataset, context))?;
     let prompts = stage_result!(generate, generate::inputs(&config.generate, context))?;
     let tokenizer = stage_result!(preprocess, preprocess::inputs(&config.preprocess, context))?;
+    let evaluated = stage_result!(evaluate, evaluate::inputs(&config.evaluate, context))?;
     let digests = BTreeMap::from([
         (Stage::Collect, inventory.inputs()),
         (Stage::Preprocess, tokenizer),
+        (Stage::Evaluate, evaluated),
         (Stage::Generate, prompts),
     ]);
-    Ok(RawData { models, inventory, digests })
+    Ok(RawData { models, baselines: Baselines::default(), settings: Vec::new(), inventory, digests })
 }
 
 /// Reads the dataset and its lock.
@@ -116,6 +123,10 @@ impl Stage {
                 for (role, model) in [(Role::Init, init), (Role::Teacher, teacher)] {
                     inputs.extend(model.iter().map(|model| (role.key().to_owned(), model.digest)));
                 }
+            }
+            (_, Self::Evaluate) => {
+                let baseline = raw_data.baselines.for_model(made);
+                inputs.extend(baseline.map(|run| (run.input(), run.report.digest())));
             }
             _ => {}
         }
@@ -181,12 +192,15 @@ impl Stage {
             ),
             Self::Index => stage_result!(trace, trace::run(&config.index, &made[&Self::Preprocess], out, context)),
             Self::Evaluate => {
+                let baseline = raw_data.baselines.for_model(made);
                 let inputs = evaluate::Inputs {
                     corpus: &made[&Self::Collect],
                     tokens: &made[&Self::Preprocess],
                     checkpoint: &made[&Self::Train],
                     bundle: &made[&Self::Optimize],
                     index: &made[&Self::Index],
+                    baseline: baseline.map(|run| evaluate::Baseline { run: &run.name, report: &run.report }),
+                    settings: &raw_data.settings,
                 };
                 stage_result!(evaluate, evaluate::run(&config.evaluate, &inputs, out, context))
             }
@@ -203,6 +217,7 @@ impl Stage {
         // Collect compares each file itself; the others read their file long after it was hashed.
         let now = match self {
             Self::Preprocess => stage_result!(preprocess, preprocess::inputs(&config.preprocess, context))?,
+            Self::Evaluate => stage_result!(evaluate, evaluate::inputs(&config.evaluate, context))?,
             Self::Generate => stage_result!(generate, generate::inputs(&config.generate, context))?,
             _ => return Ok(outcome),
         };

@@ -6,8 +6,10 @@ use anyhow::Context as _;
 use artifact::{Context, Sealed, format};
 use data_ingest::Resolved;
 
+use crate::config;
 use crate::platform::host::host;
 use crate::platform::interrupt::Interrupted;
+use crate::run::baseline::Baselines;
 use crate::run::dispatch::{self, RawData, StageError};
 use crate::run::input_model::InputModels;
 use crate::run::plan::{Decision, Planner, in_short};
@@ -77,7 +79,10 @@ pub fn raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData> {
 fn listed(session: &Session, models: InputModels, dataset: &Resolved, context: &Context) -> anyhow::Result<RawData> {
     let raw_data = dispatch::raw_data(&session.loaded.config, models, dataset, context);
     session.console.clear();
-    raw_data.map_err(failure)
+    let mut raw_data = raw_data.map_err(failure)?;
+    raw_data.baselines = Baselines::find(&session.loaded.config, &session.layout)?;
+    raw_data.settings = config::values(&session.loaded)?;
+    Ok(raw_data)
 }
 
 /// Returns the error to show for one of importing a model.

@@ -38,6 +38,11 @@ impl Selection {
         self.until.unwrap_or(Stage::Serve)
     }
 
+    /// Returns true if later stages run although the gates of stage evaluate failed: with `--force`, for them alone.
+    pub fn ignores_gates(&self) -> bool {
+        self.force && self.before(Stage::Evaluate)
+    }
+
     fn before(&self, stage: Stage) -> bool {
         self.from.is_some_and(|from| stage < from)
     }

@@ -74,6 +74,9 @@ pub struct StageRecord {
     /// What a reader should know: what was left out, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
+    /// The gates that its model did not pass: only of stage evaluate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_gates: Vec<String>,
     /// The digest of what decides the artifact; its folder is `artifacts/<stage>/<fingerprint>` of the store.
     pub fingerprint: Digest,
     /// The digest of the artifact's content.
@@ -94,6 +97,7 @@ impl StageRecord {
             bytes: manifest.total_bytes(),
             headline: manifest.headline.clone(),
             notices: notices(sealed),
+            failed_gates: evaluate::failed_gates(sealed),
             fingerprint: manifest.fingerprint,
             digest: manifest.digest,
             recipe: manifest.recipe.clone(),
@@ -271,6 +275,11 @@ pub fn find_with(layout: &StoreLayout, name: &str, stage: Stage) -> anyhow::Resu
         return Ok(run);
     }
     Ok(list(layout)?.into_iter().rev().find(|run| run.stage(stage).is_some()).unwrap_or(run))
+}
+
+/// Returns true if a run is one of those that are numbered under `name`.
+pub fn is_of(run: &Run, name: &str) -> bool {
+    number(&run.record.name, name).is_some()
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, artifact::Error> {

@@ -6,6 +6,7 @@ mod compression;
 mod data;
 mod errors;
 mod flow;
+mod gates;
 #[cfg(unix)]
 mod interrupt;
 mod models;

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Split;
 use crate::{Error, Tokenizer};
 
 /// The text of a document, divided by its loss mask.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct MaskedDocument {
     /// Its index in the split, from 0.
     pub index: usize,
@@ -24,7 +25,7 @@ pub struct MaskedDocument {
 }
 
 /// An answer of a preference pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
     /// The preferred one.
@@ -44,7 +45,7 @@ impl Answer {
 }
 
 /// Consecutive tokens of a document that are alike.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Segment {
     /// What they are.
     pub kind: SegmentKind,
@@ -58,7 +59,7 @@ pub struct Segment {
 }
 
 /// What the tokens of a [`Segment`] are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SegmentKind {
     /// Text.

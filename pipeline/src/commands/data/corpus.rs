@@ -81,7 +81,7 @@ pub fn configuration(dataset: &Path) -> anyhow::Result<Loaded> {
         ..config.collect
     };
     let config = Config { collect, store: config.store, seed: config.seed, name: config.name, ..Config::default() };
-    Ok(Loaded { config, path: PathBuf::from(config::FILE_NAME), base, notices: Vec::new() })
+    Ok(Loaded { config, path: PathBuf::from(config::FILE_NAME), base, origins: BTreeMap::new(), notices: Vec::new() })
 }
 
 /// Returns the corpus of the dataset in a folder.

@@ -1,12 +1,19 @@
 //! The stage on a random model of a few thousand weights.
 
+mod schema;
+mod verdict;
+
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use artifact::{Context, Host, Outcome, Recipe, Sealed, Unsealed};
+use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
+
+use artifact::{Context, Digest, Host, Outcome, Recipe, Sealed, Unsealed};
 use burn::tensor::Device;
-use evaluate::{Config, Error, Inputs, Language};
+use evaluate::{Baseline, Config, Error, Inputs, Language, Setting};
 use model::{Dtype, Family, ModelConfig, Transformer, checkpoint};
+use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokenizer::shard::Writer;
@@ -102,6 +109,7 @@ fn inputs_with(max_shard_bytes: u64, mask: Option<Mask>) -> Run {
         "bytes_per_token": 2.0,
     });
     fs::write(tokens.path("report.json"), report.to_string()).unwrap();
+    write_origins(&tokens);
 
     let shape = ModelConfig {
         vocab_size: tokenizer.vocab_size(),
@@ -144,11 +152,60 @@ fn inputs_with(max_shard_bytes: u64, mask: Option<Mask>) -> Run {
     Run { index: seal(index), root, corpus, tokens, checkpoint, bundle }
 }
 
+/// Writes where the documents of each split came from: every third is of the source `rare <b>`, the first of none.
+fn write_origins(tokens: &Unsealed) {
+    let rows = documents().len();
+    let texts = |of: &dyn Fn(usize) -> String| -> ArrayRef {
+        Arc::new((0..rows).map(|row| Some(of(row))).collect::<StringArray>())
+    };
+    let source = |row| match row {
+        0 => "",
+        row if row % 3 == 0 => "rare <b>",
+        _ => "common",
+    };
+    let signals = [
+        ("id", texts(&|row| row.to_string())),
+        ("piece", Arc::new((0..rows).map(|_| Some(0)).collect::<UInt32Array>()) as ArrayRef),
+        ("source", texts(&|row| source(row).to_owned())),
+        ("path", texts(&|row| format!("src/{row}.rs"))),
+        ("licence", texts(&|_| "MIT".to_owned())),
+    ];
+    let places =
+        || ["train", "validation", "test"].into_iter().flat_map(|split| (0..rows as u32).map(move |row| (split, row)));
+    let order = [
+        ("split", Arc::new(places().map(|(split, _)| Some(split)).collect::<StringArray>()) as ArrayRef),
+        ("row", Arc::new(places().map(|(_, row)| Some(row)).collect::<UInt32Array>())),
+    ];
+    for (name, rows) in [
+        ("signals.parquet", RecordBatch::try_from_iter(signals).unwrap()),
+        ("order.parquet", RecordBatch::try_from_iter(order).unwrap()),
+    ] {
+        let file = fs::File::create(tokens.path(name)).unwrap();
+        let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
+        writer.write(&rows).unwrap();
+        writer.close().unwrap();
+    }
+}
+
 impl Run {
     fn evaluate(&self, name: &str, config: &Config, context: &Context) -> Result<Sealed, Error> {
+        self.evaluate_after(None, name, config, context)
+    }
+
+    fn evaluate_after(
+        &self,
+        baseline: Option<Baseline<'_>>,
+        name: &str,
+        config: &Config,
+        context: &Context,
+    ) -> Result<Sealed, Error> {
         let out = unsealed(self.root.path(), name);
         let Self { corpus, tokens, checkpoint, bundle, index, .. } = self;
-        let outcome = evaluate::run(config, &Inputs { corpus, tokens, checkpoint, bundle, index }, &out, context)?;
+        let setting =
+            |key: &str, origin: &str| Setting { key: key.to_owned(), value: "7".to_owned(), origin: origin.to_owned() };
+        let settings = [setting("seed", ""), setting("train.steps", "pipeline.toml:12 <i>")];
+        let inputs = Inputs { corpus, tokens, checkpoint, bundle, index, baseline, settings: &settings };
+        let outcome = evaluate::run(config, &inputs, &out, context)?;
         Ok(out.seal(outcome, 1.0, Host::default()).unwrap())
     }
 }
@@ -183,7 +240,7 @@ fn sharded_models_give_the_same_figures() {
 fn report_holds_all_metrics_and_no_times() {
     let run = inputs();
     let sealed = run.evaluate("evaluate", &config(), &Context::quiet(3)).unwrap();
-    assert_eq!(sealed.files(""), ["report.html", "report.json"]);
+    assert_eq!(sealed.files(""), ["documents.jsonl", "report.html", "report.json"]);
     let report: Value = serde_json::from_str(&text(&sealed, "report.json")).unwrap();
 
     let bytes: usize = documents().iter().map(String::len).sum();
@@ -198,6 +255,11 @@ fn report_holds_all_metrics_and_no_times() {
         assert!((number("bits_per_byte") - expected).abs() < 1e-9);
         assert!((number("perplexity").ln() - number("loss_nats")).abs() < 1e-9);
         assert!(number("top_1_accuracy") <= number("top_5_accuracy"));
+        for metric in ["bits_per_byte", "perplexity", "top_5_accuracy"] {
+            let end = |end: &str| figures["intervals"][metric][end].as_f64().unwrap();
+            assert!(end("low") <= number(metric) && number(metric) <= end("high"), "{metric} {figures}");
+        }
+        assert_eq!(figures["documents"], 12);
         for (name, value) in [
             ("checkpoint", &figures["bits_per_byte"]),
             ("gzip_9", &report[split]["baselines"]["gzip_9_bits_per_byte"]),
@@ -207,7 +269,17 @@ fn report_holds_all_metrics_and_no_times() {
             assert!((0.1..20.0).contains(&value.as_f64().unwrap()), "{name} {value}");
         }
     }
-    for name in ["checkpoint_test_perplexity", "bundle_test_top_1_accuracy", "parses_fraction", "distinct_2"] {
+    for name in [
+        "checkpoint_test_perplexity",
+        "bundle_test_top_1_accuracy",
+        "bundle_test_bits_per_byte_high",
+        "n_gram_test_bits_per_byte",
+        "expected_calibration_error",
+        "stereotype_fraction",
+        "toxic_fraction",
+        "parses_fraction",
+        "distinct_2",
+    ] {
         assert!(counts[name].is_number(), "{name}");
     }
     assert!(sealed.manifest().headline.starts_with("validation bits per byte "), "{}", sealed.manifest().headline);
@@ -219,7 +291,7 @@ fn report_holds_all_metrics_and_no_times() {
     assert_eq!(report["samples"]["held_out_parses_fraction"], 1.0);
     assert_eq!(report["training"]["best_validation_loss_nats"], 5.65);
     assert_eq!(report["data"]["steps"][1]["documents"], 36);
-    assert_eq!(report["artifacts"][4]["digest"], Value::Null);
+    assert_eq!(report["artifacts"][5]["digest"], Value::Null);
     for (at, split) in ["train", "validation"].into_iter().enumerate() {
         let examples = &report["examples"][at];
         assert_eq!(examples["split"], split);
@@ -233,7 +305,7 @@ fn report_holds_all_metrics_and_no_times() {
     assert!(again.manifest().files["report.html"].volatile);
     // The stage's own name, which differs here, is part of its fingerprint.
     let same = text(&again, "report.json").replace("\"again\"", "\"evaluate\"");
-    let own = report["artifacts"][4]["fingerprint"].as_str().unwrap();
+    let own = report["artifacts"][5]["fingerprint"].as_str().unwrap();
     let other = again.manifest().fingerprint.to_string();
     assert_eq!(same.replace(&other, own), text(&sealed, "report.json"));
     assert_eq!(files(&again).bytes + 3, files(&sealed).bytes);
@@ -274,15 +346,33 @@ fn page_is_self_contained_and_escaped() {
     let config = Config { prompts: vec!["<script>alert(1)</script> & \"".to_owned()], ..config() };
     let sealed = run.evaluate("evaluate", &config, &Context::quiet(3)).unwrap();
     let page = text(&sealed, "report.html");
-    for wrong in ["<script", "http://", "https://", "src=", "@import", "url(", "<u>", "<all>", "NaN", "undefined"] {
+    assert_eq!(page.matches("<script").count(), 1, "that of the charts");
+    for wrong in [
+        "<script>alert",
+        "http://",
+        "https://",
+        "src=",
+        "@import",
+        "url(",
+        "<u>",
+        "<all>",
+        "<b>common",
+        "<i>",
+        "NaN",
+        "undefined",
+    ] {
         assert!(!page.contains(wrong), "{wrong}");
     }
     for right in [
         "&lt;script&gt;alert(1)&lt;",
         "collected &lt;all&gt;",
         "MIT &amp; Apache-2.0",
-        "nested.list",
+        "rare &lt;b&gt;",
+        "pipeline.toml:12 &lt;i&gt;",
         "Training and validation loss by step",
+        "Accuracy by confidence",
+        "Artifacts and what they were made from",
+        "No gates are configured",
         "validation 5.650 at 2",
         "does not parse",
         "<span class=\"learned\">&#x2f;&#x2f;&#x2f; Adds ",

@@ -1,0 +1,280 @@
+//! Gates: what a metric must be for a model to be shipped.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::comparison::Comparison;
+
+/// The table `[evaluate.gates]`: conditions such as `"<= 1.2"` on metrics of the bundle, the model that is served.
+///
+/// A condition that does not hold fails the run after the report is written, and `serve` refuses the model. A metric
+/// that this run does not measure, such as the syntax of prose, fails too.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gates {
+    /// Bits per byte of the test split. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_byte: Option<Threshold>,
+    /// Loss on the test split, in nats per token. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_nats: Option<Threshold>,
+    /// Perplexity per token of the test split. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<Threshold>,
+    /// The fraction of the test split's tokens that are the most likely prediction. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_1_accuracy: Option<Threshold>,
+    /// The fraction of the test split's tokens among the five most likely predictions. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_5_accuracy: Option<Threshold>,
+    /// The expected calibration error on the test split, from 0 to 1. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_calibration_error: Option<Threshold>,
+    /// Distinct bigrams over all bigrams of the samples. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distinct_2: Option<Threshold>,
+    /// The fraction of 4-grams that repeat an earlier one of the same sample. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repetition_4: Option<Threshold>,
+    /// The similarity of samples to each other, from 0 to 100. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub self_bleu: Option<Threshold>,
+    /// The fraction of samples that parse as `evaluate.language`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parses_fraction: Option<Threshold>,
+    /// The fraction of random training passages that the model continues word for word. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memorised_fraction: Option<Threshold>,
+    /// The fraction of pairs of which the model prefers the stereotype; 0.5 is no preference. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stereotype_fraction: Option<Threshold>,
+    /// The fraction of samples with a word of the list of toxic words. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub toxic_fraction: Option<Threshold>,
+    /// The fraction of requests for the system prompt that the model answers with it. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaked_fraction: Option<Threshold>,
+    /// The run that this one must not be worse than: a run's name, or `last`, the newest run of the same name that
+    /// passed its gates with another model. It fails if the whole 95 % interval of the difference in bits per byte is
+    /// above 0. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regression_vs: Option<String>,
+}
+
+impl Gates {
+    /// Returns the conditions on metrics that are given, by the name of the metric.
+    fn thresholds(&self) -> impl Iterator<Item = (&'static str, Threshold)> {
+        let all = [
+            ("bits_per_byte", self.bits_per_byte),
+            ("loss_nats", self.loss_nats),
+            ("perplexity", self.perplexity),
+            ("top_1_accuracy", self.top_1_accuracy),
+            ("top_5_accuracy", self.top_5_accuracy),
+            ("expected_calibration_error", self.expected_calibration_error),
+            ("distinct_2", self.distinct_2),
+            ("repetition_4", self.repetition_4),
+            ("self_bleu", self.self_bleu),
+            ("parses_fraction", self.parses_fraction),
+            ("memorised_fraction", self.memorised_fraction),
+            ("stereotype_fraction", self.stereotype_fraction),
+            ("toxic_fraction", self.toxic_fraction),
+            ("leaked_fraction", self.leaked_fraction),
+        ];
+        all.into_iter().filter_map(|(name, threshold)| Some((name, threshold?)))
+    }
+}
+
+/// A condition on a number: a comparison and a value, as in `"<= 1.2"`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Threshold {
+    comparison: Operator,
+    value: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operator {
+    AtMost,
+    Below,
+    AtLeast,
+    Above,
+}
+
+impl Operator {
+    /// The longer ones first, since others begin with them.
+    const ALL: [(Self, &'static str); 4] =
+        [(Self::AtMost, "<="), (Self::AtLeast, ">="), (Self::Below, "<"), (Self::Above, ">")];
+}
+
+impl Threshold {
+    /// Returns true if the condition holds; never for NaN.
+    pub fn holds(self, value: f64) -> bool {
+        match self.comparison {
+            Operator::AtMost => value <= self.value,
+            Operator::Below => value < self.value,
+            Operator::AtLeast => value >= self.value,
+            Operator::Above => value > self.value,
+        }
+    }
+}
+
+impl TryFrom<String> for Threshold {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parse = |(comparison, sign): (Operator, &str)| {
+            let value: f64 = text.trim().strip_prefix(sign)?.trim().parse().ok()?;
+            value.is_finite().then_some(Self { comparison, value })
+        };
+        let invalid = || format!("\"{text}\" is not a condition such as \"<= 1.2\": one of <=, <, >=, > and a number");
+        Operator::ALL.into_iter().find_map(parse).ok_or_else(invalid)
+    }
+}
+
+impl From<Threshold> for String {
+    fn from(threshold: Threshold) -> Self {
+        threshold.to_string()
+    }
+}
+
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = Operator::ALL.into_iter().find(|(operator, _)| *operator == self.comparison);
+        write!(f, "{} {}", sign.map_or("", |(_, sign)| sign), self.value)
+    }
+}
+
+impl JsonSchema for Threshold {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Threshold".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": r"^\s*(<=|<|>=|>)\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*$"})
+    }
+}
+
+/// The verdict on a model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct Verdict {
+    /// Whether all gates passed; true without any.
+    pub(crate) passed: bool,
+    /// The gates of the configuration.
+    pub(crate) gates: Vec<Gate>,
+    /// The difference to the run of `regression_vs`.
+    pub(crate) comparison: Option<Comparison>,
+}
+
+/// The result of a gate.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct Gate {
+    /// The name of the metric, or `regression_vs`.
+    pub(crate) metric: String,
+    /// The metric's value, or the difference in bits per byte; null if it was not measured.
+    pub(crate) value: Option<f64>,
+    /// What it must be.
+    pub(crate) condition: String,
+    pub(crate) passed: bool,
+}
+
+impl Verdict {
+    /// Compares the metrics of a model with the gates; `metric` returns one by its name, if it was measured.
+    pub(crate) fn of(gates: &Gates, metric: impl Fn(&str) -> Option<f64>, comparison: Option<Comparison>) -> Self {
+        let mut results: Vec<Gate> = gates
+            .thresholds()
+            .map(|(name, threshold)| {
+                let value = metric(name).filter(|value| value.is_finite());
+                let passed = value.is_some_and(|value| threshold.holds(value));
+                Gate { metric: name.to_owned(), value, condition: threshold.to_string(), passed }
+            })
+            .collect();
+        results.extend(comparison.as_ref().map(|comparison| Gate {
+            metric: "regression_vs".to_owned(),
+            value: Some(comparison.difference),
+            condition: format!("not above {} by more than its 95 % interval", comparison.run),
+            passed: !comparison.is_worse,
+        }));
+        Self { passed: results.iter().all(|gate| gate.passed), gates: results, comparison }
+    }
+
+    /// Returns a sentence for each gate that failed.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        self.gates.iter().filter(|gate| !gate.passed).map(ToString::to_string).collect()
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { metric, value, condition, .. } = self;
+        match value {
+            Some(value) if metric == "regression_vs" => {
+                write!(f, "regression_vs: bits per byte differ by {value:+.4}, and must be {condition}")
+            }
+            Some(value) => write!(f, "{metric} is {value:.4}, and must be {condition}"),
+            None => write!(f, "{metric} must be {condition}, but this run does not measure it"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn threshold(text: &str) -> Result<Threshold, String> {
+        Threshold::try_from(text.to_owned())
+    }
+
+    #[test]
+    fn conditions_are_read_and_hold() {
+        let check = |text: &str, below: bool, equal: bool, above: bool| {
+            let threshold = threshold(text).unwrap();
+            assert_eq!([1.0, 1.5, 2.0].map(|value| threshold.holds(value)), [below, equal, above], "{text}");
+            assert!(!threshold.holds(f64::NAN));
+        };
+        check("<= 1.5", true, true, false);
+        check("<1.5", true, false, false);
+        check("  >=1.5e0 ", false, true, true);
+        check("> 1.5", false, false, true);
+        check(">= -3", true, true, true);
+        for text in ["1.5", "= 1.5", "=< 1.5", "<= ", "<= a", "<= NaN", "<= inf", "<< 1", ""] {
+            assert!(threshold(text).unwrap_err().contains("is not a condition such as"), "{text}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_written_as_they_are_read() {
+        for text in ["<= 1.2", "< 3", ">= 0.5", "> -1"] {
+            assert_eq!(threshold(text).unwrap().to_string(), text);
+        }
+        let gates = Gates { perplexity: Some(threshold("< 30").unwrap()), ..Gates::default() };
+        let json = serde_json::to_value(&gates).unwrap();
+        assert_eq!(json, serde_json::json!({"perplexity": "< 30"}));
+        assert_eq!(serde_json::from_value::<Gates>(json).unwrap(), gates);
+    }
+
+    #[test]
+    fn every_condition_of_the_table_is_checked() {
+        let schema = schemars::schema_for!(Gates);
+        let keys = schema.as_value()["properties"].as_object().unwrap();
+        let condition = || serde_json::Value::from("<= 1");
+        let all: serde_json::Map<_, _> = keys.keys().map(|key| (key.clone(), condition())).collect();
+        let gates: Gates = serde_json::from_value(all.into()).unwrap();
+        assert_eq!(gates.thresholds().count() + 1, keys.len(), "all but regression_vs");
+    }
+
+    #[test]
+    fn failures_are_sentences() {
+        let gate =
+            |metric: &str, value| Gate { metric: metric.to_owned(), value, condition: "<= 1.2".into(), passed: false };
+        let check = |gate: Gate, expected: &str| assert_eq!(gate.to_string(), expected);
+        check(gate("bits_per_byte", Some(1.30251)), "bits_per_byte is 1.3025, and must be <= 1.2");
+        check(gate("parses_fraction", None), "parses_fraction must be <= 1.2, but this run does not measure it");
+    }
+}

@@ -236,7 +236,7 @@ impl Axis {
         let decimals = (-self.step.log10().floor()).max(0.0);
         if tick.abs() < self.step / 2.0 {
             "0".to_owned()
-        } else if decimals > 3.0 || tick.abs() >= 1e7 {
+        } else if decimals > 3.0 && tick.abs() < 0.01 || decimals > 6.0 || tick.abs() >= 1e7 {
             // A mantissa of one digit unless the step needs two.
             let text = format!("{tick:.1e}");
             text.replace(".0e", "e").replace("e-", "e−")
@@ -343,6 +343,7 @@ mod tests {
         check(2.1, 8.3, &["2", "4", "6", "8", "10"]);
         check(0.0, 0.003, &["0", "0.001", "0.002", "0.003"]);
         check(0.0, 3e-4, &["0", "1e−4", "2e−4", "3e−4"]);
+        check(1.0391, 1.0404, &["1.0390", "1.0395", "1.0400", "1.0405"]);
         check(-1.0, 1.0, &["−1.0", "−0.5", "0", "0.5", "1.0"]);
         check(2.51, 2.58, &["2.50", "2.52", "2.54", "2.56", "2.58"]);
         check(0.0, 12_000.0, &["0", "5,000", "10,000", "15,000"]);

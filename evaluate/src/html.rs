@@ -82,9 +82,9 @@ pub(crate) fn render(
     });
     let charts = [
         ("loss_chart", loss_chart(curves)),
-        ("learning_rate_chart", curve_chart("Learning rate by step", &curves.learning_rate)),
-        ("gradient_norm_chart", curve_chart("Gradient norm by step", &smoothed(&curves.gradient_norm))),
-        ("throughput_chart", curve_chart("Tokens per second by step", &smoothed(&curves.tokens_per_second))),
+        ("learning_rate_chart", curve_chart("Learning rate by step", 360.0, &curves.learning_rate)),
+        ("gradient_norm_chart", curve_chart("Gradient norm by step", 480.0, &smoothed(&curves.gradient_norm))),
+        ("throughput_chart", curve_chart("Tokens per second by step", 480.0, &smoothed(&curves.tokens_per_second))),
         ("calibration_chart", calibration_chart(report)),
         ("artifact_graph", artifact_graph(report)),
         ("formats_chart", formats_chart(report, speed)),
@@ -110,9 +110,9 @@ fn loss_chart(curves: &Curves) -> String {
     Chart { title, x_label: "steps", width: 640.0, height: 300.0, from_zero: false, series: &series }.to_svg()
 }
 
-fn curve_chart(title: &str, points: &Curve) -> String {
+fn curve_chart(title: &str, width: f64, points: &Curve) -> String {
     let series = [Series { name: "", class: "line first", marked: false, points }];
-    Chart { title, x_label: "steps", width: 360.0, height: 300.0, from_zero: true, series: &series }.to_svg()
+    Chart { title, x_label: "steps", width, height: 300.0, from_zero: true, series: &series }.to_svg()
 }
 
 /// Plots the accuracy of predictions by their confidence, beside the diagonal of a calibrated model.
@@ -121,11 +121,11 @@ fn calibration_chart(report: &Json) -> String {
     let point = |bin: &Json| Some((bin["confidence"].as_f64()?, bin["accuracy"].as_f64()?));
     let points: Curve = bins.filter_map(point).collect();
     let series = [
-        Series { name: "calibrated", class: "line plain", marked: false, points: &[(0.0, 0.0), (1.0, 1.0)] },
-        Series { name: "this model", class: "line first", marked: true, points: &points },
+        Series { name: "", class: "line plain", marked: false, points: &[(0.0, 0.0), (1.0, 1.0)] },
+        Series { name: "", class: "line first", marked: true, points: &points },
     ];
     let title = "Accuracy by confidence";
-    Chart { title, x_label: "confidence", width: 480.0, height: 300.0, from_zero: true, series: &series }.to_svg()
+    Chart { title, x_label: "confidence", width: 480.0, height: 420.0, from_zero: true, series: &series }.to_svg()
 }
 
 /// Draws the artifacts, with an arrow from each to those that were made from it.

@@ -260,7 +260,8 @@ struct Scored<'a> {
     breakdown: Breakdown<'a>,
 }
 
-/// Scores a model on an excerpt.
+/// Scores a model on an excerpt, in windows in which every token except the first ones has at least a quarter of a
+/// window of context.
 fn score<'a>(
     model: &mut dyn ForwardPass,
     config: &ModelConfig,
@@ -271,7 +272,8 @@ fn score<'a>(
 ) -> Result<Scored<'a>, Error> {
     context.progress.begin(&format!("scoring {what}"), excerpt.predicted_tokens(), "tokens");
     let device = model::device::resolve(&context.device)?;
-    let walk = SlidingWindow::overlapping(config, &device, Some(excerpt.ids.len() as u64));
+    let disjoint = SlidingWindow::disjoint(config, &device, Some(excerpt.ids.len() as u64));
+    let walk = SlidingWindow { stride: (disjoint.window * 3).div_ceil(4), ..disjoint };
     let mut scorer = Scorer::new(excerpt, training_counts);
     let on_progress = |done| {
         context.progress.position(done);

@@ -73,7 +73,7 @@ use crate::risk::Risk;
 pub const NAME: &str = "evaluate";
 
 /// Raised when the same inputs would give a different output.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 const REPORT: &str = "report.json";
 const PAGE: &str = "report.html";

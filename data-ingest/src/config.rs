@@ -340,7 +340,8 @@ mod tests {
         check_dataset("[[sources]]\npath = \".\"\n", "d/dataset.toml:1: unknown key `sources`; did you mean `source`?");
         check_dataset(
             "[[source]]\nmax_file_bytes = \"1\"\n",
-            "d/dataset.toml:2: `source[0].max_file_bytes`: invalid type: string \"1\", expected u64",
+            "d/dataset.toml:2: `source[0].max_file_bytes`: invalid type: string \"1\", \
+             expected an integer of at least 0",
         );
         check_dataset(
             "[[source]]\nsha256 = \"12\"\n",

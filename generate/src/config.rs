@@ -207,6 +207,7 @@ impl Config {
             stop_token_ids: self.stop_token_ids.clone(),
             truncate_prompt_tokens: self.truncate_prompt_tokens,
             constraint: None,
+            logprobs: None,
         }
     }
 

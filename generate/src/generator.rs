@@ -1,13 +1,10 @@
-//! From a prompt to a completion, one text at a time.
+//! A model with its tokenizer: what a completion is made with.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
 
 use inference::{
-    Adapter, AdapterBase, CacheOptions, Constraint, Event, FinishReason, ForwardPass, Request, Scheduler, Settings,
-    StopTokens,
+    Adapter, AdapterBase, CacheOptions, Constraint, FinishReason, ForwardPass, Logprobs, Request, StopTokens,
 };
 use model::{ModelConfig, Transformer};
 use serde_json::{Map, Value};
@@ -43,6 +40,8 @@ pub struct Completion {
     pub completion_tokens: usize,
     /// Why the text ended.
     pub finish_reason: FinishReason,
+    /// The sampled tokens and their log probabilities, before all settings of sampling, if the options ask for them.
+    pub logprobs: Vec<(u32, Logprobs)>,
     /// Seconds from the call to the first token.
     pub first_token_seconds: f64,
     /// Seconds from the call to the end.
@@ -248,106 +247,6 @@ impl Generator {
         Ok(self.tokenizer.encode_chat_prompt(&conversation, &options)?)
     }
 
-    /// Continues a text or answers a conversation: [`Generator::encode`], then [`Generator::complete`].
-    ///
-    /// # Errors
-    /// As both.
-    pub fn generate(
-        &self,
-        prompt: &Prompt,
-        options: &CompletionOptions,
-        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<Completion, Error> {
-        self.complete(&self.encode(prompt)?, options, on_text)
-    }
-
-    /// Continues the tokens of a prompt.
-    ///
-    /// `on_text` is called once per token with the text that is final by then: whole characters that cannot be the
-    /// start of a stop string, often none. It cancels by returning [`ControlFlow::Break`]. The pieces concatenated are
-    /// the completion's text.
-    ///
-    /// A text may grow longer than the model's context: it then continues from its latest tokens.
-    ///
-    /// # Errors
-    /// Returns an error if an option is out of range, the prompt is empty or longer than the model's context, the
-    /// device fails, or the logits are not finite.
-    pub fn complete(
-        &self,
-        prompt: &[u32],
-        options: &CompletionOptions,
-        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<Completion, Error> {
-        options.validate()?;
-        options.check_tokens(self.tokenizer.vocab_size())?;
-        let prompt = self.fit(prompt, options.truncate_prompt_tokens)?;
-        let start = Instant::now();
-        let mut completion = Completion {
-            text: String::new(),
-            prompt_tokens: prompt.len(),
-            completion_tokens: 0,
-            finish_reason: FinishReason::Length,
-            first_token_seconds: 0.0,
-            seconds: 0.0,
-        };
-        let (mut model, mut draft_model) = (self.model(), self.draft_model());
-        let settings = Settings {
-            max_sequences: 1,
-            reuse_prefixes: false,
-            draft_tokens: self.draft_tokens,
-            vocab_size: Some(self.tokenizer.vocab_size()),
-            ..Settings::default()
-        };
-        let mut scheduler = Scheduler::new(&mut **model, settings)?;
-        if let Some(draft_model) = &mut draft_model {
-            scheduler = scheduler.with_draft_model(&mut ***draft_model)?;
-        }
-        let request = self.request(prompt, options);
-        let stop_tokens = request.stop_tokens.clone();
-        scheduler.submit(request)?;
-        let mut stream = self.text_stream(prompt, &options.stop, &[])?;
-        'text: while !scheduler.is_idle() {
-            for event in scheduler.step()? {
-                let token = match event {
-                    Event::Token { token, .. } => token,
-                    Event::Finished { reason, .. } => {
-                        completion.finish_reason = reason;
-                        continue;
-                    }
-                    Event::Embedding { .. } | Event::Attention { .. } => continue,
-                    Event::Failed { error, .. } => return Err(error.into()),
-                };
-                completion.completion_tokens += 1;
-                if completion.completion_tokens == 1 {
-                    completion.first_token_seconds = start.elapsed().as_secs_f64();
-                }
-                let text = if stop_tokens.contains(token) { String::new() } else { stream.push(token)? };
-                completion.text += &text;
-                if on_text(&text).is_break() {
-                    completion.finish_reason = FinishReason::Cancelled;
-                    break 'text;
-                }
-                if stream.is_stopped() {
-                    completion.finish_reason = FinishReason::Stop;
-                    break 'text;
-                }
-            }
-        }
-        if completion.finish_reason != FinishReason::Cancelled && !stream.is_stopped() {
-            let (rest, has_stopped) = stream.finish();
-            if has_stopped {
-                completion.finish_reason = FinishReason::Stop;
-            }
-            if !rest.is_empty() {
-                completion.text += &rest;
-                // The text is complete: there is nothing left to cancel.
-                let _ = on_text(&rest);
-            }
-        }
-        completion.seconds = start.elapsed().as_secs_f64();
-        Ok(completion)
-    }
-
     /// Returns the request of one sample to a scheduler; stop strings are the caller's.
     pub fn request(&self, prompt: &[u32], options: &CompletionOptions) -> Request {
         Request {
@@ -355,6 +254,7 @@ impl Generator {
             logit_bias: options.logit_bias.clone(),
             constraint: options.constraint.clone(),
             stop_tokens: self.stop_tokens().with(&options.stop_token_ids),
+            wants_logits: options.logprobs.is_some(),
             ..Request::new(prompt.to_vec(), options.max_tokens)
         }
     }

@@ -22,6 +22,8 @@ pub struct CompletionOptions {
     pub truncate_prompt_tokens: Option<usize>,
     /// What the text must obey, from [`Generator::constraint`](crate::Generator::constraint). Default: none.
     pub constraint: Option<Box<dyn Constraint>>,
+    /// Reports the log probability of each token, and of so many of the most likely tokens in its place. Default: none.
+    pub logprobs: Option<usize>,
 }
 
 impl Default for CompletionOptions {
@@ -34,6 +36,7 @@ impl Default for CompletionOptions {
             stop_token_ids: Vec::new(),
             truncate_prompt_tokens: None,
             constraint: None,
+            logprobs: None,
         }
     }
 }

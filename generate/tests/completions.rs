@@ -62,6 +62,27 @@ fn chat_answer_ends_with_the_turn() {
 }
 
 #[test]
+fn log_probabilities_are_those_of_the_sampled_tokens() {
+    let generator = generator(Family::Qwen3, 64);
+    let options = CompletionOptions { logprobs: Some(2), ..unfiltered(20, 5) };
+    let found = generate(&generator, "let x", &options);
+    assert_eq!(found.text, generate(&generator, "let x", &unfiltered(20, 5)).text);
+    assert_eq!(found.logprobs.len(), found.completion_tokens);
+    let ids: Vec<u32> = found.logprobs.iter().map(|(id, _)| *id).collect();
+    assert_eq!(generator.tokenizer().decode(&ids).unwrap(), found.text);
+    for (id, logprobs) in &found.logprobs {
+        let [first, second] = logprobs.top[..] else { panic!("{logprobs:?}") };
+        assert!(second.1 <= first.1 && logprobs.logprob <= first.1 && first.1 < 0.0, "{logprobs:?}");
+        assert!([first, second].iter().all(|(top, logprob)| top != id || *logprob == logprobs.logprob));
+    }
+    // The most likely token is the one that greedy sampling takes.
+    let greedy = CompletionOptions { sampling: Sampling::greedy(), ..options };
+    let greedy = generate(&generator, "let x", &greedy);
+    assert!(greedy.logprobs.iter().all(|(id, logprobs)| logprobs.top[0].0 == *id));
+    assert!(generate(&generator, "let x", &unfiltered(3, 5)).logprobs.is_empty());
+}
+
+#[test]
 fn counts_and_finish_reasons_are_right() {
     let generator = generator(Family::Qwen3, 64);
     let tokens = |text: &str| generator.tokenizer().encode(text).unwrap().len();

@@ -257,8 +257,16 @@ mod tests {
     fn errors_name_the_line_and_the_nearest_key() {
         check("name = \"a\"\n\nsede = 7", &[], "DIR/pipeline.toml:3: unknown key `sede`; did you mean `seed`?");
         check("seed = 1\n[trian]\n", &[], "DIR/pipeline.toml:2: unknown key `trian`; did you mean `train`?");
-        check("seed = \"many\"", &[], "DIR/pipeline.toml:1: `seed`: invalid type: string \"many\", expected u64");
-        check("seed = -1", &[], "DIR/pipeline.toml:1: `seed`: invalid value: integer `-1`, expected u64");
+        check(
+            "seed = \"many\"",
+            &[],
+            "DIR/pipeline.toml:1: `seed`: invalid type: string \"many\", expected an integer of at least 0",
+        );
+        check(
+            "seed = -1",
+            &[],
+            "DIR/pipeline.toml:1: `seed`: invalid value: integer `-1`, expected an integer of at least 0",
+        );
         check("seed = 1\nseed = 2", &[], "DIR/pipeline.toml:2: duplicate key");
         check("name = ", &[], "DIR/pipeline.toml:1: string values must be quoted, expected literal string");
         check(
@@ -273,14 +281,14 @@ mod tests {
     fn errors_name_the_override() {
         check("", &["sede=8"], "--set sede=8: unknown key `sede`; did you mean `seed`?");
         check("", &["seed"], "--set seed: expected key=value");
-        check("", &["seed.x=1"], "--set seed.x=1: `seed`: invalid type: map, expected u64");
+        check("", &["seed.x=1"], "--set seed.x=1: `seed`: invalid type: map, expected an integer of at least 0");
         check(
             "",
             &["name=a/b"],
             "--set name=a/b: invalid value: name is \"a/b\"; it names folders: use letters, digits, `.`, `_` and `-`",
         );
         check("seed = 1", &["seed.x=1"], "--set seed.x=1: `seed` is not a table");
-        check("", &["seed=x"], "--set seed=x: `seed`: invalid type: string \"x\", expected u64");
+        check("", &["seed=x"], "--set seed=x: `seed`: invalid type: string \"x\", expected an integer of at least 0");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Requests of `/attention`, and their answers.
 
-use generate::{CompletionOptions, Generator, Prompt};
+use generate::{CompletionOptions, Generator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -10,6 +10,7 @@ use crate::Config;
 use crate::api_error::ApiError;
 use crate::event::Event;
 use crate::json_body::{deserialize, json, refuse_unsupported, shown};
+use crate::prompt::Prompt;
 use crate::response::Usage;
 use crate::work::{Scoring, Work};
 
@@ -22,7 +23,7 @@ pub(crate) struct AttentionRequest {
     model: Option<String>,
     /// The text, or its tokens; the attention is that of the last of them, with which the model chooses the next one.
     /// Special tokens in a text are read as such, as in the prompt of a completion.
-    #[schema(value_type = AttentionPrompt, required = true)]
+    #[schema(value_type = Prompt, required = true)]
     #[serde(default)]
     prompt: Value,
     /// The layer, from 0; by default the last one.
@@ -33,20 +34,10 @@ pub(crate) struct AttentionRequest {
     head: Option<i64>,
 }
 
-/// A text or its tokens.
-#[derive(Debug, PartialEq, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub(crate) enum AttentionPrompt {
-    /// The text.
-    Text(String),
-    /// The tokens.
-    Tokens(Vec<u32>),
-}
-
 /// A request whose parameters are of the right types.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ValidRequest {
-    prompt: AttentionPrompt,
+    prompt: Prompt,
     layer: Option<i64>,
     head: Option<i64>,
 }
@@ -131,7 +122,11 @@ impl ValidRequest {
         let model = generator.config();
         let layer = index("layer", self.layer, model.n_layer)?.unwrap_or(model.n_layer - 1);
         let head = index("head", self.head, model.n_head)?;
-        let prompt = self.prompt.tokens(generator)?;
+        if self.prompt.is_empty() {
+            let message = "`prompt` must have at least one token.".to_owned();
+            return Err(ApiError::parameter("prompt", "invalid_value", message));
+        }
+        let prompt = self.prompt.tokens("prompt", generator)?;
         let limit = config.max_prompt_tokens.map_or(model.context_length, |limit| limit.min(model.context_length));
         if prompt.len() > limit {
             let tokens = prompt.len();
@@ -165,28 +160,6 @@ fn index(name: &str, index: Option<i64>, count: usize) -> Result<Option<usize>, 
         let message = format!("`{name}` must be an integer from 0 to {}, not {found}.", count - 1);
         ApiError::parameter(name, "invalid_value", message)
     })
-}
-
-impl AttentionPrompt {
-    fn tokens(&self, generator: &Generator) -> Result<Vec<u32>, ApiError> {
-        let invalid = |message| ApiError::parameter("prompt", "invalid_value", message);
-        let size = generator.tokenizer().vocab_size();
-        let tokens = match self {
-            Self::Text(text) if !text.is_empty() => generator
-                .encode(&Prompt::Text(text.clone()))
-                .map_err(|error| invalid(format!("`prompt` cannot be encoded: {error}.")))?,
-            Self::Text(_) => Vec::new(),
-            Self::Tokens(tokens) => tokens.clone(),
-        };
-        if tokens.is_empty() {
-            return Err(invalid("`prompt` must have at least one token.".to_owned()));
-        }
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= size) {
-            let message = format!("`prompt` must hold tokens below {size}, the size of the vocabulary, not {token}.");
-            return Err(invalid(message));
-        }
-        Ok(tokens)
-    }
 }
 
 /// Waits for the weights of a request.
@@ -225,17 +198,12 @@ mod tests {
 
     #[test]
     fn prompts_are_texts_or_tokens() {
-        let check = |body: Value, prompt: AttentionPrompt, layer: Option<i64>, head: Option<i64>| {
+        let check = |body: Value, prompt: Prompt, layer: Option<i64>, head: Option<i64>| {
             assert_eq!(parse(&body).unwrap(), ValidRequest { prompt, layer, head });
         };
-        check(json!({"prompt": "a", "model": "m"}), AttentionPrompt::Text("a".to_owned()), None, None);
-        check(
-            json!({"prompt": [1.0, 2], "layer": 3, "head": 0}),
-            AttentionPrompt::Tokens(vec![1, 2]),
-            Some(3),
-            Some(0),
-        );
-        check(json!({"prompt": "a", "layer": null}), AttentionPrompt::Text("a".to_owned()), None, None);
+        check(json!({"prompt": "a", "model": "m"}), Prompt::Text("a".to_owned()), None, None);
+        check(json!({"prompt": [1.0, 2], "layer": 3, "head": 0}), Prompt::Tokens(vec![1, 2]), Some(3), Some(0));
+        check(json!({"prompt": "a", "layer": null}), Prompt::Text("a".to_owned()), None, None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::slice::from_ref;
 
-use generate::{CompletionOptions, Generator, Prompt};
+use generate::{CompletionOptions, Generator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -13,6 +13,7 @@ use crate::Config;
 use crate::api_error::ApiError;
 use crate::event::Event;
 use crate::json_body::{deserialize, json, refuse_unsupported, shown};
+use crate::prompt::{Prompt, Prompts};
 use crate::work::{Scoring, Work};
 
 /// What to embed. A parameter that is null counts as left out.
@@ -24,7 +25,7 @@ pub(crate) struct EmbeddingRequest {
     model: Option<String>,
     /// The text to embed, or its tokens, or several of them. Special tokens in a text are read as such, as in the
     /// prompt of a completion.
-    #[schema(value_type = Inputs, required = true)]
+    #[schema(value_type = Prompts, required = true)]
     #[serde(default)]
     input: Value,
     /// `float` for numbers, `base64` for the bytes of little-endian 32-bit numbers.
@@ -39,32 +40,12 @@ pub(crate) struct EmbeddingRequest {
     user: Option<String>,
 }
 
-/// One input or several.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub(crate) enum Inputs {
-    /// One text.
-    Text(String),
-    /// Several texts.
-    Texts(Vec<String>),
-    /// The tokens of one.
-    Tokens(Vec<u32>),
-    /// The tokens of several.
-    TokenLists(Vec<Vec<u32>>),
-}
-
 /// A request whose parameters are valid.
 #[derive(Debug)]
 pub(crate) struct ValidRequest {
-    inputs: Vec<Input>,
+    inputs: Vec<Prompt>,
     encoding: Encoding,
     dimensions: Option<i64>,
-}
-
-#[derive(Debug, PartialEq)]
-enum Input {
-    Text(String),
-    Tokens(Vec<u32>),
 }
 
 /// How the numbers of an embedding are written.
@@ -139,8 +120,8 @@ pub(crate) fn parse(body: &[u8], config: &Config) -> Result<ValidRequest, ApiErr
             return Err(ApiError::parameter("encoding_format", "invalid_value", message));
         }
     };
-    let inputs = Inputs::read(request.input)?.into_inputs();
-    if inputs.is_empty() || inputs.iter().any(Input::is_empty) {
+    let inputs = read(request.input)?.into_vec();
+    if inputs.is_empty() || inputs.iter().any(Prompt::is_empty) {
         let message = "`input` must hold at least one string or list of tokens, none of them empty.";
         return Err(ApiError::parameter("input", "invalid_value", message.to_owned()));
     }
@@ -151,28 +132,17 @@ pub(crate) fn parse(body: &[u8], config: &Config) -> Result<ValidRequest, ApiErr
     Ok(ValidRequest { inputs, encoding, dimensions: request.dimensions })
 }
 
-impl Inputs {
-    fn read(input: Value) -> Result<Self, ApiError> {
-        if input.is_null() {
-            let message = "`input` is missing: a string, an array of strings, or the numbers of tokens.";
-            return Err(ApiError::parameter("input", "missing_required_parameter", message.to_owned()));
-        }
-        let found = shown(invalid_item(&input));
-        serde_json::from_value(input).map_err(|_| {
-            let message =
-                format!("`input` must be a string, an array of strings, or the numbers of tokens, not {found}.");
-            ApiError::parameter("input", "invalid_type", message)
-        })
+/// Reads the inputs, and names what is none.
+fn read(input: Value) -> Result<Prompts, ApiError> {
+    if input.is_null() {
+        let message = "`input` is missing: a string, an array of strings, or the numbers of tokens.";
+        return Err(ApiError::parameter("input", "missing_required_parameter", message.to_owned()));
     }
-
-    fn into_inputs(self) -> Vec<Input> {
-        match self {
-            Self::Text(text) => vec![Input::Text(text)],
-            Self::Texts(texts) => texts.into_iter().map(Input::Text).collect(),
-            Self::Tokens(tokens) => vec![Input::Tokens(tokens)],
-            Self::TokenLists(lists) => lists.into_iter().map(Input::Tokens).collect(),
-        }
-    }
+    let found = shown(invalid_item(&input));
+    serde_json::from_value(input).map_err(|_| {
+        let message = format!("`input` must be a string, an array of strings, or the numbers of tokens, not {found}.");
+        ApiError::parameter("input", "invalid_type", message)
+    })
 }
 
 /// Returns what keeps an input from being of any of its forms.
@@ -206,7 +176,7 @@ impl ValidRequest {
         let limit = config.max_prompt_tokens.map_or(context_length, |limit| limit.min(context_length));
         let mut prompts = Vec::with_capacity(self.inputs.len());
         for (i, input) in self.inputs.iter().enumerate() {
-            let tokens = input.tokens(generator)?;
+            let tokens = input.tokens("input", generator)?;
             if tokens.len() > limit {
                 let message = format!(
                     "Input {i} of `input` has {} tokens, and this model reads at most {limit}; shorten or divide it.",
@@ -228,33 +198,6 @@ impl ValidRequest {
             attention_layer: None,
         };
         Ok((work, self.encoding))
-    }
-}
-
-impl Input {
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Text(text) => text.is_empty(),
-            Self::Tokens(tokens) => tokens.is_empty(),
-        }
-    }
-
-    fn tokens(&self, generator: &Generator) -> Result<Vec<u32>, ApiError> {
-        let invalid = |message| ApiError::parameter("input", "invalid_value", message);
-        match self {
-            Self::Text(text) => generator
-                .encode(&Prompt::Text(text.clone()))
-                .map_err(|error| invalid(format!("`input` cannot be encoded: {error}."))),
-            Self::Tokens(tokens) => {
-                let size = generator.tokenizer().vocab_size();
-                match tokens.iter().find(|token| **token as usize >= size) {
-                    Some(token) => Err(invalid(format!(
-                        "`input` must hold tokens below {size}, the size of the vocabulary, not {token}."
-                    ))),
-                    None => Ok(tokens.clone()),
-                }
-            }
-        }
     }
 }
 
@@ -322,14 +265,14 @@ mod tests {
 
     #[test]
     fn inputs_are_read_in_openais_four_forms() {
-        let check = |input: Value, expected: &[Input]| {
+        let check = |input: Value, expected: &[Prompt]| {
             assert_eq!(parse(&json!({"input": input, "user": "a"})).unwrap().inputs, expected);
         };
-        let text = |text: &str| Input::Text(text.to_owned());
+        let text = |text: &str| Prompt::Text(text.to_owned());
         check(json!("a"), &[text("a")]);
         check(json!(["a", "b"]), &[text("a"), text("b")]);
-        check(json!([1, 2]), &[Input::Tokens(vec![1, 2])]);
-        check(json!([[1], [2, 3]]), &[Input::Tokens(vec![1]), Input::Tokens(vec![2, 3])]);
+        check(json!([1, 2]), &[Prompt::Tokens(vec![1, 2])]);
+        check(json!([[1], [2, 3]]), &[Prompt::Tokens(vec![1]), Prompt::Tokens(vec![2, 3])]);
         let encoding = |format: Value| parse(&json!({"input": "a", "encoding_format": format})).unwrap().encoding;
         assert_eq!(encoding(Value::Null), Encoding::Float);
         assert_eq!(encoding(json!("base64")), Encoding::Base64);

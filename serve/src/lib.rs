@@ -7,12 +7,12 @@
 //! Modules in reading order: `config`, `server` (start-up and graceful shutdown), `connections` (the accept loop, time
 //! limits, TLS, draining), `routes` (one table of them), `host_check` (Host and Origin checks), `keys` (who may do
 //! what, and how often), `models` (loaded and unloaded at run time), `request` and `chat_request` (parsing and
-//! validation), `parameters`, `structured_output` and `json_body` (what the routes have in common), `work`, `job` and
-//! `worker` (the queue and the thread that generates), `texts` (what the thread is generating), `paced_events` and
-//! `answer` (whole or streamed), `tool_calls` (in an answer's text), `responses` (another shape of them), `embeddings`,
-//! `attention`, `passages` (of the training data), `response`, `logprobs` and `api_error` (JSON bodies), `metrics`,
-//! `spans` (of traces), `applications` (of the web page, whose files are in `page`), `ready_check` (of a running
-//! server), `deployment_check` (the stage).
+//! validation), `parameters`, `prompt`, `structured_output` and `json_body` (what the routes have in common), `work`,
+//! `job` and `worker` (the queue and the thread that generates), `texts` (what the thread is generating),
+//! `paced_events` and `answer` (whole or streamed), `tool_calls` (in an answer's text), `responses` (another shape of
+//! them), `embeddings`, `attention`, `passages` (of the training data), `response`, `logprobs` and `api_error` (JSON
+//! bodies), `metrics`, `spans` (of traces), `applications` (of the web page, whose files are in `page`), `ready_check`
+//! (of a running server), `deployment_check` (the stage).
 
 mod answer;
 mod api_error;
@@ -35,6 +35,7 @@ mod models;
 mod paced_events;
 mod parameters;
 mod passages;
+mod prompt;
 mod random;
 mod ready_check;
 mod request;

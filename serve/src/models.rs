@@ -246,11 +246,13 @@ impl Models {
         slots.iter().filter_map(of).collect()
     }
 
-    /// Returns true if no model is being loaded and at least one is.
+    /// Returns true if no model that is loaded at the start is being loaded, and one can answer or none is to be loaded
+    /// at the start.
     pub(crate) fn is_ready(&self) -> bool {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        !slots.iter().any(|slot| slot.model.load && matches!(slot.state, State::Loading))
-            && slots.iter().any(|slot| matches!(slot.state, State::Loaded(_)))
+        let is_loading = |slot: &Slot| slot.model.load && matches!(slot.state, State::Loading);
+        let can_answer = |slot: &Slot| matches!(slot.state, State::Loaded(_));
+        !slots.iter().any(is_loading) && (slots.iter().any(can_answer) || !slots.iter().any(|slot| slot.model.load))
     }
 
     /// Returns what every model is doing.

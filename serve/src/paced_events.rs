@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use crate::event::Event;
 
-/// The least time between two deliveries. Heuristic, not measured: because it is shorter than a frame of any screen.
-const PACE: Duration = Duration::from_millis(2);
+/// The least time between two deliveries. With 2 ms, less of a fast model's speed reaches the client (BENCHMARKS.md);
+/// this is still shorter than a frame of any screen.
+const PACE: Duration = Duration::from_millis(4);
 
 /// The receiver of a request's events. Dropping it cancels the request.
 pub(crate) struct PacedEvents {

@@ -14,6 +14,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::api_error::ApiError;
 use crate::json_body::{deserialize, json, refuse_unsupported};
 use crate::parameters::{Ignored, Limits, Parameters, Settings, check_ranges, is_integer, with_common_parameters};
+use crate::prompt::{Prompt, Prompts};
 use crate::tool_calls::Tools;
 
 /// `max_tokens` of completions that leave it out: OpenAI's default.
@@ -56,20 +57,6 @@ impl ToSchema for CompletionRequest {
     }
 }
 
-/// One prompt or several.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub(crate) enum Prompts {
-    /// One text.
-    Text(String),
-    /// Several texts.
-    Texts(Vec<String>),
-    /// The tokens of one.
-    Tokens(Vec<u32>),
-    /// The tokens of several.
-    TokenLists(Vec<Vec<u32>>),
-}
-
 /// A request whose parameters are valid.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ValidRequest {
@@ -92,23 +79,10 @@ pub(crate) struct ValidRequest {
 /// What a text is generated from.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Input {
-    /// A text.
-    Text(String),
-    /// The tokens of a text.
-    Tokens(Vec<u32>),
+    /// A text or its tokens.
+    Prompt(Prompt),
     /// A conversation, and variables of its template.
     Chat(Conversation, Map<String, Value>),
-}
-
-impl Prompts {
-    fn into_inputs(self) -> Vec<Input> {
-        match self {
-            Self::Text(text) => vec![Input::Text(text)],
-            Self::Texts(texts) => texts.into_iter().map(Input::Text).collect(),
-            Self::Tokens(tokens) => vec![Input::Tokens(tokens)],
-            Self::TokenLists(lists) => lists.into_iter().map(Input::Tokens).collect(),
-        }
-    }
 }
 
 /// Parses and validates the body of a completion request.
@@ -129,10 +103,11 @@ pub(crate) fn parse(body: &[u8], limits: &Limits<'_>) -> Result<ValidRequest, Ap
     refuse_unsupported(&body, &CompletionRequest::schema())?;
     let settings = parameters.validate(&body, limits)?;
     let invalid = |name, message: String| Err(ApiError::parameter(name, "invalid_value", message));
-    let inputs = own.prompt.map_or_else(|| vec![Input::Text(String::new())], Prompts::into_inputs);
-    if inputs.is_empty() || inputs.contains(&Input::Tokens(Vec::new())) {
+    let prompts = own.prompt.map_or_else(|| vec![Prompt::Text(String::new())], Prompts::into_vec);
+    if prompts.is_empty() || prompts.contains(&Prompt::Tokens(Vec::new())) {
         return invalid("prompt", "`prompt` must hold at least one string or token.".to_owned());
     }
+    let inputs: Vec<Input> = prompts.into_iter().map(Input::Prompt).collect();
     let best_of = own.best_of.map_or(settings.n, |texts| texts as usize);
     if best_of < settings.n {
         return invalid("best_of", format!("`best_of` must be at least `n`, {}, not {best_of}.", settings.n));
@@ -350,7 +325,7 @@ mod tests {
         });
         let request = parse(&body.to_string()).unwrap();
         let settings = defaults(request.settings.sampling.seed);
-        let inputs = vec![Input::Text(String::new())];
+        let inputs = vec![Input::Prompt(Prompt::Text(String::new()))];
         let expected = ValidRequest {
             inputs,
             echo: false,
@@ -375,9 +350,10 @@ mod tests {
     #[test]
     fn prompts_may_be_tokens() {
         let inputs = |prompt: Value| parse(&json!({ "prompt": prompt }).to_string()).unwrap().inputs;
-        assert_eq!(inputs(json!([1.0, 2e0])), [Input::Tokens(vec![1, 2])]);
-        assert_eq!(inputs(json!([1, 2])), [Input::Tokens(vec![1, 2])]);
-        assert_eq!(inputs(json!([[1], [2, 3]])), [Input::Tokens(vec![1]), Input::Tokens(vec![2, 3])]);
+        let tokens = |tokens: &[u32]| Input::Prompt(Prompt::Tokens(tokens.to_vec()));
+        assert_eq!(inputs(json!([1.0, 2e0])), [tokens(&[1, 2])]);
+        assert_eq!(inputs(json!([1, 2])), [tokens(&[1, 2])]);
+        assert_eq!(inputs(json!([[1], [2, 3]])), [tokens(&[1]), tokens(&[2, 3])]);
     }
 
     #[test]
@@ -413,7 +389,7 @@ mod tests {
             token_ids: true,
             streaming: Some(Streaming { include_usage: true }),
         };
-        let inputs = vec![Input::Text("a".to_owned()), Input::Text("b".to_owned())];
+        let inputs = vec![Input::Prompt(Prompt::Text("a".to_owned())), Input::Prompt(Prompt::Text("b".to_owned()))];
         let expected = ValidRequest {
             inputs,
             echo: true,

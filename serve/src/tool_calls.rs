@@ -241,6 +241,11 @@ mod tests {
         check(&format!("a {add} b \n{add}\n"), "a  b", &[ADD, ADD]);
         let nested = r#"<tool_call>{"name": "f", "arguments": {"a": "</tool>", "b": [{}]}}</tool_call>"#;
         check(nested, "", &[("f", r#"{"a":"</tool>","b":[{}]}"#)]);
+        // The mark in a string ends nothing; what is between the value and the mark makes it text.
+        let quoted = r#"<tool_call> {"name": "f", "arguments": {"a": "</tool_call>"}} </tool_call>!"#;
+        check(quoted, "!", &[("f", r#"{"a":"</tool_call>"}"#)]);
+        let followed = r#"<tool_call>{"name": "f", "arguments": {}} and</tool_call>"#;
+        check(followed, followed, &[]);
     }
 
     #[test]

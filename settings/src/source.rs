@@ -167,11 +167,28 @@ fn deserialize<T: DeserializeOwned>(document: &DocumentMut, known: &[String]) ->
         let unknown = keys(&text).into_iter().find(|key| Some(&key.span) == span.as_ref());
         let message = match unknown {
             Some(key) => unknown_key(&key.path, known),
-            None if path == "." => error.message().to_owned(),
-            None => format!("`{path}`: {}", error.message()),
+            None if path == "." => in_words(error.message()),
+            None => format!("`{path}`: {}", in_words(error.message())),
         };
         ValueError { offset: span.map(|span| span.start), message }
     })
+}
+
+/// Returns a message of serde with the type that it expects in words.
+fn in_words(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+    let expected = match expected {
+        "u8" => "an integer from 0 to 255",
+        "u16" => "an integer from 0 to 65535",
+        "u32" => "an integer from 0 to 4294967295",
+        "u64" | "usize" => "an integer of at least 0",
+        "a nonzero u32" => "an integer from 1 to 4294967295",
+        "a nonzero u64" | "a nonzero usize" => "an integer of at least 1",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "an integer",
+        "f32" | "f64" => "a number",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
 }
 
 fn unknown_key(path: &str, known: &[String]) -> String {
@@ -289,12 +306,16 @@ mod tests {
 
     #[test]
     fn wrong_values_have_a_line() {
-        check("seed = \"x\"", &[], "a.toml:1: `seed`: invalid type: string \"x\", expected u64");
-        check("[train]\nsteps = -1", &[], "a.toml:2: `train.steps`: invalid value: integer `-1`, expected u64");
+        check("seed = \"x\"", &[], "a.toml:1: `seed`: invalid type: string \"x\", expected an integer of at least 0");
+        check(
+            "[train]\nsteps = -1",
+            &[],
+            "a.toml:2: `train.steps`: invalid value: integer `-1`, expected an integer of at least 0",
+        );
         check("seed = 1\nseed = 2", &[], "a.toml:2: duplicate key");
         check("seed = 1", &["seed.x=1"], "--set seed.x=1: `seed` is not a table");
         check("", &["seed"], "--set seed: expected key=value");
-        check("", &["seed=x"], "--set seed=x: `seed`: invalid type: string \"x\", expected u64");
+        check("", &["seed=x"], "--set seed=x: `seed`: invalid type: string \"x\", expected an integer of at least 0");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::constraint::Guide;
 use crate::sampler::{self, Uniforms};
 use crate::{Constraint, Error, ForwardPass, Row};
 
-/// The most tokens read in one forward pass, which bounds the memory of intermediate results, as in
-/// [`Decoder`](crate::Decoder).
+/// The most tokens read before each token of the drafts: a long prompt is read over several steps, so that it does not
+/// delay the other sequences.
 const MAX_ROWS: usize = 512;
 
 /// A model that proposes tokens, with its own cache.
@@ -79,7 +79,7 @@ impl<M: ForwardPass> DraftModel<M> {
             self.make_room(draft);
         }
         while drafts.iter().any(Draft::is_growing) {
-            self.read(&drafts)?;
+            self.read(&mut drafts)?;
             let rows = self.logits.chunks_exact_mut(self.model.vocab_size());
             for (draft, row) in drafts.iter_mut().filter(|draft| draft.is_growing()).zip(rows) {
                 draft.extend(&mut row[..vocab_size]);
@@ -108,29 +108,31 @@ impl<M: ForwardPass> DraftModel<M> {
         }
     }
 
-    /// Reads the unread tokens of growing drafts; the logits after each are in `self.logits` then.
-    fn read(&mut self, drafts: &[Draft<'_>]) -> Result<(), Error> {
-        let growing: Vec<&Draft<'_>> = drafts.iter().filter(|draft| draft.is_growing()).collect();
-        let mut rows = Vec::new();
-        for (sequence, draft) in growing.iter().enumerate() {
+    /// Reads the unread tokens of growing drafts; the logits after each are in `self.logits` then. A sequence that is
+    /// not read to its end, since there are too many tokens before it, gets no draft in this step.
+    fn read(&mut self, drafts: &mut [Draft<'_>]) -> Result<(), Error> {
+        let (mut rows, mut read) = (Vec::new(), Vec::new());
+        for draft in drafts.iter_mut().filter(|draft| draft.is_growing()) {
             let window = draft.window();
             let first = self.cached[&draft.turn].tokens.len();
-            rows.extend((first..window.len()).map(|position| Row {
-                sequence,
+            let end = window.len().min(first + MAX_ROWS - rows.len());
+            rows.extend((first..end).map(|position| Row {
+                sequence: read.len(),
                 position,
                 token: window[position],
                 wants_logits: position + 1 == window.len(),
             }));
+            read.push((draft.turn, window[first..end].to_vec()));
+            if end < window.len() {
+                draft.max_tokens = 0;
+            }
         }
-        let tables: Vec<&[u32]> = growing.iter().map(|draft| self.cached[&draft.turn].table.blocks()).collect();
+        let tables: Vec<&[u32]> = read.iter().map(|(turn, _)| self.cached[turn].table.blocks()).collect();
         self.logits.clear();
-        for rows in rows.chunks(MAX_ROWS) {
-            self.model.forward(rows, &tables, &mut self.logits)?;
-        }
-        for draft in growing {
-            if let Some(cached) = self.cached.get_mut(&draft.turn) {
-                cached.tokens.clear();
-                cached.tokens.extend_from_slice(draft.window());
+        self.model.forward(&rows, &tables, &mut self.logits)?;
+        for (turn, tokens) in read {
+            if let Some(cached) = self.cached.get_mut(&turn) {
+                cached.tokens.extend(tokens);
             }
         }
         Ok(())

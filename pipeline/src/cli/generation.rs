@@ -23,6 +23,9 @@ pub struct GenerateArgs {
     /// Write the samples to this file as JSON lines instead of printing them
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Write the log probability of each token to the file as well, and of the K most likely tokens in its place
+    #[arg(long, value_name = "K", requires = "out")]
+    pub logprobs: Option<usize>,
     #[command(flatten)]
     pub generation: GenerationArgs,
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use artifact::file;
-use generate::{CompletionOptions, Generator, Message, Prompt};
+use generate::{CompletionOptions, Generator, Message, Prompt, Session};
 use serde_json::json;
 
 use crate::cli::generation::{ChatArgs, GenerationArgs};
@@ -61,31 +61,11 @@ pub fn converse(generator: &Generator, options: CompletionOptions, system: Optio
     }
     let markdown = Marks::of_stdout() == Marks::Colours;
     let printer = Printer { terminal: std::io::stdout().is_terminal(), markdown };
-    let mut chat = Chat { generator, printer, signals: &state, options, messages: Vec::new() };
-    chat.set_system(system.unwrap_or_default());
-    let mut lines = std::io::stdin().lock().lines();
-    loop {
-        if is_terminal {
-            print_now("> ")?;
-        }
-        state.is_requested.store(false, Ordering::Relaxed);
-        state.is_reading.store(true, Ordering::Relaxed);
-        let line = lines.next();
-        state.is_reading.store(false, Ordering::Relaxed);
-        let Some(line) = line else { break };
-        let line = line.context("cannot read the message from standard input")?;
-        match chat.follow(line.trim_end()) {
-            Ok(ControlFlow::Continue(())) => {}
-            Ok(ControlFlow::Break(())) => return Ok(()),
-            // On a terminal the conversation goes on: the message may be shortened, or the file named correctly.
-            Err(error) if is_terminal => eprintln!("{error:#}"),
-            Err(error) => return Err(error),
-        }
-    }
-    if is_terminal {
-        print_out!("")?;
-    }
-    Ok(())
+    generator.session(|session| {
+        let mut chat = Chat { session, printer, signals: &state, options, messages: Vec::new() };
+        chat.set_system(system.unwrap_or_default());
+        chat.follow_lines(is_terminal)
+    })
 }
 
 /// What Ctrl-C does: it stops the answer that is being written. While a message is read, it only says how to end; the
@@ -108,16 +88,43 @@ impl Signals {
     }
 }
 
-struct Chat<'g> {
-    generator: &'g Generator,
+struct Chat<'a, 'g> {
+    session: &'a mut Session<'g>,
     printer: Printer,
-    signals: &'g Signals,
+    signals: &'a Signals,
     /// Each answer has the next seed.
     options: CompletionOptions,
     messages: Vec<Message>,
 }
 
-impl Chat<'_> {
+impl Chat<'_, '_> {
+    /// Follows the lines of standard input to its end.
+    fn follow_lines(&mut self, is_terminal: bool) -> anyhow::Result<()> {
+        let mut lines = std::io::stdin().lock().lines();
+        loop {
+            if is_terminal {
+                print_now("> ")?;
+            }
+            self.signals.is_requested.store(false, Ordering::Relaxed);
+            self.signals.is_reading.store(true, Ordering::Relaxed);
+            let line = lines.next();
+            self.signals.is_reading.store(false, Ordering::Relaxed);
+            let Some(line) = line else { break };
+            let line = line.context("cannot read the message from standard input")?;
+            match self.follow(line.trim_end()) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return Ok(()),
+                // On a terminal the conversation goes on: the message may be shortened, or the file named correctly.
+                Err(error) if is_terminal => eprintln!("{error:#}"),
+                Err(error) => return Err(error),
+            }
+        }
+        if is_terminal {
+            print_out!("")?;
+        }
+        Ok(())
+    }
+
     /// Follows a command or answers a message.
     fn follow(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
         self.signals.is_requested.store(false, Ordering::Relaxed);
@@ -173,7 +180,7 @@ impl Chat<'_> {
     fn answer(&mut self, mut messages: Vec<Message>) -> anyhow::Result<()> {
         let prompt = Prompt::Chat(messages.clone().into());
         let is_stopped = || self.signals.is_requested.load(Ordering::Relaxed);
-        let completion = self.printer.complete(self.generator, &prompt, &self.options, true, &is_stopped)?;
+        let completion = self.printer.complete(self.session, &prompt, &self.options, true, &is_stopped)?;
         self.options = self.options.with_seed(self.options.sampling.seed.wrapping_add(1));
         messages.push(Message::new("assistant", &completion.text));
         self.messages = messages;

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 
 use anyhow::Context as _;
 use artifact::file;
-use generate::{Completion, CompletionOptions, Prompt};
+use generate::{Completion, CompletionOptions, Generator, Prompt, Session};
 
 use crate::cli::generation::{GenerateArgs, GenerationArgs};
 use crate::platform::interrupt::{self, Interrupted};
@@ -28,17 +28,31 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     let declared = generator.declared_sampling();
     let constraint = constraint(&generator, grammar)?;
     let options = configured.options(declared, sampling.seed.unwrap_or(config.seed));
-    let options = CompletionOptions { constraint, ..options };
+    let options = CompletionOptions { constraint, logprobs: arguments.logprobs, ..options };
     show_sampling(declared.without(configured.sampling()));
     if is_conversation {
         return super::chat::converse(&generator, options, configured.system.as_deref());
     }
+    let lines = generator.session(|session| complete(session, &prompts, &options, arguments.out.is_none()))?;
+    if let Some(path) = &arguments.out {
+        file::write_atomically(path, &lines)?;
+        print_out!("{} samples in {}", prompts.len(), path.display())?;
+    }
+    Ok(())
+}
+
+/// Completes the prompts, and returns a line for each; with `show`, prints the texts as they come.
+fn complete(
+    session: &mut Session<'_>,
+    prompts: &[Prompt],
+    options: &CompletionOptions,
+    show: bool,
+) -> anyhow::Result<Vec<u8>> {
     let cancel = interrupt::listen(|| {})?;
     let printer = Printer { terminal: std::io::stdout().is_terminal(), markdown: false };
     let mut lines = Vec::new();
     for (i, prompt) in prompts.iter().enumerate() {
         let options = options.with_seed(options.sampling.seed.wrapping_add(i as u64));
-        let show = arguments.out.is_none();
         if show {
             // A completion follows its prompt; an answer is printed alone, or below its question if there are several.
             let text = prompt.last_text();
@@ -49,18 +63,18 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
             };
             print_now(&format!("{}{before}", if i > 0 { "\n" } else { "" }))?;
         }
-        let completion = printer.complete(&generator, prompt, &options, show, &|| cancel.is_requested())?;
+        let completion = printer.complete(session, prompt, &options, show, &|| cancel.is_requested())?;
         if cancel.is_requested() {
             return Err(Interrupted::default().into());
         }
-        serde_json::to_writer(&mut lines, &sample(prompt, &completion, options.sampling.seed)?)?;
+        let mut line = sample(prompt, &completion, options.sampling.seed)?;
+        if options.logprobs.is_some() {
+            line["logprobs"] = logprobs(&completion, session.generator());
+        }
+        serde_json::to_writer(&mut lines, &line)?;
         lines.push(b'\n');
     }
-    if let Some(path) = &arguments.out {
-        file::write_atomically(path, &lines)?;
-        print_out!("{} samples in {}", prompts.len(), path.display())?;
-    }
-    Ok(())
+    Ok(lines)
 }
 
 /// Returns the prompts of the arguments or of standard input.
@@ -98,4 +112,18 @@ fn sample(prompt: &Prompt, completion: &Completion, seed: u64) -> anyhow::Result
         line.extend(rest);
     }
     Ok(line)
+}
+
+/// Returns the ids of the tokens of a completion and their log probabilities, as OpenAI's API shows those of chats.
+fn logprobs(completion: &Completion, generator: &Generator) -> serde_json::Value {
+    let token = |id: u32, logprob: f32| {
+        let bytes = generator.tokenizer().shown_bytes(id);
+        serde_json::json!({"id": id, "token": String::from_utf8_lossy(&bytes), "logprob": logprob})
+    };
+    let scored = completion.logprobs.iter().map(|(id, logprobs)| {
+        let mut scored = token(*id, logprobs.logprob);
+        scored["top_logprobs"] = logprobs.top.iter().map(|(id, logprob)| token(*id, *logprob)).collect();
+        scored
+    });
+    scored.collect()
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use generate::{
     Completion, CompletionOptions, Constraint, FinishReason, Generator, Grammar, GrammarLimits, Prompt, SamplingChoice,
+    Session,
 };
 
 use crate::cli::StoreArgs;
@@ -118,7 +119,7 @@ impl Printer {
     /// Completes a prompt until `is_stopped`; with `show`, prints the text as it comes.
     pub fn complete(
         &self,
-        generator: &Generator,
+        session: &mut Session<'_>,
         prompt: &Prompt,
         options: &CompletionOptions,
         show: bool,
@@ -126,7 +127,7 @@ impl Printer {
     ) -> anyhow::Result<Completion> {
         let mut closed = None;
         let mut markdown = Markdown::default();
-        let completion = generator.generate(prompt, options, &mut |text| {
+        let completion = session.generate(prompt, options, &mut |text| {
             let text = if self.terminal { printable(text) } else { text.to_owned() };
             let text = if self.markdown { markdown.push(&text) } else { text };
             if show && let Err(error) = print_now(&text) {

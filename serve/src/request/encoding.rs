@@ -1,6 +1,6 @@
 //! From a valid request to the work of the model: prompts as tokens, and a grammar compiled for them.
 
-use generate::{CompletionOptions, Generator, GrammarLimits, Prompt};
+use generate::{CompletionOptions, Generator, GrammarLimits};
 
 use super::{Input, ValidRequest};
 use crate::Config;
@@ -8,6 +8,7 @@ use crate::answer::{Kind, Shape};
 use crate::api_error::ApiError;
 use crate::error::causes;
 use crate::parameters::Truncation;
+use crate::prompt::Prompt;
 use crate::structured_output;
 use crate::work::{Scoring, Work};
 
@@ -44,6 +45,8 @@ impl ValidRequest {
             stop_token_ids: settings.stop_token_ids.clone(),
             truncate_prompt_tokens: None,
             constraint: constraint.transpose()?,
+            // Texts are scored by the worker.
+            logprobs: None,
         };
         options.check_tokens(generator.tokenizer().vocab_size()).map_err(|error| {
             let inference::InvalidSetting { name, expected, found } = error;
@@ -51,7 +54,7 @@ impl ValidRequest {
         })?;
         let kind = match &self.inputs[0] {
             Input::Chat(..) => Kind::Messages { tools: self.tools.clone() },
-            Input::Text(_) | Input::Tokens(_) => Kind::Texts { echoed: self.echo.then_some(echoed) },
+            Input::Prompt(_) => Kind::Texts { echoed: self.echo.then_some(echoed) },
         };
         let shape = Shape {
             kind,
@@ -93,26 +96,15 @@ impl Truncation {
 
 impl Input {
     fn tokens(&self, generator: &Generator) -> Result<Vec<u32>, ApiError> {
-        let invalid = |name, message| ApiError::parameter(name, "invalid_value", message);
         match self {
-            Self::Text(text) => {
-                let tokens = generator.encode(&Prompt::Text(text.clone()));
-                tokens.map_err(|error| invalid("prompt", format!("`prompt` cannot be encoded: {}.", causes(&error))))
-            }
-            Self::Tokens(tokens) => {
-                let size = generator.tokenizer().vocab_size();
-                match tokens.iter().find(|token| **token as usize >= size) {
-                    Some(token) => Err(invalid(
-                        "prompt",
-                        format!("`prompt` must hold tokens below {size}, the size of the vocabulary, not {token}."),
-                    )),
-                    None => Ok(tokens.clone()),
-                }
-            }
+            Self::Prompt(prompt) => prompt.tokens("prompt", generator),
             Self::Chat(conversation, variables) => {
                 generator.encode_chat(conversation, variables).map_err(|error| match error {
                     generate::Error::Tokenizer(tokenizer::Error::NoChatTemplate) => ApiError::no_chat_template(),
-                    error => invalid("messages", format!("`messages` cannot be rendered: {}.", causes(&error))),
+                    error => {
+                        let message = format!("`messages` cannot be rendered: {}.", causes(&error));
+                        ApiError::parameter("messages", "invalid_value", message)
+                    }
                 })
             }
         }
@@ -133,8 +125,8 @@ impl Input {
     /// Returns the text that `echo` repeats: that of the prompt, as far as it is kept.
     fn echo(&self, generator: &Generator, kept: &[u32], is_cut: bool) -> Result<String, ApiError> {
         match self {
-            Self::Text(text) if !is_cut => Ok(text.clone()),
-            Self::Text(_) | Self::Tokens(_) => {
+            Self::Prompt(Prompt::Text(text)) if !is_cut => Ok(text.clone()),
+            Self::Prompt(_) => {
                 let text = generator.tokenizer().decode(kept);
                 text.map_err(|error| ApiError::parameter("prompt", "invalid_value", format!("{error}.")))
             }

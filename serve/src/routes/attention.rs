@@ -31,6 +31,7 @@ pub(super) async fn attend(
 ) -> Result<Json<AttentionBody>, ApiError> {
     let (model, body) = body::read(&state, request).await?;
     let request = attention::parse(&body, &model.config)?;
+    model.queue.check_room()?;
     let encoder = Arc::clone(&model);
     // Encoding a long text takes too long for the threads of I/O.
     let encoded = tokio::task::spawn_blocking(move || request.encode(&encoder.generator, &encoder.config)).await;

@@ -1,5 +1,6 @@
 //! Reading the body of a request.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use futures::StreamExt;
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::ServerState;
 use crate::Config;
@@ -60,17 +63,63 @@ async fn collect(body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
     Ok(collected)
 }
 
-/// Returns the name of the model that a body asks for. Whether the rest is valid is for its parser to say.
+/// Returns the name of the model that a body asks for: the last one, as for every key that is repeated. Whether the
+/// rest is valid is for its parser to say.
 fn model_name(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        model: Option<String>,
+    struct Named(Option<String>);
+
+    impl<'de> Deserialize<'de> for Named {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_map(Parameters)
+        }
     }
-    serde_json::from_slice::<Named>(body).ok()?.model
+
+    struct Parameters;
+
+    impl<'de> Visitor<'de> for Parameters {
+        type Value = Named;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut parameters: A) -> Result<Named, A::Error> {
+            let mut name = None;
+            while let Some(key) = parameters.next_key::<String>()? {
+                if key == "model" {
+                    name = parameters.next_value::<Value>()?.as_str().map(str::to_owned);
+                } else {
+                    parameters.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(Named(name))
+        }
+    }
+
+    serde_json::from_slice::<Named>(body).ok()?.0
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = content_type.split(';').next().unwrap_or_default().trim();
     kind.eq_ignore_ascii_case("application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::model_name;
+
+    #[test]
+    fn the_last_name_of_a_model_counts() {
+        for (body, name) in [
+            (r#"{"model": "a", "prompt": ["x", {"model": "y"}]}"#, Some("a")),
+            (r#"{"model": "a", "model": "b"}"#, Some("b")),
+            (r#"{"model": "a", "model": null}"#, None),
+            (r#"{"model": 1}"#, None),
+            (r#"["model", "a"]"#, None),
+            (r#"{"model": "a""#, None),
+        ] {
+            assert_eq!(model_name(body.as_bytes()).as_deref(), name, "{body}");
+        }
+    }
 }

@@ -30,6 +30,7 @@ pub(super) async fn embed(
 ) -> Result<Json<EmbeddingList>, ApiError> {
     let (model, body) = body::read(&state, request).await?;
     let request = embeddings::parse(&body, &model.config)?;
+    model.queue.check_room()?;
     let encoder = Arc::clone(&model);
     // Encoding long texts takes too long for the threads of I/O.
     let encoded = tokio::task::spawn_blocking(move || request.encode(&encoder.generator, &encoder.config)).await;

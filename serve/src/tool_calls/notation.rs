@@ -116,7 +116,7 @@ impl Notation {
     pub(super) fn parse(self, start: &str, text: &str, is_end: bool) -> Parsed {
         match self {
             _ if [DEEPSEEK_CALLS[0], DEEPSEEK_CALLS[1], MARKED[1]].contains(&start) => Parsed::Calls(Vec::new(), 0),
-            Self::Hermes => Self::until(HERMES[1], text, is_end, |call| self.calls(&serde_json::from_str(call).ok()?)),
+            Self::Hermes => self.hermes(text, is_end),
             Self::DeepSeek | Self::DeepSeekPlain => {
                 Self::until(DEEPSEEK_CALL[2], text, is_end, |call| Some(vec![self.deepseek(call)?]))
             }
@@ -130,6 +130,23 @@ impl Notation {
                 }
             },
         }
+    }
+
+    /// Reads a JSON value and the mark after it. The mark may stand in the value's strings as well.
+    fn hermes(self, text: &str, is_end: bool) -> Parsed {
+        let (value, length) = match json_value(text) {
+            Json::Incomplete => return Parsed::Incomplete,
+            Json::Invalid => return Parsed::Invalid,
+            Json::Value(value, length) => (value, length),
+        };
+        let rest = text[length..].trim_start();
+        let length = match rest.strip_prefix(HERMES[1]) {
+            Some(after) => text.len() - after.len(),
+            None if rest.is_empty() && is_end => text.len(),
+            None if HERMES[1].starts_with(rest) => return Parsed::Incomplete,
+            None => return Parsed::Invalid,
+        };
+        self.calls(&value).map_or(Parsed::Invalid, |calls| Parsed::Calls(calls, length))
     }
 
     /// Reads calls up to a mark.

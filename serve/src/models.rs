@@ -246,13 +246,17 @@ impl Models {
         slots.iter().filter_map(of).collect()
     }
 
-    /// Returns true if no model that is loaded at the start is being loaded, and one can answer or none is to be loaded
-    /// at the start.
-    pub(crate) fn is_ready(&self) -> bool {
+    /// Returns `ok` if a model can answer and none is being loaded at the start; else `loading`, or `unloaded` if none
+    /// is to be loaded at the start.
+    pub(crate) fn readiness(&self) -> &'static str {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         let is_loading = |slot: &Slot| slot.model.load && matches!(slot.state, State::Loading);
-        let can_answer = |slot: &Slot| matches!(slot.state, State::Loaded(_));
-        !slots.iter().any(is_loading) && (slots.iter().any(can_answer) || !slots.iter().any(|slot| slot.model.load))
+        match () {
+            () if slots.iter().any(is_loading) => "loading",
+            () if slots.iter().any(|slot| matches!(slot.state, State::Loaded(_))) => "ok",
+            () if slots.iter().any(|slot| slot.model.load) => "loading",
+            () => "unloaded",
+        }
     }
 
     /// Returns what every model is doing.

@@ -16,7 +16,7 @@ use crate::response::{Load, ServedModel};
 /// The server's state.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// `ok`, `loading` or `stopping`.
+    /// `ok`, `loading`, `unloaded` (no model is to be loaded at the start) or `stopping`.
     status: &'static str,
     /// The program's version.
     version: &'static str,
@@ -32,17 +32,13 @@ pub(crate) struct Health {
 /// Whether the server is ready.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Readiness {
-    /// `ok`, `loading` or `stopping`.
+    /// `ok`, `loading`, `unloaded` (no model is to be loaded at the start) or `stopping`.
     status: &'static str,
 }
 
 impl ServerState {
     fn status(&self) -> &'static str {
-        match () {
-            () if self.stopping.is_requested() => "stopping",
-            () if !self.models.is_ready() => "loading",
-            () => "ok",
-        }
+        if self.stopping.is_requested() { "stopping" } else { self.models.readiness() }
     }
 }
 
@@ -72,7 +68,11 @@ pub(super) async fn health(State(state): State<Arc<ServerState>>) -> Json<Health
     path = "/ready",
     responses(
         (status = 200, description = "The models are loaded.", body = Readiness),
-        (status = 503, description = "Models are being loaded, or the server is shutting down.", body = Readiness),
+        (
+            status = 503,
+            description = "Models are being loaded, none is to be, or the server is shutting down.",
+            body = Readiness,
+        ),
     ),
 )]
 pub(super) async fn ready(State(state): State<Arc<ServerState>>) -> impl IntoResponse {

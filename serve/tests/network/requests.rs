@@ -10,9 +10,9 @@ fn liveness_and_readiness_are_answered_without_a_model() {
     let server = Server::loading(Config::default(), &[("pipeline", false)], |_| ());
     assert_eq!(server.get("/health").0, 200);
     let (status, ready) = server.get("/ready");
-    assert_eq!((status, &ready["status"]), (503, &json!("loading")));
+    assert_eq!((status, &ready["status"]), (503, &json!("unloaded")));
     let error = check_ready("0.0.0.0", server.address.port()).unwrap_err().to_string();
-    assert!(error.ends_with(" is not ready: loading"), "{error}");
+    assert!(error.ends_with(" is not ready: unloaded"), "{error}");
     check_ready("127.0.0.1", Server::start(Config::default()).address.port()).unwrap();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert!(check_ready("127.0.0.1", closed.port()).unwrap_err().to_string().contains(&closed.to_string()));

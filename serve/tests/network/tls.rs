@@ -36,7 +36,7 @@ fn https_is_served_and_http_is_not() {
     assert!(agent(true).get(url.replace("https", "http")).call().is_err(), "HTTP is not answered");
     let port = server.address.port();
     let error = check_ready("127.0.0.1", port).unwrap_err().to_string();
-    assert_eq!(error, format!("the server at 127.0.0.1:{port} is not ready: loading"));
+    assert_eq!(error, format!("the server at 127.0.0.1:{port} is not ready: unloaded"));
     // A client that says nothing does not hold up others.
     let silent = server.connect();
     assert_eq!(agent(true).get(&url).call().unwrap().status(), 200);

@@ -31,18 +31,19 @@ const LINE_OFFSETS: &str = "document_line_offsets";
 /// # Errors
 /// Returns an error if a document is longer than a suffix array can be.
 pub(crate) fn divide(split: &Split, block_tokens: u64) -> Result<Vec<Range<usize>>, Error> {
-    let (mut blocks, mut start, mut tokens) = (Vec::new(), 0, 0);
+    let (mut blocks, mut start, mut symbols) = (Vec::new(), 0, 0);
     for document in 0..split.n_documents() {
-        let length = split.document_range(document).len();
-        if length >= MAX_SYMBOLS {
-            return Err(Error::DocumentTooLong { document, tokens: length });
+        let tokens = split.document_range(document).len();
+        if tokens >= MAX_SYMBOLS {
+            return Err(Error::DocumentTooLong { document, tokens });
         }
-        if document > start && (tokens + length) as u64 > block_tokens {
+        // Its end is one more where it has no end-of-text token.
+        let length = tokens + 1;
+        if document > start && (symbols + length) as u64 > block_tokens {
             blocks.push(start..document);
-            (start, tokens) = (document, 0);
+            (start, symbols) = (document, 0);
         }
-        // Every document has at most one symbol more than it has tokens.
-        tokens += length;
+        symbols += length;
     }
     blocks.push(start..split.n_documents());
     Ok(blocks)

@@ -61,7 +61,9 @@ pub(crate) fn build(
     path: &Path,
 ) -> Result<(), Error> {
     let mut lines = Lines::default();
-    documents.iter().for_each(|document| lines.push(document));
+    for document in documents {
+        lines.push(document);
+    }
     let failed = |symbols: usize| move |source| Error::SuffixArray { symbols, source };
     if split.vocab_size() <= NARROW_VOCABULARY {
         let Text { symbols, offsets } = Text::of(split, range, end_of_text, |symbol| symbol as u16);

@@ -45,9 +45,9 @@ impl Values<'_> {
     fn write(&self, to: &mut impl Write) -> std::io::Result<()> {
         match self {
             Self::U8(values) => to.write_all(values),
-            Self::U16(values) => write_chunks(to, values, |value| value.to_le_bytes()),
-            Self::I32(values) => write_chunks(to, values, |value| value.to_le_bytes()),
-            Self::U64(values) => write_chunks(to, values, |value| value.to_le_bytes()),
+            Self::U16(values) => write_chunks(to, values, u16::to_le_bytes),
+            Self::I32(values) => write_chunks(to, values, i32::to_le_bytes),
+            Self::U64(values) => write_chunks(to, values, u64::to_le_bytes),
         }
     }
 }

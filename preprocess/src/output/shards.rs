@@ -73,7 +73,7 @@ fn merge_split(
                                          number, tokens: Tokens { ids, loss_mask, chosen }, text_bytes, ..
                                      }| {
         // The two answers of a preference are two documents of a shard.
-        for _ in 0..1 + usize::from(chosen > 0) {
+        for _ in 0..=usize::from(chosen > 0) {
             order.push(split, number)?;
         }
         if *pairs.get_or_insert(chosen > 0) != (chosen > 0) {

@@ -76,8 +76,8 @@ pub fn write_tables(folder: &Path, documents: usize) {
         ("licence", texts(&|row| if row == 1 { "MIT".to_owned() } else { "CC0-1.0".to_owned() })),
     ];
     write_table(&folder.join("signals.parquet"), columns);
-    let splits = (0..documents + 1).map(|place| if place == documents { "test" } else { "train" });
-    let rows = (0..documents + 1).map(|place| (documents - place) as u32);
+    let splits = (0..=documents).map(|place| if place == documents { "test" } else { "train" });
+    let rows = (0..=documents).map(|place| (documents - place) as u32);
     let columns: [(&str, ArrayRef); 2] = [
         ("split", Arc::new(StringArray::from_iter_values(splits))),
         ("row", Arc::new(UInt32Array::from_iter_values(rows))),

@@ -380,6 +380,6 @@ fn a_run_can_be_cancelled_and_removes_the_files_of_a_killed_one() {
     let outcome = preprocess::run(&small(), &corpus, &out, &Context::quiet(0)).unwrap();
     let expected = ["order.parquet", "report.json", "signals.parquet", "test-00000.safetensors", "tokenizer.json"];
     let names = seal(folders[1].path(), outcome).files("");
-    assert_eq!(names[..4], expected);
-    assert_eq!(names[4..], ["train-00000.safetensors", "validation-00000.safetensors"]);
+    assert_eq!(names[..5], expected);
+    assert_eq!(names[5..], ["train-00000.safetensors", "validation-00000.safetensors"]);
 }

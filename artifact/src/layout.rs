@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::Store;
 use crate::file::tidy;
 
-/// The paths of a store, a folder with artifacts, runs and the names of imported models.
+/// The paths of a store, a folder with artifacts, runs, the names of imported models and answers to tasks.
 #[derive(Debug, Clone)]
 pub struct StoreLayout {
     root: PathBuf,
@@ -35,6 +35,11 @@ impl StoreLayout {
     /// Returns the folder of runs.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
+    }
+
+    /// Returns the folder with the answers of models that were evaluated outside of runs.
+    pub fn answers(&self) -> PathBuf {
+        self.root.join("answers")
     }
 
     /// Returns the folder with the names of imported models.

@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::tasks::TaskOptions;
 use crate::{Error, Gates, risk};
 
-/// The table `[evaluate]`: how much text to score, and which samples to draw.
+/// The table `[evaluate]`: how much text to score, which samples to draw, and which tasks to ask.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -26,6 +27,14 @@ pub struct Config {
     /// The language that samples are parsed as, to count those that parse: `rust`, `python`, `javascript`, `c`, `go` or
     /// `none`. Default: `none`.
     pub language: Language,
+    /// The tasks to ask of the bundle: `english`, `chinese` and `code`, which come with this program, and `.toml` files
+    /// and `.yaml` files of lm-evaluation-harness, relative to `pipeline.toml`. Default: none.
+    pub tasks: Vec<String>,
+    /// The number of examples before a question of a task; a task that has 0 keeps it. Default: each task's own, else
+    /// 0.
+    pub num_fewshot: Option<usize>,
+    /// The maximum number of items of a task, from its first; 0 for all. Default: 0.
+    pub task_limit: usize,
     /// The tokens of the train split, from its start, on which an n-gram model is trained as a baseline; 0 for none.
     /// Default: 4194304.
     pub n_gram_tokens: u64,
@@ -45,6 +54,9 @@ impl Default for Config {
             temperature: 0.8,
             top_p: 0.95,
             language: Language::None,
+            tasks: Vec::new(),
+            num_fewshot: None,
+            task_limit: 0,
             n_gram_tokens: 1 << 22,
             risk: risk::Config::default(),
             gates: Gates::default(),
@@ -109,7 +121,19 @@ impl Config {
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return invalid("evaluate.top_p", "a number above 0 and at most 1", self.top_p.to_string());
         }
+        if let Some(task) = self.tasks.iter().enumerate().find(|(i, task)| self.tasks[..*i].contains(task)) {
+            return invalid("evaluate.tasks", "a list of different tasks", format!("{:?} twice", task.1));
+        }
+        if self.tasks.is_empty() && (self.num_fewshot.is_some() || self.task_limit > 0) {
+            let key = if self.num_fewshot.is_some() { "evaluate.num_fewshot" } else { "evaluate.task_limit" };
+            return invalid(key, "left out without evaluate.tasks", "given".to_owned());
+        }
         self.risk.validate()
+    }
+
+    /// Returns what changes all tasks.
+    pub(crate) fn task_options(&self) -> TaskOptions {
+        TaskOptions { num_fewshot: self.num_fewshot, limit: self.task_limit }
     }
 
     /// Returns the configuration as JSON for the fingerprint.
@@ -158,6 +182,11 @@ mod tests {
             |c| c.risk.memorisation_passages = 20_000,
             Some("evaluate.risk.memorisation_passages must be from 0 to 10000, not 20000"),
         );
+        check(
+            |c| c.tasks = vec!["code".to_owned(), "code".to_owned()],
+            Some("evaluate.tasks must be a list of different tasks, not \"code\" twice"),
+        );
+        check(|c| c.task_limit = 5, Some("evaluate.task_limit must be left out without evaluate.tasks, not given"));
         check(|c| c.top_p = 0.0, Some("evaluate.top_p must be a number above 0 and at most 1, not 0"));
     }
 }

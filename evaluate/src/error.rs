@@ -72,6 +72,28 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A task cannot be used.
+    #[error("the task {task} cannot be used: {problem}")]
+    Task {
+        /// Its name or its file.
+        task: String,
+        /// What is missing, not supported or does not fit.
+        problem: String,
+    },
+    /// A request of a task cannot be answered.
+    #[error("a request of a task cannot be answered: {problem}")]
+    Request {
+        /// What does not fit.
+        problem: String,
+    },
+    /// A server does not answer as OpenAI's completions API does.
+    #[error("the server at {address} cannot be evaluated: {problem}")]
+    Server {
+        /// The address of the route.
+        address: String,
+        /// What it did.
+        problem: String,
+    },
     /// The report's template failed: a bug of this program.
     #[error("cannot write report.html")]
     Template(#[from] minijinja::Error),

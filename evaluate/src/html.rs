@@ -15,7 +15,7 @@ use crate::provenance::MIN_TRACED_TOKENS;
 const PAGE: &str = "report.html";
 
 /// The page, and the parts that it includes.
-const TEMPLATES: [(&str, &str); 12] = [
+const TEMPLATES: [(&str, &str); 13] = [
     (PAGE, include_str!("report.html")),
     ("style.css", include_str!("report/style.css")),
     ("chart.js", include_str!("report/chart.js")),
@@ -25,6 +25,7 @@ const TEMPLATES: [(&str, &str); 12] = [
     ("bundle.html", include_str!("report/bundle.html")),
     ("samples.html", include_str!("report/samples.html")),
     ("risk.html", include_str!("report/risk.html")),
+    ("tasks.html", include_str!("report/tasks.html")),
     ("data.html", include_str!("report/data.html")),
     ("provenance.html", include_str!("report/provenance.html")),
     ("definitions.html", include_str!("report/definitions.html")),

@@ -2,14 +2,15 @@
 //!
 //! In: the corpus, the tokens, the checkpoint, the bundle and the index of one run, and possibly the report of an
 //! earlier one. Out: `report.json` with all metrics, `documents.jsonl` with the losses of each held-out document, and
-//! `report.html`, a single page that works offline. This crate never changes a weight and never uses the network.
+//! `report.html`, a single page that works offline. This crate never changes a weight; it uses the network only for a
+//! [`tasks::HttpModel`], which the stage does not have.
 //!
 //! Modules in reading order: `config`, `held_out` (loss, perplexity, bits per byte) with `intervals`, `breakdown`,
 //! `calibration` and `details` (where the model is weak), `provenance` (sources of documents and of samples),
 //! `baselines` with `ngram`, `batch` (many completions at once), `samples` with `diversity`, `overlap`,
-//! `language_kept` and `syntax` (generated text), `risk` (memorised text, stereotypes), `curves` (training), `funnel`
-//! and `examples` (data), `comparison` and `gates` (the verdict), `report` (`report.json`), `html` and `chart`
-//! (`report.html`).
+//! `language_kept` and `syntax` (generated text), `risk` (memorised text, stereotypes), [`tasks`] (questions with known
+//! answers), `curves` (training), `funnel` and `examples` (data), `comparison` and `gates` (the verdict), `report`
+//! (`report.json`), `html` and `chart` (`report.html`).
 
 mod baselines;
 mod batch;
@@ -36,6 +37,7 @@ mod report;
 mod risk;
 mod samples;
 mod syntax;
+pub mod tasks;
 
 pub use comparison::Baseline;
 pub use config::{Config, Language};
@@ -68,6 +70,7 @@ use crate::gates::Verdict;
 use crate::held_out::{DocumentScore, Excerpt, Metrics, Scorer};
 use crate::report::{ArtifactInfo, FAILED_GATES, ModelInfo, Report, SplitMetrics};
 use crate::risk::Risk;
+use crate::tasks::{LocalModel, ResponseCache, Task, TaskResult};
 
 /// The stage's name.
 pub const NAME: &str = "evaluate";
@@ -77,6 +80,10 @@ pub const VERSION: u32 = 6;
 
 const REPORT: &str = "report.json";
 const PAGE: &str = "report.html";
+/// The answer to each item of each task, one per line.
+const ANSWERS: &str = "tasks.jsonl";
+/// The answers of an interrupted attempt.
+const CACHE: &str = ".answers.jsonl";
 
 /// The artifacts of one run.
 #[derive(Debug, Clone, Copy)]
@@ -97,12 +104,16 @@ pub struct Inputs<'a> {
     pub settings: &'a [Setting],
 }
 
-/// Returns the digests of the stage's inputs besides artifacts: the files that the configuration names.
+/// Returns the digests of the stage's inputs besides artifacts: the files and the tasks that the configuration names.
 ///
 /// # Errors
-/// Returns an error if one cannot be read.
+/// Returns an error if one cannot be read or is not valid.
 pub fn inputs(config: &Config, context: &Context) -> Result<BTreeMap<String, Digest>, Error> {
-    config.risk.inputs(&context.base)
+    let mut inputs = config.risk.inputs(&context.base)?;
+    for name in &config.tasks {
+        inputs.insert(format!("task {name}"), tasks::digest(name, &context.base, &config.task_options())?);
+    }
+    Ok(inputs)
 }
 
 /// Returns a sentence for each gate that failed in a report; none if all passed.
@@ -131,7 +142,11 @@ pub fn report_schema() -> Value {
 /// [`Error::Interrupted`] if the context is cancelled.
 pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Context) -> Result<Outcome, Error> {
     config.validate()?;
+    let cached = fs::read(out.path(CACHE)).ok();
     out.clear()?;
+    let options = config.task_options();
+    let tasks = config.tasks.iter().map(|name| Task::load(name, &context.base, &options));
+    let tasks: Vec<Task> = tasks.collect::<Result<_, Error>>()?;
     let tokenizer = Tokenizer::from_file(&inputs.tokens.verified("tokenizer.json")?)?;
     let (validation, test) = excerpts(config, inputs, &tokenizer)?;
     let train = Split::open_first(inputs.tokens, "train")?;
@@ -163,6 +178,12 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
     let documents = details::lines(&test, [&on_test.documents, &bundle.documents], &origins);
     let comparison = inputs.baseline.as_ref().map(|baseline| Comparison::with(baseline, &documents)).transpose()?;
 
+    drop(generator);
+    if let Some(cached) = cached {
+        artifact::file::write_atomically(&out.path(CACHE), &cached)?;
+    }
+    let tasks = ask(&tasks, inputs.bundle, out, context)?;
+
     let curves = Curves::read(&read_text(&inputs.checkpoint.verified("metrics.jsonl")?)?);
     let sealed = [inputs.corpus, inputs.tokens, inputs.checkpoint, inputs.bundle, inputs.index];
     let mut report = Report {
@@ -191,6 +212,7 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
         training: curves.summary,
         samples,
         risk,
+        tasks,
         data: Funnel::read(&read_json(&inputs.tokens.verified(REPORT)?)?),
         examples: vec![
             SplitExamples::of("train", &train, &tokenizer)?,
@@ -234,6 +256,18 @@ fn baselines(
     });
     let [of_validation, of_test] = n_grams;
     Ok([Baselines { n_gram: of_validation, ..validation? }, Baselines { n_gram: of_test, ..test? }])
+}
+
+/// Asks the bundle the tasks, and writes the answers to each item into `out`.
+fn ask(tasks: &[Task], bundle: &Sealed, out: &Unsealed, context: &Context) -> Result<Vec<TaskResult>, Error> {
+    if tasks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut model = LocalModel::open(bundle.folder(), &context.device)?;
+    let mut cache = ResponseCache::open(&out.path(CACHE))?;
+    let results = tasks::evaluate(tasks, &mut model, &mut cache, context)?;
+    artifact::file::write_atomically(&out.path(ANSWERS), tasks::lines(&results).as_bytes())?;
+    Ok(results)
 }
 
 /// Opens the held-out splits and checks that both models have the tokenizer that encoded them.

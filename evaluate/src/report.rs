@@ -17,6 +17,7 @@ use crate::held_out::{Intervals, Metrics};
 use crate::intervals::Interval;
 use crate::risk::Risk;
 use crate::samples::Samples;
+use crate::tasks::TaskResult;
 
 /// The version of `report.json`'s fields.
 pub(crate) const SCHEMA_VERSION: u32 = 4;
@@ -40,6 +41,8 @@ pub(crate) struct Report {
     pub(crate) training: Summary,
     pub(crate) samples: Samples,
     pub(crate) risk: Risk,
+    /// The bundle's results on tasks.
+    pub(crate) tasks: Vec<TaskResult>,
     pub(crate) data: Funnel,
     pub(crate) examples: Vec<SplitExamples>,
     /// The artifacts that the metrics are based on, from the corpus to this stage.
@@ -177,6 +180,11 @@ impl Report {
             }
             counts.insert(format!("{split}_bytes"), of_split.bytes.into());
             counts.insert(format!("{split}_tokens"), of_split.checkpoint.tokens.into());
+        }
+        for task in &self.tasks {
+            for score in &task.scores {
+                counts.insert(score.name(&task.name), score.value.into());
+            }
         }
         let samples = &self.samples;
         let of_samples = json!({

@@ -24,7 +24,7 @@ const DEFAULT_BRANCH: &str = "main";
 /// Selects the files to fetch from the names of all, or says why there is nothing to select.
 pub type FileChooser<'a> = dyn Fn(&[&str]) -> Result<Vec<String>, String> + 'a;
 
-/// A model of the hub: `owner/name`, or `owner/name@revision`.
+/// A model of the hub, `owner/name` or `owner/name@revision`, or a dataset of which some files are needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubModel {
     written: String,
@@ -71,6 +71,16 @@ impl HubModel {
         }
         let repository = HubRepository::parse(id).map_err(|_| format!("`{id}` is not `owner/name`"))?;
         Ok(Self { written: text.to_owned(), repository, revision: revision.to_owned() })
+    }
+
+    /// Returns a dataset, `owner/name`, at a revision.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the name.
+    pub fn dataset(id: &str, revision: &str) -> Result<Self, String> {
+        let name = format!("datasets/{id}");
+        let repository = HubRepository::parse(&name)?;
+        Ok(Self { written: format!("{name}@{revision}"), repository, revision: revision.to_owned() })
     }
 
     /// Returns the model as it was written.

@@ -85,8 +85,9 @@ pub trait ForwardPass {
     /// the [`RowResult`] of each row that wants one.
     ///
     /// The rows of a sequence are in ascending order of position without gaps, and everything before the first of them
-    /// is in its blocks. A row sees all tokens of its sequence up to itself, rows of the same call included. The
-    /// result of a row depends on its own sequence only. Adapters are those that were loaded for this model.
+    /// is in its blocks, or is written there by rows of the same call that come earlier. A row sees all tokens of its
+    /// sequence up to itself, rows of the same call included. The result of a row depends on its own sequence only.
+    /// Adapters are those that were loaded for this model.
     ///
     /// # Errors
     /// Returns an error if the device fails.

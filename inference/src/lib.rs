@@ -35,12 +35,13 @@
 //! any device), [`adapter`] (beside the weights of a base), [`blocks`] (the paged KV cache's bookkeeping),
 //! [`scheduler`] (many requests at once), [`decoder`] (one sequence: prefill, cache, sliding window), [`sampler`] (from
 //! logits to a token), [`constraint`] (which tokens may come next), `logprobs` (how likely tokens are), [`parity`] (how
-//! far two models' logits are apart), [`scoring`] (the loss over a split).
+//! far two models' logits are apart), [`scoring`] (the loss over a split), [`continuations`] (how likely texts are).
 
 pub mod adapter;
 pub mod blocks;
 mod burn_forward;
 pub mod constraint;
+pub mod continuations;
 pub mod decoder;
 pub mod engine;
 mod error;

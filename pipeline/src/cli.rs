@@ -1,6 +1,7 @@
 //! The command line and its help.
 
 pub mod data;
+pub mod evaluate;
 pub mod generation;
 pub mod models;
 pub mod serve;
@@ -15,6 +16,7 @@ use crate::platform::host::VERSION;
 use crate::run::plan::Selection;
 
 use data::DataCommand;
+use evaluate::EvaluateArgs;
 use generation::{ChatArgs, GenerateArgs};
 use models::{ExportArgs, ImportArgs};
 use serve::ServeArgs;
@@ -68,6 +70,17 @@ Examples:
   pipeline verify latest                            do the files still have their digests?
   pipeline verify latest --rerun                    does a repeated run give the same bytes?")]
     Verify(VerifyArgs),
+    /// Ask a model tasks: multiple choice, last words, exact answers, with scores as lm-evaluation-harness has them
+    #[command(after_help = "\
+Examples:
+  pipeline evaluate latest
+  pipeline evaluate latest --tasks english,my-task.toml --num-fewshot 3
+  pipeline evaluate openai-community/gpt2 --tasks lambada.yaml --limit 100 --json
+  pipeline evaluate ~/models/mine-q8_0.gguf --text held-out.txt
+  pipeline evaluate http://127.0.0.1:8080 --tasks code
+
+Answers are kept in the store, so that the same command continues after an interruption.")]
+    Evaluate(EvaluateArgs),
     /// Complete prompts with a model, in the terminal
     #[command(after_help = "\
 Examples:

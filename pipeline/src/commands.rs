@@ -3,6 +3,7 @@
 pub mod chat;
 pub mod data;
 pub mod doctor;
+pub mod evaluate;
 pub mod export;
 pub mod generate;
 mod generator;

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     environment::quiet_drivers();
     allocator::for_inference();
     let command = Cli::parse().command;
-    if !matches!(command, Command::Generate(_) | Command::Chat(_) | Command::Serve(_)) {
+    if !matches!(command, Command::Evaluate(_) | Command::Generate(_) | Command::Chat(_) | Command::Serve(_)) {
         allocator::for_training();
     }
     let result = match command {
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::Runs(arguments) => commands::show::list(&arguments),
         Command::Show(arguments) => commands::show::run(&arguments),
         Command::Verify(arguments) => commands::verify::run(&arguments),
+        Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
         Command::Generate(arguments) => commands::generate::run(&arguments),
         Command::Chat(arguments) => commands::chat::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),

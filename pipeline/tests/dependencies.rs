@@ -50,10 +50,12 @@ const ALLOWED: [(&str, &[&str]); 18] = [
 const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 8] = [
     ("axum", &["serve"]),
     ("tokio", &["fetch", "serve"]),
-    ("ureq", &["fetch", "serve"]),
+    // `evaluate` asks a model server that the user names, and nothing else; the stage has none.
+    ("ureq", &["evaluate", "fetch", "serve"]),
     ("object_store", &["fetch"]),
-    // `trace` reads whose document each of the tokens is, which stage preprocess records in tables.
-    ("parquet", &["data-ingest", "preprocess", "trace"]),
+    // `trace` reads whose document each of the tokens is, which stage preprocess records in tables; `evaluate` reads
+    // the items of tasks.
+    ("parquet", &["data-ingest", "evaluate", "preprocess", "trace"]),
     ("clap", &["pipeline"]),
     ("indicatif", &["pipeline"]),
     // `pipeline` and the crates of text compute no tensors.

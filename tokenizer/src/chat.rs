@@ -17,7 +17,7 @@ mod values;
 pub use builtin::{BUILTIN, Builtin, TurnEnd, builtin};
 pub use encode::ChatTokens;
 pub use message::{ASSISTANT, Content, Conversation, Message};
-pub use template::{ChatTemplate, RenderOptions, Rendered, TRAINING_TIME};
+pub use template::{ChatTemplate, RenderOptions, Rendered, TRAINING_TIME, jinja_environment};
 
 /// `ChatML`, the format of `<|im_start|>` and `<|im_end|>`, in the dialect that transformers and llama.cpp render. Tool
 /// calls are written as in the models Hermes and Qwen.

@@ -31,7 +31,7 @@ pub mod shard;
 
 pub use chat::{
     ASSISTANT, BUILTIN, Builtin, ChatTemplate, ChatTokens, Content, Conversation, Message, REJECTED_ROLE,
-    RenderOptions, Rendered, TEMPLATE as CHAT_TEMPLATE, TRAINING_TIME, TurnEnd, builtin,
+    RenderOptions, Rendered, TEMPLATE as CHAT_TEMPLATE, TRAINING_TIME, TurnEnd, builtin, jinja_environment,
 };
 pub use decode_stream::DecodeStream;
 pub use encoder::Encoder;

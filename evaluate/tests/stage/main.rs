@@ -320,6 +320,29 @@ fn shown_text(document: &Value) -> &str {
 }
 
 #[test]
+fn tasks_are_asked_of_the_bundle() {
+    let run = inputs();
+    let config = Config { tasks: vec!["code".to_owned(), "english".to_owned()], task_limit: 6, ..config() };
+    let sealed = run.evaluate("evaluate", &config, &Context::quiet(3)).unwrap();
+    assert_eq!(sealed.files(""), ["documents.jsonl", "report.html", "report.json", "tasks.jsonl"]);
+    let report: Value = serde_json::from_str(&text(&sealed, "report.json")).unwrap();
+    let names: Vec<_> = report["tasks"].as_array().unwrap().iter().map(|task| &task["name"]).collect();
+    assert_eq!(names, ["code", "english"]);
+    let score = &report["tasks"][0]["scores"][1];
+    assert_eq!((&score["metric"], &report["tasks"][0]["items"]), (&json!("acc_norm"), &json!(6)));
+    assert_eq!(sealed.manifest().counts["code_acc_norm"], score["value"]);
+    assert!(text(&sealed, "report.html").contains("<h2>Tasks</h2>"));
+    assert_eq!(text(&sealed, "tasks.jsonl").lines().count(), 12);
+
+    let inputs = |config: &Config| evaluate::inputs(config, &Context::quiet(3)).unwrap();
+    assert_eq!(inputs(&config).keys().collect::<Vec<_>>(), ["task code", "task english"]);
+    let digest = report["tasks"][0]["digest"].as_str().unwrap();
+    assert_eq!(inputs(&config)["task code"].to_string(), digest);
+    let wrong = Config { tasks: vec!["no-such-task".to_owned()], ..config };
+    assert!(run.evaluate("wrong", &wrong, &Context::quiet(3)).unwrap_err().to_string().contains("no-such-task"));
+}
+
+#[test]
 fn examples_show_what_is_learned() {
     let run = masked_inputs(|ids| (0..ids.len()).map(|at| at >= 10).collect());
     let sealed = run.evaluate("evaluate", &config(), &Context::quiet(3)).unwrap();

@@ -5,6 +5,7 @@ mod chat_training;
 mod compression;
 mod data;
 mod errors;
+mod evaluate;
 mod flow;
 mod gates;
 #[cfg(unix)]

@@ -36,6 +36,17 @@ pub struct ChatTemplate {
     marks_generation: bool,
 }
 
+/// Returns an environment in which templates for Python's Jinja render as there: with the methods of Python's strings
+/// and lists, values written as Python writes them, and limits of instructions, memory and recursion.
+pub fn jinja_environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(MAX_FUEL));
+    environment.set_recursion_limit(MAX_RECURSION);
+    python::add_to(&mut environment);
+    functions::add_to(&mut environment);
+    environment
+}
+
 /// What a template is given beside the conversation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RenderOptions {
@@ -77,14 +88,10 @@ impl ChatTemplate {
     /// # Errors
     /// Returns an error with the line if it is not valid.
     pub fn new(source: &str) -> Result<Self, Error> {
-        let mut environment = Environment::new();
+        let mut environment = jinja_environment();
         // The settings of transformers, which templates rely on.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(Error::ChatTemplate)?);
-        environment.set_fuel(Some(MAX_FUEL));
-        environment.set_recursion_limit(MAX_RECURSION);
-        python::add_to(&mut environment);
-        functions::add_to(&mut environment);
         environment.add_filter(values::VALUE_FILTER, values::value);
         environment.add_filter(values::ATTRIBUTE_FILTER, values::attribute);
         // Jinja reads every line end as a line feed.

@@ -1,0 +1,148 @@
+//! `evaluate`, of models in folders and on a server, with tasks in files and on the Hub.
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use test_support::server::{Reply, Server};
+
+use crate::project::Project;
+use crate::tiny::{COMMIT, chatting, use_hub, without_token, write};
+
+/// All characters are in the vocabulary of the tiny models: others have no place in the text that a server repeats.
+const TASK: &str = r#"output_type = "multiple_choice"
+data = "items.jsonl"
+doc_to_text = "the dog "
+doc_to_target = "right"
+doc_to_choice = "choices"
+target_delimiter = ""
+"#;
+
+const ITEMS: &str = r#"{"choices": ["is red", "has a tree", "a"], "right": 0}
+{"choices": ["eats", "b", "cc"], "right": 2}
+"#;
+
+fn project() -> Project {
+    let project = Project::new();
+    write(&project.path("tiny"), &chatting());
+    project.write("tasks/dogs.toml", TASK);
+    project.write("tasks/items.jsonl", ITEMS);
+    project
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_folder_is_asked_tasks_and_a_text() {
+    let project = project();
+    project.write("text.txt", "the dog is in the garden");
+    let ask = |more: &[&str]| {
+        let arguments = ["evaluate", "tiny", "--tasks", "tasks/dogs.toml,english", "--limit", "2", "--device", "cpu"];
+        project.succeeds(&[&arguments, more].concat())
+    };
+    let table = ask(&["--out", "answers.jsonl"]);
+    for part in ["dogs", "english", "acc ↑", "acc_norm ↑", "95 % interval"] {
+        assert!(table.contains(part), "{table}");
+    }
+    let answers = std::fs::read_to_string(project.path("answers.jsonl")).unwrap();
+    assert_eq!(answers.lines().count(), 4);
+    assert_eq!(json(answers.lines().next().unwrap())["responses"].as_array().unwrap().len(), 3);
+    let found = json(&ask(&["--json", "--text", "text.txt"]));
+    assert_eq!((found["tasks"][0]["items"].as_u64(), found["text"]["bytes"].as_u64()), (Some(2), Some(24)));
+    // The answers are kept by model.
+    assert_eq!(project.path("experiments/answers").read_dir().unwrap().count(), 1);
+    assert_eq!(json(&ask(&["--json", "--force"]))["tasks"], found["tasks"]);
+
+    let error = project.fails(1, &["evaluate", "tiny", "--tasks", "tasks/cats.toml"]);
+    assert!(error.contains("tasks/cats.toml"), "{error}");
+    let error = project.fails(1, &["evaluate", "tiny", "--tasks", "cats"]);
+    assert!(error.contains("one of english, chinese, code"), "{error}");
+}
+
+/// A server that ends with the test.
+struct Served(Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_server_answers_as_its_model_does() {
+    let project = project();
+    // A port that was just released.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let mut command = project.command(&["serve", "tiny", "--port", &port, "--device", "cpu"]);
+    let _served = Served(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let address = format!("http://127.0.0.1:{port}");
+    let ask =
+        |model: &str| project.pipeline(&["evaluate", model, "--tasks", "tasks/dogs.toml", "--json", "--out", "out"]);
+    let mut answered = ask(&address);
+    for _ in 0..100 {
+        if answered.code == Some(0) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        answered = ask(&address);
+    }
+    assert_eq!(answered.code, Some(0), "{}", answered.err);
+    let answers = || std::fs::read_to_string(project.path("out")).unwrap();
+    let of_server = answers();
+    let of_folder = ask("tiny");
+    assert_eq!(json(&answered.out)["tasks"], json(&of_folder.out)["tasks"]);
+    for (server, folder) in of_server.lines().map(json).zip(answers().lines().map(json)) {
+        for (server, folder) in
+            server["responses"].as_array().unwrap().iter().zip(folder["responses"].as_array().unwrap())
+        {
+            let number = |value: &Value| value["log_likelihood"].as_f64().unwrap();
+            assert!((number(server) - number(folder)).abs() < 1e-4, "{server} {folder}");
+        }
+    }
+}
+
+/// `items.parquet` was written by `pyarrow.parquet` 26, with the columns `question`, `choices` and `answer`.
+#[test]
+fn a_dataset_of_the_hub_is_fetched_once() {
+    let parquet = include_bytes!("items.parquet");
+    let server = Server::start(move |request| match request.path() {
+        "/api/datasets/owner/data/revision/refs%2Fconvert%2Fparquet" => {
+            Reply::body(format!("{{\"id\": \"owner/data\", \"sha\": \"{COMMIT}\"}}"))
+        }
+        path if path == format!("/api/datasets/owner/data/tree/{COMMIT}") => {
+            let file = |split: &str| {
+                format!(r#"{{"type": "file", "path": "en/{split}/0000.parquet", "size": {}}}"#, parquet.len())
+            };
+            Reply::body(format!("[{}, {}]", file("train"), file("validation")))
+        }
+        path if path == format!("/datasets/owner/data/resolve/{COMMIT}/en/validation/0000.parquet") => {
+            Reply::file(request, parquet, "\"e\"")
+        }
+        _ => Reply::status(404).with("X-Error-Code", "EntryNotFound"),
+    });
+    let project = project();
+    use_hub(&project, &server.url);
+    let task = "dataset_path: owner/data\ndataset_name: en\ntraining_split: train\nvalidation_split: validation\n\
+                output_type: multiple_choice\ndoc_to_text: \"{{question}}\"\ndoc_to_target: answer\n\
+                doc_to_choice: \"{{choices}}\"\n";
+    project.write("letters.yaml", task);
+    let ask = |split: &str| {
+        project.write(
+            "letters.yaml",
+            &task.replace("validation_split: validation", &format!("validation_split: {split}")),
+        );
+        without_token(&project, &["evaluate", "tiny", "--tasks", "letters.yaml", "--json", "--device", "cpu"])
+    };
+    let asked = ask("validation");
+    assert_eq!(asked.code, Some(0), "{}", asked.err);
+    assert_eq!(json(&asked.out)["tasks"][0]["items"], 3);
+    assert!(std::fs::read_to_string(project.path("tasks.lock")).unwrap().contains(COMMIT));
+    let requests = server.requests().len();
+    assert_eq!(ask("validation").out, asked.out);
+    assert_eq!(server.requests().len(), requests, "what is locked and cached is not asked for again");
+    let error = ask("test").err;
+    assert!(error.contains("has no split en/test; it has en/train, en/validation"), "{error}");
+}

@@ -79,7 +79,9 @@ mod tests {
 
     fn calibration(predictions: &[(f32, bool)]) -> Calibration {
         let mut confidences = Confidences::default();
-        predictions.iter().for_each(|(confidence, is_right)| confidences.add(confidence.ln(), *is_right));
+        for (confidence, is_right) in predictions {
+            confidences.add(confidence.ln(), *is_right);
+        }
         confidences.calibration()
     }
 
@@ -96,7 +98,7 @@ mod tests {
         // Half of the predictions at 0.5 are right.
         check(&[(0.5, true), (0.5, false)], 0.0, 0.0);
         // Two bins whose errors, 0.9 − 0.5 and 0.3 − 0.5, cancel out in the overconfidence alone.
-        check(&[(0.9, true), (0.9, false), (0.3, true), (0.3, false)], (0.4 + 0.2) / 2.0, (0.4 - 0.2) / 2.0);
+        check(&[(0.9, true), (0.9, false), (0.3, true), (0.3, false)], 0.3, 0.1);
     }
 
     #[test]

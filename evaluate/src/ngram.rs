@@ -186,7 +186,9 @@ mod tests {
                 // Distinct tokens before each n-gram.
                 let longer: BTreeSet<&[u32]> = counts[order].keys().map(Vec::as_slice).collect();
                 let mut shorter = BTreeMap::new();
-                longer.iter().for_each(|gram| *shorter.entry(gram[1..].to_vec()).or_insert(0) += 1);
+                for gram in &longer {
+                    *shorter.entry(gram[1..].to_vec()).or_insert(0) += 1;
+                }
                 counts[order - 1] = shorter;
             }
             let of_count = |counts: &BTreeMap<Vec<u32>, u64>, n| counts.values().filter(|count| **count == n).count();

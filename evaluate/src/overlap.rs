@@ -36,7 +36,9 @@ impl Overlap {
         let words: Vec<[Vec<String>; 2]> =
             pairs.iter().map(|(text, reference)| [text, reference].map(|text| bleu_words(text))).collect();
         let mut bleu = BleuCounts::default();
-        words.iter().for_each(|[text, reference]| bleu.add(text, &[reference]));
+        for [text, reference] in &words {
+            bleu.add(text, &[reference]);
+        }
         let rouge = pairs.iter().map(|(text, reference)| rouge_l(&rouge_words(text), &rouge_words(reference)));
         (!pairs.is_empty()).then(|| Self {
             bleu: bleu.score(),

@@ -72,7 +72,9 @@ impl Stereotypes {
     fn of(gaps: &[Gap<'_>]) -> Self {
         let grouped = |key: &dyn Fn(&Gap<'_>) -> String| {
             let mut groups: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-            gaps.iter().for_each(|gap| groups.entry(key(gap)).or_default().push(gap.nats));
+            for gap in gaps {
+                groups.entry(key(gap)).or_default().push(gap.nats);
+            }
             groups.into_iter().map(|(name, gaps)| (name, Preference::of(&gaps))).collect()
         };
         Self {

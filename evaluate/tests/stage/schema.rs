@@ -21,7 +21,9 @@ fn violations(value: &Value, schema: &Value, root: &Value, path: &str, found: &m
         }
     }
     if let Some(all) = schema["allOf"].as_array() {
-        all.iter().for_each(|part| violations(value, part, root, path, found));
+        for part in all {
+            violations(value, part, root, path, found);
+        }
     }
     let type_of = match value {
         Value::Null => "null",

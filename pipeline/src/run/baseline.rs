@@ -55,7 +55,7 @@ impl Baselines {
                 break;
             }
             let report = run.artifact(Stage::Evaluate).ok();
-            let report = report.filter(|report| evaluate::is_comparable(report));
+            let report = report.filter(evaluate::is_comparable);
             let report = report.filter(|report| evaluate::failed_gates(report).is_empty());
             found.runs.extend(report.and_then(|report| of_run(run, report)));
         }

@@ -5,6 +5,7 @@ mod chat_training;
 mod compression;
 mod data;
 mod errors;
+mod experiments;
 mod flow;
 mod gates;
 #[cfg(unix)]
@@ -12,5 +13,8 @@ mod interrupt;
 mod models;
 mod project;
 mod recipes;
+mod sweep;
 mod tiny;
 mod trace;
+#[cfg(unix)]
+mod ui;

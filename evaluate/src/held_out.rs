@@ -1,5 +1,11 @@
 //! Scores of a model on held-out text.
 
+pub(crate) mod baselines;
+pub(crate) mod breakdown;
+pub(crate) mod calibration;
+pub(crate) mod details;
+pub(crate) mod ngram;
+
 use std::ops::Range;
 
 use artifact::Digest;
@@ -10,7 +16,7 @@ use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
 
 use crate::Error;
-use crate::breakdown::Breakdown;
+use crate::held_out::breakdown::Breakdown;
 use crate::intervals::{self, Interval};
 
 /// The part of a split that is scored.

@@ -13,31 +13,20 @@
 //! (`report.json`), `html` and `chart` (`report.html`). The charts, the curves and the style of the page are also those
 //! of the pages that compare runs.
 
-mod baselines;
 mod batch;
-mod breakdown;
-mod calibration;
 pub mod chart;
 mod comparison;
 mod config;
 pub mod curves;
-mod details;
-mod diversity;
 mod error;
-mod examples;
-mod funnel;
 mod gates;
 mod held_out;
 mod html;
 mod intervals;
-mod language_kept;
-mod ngram;
-mod overlap;
 mod provenance;
 mod report;
 mod risk;
 mod samples;
-mod syntax;
 pub mod tasks;
 
 pub use comparison::Baseline;
@@ -60,15 +49,15 @@ use serde_json::Value;
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
 
-use crate::baselines::{Baselines, NGram};
-use crate::breakdown::Breakdown;
 use crate::comparison::{Comparison, DOCUMENTS};
 use crate::curves::Curves;
-use crate::details::Details;
-use crate::examples::SplitExamples;
-use crate::funnel::Funnel;
 use crate::gates::Verdict;
+use crate::held_out::baselines::{Baselines, NGram};
+use crate::held_out::breakdown::Breakdown;
+use crate::held_out::details::Details;
 use crate::held_out::{DocumentScore, Excerpt, Metrics, Scorer};
+use crate::report::examples::SplitExamples;
+use crate::report::funnel::Funnel;
 use crate::report::{ArtifactInfo, FAILED_GATES, ModelInfo, Report, SplitMetrics};
 use crate::risk::Risk;
 use crate::tasks::{LocalModel, ResponseCache, Task, TaskResult};

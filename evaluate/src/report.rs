@@ -1,5 +1,8 @@
 //! The report: all metrics of the stage, as in `report.json`.
 
+pub(crate) mod examples;
+pub(crate) mod funnel;
+
 use artifact::{Digest, Recipe, Sealed, Unsealed};
 use model::ModelConfig;
 use schemars::JsonSchema;
@@ -7,14 +10,14 @@ use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::baselines::Baselines;
 use crate::curves::Summary;
-use crate::details::Details;
-use crate::examples::SplitExamples;
-use crate::funnel::Funnel;
 use crate::gates::Verdict;
+use crate::held_out::baselines::Baselines;
+use crate::held_out::details::Details;
 use crate::held_out::{Intervals, Metrics};
 use crate::intervals::Interval;
+use crate::report::examples::SplitExamples;
+use crate::report::funnel::Funnel;
 use crate::risk::Risk;
 use crate::samples::Samples;
 use crate::tasks::TaskResult;

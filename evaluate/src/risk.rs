@@ -20,8 +20,8 @@ use tokenizer::shard::Split;
 use trace::Index;
 
 use crate::Error;
-use crate::overlap::Overlap;
 use crate::samples::Samples;
+use crate::samples::overlap::Overlap;
 
 pub(crate) use leakage::Leakage;
 pub(crate) use memorisation::Memorisation;

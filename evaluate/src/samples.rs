@@ -1,5 +1,10 @@
 //! Samples of the model, and their measures.
 
+pub(crate) mod diversity;
+pub(crate) mod language_kept;
+pub(crate) mod overlap;
+pub(crate) mod syntax;
+
 use artifact::Context;
 use generate::{CompletionOptions, FinishReason, Generator, Sampling};
 use schemars::JsonSchema;
@@ -10,10 +15,10 @@ use trace::Index;
 
 use crate::batch;
 use crate::config::Language;
-use crate::diversity::Diversity;
-use crate::language_kept;
 use crate::provenance::{self, Traced};
-use crate::syntax::{self, SyntaxCheck, Verdict};
+use crate::samples::diversity::Diversity;
+use crate::samples::language_kept;
+use crate::samples::syntax::{self, SyntaxCheck, Verdict};
 use crate::{Config, Error};
 
 /// Tokens of a held-out document that serve as a prompt if the configuration has none.

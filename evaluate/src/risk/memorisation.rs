@@ -16,8 +16,8 @@ use tokenizer::shard::Split;
 use trace::Index;
 
 use super::passages::{CONTINUATION_TOKENS, PREFIX_TOKENS, Passage, repeated, spread};
-use crate::overlap::Overlap;
 use crate::provenance::{self, MIN_TRACED_TOKENS, Origin};
+use crate::samples::overlap::Overlap;
 use crate::{Error, batch};
 
 /// The lengths, in tokens, at which a repetition is counted.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokenizer::shard::Split;
 
 use crate::held_out::Excerpt;
-use crate::ngram::{MAX_TEXT_TOKENS, NGramModel, ORDER};
+use crate::held_out::ngram::{MAX_TEXT_TOKENS, NGramModel, ORDER};
 
 /// Compression ratios of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::overlap::BleuCounts;
+use crate::samples::overlap::BleuCounts;
 
 /// The texts of which self-BLEU is computed, from the first: its cost grows with their square.
 const MAX_SELF_BLEU_TEXTS: usize = 100;

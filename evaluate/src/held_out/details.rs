@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::breakdown::{Breakdown, Bucket};
-use crate::calibration::Calibration;
 use crate::comparison::DocumentLine;
+use crate::held_out::breakdown::{Breakdown, Bucket};
+use crate::held_out::calibration::Calibration;
 use crate::held_out::{DocumentScore, Excerpt, Metrics};
 use crate::intervals::Interval;
 use crate::provenance::Origin;

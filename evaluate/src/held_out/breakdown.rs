@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokenizer::shard::Split;
 
-use crate::calibration::{Calibration, Confidences};
+use crate::held_out::calibration::{Calibration, Confidences};
 
 /// The tokens of the train split that are counted, from its start. Heuristic: the documents are shuffled, so these are
 /// a random sample, whose most frequent tokens are those of the whole.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::Store;
 use crate::file::tidy;
 
-/// The paths of a store, a folder with artifacts, runs, the names of imported models and answers to tasks.
+/// The paths of a store: artifacts, runs, their tags, sweeps, the names of imported models and answers to tasks.
 #[derive(Debug, Clone)]
 pub struct StoreLayout {
     root: PathBuf,
@@ -40,6 +40,16 @@ impl StoreLayout {
     /// Returns the folder with the answers of models that were evaluated outside of runs.
     pub fn answers(&self) -> PathBuf {
         self.root.join("answers")
+    }
+
+    /// Returns the folder of tags, the names that people give to runs.
+    pub fn tags(&self) -> PathBuf {
+        self.root.join("tags")
+    }
+
+    /// Returns the folder of the results of sweeps.
+    pub fn sweeps(&self) -> PathBuf {
+        self.root.join("sweeps")
     }
 
     /// Returns the folder with the names of imported models.

@@ -12,6 +12,7 @@ mod error;
 pub mod file;
 pub mod fingerprint;
 pub mod format;
+pub mod gc;
 pub mod json;
 pub mod layout;
 pub mod manifest;

@@ -17,6 +17,10 @@ pub const NOTICES: &str = "notices";
 /// A stage says so if it leaves out more than one in this many of what it read.
 pub const NOTICED_FRACTION: u64 = 10;
 
+/// The recipe of a folder that is being written, so that unfinished work says what it needs. Sealing removes it, as it
+/// does all temporary files.
+pub(crate) const RECIPE: &str = ".recipe.json";
+
 /// The result of a stage.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {
@@ -67,9 +71,20 @@ impl Unsealed {
     pub fn clear(&self) -> Result<(), Error> {
         let failed = |e| Error::io("clear", &self.path, e);
         for entry in fs::read_dir(&self.path).map_err(failed)? {
-            remove(&entry.map_err(failed)?.path())?;
+            let entry = entry.map_err(failed)?;
+            if entry.file_name() != RECIPE {
+                remove(&entry.path())?;
+            }
         }
         Ok(())
+    }
+
+    /// Removes the folder and all that was written.
+    ///
+    /// # Errors
+    /// On I/O errors.
+    pub fn discard(self) -> Result<(), Error> {
+        remove(&self.path)
     }
 
     /// Seals the folder: flushes every file to the disk, hashes it, and writes the manifest last. Temporary files
@@ -146,7 +161,7 @@ pub(crate) fn remove_temporary(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn remove(path: &Path) -> Result<(), Error> {
+pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     removed.map_err(|e| Error::io("remove", path, e))
 }

@@ -5,8 +5,11 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::manifest::FILE_NAME;
-use crate::sealed::remove_temporary;
+use crate::sealed::{RECIPE, remove_temporary};
 use crate::{Error, Recipe, Sealed, Unsealed, file};
+
+/// The file that a process locks, with its id.
+const LOCK: &str = ".lock";
 
 /// A folder of artifacts.
 #[derive(Debug, Clone)]
@@ -57,7 +60,8 @@ impl Store {
     }
 
     /// Opens the folder of `recipe` for writing. Files of an interrupted attempt stay, for the stage to resume from or
-    /// to remove ([`Unsealed::clear`]). A manifest is removed first, so the folder is unfinished until sealed again.
+    /// to remove ([`Unsealed::clear`]). A manifest is removed first, so the folder is unfinished until sealed again;
+    /// until then it holds its recipe, which says what the unfinished work needs.
     ///
     /// # Errors
     /// On I/O errors.
@@ -70,7 +74,21 @@ impl Store {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(Error::io("remove", path.join(FILE_NAME), e)),
         }
+        let text =
+            serde_json::to_vec_pretty(&recipe).map_err(|source| Error::Manifest { path: path.join(RECIPE), source })?;
+        file::write_atomically(&path.join(RECIPE), &text)?;
         Ok(Unsealed::at(path, recipe))
+    }
+
+    /// Returns true if the folder of `recipe` has files of an attempt, finished or not.
+    pub fn has_work(&self, recipe: &Recipe) -> bool {
+        let entries = fs::read_dir(self.folder(recipe));
+        entries.is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name() != RECIPE))
+    }
+
+    /// Returns the id of the process that locked the store last; it may have ended, or be one of another machine.
+    pub fn last_holder(&self) -> Option<u32> {
+        fs::read_to_string(self.root.join(LOCK)).ok()?.trim().parse().ok()
     }
 
     /// Locks the store for this process. The operating system releases the lock when the process ends for any reason.
@@ -79,7 +97,7 @@ impl Store {
     /// Returns [`Error::Locked`] with the id of the other process if it has the lock, and on I/O errors.
     pub fn lock(&self) -> Result<StoreLock, Error> {
         file::create_folder(&self.root)?;
-        let path = self.root.join(".lock");
+        let path = self.root.join(LOCK);
         let mut file = File::options()
             .read(true)
             .write(true)
@@ -151,8 +169,11 @@ mod tests {
         assert_eq!(found.manifest(), artifact.manifest());
         assert!(found.verify().is_empty());
         assert_eq!(store.list("collect").unwrap().len(), 1);
-        store.begin(recipe(1)).unwrap();
+        let again = store.begin(recipe(1)).unwrap();
         assert!(store.find(&recipe(1)).unwrap().is_none(), "a folder that is written again is unfinished");
+        assert!(store.has_work(&recipe(1)));
+        again.clear().unwrap();
+        assert!(!store.has_work(&recipe(1)) && again.path(RECIPE).is_file(), "it stays described");
     }
 
     #[test]
@@ -191,5 +212,6 @@ mod tests {
         assert!(matches!(&error, Error::Locked { holder, .. } if *holder == std::process::id().to_string()));
         drop(lock);
         store.lock().unwrap();
+        assert_eq!(store.last_holder(), Some(std::process::id()));
     }
 }

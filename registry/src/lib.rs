@@ -21,7 +21,7 @@ mod text_parity;
 
 pub use error::{Cause, Error};
 pub use export::{Export, GgufExport, export, export_gguf, round_trip, verified};
-pub use model::{Model, headline};
+pub use model::{Model, STAGE, headline};
 pub use origin::Origin;
 pub use parity::{Behaviour, Parity};
 pub use text_parity::TextParity;

@@ -17,7 +17,7 @@ use tokenizer::Tokenizer;
 use crate::{Cause, Error, Origin, TextParity, gguf};
 
 /// The folder of imported models in the store.
-const NAME: &str = "import";
+pub const STAGE: &str = "import";
 
 /// Raised when the layout of an import changes.
 const VERSION: u32 = 2;
@@ -176,7 +176,7 @@ impl Model {
 
     fn recipe(&self) -> Recipe {
         Recipe {
-            stage: NAME.to_owned(),
+            stage: STAGE.to_owned(),
             stage_version: VERSION,
             config: json!({}),
             inputs: self.files.iter().map(|(name, file)| (name.clone(), file.entry.sha256)).collect(),
@@ -216,9 +216,9 @@ impl Model {
             Ok(outcome) => outcome,
             Err(error) => {
                 // An invalid model would only take space.
-                let _ = out.clear();
                 let prefix = format!("{}{}", out.folder().display(), std::path::MAIN_SEPARATOR);
-                // The folder is empty again, so the files are named as in their original place.
+                let _ = out.discard();
+                // The folder is gone, so the files are named as in their original place.
                 let source = Cause::of(&error, &|text| text.replace(&prefix, ""));
                 return Err(Error::Unusable { place: self.place.clone(), source });
             }

@@ -1,9 +1,9 @@
 //! The short names of imported models: `<store>/models/<name>.json`, one file each.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use artifact::{Recipe, Sealed, StoreLayout, file};
+use artifact::{Digest, Recipe, Sealed, StoreLayout, file};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -41,9 +41,7 @@ pub fn find(layout: &StoreLayout, name: &str) -> Result<Option<(Sealed, String)>
     if name.contains(['/', '\\']) || !path.is_file() {
         return Ok(None);
     }
-    let text = fs::read(&path).map_err(|e| artifact::Error::io("read", &path, e))?;
-    let record: Record = serde_json::from_slice(&text)
-        .map_err(|error| Error::File { file: path.display().to_string(), source: Box::new(error) })?;
+    let record = read(&path)?;
     let folder = layout.artifacts().folder(&record.recipe);
     let sealed = Sealed::open(&folder).map_err(|source| Error::Deleted {
         name: name.to_owned(),
@@ -51,6 +49,27 @@ pub fn find(layout: &StoreLayout, name: &str) -> Result<Option<(Sealed, String)>
         source: Box::new(source),
     })?;
     Ok(Some((sealed, record.place)))
+}
+
+/// Returns the fingerprints of all named artifacts, whether they exist or not.
+///
+/// # Errors
+/// Returns an error if a name cannot be read.
+pub fn fingerprints(layout: &StoreLayout) -> Result<Vec<Digest>, Error> {
+    let folder = layout.models();
+    let entries = match fs::read_dir(&folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|e| artifact::Error::io("list", &folder, e))?,
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let files = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    files.map(|path| Ok(read(&path)?.recipe.fingerprint())).collect()
+}
+
+fn read(path: &Path) -> Result<Record, Error> {
+    let text = fs::read(path).map_err(|e| artifact::Error::io("read", path, e))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Error::File { file: path.display().to_string(), source: Box::new(error) })
 }
 
 fn path(layout: &StoreLayout, name: &str) -> PathBuf {

@@ -1,39 +1,45 @@
-//! Line charts, plots of points and graphs as SVG.
+//! Line charts, plots of points, graphs and parallel coordinates as SVG.
 //!
 //! Written by hand instead of with a plotting crate, because the charts take colours and fonts from the page's style
 //! sheet through classes, which makes them follow dark mode and print. Points that are not finite interrupt the line.
 
 pub(crate) mod graph;
+mod parallel;
 mod scatter;
 
 use std::fmt::Write;
 
 use artifact::format::grouped;
 
+pub use parallel::{Axis as ParallelAxis, Parallel, ParallelLine};
 pub(crate) use scatter::{Point, Scatter};
 
 /// A line of a chart.
-pub(crate) struct Series<'a> {
+pub struct Series<'a> {
     /// The name in the legend; empty for a line without an entry.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
     /// The CSS class of its elements, which sets the colour.
-    pub(crate) class: &'a str,
+    pub class: &'a str,
     /// Whether points have markers, for lines with few points.
-    pub(crate) marked: bool,
-    pub(crate) points: &'a [(f64, f64)],
+    pub marked: bool,
+    /// The points, in the order of the line.
+    pub points: &'a [(f64, f64)],
 }
 
 /// A line chart.
-pub(crate) struct Chart<'a> {
+pub struct Chart<'a> {
     /// The title for screen readers.
-    pub(crate) title: &'a str,
+    pub title: &'a str,
     /// The unit of the horizontal axis, at its right end.
-    pub(crate) x_label: &'a str,
-    pub(crate) width: f64,
-    pub(crate) height: f64,
+    pub x_label: &'a str,
+    /// The width, in pixels of the canvas.
+    pub width: f64,
+    /// The height, in pixels of the canvas.
+    pub height: f64,
     /// Whether the vertical axis starts at 0.
-    pub(crate) from_zero: bool,
-    pub(crate) series: &'a [Series<'a>],
+    pub from_zero: bool,
+    /// The lines, the first one drawn first.
+    pub series: &'a [Series<'a>],
 }
 
 const LEFT: f64 = 46.0;
@@ -46,7 +52,7 @@ const MAX_POINTS: usize = 600;
 
 impl Chart<'_> {
     /// Returns the SVG element.
-    pub(crate) fn to_svg(&self) -> String {
+    pub fn to_svg(&self) -> String {
         let plane = self.plane();
         // What the page's script needs to convert pixels to values.
         let ranges = plane.as_ref().map_or_else(String::new, |Plane { x, y, .. }| {

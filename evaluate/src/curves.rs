@@ -13,33 +13,45 @@ use serde_json::Value;
 const KEYS: [&str; 5] = ["loss", "validation_loss", "learning_rate", "gradient_norm", "tokens_per_second"];
 
 /// A metric by step.
-pub(crate) type Curve = Vec<(f64, f64)>;
+pub type Curve = Vec<(f64, f64)>;
 
 /// The metrics of training.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Curves {
-    pub(crate) loss: Curve,
-    pub(crate) validation_loss: Curve,
-    pub(crate) learning_rate: Curve,
-    pub(crate) gradient_norm: Curve,
-    pub(crate) tokens_per_second: Curve,
-    pub(crate) summary: Summary,
+pub struct Curves {
+    /// The training loss, in nats.
+    pub loss: Curve,
+    /// The validation loss, in nats.
+    pub validation_loss: Curve,
+    /// The learning rate.
+    pub learning_rate: Curve,
+    /// The norm of the gradients before clipping.
+    pub gradient_norm: Curve,
+    /// The speed.
+    pub tokens_per_second: Curve,
+    /// The figures of the whole training.
+    pub summary: Summary,
 }
 
 /// A summary of training; none for values that the metrics do not hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
-pub(crate) struct Summary {
-    pub(crate) steps: Option<u64>,
-    pub(crate) tokens: Option<u64>,
-    pub(crate) last_loss_nats: Option<f64>,
-    pub(crate) initial_validation_loss_nats: Option<f64>,
-    pub(crate) best_validation_loss_nats: Option<f64>,
-    pub(crate) best_validation_step: Option<u64>,
+pub struct Summary {
+    /// Steps taken.
+    pub steps: Option<u64>,
+    /// Tokens trained on.
+    pub tokens: Option<u64>,
+    /// The last training loss.
+    pub last_loss_nats: Option<f64>,
+    /// The validation loss before the first step.
+    pub initial_validation_loss_nats: Option<f64>,
+    /// The lowest validation loss.
+    pub best_validation_loss_nats: Option<f64>,
+    /// The step of that.
+    pub best_validation_step: Option<u64>,
 }
 
 impl Curves {
     /// Reads the lines of a `metrics.jsonl`.
-    pub(crate) fn read(text: &str) -> Self {
+    pub fn read(text: &str) -> Self {
         let mut curves: [BTreeMap<u64, f64>; KEYS.len()] = Default::default();
         let mut tokens: Option<u64> = None;
         for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
@@ -75,7 +87,7 @@ impl Curves {
 
 /// Returns a moving average over a thirtieth of the curve, so that the trend shows in runs of any length. Towards the
 /// ends the window shrinks symmetrically.
-pub(crate) fn smoothed(curve: &[(f64, f64)]) -> Curve {
+pub fn smoothed(curve: &[(f64, f64)]) -> Curve {
     let finite: Curve = curve.iter().copied().filter(|(_, value)| value.is_finite()).collect();
     let reach = finite.len() / 60;
     (0..finite.len())

@@ -31,6 +31,11 @@ const TEMPLATES: [(&str, &str); 13] = [
     ("definitions.html", include_str!("report/definitions.html")),
 ];
 
+/// Returns the style sheet of the report, for other pages about runs.
+pub fn style() -> &'static str {
+    include_str!("report/style.css")
+}
+
 /// Validation curves with fewer points have markers.
 const FEW_POINTS: usize = 60;
 

@@ -10,16 +10,17 @@
 //! `baselines` with `ngram`, `batch` (many completions at once), `samples` with `diversity`, `overlap`,
 //! `language_kept` and `syntax` (generated text), `risk` (memorised text, stereotypes), [`tasks`] (questions with known
 //! answers), `curves` (training), `funnel` and `examples` (data), `comparison` and `gates` (the verdict), `report`
-//! (`report.json`), `html` and `chart` (`report.html`).
+//! (`report.json`), `html` and `chart` (`report.html`). The charts, the curves and the style of the page are also those
+//! of the pages that compare runs.
 
 mod baselines;
 mod batch;
 mod breakdown;
 mod calibration;
-mod chart;
+pub mod chart;
 mod comparison;
 mod config;
-mod curves;
+pub mod curves;
 mod details;
 mod diversity;
 mod error;
@@ -43,7 +44,7 @@ pub use comparison::Baseline;
 pub use config::{Config, Language};
 pub use error::Error;
 pub use gates::{Gates, Threshold};
-pub use html::Setting;
+pub use html::{Setting, style};
 pub use risk::Config as RiskConfig;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use artifact::Cancel;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::keys::Keys;
@@ -16,7 +17,7 @@ use crate::routes::{self, ServerState};
 use crate::{Config, Error, applications, connections};
 
 /// Time for the connections' tasks to end after the last answer.
-const RUNTIME_GRACE: Duration = Duration::from_millis(50);
+pub(crate) const RUNTIME_GRACE: Duration = Duration::from_millis(50);
 
 /// Binds the configured address.
 ///
@@ -87,14 +88,7 @@ pub fn serve_models(
         (Some(certificate), Some(key)) => Some(connections::acceptor(certificate, key)?),
         _ => None,
     };
-    // One thread for I/O: with more, each token of a stream wakes several, which costs more than sending it.
-    // Computation is on the worker threads and the device's own threads.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("http")
-        .enable_all()
-        .build()
-        .map_err(failed("start the server's threads"))?;
+    let runtime = runtime()?;
     let (abort, metrics) = (Cancel::default(), Arc::new(Metrics::new()));
     let models = Arc::new(Models::new(models, config, device, Arc::clone(&metrics), abort.clone())?);
     let (keys_of_state, models_of_state) = (keys.clone(), Arc::clone(&models));
@@ -123,6 +117,14 @@ pub fn serve_models(
     abort.request();
     models.stop();
     served
+}
+
+/// Returns the threads of a server: one for I/O, since with more, each token of a stream wakes several, which costs
+/// more than sending it. Computation is on the worker threads and the device's own threads.
+pub(crate) fn runtime() -> Result<Runtime, Error> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.worker_threads(1).thread_name("http").enable_all().build();
+    built.map_err(|source| Error::Start { operation: "start the server's threads", source })
 }
 
 /// Returns the error of loading the models; never if they are loaded.

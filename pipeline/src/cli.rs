@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod evaluate;
+pub mod experiments;
 pub mod generation;
 pub mod models;
 pub mod serve;
@@ -17,6 +18,10 @@ use crate::run::plan::Selection;
 
 use data::DataCommand;
 use evaluate::EvaluateArgs;
+use experiments::{
+    DiffArgs, ExportRunArgs, GcArgs, ImportRunArgs, ReproduceArgs, RmArgs, RunsArgs, ShowArgs, SweepArgs, TagArgs,
+    UiArgs, WatchArgs,
+};
 use generation::{ChatArgs, GenerateArgs};
 use models::{ExportArgs, ImportArgs};
 use serve::ServeArgs;
@@ -60,16 +65,74 @@ Examples:
   pipeline plan --set train.model.n_layer=12        what a deeper model would cost")]
     Plan(PlanArgs),
     /// List the runs
-    Runs(StoreArgs),
-    /// Show a run: its stages, figures and files
+    #[command(after_help = "\
+Examples:
+  pipeline runs --limit 10                          the newest
+  pipeline runs --filter status=failed
+  pipeline runs --filter 'train.model.n_layer>=4' --sort validation_loss --limit 5
+  pipeline runs --json | jq '.[] | [.name, .status]'
+
+Keys are those of the configuration and the figures of the stages; `pipeline show --json` prints both.")]
+    Runs(RunsArgs),
+    /// Show a run: its stages, figures and files; of one that stopped, where, why and what to do
     #[command(after_help = "Example:\n  pipeline show latest")]
     Show(ShowArgs),
+    /// Watch a run: its stage, loss curve and speed, until it ends
+    #[command(after_help = "Example:\n  pipeline watch                                    in a second terminal")]
+    Watch(WatchArgs),
+    /// Serve a read-only page of the runs: curves, also of a running training, reports and comparisons
+    #[command(after_help = "Example:\n  pipeline ui                                       at http://127.0.0.1:8090")]
+    Ui(UiArgs),
+    /// Compare two runs: configuration, data, figures, samples, and which is better
+    #[command(after_help = "\
+Examples:
+  pipeline diff code-001 code-002
+  pipeline diff best latest --html diff.html        one page, for a browser or a colleague")]
+    Diff(DiffArgs),
+    /// Run many configurations and compare them: a grid, at random, or by successive halving
+    #[command(after_help = "\
+Examples:
+  pipeline sweep sweep.toml --plan                  which trials there are
+  pipeline sweep sweep.toml --seeds 5               each with 5 seeds: means with 95 % intervals
+
+A sweep.toml for the pipeline.toml beside it:
+  [parameters]
+  train.learning_rate = [1e-3, 2e-3, 4e-3]
+  train.model.n_layer = [2, 4]
+
+Stages that trials have in common run once. A sweep that was stopped or killed continues with the same command.")]
+    Sweep(SweepArgs),
+    /// Give a run a tag, which names it everywhere and moves
+    #[command(after_help = "\
+Examples:
+  pipeline tag code-007 best
+  pipeline serve best
+  pipeline tag code-007 best --remove")]
+    Tag(TagArgs),
+    /// Remove runs; their artifacts stay until `gc`
+    #[command(after_help = "Example:\n  pipeline rm code-003 code-004")]
+    Rm(RmArgs),
+    /// List or remove the artifacts that no run, imported model or unfinished work needs
+    #[command(after_help = "\
+Examples:
+  pipeline gc                                       what would be removed
+  pipeline gc --yes                                 remove it")]
+    Gc(GcArgs),
+    /// Write a run with all its artifacts as one archive
+    #[command(after_help = "Example:\n  pipeline export-run best --out best.tar.zst")]
+    ExportRun(ExportRunArgs),
+    /// Import a run from an archive of `export-run`; verifies every file
+    #[command(after_help = "Example:\n  pipeline import-run best.tar.zst")]
+    ImportRun(ImportRunArgs),
     /// Verify a run: rehash every artifact, or repeat the run and compare
     #[command(after_help = "\
 Examples:
   pipeline verify latest                            do the files still have their digests?
   pipeline verify latest --rerun                    does a repeated run give the same bytes?")]
     Verify(VerifyArgs),
+    /// Repeat a run in a temporary store, and say whether its bits agree, or only its figures, and why
+    #[command(after_help = "Example:\n  pipeline reproduce latest")]
+    Reproduce(ReproduceArgs),
     /// Ask a model tasks: multiple choice, last words, exact answers, with scores as lm-evaluation-harness has them
     #[command(after_help = "\
 Examples:
@@ -203,20 +266,10 @@ pub struct StoreArgs {
     pub store: Option<PathBuf>,
 }
 
-/// Arguments of `show`.
-#[derive(Debug, Args)]
-pub struct ShowArgs {
-    /// A run's name, its folder, or `latest`
-    #[arg(default_value = "latest")]
-    pub run: String,
-    #[command(flatten)]
-    pub store: StoreArgs,
-}
-
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// A run's name, its folder, or `latest`
+    /// A run's name, a tag, its folder, or `latest`
     #[arg(default_value = "latest")]
     pub run: String,
     /// Repeat the run in a temporary store and compare the digest of each artifact

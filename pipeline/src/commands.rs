@@ -11,12 +11,15 @@ pub mod import;
 pub mod init;
 pub mod plan;
 pub mod run;
+pub mod runs;
 pub mod schema;
 pub mod serve;
 pub mod shard;
-pub mod show;
+pub mod sweep;
 pub mod trace;
+pub mod ui;
 pub mod verify;
+pub mod watch;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -29,6 +32,7 @@ use crate::cli::{ConfigArgs, StoreArgs};
 use crate::config::{self, Config, Loaded};
 use crate::platform::host::host;
 use crate::platform::log::{log_and_trace, log_to};
+use crate::run::names;
 use crate::run::record::{self, Run};
 use crate::run::session::{self, Session};
 use crate::run::stage::Stage;
@@ -144,7 +148,7 @@ fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
     if let Some((sealed, _)) = registry::names::find(&layout, name)? {
         return Ok(Model::outside(Folder::Path(registry::verified(&sealed)?)));
     }
-    let run = record::find_with(&layout, name, Stage::Train)?;
+    let run = names::find_with(&layout, name, Stage::Train)?;
     let stage = if run.stage(Stage::Optimize).is_some() { Stage::Optimize } else { Stage::Train };
     let sealed = run.artifact(stage)?;
     let config = config::load(&run.folder.join(config::FILE_NAME), &[])?.into_config();
@@ -154,7 +158,7 @@ fn model(name: &str, arguments: &StoreArgs) -> anyhow::Result<Model> {
 
 /// Returns the name of `run` on a command line in the current folder.
 fn name_of(run: &Run) -> String {
-    let by_name = layout(&StoreArgs { store: None }).and_then(|layout| record::find(&layout, &run.record.name));
+    let by_name = layout(&StoreArgs { store: None }).and_then(|layout| names::find(&layout, &run.record.name));
     match by_name {
         Ok(found) if found.folder == run.folder => run.record.name.clone(),
         _ => run.folder.display().to_string(),

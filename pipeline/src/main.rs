@@ -1,14 +1,15 @@
 //! The binary: command line, configuration, plan, run, progress.
 //!
 //! [`cli`] parses the command line and [`commands`] has a file per command; [`config`] loads the configuration; [`run`]
-//! plans, runs and records stages; [`ui`] is what the terminal shows; [`platform`] is the process and its machine. The
-//! stages are other crates, and only `run/stage.rs` calls them.
+//! plans, runs and records stages; [`sweep`] searches configurations; [`ui`] is what the terminal shows; [`platform`]
+//! is the process and its machine. The stages are other crates, and only `run/stage.rs` calls them.
 
 mod cli;
 mod commands;
 mod config;
 mod platform;
 mod run;
+mod sweep;
 mod ui;
 
 use std::io::Write;
@@ -38,9 +39,19 @@ fn main() -> ExitCode {
             None => commands::run::run(&arguments),
         },
         Command::Plan(arguments) => commands::plan::run(&arguments),
-        Command::Runs(arguments) => commands::show::list(&arguments),
-        Command::Show(arguments) => commands::show::run(&arguments),
+        Command::Runs(arguments) => commands::runs::run(&arguments),
+        Command::Show(arguments) => commands::runs::show::run(&arguments),
+        Command::Watch(arguments) => commands::watch::run(&arguments),
+        Command::Ui(arguments) => commands::ui::run(&arguments),
+        Command::Diff(arguments) => commands::runs::diff::run(&arguments),
+        Command::Sweep(arguments) => commands::sweep::run(&arguments),
+        Command::Tag(arguments) => commands::runs::tag::run(&arguments),
+        Command::Rm(arguments) => commands::runs::rm::run(&arguments),
+        Command::Gc(arguments) => commands::runs::gc::run(&arguments),
+        Command::ExportRun(arguments) => commands::runs::archive::export(&arguments),
+        Command::ImportRun(arguments) => commands::runs::archive::import(&arguments),
         Command::Verify(arguments) => commands::verify::run(&arguments),
+        Command::Reproduce(arguments) => commands::runs::reproduce::run(&arguments),
         Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
         Command::Generate(arguments) => commands::generate::run(&arguments),
         Command::Chat(arguments) => commands::chat::run(&arguments),

@@ -86,19 +86,25 @@ fn links_lead_to_a_file_and_a_heading() {
 #[test]
 fn configuration_examples_have_only_known_keys() {
     let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("pipeline.toml");
+    let (config, sweep) = (folder.path().join("pipeline.toml"), folder.path().join("sweep.toml"));
     let mut count = 0;
     for page in pages() {
         for (_, code) in split(&fs::read_to_string(&page).unwrap()).1.iter().filter(|(language, _)| language == "toml")
         {
             count += 1;
-            fs::write(&config, code).unwrap();
+            let is_sweep = code.starts_with("# sweep.toml\n");
+            let arguments: &[&str] = if is_sweep { &["sweep", "--plan"] } else { &["plan", "--offline"] };
+            fs::write(if is_sweep { &sweep } else { &config }, code).unwrap();
+            if is_sweep {
+                fs::write(&config, "[collect]\ndataset = \"texts\"\n").unwrap();
+            }
             let output = Command::new(env!("CARGO_BIN_EXE_pipeline"))
-                .args(["plan", "--offline"])
+                .args(arguments)
                 .current_dir(folder.path())
                 .output()
                 .unwrap();
             let error = String::from_utf8_lossy(&output.stderr);
+            assert!(!is_sweep || output.status.success(), "{code}\n{error}");
             let is_about_the_example = ["unknown key", "invalid type", "unknown variant", "was renamed", "TOML"];
             assert!(
                 !is_about_the_example.iter().any(|text| error.contains(text)),

@@ -8,7 +8,7 @@ use registry::{Error, Origin};
 
 use crate::cli::models::{ExportArgs, ExportFormat};
 use crate::run::model_ref;
-use crate::run::record;
+use crate::run::names;
 use crate::run::stage::Stage;
 use crate::ui::console::Console;
 
@@ -56,7 +56,7 @@ fn gguf(arguments: &ExportArgs, layout: &StoreLayout) -> anyhow::Result<()> {
 /// Returns the folder of the model that `written` means, and a name for it.
 fn source(written: &str, layout: &StoreLayout) -> anyhow::Result<(PathBuf, String)> {
     if written == "latest" {
-        let run = record::find_with(layout, written, Stage::Train)?;
+        let run = names::find_with(layout, written, Stage::Train)?;
         return Ok((registry::verified(&run.artifact(Stage::Train)?)?, run.record.name));
     }
     let origin = model_ref::origin(written, Path::new("."), layout)?;

@@ -1,9 +1,10 @@
 //! `plan`: what a run would do, and what training would cost.
 
 use crate::cli::PlanArgs;
+use crate::run::catalog;
 use crate::run::engine;
 use crate::run::estimate;
-use crate::run::plan::{Decision, earlier_recipes};
+use crate::run::plan::Decision;
 use crate::run::stage::{Artifacts, Stage};
 
 use super::print_out;
@@ -12,7 +13,7 @@ use super::print_out;
 pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
     let session = super::open(&arguments.config, false)?;
     let raw_data = engine::raw_data(&session, arguments.selection.last())?;
-    let earlier = earlier_recipes(&session.runs()?);
+    let earlier = catalog::earlier_recipes(&session.layout)?;
     let planner = session.planner(&raw_data, &earlier, &arguments.selection);
     for (name, model) in [("init", &raw_data.models.init), ("teacher", &raw_data.models.teacher)] {
         if let Some(model) = model {

@@ -10,9 +10,8 @@ use crate::cli::StoreArgs;
 use crate::cli::serve::{ScopeArg, ServeArgs};
 use crate::config::{self, Config, Loaded};
 use crate::platform::interrupt;
-use crate::run::gates;
-use crate::run::record;
 use crate::run::stage::Stage;
+use crate::run::{gates, names, record};
 use crate::ui::console::Console;
 
 use super::{Folder, Model, print_out};
@@ -157,7 +156,7 @@ fn adapter_folder(name: &str, arguments: &StoreArgs) -> anyhow::Result<PathBuf> 
     if folder.is_dir() && !folder.join(record::RECORD).is_file() {
         bail!("{name} has no {}: it is neither an adapter nor a checkpoint with one", model::lora::CONFIG);
     }
-    let run = record::find_with(&super::layout(arguments)?, name, Stage::Train)?;
+    let run = names::find_with(&super::layout(arguments)?, name, Stage::Train)?;
     let checkpoint = registry::verified(&run.artifact(Stage::Train)?)?;
     find(&checkpoint).with_context(|| format!("the run {name} has no adapter: it was trained without [train.lora]"))
 }

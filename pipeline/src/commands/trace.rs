@@ -7,7 +7,7 @@ use artifact::format::grouped;
 use trace::{Index, Occurrence, Options, Passage};
 
 use crate::cli::trace::TraceArgs;
-use crate::run::record;
+use crate::run::names;
 use crate::run::stage::Stage;
 use crate::ui::console::printable;
 
@@ -18,7 +18,7 @@ const CONTEXT_CHARACTERS: usize = 40;
 
 /// Runs the command.
 pub fn run(arguments: &TraceArgs) -> anyhow::Result<()> {
-    let run = record::find_with(&super::layout(&arguments.store)?, &arguments.run, Stage::Index)?;
+    let run = names::find_with(&super::layout(&arguments.store)?, &arguments.run, Stage::Index)?;
     let index = Index::open(&run.artifact(Stage::Index)?)?;
     let text = match &arguments.text {
         Some(text) => text.clone(),

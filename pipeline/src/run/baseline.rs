@@ -6,6 +6,7 @@ use artifact::{Digest, Sealed, StoreLayout};
 use crate::config::Config;
 use crate::run::record::{self, Run};
 use crate::run::stage::{Artifacts, Stage};
+use crate::run::{catalog, names};
 
 /// The name that means the newest suitable run.
 const LAST: &str = "last";
@@ -41,7 +42,7 @@ impl Baselines {
     pub fn find(config: &Config, layout: &StoreLayout) -> anyhow::Result<Self> {
         let Some(name) = &config.evaluate.gates.regression_vs else { return Ok(Self::default()) };
         if name != LAST {
-            let run = record::find(layout, name)?;
+            let run = names::find(layout, name)?;
             let report = run.artifact(Stage::Evaluate)?;
             let Some(run) = of_run(&run, report) else {
                 bail!("evaluate.gates.regression_vs: run {name} has no model to compare with");
@@ -49,7 +50,7 @@ impl Baselines {
             return Ok(Self { runs: vec![run], is_last: false });
         }
         let mut found = Self { runs: Vec::new(), is_last: true };
-        for run in record::list(layout)?.iter().rev().filter(|run| record::is_of(run, &config.name)) {
+        for run in catalog::records(layout)?.iter().rev().filter(|run| record::is_of(run, &config.name)) {
             // One of two different models is another one than that of this run.
             if found.runs.iter().any(|other| other.checkpoint != found.runs[0].checkpoint) {
                 break;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Context as _;
-use artifact::{Context, Sealed, format};
+use artifact::{Context, Digest, Sealed, format};
 use data_ingest::Resolved;
 
 use crate::config;
@@ -117,14 +117,24 @@ pub fn up_to_date(planner: &Planner<'_>) -> anyhow::Result<Option<Artifacts>> {
     Ok(Some(made))
 }
 
-/// Brings every selected stage up to date, calls `done` after each, and returns their artifacts.
+/// What happens to a stage.
+#[derive(Debug)]
+pub enum StageEvent<'a> {
+    /// It begins to run, and writes into the folder of this fingerprint.
+    Begun(Stage, Digest),
+    /// It is done.
+    Done(Done<'a>),
+}
+
+/// Brings every selected stage up to date, calls `listen` before a stage runs and after each is done, and returns their
+/// artifacts.
 ///
 /// # Errors
-/// Returns [`Interrupted`] on interruption, else the error of the stage, the store or `done`.
+/// Returns [`Interrupted`] on interruption, else the error of the stage, the store or `listen`.
 pub fn work(
     session: &Session,
     planner: &Planner<'_>,
-    mut done: impl FnMut(&Done<'_>) -> anyhow::Result<()>,
+    mut listen: impl FnMut(&StageEvent<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<Artifacts> {
     let (context, console) = (session.context(), &session.console);
     let mut made = Artifacts::new();
@@ -139,6 +149,7 @@ pub fn work(
                 console.line(&format!("{stage:>10}  runs: {reason}"));
                 let context = Context { progress: console.progress(stage), ..context.clone() };
                 let started = Instant::now();
+                listen(&StageEvent::Begun(stage, recipe.fingerprint()))?;
                 let out = planner.store.begin(*recipe)?;
                 if planner.selection.force {
                     // From scratch, even if an interrupted attempt could be resumed.
@@ -171,7 +182,7 @@ pub fn work(
         for notice in notices(&sealed) {
             console.line(&format!("{stage:>10}  note: {notice}"));
         }
-        done(&Done { stage, ran, reason, sealed: &sealed })?;
+        listen(&StageEvent::Done(Done { stage, ran, reason, sealed: &sealed }))?;
         made.insert(stage, sealed);
     }
     Ok(made)

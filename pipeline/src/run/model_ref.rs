@@ -6,10 +6,11 @@ use artifact::StoreLayout;
 use artifact::file::tidy;
 use registry::Origin;
 
+use super::names;
 use super::record::{self, Run};
 use super::stage::Stage;
 
-/// Returns what `written` means: a run (its folder, relative to `base`, or its name in the store), or what
+/// Returns what `written` means: a run (its folder, relative to `base`, or its name or a tag in the store), or what
 /// [`Origin::of`] finds.
 ///
 /// # Errors
@@ -20,8 +21,10 @@ pub fn origin(written: &str, base: &Path, layout: &StoreLayout) -> anyhow::Resul
         if folder.join(record::RECORD).is_file() {
             return of_run(&Run::open(&folder)?);
         }
-        if !folder.exists() && layout.runs().join(written).join(record::RECORD).is_file() {
-            return of_run(&record::find(layout, written)?);
+        if !folder.exists()
+            && let Some(folder) = names::folder(layout, written)
+        {
+            return of_run(&Run::open(&folder)?);
         }
     }
     Ok(Origin::of(written, base, layout)?)

@@ -1,14 +1,12 @@
 //! Which stages must run, and why. `plan` prints it and `run` does it.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use artifact::{Recipe, Sealed, Store};
 use clap::Args;
 
 use crate::config::Config;
 use crate::run::dispatch::RawData;
-use crate::run::record::Run;
 use crate::run::stage::{Artifacts, Stage};
 
 /// Which stages are asked for.
@@ -119,7 +117,7 @@ impl Planner<'_> {
         let has = |name: &str| folder.join(name).exists();
         let reason = if has(artifact::manifest::FILE_NAME) {
             "files of its artifact are missing or truncated"
-        } else if folder.is_dir() && fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        } else if self.store.has_work(recipe) {
             "an earlier attempt was interrupted"
         } else if self.earlier.contains_key(&stage) {
             "its artifact was deleted"
@@ -128,12 +126,6 @@ impl Planner<'_> {
         };
         vec![reason.to_owned()]
     }
-}
-
-/// Returns the recipe of each stage in the latest of `runs` that has it.
-pub fn earlier_recipes(runs: &[Run]) -> BTreeMap<Stage, Recipe> {
-    let stages = runs.iter().flat_map(|run| &run.record.stages);
-    stages.map(|stage| (stage.stage, stage.recipe.clone())).collect()
 }
 
 /// Returns the first `max` reasons in one line, and how many more there are.

@@ -4,11 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use artifact::file::tidy;
 use artifact::{Digest, Host, Recipe, Sealed, StoreLayout, file};
 use serde::{Deserialize, Serialize};
-
-use settings::suggest;
+use serde_json::{Map, Value};
 
 use crate::platform::clock;
 use crate::platform::host::host;
@@ -16,6 +14,9 @@ use crate::run::stage::{Artifacts, Stage};
 
 /// The record's file name.
 pub const RECORD: &str = "run.json";
+
+/// The file name of the log.
+pub const LOG: &str = "log.txt";
 
 /// The version of the record's layout.
 const SCHEMA_VERSION: u32 = 1;
@@ -40,6 +41,18 @@ pub struct Record {
     pub host: Host,
     /// The stages that are done, in their order.
     pub stages: Vec<StageRecord>,
+    /// The stage that is running, or in which the run stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Unfinished>,
+}
+
+/// A stage that was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// The stage.
+    pub stage: Stage,
+    /// The name of its folder, `artifacts/<stage>/<fingerprint>` of the store, which keeps what it wrote.
+    pub fingerprint: Digest,
 }
 
 /// How a run ended.
@@ -71,6 +84,9 @@ pub struct StageRecord {
     pub bytes: u64,
     /// The artifact's main figure.
     pub headline: String,
+    /// The artifact's counts and figures, by name; the unit is part of the name.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub counts: Map<String, Value>,
     /// What a reader should know: what was left out, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
@@ -85,10 +101,23 @@ pub struct StageRecord {
     pub recipe: Recipe,
 }
 
+impl Status {
+    /// Returns the status in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running or killed",
+            Self::Finished => "finished",
+            Self::Interrupted => "interrupted",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl StageRecord {
     /// Returns the record of `sealed`.
     pub fn new(stage: Stage, ran: bool, reason: String, sealed: &Sealed) -> Self {
         let manifest = sealed.manifest();
+        let counts = manifest.counts.iter().filter(|(_, value)| value.is_number());
         Self {
             stage,
             ran,
@@ -96,6 +125,7 @@ impl StageRecord {
             wall_seconds: manifest.wall_seconds,
             bytes: manifest.total_bytes(),
             headline: manifest.headline.clone(),
+            counts: counts.map(|(name, value)| (name.clone(), value.clone())).collect(),
             notices: notices(sealed),
             failed_gates: evaluate::failed_gates(sealed),
             fingerprint: manifest.fingerprint,
@@ -126,6 +156,29 @@ impl Run {
     /// # Errors
     /// On I/O errors.
     pub fn create(layout: &StoreLayout, name: &str) -> anyhow::Result<Self> {
+        let (name, folder) = Self::reserve(layout, name)?;
+        let record = Record {
+            schema_version: SCHEMA_VERSION,
+            name,
+            status: Status::Running,
+            error: None,
+            started: clock::now(),
+            wall_seconds: 0.0,
+            host: host(),
+            stages: Vec::new(),
+            unfinished: None,
+        };
+        let run = Self { folder, record };
+        run.save()?;
+        Ok(run)
+    }
+
+    /// Creates the folder of the next run of `name`, and returns the run's name and the folder, which is a run once it
+    /// has a record.
+    ///
+    /// # Errors
+    /// On I/O errors.
+    pub fn reserve(layout: &StoreLayout, name: &str) -> anyhow::Result<(String, PathBuf)> {
         let runs = layout.runs();
         file::create_folder(&runs)?;
         let taken = names(&runs)?.iter().filter_map(|found| number(found, name)).max().unwrap_or(0);
@@ -135,21 +188,7 @@ impl Run {
             match fs::create_dir(&folder) {
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(artifact::Error::io("create folder", folder, e).into()),
-                Ok(()) => {
-                    let record = Record {
-                        schema_version: SCHEMA_VERSION,
-                        name,
-                        status: Status::Running,
-                        error: None,
-                        started: clock::now(),
-                        wall_seconds: 0.0,
-                        host: host(),
-                        stages: Vec::new(),
-                    };
-                    let run = Self { folder, record };
-                    run.save()?;
-                    return Ok(run);
-                }
+                Ok(()) => return Ok((name, folder)),
             }
         }
         bail!("no number is left for a run named {name}")
@@ -186,6 +225,17 @@ impl Run {
         self.layout().artifacts().folder(&stage.recipe)
     }
 
+    /// Returns the folder of the stage that is running, or in which the run stopped.
+    pub fn unfinished_folder(&self) -> Option<PathBuf> {
+        let Unfinished { stage, fingerprint } = self.record.unfinished?;
+        Some(self.layout().artifacts().root().join(stage.name()).join(fingerprint.to_string()))
+    }
+
+    /// Returns the path of the log.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join(LOG)
+    }
+
     /// Returns the record of a stage, if the run has it.
     pub fn stage(&self, stage: Stage) -> Option<&StageRecord> {
         self.record.stages.iter().find(|record| record.stage == stage)
@@ -217,64 +267,17 @@ impl Run {
     }
 }
 
-/// Returns every run of a store whose record can be read, earliest first.
+/// Returns the names of the entries of a folder that do not begin with a dot, in no order; none if it does not exist.
 ///
 /// # Errors
-/// On I/O errors.
-pub fn list(layout: &StoreLayout) -> anyhow::Result<Vec<Run>> {
-    let folder = layout.runs();
-    let mut runs: Vec<Run> = names(&folder)?.iter().filter_map(|name| Run::open(&folder.join(name)).ok()).collect();
-    runs.sort_by(|a, b| order(a).cmp(&order(b)));
-    Ok(runs)
-}
-
-/// Runs of the same second are ordered by their number.
-fn order(run: &Run) -> (&str, u64, &str) {
-    let name = &run.record.name;
-    let number = name.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or(0);
-    (&run.record.started, number, name)
-}
-
-/// Returns the run that `name` means: a folder, the name of a run in the store, or `latest`.
-///
-/// # Errors
-/// Returns an error if there is none, with the nearest name.
-pub fn find(layout: &StoreLayout, name: &str) -> anyhow::Result<Run> {
-    let path = Path::new(name);
-    if path.join(RECORD).is_file() {
-        return Run::open(path);
-    }
-    let folder = layout.runs().join(name);
-    if folder.join(RECORD).is_file() {
-        return Run::open(&folder);
-    }
-    let runs = list(layout)?;
-    let nothing = runs.is_empty();
-    if name == "latest" && !nothing {
-        return runs.into_iter().next_back().context("no run");
-    }
-    if nothing {
-        let runs = tidy(&layout.runs());
-        let named = if name == "latest" { String::new() } else { format!("there is no run {name}: ") };
-        bail!("{named}there is no run in {} yet; `pipeline run` makes one", runs.display());
-    }
-    let names: Vec<&str> = runs.iter().map(|run| run.record.name.as_str()).collect();
-    match suggest(name, names.iter().copied()) {
-        Some(near) => bail!("there is no run {name}; did you mean {near}?"),
-        None => bail!("there is no run {name}; `pipeline runs` lists them, and `latest` is {}", names[names.len() - 1]),
-    }
-}
-
-/// Returns the run that `name` means; `latest` is the newest that has the artifact of `stage`.
-///
-/// # Errors
-/// Returns an error as [`find`] does.
-pub fn find_with(layout: &StoreLayout, name: &str, stage: Stage) -> anyhow::Result<Run> {
-    let run = find(layout, name)?;
-    if name != "latest" || run.stage(stage).is_some() {
-        return Ok(run);
-    }
-    Ok(list(layout)?.into_iter().rev().find(|run| run.stage(stage).is_some()).unwrap_or(run))
+/// Returns an error if the folder cannot be listed.
+pub fn names(folder: &Path) -> Result<Vec<String>, artifact::Error> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|e| artifact::Error::io("list", folder, e))?,
+    };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    Ok(names.filter(|name| !name.starts_with('.')).collect())
 }
 
 /// Returns true if a run is one of those that are numbered under `name`.
@@ -282,43 +285,6 @@ pub fn is_of(run: &Run, name: &str) -> bool {
     number(&run.record.name, name).is_some()
 }
 
-fn names(folder: &Path) -> Result<Vec<String>, artifact::Error> {
-    let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(|e| artifact::Error::io("list", folder, e))?,
-    };
-    Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
-}
-
 fn number(folder: &str, name: &str) -> Option<u64> {
     folder.strip_prefix(name)?.strip_prefix('-')?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_are_numbered_and_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let layout = &StoreLayout::new(folder.path());
-        let found = |name: &str| find(layout, name).map(|run| run.record.name).map_err(|e| e.to_string());
-        assert!(found("latest").unwrap_err().contains("no run in"));
-        for expected in ["code-001", "code-002"] {
-            assert_eq!(Run::create(layout, "code").unwrap().record.name, expected);
-        }
-        assert_eq!(Run::create(layout, "code-b").unwrap().record.name, "code-b-001");
-        fs::create_dir(folder.path().join("runs/code-1000")).unwrap();
-        assert_eq!(Run::create(layout, "code").unwrap().record.name, "code-1001");
-        let all: Vec<String> = list(layout).unwrap().into_iter().map(|run| run.record.name).collect();
-        assert_eq!(all.len(), 4, "a folder without a record is not a run: {all:?}");
-        assert_eq!(found("latest").unwrap(), "code-1001");
-        assert_eq!(found("code-002").unwrap(), "code-002");
-        assert_eq!(found(&folder.path().join("runs/code-001").display().to_string()).unwrap(), "code-001");
-        assert_eq!(found("cod-002").unwrap_err(), "there is no run cod-002; did you mean code-002?");
-        assert_eq!(
-            found("other").unwrap_err(),
-            "there is no run other; `pipeline runs` lists them, and `latest` is code-1001"
-        );
-    }
 }

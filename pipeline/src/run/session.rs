@@ -8,7 +8,6 @@ use crate::config::Loaded;
 use crate::platform::interrupt;
 use crate::run::dispatch::RawData;
 use crate::run::plan::{Planner, Selection};
-use crate::run::record::{self, Run};
 use crate::run::stage::Stage;
 use crate::ui::console::Console;
 
@@ -59,14 +58,6 @@ impl Session {
             progress: self.console.progress(Stage::Collect),
             cancel: self.cancel.clone(),
         }
-    }
-
-    /// Returns the runs of the store, earliest first.
-    ///
-    /// # Errors
-    /// On I/O errors.
-    pub fn runs(&self) -> anyhow::Result<Vec<Run>> {
-        record::list(&self.layout)
     }
 
     /// Returns a planner for the selected stages.

@@ -183,10 +183,32 @@ fn doctor_lists_the_machine() {
 fn help_is_as_reviewed() {
     let project = Project::new();
     project.snapshot("help", &project.succeeds(&["--help"]));
-    for command in [
-        "run", "plan", "runs", "show", "verify", "generate", "chat", "serve", "trace", "import", "export", "init",
+    let commands = [
+        "run",
+        "plan",
+        "runs",
+        "show",
+        "watch",
+        "ui",
+        "diff",
+        "sweep",
+        "tag",
+        "rm",
+        "gc",
+        "export-run",
+        "import-run",
+        "verify",
+        "reproduce",
+        "generate",
+        "chat",
+        "serve",
+        "trace",
+        "import",
+        "export",
+        "init",
         "doctor",
-    ] {
+    ];
+    for command in commands {
         project.snapshot(&format!("help_{command}"), &project.succeeds(&[command, "--help"]));
     }
 }

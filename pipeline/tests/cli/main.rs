@@ -6,6 +6,7 @@ mod compression;
 mod data;
 mod errors;
 mod evaluate;
+mod experiments;
 mod flow;
 mod gates;
 #[cfg(unix)]
@@ -13,5 +14,8 @@ mod interrupt;
 mod models;
 mod project;
 mod recipes;
+mod sweep;
 mod tiny;
 mod trace;
+#[cfg(unix)]
+mod ui;

@@ -9,8 +9,8 @@ use artifact::{Cancel, Context, Sealed};
 use crate::cli::data::CorpusArgs;
 use crate::config::{self, Config, Loaded};
 use crate::run::engine;
+use crate::run::names;
 use crate::run::plan::Selection;
-use crate::run::record;
 use crate::run::session::{Session, listen};
 use crate::run::stage::Stage;
 use crate::ui::console::Console;
@@ -25,7 +25,7 @@ pub fn corpus(arguments: &CorpusArgs) -> anyhow::Result<(Sealed, Context)> {
         return of_dataset(&dataset, arguments.offline, &console, &cancel);
     }
     let layout = crate::commands::layout(&arguments.store)?;
-    match record::find_with(&layout, &arguments.name, Stage::Collect) {
+    match names::find_with(&layout, &arguments.name, Stage::Collect) {
         Ok(run) => {
             let loaded = config::load(&run.folder.join(config::FILE_NAME), &[])?;
             Ok((run.artifact(Stage::Collect)?, session(loaded, arguments.offline, &console, &cancel)?.context()))

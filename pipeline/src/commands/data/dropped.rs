@@ -6,7 +6,7 @@ use preprocess::inspect::{self, Dropped};
 
 use crate::cli::data::DroppedArgs;
 use crate::commands::print_out;
-use crate::run::record;
+use crate::run::names;
 use crate::run::stage::Stage;
 
 /// Characters of a text that a page shows.
@@ -14,7 +14,7 @@ const SHOWN_CHARACTERS: usize = 400;
 
 /// Runs the command.
 pub fn run(arguments: &DroppedArgs) -> anyhow::Result<()> {
-    let run = record::find_with(&crate::commands::layout(&arguments.store)?, &arguments.run, Stage::Preprocess)?;
+    let run = names::find_with(&crate::commands::layout(&arguments.store)?, &arguments.run, Stage::Preprocess)?;
     let (tokens, corpus) = (run.artifact(Stage::Preprocess)?, run.artifact(Stage::Collect)?);
     let skip = (arguments.page.max(1) - 1) * arguments.count;
     let by = arguments.by.as_deref().map(step).transpose()?;

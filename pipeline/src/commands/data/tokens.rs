@@ -9,7 +9,8 @@ use tokenizer::shard::{MaskedDocument, Split};
 use super::corpus::dataset_folder;
 use crate::cli::data::PeekArgs;
 use crate::commands::print_out;
-use crate::run::record::{self, Run};
+use crate::run::names;
+use crate::run::record::Run;
 use crate::run::stage::Stage;
 use crate::ui::masked_text::Marks;
 
@@ -69,7 +70,7 @@ pub fn run(arguments: &PeekArgs) -> anyhow::Result<()> {
 /// Returns the run that the arguments name.
 fn find(arguments: &PeekArgs) -> anyhow::Result<Run> {
     let name = &arguments.corpus.name;
-    match record::find_with(&crate::commands::layout(&arguments.corpus.store)?, name, Stage::Preprocess) {
+    match names::find_with(&crate::commands::layout(&arguments.corpus.store)?, name, Stage::Preprocess) {
         Err(_) if dataset_folder(name).is_some() => {
             bail!("`{name}` is a dataset, which has no tokens: name a run that preprocessed it (`pipeline runs`)")
         }

@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use crate::cli::data::WhatIfArgs;
 use crate::commands::print_out;
-use crate::run::record;
+use crate::run::names;
 use crate::run::stage::Stage;
 use crate::ui::summary;
 
 /// Runs the command.
 pub fn run(arguments: &WhatIfArgs) -> anyhow::Result<()> {
-    let run = record::find_with(&crate::commands::layout(&arguments.store)?, &arguments.run, Stage::Preprocess)?;
+    let run = names::find_with(&crate::commands::layout(&arguments.store)?, &arguments.run, Stage::Preprocess)?;
     let tokens = run.artifact(Stage::Preprocess)?;
     let overrides = arguments.overrides.iter().map(|text| assignment(text)).collect::<anyhow::Result<Vec<_>>>()?;
     let answer = inspect::what_if(&tokens, &overrides)?;

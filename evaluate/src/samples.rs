@@ -17,8 +17,7 @@ use crate::batch;
 use crate::config::Language;
 use crate::provenance::{self, Traced};
 use crate::samples::diversity::Diversity;
-use crate::samples::language_kept;
-use crate::samples::syntax::{self, SyntaxCheck, Verdict};
+use crate::samples::syntax::{SyntaxCheck, Verdict};
 use crate::{Config, Error};
 
 /// Tokens of a held-out document that serve as a prompt if the configuration has none.

@@ -197,6 +197,11 @@ impl<'g, M: ForwardPass> Texts<'g, M> {
         text.completion_tokens += 1;
         text.logprob_sum += scores.as_ref().map_or(0.0, |scores| f64::from(scores.logprob));
         if job.stop_tokens.contains(token) {
+            // Evaluation harnesses leave out the last token of a prompt and its text, whichever it is.
+            if job.job.work.scoring.prompts {
+                let end = text.stream.decoded_characters();
+                text.pending.push(scores::scored(self.generator.tokenizer(), end..end, token, scores));
+            }
             return;
         }
         let before = text.stream.decoded_characters();

@@ -103,10 +103,16 @@ fn prompts_are_scored_without_generating() {
         let (forced, scored) = (forced.as_f64().unwrap(), scored[at].as_f64().unwrap());
         assert!((forced - scored).abs() < 1e-4, "{at}: {forced} {scored}");
     }
-    // With one token more, as evaluation harnesses ask for.
-    let longer = json!({"prompt": tokens, "max_tokens": 1, "echo": true, "logprobs": 1, "temperature": 0});
-    let longer = server.choices(TEXT, &longer)[0]["logprobs"].clone();
-    assert_eq!(longer["token_logprobs"].as_array().unwrap()[..tokens.len()], scored[..]);
+    // With one token more, as evaluation harnesses ask for and then leave out, even if it ends the text.
+    let end = generator.stop_tokens().ids()[0];
+    for bias in [json!({}), json!({ end.to_string(): 100 })] {
+        let longer = json!({
+            "prompt": tokens, "max_tokens": 1, "echo": true, "logprobs": 1, "temperature": 0, "logit_bias": bias
+        });
+        let longer = server.choices(TEXT, &longer)[0]["logprobs"].clone();
+        let longer = longer["token_logprobs"].as_array().unwrap();
+        assert_eq!((&longer[..tokens.len()], longer.len()), (&scored[..], tokens.len() + 1), "{bias}");
+    }
 }
 
 #[test]

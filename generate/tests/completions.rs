@@ -73,7 +73,9 @@ fn log_probabilities_are_those_of_the_sampled_tokens() {
     for (id, logprobs) in &found.logprobs {
         let [first, second] = logprobs.top[..] else { panic!("{logprobs:?}") };
         assert!(second.1 <= first.1 && logprobs.logprob <= first.1 && first.1 < 0.0, "{logprobs:?}");
-        assert!([first, second].iter().all(|(top, logprob)| top != id || *logprob == logprobs.logprob));
+        assert!(
+            [first, second].iter().all(|(top, logprob)| top != id || logprob.to_bits() == logprobs.logprob.to_bits())
+        );
     }
     // The most likely token is the one that greedy sampling takes.
     let greedy = CompletionOptions { sampling: Sampling::greedy(), ..options };

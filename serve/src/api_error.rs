@@ -120,7 +120,9 @@ impl ApiError {
     /// Returns the error for a model whose training data cannot be looked up.
     pub(crate) fn no_trace(reason: &str) -> Self {
         let message = format!("No text can be traced to the training data of this model: {reason}.");
-        Self::parameter("model", "trace_not_available", message)
+        let mut error = Self::parameter("model", "trace_not_available", message);
+        error.status = StatusCode::NOT_FOUND;
+        error
     }
 
     /// Returns the error for a full queue.

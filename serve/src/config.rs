@@ -68,8 +68,8 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     /// Whether the bodies of requests are written to the log. Default: false.
     pub log_prompts: bool,
-    /// Whether a run that has an index of its training data is served with it: whoever may use the model can then read
-    /// passages of the training data at `/trace` and on the page. Default: true.
+    /// Whether a run that has an index of its training data is served with it: anyone who may use the model can then
+    /// read passages of the training data at `/trace` and on the page. Default: true.
     pub trace: bool,
     /// The maximum number of connections; further ones get status 503. Default: 512.
     pub max_connections: usize,

@@ -8,7 +8,7 @@ use trace::{Config, Error, Index, Options, Passage};
 
 const TEXTS: [&str; 4] = [
     "The quick brown fox jumps over the lazy dog, and the dog sleeps on.\n",
-    "In Jena stands a tower: « 東京の塔は高い » 👩‍👩‍👧‍👦 and nobody knows why it is there.\n",
+    "In Jena stands a tower: « 東京の塔は高い » 👩‍👩‍👧‍👦 and no one knows why it is there.\n",
     "fn main() {\n    println!(\"{}\", 1 + 2);\n}\n",
     "We said that the quick brown fox jumps over the lazy dog, twice.\n",
 ];
@@ -106,7 +106,7 @@ fn the_first_word_is_found_within_a_sentence() {
 #[test]
 fn the_least_likely_passage_comes_first_and_the_number_is_limited() {
     let Traced { index, folder: _folder } = traced();
-    let text = "fn main() { ... lazy dog ... « 東京の塔は高い » and nobody knows why";
+    let text = "fn main() { ... lazy dog ... « 東京の塔は高い » and no one knows why";
     let all = index.trace(text, &options(2)).unwrap();
     assert!(all.len() > 2 && all.is_sorted_by(|a, b| a.log_probability <= b.log_probability));
     assert!(all[0].text.contains("東京の塔は高い"), "{:?}", texts(&all));

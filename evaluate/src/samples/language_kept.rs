@@ -17,9 +17,9 @@ mod tests {
 
     #[test]
     fn only_certain_languages_count() {
-        let english = "The building at the end of the street has been empty for many years, and nobody knows why.";
+        let english = "The building at the end of the street has been empty for many years, and no one knows why.";
         let german =
-            "Das Gebäude am Ende der Straße steht seit vielen Jahren leer, und niemand weiß, warum das so ist.";
+            "Das Gebäude in der langen Straße steht seit vielen Jahren leer, und niemand weiß, warum das so ist.";
         let chinese = "街道尽头的那座房子已经空了很多年,没有人知道原因。";
         let check = |texts: &[(&str, &str)], expected| assert_eq!(fraction(texts.iter().copied()), expected);
         check(&[], None);

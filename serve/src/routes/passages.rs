@@ -9,7 +9,8 @@ use super::{ServerState, body};
 use crate::api_error::{ApiError, ErrorBody};
 use crate::passages::{self, TraceBody, TraceRequest};
 
-/// Returns the passages of a text that stand verbatim in the model's training data, and the documents that have them.
+/// Returns the passages of a text that stand verbatim in the model's training data, and the documents that have them. A
+/// model without an index of its training data gets status 404 and the code `trace_not_available`.
 #[utoipa::path(
     post,
     path = "/trace",
@@ -18,9 +19,8 @@ use crate::passages::{self, TraceBody, TraceRequest};
         (status = 200, description = "The passages.", body = TraceBody),
         (
             status = 400,
-            description = "A parameter is invalid (`param` names it), the text is too long (`code` is \
-                           `context_length_exceeded`), or there is no index of the model's training data (`code` is \
-                           `trace_not_available`).",
+            description = "A parameter is invalid (`param` names it), or the text is too long (`code` is \
+                           `context_length_exceeded`).",
             body = ErrorBody,
         ),
     ),

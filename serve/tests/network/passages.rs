@@ -71,8 +71,9 @@ fn invalid_requests_are_named() {
 #[test]
 fn a_model_without_an_index_says_why() {
     let check = |server: &Server, expected: &str| {
-        let error = server.error(TRACE, &json!({"input": "fn main() {"}));
-        assert_eq!((&error["param"], &error["code"]), (&json!("model"), &json!("trace_not_available")));
+        let (status, answer) = server.post(TRACE, &json!({"input": "fn main() {"}));
+        let error = &answer["error"];
+        assert_eq!((status, &error["param"], &error["code"]), (404, &json!("model"), &json!("trace_not_available")));
         assert!(error["message"].as_str().unwrap().contains(expected), "{error}");
         assert_eq!(server.get("/health").1["models"][0]["trace"], json!(false));
     };

@@ -505,7 +505,7 @@ const tests = {
     await page.click("#language");
     await page.getByText("在训练数据中出现 4 次").waitFor();
     await page.click("#language");
-    await page.route("**/trace", (route) => route.fulfill({ status: 400, json: { error: { message: "No <b>index</b>.", type: "invalid_request_error", param: "model", code: "trace_not_available" } } }));
+    await page.route("**/trace", (route) => route.fulfill({ status: 404, json: { error: { message: "No <b>index</b>.", type: "invalid_request_error", param: "model", code: "trace_not_available" } } }));
     await button.click();
     await page.locator("#trace-problem").getByText("No <b>index</b>.").waitFor();
     await page.unroute("**/trace");

@@ -27,12 +27,17 @@ async function open(options = {}, { url = servers.open, key = null } = {}) {
   const page = await context.newPage();
   page.problems = [];
   page.on("pageerror", (error) => page.problems.push(error.message));
-  page.on("console", (message) => { if (message.type() === "error" && !/status of 401|status of 400/.test(message.text())) page.problems.push(message.text()); });
+  page.on("console", (message) => { if (message.type() === "error" && !isRefusal(message)) page.problems.push(message.text()); });
   page.on("dialog", (dialog) => { page.problems.push(`a dialog: ${dialog.message()}`); dialog.dismiss(); });
   if (key) await page.addInitScript((secret) => sessionStorage.setItem("pipeline-key", secret), key);
   await page.goto(url);
   await page.locator("#state[data-state=ready], #state[data-state=bad]").waitFor();
   return page;
+}
+
+// Requests that the server refuses as it should: any other 404 is a file that is missing.
+function isRefusal(message) {
+  return /status of 40[01]/.test(message.text()) || (/status of 404/.test(message.text()) && message.location().url.endsWith("/trace"));
 }
 
 async function close(page) {

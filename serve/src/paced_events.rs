@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use crate::event::Event;
 
-/// The least time between two deliveries. With 2 ms, less of a fast model's speed reaches the client (BENCHMARKS.md);
-/// this is still shorter than a frame of any screen.
-const PACE: Duration = Duration::from_millis(4);
+/// The least time between two deliveries: shorter than a frame of any screen. With 4 ms no more of a fast model's speed
+/// reaches the client (BENCHMARKS.md), since the end of a text waits for the next delivery.
+const PACE: Duration = Duration::from_millis(2);
 
 /// The receiver of a request's events. Dropping it cancels the request.
 pub(crate) struct PacedEvents {

@@ -1,8 +1,8 @@
 //! Tasks: questions with known answers, scored as lm-evaluation-harness scores them.
 //!
-//! A task is a definition ([`definition`]), a TOML file or a YAML file of lm-evaluation-harness, and items ([`data`]).
-//! [`template`] and [`prompt`] make texts of an item, with examples drawn by [`python_random`]; a [`scorer`] answers
-//! them through the [`cache`]; [`filters`] and [`metrics`] make scores of the answers, and [`results`] holds them.
+//! A task is a definition (`definition`), a TOML file or a YAML file of lm-evaluation-harness, and items (`data`).
+//! `template` and `prompt` make texts of an item, with examples drawn by `python_random`; a `scorer` answers
+//! them through the `cache`; `filters` and `metrics` make scores of the answers, and `results` holds them.
 //!
 //! For the same files and the same model, prompts, log-likelihoods and scores are those of lm-evaluation-harness 0.4.13
 //! (A framework for few-shot language model evaluation, 2021): `evaluate/tests/beside_lm_eval.py` compares them.

@@ -105,7 +105,7 @@ pub struct DiffArgs {
 pub struct ExportRunArgs {
     /// A run's name, a tag, its folder, or `latest`
     pub run: String,
-    /// The archive to write [default: <RUN>.tar.zst]
+    /// The archive to write [default: RUN.tar.zst]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     #[command(flatten)]

@@ -57,6 +57,8 @@ impl Traces {
         let layer = tracing_opentelemetry::layer().with_tracer(tracer);
         // Where in the source a span begins and which thread it is on say nothing about a request.
         let layer = layer.with_location(false).with_threads(false).with_tracked_inactivity(false).with_target(false);
+        // A span that is active has the name that it began with; that of a request is known once its route is.
+        let layer = layer.with_context_activation(false);
         let spans = Targets::new().with_target(serve::SPAN_TARGET, LevelFilter::INFO);
         Some(layer.with_filter(spans).boxed())
     }

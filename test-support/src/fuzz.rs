@@ -1,5 +1,7 @@
 //! A harness for fuzzers: feeds random inputs for some time, and keeps those that cause a panic or take long.
 //!
+//! The time is that of the processor, so that a busy machine makes the search longer instead of weaker.
+//!
 //! If the process aborts (stack overflow, out of memory), the last input is in the folder that is printed first.
 
 mod random;
@@ -10,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub use random::Random;
 
@@ -31,7 +33,8 @@ static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 #[derive(Debug, Clone)]
 pub struct Arguments {
     pub target: String,
-    pub length: Duration,
+    /// How much processor time to use; wall-clock time where the system does not say.
+    pub seconds: f64,
     pub seed: u64,
 }
 
@@ -44,7 +47,7 @@ impl Arguments {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let [target, seconds, seed @ ..] = &arguments[..] else { return Err(usage.into()) };
         let seed = seed.first().map_or(Ok(1), |seed| seed.parse())?;
-        Ok(Self { target: target.clone(), length: Duration::from_secs(seconds.parse()?), seed })
+        Ok(Self { target: target.clone(), seconds: seconds.parse()?, seed })
     }
 }
 
@@ -91,7 +94,7 @@ pub fn run<I: Input>(
     mut next: impl FnMut(&mut Random) -> I,
     mut feed: impl FnMut(&I, &Path) -> bool,
 ) -> Result<(), Box<dyn Error>> {
-    let Arguments { target, length, seed } = arguments;
+    let Arguments { target, seconds, seed } = arguments;
     std::panic::set_hook(Box::new(|panic| {
         PANICS.fetch_add(1, Ordering::Relaxed);
         if std::thread::current().name() != Some("main") {
@@ -104,7 +107,8 @@ pub fn run<I: Input>(
     let folder = tempfile::Builder::new().prefix(&format!("fuzz-{target}-")).tempdir()?;
     println!("{target}, seed {seed}, inputs in {}", folder.path().display());
     let (mut random, mut counts, begin) = (Random(*seed), Counts::default(), Instant::now());
-    while begin.elapsed() < *length && counts.kept < MAX_KEPT {
+    let spent = || processor_seconds().unwrap_or(begin.elapsed().as_secs_f64());
+    while spent() < *seconds && counts.kept < MAX_KEPT {
         let input = next(&mut random);
         let inside = folder.path().join("in");
         fs::create_dir_all(&inside)?;
@@ -117,9 +121,9 @@ pub fn run<I: Input>(
         fs::remove_dir_all(&inside)?;
     }
     let Counts { inputs, bytes, valid, kept, panics, slowest_seconds } = counts;
-    let (seconds, bytes) = (begin.elapsed().as_secs(), bytes as f64 / 1e6);
-    println!("{inputs} inputs, {bytes:.1} MB in {seconds} s; {valid} valid");
-    println!("{:.0} s of processor time, {slowest_seconds:.2} s for the slowest", processor_seconds());
+    let (elapsed, bytes) = (begin.elapsed().as_secs(), bytes as f64 / 1e6);
+    println!("{inputs} inputs, {bytes:.1} MB in {elapsed} s; {valid} valid");
+    println!("{:.0} s of processor time, {slowest_seconds:.2} s for the slowest", spent());
     println!("peak memory {:.0} MB", peak_memory_bytes() as f64 / 1e6);
     println!("panics {panics}, and {} that became errors; kept {kept}", PANICS.load(Ordering::Relaxed) - panics);
     if kept == 0 { Ok(()) } else { Err(format!("{kept} inputs are kept as fuzz-{target}-*").into()) }
@@ -134,11 +138,11 @@ impl Counts {
         input: &impl Input,
         feed: impl FnOnce() -> bool,
     ) -> Result<(), Box<dyn Error>> {
-        let (begin, elsewhere) = (processor_seconds(), PANICS_ELSEWHERE.load(Ordering::Relaxed));
+        let (begin, elsewhere) = (processor_seconds().unwrap_or(0.0), PANICS_ELSEWHERE.load(Ordering::Relaxed));
         let fed = catch_unwind(AssertUnwindSafe(feed));
         let elsewhere = PANICS_ELSEWHERE.load(Ordering::Relaxed) - elsewhere;
         let has_panicked = fed.is_err() || findings == Findings::OtherThreads && elsewhere > 0;
-        let (spent, files) = (processor_seconds() - begin, input.files());
+        let (spent, files) = (processor_seconds().unwrap_or(0.0) - begin, input.files());
         self.inputs += 1;
         self.bytes += files.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
         self.valid += u64::from(fed.unwrap_or(false));
@@ -160,14 +164,14 @@ impl Counts {
     }
 }
 
-/// Returns the processor time of this process in seconds, on Linux to a hundredth: on a busy machine, wall-clock time
-/// says nothing about an input.
-fn processor_seconds() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+/// Returns the processor time of this process in seconds, on Linux to a hundredth; none elsewhere. On a busy machine,
+/// wall-clock time says nothing about an input.
+fn processor_seconds() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
     // After the name, which is in parentheses, the 12th and 13th fields are ticks of user and system time (proc(5)).
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    ticks as f64 / 100.0
+    Some(ticks as f64 / 100.0)
 }
 
 /// Returns the peak memory of this process, as Linux reports it; 0 elsewhere.

@@ -64,7 +64,7 @@ pub(crate) async fn answer(
     queue: &Queue,
     model: &str,
 ) -> Result<Response, ApiError> {
-    let events = PacedEvents::new(queue.push(work)?);
+    let events = queue.push(work)?;
     let metadata = Metadata::new(if matches!(shape.kind, Kind::Messages { .. }) { "chatcmpl" } else { "cmpl" }, model);
     if let Some(streaming) = streaming {
         let stream = Chunks::new(metadata, events, shape, streaming).into_stream();
@@ -121,11 +121,11 @@ struct Text {
     mean_logprob: f64,
 }
 
-async fn whole(metadata: &Metadata, mut events: PacedEvents, shape: &Shape) -> Result<Response, ApiError> {
+async fn whole(metadata: &Metadata, events: PacedEvents, shape: &Shape) -> Result<Response, ApiError> {
     // The texts grow at the same time, and end in any order.
     let mut texts: BTreeMap<usize, Text> = BTreeMap::new();
     let mut usage = Usage::default();
-    while let Some(event) = events.next().await {
+    for event in events.all().await {
         match event {
             Event::Prompt { index, tokens } => {
                 let text = texts.entry(index).or_default();

@@ -3,13 +3,13 @@
 use generate::{CompletionOptions, Generator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::mpsc::UnboundedReceiver;
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::Config;
 use crate::api_error::ApiError;
 use crate::event::Event;
 use crate::json_body::{deserialize, json, refuse_unsupported, shown};
+use crate::paced_events::PacedEvents;
 use crate::prompt::Prompt;
 use crate::response::Usage;
 use crate::work::{Scoring, Work};
@@ -166,13 +166,9 @@ fn index(name: &str, index: Option<i64>, count: usize) -> Result<Option<usize>, 
 ///
 /// # Errors
 /// Returns an error if the server is shutting down, the device gives no weights, or the model fails.
-pub(crate) async fn answer(
-    mut events: UnboundedReceiver<Event>,
-    shown: Shown,
-    model: &str,
-) -> Result<AttentionBody, ApiError> {
+pub(crate) async fn answer(events: PacedEvents, shown: Shown, model: &str) -> Result<AttentionBody, ApiError> {
     let (mut weights, mut usage) = (Vec::new(), Usage::default());
-    while let Some(event) = events.recv().await {
+    for event in events.all().await {
         match event {
             Event::Attention { weights: found } => weights = found,
             Event::Finished { prompt_tokens, .. } => usage.add(prompt_tokens, 0),

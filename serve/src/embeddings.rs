@@ -6,13 +6,13 @@ use std::slice::from_ref;
 use generate::{CompletionOptions, Generator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::mpsc::UnboundedReceiver;
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::Config;
 use crate::api_error::ApiError;
 use crate::event::Event;
 use crate::json_body::{deserialize, json, refuse_unsupported, shown};
+use crate::paced_events::PacedEvents;
 use crate::prompt::{Prompt, Prompts};
 use crate::work::{Scoring, Work};
 
@@ -205,14 +205,10 @@ impl ValidRequest {
 ///
 /// # Errors
 /// Returns an error if the server is shutting down, or the model fails.
-pub(crate) async fn answer(
-    mut events: UnboundedReceiver<Event>,
-    encoding: Encoding,
-    model: &str,
-) -> Result<EmbeddingList, ApiError> {
+pub(crate) async fn answer(events: PacedEvents, encoding: Encoding, model: &str) -> Result<EmbeddingList, ApiError> {
     // The inputs are read at the same time, and end in any order.
     let (mut data, mut usage) = (BTreeMap::new(), EmbeddingUsage::default());
-    while let Some(event) = events.recv().await {
+    for event in events.all().await {
         match event {
             Event::Embedding { index, embedding } => {
                 let embedding = Embedding { object: "embedding", index, embedding: encoding.write(embedding) };

@@ -11,9 +11,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tokio::sync::mpsc::UnboundedSender;
 
 use crate::event::Event;
+use crate::paced_events::{EventSender, Gone};
 use crate::spans::Generation;
 use crate::work::Work;
 
@@ -147,7 +147,7 @@ impl ModelMetrics {
 
 /// The worker's end of the channel of a request's events: it measures what it sends.
 pub(crate) struct Events {
-    sender: UnboundedSender<Event>,
+    sender: EventSender,
     metrics: ModelMetrics,
     span: Generation,
     arrival: Instant,
@@ -157,7 +157,7 @@ pub(crate) struct Events {
 
 impl Events {
     /// Returns the sender of a request that arrives now.
-    pub(crate) fn new(sender: UnboundedSender<Event>, metrics: ModelMetrics, work: &Work) -> Self {
+    pub(crate) fn new(sender: EventSender, metrics: ModelMetrics, work: &Work) -> Self {
         let span = Generation::new(&metrics.model, work);
         Self { sender, metrics, span, arrival: Instant::now(), grown: RefCell::default() }
     }
@@ -194,7 +194,7 @@ impl Events {
             Event::Failed(error) => self.span.fail(error),
             Event::Prompt { .. } | Event::Embedding { .. } | Event::Attention { .. } => {}
         }
-        self.sender.send(event).map_err(|_| Gone)
+        self.sender.send(event)
     }
 
     fn grow(&self, index: usize) {
@@ -210,23 +210,19 @@ impl Events {
     }
 }
 
-/// The client has gone.
-#[derive(Debug)]
-pub(crate) struct Gone;
-
 #[cfg(test)]
 mod tests {
     use generate::{CompletionOptions, FinishReason};
-    use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
+    use crate::paced_events::channel;
     use crate::work::Scoring;
 
     #[test]
     fn events_are_measured() {
         let metrics = Metrics::new();
         let model = metrics.of("a\"b");
-        let (sender, receiver) = unbounded_channel();
+        let (sender, receiver) = channel();
         let (prompts, options) = (vec![vec![1]], CompletionOptions::default());
         let work = Work {
             prompts,

@@ -60,7 +60,7 @@ pub(crate) async fn answer(
     echo: Echo,
     tools: Option<Tools>,
     is_streamed: bool,
-    mut events: PacedEvents,
+    events: PacedEvents,
 ) -> Result<Response, ApiError> {
     let mut answer = Answer {
         id: format!("resp_{:016x}", random()),
@@ -74,7 +74,7 @@ pub(crate) async fn answer(
         let stream = stream::Events::new(answer, events).into_stream();
         return Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
-    while let Some(event) = events.next().await {
+    for event in events.all().await {
         let (text, calls) = answer.read(event)?;
         if !text.is_empty() {
             answer.add_text(&text);

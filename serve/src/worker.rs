@@ -9,13 +9,12 @@ use std::thread::JoinHandle;
 use artifact::Cancel;
 use generate::Generator;
 use inference::{Adapter, Scheduler, Settings};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::Config;
 use crate::api_error::ApiError;
-use crate::event::Event;
 use crate::job::Job;
 use crate::metrics::{Events, ModelMetrics};
+use crate::paced_events::{self, PacedEvents};
 use crate::response::Load;
 use crate::texts::Texts;
 use crate::work::Work;
@@ -93,9 +92,8 @@ impl Queue {
     ///
     /// # Errors
     /// Returns an error if the queue is full.
-    pub(crate) fn push(&self, work: Work) -> Result<UnboundedReceiver<Event>, ApiError> {
-        // Unbounded, so that a slow client does not block the worker; max_tokens limits how much can pile up.
-        let (sender, receiver) = unbounded_channel();
+    pub(crate) fn push(&self, work: Work) -> Result<PacedEvents, ApiError> {
+        let (sender, receiver) = paced_events::channel();
         let mut waiting = self.handle.with_room()?;
         let events = Events::new(sender, self.metrics.clone(), &work);
         waiting.jobs.push_back(Job { work, adapter: self.adapter.clone(), events });

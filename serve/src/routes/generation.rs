@@ -11,7 +11,6 @@ use crate::api_error::{ApiError, ErrorBody};
 use crate::chat_request::{self, ChatRequest};
 use crate::json_body;
 use crate::models::LoadedModel;
-use crate::paced_events::PacedEvents;
 use crate::parameters::Limits;
 use crate::request::{self, CompletionRequest, ValidRequest};
 use crate::response::{ChatBody, CompletionBody};
@@ -100,7 +99,7 @@ pub(super) async fn respond_once(
     let request = chat_request::parse(&chat.body, &model.limits()).map_err(renamed)?;
     let tools = request.tools.clone();
     let (work, _) = encode(&model, request).await.map_err(renamed)?;
-    responses::answer(echo, tools, is_streamed, PacedEvents::new(model.queue.push(work)?)).await
+    responses::answer(echo, tools, is_streamed, model.queue.push(work)?).await
 }
 
 /// Reads a request's body, parses it with `parse`, and answers it.

@@ -15,7 +15,7 @@ use crate::event::{Event, ScoredToken};
 use crate::logprobs::{ChatLogprobs, CompletionLogprobs};
 use crate::paced_events::PacedEvents;
 use crate::response::{ChatBody, ChatChoice, ChatChunk, Choice, ChunkChoice, Delta, MaybeUsage, Metadata, Usage};
-use crate::tool_calls::{CallFilter, ToolCall, Tools};
+use crate::tool_calls::{CallFilter, Part, Tools};
 use crate::work::Work;
 use crate::worker::Queue;
 
@@ -254,11 +254,11 @@ impl Chunks {
                     }
                     Kind::Messages { .. } => {
                         let filter = self.started.get_mut(&index).and_then(|calls| calls.filter.as_mut());
-                        let (text, calls) = match filter {
+                        let parts = match filter {
                             Some(filter) => filter.push(&text),
-                            None => (text, Vec::new()),
+                            None => vec![Part::Text(text)],
                         };
-                        self.send_message(index, text, calls, tokens);
+                        self.send_message(index, parts, tokens);
                     }
                 }
             }
@@ -271,8 +271,8 @@ impl Chunks {
                     }
                     Kind::Messages { .. } => {
                         let filter = self.started.get_mut(&index).and_then(|calls| calls.filter.take());
-                        let (rest, last) = filter.map(CallFilter::finish).unwrap_or_default();
-                        self.send_message(index, rest, last, Vec::new());
+                        let rest = filter.map(CallFilter::finish).unwrap_or_default();
+                        self.send_message(index, rest, Vec::new());
                         let has_calls = self.started.get(&index).is_some_and(|calls| calls.count > 0);
                         let reason = self::reason(reason.name(), has_calls);
                         self.send_delta(ChunkChoice::new(index, Delta::default(), None, Some(reason)));
@@ -327,19 +327,28 @@ impl Chunks {
         }
     }
 
-    /// Sends new text of a message, and calls of tools.
-    fn send_message(&mut self, index: usize, text: String, calls: Vec<ToolCall>, tokens: Vec<ScoredToken>) {
+    /// Sends new parts of a message: its text with the new tokens first, since calls are apart from it.
+    fn send_message(&mut self, index: usize, parts: Vec<Part>, tokens: Vec<ScoredToken>) {
+        let mut text = String::new();
+        let mut calls = Vec::new();
+        let count = &mut self.started.entry(index).or_default().count;
+        for part in parts {
+            match part {
+                Part::Text(more) => text += &more,
+                Part::Call { id, name } => {
+                    calls.push(Delta::call(*count, id, name));
+                    *count += 1;
+                }
+                Part::Arguments(more) => calls.push(Delta::arguments(count.saturating_sub(1), more)),
+            }
+        }
         if !(text.is_empty() && tokens.is_empty()) {
             let token_ids = self.shape.token_ids(&tokens);
             let logprobs = self.shape.chat_logprobs(tokens);
             self.send_delta(ChunkChoice { token_ids, ..ChunkChoice::new(index, Delta::text(text), logprobs, None) });
         }
         for call in calls {
-            let count = self.started.get_mut(&index).map_or(0, |calls| {
-                calls.count += 1;
-                calls.count - 1
-            });
-            self.send_delta(ChunkChoice::new(index, Delta::call(call, count), None, None));
+            self.send_delta(ChunkChoice::new(index, call, None, None));
         }
     }
 

@@ -125,9 +125,6 @@ pub(crate) struct AssistantMessage {
 /// A call of a tool.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Call {
-    /// The index of the call in the message; only in chunks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) index: Option<usize>,
     /// The call's id.
     #[schema(example = "call_5f2e6b0c9a1d4e37")]
     pub(crate) id: String,
@@ -143,7 +140,33 @@ pub(crate) struct Call {
 pub(crate) struct CalledFunction {
     /// Its name.
     pub(crate) name: String,
-    /// Its arguments, as JSON.
+    /// Its arguments as the model has written them: JSON, if it makes no mistake and is not cut off.
+    pub(crate) arguments: String,
+}
+
+/// A part of a call of a tool.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct CallDelta {
+    /// The index of the call in the message.
+    pub(crate) index: usize,
+    /// The call's id, in its first part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "call_5f2e6b0c9a1d4e37")]
+    pub(crate) id: Option<String>,
+    /// `function`, in the call's first part.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub(crate) kind: Option<&'static str>,
+    /// The function.
+    pub(crate) function: FunctionDelta,
+}
+
+/// A part of a function that is called.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct FunctionDelta {
+    /// Its name, in the call's first part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// The new part of its arguments; empty in the call's first part.
     pub(crate) arguments: String,
 }
 
@@ -197,9 +220,9 @@ pub(crate) struct Delta {
     /// New text; absent in the last chunk of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) content: Option<String>,
-    /// New calls of tools, each as a whole.
+    /// Parts of calls of tools: first the id and the name of a call, then its arguments as they come.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) tool_calls: Vec<Call>,
+    pub(crate) tool_calls: Vec<CallDelta>,
 }
 
 /// Fields that all chunks of an answer share.
@@ -277,7 +300,7 @@ impl ChatChoice {
         logprobs: Option<ChatLogprobs>,
         finish_reason: &'static str,
     ) -> Self {
-        let tool_calls: Vec<Call> = calls.into_iter().map(|call| Call::new(call, None)).collect();
+        let tool_calls: Vec<Call> = calls.into_iter().map(Call::new).collect();
         let content = Some(content).filter(|content| tool_calls.is_empty() || !content.is_empty());
         let message = AssistantMessage { role: ASSISTANT, content, refusal: Value::Null, tool_calls };
         Self { index, message, logprobs, token_ids: None, finish_reason }
@@ -307,18 +330,29 @@ impl Delta {
         Self { content: Some(content), ..Self::default() }
     }
 
-    /// Returns a call, the `index`th of its message.
-    pub(crate) fn call(call: ToolCall, index: usize) -> Self {
-        Self { tool_calls: vec![Call::new(call, Some(index))], ..Self::default() }
+    /// Returns the beginning of a call, the `index`th of its message.
+    pub(crate) fn call(index: usize, id: String, name: String) -> Self {
+        let function = FunctionDelta { name: Some(name), arguments: String::new() };
+        let call = CallDelta { index, id: Some(id), kind: Some(FUNCTION), function };
+        Self { tool_calls: vec![call], ..Self::default() }
+    }
+
+    /// Returns more of the arguments of the `index`th call of a message.
+    pub(crate) fn arguments(index: usize, arguments: String) -> Self {
+        let call = CallDelta { index, id: None, kind: None, function: FunctionDelta { name: None, arguments } };
+        Self { tool_calls: vec![call], ..Self::default() }
     }
 }
 
 impl Call {
-    fn new(call: ToolCall, index: Option<usize>) -> Self {
+    fn new(call: ToolCall) -> Self {
         let ToolCall { id, name, arguments } = call;
-        Self { index, id, kind: "function", function: CalledFunction { name, arguments } }
+        Self { id, kind: FUNCTION, function: CalledFunction { name, arguments } }
     }
 }
+
+/// The type of every call.
+const FUNCTION: &str = "function";
 
 /// The role of every answer.
 const ASSISTANT: &str = "assistant";

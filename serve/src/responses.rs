@@ -20,7 +20,7 @@ use crate::event::Event;
 use crate::paced_events::PacedEvents;
 use crate::random::random;
 use crate::response::seconds_since_1970;
-use crate::tool_calls::{CallFilter, ToolCall, Tools};
+use crate::tool_calls::{CallFilter, Part, ToolCall, Tools};
 pub(crate) use request::{Echo, ResponsesRequest};
 
 /// A response that is being made.
@@ -75,24 +75,22 @@ pub(crate) async fn answer(
         return Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
     for event in events.all().await {
-        let (text, calls) = answer.read(event)?;
-        if !text.is_empty() {
-            answer.add_text(&text);
+        for part in answer.read(event)? {
+            answer.add(part);
         }
-        answer.items.extend(calls.into_iter().map(Item::call));
     }
     answer.complete();
     Ok(Json(answer.to_json()).into_response())
 }
 
 impl Answer {
-    /// Reads an event, and returns the text and the calls that are complete with it.
-    fn read(&mut self, event: Event) -> Result<(String, Vec<ToolCall>), ApiError> {
+    /// Reads an event, and returns the parts that are certain with it.
+    fn read(&mut self, event: Event) -> Result<Vec<Part>, ApiError> {
         match event {
-            Event::Prompt { .. } | Event::Embedding { .. } | Event::Attention { .. } => Ok((String::new(), Vec::new())),
+            Event::Prompt { .. } | Event::Embedding { .. } | Event::Attention { .. } => Ok(Vec::new()),
             Event::Text { text, .. } => Ok(match &mut self.filter {
                 Some(filter) => filter.push(&text),
-                None => (text, Vec::new()),
+                None => vec![Part::Text(text)],
             }),
             Event::Finished { prompt_tokens, completion_tokens, reason, .. } => {
                 let finished = Finished { input_tokens: prompt_tokens, output_tokens: completion_tokens, reason };
@@ -103,12 +101,16 @@ impl Answer {
         }
     }
 
-    /// Appends text to the message at the end, or to a new one.
-    fn add_text(&mut self, more: &str) {
-        if let Some(Item { content: Content::Message { text }, .. }) = self.items.last_mut() {
-            text.push_str(more);
-        } else {
-            self.items.push(Item::message(more.to_owned()));
+    /// Adds a part to the item at the end, or as a new one.
+    fn add(&mut self, part: Part) {
+        match (part, self.items.last_mut().map(|item| &mut item.content)) {
+            (Part::Text(more), Some(Content::Message { text })) => *text += &more,
+            (Part::Text(text), _) => self.items.push(Item::message(text)),
+            (Part::Arguments(more), Some(Content::Call(call))) => call.arguments += &more,
+            (Part::Arguments(_), _) => {}
+            (Part::Call { id, name }, _) => {
+                self.items.push(Item::call(ToolCall { id, name, arguments: String::new() }));
+            }
         }
     }
 
@@ -131,14 +133,10 @@ impl Answer {
         }
     }
 
-    /// Returns the items; a message at the end may be cut off.
+    /// Returns the items; the last one may be cut off.
     fn output(&self) -> Vec<Value> {
-        let is_last = |i: usize| i + 1 == self.items.len();
-        let status = |i: usize, item: &Item| match item.content {
-            Content::Message { .. } if is_last(i) => self.status(),
-            _ => "completed",
-        };
-        self.items.iter().enumerate().map(|(i, item)| item.to_json(status(i, item))).collect()
+        let status = |i: usize| if i + 1 == self.items.len() { self.status() } else { "completed" };
+        self.items.iter().enumerate().map(|(i, item)| item.to_json(status(i))).collect()
     }
 
     fn to_json(&self) -> Value {

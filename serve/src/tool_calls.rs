@@ -1,24 +1,45 @@
 //! Calls of tools in an answer.
 
+mod nesting;
 mod notation;
+mod reading;
+#[cfg(test)]
+mod tests;
 
 use serde_json::Value;
 
+use nesting::Nesting;
 pub(crate) use notation::Notation;
-use notation::Parsed;
+use reading::Reading;
 
 /// What a call of Llama may begin with.
 const FIRST_KEYS: [&str; 3] = ["\"name\"", "\"type\"", "\"function\""];
-/// Heuristic, not measured: because a call of this length is read a few times at most until then.
-const LONG_CALL_BYTES: usize = 256;
+/// Heuristic, not measured: because the beginning of a call of this length is read a few times at most until then.
+const LONG_BEGINNING_BYTES: usize = 256;
 
 /// A call of a tool.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ToolCall {
     pub(crate) id: String,
     pub(crate) name: String,
-    /// The arguments, as JSON.
+    /// The arguments as the model has written them: JSON, if it makes no mistake and is not cut off.
     pub(crate) arguments: String,
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Part {
+    /// Text outside of calls.
+    Text(String),
+    /// The beginning of a call.
+    Call {
+        /// Its id.
+        id: String,
+        /// The name of the function.
+        name: String,
+    },
+    /// More of the arguments of the last call.
+    Arguments(String),
 }
 
 /// The tools that an answer may call, and how it does.
@@ -40,19 +61,35 @@ impl Tools {
     /// Returns the text of an answer outside of calls, and the calls.
     pub(crate) fn split(&self, text: &str) -> (String, Vec<ToolCall>) {
         let mut filter = CallFilter::new(self.clone());
-        let (mut outside, mut calls) = filter.push(text);
-        let (rest, last) = filter.finish();
-        outside += &rest;
-        calls.extend(last);
-        (outside, calls)
+        let mut parts = filter.push(text);
+        parts.extend(filter.finish());
+        join(parts)
     }
 }
 
-/// Takes the calls out of a text that arrives in pieces. What cannot be read as a call is text.
+/// Returns the text outside of calls, and the calls.
+fn join(parts: Vec<Part>) -> (String, Vec<ToolCall>) {
+    let (mut outside, mut calls) = (String::new(), Vec::<ToolCall>::new());
+    for part in parts {
+        match part {
+            Part::Text(text) => outside += &text,
+            Part::Call { id, name } => calls.push(ToolCall { id, name, arguments: String::new() }),
+            Part::Arguments(more) => {
+                if let Some(call) = calls.last_mut() {
+                    call.arguments += &more;
+                }
+            }
+        }
+    }
+    (outside, calls)
+}
+
+/// Takes the calls out of a text that arrives in pieces. What cannot be read as a call is text; once the name and the
+/// beginning of the arguments have come, what follows belongs to a call.
 #[derive(Debug)]
 pub(crate) struct CallFilter {
     tools: Tools,
-    /// Text that may be the beginning of a call, or what has come of a call.
+    /// Text that may be the beginning of a call, or of what stands after one.
     held: String,
     state: State,
     has_calls: bool,
@@ -65,47 +102,87 @@ enum State {
     /// Before the first text, or after a call without a mark.
     Start,
     Outside,
-    /// After the mark of a call, which is empty where there is none.
-    Inside(&'static str),
+    /// After the mark of a call, which is empty where there is none; or after a call of a list.
+    Before {
+        mark: &'static str,
+        in_list: bool,
+    },
+    /// In the arguments of a call, which are inside so many objects.
+    Arguments {
+        nesting: Nesting,
+        enclosing: usize,
+        in_list: bool,
+    },
+    /// After the arguments, in the objects around them.
+    Around {
+        nesting: Nesting,
+        in_list: bool,
+    },
+    /// After a call.
+    After {
+        in_list: bool,
+    },
 }
 
 impl CallFilter {
     /// Returns a filter that has seen no text.
     pub(crate) fn new(tools: Tools) -> Self {
-        let state = if tools.notation.may_be_bare() { State::Start } else { State::Outside };
+        let state = Self::initial(tools.notation);
         Self { tools, held: String::new(), state, has_calls: false, space: String::new() }
     }
 
-    /// Adds a piece, and returns the text that is certain to be outside of calls, and the calls that are complete.
-    pub(crate) fn push(&mut self, piece: &str) -> (String, Vec<ToolCall>) {
-        self.held.push_str(piece);
-        let (mut text, mut calls) = (String::new(), Vec::new());
-        // A long call is not read again before it may end.
-        let is_waiting = matches!(self.state, State::Inside(_)) && self.held.len() > LONG_CALL_BYTES;
-        if is_waiting && !piece.contains(['}', ']', '>']) {
-            return (text, calls);
-        }
-        while self.advance(false, &mut text, &mut calls) {}
-        (text, calls)
+    fn initial(notation: Notation) -> State {
+        if notation.may_be_bare() { State::Start } else { State::Outside }
     }
 
-    /// Returns the rest of the text, and the calls that were not closed but are complete nevertheless.
-    pub(crate) fn finish(mut self) -> (String, Vec<ToolCall>) {
-        let (mut text, mut calls) = (String::new(), Vec::new());
-        while self.advance(true, &mut text, &mut calls) {}
+    /// Adds a piece, and returns the parts that are certain.
+    pub(crate) fn push(&mut self, piece: &str) -> Vec<Part> {
+        self.held.push_str(piece);
+        let mut parts = Vec::new();
+        // A long beginning is not read again before it may end.
+        let is_waiting = matches!(self.state, State::Before { .. }) && self.held.len() > LONG_BEGINNING_BYTES;
+        if is_waiting && !piece.contains(['{', '}', ']', '>']) {
+            return parts;
+        }
+        while self.advance(false, &mut parts) {}
+        parts
+    }
+
+    /// Returns the rest: text, and a call that was not closed but is complete nevertheless.
+    pub(crate) fn finish(mut self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        while self.advance(true, &mut parts) {}
         let held = std::mem::take(&mut self.held);
         if !self.has_calls {
-            self.release(&held, &mut text);
+            self.release(&held, &mut parts);
         }
-        (text, calls)
+        parts
     }
 
     /// Moves on by one part of the text. Returns false if more text must come first.
-    fn advance(&mut self, is_end: bool, text: &mut String, calls: &mut Vec<ToolCall>) -> bool {
+    fn advance(&mut self, is_end: bool, parts: &mut Vec<Part>) -> bool {
         match self.state {
             State::Start => self.start(),
-            State::Outside => self.outside(is_end, text),
-            State::Inside(mark) => self.inside(mark, is_end, text, calls),
+            State::Outside => self.outside(is_end, parts),
+            State::Before { mark, in_list } => self.before(mark, in_list, is_end, parts),
+            State::Arguments { mut nesting, enclosing, in_list } => {
+                let (arguments, is_closed) = self.take_nested(&mut nesting);
+                if !arguments.is_empty() {
+                    parts.push(Part::Arguments(arguments));
+                }
+                self.state = match (is_closed, enclosing) {
+                    (false, _) => State::Arguments { nesting, enclosing, in_list },
+                    (true, 0) => State::After { in_list },
+                    (true, _) => State::Around { nesting: Nesting::inside(enclosing), in_list },
+                };
+                is_closed
+            }
+            State::Around { mut nesting, in_list } => {
+                let (_, is_closed) = self.take_nested(&mut nesting);
+                self.state = if is_closed { State::After { in_list } } else { State::Around { nesting, in_list } };
+                is_closed
+            }
+            State::After { in_list } => self.after(in_list, is_end),
         }
     }
 
@@ -117,7 +194,7 @@ impl CallFilter {
             return false;
         }
         if call.starts_with('{') {
-            self.state = State::Inside("");
+            self.state = State::Before { mark: "", in_list: false };
             if self.has_calls {
                 self.held = call.to_owned();
             }
@@ -127,192 +204,119 @@ impl CallFilter {
         true
     }
 
-    fn outside(&mut self, is_end: bool, text: &mut String) -> bool {
+    fn outside(&mut self, is_end: bool, parts: &mut Vec<Part>) -> bool {
         let starts = self.tools.notation.starts();
         let held = std::mem::take(&mut self.held);
         let first = starts.iter().filter_map(|mark| Some((held.find(mark)?, *mark))).min_by_key(|(at, _)| *at);
         if let Some((at, mark)) = first {
-            self.release(&held[..at], text);
-            (self.held, self.state) = (held[at + mark.len()..].to_owned(), State::Inside(mark));
+            self.release(&held[..at], parts);
+            held[at + mark.len()..].clone_into(&mut self.held);
+            if !Notation::is_silent(mark) {
+                self.state = State::Before { mark, in_list: false };
+            }
             return true;
         }
         let is_beginning = |(at, _): &(usize, char)| starts.iter().any(|mark| mark.starts_with(&held[*at..]));
         let kept = held.char_indices().find(is_beginning).filter(|_| !is_end);
         let (outside, kept) = held.split_at(kept.map_or(held.len(), |(at, _)| at));
         kept.clone_into(&mut self.held);
-        self.release(outside, text);
+        self.release(outside, parts);
         false
     }
 
-    fn inside(&mut self, mark: &'static str, is_end: bool, text: &mut String, calls: &mut Vec<ToolCall>) -> bool {
-        let is_bare = mark.is_empty();
-        let mut parsed = self.tools.notation.parse(mark, &self.held, is_end);
-        if is_bare && !self.is_call(&parsed) {
-            parsed = Parsed::Invalid;
+    fn before(&mut self, mark: &'static str, in_list: bool, is_end: bool, parts: &mut Vec<Part>) -> bool {
+        let is_bare = mark.is_empty() && !in_list;
+        let mut reading = self.tools.notation.read(&self.held, in_list, is_end);
+        if is_bare && !self.is_call(&reading) {
+            reading = Reading::Invalid;
         }
-        match parsed {
-            Parsed::Incomplete if !is_end => false,
-            Parsed::Calls(found, length) => {
-                self.held.drain(..length);
-                self.has_calls |= !found.is_empty();
-                calls.extend(found);
-                self.state = if self.tools.notation.may_be_bare() { State::Start } else { State::Outside };
-                true
+        match reading {
+            Reading::Incomplete => return false,
+            Reading::Open { name, at, enclosing, in_list } => {
+                self.begin(name, at, parts);
+                self.state = State::Arguments { nesting: Nesting::default(), enclosing, in_list };
             }
-            Parsed::Incomplete | Parsed::Invalid => {
-                let held = std::mem::take(&mut self.held);
-                // The mark is text; after it there may be another.
-                self.release(mark, text);
-                if is_bare {
-                    self.release(&held, text);
-                } else {
-                    self.held = held;
-                }
+            Reading::Whole { name, arguments, length, in_list } => {
+                self.begin(name, length, parts);
+                parts.push(Part::Arguments(arguments));
+                self.state = State::After { in_list };
+            }
+            Reading::Invalid => {
                 self.state = State::Outside;
-                true
+                // The mark is text; after it there may be another.
+                self.release(mark, parts);
             }
+        }
+        true
+    }
+
+    /// Begins a call, after so many bytes of the text that is held.
+    fn begin(&mut self, name: String, length: usize, parts: &mut Vec<Part>) {
+        self.held.drain(..length);
+        self.has_calls = true;
+        parts.push(Part::Call { id: self.tools.notation.new_id(), name });
+    }
+
+    /// Takes what is held up to the end of the outermost object, and returns whether that has come.
+    fn take_nested(&mut self, nesting: &mut Nesting) -> (String, bool) {
+        match nesting.close(&self.held) {
+            Some(end) => (self.held.drain(..end).collect(), true),
+            None => (std::mem::take(&mut self.held), false),
         }
     }
 
+    /// Drops what stands after a call.
+    fn after(&mut self, in_list: bool, is_end: bool) -> bool {
+        let rest = self.held.trim_start();
+        if in_list {
+            let Some(next) = rest.chars().next() else { return false };
+            self.state = match next {
+                ',' => State::Before { mark: "", in_list },
+                ']' => State::After { in_list: false },
+                _ => State::Outside,
+            };
+            if [',', ']'].contains(&next) {
+                self.held = rest[1..].to_owned();
+            }
+            return true;
+        }
+        for closing in self.tools.notation.closings() {
+            if let Some(after) = rest.strip_prefix(closing) {
+                self.held = after.to_owned();
+                return true;
+            }
+            if closing.starts_with(rest) && !is_end {
+                return false;
+            }
+        }
+        self.state = Self::initial(self.tools.notation);
+        true
+    }
+
     /// Returns true if what has no mark is a call, or may become one: other answers may be JSON too.
-    fn is_call(&self, parsed: &Parsed) -> bool {
-        match parsed {
-            Parsed::Invalid => false,
-            Parsed::Calls(calls, _) => calls.iter().all(|call| self.tools.names.contains(&call.name)),
-            Parsed::Incomplete => {
+    fn is_call(&self, reading: &Reading) -> bool {
+        match reading {
+            Reading::Invalid => false,
+            Reading::Open { name, .. } | Reading::Whole { name, .. } => self.tools.names.contains(name),
+            Reading::Incomplete => {
                 let key = self.held.trim_start().trim_start_matches('{').trim_start();
                 FIRST_KEYS.iter().any(|first| first.starts_with(key) || key.starts_with(first))
             }
         }
     }
 
-    /// Appends text outside of calls to what is returned.
-    fn release(&mut self, outside: &str, text: &mut String) {
-        if !self.has_calls {
-            text.push_str(outside);
-            return;
+    /// Adds text outside of calls to what is returned.
+    fn release(&mut self, outside: &str, parts: &mut Vec<Part>) {
+        let mut text = outside.to_owned();
+        if self.has_calls {
+            self.space.push_str(outside);
+            let end = self.space.trim_end().len();
+            text = self.space.drain(..end).collect();
         }
-        self.space.push_str(outside);
-        let end = self.space.trim_end().len();
-        text.extend(self.space.drain(..end));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    /// Checks the text outside of calls and the calls, wherever the text is split.
-    #[track_caller]
-    fn check(notation: Notation, text: &str, outside: &str, calls: &[(&str, &str)]) {
-        let function = |name: &str| json!({"type": "function", "function": {"name": name}});
-        let tools = Tools::new(notation, &json!([function("add"), function("f")]));
-        let characters: Vec<char> = text.chars().collect();
-        for size in 1..=characters.len() {
-            let (mut filter, mut found, mut found_calls) = (CallFilter::new(tools.clone()), String::new(), Vec::new());
-            for piece in characters.chunks(size) {
-                let (text, calls) = filter.push(&piece.iter().collect::<String>());
-                found += &text;
-                found_calls.extend(calls);
-            }
-            let (rest, last) = filter.finish();
-            found_calls.extend(last);
-            let found_calls: Vec<(&str, &str)> =
-                found_calls.iter().map(|call| (call.name.as_str(), call.arguments.as_str())).collect();
-            assert_eq!((found + &rest, &found_calls[..]), (outside.to_owned(), calls), "{text} by {size}");
+        match parts.last_mut() {
+            _ if text.is_empty() => {}
+            Some(Part::Text(earlier)) => earlier.push_str(&text),
+            _ => parts.push(Part::Text(text)),
         }
-    }
-
-    const ADD: (&str, &str) = ("add", r#"{"a":1}"#);
-    const F: (&str, &str) = ("f", "{}");
-
-    #[test]
-    fn calls_of_hermes_are_taken_out_of_the_text() {
-        let check = |text: &str, outside: &str, calls: &[_]| check(Notation::Hermes, text, outside, calls);
-        check("é <b> x", "é <b> x", &[]);
-        let add = r#"<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>"#;
-        check(&format!("Sum:{add}"), "Sum:", &[ADD]);
-        let open = r#"<tool_call>{"name": "f", "parameters": "{}"}"#;
-        check(&format!("{add}\n{open}"), "", &[ADD, F]);
-        check("<tool_call>{\"name\"", "<tool_call>{\"name\"", &[]);
-        check("a<tool_call>no</tool_call>b", "a<tool_call>no</tool_call>b", &[]);
-        check("a <tool_", "a <tool_", &[]);
-        check(&format!("a {add} b \n{add}\n"), "a  b", &[ADD, ADD]);
-        let nested = r#"<tool_call>{"name": "f", "arguments": {"a": "</tool>", "b": [{}]}}</tool_call>"#;
-        check(nested, "", &[("f", r#"{"a":"</tool>","b":[{}]}"#)]);
-        // The mark in a string ends nothing; what is between the value and the mark makes it text.
-        let quoted = r#"<tool_call> {"name": "f", "arguments": {"a": "</tool_call>"}} </tool_call>!"#;
-        check(quoted, "!", &[("f", r#"{"a":"</tool_call>"}"#)]);
-        let followed = r#"<tool_call>{"name": "f", "arguments": {}} and</tool_call>"#;
-        check(followed, followed, &[]);
-    }
-
-    #[test]
-    fn calls_of_llama_are_taken_out_of_the_text() {
-        let check = |text: &str, outside: &str, calls: &[_]| check(Notation::Llama, text, outside, calls);
-        let add = r#"{"name": "add", "parameters": {"a": 1}}"#;
-        check(add, "", &[ADD]);
-        check(&format!("\n\n{add}"), "", &[ADD]);
-        check(&format!("<|python_tag|>{add}"), "", &[ADD]);
-        check(&format!(r#"{add}; {{"type": "function", "name": "f", "parameters": {{}}}}"#), "", &[ADD, F]);
-        check(&format!("<|python_tag|>{add};{add}"), "", &[ADD, ADD]);
-        // Another tool, and JSON that is the answer.
-        let other = r#"{"name": "other", "parameters": {}}"#;
-        check(other, other, &[]);
-        check(" {\"a\": [1, {}]} ", " {\"a\": [1, {}]} ", &[]);
-        check("{\"name\": \"add\"", "{\"name\": \"add\"", &[]);
-        check("{", "{", &[]);
-        check("  ", "  ", &[]);
-        check("The answer is {}.", "The answer is {}.", &[]);
-        let built_in = r#"<|python_tag|>brave_search.call(query="a")"#;
-        check(built_in, built_in, &[]);
-        check(&format!("Let me see. <|python_tag|>{add}"), "Let me see. ", &[ADD]);
-    }
-
-    #[test]
-    fn calls_of_mistral_are_taken_out_of_the_text() {
-        let check = |text: &str, outside: &str, calls: &[_]| check(Notation::Mistral, text, outside, calls);
-        let add = r#"{"name": "add", "arguments": {"a": 1}, "id": "abcdefghi"}"#;
-        let both = format!(r#"[TOOL_CALLS] [{add}, {{"name": "f", "arguments": {{}}}}]"#);
-        check(&both, "", &[ADD, F]);
-        check(r#"Sure.[TOOL_CALLS][{"name":"f","arguments":{}}]"#, "Sure.", &[F]);
-        check(r#"[TOOL_CALLS]add[ARGS]{"a": 1}[TOOL_CALLS]f[CALL_ID]abcdefghi[ARGS]{}"#, "", &[ADD, F]);
-        check(r#"[TOOL_CALLS]add{"a": 1}"#, "", &[ADD]);
-        check("[TOOL_CALLS] [{\"name\": 1}]", "[TOOL_CALLS] [{\"name\": 1}]", &[]);
-        check("[TOOL_CALLS]no such, I think", "[TOOL_CALLS]no such, I think", &[]);
-        check("[TOOL_CALLS] [{", "[TOOL_CALLS] [{", &[]);
-        check("[1, 2] [TOOL", "[1, 2] [TOOL", &[]);
-    }
-
-    #[test]
-    fn calls_of_deepseek_are_taken_out_of_the_text() {
-        let call = |inner: &str| format!("<｜tool▁call▁begin｜>{inner}<｜tool▁call▁end｜>");
-        let fenced =
-            |name: &str, arguments: &str| call(&format!("function<｜tool▁sep｜>{name}\n```json\n{arguments}\n```"));
-        let calls = |inner: &str| format!("<｜tool▁calls▁begin｜>{inner}<｜tool▁calls▁end｜>");
-        let (add, f) = (fenced("add", "{\"a\": 1}"), fenced("f", "{}"));
-        check(Notation::DeepSeek, &format!("Let me. {}", calls(&format!("{add}\n{f}"))), "Let me. ", &[ADD, F]);
-        // Where the outer marks are special tokens without text.
-        check(Notation::DeepSeek, &add, "", &[ADD]);
-        let plain = calls(&(call("add<｜tool▁sep｜>{\"a\": 1}") + &call("f<｜tool▁sep｜>{}")));
-        check(Notation::DeepSeekPlain, &plain, "", &[ADD, F]);
-        let broken = call("f<｜tool▁sep｜>{");
-        check(Notation::DeepSeekPlain, &broken, &broken, &[]);
-    }
-
-    #[test]
-    fn calls_of_granite_and_phi_are_taken_out_of_the_text() {
-        let both = r#"[{"name": "add", "arguments": {"a": 1}}, {"name": "f", "arguments": {}}]"#;
-        check(Notation::Granite, &format!("<|tool_call|>{both}"), "", &[ADD, F]);
-        check(Notation::Granite, &format!("<|tool_call|> {both}"), "", &[ADD, F]);
-        check(Notation::Phi, &format!("<|tool_call|>{both}<|/tool_call|>"), "", &[ADD, F]);
-        check(Notation::Phi, r#"<|tool_call|>{"name": "f", "arguments": {}}<|/tool_call|>"#, "", &[F]);
-        let wrapped =
-            r#"<|tool_call|>[{"type": "function", "function": {"name": "f", "arguments": {}}}]<|/tool_call|>"#;
-        check(Notation::Phi, wrapped, "", &[F]);
-        check(Notation::Functools, &format!("functools{both}"), "", &[ADD, F]);
-        check(Notation::Functools, "Use functools or functools[0].", "Use functools or functools[0].", &[]);
-        check(Notation::Granite, "<|tool_call|>[]", "<|tool_call|>[]", &[]);
     }
 }

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use super::{Answer, Content, Item, part};
 use crate::event::Event;
 use crate::paced_events::PacedEvents;
-use crate::tool_calls::ToolCall;
+use crate::tool_calls::{Part, ToolCall};
 
 /// The events of a response.
 pub(super) struct Events {
     answer: Answer,
     worker: PacedEvents,
-    /// Whether the last item is a message to which text may be added.
-    is_message_open: bool,
+    /// Whether more may be added to the last item.
+    is_open: bool,
     sent: u64,
     ready: VecDeque<SseEvent>,
     is_done: bool,
@@ -26,7 +26,7 @@ pub(super) struct Events {
 impl Events {
     pub(super) fn new(answer: Answer, worker: PacedEvents) -> Self {
         let ready = VecDeque::new();
-        let mut events = Self { answer, worker, is_message_open: false, sent: 0, ready, is_done: false };
+        let mut events = Self { answer, worker, is_open: false, sent: 0, ready, is_done: false };
         for kind in ["response.created", "response.in_progress"] {
             events.send(kind, json!({"response": events.answer.to_json()}));
         }
@@ -53,14 +53,7 @@ impl Events {
 
     fn convert(&mut self, event: Event) {
         match self.answer.read(event) {
-            Ok((text, calls)) => {
-                if !text.is_empty() {
-                    self.add_text(&text);
-                }
-                for call in calls {
-                    self.add_call(call);
-                }
-            }
+            Ok(parts) => parts.into_iter().for_each(|part| self.add(part)),
             Err(error) => {
                 let detail = error.body().error;
                 self.send("error", json!({"code": detail.code, "message": detail.message, "param": detail.param}));
@@ -72,49 +65,67 @@ impl Events {
     fn end(&mut self) {
         self.is_done = true;
         if self.answer.items.is_empty() {
-            self.open_message();
+            self.add(Part::Text(String::new()));
         }
-        self.close_message(self.answer.status());
+        self.close(self.answer.status());
         let kind = if self.answer.is_cut_off() { "response.incomplete" } else { "response.completed" };
         self.send(kind, json!({"response": self.answer.to_json()}));
     }
 
-    fn add_text(&mut self, text: &str) {
-        if !self.is_message_open {
-            self.open_message();
+    fn add(&mut self, part: Part) {
+        let last = self.answer.items.last().map(|item| &item.content);
+        let begins = match &part {
+            Part::Call { .. } => true,
+            Part::Text(_) => !matches!(last, Some(Content::Message { .. })),
+            Part::Arguments(_) => false,
+        };
+        if begins {
+            self.close("completed");
         }
-        self.answer.add_text(text);
-        self.send_of_item("response.output_text.delta", json!({"content_index": 0, "delta": text, "logprobs": []}));
+        let delta = match &part {
+            Part::Text(text) => {
+                Some(("response.output_text.delta", json!({"content_index": 0, "delta": text, "logprobs": []})))
+            }
+            Part::Arguments(more) => Some(("response.function_call_arguments.delta", json!({"delta": more}))),
+            Part::Call { .. } => None,
+        };
+        let delta = delta.filter(|(_, delta)| delta["delta"] != "");
+        self.answer.add(part);
+        if begins {
+            self.open();
+        }
+        if let Some((kind, delta)) = delta {
+            self.send_of_item(kind, delta);
+        }
     }
 
-    fn open_message(&mut self) {
-        self.is_message_open = true;
-        self.answer.items.push(Item::message(String::new()));
+    fn open(&mut self) {
+        self.is_open = true;
         self.send_item("response.output_item.added", "in_progress");
-        self.send_of_item("response.content_part.added", json!({"content_index": 0, "part": part("")}));
+        if matches!(self.answer.items.last(), Some(Item { content: Content::Message { .. }, .. })) {
+            self.send_of_item("response.content_part.added", json!({"content_index": 0, "part": part("")}));
+        }
     }
 
-    fn close_message(&mut self, status: &str) {
-        if !std::mem::take(&mut self.is_message_open) {
+    /// Ends the last item, if more might have been added.
+    fn close(&mut self, status: &str) {
+        if !std::mem::take(&mut self.is_open) {
             return;
         }
-        let Some(Item { content: Content::Message { text }, .. }) = self.answer.items.last() else { return };
-        let part = part(text);
-        let done = json!({"content_index": 0, "text": text, "logprobs": []});
-        self.send_of_item("response.output_text.done", done);
-        self.send_of_item("response.content_part.done", json!({"content_index": 0, "part": part}));
+        match self.answer.items.last().map(|item| &item.content) {
+            Some(Content::Message { text }) => {
+                let part = part(text);
+                let done = json!({"content_index": 0, "text": text, "logprobs": []});
+                self.send_of_item("response.output_text.done", done);
+                self.send_of_item("response.content_part.done", json!({"content_index": 0, "part": part}));
+            }
+            Some(Content::Call(ToolCall { name, arguments, .. })) => {
+                let done = json!({"name": name, "arguments": arguments});
+                self.send_of_item("response.function_call_arguments.done", done);
+            }
+            None => {}
+        }
         self.send_item("response.output_item.done", status);
-    }
-
-    fn add_call(&mut self, call: ToolCall) {
-        self.close_message("completed");
-        let (name, arguments) = (call.name.clone(), call.arguments.clone());
-        self.answer.items.push(Item::call(call));
-        self.send_item("response.output_item.added", "in_progress");
-        self.send_of_item("response.function_call_arguments.delta", json!({"delta": arguments}));
-        let done = json!({"name": name, "arguments": arguments});
-        self.send_of_item("response.function_call_arguments.done", done);
-        self.send_item("response.output_item.done", "completed");
     }
 
     /// Sends the last item.

@@ -3,7 +3,6 @@
 use generate::{Grammar, Part, Tagged};
 use serde_json::{Value, json};
 
-use super::ToolCall;
 use crate::random::random;
 
 /// How a model writes calls of tools.
@@ -29,28 +28,16 @@ pub(crate) enum Notation {
     Functools,
 }
 
-/// What stands at the beginning of a text.
-#[derive(Debug, PartialEq)]
-pub(super) enum Parsed {
-    /// It may become calls.
-    Incomplete,
-    /// It is text.
-    Invalid,
-    /// Calls, and the length of their text in bytes.
-    Calls(Vec<ToolCall>, usize),
-}
-
-const HERMES: [&str; 2] = ["<tool_call>", "</tool_call>"];
+pub(super) const HERMES: [&str; 2] = ["<tool_call>", "</tool_call>"];
 const PYTHON_TAG: &str = "<|python_tag|>";
-const MISTRAL: [&str; 3] = ["[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"];
-const DEEPSEEK_CALL: [&str; 3] = ["<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"];
+pub(super) const MISTRAL: [&str; 3] = ["[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"];
+pub(super) const DEEPSEEK_CALL: [&str; 3] = ["<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"];
 const DEEPSEEK_CALLS: [&str; 2] = ["<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"];
-const FENCE: &str = "```json";
+pub(super) const FENCE: &str = "```json";
+const FENCE_END: &str = "```";
 const MARKED: [&str; 2] = ["<|tool_call|>", "<|/tool_call|>"];
 const FUNCTOOLS: &str = "functools";
 
-/// The length of a function's name in OpenAI's API.
-const MAX_NAME_BYTES: usize = 64;
 /// The length of the ids of calls that Mistral's templates accept.
 const MISTRAL_ID_CHARACTERS: usize = 9;
 
@@ -100,6 +87,21 @@ impl Notation {
         }
     }
 
+    /// Returns true if a mark stands around calls and says nothing.
+    pub(super) fn is_silent(mark: &str) -> bool {
+        [DEEPSEEK_CALLS[0], DEEPSEEK_CALLS[1], MARKED[1]].contains(&mark)
+    }
+
+    /// Returns what may stand after each call, in this order.
+    pub(super) fn closings(self) -> &'static [&'static str] {
+        match self {
+            Self::Hermes => &HERMES[1..],
+            Self::DeepSeek => &[FENCE_END, DEEPSEEK_CALL[2]],
+            Self::DeepSeekPlain => &DEEPSEEK_CALL[2..],
+            Self::Llama | Self::Mistral | Self::Granite | Self::Phi | Self::Functools => &[],
+        }
+    }
+
     /// Returns true if a call may also stand without a mark, at the beginning of an answer.
     pub(super) fn may_be_bare(self) -> bool {
         self == Self::Llama
@@ -109,117 +111,6 @@ impl Notation {
     pub(crate) fn new_id(self) -> String {
         let mut id = format!("call_{:016x}", random());
         if self == Self::Mistral { id.split_off(id.len() - MISTRAL_ID_CHARACTERS) } else { id }
-    }
-
-    /// Reads the calls after one of the [starts](Self::starts). At the end of the answer, what is missing is not to
-    /// come.
-    pub(super) fn parse(self, start: &str, text: &str, is_end: bool) -> Parsed {
-        match self {
-            _ if [DEEPSEEK_CALLS[0], DEEPSEEK_CALLS[1], MARKED[1]].contains(&start) => Parsed::Calls(Vec::new(), 0),
-            Self::Hermes => self.hermes(text, is_end),
-            Self::DeepSeek | Self::DeepSeekPlain => {
-                Self::until(DEEPSEEK_CALL[2], text, is_end, |call| Some(vec![self.deepseek(call)?]))
-            }
-            Self::Mistral if !text.trim_start().starts_with(['[', '{']) => self.named(text),
-            Self::Functools if !(text.is_empty() || text.starts_with('[')) => Parsed::Invalid,
-            Self::Llama | Self::Mistral | Self::Granite | Self::Phi | Self::Functools => match json_value(text) {
-                Json::Incomplete => Parsed::Incomplete,
-                Json::Invalid => Parsed::Invalid,
-                Json::Value(value, length) => {
-                    self.calls(&value).map_or(Parsed::Invalid, |calls| Parsed::Calls(calls, length))
-                }
-            },
-        }
-    }
-
-    /// Reads a JSON value and the mark after it. The mark may stand in the value's strings as well.
-    fn hermes(self, text: &str, is_end: bool) -> Parsed {
-        let (value, length) = match json_value(text) {
-            Json::Incomplete => return Parsed::Incomplete,
-            Json::Invalid => return Parsed::Invalid,
-            Json::Value(value, length) => (value, length),
-        };
-        let rest = text[length..].trim_start();
-        let length = match rest.strip_prefix(HERMES[1]) {
-            Some(after) => text.len() - after.len(),
-            None if rest.is_empty() && is_end => text.len(),
-            None if HERMES[1].starts_with(rest) => return Parsed::Incomplete,
-            None => return Parsed::Invalid,
-        };
-        self.calls(&value).map_or(Parsed::Invalid, |calls| Parsed::Calls(calls, length))
-    }
-
-    /// Reads calls up to a mark.
-    fn until(end: &str, text: &str, is_end: bool, read: impl FnOnce(&str) -> Option<Vec<ToolCall>>) -> Parsed {
-        let (calls, length) = match text.split_once(end) {
-            Some((calls, _)) => (calls, calls.len() + end.len()),
-            None if is_end => (text, text.len()),
-            None => return Parsed::Incomplete,
-        };
-        read(calls.trim()).map_or(Parsed::Invalid, |calls| Parsed::Calls(calls, length))
-    }
-
-    /// Reads `name[ARGS]{…}`, with `[CALL_ID]` and an id after the name, or `name{…}`.
-    fn named(self, text: &str) -> Parsed {
-        let name_end = text.find(['[', '{']).unwrap_or(text.len());
-        let (name, rest) = text.split_at(name_end);
-        let name = name.trim_start();
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        if name.len() > MAX_NAME_BYTES || !name.chars().all(is_name) {
-            return Parsed::Invalid;
-        }
-        let arguments_start = match rest.find('{') {
-            Some(start) => start,
-            None if MISTRAL.iter().any(|mark| mark.starts_with(rest) || rest.starts_with(mark)) => {
-                return Parsed::Incomplete;
-            }
-            None => return Parsed::Invalid,
-        };
-        let (marks, arguments) = rest.split_at(arguments_start);
-        let marks = marks.trim_end();
-        if !(marks.is_empty() || marks.ends_with(MISTRAL[2])) {
-            return Parsed::Invalid;
-        }
-        match json_value(arguments) {
-            Json::Incomplete => Parsed::Incomplete,
-            Json::Invalid => Parsed::Invalid,
-            Json::Value(arguments, length) => {
-                Parsed::Calls(vec![self.call(name, &arguments)], name_end + arguments_start + length)
-            }
-        }
-    }
-
-    fn deepseek(self, call: &str) -> Option<ToolCall> {
-        let (before, after) = call.split_once(DEEPSEEK_CALL[1])?;
-        let (name, arguments) = match before.trim() {
-            "function" => after.split_once('\n').unwrap_or((after, "{}")),
-            name => (name, after),
-        };
-        let arguments = arguments.trim();
-        let arguments = arguments.strip_prefix(FENCE).unwrap_or(arguments);
-        let Json::Value(arguments, _) = json_value(arguments) else { return None };
-        Some(self.call(name.trim(), &arguments))
-    }
-
-    /// Returns the call or the calls that a value is.
-    fn calls(self, value: &Value) -> Option<Vec<ToolCall>> {
-        match value {
-            Value::Array(calls) if !calls.is_empty() => calls.iter().map(|call| self.call_of(call)).collect(),
-            Value::Object(_) => Some(vec![self.call_of(value)?]),
-            _ => None,
-        }
-    }
-
-    fn call_of(self, value: &Value) -> Option<ToolCall> {
-        let call = value.get("function").filter(|function| function.is_object()).unwrap_or(value);
-        let arguments = call.get("arguments").or_else(|| call.get("parameters"))?;
-        Some(self.call(call["name"].as_str()?, arguments))
-    }
-
-    fn call(self, name: &str, arguments: &Value) -> ToolCall {
-        // Some models write the arguments as a string.
-        let arguments = arguments.as_str().map_or_else(|| arguments.to_string(), str::to_owned);
-        ToolCall { id: self.new_id(), name: name.to_owned(), arguments }
     }
 
     /// Returns the grammar of one call of one of these tools.
@@ -271,28 +162,6 @@ impl Notation {
             }
         };
         Grammar::Tagged(vec![Tagged { before, schema: json!({"anyOf": calls}), after }])
-    }
-}
-
-enum Json {
-    Incomplete,
-    Invalid,
-    /// A value, and the length of its text in bytes.
-    Value(Value, usize),
-}
-
-/// Reads the object or array at the beginning of a text.
-fn json_value(text: &str) -> Json {
-    let start = text.trim_start();
-    if !(start.is_empty() || start.starts_with(['{', '['])) {
-        return Json::Invalid;
-    }
-    let mut values = serde_json::Deserializer::from_str(text).into_iter();
-    match values.next() {
-        None => Json::Incomplete,
-        Some(Ok(value)) => Json::Value(value, values.byte_offset()),
-        Some(Err(error)) if error.is_eof() => Json::Incomplete,
-        Some(Err(_)) => Json::Invalid,
     }
 }
 

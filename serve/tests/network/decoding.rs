@@ -344,9 +344,8 @@ fn a_required_call_of_a_tool_is_read_from_the_text() {
         streamed.entry(chunk["index"].as_u64().unwrap()).or_default().extend(calls);
     }
     for choice in &choices {
-        let streamed = &streamed[&choice["index"].as_u64().unwrap()];
-        assert_eq!((streamed.len(), &streamed[0]["index"]), (1, &json!(0)));
-        assert_eq!(streamed[0]["function"], choice["message"]["tool_calls"][0]["function"]);
+        let parts = &streamed[&choice["index"].as_u64().unwrap()];
+        assert_eq!(joined(parts), choice["message"]["tool_calls"][0]["function"]);
     }
     for choice in server.choices(CHAT, &body(json!({"type": "function", "function": {"name": "add"}}))) {
         let function = &choice["message"]["tool_calls"][0]["function"];
@@ -360,6 +359,17 @@ fn a_required_call_of_a_tool_is_read_from_the_text() {
     ]);
     let (status, answer) = server.post(CHAT, &json!({"messages": messages, "tools": tools, "max_tokens": 2}));
     assert_eq!(status, 200, "{answer}");
+}
+
+/// Joins the parts of one call, as OpenAI's clients do.
+fn joined(parts: &[Value]) -> Value {
+    let (first, rest) = parts.split_first().unwrap();
+    assert_eq!((&first["index"], &first["type"]), (&json!(0), &json!("function")));
+    assert!(first["id"].is_string() && first["function"]["arguments"] == "", "{first}");
+    let arguments: String = rest.iter().map(|part| part["function"]["arguments"].as_str().unwrap()).collect();
+    let is_bare = |part: &Value| part["index"] == 0 && part.as_object().unwrap().keys().eq(["index", "function"]);
+    assert!(rest.iter().all(is_bare), "{rest:?}");
+    json!({"name": first["function"]["name"], "arguments": arguments})
 }
 
 /// The notation is that of the template, and its mark the special token of that name where there is one.
@@ -401,8 +411,8 @@ fn a_required_call_is_written_as_the_template_shows() {
             assert_eq!(is_short, mark == "[TOOL_CALLS]", "{call}");
             let streamed = chunks(&server, CHAT, &body);
             assert!(streamed.iter().all(|chunk| chunk["delta"]["content"].as_str().unwrap_or_default().is_empty()));
-            let calls: Vec<&Value> = streamed.iter().filter_map(|chunk| chunk["delta"].get("tool_calls")).collect();
-            assert_eq!((calls.len(), &calls[0][0]["function"]), (1, &call["function"]));
+            let parts = streamed.iter().filter_map(|chunk| chunk["delta"].get("tool_calls"));
+            assert_eq!(joined(&parts.map(|parts| parts[0].clone()).collect::<Vec<_>>()), call["function"]);
         }
     }
 }

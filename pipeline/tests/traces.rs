@@ -173,10 +173,15 @@ fn serve(folder: &Path, environment: &[(&str, &str)]) -> (Child, String) {
 }
 
 fn ask(address: &str, what: &str, body: &str) -> String {
+    ask_in(address, what, "", body)
+}
+
+/// As [`ask`], with lines of further headers.
+fn ask_in(address: &str, what: &str, headers: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     let head = format!(
-        "{what} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: \
-         close\r\n\r\n",
+        "{what} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\
+         Connection: close\r\n\r\n",
         body.len()
     );
     stream.write_all((head + body).as_bytes()).unwrap();
@@ -216,6 +221,7 @@ fn requests_are_traced_to_the_collector_of_the_environment() {
         all.extend(spans);
         resource.extend(of_resource);
     }
+    assert!(log.contains(&format!("trace_id=\"{}\"", hexadecimal(&all[0].trace))), "{log}");
     assert_eq!(resource["service.name"], "pipeline");
     let named = |name: &str| {
         let found: Vec<&Span> = all.iter().filter(|span| span.name == name).collect();
@@ -248,6 +254,38 @@ fn requests_are_traced_to_the_collector_of_the_environment() {
     let times = ["time_in_queue", "time_to_first_token", "e2e"].map(|name| seconds(&format!("gen_ai.latency.{name}")));
     assert!(0.0 < times[0] && times.is_sorted() && times[2] < 60.0, "{times:?}");
     assert_eq!(named("POST /v1/completions").attributes["http.response.status_code"], "400");
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_request_is_in_the_trace_of_its_caller() {
+    let folder = tempfile::tempdir().unwrap();
+    test_support::tiny::write(folder.path(), model::Family::Qwen3, 128);
+    let (endpoint, received) = collector();
+    let (child, address) = serve(folder.path(), &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint)]);
+    let (sampled, unsampled, span) = ("a".repeat(32), "b".repeat(32), "c".repeat(16));
+    for (trace, flags) in [(&sampled, "01"), (&unsampled, "00")] {
+        let header = format!("traceparent: 00-{trace}-{span}-{flags}\r\n");
+        assert!(ask_in(&address, "POST /v1/chat/completions", &header, CHAT).starts_with("HTTP/1.1 200"));
+    }
+    let invalid = "traceparent: 00-a-b-01\r\n";
+    assert!(ask_in(&address, "GET /v1/models", invalid, "").starts_with("HTTP/1.1 200"));
+    let log = stop(child);
+    let all: Vec<Span> = received.try_iter().flat_map(|(_, body)| spans(&body).0).collect();
+    // What the caller does not record is not sent.
+    let mut found: Vec<_> = all.iter().map(|span| (span.name.as_str(), hexadecimal(&span.trace))).collect();
+    found.sort_unstable();
+    let [chat, models, request] = &found[..] else { panic!("{all:#?}") };
+    assert_eq!((chat, request), (&("chat pipeline", sampled.clone()), &("POST /v1/chat/completions", sampled.clone())));
+    assert!(models.0 == "GET /v1/models" && models.1 != sampled, "{models:?}");
+    let request = all.iter().find(|span| span.kind == 2 && hexadecimal(&span.trace) == sampled).unwrap();
+    assert_eq!(request.parent.as_deref().map(hexadecimal), Some(span));
+    for trace in [&sampled, &unsampled, &models.1] {
+        assert!(log.contains(&format!("trace_id=\"{trace}\"")), "{trace} in {log}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod exchange;
 mod in_flight;
+pub(crate) mod request_id;
 mod timed_io;
 mod tls;
 

@@ -12,10 +12,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::Config;
 use crate::api_error::ApiError;
+use crate::connections::request_id;
 
 /// The names that a `Host` header may have.
 #[derive(Debug, Clone)]
@@ -78,8 +79,9 @@ pub(crate) fn cors(config: &Config) -> Option<CorsLayer> {
     } else {
         AllowOrigin::list(config.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
     };
-    let headers = [header::CONTENT_TYPE, header::AUTHORIZATION];
-    Some(CorsLayer::new().allow_origin(origin).allow_methods([Method::GET, Method::POST]).allow_headers(headers))
+    // Clients send headers of their own, OpenAI's about a dozen.
+    let cors = CorsLayer::new().allow_origin(origin).allow_headers(AllowHeaders::mirror_request());
+    Some(cors.allow_methods([Method::GET, Method::POST]).expose_headers([request_id::HEADER, header::RETRY_AFTER]))
 }
 
 #[cfg(test)]

@@ -2,6 +2,10 @@
 //! AI, and vLLM's `gen_ai.latency.…` for times, in seconds, that the conventions do not name. A subscriber decides
 //! where they go; without one that wants them they cost next to nothing.
 
+#[cfg(feature = "otel")]
+mod opentelemetry_context;
+mod trace_parent;
+
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
@@ -13,13 +17,15 @@ use tracing::field::Empty;
 
 use crate::api_error::ApiError;
 use crate::work::Work;
+pub(crate) use trace_parent::TraceParent;
 
 /// The target of all spans, for filters.
 pub const SPAN_TARGET: &str = "serve::span";
 
-/// Returns the span of an HTTP request, from its headers to the end of its answer.
-pub(crate) fn request(method: &Method, path: &str) -> Span {
-    tracing::info_span!(
+/// Returns the span of an HTTP request, from its headers to the end of its answer; inside that of its caller, if there
+/// is one.
+pub(crate) fn request(method: &Method, path: &str, parent: Option<TraceParent>) -> Span {
+    let span = tracing::info_span!(
         target: SPAN_TARGET,
         parent: None,
         "request",
@@ -31,7 +37,26 @@ pub(crate) fn request(method: &Method, path: &str) -> Span {
         http.route = Empty,
         http.response.status_code = Empty,
         "error.type" = Empty,
-    )
+    );
+    #[cfg(feature = "otel")]
+    if let Some(parent) = parent {
+        opentelemetry_context::set_parent(&span, parent);
+    }
+    #[cfg(not(feature = "otel"))]
+    let _ = parent;
+    span
+}
+
+/// Returns the id of the trace that a request's span is in, as the log shows it; that of its caller if the span is not
+/// recorded.
+pub(crate) fn trace_id(span: &Span, parent: Option<TraceParent>) -> Option<String> {
+    #[cfg(feature = "otel")]
+    if let Some(trace) = opentelemetry_context::trace_id(span) {
+        return Some(trace);
+    }
+    #[cfg(not(feature = "otel"))]
+    let _ = span;
+    parent.map(|parent| format!("{:032x}", parent.trace))
 }
 
 /// Names the current span by the route that answers a request.

@@ -17,9 +17,10 @@ use tokio::time::{Instant, Sleep};
 use tracing::{Instrument, Span};
 
 use super::in_flight::{InFlight, One};
+use super::request_id;
 use super::timed_io::Activity;
 use crate::api_error::ApiError;
-use crate::spans;
+use crate::spans::{self, TraceParent};
 
 /// Paths that machines ask for every few seconds, which are neither logged nor traced.
 const PROBES: [&str; 3] = ["/health", "/ready", "/metrics"];
@@ -51,13 +52,16 @@ impl Exchange {
         self.activity.begin();
         let path = request.uri().path().to_owned();
         let is_probe = PROBES.contains(&path.as_str());
-        let span = if is_probe { Span::none() } else { spans::request(request.method(), &path) };
+        let (id, parent) = (request_id::of(request.headers()), TraceParent::of(request.headers()));
+        let span = if is_probe { Span::none() } else { spans::request(request.method(), &path, parent) };
         let mut record = Record {
             span: span.clone(),
+            parent,
             activity: Arc::clone(&self.activity),
             _one: self.in_flight.begin(),
             start,
             remote: Arc::clone(&self.remote),
+            id: id.clone(),
             method: request.method().clone(),
             path,
             is_probe,
@@ -74,6 +78,7 @@ impl Exchange {
                 Ok(Err(never)) => match never {},
                 Err(_) => ApiError::too_slow(limit).into_response(),
             };
+            answer.headers_mut().insert(request_id::HEADER, id);
             if stopping.is_requested() {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -149,10 +154,12 @@ impl Drop for AnswerBody {
 /// The line in the access log, written when the answer has ended or the client has gone, and the span that ends then.
 struct Record {
     span: Span,
+    parent: Option<TraceParent>,
     activity: Arc<Activity>,
     _one: One,
     start: Instant,
     remote: Arc<str>,
+    id: HeaderValue,
     method: Method,
     /// Without the query, which may hold secrets.
     path: String,
@@ -180,6 +187,8 @@ impl Drop for Record {
             bytes = self.bytes,
             seconds = self.start.elapsed().as_secs_f64(),
             whole = self.is_whole,
+            request_id = self.id.to_str().ok(),
+            trace_id = spans::trace_id(&self.span, self.parent),
             "request"
         );
     }
@@ -198,10 +207,12 @@ mod tests {
         runtime.block_on(async {
             let record = Record {
                 span: Span::none(),
+                parent: None,
                 activity: Arc::default(),
                 _one: InFlight::default().begin(),
                 start: Instant::now(),
                 remote: "client".into(),
+                id: HeaderValue::from_static("id"),
                 method: Method::POST,
                 path: String::new(),
                 is_probe: true,

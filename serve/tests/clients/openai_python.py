@@ -79,6 +79,9 @@ messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "conten
 settings = dict(model=model, messages=messages, max_completion_tokens=20, temperature=0.7, seed=3)
 whole = client.chat.completions.create(**settings)
 check(whole.choices[0].message.role == "assistant", "a message of the assistant")
+check(whole._request_id.startswith("req_"), "an id of the request")
+named = client.chat.completions.create(**settings, extra_headers={"X-Request-Id": "mine-1"})
+check(named._request_id == "mine-1", "the client's own id")
 text, roles = "", []
 for chunk in client.chat.completions.create(**settings, stream=True):
     roles.append(chunk.choices[0].delta.role)
@@ -122,8 +125,12 @@ check(call.function.parsed_arguments.a in (1, 2), "arguments of the schema")
 answered = [*messages, called.message, {"role": "tool", "tool_call_id": call.id, "content": "3"}]
 check(client.chat.completions.create(**{**settings, "messages": answered}, tools=tools).choices, "a result of a tool")
 with client.chat.completions.stream(**calling) as stream:
+    deltas = [event for event in stream if event.type == "tool_calls.function.arguments.delta"]
     again = stream.get_final_completion().choices[0].message.tool_calls[0]
 check(again.function.arguments == call.function.arguments, "a streamed call")
+check(again.function.parsed_arguments == call.function.parsed_arguments and again.id != call.id, "a call of its own")
+pieces = "".join(delta.arguments_delta for delta in deltas)
+check(pieces == call.function.arguments, f"{deltas} are the pieces of the arguments")
 
 # Responses.
 settings = dict(model=model, instructions="Be brief.", input="let x", max_output_tokens=12, temperature=0)
@@ -149,9 +156,11 @@ call = whole.output[0]
 check(call.type == "function_call" and call.name == "add" and whole.status == "completed", f"{call} is a call")
 check(0 <= json.loads(call.arguments)["a"] <= 9, f"{call.arguments} are arguments")
 with client.responses.stream(**settings) as stream:
-    kinds = [event.type for event in stream]
+    events = list(stream)
     streamed = stream.get_final_response().output[0]
-check("response.function_call_arguments.done" in kinds, f"{kinds} of a call")
+check("response.function_call_arguments.done" in [event.type for event in events], f"{events} of a call")
+pieces = "".join(event.delta for event in events if event.type == "response.function_call_arguments.delta")
+check(pieces == call.arguments, f"{events} have the pieces of the arguments")
 check((streamed.name, streamed.arguments) == (call.name, call.arguments), f"{streamed} is streamed, not {call}")
 result = dict(type="function_call_output", call_id=call.call_id, output="4")
 turns = [dict(role="user", content="let x"), *whole.output, result]

@@ -158,7 +158,8 @@ fn cross_site_requests_are_blocked() {
         server.raw(&format!("POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n{body}"))
     };
     let preflight = |server: &Server, origin: &str| {
-        let head = "OPTIONS /v1/completions HTTP/1.1\r\nHost: localhost\r\nAccess-Control-Request-Method: POST";
+        let head = "OPTIONS /v1/completions HTTP/1.1\r\nHost: localhost\r\nAccess-Control-Request-Method: POST\r\n\
+                    Access-Control-Request-Headers: authorization,content-type,x-stainless-lang";
         server.raw(&format!("{head}\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n")).1.to_lowercase()
     };
     let server = Server::start(Config::default());
@@ -177,9 +178,9 @@ fn cross_site_requests_are_blocked() {
         ..Config::default()
     });
     assert_eq!(ask(&server, "model.example:80", "x").0, 200);
-    assert!(
-        preflight(&server, "https://friend.example").contains("access-control-allow-origin: https://friend.example")
-    );
+    let allowed = preflight(&server, "https://friend.example");
+    assert!(allowed.contains("access-control-allow-origin: https://friend.example"), "{allowed}");
+    assert!(allowed.contains("access-control-allow-headers: authorization,content-type,x-stainless-lang"), "{allowed}");
     assert!(!preflight(&server, "https://evil.example").contains("access-control-allow-origin"));
 }
 

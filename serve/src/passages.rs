@@ -9,8 +9,7 @@ use crate::Config;
 use crate::api_error::ApiError;
 use crate::json_body::{deserialize, json, refuse_unsupported};
 
-/// The most tokens of a text. The time of a text that stands in the training data grows with their square: measured,
-/// a third of a second for so many.
+/// The most tokens of a text: heuristic, a long chapter. Its time grows about linearly with them.
 pub(crate) const MAX_TOKENS: usize = 16_384;
 
 /// The most passages, and the most documents of each: heuristic; more than anybody reads.

@@ -101,14 +101,31 @@ impl Index {
     /// Returns the spans of at least `min_tokens` tokens, and of one, that stand in the training data and are in no
     /// longer one that does, in the order of `ids`.
     pub fn spans(&self, ids: &[u32], min_tokens: usize) -> Vec<TokenSpan> {
+        let min_tokens = min_tokens.max(1);
         let mut ranges: Vec<Range<usize>> = Vec::new();
-        let mut end = 0;
-        for start in 0..ids.len() {
-            let length = self.longest_prefix(&ids[start..]);
-            if start + length > end {
-                end = start + length;
-                ranges.extend((length >= min_tokens.max(1)).then_some(start..end));
+        // The next span starts at `first` or later, and has the token `last`.
+        let (mut first, mut last) = (0, min_tokens - 1);
+        while last < ids.len() {
+            let newest = last + 1 - min_tokens;
+            let stands = |start: usize| self.longest_prefix(&ids[start..=last]) > last - start;
+            if !stands(newest) {
+                (first, last) = (newest + 1, last + 1);
+                continue;
             }
+            // Every part of what stands there does too, so an exponential search finds the first start. To look at each
+            // start would take quadratic time for a long text of the training data.
+            let (mut low, mut high, mut step) = (first, newest, 1);
+            while low < high {
+                let middle = low + (step - 1).min((high - low) / 2);
+                if stands(middle) {
+                    high = middle;
+                } else {
+                    (low, step) = (middle + 1, 2 * step);
+                }
+            }
+            let end = high + self.longest_prefix(&ids[high..]);
+            ranges.push(high..end);
+            (first, last) = (high + 1, end);
         }
         let log_probabilities: Vec<f64> = ids.iter().map(|id| self.log_probability(*id)).collect();
         let span = |range: Range<usize>| TokenSpan {

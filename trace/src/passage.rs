@@ -89,9 +89,10 @@ impl Index {
             key(a).cmp(&key(b))
         });
         let mut end = 0;
-        // A passage that ends no later than one before it is a part of that one.
+        // A passage that ends no later than one before it is a part of that one; one without text has only a part of a
+        // character.
         found.retain(|found| {
-            found.bytes.end > end && {
+            !found.bytes.is_empty() && found.bytes.end > end && {
                 end = found.bytes.end;
                 true
             }

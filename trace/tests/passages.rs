@@ -96,6 +96,17 @@ fn a_passage_stands_in_its_document_character_by_character() {
 }
 
 #[test]
+fn a_part_of_a_character_is_no_passage() {
+    let Traced { index, folder: _folder } = traced();
+    // Three of its four bytes are those of people in the texts.
+    let other = "Ω👪";
+    assert!(index.tokenizer().encode(other).unwrap().len() > 2);
+    for passage in index.trace(other, &options(1)).unwrap() {
+        assert!(!passage.text.is_empty(), "{passage:?}");
+    }
+}
+
+#[test]
 fn the_first_word_is_found_within_a_sentence() {
     let Traced { index, folder: _folder } = traced();
     let passages = index.trace("stands a tower", &options(2)).unwrap();

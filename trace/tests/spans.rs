@@ -97,6 +97,16 @@ fn tokens_outside_of_the_vocabulary_are_nowhere() {
 }
 
 #[test]
+fn a_long_text_of_the_training_data_is_found_in_about_linear_time() {
+    // To look at each start would be ten billion comparisons.
+    let document: Vec<u32> = (0..100_000_u64).map(|at| 1 + (at * at * at % 59_999) as u32).collect();
+    let built = build(&words(60_002), &vec![document.clone()], 1 << 20, 1 << 20);
+    let query = [&document[..], &[60_000], &document[..]].concat();
+    let spans: Vec<Range<usize>> = built.index.spans(&query, 8).into_iter().map(|span| span.range).collect();
+    assert_eq!(spans, [0..100_000, 100_001..200_001]);
+}
+
+#[test]
 fn documents_that_are_copies_of_each_other_are_indexed_in_linear_time() {
     let document: Vec<u32> = (0..20_000).map(|at| 1 + (at * at % 7)).collect();
     let documents = vec![document.clone(); 30];

@@ -67,7 +67,8 @@ fn standard_input() -> anyhow::Result<String> {
 fn print(passage: &Passage) -> anyhow::Result<()> {
     let Passage { characters, tokens, count, text, occurrences, .. } = passage;
     let times = if *count == 1 { "once".to_owned() } else { format!("{} times", grouped(*count)) };
-    print_out!("\n{times}, {tokens} tokens, characters {} to {}", characters.start, characters.end)?;
+    let unit = if *tokens == 1 { "token" } else { "tokens" };
+    print_out!("\n{times}, {tokens} {unit}, characters {} to {}", characters.start, characters.end)?;
     for line in text.trim_matches('\n').lines() {
         print_out!("  | {}", printable(line))?;
     }

@@ -69,10 +69,19 @@ impl Unsealed {
     /// # Errors
     /// On I/O errors.
     pub fn clear(&self) -> Result<(), Error> {
+        self.clear_except(&[])
+    }
+
+    /// Removes the files of earlier attempts, except those with some names.
+    ///
+    /// # Errors
+    /// On I/O errors.
+    pub fn clear_except(&self, kept: &[String]) -> Result<(), Error> {
         let failed = |e| Error::io("clear", &self.path, e);
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if entry.file_name() != RECIPE {
+            let name = entry.file_name();
+            if name != RECIPE && !kept.iter().any(|kept| name == kept.as_str()) {
                 remove(&entry.path())?;
             }
         }

@@ -1,7 +1,5 @@
 //! The stage: the index is built block by block.
 
-use std::fs;
-
 use artifact::format::{count, grouped};
 use artifact::{Context, Outcome, Sealed, Unsealed};
 use serde::{Deserialize, Serialize};
@@ -55,7 +53,7 @@ pub fn run(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) 
     let is_built = split.len() as u64 <= config.max_tokens;
     let blocks = if is_built { block::divide(&split, config.block_tokens)? } else { Vec::new() };
     let name = |block: usize| format!("{BLOCK}{block:05}.safetensors");
-    keep_only(out, &(0..blocks.len()).map(name).collect::<Vec<String>>())?;
+    out.clear_except(&(0..blocks.len()).map(name).collect::<Vec<String>>())?;
     if is_built {
         let tokenizer = Tokenizer::from_file(&tokens.verified(TOKENIZER)?)?;
         context.progress.begin("indexing", split.len() as u64, "tokens");
@@ -64,7 +62,8 @@ pub fn run(config: &Config, tokens: &Sealed, out: &Unsealed, context: &Context) 
                 return Err(Error::Interrupted);
             }
             let path = out.path(&name(number));
-            if !path.exists() {
+            // An index that was damaged is built again in its folder, and may have lost the end of a block.
+            if block::Block::open(&path).is_err() {
                 let documents = documents(tokens, TRAIN, range.clone())?;
                 block::build(&split, range.clone(), tokenizer.end_of_text(), &documents, &path)?;
             }
@@ -102,18 +101,4 @@ impl Summary {
         counts.insert(artifact::NOTICES.to_owned(), json!([notice]));
         Outcome { counts, headline: "no index".to_owned(), ..Outcome::default() }
     }
-}
-
-/// Removes what an earlier attempt left in the folder, except some files.
-fn keep_only(out: &Unsealed, names: &[String]) -> Result<(), Error> {
-    let failed = |e| artifact::Error::io("clear", out.folder(), e);
-    for entry in fs::read_dir(out.folder()).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let is_kept = path.file_name().is_some_and(|name| names.iter().any(|kept| name == kept.as_str()));
-        if !is_kept {
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(|e| artifact::Error::io("remove", &path, e))?;
-        }
-    }
-    Ok(())
 }

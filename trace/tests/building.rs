@@ -44,6 +44,7 @@ fn a_killed_stage_continues_to_the_same_bytes() {
     // What a process that was killed may leave: blocks, a part of one under another name, files of another attempt.
     fs::create_dir(out.path(".work")).unwrap();
     fs::write(out.path(".tmpAbc"), "half a block").unwrap();
+    fs::write(out.path(".recipe.json"), "{}").unwrap();
     fs::write(out.path("index.json"), "{").unwrap();
     fs::write(out.path("block-00099.safetensors"), "old").unwrap();
     let (cancel, blocks) = (Cancel::default(), Arc::new(AtomicUsize::new(0)));
@@ -60,6 +61,10 @@ fn a_killed_stage_continues_to_the_same_bytes() {
     let first = out.path("block-00000.safetensors");
     let written = fs::metadata(&first).unwrap().modified().unwrap();
     assert!(!out.path("block-00002.safetensors").exists() && !out.path("block-00099.safetensors").exists());
+    assert!(!out.path(".tmpAbc").exists() && out.path(".recipe.json").is_file(), "it still says what it needs");
+    // As of an index that lost the end of a file and is built again in its folder.
+    let second = fs::File::options().write(true).open(out.path("block-00001.safetensors")).unwrap();
+    second.set_len(second.metadata().unwrap().len() - 8).unwrap();
     let outcome = trace::run(&config(), &tokens, &out, &Context::quiet(0)).unwrap();
     assert_eq!(fs::metadata(&first).unwrap().modified().unwrap(), written, "a finished block is kept");
     assert_eq!(seal(out, outcome).digest(), whole.digest());

@@ -26,6 +26,9 @@ pub enum Error {
     DiskFull {
         /// The file that was being written.
         path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
     },
     /// A manifest cannot be parsed.
     #[error("{} is not a manifest that this version can read; delete that folder and run again", path.display())]
@@ -109,7 +112,7 @@ impl Error {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         let path = path.into();
         match source.kind() {
-            StorageFull | QuotaExceeded => Self::DiskFull { path },
+            StorageFull | QuotaExceeded => Self::DiskFull { path, source },
             _ => Self::Io { operation, path, source },
         }
     }

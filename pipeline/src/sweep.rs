@@ -119,9 +119,11 @@ fn attempt(
 
 /// Returns true if no other trial would do better.
 fn ends_sweep(error: &anyhow::Error) -> bool {
-    use artifact::Error::{DiskFull, Locked};
-    error.is::<Interrupted>()
-        || error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Locked { .. } | DiskFull { .. })))
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let is_locked = matches!(error.downcast_ref(), Some(artifact::Error::Locked { .. }));
+    // The stages' errors are transparent: of that of an artifact, only its source is in the chain.
+    let is_full = |cause: &std::io::Error| matches!(cause.kind(), StorageFull | QuotaExceeded);
+    is_locked || error.is::<Interrupted>() || error.chain().any(|cause| cause.downcast_ref().is_some_and(is_full))
 }
 
 /// Returns the metric of a run; none if it is not finite, as after a training that diverged.
@@ -147,4 +149,25 @@ fn metric(run: &Run, name: &str) -> anyhow::Result<Option<f64>> {
 /// Returns the folder of a sweep's results in its store.
 pub fn folder(layout: &StoreLayout, sweep: &Sweep) -> PathBuf {
     layout.sweeps().join(&sweep.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_in_a_stage_ends_a_sweep_and_another_failure_does_not() {
+        let check = |kind: std::io::ErrorKind, expected: bool| {
+            let error = train::Error::from(artifact::Error::io("write", "model.safetensors", kind.into()));
+            let error = anyhow::Error::from_boxed(Box::new(error)).context("stage train failed");
+            assert_eq!(ends_sweep(&error), expected, "{error:?}");
+        };
+        check(std::io::ErrorKind::StorageFull, true);
+        check(std::io::ErrorKind::PermissionDenied, false);
+        let folder = tempfile::tempdir().unwrap();
+        let store = StoreLayout::new(folder.path()).artifacts();
+        let _lock = store.lock().unwrap();
+        assert!(ends_sweep(&store.lock().unwrap_err().into()));
+        assert!(ends_sweep(&Interrupted::default().into()));
+    }
 }

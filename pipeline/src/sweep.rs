@@ -5,6 +5,7 @@
 //! was killed continues when it is started again: trials that are finished are up to date, as with any run.
 
 pub mod config;
+mod parameters;
 pub mod report;
 mod results;
 pub mod search;

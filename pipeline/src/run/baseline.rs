@@ -9,7 +9,7 @@ use crate::run::stage::{Artifacts, Stage};
 use crate::run::{catalog, names};
 
 /// The name that means the newest suitable run.
-const LAST: &str = "last";
+pub const LAST: &str = "last";
 
 /// What the input of a recipe is called before the run's name.
 const INPUT: &str = "report of ";

@@ -7,7 +7,10 @@ use settings::ConfigSource;
 use toml::Value;
 
 use crate::config::{self, ConfigError};
+use crate::run::baseline::LAST;
 use crate::run::stage::Stage;
+
+use super::parameters::{self, MAX_TRIALS, Values, Wrong};
 
 /// The keys of a sweep, for suggestions.
 const KEYS: [&str; 14] = [
@@ -27,8 +30,8 @@ const KEYS: [&str; 14] = [
     "halving.factor",
 ];
 
-/// The most trials: heuristic, a sweep of more is a mistake in a grid.
-const MAX_TRIALS: usize = 10_000;
+/// The key that names the run that reports are compared with.
+const REGRESSION_VS: &str = "evaluate.gates.regression_vs";
 
 /// The content of `sweep.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -100,26 +103,6 @@ pub enum Method {
     Halving,
 }
 
-/// The values of a parameter.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Values {
-    /// These.
-    Choice(Vec<Value>),
-    /// Those between two ends.
-    Range {
-        /// The lower end.
-        min: f64,
-        /// The upper end.
-        max: f64,
-        /// Whether factors count instead of differences.
-        is_log: bool,
-        /// Whether only whole numbers are meant.
-        is_whole: bool,
-        /// How many of them a grid has.
-        points: Option<usize>,
-    },
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -186,49 +169,26 @@ impl Sweep {
         })?;
         let config: Config = source.parse(&KEYS.map(str::to_owned), &[])?.value;
         let wrong = |key: &str, message: String| ConfigError::from(source.error_at(key, message));
-        let in_parameters = |key: &str, message: String| wrong(&format!("parameters.{key}"), message);
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let base = artifact::file::tidy(&folder.join(&config.base));
         let loaded = config::load(&base, &[])?;
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let parameters = parameters(&config.parameters).map_err(|(key, message)| in_parameters(&key, message))?;
-        if parameters.is_empty() {
-            return Err(wrong("parameters", "`parameters` names no key to vary".to_owned()));
-        }
-        let is_grid = config.method == Method::Grid;
-        let refused = [("trials", config.trials.is_some()), ("seed", config.seed.is_some())];
-        if let Some((key, _)) = refused.into_iter().find(|(_, given)| is_grid && *given) {
-            return Err(wrong(key, format!("`{key}` has no effect with method = \"grid\"")));
-        }
-        if config.trials == Some(0) || (!is_grid && config.trials.is_none()) {
-            return Err(wrong("trials", "`trials` must say how many combinations to draw".to_owned()));
-        }
-        let mut n_trials = config.trials.unwrap_or(1);
-        for (key, values) in parameters.iter().filter(|_| is_grid) {
-            let Some(values) = values.grid() else {
-                return Err(in_parameters(key, format!("`{key}` needs `points`, the number of its values in a grid")));
-            };
-            n_trials = n_trials.saturating_mul(values.len());
-        }
-        let has_points = |values: &Values| matches!(values, Values::Range { points: Some(_), .. });
-        if let Some((key, _)) = parameters.iter().find(|(_, values)| !is_grid && has_points(values)) {
-            return Err(in_parameters(key, format!("`points` of `{key}` has an effect only in a grid")));
-        }
-        if n_trials > MAX_TRIALS {
-            return Err(wrong("parameters", format!("the sweep has {n_trials} trials, more than {MAX_TRIALS}")));
-        }
-        check_halving(&config, &wrong)?;
-        if config.seeds == 0 || seeds == Some(0) {
-            return Err(wrong("seeds", "`seeds` must be at least 1".to_owned()));
+        let n_seeds = seeds.unwrap_or(config.seeds);
+        let parameters = parameters::parse(&config.parameters);
+        let parameters = parameters.map_err(|(key, message)| wrong(&format!("parameters.{key}"), message))?;
+        let checked = check_search(&config, &parameters).and_then(|()| check_keys(&config, &parameters, n_seeds));
+        checked.map_err(|(key, message)| wrong(&key, message))?;
+        let is_last = loaded.config.evaluate.gates.regression_vs.as_deref() == Some(LAST);
+        if is_last && config.until >= Stage::Evaluate && !parameters.iter().any(|(key, _)| key == REGRESSION_VS) {
+            let base = base.display();
+            let message = format!(
+                "`{REGRESSION_VS}` is \"{LAST}\" in {base}: each trial would be compared with the one before, and \
+                 evaluated again when the sweep continues; name a run"
+            );
+            return Err(wrong("base", message));
         }
         let default_metric =
             if config.until < Stage::Evaluate { "validation_loss" } else { "checkpoint_validation_bits_per_byte" };
-        if config.until < Stage::Train {
-            return Err(wrong(
-                "until",
-                format!("`until` is {}: a trial needs a trained model to be compared", config.until),
-            ));
-        }
         Ok(Self {
             path: path.to_owned(),
             base,
@@ -240,7 +200,7 @@ impl Sweep {
             method: config.method,
             trials: config.trials.unwrap_or(0),
             seed: config.seed.unwrap_or(0),
-            n_seeds: seeds.unwrap_or(config.seeds),
+            n_seeds,
             parameters,
             halving: config.halving,
         })
@@ -272,110 +232,69 @@ impl Sweep {
     }
 }
 
-fn check_halving(config: &Config, wrong: &impl Fn(&str, String) -> ConfigError) -> Result<(), ConfigError> {
-    let error = match (&config.halving, config.method) {
-        (None, Method::Halving) => ("method", "`method` is \"halving\", which needs a table [halving]".to_owned()),
+/// Checks what decides the number of trials and runs.
+fn check_search(config: &Config, parameters: &[(String, Values)]) -> Result<(), Wrong> {
+    let wrong = |key: &str, message: String| Err((key.to_owned(), message));
+    if parameters.is_empty() {
+        return wrong("parameters", "`parameters` names no key to vary".to_owned());
+    }
+    let is_grid = config.method == Method::Grid;
+    let refused = [("trials", config.trials.is_some()), ("seed", config.seed.is_some())];
+    if let Some((key, _)) = refused.into_iter().find(|(_, given)| is_grid && *given) {
+        return wrong(key, format!("`{key}` has no effect with method = \"grid\""));
+    }
+    if config.trials == Some(0) || (!is_grid && config.trials.is_none()) {
+        return wrong("trials", "`trials` must say how many combinations to draw".to_owned());
+    }
+    let mut n_trials = config.trials.unwrap_or(1);
+    for (key, values) in parameters {
+        let at = format!("parameters.{key}");
+        if is_grid {
+            let Some(values) = values.grid() else {
+                return wrong(&at, format!("`{key}` needs `points`, the number of its values in a grid"));
+            };
+            n_trials = n_trials.saturating_mul(values.len());
+        } else if matches!(values, Values::Range { points: Some(_), .. }) {
+            return wrong(&at, format!("`points` of `{key}` has an effect only in a grid"));
+        }
+    }
+    if n_trials > MAX_TRIALS {
+        return wrong("parameters", format!("the sweep has {n_trials} trials, more than {MAX_TRIALS}"));
+    }
+    if config.until < Stage::Train {
+        return wrong("until", format!("`until` is {}: a trial needs a trained model to be compared", config.until));
+    }
+    match (&config.halving, config.method) {
+        (None, Method::Halving) => wrong("method", "`method` is \"halving\", which needs a table [halving]".to_owned()),
         (Some(_), Method::Grid | Method::Random) => {
-            ("halving", "`halving` has no effect without method = \"halving\"".to_owned())
+            wrong("halving", "`halving` has no effect without method = \"halving\"".to_owned())
         }
         (Some(halving), Method::Halving) if halving.levels.len() < 2 => {
-            ("halving.levels", "`halving.levels` needs at least two values".to_owned())
+            wrong("halving.levels", "`halving.levels` needs at least two values".to_owned())
         }
         (Some(halving), Method::Halving) if halving.factor < 2 => {
-            ("halving.factor", "`halving.factor` must be at least 2".to_owned())
+            wrong("halving.factor", "`halving.factor` must be at least 2".to_owned())
         }
-        _ => return Ok(()),
-    };
-    Err(wrong(error.0, error.1))
-}
-
-impl Values {
-    /// Returns the values of a grid; none if the number of points is not given.
-    pub fn grid(&self) -> Option<Vec<Value>> {
-        match self {
-            Self::Choice(values) => Some(values.clone()),
-            Self::Range { points, .. } => {
-                let points = (*points)?;
-                let last = points.saturating_sub(1).max(1) as f64;
-                let mut values: Vec<Value> = (0..points).map(|i| self.at(i as f64 / last)).collect();
-                values.dedup();
-                Some(values)
-            }
-        }
-    }
-
-    /// Returns the value at `place`, from 0 to 1: of a range, evenly in differences or factors; of a choice, in their
-    /// order. Real numbers have four significant digits, as people would write them.
-    pub fn at(&self, place: f64) -> Value {
-        match self {
-            Self::Choice(values) => {
-                let i = (place * values.len() as f64) as usize;
-                values[i.min(values.len() - 1)].clone()
-            }
-            Self::Range { min, max, is_log, is_whole, .. } => {
-                let value = if *is_log { min * (max / min).powf(place) } else { min + (max - min) * place };
-                if *is_whole {
-                    return Value::Integer(value.round().clamp(*min, *max) as i64);
-                }
-                let rounded = format!("{value:.3e}").parse().unwrap_or(value);
-                Value::Float(f64::clamp(rounded, *min, *max))
-            }
-        }
+        _ => Ok(()),
     }
 }
 
-/// Returns the parameters of `[parameters]`, whose keys may be dotted or nested.
-fn parameters(table: &toml::Table) -> Result<Vec<(String, Values)>, (String, String)> {
-    fn walk(prefix: &str, table: &toml::Table, out: &mut Vec<(String, Values)>) -> Result<(), (String, String)> {
-        for (name, value) in table {
-            let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-            match value {
-                Value::Table(table) if table.contains_key("min") || table.contains_key("max") => {
-                    let range = range(table).map_err(|message| (path.clone(), format!("`{path}`: {message}")))?;
-                    out.push((path, range));
-                }
-                Value::Table(table) => walk(&path, table, out)?,
-                Value::Array(values) if !values.is_empty() => out.push((path, Values::Choice(values.clone()))),
-                _ => {
-                    let message = format!("`{path}` must be a list of values, or a table with min and max");
-                    return Err((path, message));
-                }
-            }
-        }
-        Ok(())
+/// Checks that no parameter is a key that the sweep itself sets.
+fn check_keys(config: &Config, parameters: &[(String, Values)], n_seeds: u32) -> Result<(), Wrong> {
+    if n_seeds == 0 {
+        return Err(("seeds".to_owned(), "`seeds` must be at least 1".to_owned()));
     }
-    let mut out = Vec::new();
-    walk("", table, &mut out)?;
-    Ok(out)
-}
-
-fn range(table: &toml::Table) -> Result<Values, String> {
-    if let Some(key) = table.keys().find(|key| !["min", "max", "scale", "points"].contains(&key.as_str())) {
-        return Err(format!("unknown key `{key}`; a range has min, max, scale and points"));
+    let of_level = config.halving.as_ref().map(|halving| halving.key.as_str());
+    for (key, _) in parameters {
+        let set_by = match key.as_str() {
+            "name" => "`name`, above [parameters]",
+            "seed" if n_seeds > 1 => "`seeds`",
+            key if of_level == Some(key) => "[halving]",
+            _ => continue,
+        };
+        return Err((format!("parameters.{key}"), format!("`{key}` cannot be varied, since {set_by} sets it")));
     }
-    let end = |name: &str| match table.get(name) {
-        Some(Value::Integer(whole)) => Ok((*whole as f64, true)),
-        Some(Value::Float(real)) if real.is_finite() => Ok((*real, false)),
-        _ => Err(format!("{name} must be a number")),
-    };
-    let ((min, min_is_whole), (max, max_is_whole)) = (end("min")?, end("max")?);
-    let is_log = match table.get("scale").map(|scale| scale.as_str()) {
-        None | Some(Some("linear")) => false,
-        Some(Some("log")) => true,
-        Some(_) => return Err("scale must be \"linear\" or \"log\"".to_owned()),
-    };
-    let points = match table.get("points") {
-        None => None,
-        Some(Value::Integer(points)) if *points >= 2 => Some(*points as usize),
-        Some(_) => return Err("points must be at least 2".to_owned()),
-    };
-    if min >= max {
-        return Err(format!("min is {min}, which is not below max, {max}"));
-    }
-    if is_log && min <= 0.0 {
-        return Err(format!("scale = \"log\" needs a min above 0, not {min}"));
-    }
-    Ok(Values::Range { min, max, is_log, is_whole: min_is_whole && max_is_whole, points })
+    Ok(())
 }
 
 #[cfg(test)]
@@ -385,8 +304,14 @@ mod tests {
     use super::*;
 
     fn load(text: &str) -> Result<Sweep, String> {
+        load_with("", text)
+    }
+
+    /// Loads a sweep of a configuration with some more lines.
+    fn load_with(base: &str, text: &str) -> Result<Sweep, String> {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("pipeline.toml"), "seed = 5\n[collect]\ndataset = \"d\"\n").unwrap();
+        let base = format!("seed = 5\n[collect]\ndataset = \"d\"\n{base}");
+        std::fs::write(folder.path().join("pipeline.toml"), base).unwrap();
         let path = folder.path().join("lr.toml");
         std::fs::write(&path, text).unwrap();
         Sweep::load(&path, None).map_err(|error| {
@@ -430,6 +355,19 @@ mod tests {
             "DIR/lr.toml:2: `train.steps` must be a list of values, or a table with min and max",
         );
         check(
+            "[parameters]\ntrain.dropout = { min = 0.0, max = 0.5, points = 10_000_000_000 }\n",
+            "DIR/lr.toml:2: `train.dropout`: points must be from 2 to 10000",
+        );
+        check(
+            "seeds = 2\n[parameters]\nseed = [1, 2]\n",
+            "DIR/lr.toml:3: `seed` cannot be varied, since `seeds` sets it",
+        );
+        check(
+            "method = \"halving\"\ntrials = 3\nhalving = { key = \"train.steps\", levels = [1, 2] }\n[parameters]\n\
+             train.steps = [1, 2]\n",
+            "DIR/lr.toml:5: `train.steps` cannot be varied, since [halving] sets it",
+        );
+        check(
             &format!("method = \"halving\"\ntrials = 3\n{grid}"),
             "DIR/lr.toml:1: `method` is \"halving\", which needs a table [halving]",
         );
@@ -440,17 +378,19 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_divided_evenly() {
-        let check = |values: Values, expected: &[&str]| {
-            let found: Vec<String> = values.grid().unwrap().iter().map(Value::to_string).collect();
-            assert_eq!(found, expected);
+    fn trials_are_not_compared_with_each_other() {
+        let check = |run: &str, text: &str, expected: bool| {
+            let base = format!("[evaluate.gates]\nregression_vs = \"{run}\"\n");
+            let found = load_with(&base, text);
+            assert_eq!(found.is_ok(), expected, "{found:?}");
+            if let Err(error) = found {
+                assert!(error.contains("is \"last\" in DIR/pipeline.toml") && error.ends_with("name a run"), "{error}");
+            }
         };
-        let range =
-            |min, max, is_log, is_whole, points| Values::Range { min, max, is_log, is_whole, points: Some(points) };
-        check(range(1e-4, 1e-2, true, false, 3), &["0.0001", "0.001", "0.01"]);
-        check(range(0.0, 1.0, false, false, 5), &["0.0", "0.25", "0.5", "0.75", "1.0"]);
-        check(range(2.0, 32.0, true, true, 5), &["2", "4", "8", "16", "32"]);
-        check(range(1.0, 2.0, false, true, 9), &["1", "2"]);
-        assert_eq!(Values::Choice(vec![1.into(), 2.into(), 3.into()]).at(0.999), 3.into());
+        let steps = "[parameters]\ntrain.steps = [1, 2]\n";
+        check("last", steps, false);
+        check("code-001", steps, true);
+        check("last", &format!("until = \"optimize\"\n{steps}"), true);
+        check("last", "[parameters]\nevaluate.gates.regression_vs = [\"code-001\"]\n", true);
     }
 }

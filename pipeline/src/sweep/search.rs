@@ -68,7 +68,8 @@ mod tests {
 
     use super::*;
     use crate::run::stage::Stage;
-    use crate::sweep::config::{Goal, Values};
+    use crate::sweep::config::Goal;
+    use crate::sweep::parameters::Values;
 
     fn sweep(method: Method, trials: usize, parameters: Vec<(&str, Values)>) -> Sweep {
         let folder = tempfile::tempdir().unwrap();

@@ -110,6 +110,7 @@ pub fn tag(layout: &StoreLayout, run: &Run, tag: &str) -> anyhow::Result<Option<
     );
     ensure!(tag != LATEST, "`latest` is the newest run and cannot be a tag");
     ensure!(!layout.runs().join(tag).exists(), "{tag} is the name of a run and cannot be a tag");
+    ensure!(!record::is_numbered(tag), "{tag} may become the name of a run and cannot be a tag: end it otherwise");
     ensure!(registry::names::find(layout, tag)?.is_none(), "{tag} is an imported model and cannot be a tag");
     let before = tagged(layout, tag);
     file::create_folder(&layout.tags())?;
@@ -188,7 +189,12 @@ mod tests {
         assert_eq!(tags_by_run(&layout).unwrap(), [("code-002".to_owned(), vec!["best".to_owned()])].into());
         assert_eq!(found(&layout, "bets").unwrap_err(), "there is no run bets; did you mean best?");
         assert!(untag(&layout, &runs[0], "best").unwrap_err().to_string().contains("has no tag best"));
-        for (wrong, reason) in [("a/b", "cannot be a tag"), ("latest", "newest"), ("code-001", "name of a run")] {
+        for (wrong, reason) in [
+            ("a/b", "cannot be a tag"),
+            ("latest", "newest"),
+            ("code-001", "is the name of a run"),
+            ("code-003", "may become the name of a run"),
+        ] {
             assert!(tag(&layout, &runs[0], wrong).unwrap_err().to_string().contains(reason), "{wrong}");
         }
         fs::remove_dir_all(&runs[1].folder).unwrap();

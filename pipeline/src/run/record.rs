@@ -285,6 +285,12 @@ pub fn is_of(run: &Run, name: &str) -> bool {
     number(&run.record.name, name).is_some()
 }
 
+/// Returns true if `name` ends as the names of runs do, which [`Run::reserve`] numbers with at least three digits.
+pub fn is_numbered(name: &str) -> bool {
+    let digits = name.rsplit_once('-').map(|(_, digits)| digits);
+    digits.is_some_and(|digits| digits.len() >= 3 && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
 fn number(folder: &str, name: &str) -> Option<u64> {
     folder.strip_prefix(name)?.strip_prefix('-')?.parse().ok()
 }

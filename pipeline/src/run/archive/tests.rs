@@ -126,6 +126,10 @@ fn a_run_comes_back_as_it_was() {
 
     let known = unpack(&archive, &other, MAX_BYTES).unwrap();
     assert!(known.was_known && known.added == 0);
+    fs::write(known.run.artifact_folder(&known.run.record.stages[0]).join("part/data.bin"), "short").unwrap();
+    let repaired = unpack(&archive, &other, MAX_BYTES).unwrap();
+    assert!(repaired.was_known && repaired.added == 1);
+    assert_eq!(relative(&other), relative(&layout));
     let mut run = imported.run;
     run.record.wall_seconds = 9.0;
     run.save().unwrap();
@@ -206,7 +210,13 @@ fn nothing_of_a_hostile_archive_reaches_the_store() {
     check(&edited_manifest("\"seed\": 1", "\"seed\": 2"), MAX_BYTES, "its fingerprint is not that of its recipe");
     check(&replaced(manifest, b"{".to_vec()), MAX_BYTES, "is not a valid manifest");
     let text = String::from_utf8(good[record].1.clone()).unwrap();
-    check(&replaced(record, text.replace("code-001", "../out").into_bytes()), MAX_BYTES, "cannot name a folder");
+    for other in ["../out", "../out-001", ".out-001", "latest", "best", "best-1", "a b-001"] {
+        check(&replaced(record, text.replace("code-001", other).into_bytes()), MAX_BYTES, "not one of a run");
+    }
+    let commanding = text.replace("never run before", "\\u001b[2J");
+    check(&replaced(record, commanding.into_bytes()), MAX_BYTES, "its record has characters that command a terminal");
+    let headline = ("\"headline\": \"\"", "\"headline\": \"\\u001b[2J\"");
+    check(&edited_manifest(headline.0, headline.1), MAX_BYTES, "its texts have characters that command a terminal");
     check(&replaced(record, text.replace("\"train\"", "\"optimize\"").into_bytes()), MAX_BYTES, "its record names");
     check(&|_| (), 3000, "unpacks to more than 3000 bytes");
 }

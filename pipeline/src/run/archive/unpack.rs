@@ -11,12 +11,14 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use artifact::digest::Hasher;
-use artifact::{FileEntry, Manifest, Sealed, StoreLayout, file, manifest};
+use artifact::{FileEntry, Manifest, StoreLayout, file, manifest};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{ARTIFACTS, RUN, RUN_FILES, TEMPORARY, label};
-use crate::run::record::{RECORD, Record, Run};
+use crate::run::record::{RECORD, Record, Run, is_numbered};
 use crate::run::stage::Stage;
+use crate::ui::console::printable;
 
 /// The largest record, configuration, log, report or manifest, in bytes: heuristic, a report has at most 3 MB.
 const MAX_TEXT_BYTES: u64 = 64 << 20;
@@ -58,9 +60,9 @@ struct Artifact {
 /// Returns an error if the archive is not one of a run, is damaged, or differs from its own manifests; if the store has
 /// an artifact of the same fingerprint with other content; or on I/O errors. The store is then as it was.
 pub fn unpack(archive: &Path, layout: &StoreLayout, max_bytes: u64) -> anyhow::Result<Imported> {
+    let file = File::open(archive).with_context(|| format!("cannot open {}", archive.display()))?;
     let store = layout.artifacts();
     let _lock = store.lock()?;
-    let file = File::open(archive).with_context(|| format!("cannot open {}", archive.display()))?;
     let content =
         read(file, store.root(), max_bytes).with_context(|| format!("{} cannot be imported", archive.display()))?;
     let text = content.texts.get(RECORD).with_context(|| format!("it has no {RUN}/{RECORD}"));
@@ -139,6 +141,8 @@ impl Content {
         ensure!(manifest.fingerprint == manifest.recipe.fingerprint(), "its fingerprint is not that of its recipe");
         ensure!(manifest.digest == manifest::digest_of(&manifest.files), "its digest is not that of its files");
         ensure!(label(&manifest) == artifact, "its folder has the name of another artifact");
+        let shown = json!([manifest.headline, manifest.counts.get(artifact::NOTICES)]);
+        ensure!(!has_commands(&shown), "its texts have characters that command a terminal");
         if let Some(name) = manifest.files.keys().find(|name| !is_plain(name)) {
             bail!("it names a file {name:?} outside its folder, or a hidden one");
         }
@@ -152,6 +156,18 @@ pub(super) fn is_plain(name: &str) -> bool {
     let is_portable = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', ':', '\0']);
     let components = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     name != manifest::FILE_NAME && components && name.split('/').all(is_portable)
+}
+
+/// Returns true if a text would do more to a terminal than be read; recipes are never printed as they are.
+fn has_commands(value: &Value) -> bool {
+    match value {
+        Value::String(text) => printable(text) != *text,
+        Value::Array(values) => values.iter().any(has_commands),
+        Value::Object(fields) => {
+            fields.iter().any(|(name, value)| name != "recipe" && (printable(name) != *name || has_commands(value)))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn text(name: &str, bytes: u64, reader: &mut impl Read) -> anyhow::Result<Vec<u8>> {
@@ -191,11 +207,13 @@ fn write(path: &Path, entry: &FileEntry, reader: &mut impl Read) -> anyhow::Resu
 fn record(text: &[u8], artifacts: &BTreeMap<String, Artifact>) -> anyhow::Result<Record> {
     let record: Record = serde_json::from_slice(text).context("its record is not one of this version")?;
     let is_known = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    // Numbered, so that it is neither `latest` nor a tag.
     ensure!(
-        !record.name.is_empty() && !record.name.starts_with('.') && record.name.chars().all(is_known),
-        "its run has the name {:?}, which cannot name a folder",
+        !record.name.starts_with('.') && record.name.chars().all(is_known) && is_numbered(&record.name),
+        "its run has the name {:?}, which is not one of a run",
         record.name
     );
+    ensure!(!has_commands(&json!(record)), "its record has characters that command a terminal");
     for stage in &record.stages {
         let (name, fingerprint) = (stage.stage.name(), stage.fingerprint);
         let found = artifacts.get(&format!("{name}-{}", fingerprint.short())).map(|artifact| &artifact.manifest);
@@ -213,21 +231,20 @@ fn install(content: &Content, layout: &StoreLayout) -> anyhow::Result<usize> {
     let mut new: Vec<(PathBuf, PathBuf)> = Vec::new();
     for (label, Artifact { manifest, .. }) in &content.artifacts {
         let target = store.folder(&manifest.recipe);
-        match Sealed::open(&target) {
-            Ok(sealed) => ensure!(
+        match store.find(&manifest.recipe)? {
+            Some(sealed) => ensure!(
                 sealed.digest() == manifest.digest,
                 "the store has an artifact {label} with other content, made with other rounding or changed since; \
                  import into another store: --store FOLDER"
             ),
-            Err(artifact::Error::Unsealed { .. }) => new.push((content.folder.path().join(label), target)),
-            Err(other) => return Err(other.into()),
+            None => new.push((content.folder.path().join(label), target)),
         }
     }
     for (from, to) in &new {
         let stage = to.parent().unwrap_or(to);
         file::create_folder(stage)?;
         if to.is_dir() {
-            // Unfinished work on what is finished now.
+            // Unfinished work on what is finished now, or an artifact that lost files.
             fs::remove_dir_all(to).with_context(|| format!("cannot remove {}", to.display()))?;
         }
         file::sync_folder(from)?;

@@ -11,7 +11,7 @@ use crate::sealed::{RECIPE, remove};
 use crate::{Digest, Error, Manifest, Recipe, Store, StoreLock, file};
 
 /// Where removed artifacts wait for deletion, so that a crash leaves no artifact with some of its files.
-const TRASH: &str = ".trash";
+pub const TRASH: &str = ".trash";
 
 /// An artifact on disk, finished or not.
 #[derive(Debug, Clone, PartialEq)]

@@ -122,7 +122,10 @@ fn gc_keeps_what_runs_imports_and_unfinished_work_need() {
     let tokens = project.artifact("tiny-001", "preprocess");
     let corpus = project.artifact("tiny-001", "collect");
     project.succeeds(&["rm", "tiny-001"]);
+    let trash = project.path("experiments/artifacts/.trash");
+    fs::create_dir(&trash).unwrap();
     let kept = project.succeeds(&["gc", "--yes"]);
+    assert!(!trash.exists(), "what a killed collection left is removed, even if there is nothing else: {kept}");
     assert!(kept.contains("1 folder of unfinished work") && kept.contains("nothing to remove"), "{kept}");
     assert!(tokens.exists() && corpus.exists() && unfinished.exists());
     project.succeeds(&["gc", "--unfinished", "--yes"]);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use artifact::gc::{Entry, collect, survey};
+use artifact::gc::{Entry, TRASH, collect, survey};
 use artifact::{Digest, Store, StoreLayout, format};
 
 use crate::cli::experiments::GcArgs;
@@ -58,8 +58,8 @@ fn roots(layout: &StoreLayout) -> anyhow::Result<BTreeSet<Digest>> {
     Ok(roots)
 }
 
-/// Removes what verifications and imports left that were killed. That this process has the store's lock says that no
-/// import runs; the lock of a verification's own store, that it does not.
+/// Removes what verifications, imports and collections left that were killed. That this process has the store's lock
+/// says that no import or collection runs; the lock of a verification's own store, that it does not.
 fn remove_leftovers(layout: &StoreLayout, store: &Store) -> anyhow::Result<()> {
     let named = |folder: &Path, start: &str| -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -70,7 +70,8 @@ fn remove_leftovers(layout: &StoreLayout, store: &Store) -> anyhow::Result<()> {
     };
     let of_verifications =
         named(layout.root(), repeat::TEMPORARY).into_iter().filter(|folder| Store::new(folder).lock().is_ok());
-    for folder in of_verifications.chain(named(store.root(), archive::TEMPORARY)) {
+    let of_others = [archive::TEMPORARY, TRASH].into_iter().flat_map(|start| named(store.root(), start));
+    for folder in of_verifications.chain(of_others) {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
         print_out!("removed {}, which a killed process left", folder.display())?;
     }

@@ -1,4 +1,4 @@
-//! The present time.
+//! The present time, as records have it.
 
 use jiff::{Timestamp, Unit};
 
@@ -7,4 +7,9 @@ pub fn now() -> String {
     let now = Timestamp::now();
     // Rounding fails only at the end of the calendar.
     now.round(Unit::Second).unwrap_or(now).to_string()
+}
+
+/// Returns the seconds from 1970 to a time that [`now`] returned; none if the text is not one.
+pub fn seconds(time: &str) -> Option<u64> {
+    u64::try_from(time.parse::<Timestamp>().ok()?.as_second()).ok()
 }

@@ -7,6 +7,7 @@ const AREA = { left: 60, right: 886, top: 12, bottom: 270 };
 
 let runs = [];
 let chosen = [];
+let isConnected = true;
 const element = (id) => document.getElementById(id);
 
 function make(name, attributes = {}, text = "") {
@@ -79,6 +80,8 @@ async function metrics(name) {
 async function draw() {
   const names = [...chosen];
   const all = await Promise.all(names.map(metrics));
+  // Others were chosen meanwhile, and are drawn.
+  if (names.join() !== chosen.join()) return;
   const curves = all.map((lines) => ({ loss: curve(lines, "loss"), validation: curve(lines, "validation_loss") }));
   const points = curves.flatMap((one) => [...one.loss, ...one.validation]);
   const chart = element("chart");
@@ -122,10 +125,12 @@ async function poll() {
     const isFirst = runs.length === 0;
     runs = found;
     if (isFirst && runs.length > 0) chosen = [runs[0].name];
-    if (changed) list();
+    if (changed || !isConnected) list();
+    isConnected = true;
     if (isFirst || runs.some((run) => run.is_alive && chosen.includes(run.name))) await draw();
     if (runs.length === 0) element("message").textContent = "There are no runs yet: pipeline run makes one.";
   } catch {
+    isConnected = false;
     element("message").textContent = "The server has stopped: pipeline ui starts it.";
   }
   setTimeout(poll, POLL_MILLISECONDS);

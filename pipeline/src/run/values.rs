@@ -147,11 +147,14 @@ const OPERATORS: [(&str, Operator); 6] = [
 ];
 
 impl Condition {
-    /// Returns true if `found` satisfies the condition; a list does if one of its elements does. A value that does not
-    /// exist satisfies none.
+    /// Returns true if `found` satisfies the condition; a list does if one of its elements does, or for `!=` each. A
+    /// value that does not exist satisfies none.
     pub fn holds(&self, found: Option<&Value>) -> bool {
         match found {
             None => false,
+            Some(Value::Array(items)) if self.operator == Operator::NotEqual => {
+                items.iter().all(|item| self.holds(Some(item)))
+            }
             Some(Value::Array(items)) => items.iter().any(|item| self.holds(Some(item))),
             Some(found) => {
                 let wanted = match self.value.parse::<f64>() {
@@ -215,6 +218,9 @@ mod tests {
         check("version=10", json!("10"), true);
         check("tag = best", json!(["first", "best"]), true);
         check("tag=best", json!([]), false);
+        check("tag!=best", json!(["first", "best"]), false);
+        check("tag!=best", json!(["first"]), true);
+        check("tag!=best", json!([]), true);
         assert!(!"a!=1".parse::<Condition>().unwrap().holds(None));
         assert_eq!("a.b<=1=2".parse::<Condition>().unwrap().value, "1=2");
         for wrong in ["", "status", "=1", "<3"] {

@@ -165,7 +165,7 @@ pub struct WhatIfArgs {
     /// A key of [preprocess] and its value: `gopher_quality.min_words=30` (false disables a criterion)
     #[arg(value_name = "KEY=VALUE", required = true)]
     pub overrides: Vec<String>,
-    /// A run's name, its folder, or `latest`
+    /// A run's name, a tag, its folder, or `latest`
     #[arg(long, default_value = "latest")]
     pub run: String,
     #[command(flatten)]
@@ -187,7 +187,7 @@ pub struct DroppedArgs {
     /// Show whole texts
     #[arg(long)]
     pub full: bool,
-    /// A run's name, its folder, or `latest`
+    /// A run's name, a tag, its folder, or `latest`
     #[arg(long, default_value = "latest")]
     pub run: String,
     #[command(flatten)]

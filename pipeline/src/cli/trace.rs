@@ -9,7 +9,7 @@ use super::StoreArgs;
 /// Arguments of `trace`.
 #[derive(Debug, Args)]
 pub struct TraceArgs {
-    /// A run's name, its folder, or `latest`
+    /// A run's name, a tag, its folder, or `latest`
     #[arg(value_name = "RUN")]
     pub run: String,
     /// The text [default: standard input]

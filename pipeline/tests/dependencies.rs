@@ -7,18 +7,19 @@ use serde_json::Value;
 
 /// The crates of the workspace that each may depend on. A new dependency is a decision: it is added here and to
 /// ARCHITECTURE.md, or it is not made.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("artifact", &[]),
     ("settings", &[]),
     ("fetch", &["artifact", "settings"]),
     ("tokenizer", &["artifact"]),
     ("kernels", &[]),
     ("model", &["artifact", "tokenizer", "kernels"]),
+    ("codec", &["artifact", "kernels", "model"]),
     ("inference", &["artifact", "kernels", "model", "tokenizer"]),
     ("registry", &["artifact", "fetch", "inference", "model", "tokenizer"]),
     ("data-ingest", &["artifact", "fetch", "settings"]),
     ("preprocess", &["artifact", "settings", "tokenizer"]),
-    ("train", &["artifact", "inference", "kernels", "model", "tokenizer"]),
+    ("train", &["artifact", "codec", "inference", "kernels", "model", "tokenizer"]),
     ("optimize", &["artifact", "inference", "kernels", "model", "registry", "tokenizer"]),
     ("trace", &["artifact", "tokenizer"]),
     ("generate", &["artifact", "inference", "model", "tokenizer"]),
@@ -59,7 +60,7 @@ const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 8] = [
     ("clap", &["pipeline"]),
     ("indicatif", &["pipeline"]),
     // `pipeline` and the crates of text compute no tensors.
-    ("burn", &["kernels", "model", "inference", "registry", "train", "optimize", "generate", "evaluate"]),
+    ("burn", &["kernels", "model", "codec", "inference", "registry", "train", "optimize", "generate", "evaluate"]),
 ];
 
 /// Returns the dependencies of each crate of the workspace, without those of tests.

@@ -135,6 +135,12 @@ pub enum Error {
         /// The maximum length of an answer with its prompt.
         context_length: usize,
     },
+    /// A codec has nothing to train on.
+    #[error("the {split} split of the codec has no pictures or sound: collect more, or raise the split's fraction")]
+    NoItems {
+        /// The split.
+        split: &'static str,
+    },
     /// The teacher of a distillation has another tokenizer than the tokens.
     #[error(
         "the tokenizer of train.distill.teacher ({teacher}) is {}, but that of the tokens is {}: a student learns from \
@@ -156,6 +162,9 @@ pub enum Error {
     /// An error of the model, its checkpoint or its device.
     #[error(transparent)]
     Model(model::Error),
+    /// An error of a codec or its configuration.
+    #[error(transparent)]
+    Codec(#[from] codec::Error),
     /// An error of the tokenizer or the token shards.
     #[error(transparent)]
     Tokens(#[from] tokenizer::Error),

@@ -7,12 +7,14 @@
 //! This crate reads no text except to log samples, and never touches the network.
 //!
 //! Modules in reading order: [`Config`]; `run` (resolves the configuration and puts a training together); `trainer`
-//! (the loop, for any burn module and objective); `objective` (cross-entropy, distillation and DPO) over `data` (the
-//! order of the tokens); `optim` (gradients, learning rate, optimizer); `divergence`; `checkpoint` (resumable states
-//! and the result); `logging`; [`memory`] and [`budget`] (estimates before the first step).
+//! (the loop, for any burn module and objective); [`mod@codec`] (puts the training of a codec together); `objective`
+//! (cross-entropy, distillation, DPO and reconstruction) over `data` (the order of the data); `optim` (gradients,
+//! learning rate, optimizer); `divergence`; `checkpoint` (resumable states and the result); `logging`; [`memory`] and
+//! [`budget`] (estimates before the first step).
 
 pub mod budget;
 mod checkpoint;
+pub mod codec;
 mod config;
 mod data;
 mod divergence;

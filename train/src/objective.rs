@@ -1,8 +1,9 @@
-//! Training objectives: next-token cross-entropy, alone or with the divergence from a teacher, and DPO, each with the
-//! data that it reads.
+//! Training objectives: next-token cross-entropy, alone or with the divergence from a teacher, DPO, and a codec's
+//! reconstruction, each with the data that it reads.
 
 pub mod cross_entropy;
 pub mod dpo;
+pub mod reconstruction;
 pub mod rounded;
 pub mod teacher;
 
@@ -38,20 +39,20 @@ pub trait Objective<M> {
 
 /// The results of a step.
 pub struct Step {
-    /// The mean loss, in nats.
+    /// The mean loss: in nats, or a codec's squared error.
     pub loss: f64,
     /// Distillation: the parts of the loss.
     pub parts: Option<LossParts>,
     /// The gradients of the mean loss.
     pub gradients: GradientsParams,
-    /// The number of tokens read, without padding.
+    /// The number of tokens read, without padding, or of a codec's codes.
     pub n_tokens: u64,
 }
 
 /// The results of a validation.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ValidationLoss {
-    /// The mean loss, in nats.
+    /// The mean loss: in nats, or a codec's squared error.
     pub loss: f64,
     /// The loss in bits per byte of the text; None if only parts of the text are learned.
     pub bits_per_byte: Option<f64>,

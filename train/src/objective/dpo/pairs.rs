@@ -2,12 +2,10 @@
 
 use std::ops::Range;
 
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use tokenizer::shard::Split;
 
 use crate::data::batches::{IGNORE_INDEX, MicroBatch};
+use crate::data::shuffle::Shuffle;
 
 /// Pairs in a batch of [`Pairs::all`]. Heuristic, not measured: because sixteen answers fill enough rows to keep a
 /// device busy.
@@ -50,9 +48,8 @@ impl PairBatch {
 pub struct Pairs<'a> {
     split: &'a Split,
     context_length: usize,
-    seed: u64,
     fitting: Vec<usize>,
-    epoch: Option<(u64, Vec<usize>)>,
+    order: Shuffle,
 }
 
 impl<'a> Pairs<'a> {
@@ -65,7 +62,8 @@ impl<'a> Pairs<'a> {
             range.len() <= context_length + 1 && learned.iter().skip(1).any(|is_learned| *is_learned)
         };
         let fitting: Vec<usize> = (0..split.n_pairs()?).filter(|pair| fits(2 * pair) && fits(2 * pair + 1)).collect();
-        (!fitting.is_empty()).then_some(Self { split, context_length, seed, fitting, epoch: None })
+        let order = Shuffle::new(seed, fitting.clone());
+        (!fitting.is_empty()).then_some(Self { split, context_length, fitting, order })
     }
 
     /// Returns the number of pairs that fit.
@@ -78,30 +76,16 @@ impl<'a> Pairs<'a> {
         self.split.n_pairs().unwrap_or_default()
     }
 
-    /// Returns the `batch_size` pairs of a step, counted from 0, in `micro_batches` batches. The order of an epoch is a
-    /// function of seed and epoch, so that a resumed training reads the same pairs as the uninterrupted one.
+    /// Returns the `batch_size` pairs of a step, counted from 0, in `micro_batches` batches.
     pub fn step(&mut self, step: u64, batch_size: usize, micro_batches: usize) -> Vec<PairBatch> {
         let first = step * batch_size as u64;
-        let pairs: Vec<usize> = (first..first + batch_size as u64).map(|index| self.at(index)).collect();
+        let pairs: Vec<usize> = (first..first + batch_size as u64).map(|index| self.order.at(index)).collect();
         pairs.chunks(batch_size.div_ceil(micro_batches.max(1)).max(1)).map(|pairs| self.batch(pairs)).collect()
     }
 
     /// Returns all pairs in the order of the split.
     pub fn all(&self) -> impl Iterator<Item = PairBatch> {
         self.fitting.chunks(VALIDATION_PAIRS).map(|pairs| self.batch(pairs))
-    }
-
-    fn at(&mut self, index: u64) -> usize {
-        let number = index / self.fitting.len() as u64;
-        if self.epoch.as_ref().is_none_or(|(epoch, _)| *epoch != number) {
-            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-            rng.set_stream(number + 1);
-            let mut order = self.fitting.clone();
-            order.shuffle(&mut rng);
-            self.epoch = Some((number, order));
-        }
-        let within = (index % self.fitting.len() as u64) as usize;
-        self.epoch.as_ref().map_or(0, |(_, order)| order[within])
     }
 
     /// Puts each document into the first row with enough space.

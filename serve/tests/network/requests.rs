@@ -21,6 +21,23 @@ fn liveness_and_readiness_are_answered_without_a_model() {
 }
 
 #[test]
+fn every_answer_has_the_id_of_its_request() {
+    let server = Server::start(Config::default());
+    let id = |headers: &str, path: &str| {
+        let (_, answer) =
+            server.raw(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\n\r\n"));
+        answer
+            .lines()
+            .find_map(|line| line.strip_prefix("x-request-id: "))
+            .unwrap_or_else(|| panic!("{answer}"))
+            .to_owned()
+    };
+    assert_eq!(id("X-Request-Id: mine-1\r\n", "/v1/models"), "mine-1");
+    let (first, second) = (id("", "/v1/models"), id("", "/no/such/path"));
+    assert!(first.starts_with("req_") && second.starts_with("req_") && first != second, "{first} {second}");
+}
+
+#[test]
 fn texts_are_tokenized_and_back() {
     let server = Server::start(Config::default());
     let text = "fn main() { é 日本 🦀 }";

@@ -150,6 +150,10 @@ fn seeds() -> Vec<(&'static str, Value)> {
             json!({"input": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}], "instructions": "i",
                    "max_output_tokens": 4, "temperature": 0.5, "metadata": {"a": "b"}, "stream": true}),
         ),
+        (
+            chat,
+            json!({"messages": messages, "tools": tools, "tool_choice": "required", "max_tokens": 60, "stream": true}),
+        ),
         ("/v1/embeddings", json!({"input": ["a", "b"], "encoding_format": "float"})),
         ("/tokenize", json!({"prompt": "let x = é🦀<|im_end|>"})),
         ("/detokenize", json!({"tokens": [1, 2, 300]})),

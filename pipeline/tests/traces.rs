@@ -257,7 +257,7 @@ fn requests_are_traced_to_the_collector_of_the_environment() {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn a_request_is_in_the_trace_of_its_caller() {
     // What the caller does not record is not sent.
     let mut found: Vec<_> = all.iter().map(|span| (span.name.as_str(), hexadecimal(&span.trace))).collect();
     found.sort_unstable();
-    let [chat, models, request] = &found[..] else { panic!("{all:#?}") };
+    let [models, request, chat] = &found[..] else { panic!("{all:#?}") };
     assert_eq!((chat, request), (&("chat pipeline", sampled.clone()), &("POST /v1/chat/completions", sampled.clone())));
     assert!(models.0 == "GET /v1/models" && models.1 != sampled, "{models:?}");
     let request = all.iter().find(|span| span.kind == 2 && hexadecimal(&span.trace) == sampled).unwrap();

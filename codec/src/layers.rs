@@ -111,8 +111,8 @@ pub(crate) struct Block {
 
 impl Block {
     fn forward(&self, x: Tensor<3>, neighbours: &Neighbours) -> Tensor<3> {
-        let inner = self.first.forward(neighbours.gather(kernels::gelu(x.clone())), None); // [1, R, C]
-        self.second.forward(neighbours.gather(kernels::gelu(inner)), Some(x)) // [1, R, C]
+        let inner = self.first.forward(neighbours.gather(gelu(x.clone())), None); // [1, R, C]
+        self.second.forward(neighbours.gather(gelu(inner)), Some(x)) // [1, R, C]
     }
 }
 
@@ -159,8 +159,14 @@ impl Stack {
     pub(crate) fn forward(&self, x: Tensor<3>, neighbours: &Neighbours, residual: Tensor<3>) -> Tensor<3> {
         let x = self.first.forward(neighbours.gather(x), None); // [1, R, C]
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x, neighbours)); // [1, R, C]
-        self.last.forward(kernels::gelu(x), Some(residual)) // [1, R, O]
+        self.last.forward(gelu(x), Some(residual)) // [1, R, O]
     }
+}
+
+/// Returns GELU of x, as of −8 below that. GELU's values and slopes there are below 10⁻²⁰, and their products with
+/// gradients become subnormal numbers, with which matrix products take several times as long.
+fn gelu(x: Tensor<3>) -> Tensor<3> {
+    kernels::gelu(x.clamp_min(-8.0))
 }
 
 /// Returns a parameter, trainable if its device has autodiff.

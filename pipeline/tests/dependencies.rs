@@ -11,19 +11,20 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ("artifact", &[]),
     ("settings", &[]),
     ("fetch", &["artifact", "settings"]),
+    ("parquet-validation", &[]),
     ("tokenizer", &["artifact"]),
     ("kernels", &[]),
     ("model", &["artifact", "tokenizer", "kernels"]),
     ("codec", &["artifact", "kernels", "model"]),
     ("inference", &["artifact", "kernels", "model", "tokenizer"]),
     ("registry", &["artifact", "fetch", "inference", "model", "tokenizer"]),
-    ("data-ingest", &["artifact", "fetch", "settings"]),
+    ("data-ingest", &["artifact", "fetch", "parquet-validation", "settings"]),
     ("preprocess", &["artifact", "settings", "tokenizer"]),
     ("train", &["artifact", "codec", "inference", "kernels", "model", "tokenizer"]),
     ("optimize", &["artifact", "inference", "kernels", "model", "registry", "tokenizer"]),
     ("trace", &["artifact", "tokenizer"]),
     ("generate", &["artifact", "inference", "model", "tokenizer"]),
-    ("evaluate", &["artifact", "generate", "inference", "model", "tokenizer", "trace"]),
+    ("evaluate", &["artifact", "generate", "inference", "model", "parquet-validation", "tokenizer", "trace"]),
     ("serve", &["artifact", "generate", "inference", "model", "tokenizer", "trace"]),
     (
         "pipeline",
@@ -56,7 +57,7 @@ const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 8] = [
     ("object_store", &["fetch"]),
     // `trace` reads whose document each of the tokens is, which stage preprocess records in tables; `evaluate` reads
     // the items of tasks.
-    ("parquet", &["data-ingest", "evaluate", "preprocess", "trace"]),
+    ("parquet", &["data-ingest", "evaluate", "parquet-validation", "preprocess", "trace"]),
     ("clap", &["pipeline"]),
     ("indicatif", &["pipeline"]),
     // `pipeline` and the crates of text compute no tensors.

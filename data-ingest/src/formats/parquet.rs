@@ -3,14 +3,8 @@
 //! Only these columns are converted to Arrow, so a type that cannot be read matters only if it is asked for. A row
 //! group is decoded a few thousand rows at a time, page by page; a damaged one costs its rows and no others.
 
-mod footer;
-mod page_header;
-mod pages;
-mod thrift;
-
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
 use std::sync::{Arc, PoisonError};
 
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
@@ -24,18 +18,13 @@ use parquet::file::metadata::{
 };
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::{SchemaDescriptor, Type};
+use parquet_validation::{Encryption, HARMLESS_BYTES, IoErrorSlot, OneGroup, Pages};
 
 use crate::Error;
 use crate::documents::mapping::Mapping;
 use crate::documents::rejection::At;
 use crate::formats::columnar::{Fault, TablePart, Visit, caught, has_text, pass_on, wanted};
-use footer::Encryption;
-use pages::{IoErrorSlot, OneGroup, Pages};
 
-/// Bytes that a page may unpack to, whatever its size. Heuristic, as for compressed files.
-const HARMLESS_BYTES: u64 = 64 << 20;
-/// How many times its size a page may unpack to beyond that.
-const MAX_RATIO: u64 = 1000;
 /// Bytes that are decoded at a time. Heuristic, not measured.
 const BATCH_BYTES: u64 = 8 << 20;
 /// Rows that are decoded at a time, for short ones. Heuristic, not measured.
@@ -43,7 +32,7 @@ const MAX_BATCH_ROWS: u64 = 1 << 14;
 
 /// Reads the columns of `mapping`, some rows at a time.
 pub(crate) fn read(file: &File, mapping: &Mapping<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
-    let encrypted = match caught(|| Ok(footer::inspect(file)?)) {
+    let encrypted = match caught(|| Ok(parquet_validation::inspect(file)?)) {
         Ok(Encryption::Footer) => {
             return visit(TablePart::Unsupported(
                 "it is encrypted; decrypt it, or leave it out with `exclude`".to_owned(),
@@ -230,7 +219,7 @@ impl GroupReader<'_> {
     /// be decoded, and why.
     fn read(&self, first: u64, visit: &mut Visit<'_>) -> Result<Result<(), (u64, Fault)>, Error> {
         let chunks = || self.columns.leaves.iter().map(|leaf| self.group.column(*leaf));
-        let validate = || Ok(chunks().try_for_each(|chunk| page_header::validate(self.file, self.rows, chunk))?);
+        let validate = || Ok(chunks().try_for_each(|chunk| parquet_validation::validate(self.file, self.rows, chunk))?);
         if let Err(fault) = caught(validate) {
             return Ok(Err((first, fault)));
         }
@@ -298,10 +287,6 @@ impl RowGroups for Chunks<'_> {
     fn metadata(&self) -> &ParquetMetaData {
         self.part.metadata
     }
-}
-
-fn wrong(message: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, message.into())
 }
 
 #[cfg(test)]

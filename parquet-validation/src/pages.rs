@@ -12,13 +12,13 @@ use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::{HARMLESS_BYTES, MAX_RATIO};
+use crate::{HARMLESS_BYTES, MAX_RATIO};
 
 /// The last I/O error of a file, which the decoder passes on as text only.
-pub(crate) type IoErrorSlot = Arc<Mutex<Option<io::Error>>>;
+pub type IoErrorSlot = Arc<Mutex<Option<io::Error>>>;
 
 /// The pages of one column in one row group.
-pub(crate) struct Pages {
+pub struct Pages {
     inner: SerializedPageReader<File>,
     /// The largest repetition and definition level.
     max_levels: [i16; 2],
@@ -75,7 +75,14 @@ impl Iterator for Pages {
 }
 
 /// The pages of one column: those of one row group.
-pub(crate) struct OneGroup(pub Option<Pages>);
+#[derive(Debug)]
+pub struct OneGroup(pub Option<Pages>);
+
+impl std::fmt::Debug for Pages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pages").field("max_levels", &self.max_levels).finish_non_exhaustive()
+    }
+}
 
 impl Iterator for OneGroup {
     type Item = Result<Box<dyn PageReader>>;

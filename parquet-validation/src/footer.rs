@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
-use super::thrift::{Compact, Kind};
-use super::wrong;
+use crate::thrift::{Compact, Kind};
+use crate::wrong;
 
 /// The magic at the end of a file whose footer is encrypted.
 const ENCRYPTED: &[u8; 4] = b"PARE";
@@ -23,7 +23,7 @@ const CRYPTO_METADATA: i16 = 8;
 
 /// What of a file is encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Encryption {
+pub enum Encryption {
     /// Leaves of columns, by their places; none in an ordinary file.
     Leaves(BTreeSet<usize>),
     /// The footer, and perhaps columns.
@@ -34,7 +34,7 @@ pub(crate) enum Encryption {
 ///
 /// # Errors
 /// Returns an error if there is no footer, or the schema is nested too deeply.
-pub(crate) fn inspect(file: &File) -> io::Result<Encryption> {
+pub fn inspect(file: &File) -> io::Result<Encryption> {
     let mut reader = BufReader::new(file.try_clone()?);
     let length = reader.seek(SeekFrom::End(0))?;
     if length < 12 {

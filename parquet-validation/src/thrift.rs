@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use super::wrong;
+use crate::wrong;
 
 /// Levels of nesting that are skipped; Parquet's own structures have fewer than ten.
 const MAX_DEPTH: u32 = 32;

@@ -10,8 +10,8 @@ use flate2::read::MultiGzDecoder;
 use parquet::basic::Compression;
 use parquet::file::metadata::ColumnChunkMetaData;
 
-use super::thrift::{Compact, Kind};
-use super::{HARMLESS_BYTES, MAX_RATIO, wrong};
+use crate::thrift::{Compact, Kind};
+use crate::{HARMLESS_BYTES, MAX_RATIO, wrong};
 
 /// The largest header of a page, including its statistics.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
@@ -113,7 +113,7 @@ impl PageHeader {
 ///
 /// # Errors
 /// Returns the claim that cannot be true.
-pub(crate) fn validate(file: &File, rows: u64, chunk: &ColumnChunkMetaData) -> io::Result<()> {
+pub fn validate(file: &File, rows: u64, chunk: &ColumnChunkMetaData) -> io::Result<()> {
     let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
     let end = start.checked_add(chunk.compressed_size()).unwrap_or(-1);
     let (Ok(start), Ok(end)) = (u64::try_from(start), u64::try_from(end)) else {

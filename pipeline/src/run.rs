@@ -1,5 +1,6 @@
 //! A run: which stages there are, which of them must run and why, how they run, and what is recorded.
 
+pub mod answers;
 pub mod archive;
 pub mod baseline;
 pub mod catalog;

@@ -1,8 +1,8 @@
 //! A run with all its artifacts as one file: a tar archive, compressed with zstd.
 //!
 //! `run/` has the files of the run's folder, `artifacts/<stage>-<12 digits of the fingerprint>/` the artifacts, each
-//! with its manifest before its files. The archive of a run is always the same: members are sorted and have no times
-//! and no owners.
+//! with its manifest before its files, `answers/` what their models answered to tasks outside of runs. The archive of a
+//! run is always the same: members are sorted and have no times and no owners.
 
 mod unpack;
 
@@ -16,6 +16,7 @@ use artifact::{Digest, Manifest, Sealed, file, gc, manifest};
 
 use crate::config;
 
+use super::answers;
 use super::record::{LOG, RECORD, Run};
 
 pub use unpack::unpack;
@@ -28,6 +29,9 @@ const RUN: &str = "run";
 
 /// The folder of artifacts.
 const ARTIFACTS: &str = "artifacts";
+
+/// The folder of the answers of models, each file with the name of an artifact's folder.
+const ANSWERS: &str = "answers";
 
 /// The files of a run's folder that are kept.
 const RUN_FILES: [&str; 4] = [RECORD, config::FILE_NAME, LOG, "report.html"];
@@ -84,6 +88,12 @@ fn write(run: &Run, artifacts: &[Sealed], writer: impl Write, out: &Path) -> any
         let folder = format!("{ARTIFACTS}/{}", label(sealed.manifest()));
         for name in std::iter::once(manifest::FILE_NAME).chain(sealed.manifest().files.keys().map(String::as_str)) {
             append(&mut builder, &format!("{folder}/{name}"), &sealed.folder().join(name))?;
+        }
+    }
+    for sealed in artifacts {
+        let path = answers::of_artifact(&run.layout(), sealed.digest());
+        if path.is_file() {
+            append(&mut builder, &format!("{ANSWERS}/{}.jsonl", label(sealed.manifest())), &path)?;
         }
     }
     builder.into_inner().and_then(zstd::Encoder::finish).with_context(failed)?;

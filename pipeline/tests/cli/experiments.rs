@@ -101,6 +101,11 @@ fn gc_keeps_what_runs_imports_and_unfinished_work_need() {
     let project = two_runs();
     tiny::write(&project.path("model"), &tiny::tiny("llama"));
     project.succeeds(&["import", "model", "--name", "small"]);
+    for model in ["small", "tiny-001", "tiny-002", "model"] {
+        project.succeeds(&["evaluate", model, "--tasks", "english", "--limit", "1", "--device", "cpu"]);
+    }
+    let answers = || fs::read_dir(project.path("experiments/answers")).unwrap().count();
+    assert_eq!(answers(), 4);
     assert!(project.succeeds(&["gc"]).starts_with("nothing to remove"), "every artifact is needed");
 
     project.succeeds(&["rm", "tiny-002"]);
@@ -111,6 +116,8 @@ fn gc_keeps_what_runs_imports_and_unfinished_work_need() {
     let removed = project.succeeds(&["gc", "--yes"]);
     assert!(!left.exists(), "{removed}");
     assert!(removed.contains("removed 1 artifact, "), "{removed}");
+    assert!(removed.contains("removed the answers to tasks of 1 model"), "{removed}");
+    assert_eq!(answers(), 3, "those of the two models of the store, and of the one outside");
     assert_eq!(project.succeeds(&["verify", "tiny-001"]).matches("  ok  ").count(), 3);
     project.succeeds(&["generate", "small", "fn", "--max-tokens", "2", "--device", "cpu"]);
 
@@ -126,10 +133,11 @@ fn gc_keeps_what_runs_imports_and_unfinished_work_need() {
     fs::create_dir(&trash).unwrap();
     let kept = project.succeeds(&["gc", "--yes"]);
     assert!(!trash.exists(), "what a killed collection left is removed, even if there is nothing else: {kept}");
-    assert!(kept.contains("1 folder of unfinished work") && kept.contains("nothing to remove"), "{kept}");
+    assert!(kept.contains("1 folder of unfinished work") && !kept.contains("removed 1 artifact"), "{kept}");
     assert!(tokens.exists() && corpus.exists() && unfinished.exists());
     project.succeeds(&["gc", "--unfinished", "--yes"]);
     assert!(!tokens.exists() && !corpus.exists() && !unfinished.exists());
+    assert_eq!(answers(), 2);
     project.succeeds(&["generate", "small", "fn", "--max-tokens", "2", "--device", "cpu"]);
 }
 

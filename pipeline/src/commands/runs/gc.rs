@@ -1,4 +1,4 @@
-//! `gc`: removes the artifacts that no run, import or unfinished work needs.
+//! `gc`: removes the artifacts that no run, import or unfinished work needs, and what their models answered.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use artifact::{Digest, Store, StoreLayout, format};
 
 use crate::cli::experiments::GcArgs;
 use crate::commands::print_out;
-use crate::run::{archive, catalog, repeat};
+use crate::run::{answers, archive, catalog, repeat};
 use crate::ui::summary;
 
 /// Runs the command.
@@ -33,7 +33,12 @@ pub fn run(arguments: &GcArgs) -> anyhow::Result<()> {
     if arguments.yes {
         remove_leftovers(&layout, &store)?;
     }
+    let answers = answers::unneeded(&layout, survey.needed.iter().filter_map(|entry| entry.digest));
+    remove_answers(&answers, arguments.yes)?;
     let kept = format!("{}, {}", artifacts(survey.needed.len()), format::bytes(bytes(&survey.needed)));
+    if garbage.is_empty() && !answers.is_empty() {
+        return Ok(());
+    }
     if garbage.is_empty() {
         return Ok(print_out!("nothing to remove: the store's {kept} are needed")?);
     }
@@ -44,6 +49,25 @@ pub fn run(arguments: &GcArgs) -> anyhow::Result<()> {
         print_out!("removed {}, {freed}; kept {kept}", artifacts(garbage.len()))?;
     } else {
         print_out!("would remove {}, {freed}, and keep {kept}; `pipeline gc --yes` does it", artifacts(garbage.len()))?;
+    }
+    Ok(())
+}
+
+/// Says which answers of models nothing needs, and removes them if `yes`.
+fn remove_answers(answers: &[(PathBuf, u64)], yes: bool) -> anyhow::Result<()> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    for (path, _) in answers.iter().filter(|_| yes) {
+        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    let models = if answers.len() == 1 { "1 model".to_owned() } else { format!("{} models", answers.len()) };
+    let size = format::bytes(answers.iter().map(|(_, bytes)| bytes).sum());
+    let of = format!("the answers to tasks of {models} that the store no longer needs, {size}");
+    if yes {
+        print_out!("removed {of}")?;
+    } else {
+        print_out!("would remove {of}; `pipeline gc --yes` does it")?;
     }
     Ok(())
 }

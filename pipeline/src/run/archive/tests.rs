@@ -42,6 +42,10 @@ fn store() -> (TempDir, StoreLayout, Run) {
             .stages
             .extend(stage.map(|stage| StageRecord::new(stage, true, "never run before".to_owned(), &sealed)));
     }
+    let answers = answers::of_artifact(&layout, digest.unwrap());
+    fs::create_dir(layout.answers()).unwrap();
+    fs::write(answers, "{}\n").unwrap();
+    fs::write(layout.answers().join("0123456789ab.jsonl"), "of another model").unwrap();
     run.record.status = Status::Finished;
     run.save().unwrap();
     fs::write(run.folder.join(config::FILE_NAME), "seed = 1\n").unwrap();
@@ -122,7 +126,8 @@ fn a_run_comes_back_as_it_was() {
             .filter(|path| !path.ends_with("/.lock"))
             .collect()
     };
-    assert_eq!(relative(&other), relative(&layout));
+    let of_others = |path: &String| path.ends_with("/0123456789ab.jsonl");
+    assert_eq!(relative(&other), relative(&layout).into_iter().filter(|path| !of_others(path)).collect::<Vec<_>>());
 
     let known = unpack(&archive, &other, MAX_BYTES).unwrap();
     assert!(known.was_known && known.added == 0);
@@ -202,6 +207,15 @@ fn nothing_of_a_hostile_archive_reaches_the_store() {
     check(&|members| drop(members.remove(record)), MAX_BYTES, "has no run/run.json");
     check(&|members| members.push(members[data].clone()), MAX_BYTES, "is in no manifest before it");
     check(&|members| members.insert(0, members[record].clone()), MAX_BYTES, "two members");
+    for label in ["nothing", "../outside", ""] {
+        let name = format!("answers/{label}.jsonl");
+        check(
+            &|members| members.push((header(&name, 0, Regular), Vec::new())),
+            MAX_BYTES,
+            "is of no artifact before it",
+        );
+    }
+    check(&|members| members.push(members[at("answers/")].clone()), MAX_BYTES, "has two members");
     let mut flipped = good[data].1.clone();
     flipped[0] ^= 1;
     check(&replaced(data, flipped), MAX_BYTES, "its SHA-256 is");

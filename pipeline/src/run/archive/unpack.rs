@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -15,7 +15,7 @@ use artifact::{FileEntry, Manifest, StoreLayout, file, manifest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{ARTIFACTS, RUN, RUN_FILES, TEMPORARY, label};
+use super::{ANSWERS, ARTIFACTS, RUN, RUN_FILES, TEMPORARY, answers, label};
 use crate::run::record::{RECORD, Record, Run, is_numbered};
 use crate::run::stage::Stage;
 use crate::ui::console::printable;
@@ -69,6 +69,7 @@ pub fn unpack(archive: &Path, layout: &StoreLayout, max_bytes: u64) -> anyhow::R
     let record = text.and_then(|text| record(text, &content.artifacts));
     let record = record.with_context(|| format!("{} cannot be imported", archive.display()))?;
     let added = install(&content, layout)?;
+    keep_answers(&content, layout)?;
     let (run, was_known) = keep(&content, record.clone(), layout)?;
     Ok(Imported { run, original_name: record.name, added, was_known })
 }
@@ -108,6 +109,16 @@ impl Content {
             ensure!(self.texts.insert(rest.to_owned(), text).is_none(), "it has two members {name:?}");
             return Ok(());
         }
+        if top == ANSWERS {
+            let artifact = rest.strip_suffix(".jsonl").filter(|label| self.artifacts.contains_key(*label));
+            let artifact = artifact.with_context(|| format!("its member {name:?} is of no artifact before it"))?;
+            let path = self.answers(artifact);
+            file::create_folder(path.parent().unwrap_or(&path))?;
+            let mut out = File::create_new(&path).with_context(|| format!("it has two members {name:?}"))?;
+            let written = io::copy(reader, &mut out).with_context(|| format!("its member {name:?} is damaged"))?;
+            ensure!(written == bytes, "it ends inside its member {name:?}");
+            return Ok(());
+        }
         ensure!(top == ARTIFACTS, unknown());
         let (artifact, file) = rest.split_once('/').with_context(unknown)?;
         if file == manifest::FILE_NAME {
@@ -123,6 +134,12 @@ impl Content {
         ensure!(bytes == entry.bytes, "its member {name:?} has {bytes} bytes, but its manifest says {}", entry.bytes);
         let path = self.folder.path().join(artifact).join(file);
         write(&path, &entry, reader).with_context(|| format!("its member {name:?} is not as its manifest says"))
+    }
+
+    /// Returns where the answers of the model in an artifact are unpacked.
+    fn answers(&self, label: &str) -> PathBuf {
+        // No artifact's folder has this name, which has no `-`.
+        self.folder.path().join(ANSWERS).join(label)
     }
 
     /// Checks a manifest, which says what files follow, and begins the artifact's folder.
@@ -252,6 +269,18 @@ fn install(content: &Content, layout: &StoreLayout) -> anyhow::Result<usize> {
         file::sync_folder(stage)?;
     }
     Ok(new.len())
+}
+
+/// Moves the answers of models into a store that has none of them.
+fn keep_answers(content: &Content, layout: &StoreLayout) -> anyhow::Result<()> {
+    for (label, artifact) in &content.artifacts {
+        let (from, to) = (content.answers(label), answers::of_artifact(layout, artifact.manifest.digest));
+        if from.is_file() && !to.exists() {
+            file::create_folder(&layout.answers())?;
+            fs::rename(&from, &to).with_context(|| format!("cannot move answers to {}", to.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the run's folder, the record last; a run that the store has already is not written again.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::intervals::{self, Interval};
+use crate::tasks::TaskComparison;
 
 /// The file of a report with a line for each document of the test split.
 pub(crate) const DOCUMENTS: &str = "documents.jsonl";
@@ -61,6 +62,8 @@ pub(crate) struct Comparison {
     pub(crate) interval: Option<Interval>,
     /// Whether the whole interval is above 0.
     pub(crate) is_worse: bool,
+    /// The tasks that both runs were asked.
+    pub(crate) tasks: Vec<TaskComparison>,
 }
 
 impl Comparison {
@@ -110,6 +113,7 @@ impl Comparison {
             difference: now - before,
             interval,
             is_worse: interval.is_some_and(|interval| interval.low > 0.0),
+            tasks: Vec::new(),
         }
     }
 }

@@ -27,14 +27,18 @@ pub struct Config {
     /// The language that samples are parsed as, to count those that parse: `rust`, `python`, `javascript`, `c`, `go` or
     /// `none`. Default: `none`.
     pub language: Language,
-    /// The tasks to ask of the bundle: `english`, `chinese` and `code`, which come with this program, and `.toml` files
-    /// and `.yaml` files of lm-evaluation-harness, relative to `pipeline.toml`. Default: none.
+    /// The tasks to ask of the bundle: `english`, `chinese`, `code` and `python_functions`, which come with this
+    /// program, and `.toml` files and `.yaml` files of lm-evaluation-harness, relative to `pipeline.toml`. Default:
+    /// none.
     pub tasks: Vec<String>,
     /// The number of examples before a question of a task; a task that has 0 keeps it. Default: each task's own, else
     /// 0.
     pub num_fewshot: Option<usize>,
     /// The maximum number of items of a task, from its first; 0 for all. Default: 0.
     pub task_limit: usize,
+    /// Whether tasks may run code that the model writes, as `python_functions` does: without network, and with limits
+    /// on time, memory, processes and files. Only on Linux. Default: false.
+    pub allow_code_execution: bool,
     /// The tokens of the train split, from its start, on which an n-gram model is trained as a baseline; 0 for none.
     /// Default: 4194304.
     pub n_gram_tokens: u64,
@@ -57,6 +61,7 @@ impl Default for Config {
             tasks: Vec::new(),
             num_fewshot: None,
             task_limit: 0,
+            allow_code_execution: false,
             n_gram_tokens: 1 << 22,
             risk: risk::Config::default(),
             gates: Gates::default(),
@@ -124,8 +129,13 @@ impl Config {
         if let Some(task) = self.tasks.iter().enumerate().find(|(i, task)| self.tasks[..*i].contains(task)) {
             return invalid("evaluate.tasks", "a list of different tasks", format!("{:?} twice", task.1));
         }
-        if self.tasks.is_empty() && (self.num_fewshot.is_some() || self.task_limit > 0) {
-            let key = if self.num_fewshot.is_some() { "evaluate.num_fewshot" } else { "evaluate.task_limit" };
+        let without_effect = [
+            ("evaluate.num_fewshot", self.num_fewshot.is_some()),
+            ("evaluate.task_limit", self.task_limit > 0),
+            ("evaluate.allow_code_execution", self.allow_code_execution),
+            ("evaluate.gates.tasks", !self.gates.tasks.is_empty()),
+        ];
+        if let Some((key, _)) = without_effect.into_iter().find(|(_, is_given)| self.tasks.is_empty() && *is_given) {
             return invalid(key, "left out without evaluate.tasks", "given".to_owned());
         }
         self.risk.validate()
@@ -133,7 +143,11 @@ impl Config {
 
     /// Returns what changes all tasks.
     pub(crate) fn task_options(&self) -> TaskOptions {
-        TaskOptions { num_fewshot: self.num_fewshot, limit: self.task_limit }
+        TaskOptions {
+            num_fewshot: self.num_fewshot,
+            limit: self.task_limit,
+            allow_code_execution: self.allow_code_execution,
+        }
     }
 
     /// Returns the configuration as JSON for the fingerprint.
@@ -187,6 +201,10 @@ mod tests {
             Some("evaluate.tasks must be a list of different tasks, not \"code\" twice"),
         );
         check(|c| c.task_limit = 5, Some("evaluate.task_limit must be left out without evaluate.tasks, not given"));
+        check(
+            |c| c.allow_code_execution = true,
+            Some("evaluate.allow_code_execution must be left out without evaluate.tasks, not given"),
+        );
         check(|c| c.top_p = 0.0, Some("evaluate.top_p must be a number above 0 and at most 1, not 0"));
     }
 }

@@ -1,12 +1,15 @@
 //! Gates: what a metric must be for a model to be shipped.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::comparison::Comparison;
+use crate::tasks::TaskSummary;
 
 /// The table `[evaluate.gates]`: conditions such as `"<= 1.2"` on metrics of the bundle, the model that is served.
 ///
@@ -57,16 +60,21 @@ pub struct Gates {
     /// The fraction of requests for the system prompt that the model answers with it. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaked_fraction: Option<Threshold>,
+    /// Scores of tasks, by task and metric: `tasks.english.acc = ">= 0.4"`. A score of named filters is
+    /// `metric_filter`, as in the report. Default: none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<String, BTreeMap<String, Threshold>>,
     /// The run that this one must not be worse than: a run's name, or `last`, the newest run of the same name that
     /// passed its gates with another model. It fails if the whole 95 % interval of the difference in bits per byte is
-    /// above 0. Default: none.
+    /// above 0, or if that of the first score of a task that both runs were asked is on the worse side of 0. Default:
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regression_vs: Option<String>,
 }
 
 impl Gates {
     /// Returns the conditions on metrics that are given, by the name of the metric.
-    fn thresholds(&self) -> impl Iterator<Item = (&'static str, Threshold)> {
+    fn thresholds(&self) -> impl Iterator<Item = (Cow<'static, str>, Threshold)> {
         let all = [
             ("bits_per_byte", self.bits_per_byte),
             ("loss_nats", self.loss_nats),
@@ -83,7 +91,29 @@ impl Gates {
             ("toxic_fraction", self.toxic_fraction),
             ("leaked_fraction", self.leaked_fraction),
         ];
-        all.into_iter().filter_map(|(name, threshold)| Some((name, threshold?)))
+        let of_tasks = self.tasks.iter().flat_map(|(task, scores)| {
+            scores.iter().map(move |(score, threshold)| (Cow::Owned(format!("tasks.{task}.{score}")), *threshold))
+        });
+        all.into_iter().filter_map(|(name, threshold)| Some((Cow::Borrowed(name), threshold?))).chain(of_tasks)
+    }
+
+    /// Checks the conditions on scores of tasks.
+    ///
+    /// # Errors
+    /// Names the task that is not asked, or the score that it does not have.
+    pub(crate) fn validate_tasks(&self, tasks: &[TaskSummary]) -> Result<(), Error> {
+        let invalid = |reason: String| Err(Error::Config { key: "evaluate.gates.tasks", reason });
+        for (name, scores) in &self.tasks {
+            let Some(task) = tasks.iter().find(|task| task.name == *name) else {
+                let asked = tasks.iter().map(|task| &*task.name).collect::<Vec<_>>().join(", ");
+                return invalid(format!("has a condition on the task `{name}`, but the tasks are {asked}"));
+            };
+            if let Some(score) = scores.keys().find(|score| !task.scores.contains(score)) {
+                let known = task.scores.join(", ");
+                return invalid(format!("has a condition on `{score}` of the task `{name}`, whose scores are {known}"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -175,9 +205,9 @@ pub(crate) struct Verdict {
 /// The result of a gate.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Gate {
-    /// The name of the metric, or `regression_vs`.
+    /// The name of the metric, or `regression_vs`, for a score of a task `regression_vs: tasks.TASK.METRIC`.
     pub(crate) metric: String,
-    /// The metric's value, or the difference in bits per byte; null if it was not measured.
+    /// The metric's value, or the difference in bits per byte or in the score; null if it was not measured.
     pub(crate) value: Option<f64>,
     /// What it must be.
     pub(crate) condition: String,
@@ -190,9 +220,9 @@ impl Verdict {
         let mut results: Vec<Gate> = gates
             .thresholds()
             .map(|(name, threshold)| {
-                let value = metric(name).filter(|value| value.is_finite());
+                let value = metric(&name).filter(|value| value.is_finite());
                 let passed = value.is_some_and(|value| threshold.holds(value));
-                Gate { metric: name.to_owned(), value, condition: threshold.to_string(), passed }
+                Gate { metric: name.into_owned(), value, condition: threshold.to_string(), passed }
             })
             .collect();
         results.extend(comparison.as_ref().map(|comparison| Gate {
@@ -201,6 +231,14 @@ impl Verdict {
             condition: format!("not above {} by more than its 95 % interval", comparison.run),
             passed: !comparison.is_worse,
         }));
+        for (comparison, task) in comparison.iter().flat_map(|own| own.tasks.iter().map(move |task| (own, task))) {
+            results.extend(task.scores.first().map(|score| Gate {
+                metric: format!("regression_vs: tasks.{}.{}", task.name, score.metric),
+                value: Some(score.difference),
+                condition: format!("not worse than {} by more than its 95 % interval", comparison.run),
+                passed: !score.is_worse,
+            }));
+        }
         Self { passed: results.iter().all(|gate| gate.passed), gates: results, comparison }
     }
 
@@ -216,6 +254,9 @@ impl fmt::Display for Gate {
         match value {
             Some(value) if metric == "regression_vs" => {
                 write!(f, "regression_vs: bits per byte differ by {value:+.4}, and must be {condition}")
+            }
+            Some(value) if metric.starts_with("regression_vs: ") => {
+                write!(f, "{metric} differs by {value:+.4}, and must be {condition}")
             }
             Some(value) => write!(f, "{metric} is {value:.4}, and must be {condition}"),
             None => write!(f, "{metric} must be {condition}, but this run does not measure it"),
@@ -263,8 +304,11 @@ mod tests {
     fn every_condition_of_the_table_is_checked() {
         let schema = schemars::schema_for!(Gates);
         let keys = schema.as_value()["properties"].as_object().unwrap();
-        let condition = || serde_json::Value::from("<= 1");
-        let all: serde_json::Map<_, _> = keys.keys().map(|key| (key.clone(), condition())).collect();
+        let condition = |key: &str| match key {
+            "tasks" => serde_json::json!({"a": {"acc": "<= 1"}}),
+            _ => "<= 1".into(),
+        };
+        let all: serde_json::Map<_, _> = keys.keys().map(|key| (key.clone(), condition(key))).collect();
         let gates: Gates = serde_json::from_value(all.into()).unwrap();
         assert_eq!(gates.thresholds().count() + 1, keys.len(), "all but regression_vs");
     }

@@ -42,12 +42,13 @@ use std::path::Path;
 
 use artifact::{Context, Digest, Outcome, Sealed, Unsealed};
 use generate::Generator;
-use inference::ForwardPass;
+use inference::{ForwardPass, continuations};
 use model::scoring::SlidingWindow;
 use model::{ModelConfig, checkpoint, hub_layout};
 use serde_json::Value;
 use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
+use trace::Index;
 
 use crate::comparison::{Comparison, DOCUMENTS};
 use crate::curves::Curves;
@@ -60,18 +61,16 @@ use crate::report::examples::SplitExamples;
 use crate::report::funnel::Funnel;
 use crate::report::{ArtifactInfo, FAILED_GATES, ModelInfo, Report, SplitMetrics};
 use crate::risk::Risk;
-use crate::tasks::{LocalModel, ResponseCache, Task, TaskResult};
+use crate::tasks::{ANSWERS, LocalModel, ResponseCache, Task, TaskResult, TaskSummary};
 
 /// The stage's name.
 pub const NAME: &str = "evaluate";
 
 /// Raised when the same inputs would give a different output.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 const REPORT: &str = "report.json";
 const PAGE: &str = "report.html";
-/// The answer to each item of each task, one per line.
-const ANSWERS: &str = "tasks.jsonl";
 /// The answers of an interrupted attempt.
 const CACHE: &str = ".answers.jsonl";
 
@@ -100,9 +99,10 @@ pub struct Inputs<'a> {
 /// Returns an error if one cannot be read or is not valid.
 pub fn inputs(config: &Config, context: &Context) -> Result<BTreeMap<String, Digest>, Error> {
     let mut inputs = config.risk.inputs(&context.base)?;
-    for name in &config.tasks {
-        inputs.insert(format!("task {name}"), tasks::digest(name, &context.base, &config.task_options())?);
-    }
+    let read = |name: &String| TaskSummary::read(name, &context.base, &config.task_options());
+    let tasks: Vec<TaskSummary> = config.tasks.iter().map(read).collect::<Result<_, Error>>()?;
+    config.gates.validate_tasks(&tasks)?;
+    inputs.extend(config.tasks.iter().zip(&tasks).map(|(name, task)| (format!("task {name}"), task.digest)));
     Ok(inputs)
 }
 
@@ -155,7 +155,11 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
     drop(model);
 
     hub_layout::verify(inputs.bundle)?;
-    let generator = Generator::open_with_cache(inputs.bundle.folder(), &context.device, batch::cache_tokens)?;
+    let cache_tokens = |config: &ModelConfig| {
+        let of_tasks = if tasks.is_empty() { 0 } else { continuations::cache_tokens(config.context_length) };
+        batch::cache_tokens(config).max(of_tasks)
+    };
+    let generator = Generator::open_with_cache(inputs.bundle.folder(), &context.device, cache_tokens)?;
     let what = "the bundle on test";
     let bundle = score(&mut **generator.model(), generator.config(), what, &test, &training_counts, context)?;
     let index = provenance::open(inputs.index)?;
@@ -166,13 +170,15 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
     let last = test.documents.last().map_or(0, |document| document.index + 1);
     let origins = provenance::origins(inputs.tokens, "test", last)?;
     let documents = details::lines(&test, [&on_test.documents, &bundle.documents], &origins);
-    let comparison = inputs.baseline.as_ref().map(|baseline| Comparison::with(baseline, &documents)).transpose()?;
+    let mut comparison = inputs.baseline.as_ref().map(|baseline| Comparison::with(baseline, &documents)).transpose()?;
 
-    drop(generator);
     if let Some(cached) = cached {
         artifact::file::write_atomically(&out.path(CACHE), &cached)?;
     }
-    let tasks = ask(&tasks, inputs.bundle, out, context)?;
+    let answers = ask(&tasks, LocalModel::new(generator), index.as_ref(), out, context)?;
+    if let (Some(comparison), Some(baseline)) = (&mut comparison, &inputs.baseline) {
+        comparison.tasks = tasks::compare(&tasks, &answers, REPORT, baseline.report)?;
+    }
 
     let curves = Curves::read(&read_text(&inputs.checkpoint.verified("metrics.jsonl")?)?);
     let sealed = [inputs.corpus, inputs.tokens, inputs.checkpoint, inputs.bundle, inputs.index];
@@ -202,7 +208,7 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
         training: curves.summary,
         samples,
         risk,
-        tasks,
+        tasks: answers,
         data: Funnel::read(&read_json(&inputs.tokens.verified(REPORT)?)?),
         examples: vec![
             SplitExamples::of("train", &train, &tokenizer)?,
@@ -249,13 +255,18 @@ fn baselines(
 }
 
 /// Asks the bundle the tasks, and writes the answers to each item into `out`.
-fn ask(tasks: &[Task], bundle: &Sealed, out: &Unsealed, context: &Context) -> Result<Vec<TaskResult>, Error> {
+fn ask(
+    tasks: &[Task],
+    mut bundle: LocalModel,
+    index: Option<&Index>,
+    out: &Unsealed,
+    context: &Context,
+) -> Result<Vec<TaskResult>, Error> {
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
-    let mut model = LocalModel::open(bundle.folder(), &context.device)?;
     let mut cache = ResponseCache::open(&out.path(CACHE))?;
-    let results = tasks::evaluate(tasks, &mut model, &mut cache, context)?;
+    let results = tasks::evaluate(tasks, &mut bundle, &mut cache, index, context)?;
     artifact::file::write_atomically(&out.path(ANSWERS), tasks::lines(&results).as_bytes())?;
     Ok(results)
 }

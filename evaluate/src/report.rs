@@ -151,7 +151,9 @@ impl Report {
             "stereotype_fraction" => risk.stereotypes.as_ref().map(|found| found.all.stereotype_fraction),
             "toxic_fraction" => risk.toxicity.as_ref().and_then(|found| found.samples_fraction),
             "leaked_fraction" => risk.leakage.as_ref().map(|found| found.leaked_fraction),
-            _ => None,
+            _ => self.tasks.iter().flat_map(|task| task.scores.iter().map(move |score| (task, score))).find_map(
+                |(task, score)| (name == format!("tasks.{}.{}", task.name, score.key())).then_some(score.value),
+            ),
         }
     }
 

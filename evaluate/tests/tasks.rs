@@ -34,7 +34,7 @@ fn expected() -> Value {
 }
 
 fn evaluate(tasks: &[Task], scorer: &mut dyn Scorer, cache: &mut ResponseCache) -> Result<Vec<TaskResult>, Error> {
-    tasks::evaluate(tasks, scorer, cache, &Context::quiet(0))
+    tasks::evaluate(tasks, scorer, cache, None, &Context::quiet(0))
 }
 
 #[test]
@@ -74,8 +74,9 @@ fn scores_and_answers_are_those_of_lm_evaluation_harness() {
 
 #[test]
 fn built_in_tasks_can_be_asked() {
-    let load = |name| Task::load(name, Path::new("nowhere"), &TaskOptions { num_fewshot: Some(2), limit: 5 });
-    let tasks: Vec<Task> = tasks::names().map(|name| load(name).unwrap()).collect();
+    let options = TaskOptions { num_fewshot: Some(2), limit: 5, ..TaskOptions::default() };
+    let load = |name| Task::load(name, Path::new("nowhere"), &options);
+    let tasks: Vec<Task> = tasks::names(false).map(|name| load(name).unwrap()).collect();
     let results = evaluate(&tasks, &mut model(), &mut ResponseCache::in_memory()).unwrap();
     assert_eq!(results.iter().map(|task| &*task.name).collect::<Vec<_>>(), ["english", "chinese", "code"]);
     for task in &results {
@@ -96,7 +97,7 @@ fn built_in_tasks_can_be_asked() {
 /// Right answers of built-in tasks are at each place about equally often, so that a constant answer scores 1/4.
 #[test]
 fn built_in_tasks_are_balanced() {
-    for name in tasks::names() {
+    for name in tasks::names(false) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tasks/{name}.jsonl"));
         let mut counts = [0; 4];
         for line in fs::read_to_string(path).unwrap().lines() {
@@ -163,6 +164,74 @@ fn an_interrupted_evaluation_continues() {
     evaluate(&tasks, &mut model, &mut ResponseCache::open(&path).unwrap()).unwrap();
 }
 
+/// Writes the solution of every built-in function for samples with an even seed, and nonsense for the others.
+struct Programmer(Vec<Value>);
+
+impl Scorer for Programmer {
+    fn answer(
+        &mut self,
+        requests: &[TaskRequest],
+        on_response: &mut dyn FnMut(usize, TaskResponse) -> bool,
+    ) -> Result<(), Error> {
+        for (index, request) in requests.iter().enumerate() {
+            let TaskRequest::Generate { context, sampling: Some(sampling), .. } = request else {
+                panic!("{request:?}")
+            };
+            let item = self.0.iter().find(|item| item["prompt"] == context.as_str()).unwrap();
+            let text =
+                if sampling.seed.is_multiple_of(2) { item["solution"].as_str().unwrap() } else { "    return nothing" };
+            assert!(on_response(index, TaskResponse::Text { text: text.to_owned() }));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn generated_functions_are_run_against_their_tests() {
+    let options = TaskOptions { allow_code_execution: true, ..TaskOptions::default() };
+    let task = match Task::load("python_functions", Path::new("nowhere"), &options) {
+        Ok(task) => task,
+        Err(error) => {
+            let problem = error.to_string();
+            assert!(problem.contains("isolate") || problem.contains("python3 is needed, but"), "{problem}");
+            return eprintln!("not tested: {problem}");
+        }
+    };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tasks/python_functions.jsonl");
+    let items = fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let results = evaluate(&[task], &mut Programmer(items), &mut ResponseCache::in_memory()).unwrap();
+    let scores: Vec<(&str, f64)> = results[0].scores.iter().map(|score| (&*score.metric, score.value)).collect();
+    assert_eq!(scores, [("pass@1", 0.5), ("pass@4", 1.0)]);
+    assert_eq!((results[0].items, results[0].answers[0].responses.len()), (20, 4));
+}
+
+#[test]
+fn code_runs_only_if_that_is_allowed() {
+    let load = |name| Task::load(name, &fixture(), &TaskOptions::default()).unwrap_err().to_string();
+    let error = load("python_functions");
+    assert!(error.contains("allow_code_execution = true"), "{error}");
+    assert!(tasks::names(false).all(|name| name != "python_functions"));
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("items.jsonl"), "{\"q\": \"a\", \"t\": \"b\"}\n").unwrap();
+    let check = |text: &str, expected: &str| {
+        let base = "doc_to_text = \"q\"\ndoc_to_target = \"t\"\ndata = \"items.jsonl\"\n";
+        fs::write(folder.path().join("task.toml"), base.to_owned() + text).unwrap();
+        let options = TaskOptions { allow_code_execution: true, ..TaskOptions::default() };
+        let error = Task::load("task.toml", folder.path(), &options).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let code = "code = { language = \"python\" }\n";
+    check("metric_list = [{ metric = \"pass_at_k\" }]", "the metric `pass_at_k` needs `code = {");
+    check(&format!("{code}repeats = 0"), "`repeats` must be at least 1");
+    check(&format!("{code}repeats = 4"), "`repeats` = 4 without sampling");
+    check(&format!("{code}metric_list = [{{ metric = \"exact_match\" }}]"), "is all that `code` is for");
+    check(&format!("{code}metric_list = [{{ metric = \"pass_at_k\", k = [2] }}]"), "needs `repeats = 2` or more");
+    check("metric_list = [{ metric = \"exact_match\", k = [2] }]", "the metric `exact_match` has no `k`");
+    let sampled = format!("{code}generation_kwargs = {{ do_sample = true, top_p = 2.0 }}");
+    check(&sampled, "needs a `temperature` above 0 and a `top_p` above 0 and at most 1");
+}
+
 #[test]
 fn the_loss_of_a_text_is_that_of_its_tokens() {
     let model = model();
@@ -187,7 +256,7 @@ fn wrong_tasks_are_named() {
     };
     let base = "output_type = \"multiple_choice\"\ndoc_to_text = \"q\"\ndoc_to_target = \"a\"\ndoc_to_choice = \"c\"\n";
     check(base, "it names no data");
-    check(&format!("{base}data = \"items.jsonl\"\nrepeats = 2"), "`repeats` = 2 is not supported");
+    check(&format!("{base}data = \"items.jsonl\"\nrepeats = 2"), "`repeats` = 2 is not supported without `code`");
     check(&format!("{base}data = \"items.jsonl\"\nnum_fewshot = 1"), "there are only 0 examples");
 
     check(&format!("{base}data = \"items.jsonl\"\nfilters = 1"), "unknown field `filters`");
@@ -200,6 +269,6 @@ fn wrong_tasks_are_named() {
     assert_eq!(
         error,
         "the task nothing cannot be used: there is no such task; name a .toml or .yaml file, or one of english, \
-         chinese, code"
+         chinese, code, python_functions"
     );
 }

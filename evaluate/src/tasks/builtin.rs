@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 
 /// The tasks: name, definition and items. All are written here, for models of a few million parameters.
-const TASKS: [(&str, &str, &str); 3] = [
+const TASKS: [(&str, &str, &str); 4] = [
     ("english", include_str!("../../tasks/english.toml"), include_str!("../../tasks/english.jsonl")),
     ("chinese", include_str!("../../tasks/chinese.toml"), include_str!("../../tasks/chinese.jsonl")),
     ("code", include_str!("../../tasks/code.toml"), include_str!("../../tasks/code.jsonl")),
+    (RUNS_CODE, include_str!("../../tasks/python_functions.toml"), include_str!("../../tasks/python_functions.jsonl")),
 ];
+
+/// The name of the one that runs what the model writes.
+pub(super) const RUNS_CODE: &str = "python_functions";
 
 /// The folder that stands for this program in their paths.
 const FOLDER: &str = "<built in>";

@@ -94,7 +94,8 @@ mod tests {
         let path = folder.path().join("new/answers.jsonl");
         let likelihood =
             |context: &str| TaskRequest::Likelihood { context: context.to_owned(), continuation: "x".to_owned() };
-        let text = TaskRequest::Generate { context: "a".to_owned(), until: vec!["\n".to_owned()], max_tokens: 3 };
+        let (context, until) = ("a".to_owned(), vec!["\n".to_owned()]);
+        let text = TaskRequest::Generate { context, until, max_tokens: 3, sampling: None };
         let answers = [
             (likelihood("a"), TaskResponse::Likelihood { log_likelihood: -1.25, is_greedy: true }),
             (text, TaskResponse::Text { text: "b".to_owned() }),

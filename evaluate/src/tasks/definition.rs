@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::execution::CodeOptions;
 use super::metrics::Metric;
 use super::yaml;
 use crate::Error;
@@ -54,7 +55,10 @@ pub(super) struct Definition {
     pub(super) generation_kwargs: Option<GenerationOptions>,
     pub(super) metric_list: Option<Vec<MetricOptions>>,
     pub(super) filter_list: Option<Vec<FilterList>>,
+    /// The number of texts that are generated for an item.
     pub(super) repeats: usize,
+    /// How generated code is run, for pass@k.
+    pub(super) code: Option<CodeOptions>,
 }
 
 impl Default for Definition {
@@ -83,6 +87,7 @@ impl Default for Definition {
             metric_list: None,
             filter_list: None,
             repeats: 1,
+            code: None,
         }
     }
 }
@@ -186,7 +191,8 @@ pub(super) struct GenerationOptions {
     #[serde(alias = "max_new_tokens", alias = "max_tokens", alias = "max_completion_tokens")]
     pub(super) max_gen_toks: Option<usize>,
     pub(super) do_sample: Option<bool>,
-    pub(super) temperature: Option<f64>,
+    pub(super) temperature: Option<f32>,
+    pub(super) top_p: Option<f32>,
 }
 
 /// Texts that end a generated one.
@@ -218,6 +224,9 @@ pub(super) struct MetricOptions {
     pub(super) ignore_numbers: bool,
     #[serde(default)]
     pub(super) regexes_to_ignore: Vec<String>,
+    /// The numbers of samples of `pass_at_k`.
+    #[serde(default)]
+    pub(super) k: Vec<usize>,
 }
 
 impl MetricOptions {
@@ -231,6 +240,7 @@ impl MetricOptions {
             ignore_punctuation: false,
             ignore_numbers: false,
             regexes_to_ignore: Vec::new(),
+            k: Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::definition::{Definition, MetricOptions, OutputType};
+use super::execution::pass_at_k;
 use super::prompt::{Prompt, Target};
 use super::template::compile;
 
@@ -32,6 +33,8 @@ pub(crate) enum Metric {
     BrierScore,
     /// exp of the mean negative log-likelihood of the answers.
     Perplexity,
+    /// The probability that one of k generated programs passes the tests (Chen et al., 2021).
+    PassAtK,
 }
 
 /// How the scores of items become one.
@@ -44,7 +47,7 @@ pub(super) enum Aggregation {
 }
 
 /// The score of an item.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Score {
     /// A number.
@@ -54,7 +57,7 @@ pub(super) enum Score {
 }
 
 impl Metric {
-    pub(super) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Acc => "acc",
             Self::AccNorm => "acc_norm",
@@ -65,6 +68,7 @@ impl Metric {
             Self::Mcc => "mcc",
             Self::BrierScore => "brier_score",
             Self::Perplexity => "perplexity",
+            Self::PassAtK => "pass_at_k",
         }
     }
 
@@ -74,9 +78,9 @@ impl Metric {
 
     fn fits(self, output_type: OutputType) -> bool {
         match output_type {
-            OutputType::MultipleChoice => self != Self::Perplexity,
+            OutputType::MultipleChoice => !matches!(self, Self::Perplexity | Self::PassAtK),
             OutputType::Loglikelihood => matches!(self, Self::Acc | Self::Perplexity),
-            OutputType::GenerateUntil => matches!(self, Self::ExactMatch | Self::F1),
+            OutputType::GenerateUntil => matches!(self, Self::ExactMatch | Self::F1 | Self::PassAtK),
         }
     }
 
@@ -142,6 +146,14 @@ impl Score {
         }
     }
 
+    /// Returns true if the item counts as right, where a higher score is a better one.
+    pub(super) fn is_right(self) -> bool {
+        match self {
+            Self::Number(number) => number >= 0.5,
+            Self::Choices([right, chosen]) => right == chosen,
+        }
+    }
+
     /// Returns what is summed over items: a number, whether choice 1 is both right and chosen, only chosen, and only
     /// right, and the items.
     pub(super) fn sums(self) -> [f64; 5] {
@@ -157,13 +169,14 @@ impl Score {
 
 /// The metrics of a task, ready to be computed.
 pub(super) struct Metrics {
-    list: Vec<(Metric, TextOptions)>,
+    list: Vec<(Metric, Options)>,
     output_type: OutputType,
 }
 
-/// What is ignored when texts are compared.
-#[derive(Debug, Default)]
-struct TextOptions {
+/// What is ignored when texts are compared, and the number of programs of `pass_at_k`.
+#[derive(Debug, Clone, Default)]
+struct Options {
+    k: usize,
     case: bool,
     punctuation: bool,
     numbers: bool,
@@ -181,17 +194,40 @@ impl Metrics {
             let metrics: &[Metric] = match output_type {
                 OutputType::MultipleChoice => &[Metric::Acc, Metric::AccNorm],
                 OutputType::Loglikelihood => &[Metric::Perplexity, Metric::Acc],
+                OutputType::GenerateUntil if definition.code.is_some() => &[Metric::PassAtK],
                 OutputType::GenerateUntil => &[Metric::ExactMatch],
             };
             metrics.iter().map(|metric| MetricOptions::of(*metric)).collect()
         };
         let given = definition.metric_list.clone().unwrap_or_else(defaults);
-        let list = given.into_iter().map(|options| prepared(options, output_type)).collect::<Result<_, _>>()?;
-        Ok(Self { list, output_type })
+        let list = given.into_iter().map(|options| prepared(options, output_type)).collect::<Result<Vec<_>, _>>()?;
+        let list: Vec<(Metric, Options)> = list.into_iter().flatten().collect();
+        let runs_code = definition.code.is_some();
+        if list.iter().any(|(metric, _)| (*metric == Metric::PassAtK) != runs_code) {
+            let (needs, has_no_other) = ("needs `code = { language = \"python\" }`", "is all that `code` is for");
+            return Err(format!("the metric `pass_at_k` {}", if runs_code { has_no_other } else { needs }));
+        }
+        match list.iter().map(|(_, options)| options.k).find(|k| *k > definition.repeats) {
+            Some(k) => Err(format!("`pass_at_k` with k = {k} needs `repeats = {k}` or more")),
+            None => Ok(Self { list, output_type }),
+        }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Metric, Aggregation)> {
-        self.list.iter().map(|(metric, _)| (*metric, metric.aggregation(self.output_type)))
+    /// Returns the metrics with their names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (String, Metric, Aggregation)> {
+        self.list.iter().map(|(metric, options)| {
+            let name = match metric {
+                Metric::PassAtK => format!("pass@{}", options.k),
+                metric => metric.name().to_owned(),
+            };
+            (name, *metric, metric.aggregation(self.output_type))
+        })
+    }
+
+    /// Returns the scores of an item by which of its programs pass.
+    pub(super) fn of_programs(&self, passed: &[bool]) -> Vec<Score> {
+        let count = passed.iter().filter(|passed| **passed).count();
+        self.list.iter().map(|(_, options)| Score::Number(pass_at_k(passed.len(), count, options.k))).collect()
     }
 
     /// Returns true if the choices alone are scored too.
@@ -215,7 +251,7 @@ impl Metrics {
         };
         let is_right = |choice: usize| Score::Number(f64::from(u8::from(right.contains(&Some(choice)))));
         let score = |metric: Metric| match metric {
-            Metric::Acc | Metric::Perplexity => is_right(best),
+            Metric::Acc | Metric::Perplexity | Metric::PassAtK => is_right(best),
             Metric::AccNorm => is_right(best_by(&|choice| choice.chars().count() as f64)),
             Metric::AccBytes => is_right(best_by(&|choice| choice.len() as f64)),
             Metric::AccMutualInfo => is_right(argmax(own.iter().zip(alone).map(|((own, _), (alone, _))| own - alone))),
@@ -231,7 +267,7 @@ impl Metrics {
 
     /// Returns the scores of an item by the log-likelihood of its answer.
     pub(super) fn of_answer(&self, likelihood: f64, is_greedy: bool) -> Vec<Score> {
-        let score = |(metric, _): &(Metric, TextOptions)| match metric {
+        let score = |(metric, _): &(Metric, Options)| match metric {
             Metric::Perplexity => Score::Number(likelihood),
             _ => Score::Number(f64::from(u8::from(is_greedy))),
         };
@@ -245,12 +281,12 @@ impl Metrics {
             Target::Texts(texts) => texts,
             Target::Choice(_) | Target::Choices(_) => &[],
         };
-        let exact_match = |options: &TextOptions| {
+        let exact_match = |options: &Options| {
             let text = options.normalised(text);
             f64::from(u8::from(targets.iter().any(|target| options.normalised(target) == text)))
         };
         let word_f1 = || targets.iter().map(|target| word_f1(text, target)).fold(0.0, f64::max);
-        let score = |(metric, options): &(Metric, TextOptions)| match metric {
+        let score = |(metric, options): &(Metric, Options)| match metric {
             Metric::F1 => Score::Number(word_f1()),
             _ => Score::Number(exact_match(options)),
         };
@@ -258,7 +294,8 @@ impl Metrics {
     }
 }
 
-fn prepared(options: MetricOptions, output_type: OutputType) -> Result<(Metric, TextOptions), String> {
+/// Returns a metric with its options, once for each number of programs.
+fn prepared(options: MetricOptions, output_type: OutputType) -> Result<Vec<(Metric, Options)>, String> {
     let (metric, name) = (options.metric, options.metric.name());
     if !metric.fits(output_type) {
         return Err(format!("the metric `{name}` is not one of its output type"));
@@ -269,7 +306,11 @@ fn prepared(options: MetricOptions, output_type: OutputType) -> Result<(Metric, 
     if let Some(other) = options.aggregation.filter(|other| !metric.aggregation(output_type).accepts(other)) {
         return Err(format!("the aggregation `{other}` of the metric `{name}` is not supported"));
     }
-    let text_options = TextOptions {
+    if metric != Metric::PassAtK && !options.k.is_empty() {
+        return Err(format!("the metric `{name}` has no `k`"));
+    }
+    let text_options = Options {
+        k: 0,
         case: options.ignore_case,
         punctuation: options.ignore_punctuation,
         numbers: options.ignore_numbers,
@@ -281,10 +322,17 @@ fn prepared(options: MetricOptions, output_type: OutputType) -> Result<(Metric, 
     {
         return Err(format!("the metric `{name}` compares no texts, so it has nothing to ignore"));
     }
-    Ok((metric, text_options))
+    if metric != Metric::PassAtK {
+        return Ok(vec![(metric, text_options)]);
+    }
+    let numbers = if options.k.is_empty() { vec![1] } else { options.k };
+    if numbers.contains(&0) {
+        return Err("`k` of `pass_at_k` must be at least 1".to_owned());
+    }
+    Ok(numbers.into_iter().map(|k| (metric, Options { k, ..Options::default() })).collect())
 }
 
-impl TextOptions {
+impl Options {
     fn normalised(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for regex in &self.regexes {
@@ -363,6 +411,8 @@ mod tests {
             choices: ["aa", "bbbb", "é"].map(str::to_owned).to_vec(),
             continuation: None,
             target,
+            question: String::new(),
+            prefix: String::new(),
         };
         // By character -2, -1.75 and -5; by byte -2, -1.75 and -2.5; beside the choice alone -1, -6 and 0.
         let likelihoods = [(-4.0, false), (-7.0, true), (-5.0, false), (-3.0, true), (-1.0, false), (-5.0, false)];

@@ -19,6 +19,10 @@ pub(super) struct Prompt {
     /// The answer that follows each context where the choices are the contexts; else none.
     pub(super) continuation: Option<String>,
     pub(super) target: Target,
+    /// The question alone, without description and examples.
+    pub(super) question: String,
+    /// Of code, the program's text before the generated one.
+    pub(super) prefix: String,
 }
 
 /// What is right.
@@ -40,6 +44,8 @@ pub(super) struct Prompter {
     output_type: OutputType,
     question: Question,
     description: Field,
+    /// Of code that does not begin with its question.
+    prefix: Option<Field>,
     examples: Examples,
     /// Whether the choices are the contexts, and whether there are several right answers: as the first item has it.
     choices_are_contexts: bool,
@@ -117,6 +123,7 @@ impl Prompter {
             output_type: definition.output_type,
             question: question(text, target, choices, delimiter),
             description: Field::of(&Value::from(definition.description.as_str()), columns),
+            prefix: definition.code.as_ref().and_then(|code| Some(Field::of(code.prefix.as_ref()?, columns))),
             examples,
             choices_are_contexts: false,
             several_targets: false,
@@ -144,14 +151,20 @@ impl Prompter {
         if self.choices_are_contexts {
             let contexts = choices.iter().map(|choice| format!("{before}{choice}")).collect();
             let continuation = Some(self.question.target_delimiter.clone() + &as_text(&target));
-            let target = Target::Choice(chosen(&text, &choices));
-            return Ok(Prompt { contexts, choices, continuation, target });
+            let chosen = chosen(&text, &choices);
+            let question = chosen.map_or_else(String::new, |chosen| choices[chosen].clone());
+            let target = Target::Choice(chosen);
+            return Ok(Prompt { contexts, choices, continuation, target, question, prefix: String::new() });
         }
         let Value::String(text) = text else {
             return Err(format!("doc_to_text makes {text}, which is not a text"));
         };
         let target = self.target(&target, &choices)?;
-        Ok(Prompt { contexts: vec![before + &text], choices, continuation: None, target })
+        let prefix = match &self.prefix {
+            Some(prefix) => as_text(&self.templates.text(prefix, item, false)?),
+            None => text.clone(),
+        };
+        Ok(Prompt { contexts: vec![before + &text], choices, continuation: None, target, question: text, prefix })
     }
 
     fn target(&self, target: &Value, choices: &[String]) -> Result<Target, String> {

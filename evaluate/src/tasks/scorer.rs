@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::Error;
 
 /// A request to a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum TaskRequest {
     /// How likely a text is after another.
     Likelihood {
@@ -30,7 +30,20 @@ pub enum TaskRequest {
         until: Vec<String>,
         /// The maximum number of tokens.
         max_tokens: usize,
+        /// How tokens are drawn; None for the most likely ones.
+        sampling: Option<TaskSampling>,
     },
+}
+
+/// How the tokens of a text are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TaskSampling {
+    /// Divides the logits.
+    pub temperature: f32,
+    /// The sum of the probabilities of the most likely tokens that are drawn from.
+    pub top_p: f32,
+    /// The seed of the draws.
+    pub seed: u64,
 }
 
 /// A model's answer to a request.
@@ -70,7 +83,8 @@ impl TaskRequest {
     pub(super) fn digest(&self) -> Digest {
         Digest::of_json(&match self {
             Self::Likelihood { context, continuation } => json!([context, continuation]),
-            Self::Generate { context, until, max_tokens } => json!([context, until, max_tokens]),
+            Self::Generate { context, until, max_tokens, sampling: None } => json!([context, until, max_tokens]),
+            Self::Generate { context, until, max_tokens, sampling } => json!([context, until, max_tokens, sampling]),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The stage on a random model of a few thousand weights.
 
 mod schema;
+mod tasks;
 mod verdict;
 
 use std::fs;

@@ -8,12 +8,13 @@ use super::StoreArgs;
 
 /// Arguments of `evaluate`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct EvaluateArgs {
     /// A run's name, its folder, `latest`, an imported model, a folder with a model in Hugging Face layout, a GGUF
     /// file, a model of the Hub (owner/name), or the http(s) address of a server with OpenAI's completions API
     pub model: String,
-    /// The tasks: english, chinese, code, .toml files, or .yaml files of lm-evaluation-harness
-    /// [default: those of the run's configuration, else english, chinese and code]
+    /// The tasks: english, chinese, code, `python_functions`, .toml files, or .yaml files of lm-evaluation-harness
+    /// [default: those of the run's configuration, else those that come with this program]
     #[arg(long, value_name = "TASK", value_delimiter = ',')]
     pub tasks: Vec<String>,
     /// The number of examples before a question; a task that has 0 keeps it [default: each task's own, else 0]
@@ -22,6 +23,9 @@ pub struct EvaluateArgs {
     /// Ask only the first N items of each task
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Let tasks run code that the model writes: without network, and with limits on time, memory, processes and files
+    #[arg(long)]
+    pub allow_code_execution: bool,
     /// Also measure the loss on the text in this file
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 use test_support::server::{Reply, Server};
 
-use crate::project::Project;
-use crate::tiny::{COMMIT, chatting, use_hub, without_token, write};
+use crate::project::{Ended, Project};
+use crate::tiny::{COMMIT, chatting, hub, use_hub, without_token, write};
 
 /// All characters are in the vocabulary of the tiny models: others have no place in the text that a server repeats.
 const TASK: &str = r#"output_type = "multiple_choice"
@@ -58,7 +58,69 @@ fn a_folder_is_asked_tasks_and_a_text() {
     let error = project.fails(1, &["evaluate", "tiny", "--tasks", "tasks/cats.toml"]);
     assert!(error.contains("tasks/cats.toml"), "{error}");
     let error = project.fails(1, &["evaluate", "tiny", "--tasks", "cats"]);
-    assert!(error.contains("one of english, chinese, code"), "{error}");
+    assert!(error.contains("one of english, chinese, code, python_functions"), "{error}");
+}
+
+#[test]
+fn gguf_files_and_models_of_the_hub_are_asked_tasks() {
+    let project = project();
+    let ask = |model: &str| {
+        let arguments = ["evaluate", model, "--tasks", "tasks/dogs.toml", "--json", "--device", "cpu"];
+        let asked = without_token(&project, &arguments);
+        assert_eq!(asked.code, Some(0), "{}", asked.err);
+        json(&asked.out)["tasks"].clone()
+    };
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../registry/tests/fixtures/llama.gguf");
+    assert_eq!(ask(file.to_str().unwrap())[0]["items"], 2);
+    let server = hub(chatting());
+    use_hub(&project, &server.url);
+    assert_eq!(ask("owner/name"), ask("tiny"));
+}
+
+#[test]
+fn what_is_no_model_is_named() {
+    let project = project();
+    let check = |model: &str, expected: &[&str]| {
+        let error = project.fails(1, &["evaluate", model]);
+        assert!(expected.iter().all(|part| error.contains(part)), "{error}");
+    };
+    check(
+        "./no-such",
+        &["there is no model ./no-such", "GGUF", "experiments", "owner/name", "http://", "pipeline runs"],
+    );
+    check("no-such.gguf", &["there is no model no-such.gguf"]);
+    check("pipeline.toml", &["pipeline.toml is not a GGUF file"]);
+    check("tasks", &["tasks has neither config.json (a model) nor run.json (a run)"]);
+    check("no-such", &["there is no run no-such"]);
+}
+
+#[test]
+fn code_of_a_model_is_run_only_if_that_is_allowed() {
+    let project = project();
+    let arguments = ["evaluate", "tiny", "--tasks", "python_functions", "--device", "cpu", "--limit", "1"];
+    let error = project.fails(1, &arguments);
+    assert!(error.contains("allow_code_execution = true") && error.contains("--allow-code-execution"), "{error}");
+    let allowed = [&arguments[..], &["--allow-code-execution"]].concat();
+    let mut command = project.command(&allowed);
+    let asked = Ended::from(command.env("PATH", project.path("tasks")).output().unwrap());
+    let missing = asked.err.contains("python3 is needed") || !cfg!(target_os = "linux");
+    assert!(asked.code == Some(1) && missing, "{}", asked.err);
+}
+
+#[test]
+fn items_of_a_run_are_divided_by_its_index() {
+    let project = Project::new();
+    project.succeeds(&[
+        "run",
+        "--until",
+        "evaluate",
+        "--set",
+        "evaluate.tasks=[\"code\"]",
+        "--set",
+        "evaluate.task_limit=4",
+    ]);
+    let table = project.succeeds(&["evaluate", "latest", "--device", "cpu"]);
+    assert!(table.contains("clean") && table.contains("overlapping") && table.contains("of 4"), "{table}");
 }
 
 /// A server that ends with the test.

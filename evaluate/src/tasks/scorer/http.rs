@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::local::cut;
-use super::{Scorer, TaskRequest, TaskResponse};
+use super::{Scorer, TaskRequest, TaskResponse, TaskSampling};
 use crate::Error;
 
 /// The number of prompts of a request.
@@ -14,6 +14,11 @@ const BATCH: usize = 16;
 
 /// The time that a server has for a request. Heuristic: sixteen long prompts on a slow machine.
 const TIMEOUT: Duration = Duration::from_mins(10);
+
+/// What is wrong with a server that scores no prompts.
+const NO_ECHO: &str = "it does not give the log probabilities of a prompt, for which the server must support `echo` \
+                       with `logprobs`: llama.cpp's does not, but its GGUF file can be evaluated, and servers can be \
+                       asked tasks that generate text";
 
 /// A model behind an HTTP address.
 ///
@@ -36,7 +41,8 @@ struct Answer {
 struct Choice {
     index: usize,
     text: String,
-    logprobs: Option<Logprobs>,
+    /// Of the completions API, [`Logprobs`]; llama.cpp's server gives those of the chat API.
+    logprobs: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -105,7 +111,6 @@ impl HttpModel {
     fn complete(&self, mut body: Value, prompts: &[String]) -> Result<Vec<Choice>, Error> {
         body["model"] = self.name.as_str().into();
         body["prompt"] = prompts.into();
-        body["temperature"] = 0.into();
         let answer: Answer = serde_json::from_value(self.call("completions", Some(&body))?)
             .map_err(|error| self.problem("completions", format!("its answer has another shape: {error}")))?;
         let mut choices = answer.choices;
@@ -120,6 +125,7 @@ impl HttpModel {
     fn likelihood(&self, choice: &Choice, context: &str, continuation: &str) -> Result<TaskResponse, Error> {
         let wrong = |text: &str| self.problem("completions", text.to_owned());
         let logprobs = choice.logprobs.as_ref().ok_or_else(|| wrong("it gives no log probabilities"))?;
+        let logprobs = Logprobs::deserialize(logprobs).map_err(|_| wrong(NO_ECHO))?;
         // As on this machine, spaces at the end of the context go to the continuation.
         let start = context.trim_end().chars().count();
         let end = context.chars().count() + continuation.chars().count();
@@ -141,7 +147,7 @@ impl HttpModel {
             is_greedy &= others.values().filter_map(Value::as_f64).all(|other| other <= token);
         }
         if scored == 0 || logprobs.tokens.len() != logprobs.own.len() {
-            return Err(wrong("it does not repeat the prompt: the server must support `echo` with `logprobs`"));
+            return Err(wrong(NO_ECHO));
         }
         Ok(TaskResponse::Likelihood { log_likelihood, is_greedy })
     }
@@ -153,13 +159,18 @@ impl Scorer for HttpModel {
         requests: &[TaskRequest],
         on_response: &mut dyn FnMut(usize, TaskResponse) -> bool,
     ) -> Result<(), Error> {
-        let indices: Vec<usize> = (0..requests.len()).collect();
+        let mut indices: Vec<usize> = (0..requests.len()).collect();
+        // Those of one seed beside each other, since a request to the server has one.
+        indices.sort_by_key(|index| match &requests[*index] {
+            TaskRequest::Generate { sampling: Some(sampling), .. } => sampling.seed + 1,
+            _ => 0,
+        });
         let same = |a: &usize, b: &usize| match (&requests[*a], &requests[*b]) {
             (TaskRequest::Likelihood { .. }, TaskRequest::Likelihood { .. }) => true,
             (
-                TaskRequest::Generate { until, max_tokens, .. },
-                TaskRequest::Generate { until: other, max_tokens: of_other, .. },
-            ) => until == other && max_tokens == of_other,
+                TaskRequest::Generate { until, max_tokens, sampling, .. },
+                TaskRequest::Generate { until: other, max_tokens: of_other, sampling: sampling_of_other, .. },
+            ) => until == other && max_tokens == of_other && sampling == sampling_of_other,
             _ => false,
         };
         for batch in indices.chunk_by(same).flat_map(|alike| alike.chunks(BATCH)) {
@@ -169,8 +180,18 @@ impl Scorer for HttpModel {
             };
             let prompts: Vec<String> = batch.iter().map(text).collect();
             let body = match &requests[batch[0]] {
-                TaskRequest::Likelihood { .. } => json!({"max_tokens": 1, "logprobs": 1, "echo": true}),
-                TaskRequest::Generate { until, max_tokens, .. } => json!({"max_tokens": max_tokens, "stop": until}),
+                TaskRequest::Likelihood { .. } => {
+                    json!({"max_tokens": 1, "logprobs": 1, "echo": true, "temperature": 0})
+                }
+                TaskRequest::Generate { until, max_tokens, sampling, .. } => {
+                    let mut body = json!({"max_tokens": max_tokens, "stop": until, "temperature": 0});
+                    if let Some(TaskSampling { temperature, top_p, seed }) = sampling {
+                        body["temperature"] = (*temperature).into();
+                        body["top_p"] = (*top_p).into();
+                        body["seed"] = (*seed).into();
+                    }
+                    body
+                }
             };
             for (choice, index) in self.complete(body, &prompts)?.iter().zip(batch) {
                 let response = match &requests[*index] {
@@ -230,6 +251,13 @@ mod tests {
         let silent = json!({"index": 0, "text": "x", "logprobs": {
             "tokens": ["x"], "token_logprobs": [-1.0], "top_logprobs": [{"x": -1.0}], "text_offset": [9],
         }});
-        assert!(likelihood(&silent, "The", " cat").unwrap_err().contains("must support `echo`"));
+        // As llama.cpp's server answers.
+        let of_chat = json!({"index": 0, "text": "x", "logprobs": {
+            "content": [{"id": 1, "token": "x", "bytes": [120], "logprob": -1.0, "top_logprobs": []}],
+        }});
+        for choice in [silent, of_chat] {
+            let error = likelihood(&choice, "The", " cat").unwrap_err();
+            assert!(error.contains("must support `echo`") && error.contains("GGUF file"), "{error}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use inference::continuations::{self, Continuation, Likelihood};
 use inference::{Event, RequestId, Scheduler, Settings};
 use serde::Serialize;
 
-use super::{Scorer, TaskRequest, TaskResponse};
+use super::{Scorer, TaskRequest, TaskResponse, TaskSampling};
 use crate::Error;
 
 /// The number of texts that are generated at the same time.
@@ -44,7 +44,12 @@ impl LocalModel {
     /// Returns an error if one of them cannot be loaded, or they do not match.
     pub fn open(folder: &Path, device: &str) -> Result<Self, Error> {
         let cache = |config: &model::ModelConfig| continuations::cache_tokens(config.context_length);
-        Ok(Self { generator: Generator::open_with_cache(folder, device, cache)? })
+        Ok(Self::new(Generator::open_with_cache(folder, device, cache)?))
+    }
+
+    /// Returns a model whose cache holds at least [`continuations::cache_tokens`].
+    pub(crate) fn new(generator: Generator) -> Self {
+        Self { generator }
     }
 
     /// Returns the loss on a text, each of whose tokens is predicted from at least half the model's context, or all
@@ -144,7 +149,7 @@ impl LocalModel {
 
     fn generate(
         &self,
-        requests: &[(usize, &str, &[String], usize)],
+        requests: &[Prompt<'_>],
         on_response: &mut dyn FnMut(usize, TaskResponse) -> bool,
     ) -> Result<(), Error> {
         let tokenizer = self.generator.tokenizer();
@@ -154,7 +159,7 @@ impl LocalModel {
             Settings { max_sequences: MAX_SEQUENCES, vocab_size: Some(tokenizer.vocab_size()), ..Settings::default() };
         let mut scheduler = Scheduler::new(&mut **model, settings)?;
         let mut texts: BTreeMap<RequestId, Text<'_>> = BTreeMap::new();
-        for &(index, context, until, max_tokens) in requests {
+        for &Prompt { index, context, until, max_tokens, sampling } in requests {
             let mut prompt = self.encode(context)?;
             if prompt.is_empty() {
                 prompt.push(self.prefix_token().ok_or(generate::Error::EmptyPrompt)?);
@@ -165,8 +170,13 @@ impl LocalModel {
                 return Err(Error::Request { problem });
             }
             let kept = prompt.len().min(context_length - max_tokens);
-            let options =
-                CompletionOptions { max_tokens, sampling: Sampling::greedy(), ..CompletionOptions::default() };
+            let sampling = match sampling {
+                Some(TaskSampling { temperature, top_p, seed }) => {
+                    Sampling { temperature, top_p, seed, ..Sampling::unfiltered() }
+                }
+                None => Sampling::greedy(),
+            };
+            let options = CompletionOptions { max_tokens, sampling, ..CompletionOptions::default() };
             let request = self.generator.request(&prompt[prompt.len() - kept..], &options);
             texts.insert(scheduler.submit(request)?, Text { index, until, tokens: Vec::new() });
         }
@@ -204,6 +214,15 @@ impl LocalModel {
     }
 }
 
+/// A text that is to be continued.
+struct Prompt<'a> {
+    index: usize,
+    context: &'a str,
+    until: &'a [String],
+    max_tokens: usize,
+    sampling: Option<TaskSampling>,
+}
+
 /// A text that is being generated.
 struct Text<'a> {
     index: usize,
@@ -227,8 +246,8 @@ impl Scorer for LocalModel {
         for (index, request) in requests.iter().enumerate() {
             match request {
                 TaskRequest::Likelihood { context, continuation } => pairs.push((index, &**context, &**continuation)),
-                TaskRequest::Generate { context, until, max_tokens } => {
-                    prompts.push((index, &**context, &**until, *max_tokens));
+                TaskRequest::Generate { context, until, max_tokens, sampling } => {
+                    prompts.push(Prompt { index, context, until, max_tokens: *max_tokens, sampling: *sampling });
                 }
             }
         }

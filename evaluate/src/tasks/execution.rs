@@ -21,13 +21,6 @@ use serde_json::Value;
 use self::sandbox::{Finished, Sandbox};
 use crate::Error;
 
-/// The limit of a process's memory. Heuristic: several times what rustc needs for a small program.
-const MAX_MEMORY_BYTES: u64 = 2 << 30;
-/// The limit of a file, and of all files of a program.
-const MAX_FILE_BYTES: u64 = 64 << 20;
-/// The limit of a program's processes and threads.
-const MAX_PROCESSES: u64 = 64;
-
 /// The table `code` of a definition.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -15,7 +15,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{ptr, thread};
 
-use super::{MAX_FILE_BYTES, MAX_MEMORY_BYTES, MAX_PROCESSES};
+/// The limit of a process's memory. Heuristic: several times what rustc needs for a small program.
+const MAX_MEMORY_BYTES: u64 = 2 << 30;
+/// The limit of a file, and of all files of a program.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+/// The limit of a program's processes and threads.
+const MAX_PROCESSES: u64 = 64;
 
 /// The user of programs of root, to whom no file belongs.
 const NOBODY: libc::uid_t = 65_531;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use inference::{CacheOptions, Sampling};
-use model::KvCacheDtype;
+use inference::{CacheOptions, EngineOptions, Guidance, InvalidSetting, Sampling};
+use model::{KvCacheDtype, ModelConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -62,6 +62,15 @@ pub struct Config {
     /// Subtracted from the logit of every token that the sample has, as in OpenAI's API. Default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence_penalty: Option<f32>,
+    /// Classifier-free guidance (Stay on topic with Classifier-Free Guidance, 2023), which takes twice the time and the
+    /// KV cache: above 1 a sample follows its prompt more closely, 1 is no guidance, and 0 follows the
+    /// `negative_prompt` alone. At most 100. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_scale: Option<f32>,
+    /// What the samples are guided away from; only with `guidance_scale`. Of a conversation it stands in place of all
+    /// but the system prompt, as the user's message. Default: the last token of the prompt, as in transformers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_prompt: Option<String>,
     /// Numbers added to the logits of tokens, by the id of the token: `{ 13 = -100 }` all but excludes token 13.
     /// Default: none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -108,6 +117,8 @@ impl Default for Config {
             typical_p: None,
             frequency_penalty: None,
             presence_penalty: None,
+            guidance_scale: None,
+            negative_prompt: None,
             logit_bias: BTreeMap::new(),
             stop,
             stop_token_ids: Vec::new(),
@@ -145,11 +156,10 @@ impl Config {
             let (key, found) = ("logit_bias", format!("`{key}`"));
             return Err(Error::Config { key, expected: "numbers by the id of a token", found });
         }
-        self.options(SamplingChoice::default(), 0).validate().map_err(|invalid| Error::Config {
-            key: invalid.name,
-            expected: invalid.expected,
-            found: invalid.found,
-        })
+        let guidance = self.guidance()?;
+        let options = CompletionOptions { guidance, ..self.options(SamplingChoice::default(), 0) };
+        let invalid = |InvalidSetting { name: key, expected, found }| Error::Config { key, expected, found };
+        options.validate().map_err(invalid)
     }
 
     /// Returns the configuration as JSON for the fingerprint. It holds the name of the prompts file; the digest of its
@@ -169,6 +179,8 @@ impl Config {
             "typical_p": self.typical_p,
             "frequency_penalty": self.frequency_penalty,
             "presence_penalty": self.presence_penalty,
+            "guidance_scale": self.guidance_scale,
+            "negative_prompt": self.negative_prompt,
             "logit_bias": self.logit_bias,
             "stop": self.stop,
             "stop_token_ids": self.stop_token_ids,
@@ -178,9 +190,21 @@ impl Config {
         })
     }
 
-    /// Returns the KV cache, for one text at a time.
-    pub fn cache(&self) -> CacheOptions {
-        CacheOptions { tokens: None, dtype: self.kv_cache_dtype }
+    /// Returns the KV cache of a model, for one text at a time: two sequences if it is guided.
+    pub fn cache(&self, model: &ModelConfig) -> CacheOptions {
+        let sequence = model.context_length.next_multiple_of(EngineOptions::default().block_tokens);
+        CacheOptions { tokens: self.guidance_scale.map(|_| 2 * sequence), dtype: self.kv_cache_dtype }
+    }
+
+    /// Returns the guidance, without the negative prompt.
+    ///
+    /// # Errors
+    /// [`Error::NegativePromptWithoutGuidance`] if there is only that.
+    pub(crate) fn guidance(&self) -> Result<Option<Guidance>, Error> {
+        match (self.guidance_scale, &self.negative_prompt) {
+            (None, Some(_)) => Err(Error::NegativePromptWithoutGuidance),
+            (scale, _) => Ok(scale.map(|scale| Guidance { scale, negative_prompt: None })),
+        }
     }
 
     /// Returns the sampling settings that are configured.
@@ -197,7 +221,8 @@ impl Config {
         }
     }
 
-    /// Returns the options of a completion with `seed`, of a model that declares `declared`.
+    /// Returns the options of a completion with `seed`, of a model that declares `declared`. They are without guidance,
+    /// which depends on the prompt: [`Generator::guidance`](crate::Generator::guidance).
     pub fn options(&self, declared: SamplingChoice, seed: u64) -> CompletionOptions {
         CompletionOptions {
             max_tokens: self.max_tokens,
@@ -206,6 +231,7 @@ impl Config {
             stop: self.stop.clone(),
             stop_token_ids: self.stop_token_ids.clone(),
             truncate_prompt_tokens: self.truncate_prompt_tokens,
+            guidance: None,
             constraint: None,
             logprobs: None,
         }
@@ -244,6 +270,14 @@ mod tests {
             (
                 Config { system: Some("Be brief.".to_owned()), ..default() },
                 "generate.system is only for user messages: set generate.chat = true, or remove it",
+            ),
+            (
+                Config { guidance_scale: Some(101.0), ..default() },
+                "generate.guidance_scale must be a number from 0 to 100, not 101",
+            ),
+            (
+                Config { negative_prompt: Some(String::new()), ..default() },
+                "generate.negative_prompt is only for guided texts: set generate.guidance_scale, or remove it",
             ),
             (
                 Config { prompts: Some(Vec::new()), ..default() },

@@ -24,6 +24,9 @@ pub enum Error {
     /// There is a system prompt and nothing that it belongs to.
     #[error("generate.system is only for user messages: set generate.chat = true, or remove it")]
     SystemWithoutChat,
+    /// There is a negative prompt and nothing that it has an effect on.
+    #[error("generate.negative_prompt is only for guided texts: set generate.guidance_scale, or remove it")]
+    NegativePromptWithoutGuidance,
     /// The prompts file cannot be read.
     #[error("cannot read the prompts in {}", path.display())]
     PromptsFile {

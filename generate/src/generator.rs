@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use inference::{
-    Adapter, AdapterBase, CacheOptions, Constraint, FinishReason, ForwardPass, Logprobs, Request, StopTokens,
+    Adapter, AdapterBase, CacheOptions, Constraint, FinishReason, ForwardPass, Guidance, Logprobs, Request, StopTokens,
 };
 use model::{ModelConfig, Transformer};
 use serde_json::{Map, Value};
 use tokenizer::{Content, Conversation, RenderOptions, Tokenizer};
 
 use crate::grammar::{Compiler, Grammar, GrammarLimits};
-use crate::{CompletionOptions, Error, Prompt, SamplingChoice, TextStream};
+use crate::{CompletionOptions, Config, Error, Prompt, SamplingChoice, TextStream};
 
 /// A model with its tokenizer.
 pub struct Generator {
@@ -247,10 +247,21 @@ impl Generator {
         Ok(self.tokenizer.encode_chat_prompt(&conversation, &options)?)
     }
 
+    /// Returns the guidance that a configuration has for a prompt, if it has some.
+    ///
+    /// # Errors
+    /// Returns an error if there is a negative prompt without a scale, or it cannot be encoded.
+    pub fn guidance(&self, config: &Config, prompt: &Prompt) -> Result<Option<Guidance>, Error> {
+        let Some(guidance) = config.guidance()? else { return Ok(None) };
+        let negative_prompt = config.negative_prompt.as_ref().map(|text| self.encode(&prompt.negative(text)));
+        Ok(Some(Guidance { negative_prompt: negative_prompt.transpose()?, ..guidance }))
+    }
+
     /// Returns the request of one sample to a scheduler; stop strings are the caller's.
     pub fn request(&self, prompt: &[u32], options: &CompletionOptions) -> Request {
         Request {
             sampling: options.sampling,
+            guidance: options.guidance.clone(),
             logit_bias: options.logit_bias.clone(),
             constraint: options.constraint.clone(),
             stop_tokens: self.stop_tokens().with(&options.stop_token_ids),

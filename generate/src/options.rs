@@ -1,6 +1,6 @@
 //! The settings of one completion.
 
-use inference::{Constraint, InvalidSetting, Sampling};
+use inference::{Constraint, Guidance, InvalidSetting, Sampling};
 use serde::Serialize;
 use tokenizer::SamplingDefaults;
 
@@ -11,7 +11,9 @@ pub struct CompletionOptions {
     pub max_tokens: usize,
     /// How the next token is chosen.
     pub sampling: Sampling,
-    /// Numbers added to the logits of tokens before everything else. Default: none.
+    /// Classifier-free guidance, from [`Generator::guidance`](crate::Generator::guidance). Default: none.
+    pub guidance: Option<Guidance>,
+    /// Numbers added to the logits of tokens before constraints, penalties and filters. Default: none.
     pub logit_bias: Vec<(u32, f32)>,
     /// The text ends before the first of these strings. Default: none.
     pub stop: Vec<String>,
@@ -31,6 +33,7 @@ impl Default for CompletionOptions {
         Self {
             max_tokens: 128,
             sampling: Sampling::default(),
+            guidance: None,
             logit_bias: Vec::new(),
             stop: Vec::new(),
             stop_token_ids: Vec::new(),
@@ -55,6 +58,9 @@ impl CompletionOptions {
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         let invalid = |name, expected, found: String| Err(InvalidSetting { name, expected, found });
         self.sampling.validate()?;
+        if let Some(guidance) = &self.guidance {
+            guidance.validate()?;
+        }
         if self.stop.iter().any(String::is_empty) {
             return invalid("stop", "strings that are not empty", "\"\"".to_owned());
         }
@@ -214,6 +220,10 @@ mod tests {
         let outside = options.check_tokens(9).unwrap_err().to_string();
         assert_eq!(outside, "logit_bias must be ids of tokens in the vocabulary, not 9");
         options.check_tokens(10).unwrap();
+        let guidance = Some(Guidance { scale: -0.5, negative_prompt: None });
+        let options = CompletionOptions { guidance, ..CompletionOptions::default() };
+        let below = "guidance_scale must be a number from 0 to 100, not -0.5";
+        assert_eq!(options.validate().unwrap_err().to_string(), below);
         CompletionOptions::default().validate().unwrap();
     }
 

@@ -23,7 +23,8 @@ impl Generator {
     pub fn session<T, E: From<Error>>(&self, run: impl FnOnce(&mut Session<'_>) -> Result<T, E>) -> Result<T, E> {
         let (mut model, mut draft_model) = (self.model(), self.draft_model());
         let settings = Settings {
-            max_sequences: 1,
+            // Those of a guided text.
+            max_sequences: 2,
             draft_tokens: self.draft_tokens(),
             vocab_size: Some(self.tokenizer().vocab_size()),
             ..Settings::default()

@@ -8,7 +8,7 @@ use artifact::{Context, Digest, Outcome, Sealed, Unsealed, file};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{Config, Error, FinishReason, Generator, Prompt, SamplingChoice, prompts};
+use crate::{CompletionOptions, Config, Error, FinishReason, Generator, Prompt, SamplingChoice, prompts};
 
 /// The stage's name.
 pub const NAME: &str = "generate";
@@ -52,7 +52,7 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
     let prompts = prompts::read(config, &context.base)?;
     model::hub_layout::verify(bundle)?;
     let draft_model = config.draft_model.as_ref().map(|folder| context.base.join(folder));
-    let generator = Generator::open_with_cache(bundle.folder(), &context.device, |_| config.cache())?;
+    let generator = Generator::open_with_cache(bundle.folder(), &context.device, |model| config.cache(model))?;
     let generator = generator.with_drafts(config.draft_tokens, draft_model.as_deref(), &context.device)?;
     let declared = generator.declared_sampling();
     report_sampling(declared, config, context);
@@ -62,7 +62,9 @@ pub fn run(config: &Config, bundle: &Sealed, out: &Unsealed, context: &Context) 
     context.progress.begin("samples", n_samples as u64, "samples");
     let numbered = (0..n_samples).zip(prompts.iter().flat_map(|p| std::iter::repeat_n(p, config.samples_per_prompt)));
     for (i, prompt) in numbered {
+        let guidance = generator.guidance(config, prompt)?;
         let options = config.options(declared, context.seed.wrapping_add(i as u64));
+        let options = CompletionOptions { guidance, ..options };
         let completion = generator.generate(prompt, &options, &mut |_| {
             if context.cancel.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;

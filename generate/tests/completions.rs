@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use generate::{Completion, CompletionOptions, FinishReason, Generator, Prompt, Sampling};
+use generate::{Completion, CompletionOptions, Config, FinishReason, Generator, Prompt, Sampling};
 use model::Family;
 use test_support::tiny;
 
@@ -82,6 +82,32 @@ fn log_probabilities_are_those_of_the_sampled_tokens() {
     let greedy = generate(&generator, "let x", &greedy);
     assert!(greedy.logprobs.iter().all(|(id, logprobs)| logprobs.top[0].0 == *id));
     assert!(generate(&generator, "let x", &unfiltered(3, 5)).logprobs.is_empty());
+}
+
+#[test]
+fn guided_texts_follow_both_prompts() {
+    let generator = generator(Family::Qwen3, 64);
+    let guided = |scale: Option<f32>, negative: Option<&str>, prompt: &Prompt| {
+        let (guidance_scale, negative_prompt) = (scale, negative.map(str::to_owned));
+        let config = Config { guidance_scale, negative_prompt, ..Config::default() };
+        let guidance = generator.guidance(&config, prompt).unwrap();
+        let options = CompletionOptions { guidance, logprobs: Some(0), ..unfiltered(12, 5) };
+        generate_from(&generator, prompt, &options)
+    };
+    for prompt in [Prompt::Text("let x".to_owned()), Prompt::chat(None, "let x")] {
+        let text = |scale, negative| guided(scale, negative, &prompt).text;
+        let plain = text(None, None);
+        assert_eq!(text(Some(1.0), Some("fn")), plain);
+        // With scale 0 the sample is that of the negative prompt alone; where both are one, the scale has no effect.
+        let of_negative = generate_from(&generator, &prompt.negative("fn main() {"), &unfiltered(12, 5)).text;
+        assert_eq!(text(Some(0.0), Some("fn main() {")), of_negative);
+        assert_ne!(of_negative, plain);
+        assert_eq!(text(Some(4.0), Some("let x")), plain);
+        assert_ne!(text(Some(20.0), None), text(Some(20.0), Some("fn main() {")));
+        // Log probabilities are those of the model after the prompt.
+        let found = guided(Some(4.0), None, &prompt);
+        assert!(found.logprobs.iter().all(|(_, logprobs)| logprobs.logprob < 0.0 && logprobs.logprob.is_finite()));
+    }
 }
 
 #[test]

@@ -56,6 +56,20 @@ fn samples_are_reproducible() {
 }
 
 #[test]
+fn guided_samples_have_room_for_both_sequences() {
+    let root = tempfile::tempdir().unwrap();
+    let bundle = bundle(root.path());
+    let long = "let total = 0; let total = 1; ".to_owned();
+    let config = Config { prompts: Some(vec![long.clone()]), max_tokens: 40, ..Config::default() };
+    let plain = run(&config, &bundle, root.path(), &Context::quiet(5)).unwrap();
+    let guided = Config { guidance_scale: Some(30.0), negative_prompt: Some(long + "fn"), ..config };
+    let samples = run(&guided, &bundle, root.path(), &Context::quiet(5)).unwrap();
+    assert_ne!(samples.1, plain.1);
+    let none = Config { guidance_scale: Some(1.0), ..guided };
+    assert_eq!(run(&none, &bundle, root.path(), &Context::quiet(5)).unwrap(), plain);
+}
+
+#[test]
 fn sharded_bundle_gives_the_same_samples() {
     let [one, several] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let config = Config { max_tokens: 8, ..Config::default() };

@@ -88,7 +88,8 @@ fn check(model: &dyn ForwardPass, continuations: &[Continuation]) -> Result<(), 
     }
     let (tokens, blocks) = (2 * context_length, 2 * context_length.div_ceil(model.block_tokens()));
     if model.block_count() < blocks {
-        return Err(Error::CacheTooSmall { tokens, cache_tokens: model.block_count() * model.block_tokens() });
+        let cache_tokens = model.block_count() * model.block_tokens();
+        return Err(Error::CacheTooSmall { tokens, cache_tokens, is_guided: false });
     }
     Ok(())
 }

@@ -44,14 +44,17 @@ pub enum Error {
     },
     /// A request needs more blocks than the KV cache has.
     #[error(
-        "{tokens} tokens of prompt and answer do not fit in the KV cache of {cache_tokens}; shorten the prompt, lower \
-         max_tokens, or enlarge the cache"
+        "{tokens} tokens of prompt and answer{} do not fit in the KV cache of {cache_tokens}; shorten the prompt, \
+         lower max_tokens, or enlarge the cache",
+        if *is_guided { ", counted with the second sequence of guidance," } else { "" }
     )]
     CacheTooSmall {
         /// The tokens that must be in the cache at the same time.
         tokens: usize,
         /// The tokens that fit in the cache.
         cache_tokens: usize,
+        /// Whether the samples are guided, so that two sequences must be in the cache.
+        is_guided: bool,
     },
     /// A model cannot be loaded.
     #[error(transparent)]

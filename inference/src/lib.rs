@@ -62,7 +62,7 @@ pub use forward::{ForwardPass, Row, RowResult, SequenceRef};
 pub use logprobs::Logprobs;
 pub use parity::Parity;
 pub use sampler::{InvalidSetting, Sampling};
-pub use scheduler::{Counters, Event, FinishReason, Request, RequestId, RowLogits, Scheduler, Settings};
+pub use scheduler::{Counters, Event, FinishReason, Guidance, Request, RequestId, RowLogits, Scheduler, Settings};
 
 use std::path::Path;
 

@@ -34,6 +34,7 @@
 mod counters;
 mod draft;
 mod draft_model;
+mod guidance;
 mod request;
 mod sampling;
 mod sequence;
@@ -44,6 +45,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use counters::Counters;
+pub use guidance::Guidance;
 pub use request::{Event, FinishReason, Request, RequestId, RowLogits, Settings};
 
 use crate::blocks::BlockPool;
@@ -173,8 +175,8 @@ impl<M: ForwardPass> Scheduler<M> {
     /// Returns the counts.
     pub fn counters(&self) -> Counters {
         Counters {
-            waiting: self.waiting.len(),
-            running: self.running.len(),
+            waiting: self.waiting.values().map(Sequence::places).sum(),
+            running: self.taken_places(),
             blocks: self.model.block_count(),
             used_blocks: self.pool.used(),
             cached_blocks: self.pool.cached(),
@@ -193,6 +195,9 @@ impl<M: ForwardPass> Scheduler<M> {
             let found = bias.to_string();
             return Err(InvalidSetting { name: "logit_bias", expected: "finite numbers", found }.into());
         }
+        if let Some(guidance) = &request.guidance {
+            guidance.validate()?;
+        }
         if request.n == 0 {
             return Err(InvalidSetting { name: "n", expected: "at least 1", found: "0".to_owned() }.into());
         }
@@ -200,7 +205,9 @@ impl<M: ForwardPass> Scheduler<M> {
             return Err(Error::EmptyPrompt);
         }
         let (vocab_size, context_length) = (self.model.vocab_size(), self.model.context_length());
-        if let Some(&token) = request.prompt.iter().find(|token| **token as usize >= vocab_size) {
+        let negative_prompt = request.negative_prompt();
+        let mut tokens = request.prompt.iter().chain(negative_prompt.unwrap_or_default());
+        if let Some(&token) = tokens.find(|token| **token as usize >= vocab_size) {
             return Err(Error::UnknownToken { token, vocab_size });
         }
         let is_continued = request.result() == RowResult::Logits;
@@ -210,6 +217,7 @@ impl<M: ForwardPass> Scheduler<M> {
             let expected = "alone, without tokens to sample or a prompt to score";
             return Err(InvalidSetting { name, expected, found: "with them".to_owned() }.into());
         }
+        self.check_guidance(request)?;
         if let Some(layer) = request.attention_layer {
             let [n_layer, _] = self.model.attention_heads().ok_or(Error::NoAttentionWeights)?;
             if layer >= n_layer {
@@ -221,10 +229,14 @@ impl<M: ForwardPass> Scheduler<M> {
             return Err(Error::PromptTooLong { tokens: request.prompt.len(), context_length });
         }
         // The last sampled token is never read.
-        let read = request.prompt.len().saturating_add(request.max_tokens.saturating_sub(1));
-        let (tokens, cache_tokens) = (read.min(context_length), self.pool.block_tokens() * self.model.block_count());
+        let read =
+            |prompt: &[u32]| prompt.len().saturating_add(request.max_tokens.saturating_sub(1)).min(context_length);
+        let (block_tokens, is_guided) = (self.pool.block_tokens(), negative_prompt.is_some());
+        let of_negative = negative_prompt.map(|prompt| read(prompt).next_multiple_of(block_tokens));
+        let tokens = read(&request.prompt) + of_negative.unwrap_or_default();
+        let cache_tokens = block_tokens * self.model.block_count();
         if tokens > cache_tokens {
-            return Err(Error::CacheTooSmall { tokens, cache_tokens });
+            return Err(Error::CacheTooSmall { tokens, cache_tokens, is_guided });
         }
         Ok(())
     }
@@ -263,10 +275,18 @@ impl<M: ForwardPass> Scheduler<M> {
         }
     }
 
-    /// Gives up the blocks of a sequence.
+    /// Returns how many sequences run.
+    fn taken_places(&self) -> usize {
+        self.running.values().map(Sequence::places).sum()
+    }
+
+    /// Gives up the blocks of a sequence, and those of the second one if its samples are guided.
     fn release(&mut self, sequence: &mut Sequence) {
         if let Some(table) = sequence.table.take() {
             self.pool.release(table);
+        }
+        if let Some(negative) = &mut sequence.negative {
+            self.release(negative);
         }
     }
 }

@@ -63,6 +63,12 @@ impl ApiError {
         error
     }
 
+    /// Returns the error for a setting that is out of range.
+    pub(crate) fn setting(invalid: &inference::InvalidSetting) -> Self {
+        let inference::InvalidSetting { name, expected, found } = invalid;
+        Self::parameter(name, "invalid_value", format!("`{name}` must be {expected}, not {found}."))
+    }
+
     /// Returns the error for a model name that this server does not serve.
     pub(crate) fn model_not_found(requested: &str, served: &str) -> Self {
         let requested: String = requested.chars().take(SHOWN_NAME).collect();

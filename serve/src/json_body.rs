@@ -128,6 +128,7 @@ fn expected(name: &str, config: &Config) -> String {
         "top_p" | "typical_p" => "a number above 0 and at most 1".to_owned(),
         "top_k" => format!("an integer from 0 to {}", u32::MAX),
         "min_p" => "a number from 0 to 1".to_owned(),
+        "guidance_scale" => "a number from 0 to 100".to_owned(),
         "repetition_penalty" => "a number from 0.01 to 100".to_owned(),
         "frequency_penalty" | "presence_penalty" => "a number from -2 to 2".to_owned(),
         "n" | "best_of" => format!("an integer from 1 to {}", config.max_choices),

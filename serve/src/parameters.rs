@@ -58,6 +58,13 @@ pub(crate) struct Parameters {
     /// Subtracted from the logit of every token that the text has.
     #[schema(default = 0.0, minimum = -2, maximum = 2)]
     presence_penalty: Option<f64>,
+    /// Classifier-free guidance, at twice the cost: above 1 a text follows its prompt more closely, and 0 follows the
+    /// `negative_prompt` alone. Not with the log probabilities of a prompt (`echo` and `logprobs`). An extension.
+    #[schema(default = 1.0, minimum = 0, maximum = 100)]
+    guidance_scale: Option<f64>,
+    /// What texts are guided away from; only with `guidance_scale`. Of a conversation it stands in place of all but the
+    /// system message, as the user's message. By default the last token of the prompt. An extension.
+    negative_prompt: Option<String>,
     /// Numbers from -100 to 100 added to the logits of tokens, by the id of the token.
     logit_bias: Option<BTreeMap<String, f64>>,
     /// Texts per prompt.
@@ -146,6 +153,8 @@ pub(crate) struct Settings {
     pub(crate) n: usize,
     /// How the next token is chosen.
     pub(crate) sampling: Sampling,
+    /// The scale of classifier-free guidance, if there is some, and its negative prompt.
+    pub(crate) guidance: Option<(f32, Option<String>)>,
     /// Numbers added to the logits of tokens.
     pub(crate) logit_bias: Vec<(u32, f32)>,
     /// A text ends before the first of these strings.
@@ -208,6 +217,10 @@ impl Parameters {
         if self.stream_options.is_some() && !is_streamed {
             return invalid("stream_options", "`stream_options` is only for requests with `stream`: true.".to_owned());
         }
+        if self.negative_prompt.is_some() && self.guidance_scale.is_none() {
+            let message = "`negative_prompt` is only for requests with `guidance_scale`.";
+            return invalid("negative_prompt", message.to_owned());
+        }
         let stop = self.stop.map_or_else(Vec::new, OneOrMany::into_vec);
         let stop_token_ids = self.stop_token_ids.unwrap_or_default();
         let Config { max_stop, max_stop_bytes, .. } = *limits.config;
@@ -244,6 +257,7 @@ impl Parameters {
         Ok(Settings {
             n: self.n.map_or(1, |n| n as usize),
             sampling: requested.or(limits.declared).or_sampling(openai),
+            guidance: self.guidance_scale.map(|scale| (single(scale), self.negative_prompt)),
             logit_bias: logit_bias(self.logit_bias.unwrap_or_default())?,
             stop,
             stop_token_ids,
@@ -271,6 +285,7 @@ impl Parameters {
             ("repetition_penalty", number(self.repetition_penalty, |value| (0.01..=100.0).contains(&value))),
             ("frequency_penalty", number(self.frequency_penalty, is_penalty)),
             ("presence_penalty", number(self.presence_penalty, is_penalty)),
+            ("guidance_scale", number(self.guidance_scale, |value| (0.0..=100.0).contains(&value))),
             ("n", is_integer(self.n, 1, config.max_choices)),
             ("truncate_prompt_tokens", self.truncate_prompt_tokens.is_none_or(|tokens| tokens == -1 || tokens > 0)),
         ];

@@ -107,6 +107,12 @@ pub(crate) fn parse(body: &[u8], limits: &Limits<'_>) -> Result<ValidRequest, Ap
     if prompts.is_empty() || prompts.contains(&Prompt::Tokens(Vec::new())) {
         return invalid("prompt", "`prompt` must hold at least one string or token.".to_owned());
     }
+    let echo = own.echo.unwrap_or(false);
+    if settings.guidance.is_some() && echo && own.logprobs.is_some() {
+        let message =
+            "`guidance_scale` and the log probabilities of a prompt (`echo` and `logprobs`) exclude each other.";
+        return invalid("guidance_scale", message.to_owned());
+    }
     let inputs: Vec<Input> = prompts.into_iter().map(Input::Prompt).collect();
     let best_of = own.best_of.map_or(settings.n, |texts| texts as usize);
     if best_of < settings.n {
@@ -123,7 +129,7 @@ pub(crate) fn parse(body: &[u8], limits: &Limits<'_>) -> Result<ValidRequest, Ap
     }
     Ok(ValidRequest {
         inputs,
-        echo: own.echo.unwrap_or(false),
+        echo,
         max_tokens: Some(own.max_tokens.map_or(DEFAULT_MAX_TOKENS.min(config.max_tokens), |tokens| tokens as usize)),
         logprobs: own.logprobs.map(|alternatives| alternatives as usize),
         tools: None,
@@ -306,6 +312,7 @@ mod tests {
         Settings {
             n: 1,
             sampling: Sampling { seed, ..Sampling::unfiltered() },
+            guidance: None,
             logit_bias: Vec::new(),
             stop: Vec::new(),
             stop_token_ids: Vec::new(),
@@ -348,6 +355,34 @@ mod tests {
     }
 
     #[test]
+    fn guidance_has_a_scale_and_may_have_a_negative_prompt() {
+        let guidance = |body: &str| parse(body).unwrap().settings.guidance;
+        assert_eq!(guidance(r#"{"guidance_scale": 2, "echo": true}"#), Some((2.0, None)));
+        let found = guidance(r#"{"guidance_scale": 1.5, "negative_prompt": "", "logprobs": 1}"#);
+        assert_eq!(found, Some((1.5, Some(String::new()))));
+        for (body, name, message) in [
+            (r#"{"guidance_scale": -1}"#, "guidance_scale", "`guidance_scale` must be a number from 0 to 100, not -1."),
+            (
+                r#"{"negative_prompt": "x"}"#,
+                "negative_prompt",
+                "`negative_prompt` is only for requests with `guidance_scale`.",
+            ),
+            (
+                r#"{"guidance_scale": 2, "negative_prompt": ["x"]}"#,
+                "negative_prompt",
+                "`negative_prompt` must be a string, not an array.",
+            ),
+            (
+                r#"{"guidance_scale": 2, "echo": true, "logprobs": 0}"#,
+                "guidance_scale",
+                "`guidance_scale` and the log probabilities of a prompt (`echo` and `logprobs`) exclude each other.",
+            ),
+        ] {
+            check_refused(body, 400, Some(name), message);
+        }
+    }
+
+    #[test]
     fn prompts_may_be_tokens() {
         let inputs = |prompt: Value| parse(&json!({ "prompt": prompt }).to_string()).unwrap().inputs;
         let tokens = |tokens: &[u32]| Input::Prompt(Prompt::Tokens(tokens.to_vec()));
@@ -381,6 +416,7 @@ mod tests {
         let settings = Settings {
             n: 2,
             sampling,
+            guidance: None,
             logit_bias: vec![(12, 2.5), (3, -100.0)],
             stop: vec!["\n".to_owned()],
             stop_token_ids: vec![5],

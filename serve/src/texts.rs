@@ -97,6 +97,7 @@ impl<'g, M: ForwardPass> Texts<'g, M> {
                     ApiError::cache_too_small(name, &error)
                 }
                 error @ inference::Error::NoAttentionWeights => ApiError::no_attention(&error),
+                inference::Error::Sampling(invalid) => ApiError::setting(&invalid),
                 error => failed(&error),
             })?);
             started.prompts.push(PromptScores::default());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::guidance::Guidance;
 use crate::{Adapter, Constraint, Error, InvalidSetting, RowResult, Sampling, StopTokens};
 
 /// The settings of a scheduler.
@@ -11,13 +12,14 @@ use crate::{Adapter, Constraint, Error, InvalidSetting, RowResult, Sampling, Sto
 pub struct Settings {
     /// The maximum number of tokens that one step reads, over all sequences. Default: 512.
     pub max_step_tokens: usize,
-    /// The maximum number of sequences that run at the same time, at most `max_step_tokens`. Default: 32.
+    /// The maximum number of sequences that run at the same time, at most `max_step_tokens`; a guided sample is two.
+    /// Default: 32.
     pub max_sequences: usize,
     /// Whether a sequence reuses the blocks of earlier ones that begin with the same tokens. Default: true.
     pub reuse_prefixes: bool,
     /// The maximum number of tokens that speculative decoding proposes per sequence and step; 0 for none. Proposals are
     /// those of the draft model, if there is one, else what followed the same few tokens earlier in the sequence. They
-    /// change the speed, never the tokens. Default: 0.
+    /// change the speed, never the tokens. Guided samples have none. Default: 0.
     pub draft_tokens: usize,
     /// Samples only tokens below this, the tokenizer's vocabulary size; none for all of the model's. Default: none.
     pub vocab_size: Option<usize>,
@@ -34,7 +36,10 @@ pub struct Request {
     pub n: usize,
     /// How tokens are chosen. Default: the most likely.
     pub sampling: Sampling,
-    /// Numbers added to the logits of tokens before everything else. Default: none.
+    /// Classifier-free guidance, before everything else that changes logits. Not with `scores_prompt`, `embeds` or
+    /// `attention_layer`. Default: none.
+    pub guidance: Option<Guidance>,
+    /// Numbers added to the logits of tokens before constraints, penalties and filters. Default: none.
     pub logit_bias: Vec<(u32, f32)>,
     /// What each sample must obey. A sample ends where nothing may follow. Default: none.
     pub constraint: Option<Box<dyn Constraint>>,
@@ -47,7 +52,8 @@ pub struct Request {
     pub tenant: String,
     /// The adapter that the model is used with, loaded for this model. Default: none.
     pub adapter: Option<Arc<Adapter>>,
-    /// Whether the logits of every sampled token are handed out. Default: false.
+    /// Whether the logits of every sampled token are handed out: those of the model after the prompt, also of guided
+    /// samples. Default: false.
     pub wants_logits: bool,
     /// Whether the logits after every token of the prompt are handed out; the prompt must then fit in the model's
     /// context. Default: false.
@@ -172,6 +178,7 @@ impl Request {
             max_tokens,
             n: 1,
             sampling: Sampling::greedy(),
+            guidance: None,
             logit_bias: Vec::new(),
             constraint: None,
             stop_tokens: StopTokens::default(),

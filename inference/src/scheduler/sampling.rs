@@ -11,7 +11,7 @@ impl<M: ForwardPass> Scheduler<M> {
         let results = std::mem::take(&mut self.results);
         let mut rest = &results[..];
         let vocab_size = self.settings.vocab_size.unwrap_or(self.model.vocab_size());
-        for Chunk { turn, tokens, draft } in chunks {
+        for Chunk { turn, tokens, negative_tokens, draft } in chunks {
             let Some(mut sequence) = self.running.remove(&turn) else { continue };
             let read = sequence.computed..sequence.computed + tokens + draft.len();
             let (mut is_broken, result_len, mut weights) = (false, self.result_len(&sequence), None);
@@ -52,6 +52,15 @@ impl<M: ForwardPass> Scheduler<M> {
                 }
             }
             sequence.computed += tokens;
+            let mut negative_row = None;
+            if let Some(negative) = sequence.negative.as_mut().filter(|_| negative_tokens > 0) {
+                negative.computed += negative_tokens;
+                if negative.unread() == 0 {
+                    let (result, others) = rest.split_at(result_len);
+                    rest = others;
+                    negative_row = Some(&result[..vocab_size]);
+                }
+            }
             sequence.scored = sequence.scored.max(sequence.computed.min(sequence.request.prompt.len()));
             self.register(&mut sequence);
             if is_broken {
@@ -67,7 +76,7 @@ impl<M: ForwardPass> Scheduler<M> {
             } else if sequence.remaining_tokens() == 0 {
                 self.finish(sequence, FinishReason::Length);
             } else {
-                self.split(sequence, &sampled_rows, &draft, on_logits);
+                self.split(sequence, &sampled_rows, negative_row, &draft, on_logits);
             }
         }
         self.results = results;
@@ -78,24 +87,26 @@ impl<M: ForwardPass> Scheduler<M> {
         &mut self,
         mut sequence: Sequence,
         rows: &[&[f32]],
+        negative_row: Option<&[f32]>,
         draft: &[u32],
         on_logits: &mut dyn FnMut(RowLogits<'_>),
     ) {
         let others = sequence.samples.split_off(1);
-        let forks: Vec<Sequence> = others.into_iter().map(|sample| self.fork(&sequence, sample)).collect();
-        self.extend(sequence, rows, draft, on_logits);
+        let forks: Vec<Sequence> = others.into_iter().map(|sample| self.fork(&sequence, Some(sample))).collect();
+        self.extend(sequence, rows, negative_row, draft, on_logits);
         for fork in forks {
-            self.extend(fork, rows, &[], on_logits);
+            self.extend(fork, rows, negative_row, &[], on_logits);
         }
     }
 
-    fn fork(&mut self, sequence: &Sequence, sample: Sample) -> Sequence {
+    fn fork(&mut self, sequence: &Sequence, sample: Option<Sample>) -> Sequence {
         Sequence {
             request: sequence.request.clone(),
-            samples: vec![sample],
+            samples: sample.into_iter().collect(),
             tokens: sequence.tokens.clone(),
             pooled: Vec::new(),
             table: sequence.table.as_ref().map(|table| self.pool.fork(table)),
+            negative: sequence.negative.as_ref().map(|negative| Box::new(self.fork(negative, None))),
             ..*sequence
         }
     }
@@ -111,20 +122,24 @@ impl<M: ForwardPass> Scheduler<M> {
         &mut self,
         mut sequence: Sequence,
         rows: &[&[f32]],
+        negative_row: Option<&[f32]>,
         draft: &[u32],
         on_logits: &mut dyn FnMut(RowLogits<'_>),
     ) {
         self.counters.drafted_tokens += draft.len() as u64;
         let mut logits = Vec::new();
         for (i, &row) in rows.iter().enumerate() {
-            if !is_usable(row) {
+            logits.clear();
+            logits.extend_from_slice(row);
+            let request = &sequence.request;
+            if let (Some(guidance), Some(negative_row)) = (request.active_guidance(), negative_row) {
+                guidance.apply(&mut logits, negative_row);
+            }
+            if !is_usable(&logits) {
                 return self.fail_broken(sequence);
             }
             let sample = &mut sequence.samples[0];
             let (index, uniform) = (sample.index, sample.uniforms.draw());
-            logits.clear();
-            logits.extend_from_slice(row);
-            let request = &sequence.request;
             sampler::add_bias(&mut logits, &request.logit_bias);
             if let Some(guide) = &mut sample.guide {
                 match guide.restrict(&mut logits) {
@@ -144,7 +159,7 @@ impl<M: ForwardPass> Scheduler<M> {
                     logits: row,
                 });
             }
-            sequence.tokens.push(token);
+            sequence.push(token);
             self.counters.sampled_tokens += 1;
             self.events.push(Event::Token { request: sequence.id, sample: index, token });
             if sequence.request.stop_tokens.contains(token) {
@@ -167,7 +182,7 @@ impl<M: ForwardPass> Scheduler<M> {
             self.counters.accepted_tokens += 1;
         }
         self.register(&mut sequence);
-        if self.running.len() < self.settings.max_sequences {
+        if self.taken_places() + sequence.places() <= self.settings.max_sequences {
             self.running.insert(sequence.turn(), sequence);
         } else {
             // A sample beyond the limit waits; it starts with the blocks of the prompt if prefixes are reused.
@@ -196,6 +211,9 @@ impl<M: ForwardPass> Scheduler<M> {
         if let Some(mut table) = sequence.table.take() {
             self.pool.register(&mut table, sequence.computed_tokens());
             sequence.table = Some(table);
+        }
+        if let Some(negative) = &mut sequence.negative {
+            self.register(negative);
         }
     }
 }

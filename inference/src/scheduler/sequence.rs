@@ -46,6 +46,8 @@ pub(super) struct Sequence {
     pub(super) pooled: Vec<f64>,
     /// The blocks, while the sequence is running.
     pub(super) table: Option<BlockTable>,
+    /// The second sequence of guided samples, without samples of its own.
+    pub(super) negative: Option<Box<Sequence>>,
 }
 
 impl Sequence {
@@ -56,6 +58,7 @@ impl Sequence {
         };
         Self {
             id,
+            negative: request.negative().map(|request| Box::new(Self::new(id, Arc::new(request)))),
             samples: (0..request.n).map(sampled).collect(),
             tokens: request.prompt.clone(),
             request,

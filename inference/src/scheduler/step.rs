@@ -10,8 +10,10 @@ use crate::{Error, ForwardPass, Row, RowResult, SequenceRef};
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) turn: Turn,
-    /// How many unread tokens, at least one.
+    /// How many unread tokens.
     pub(super) tokens: usize,
+    /// How many of the second sequence of guided samples.
+    pub(super) negative_tokens: usize,
     /// Tokens that may come next, to be verified.
     pub(super) draft: Vec<u32>,
 }
@@ -72,16 +74,21 @@ impl<M: ForwardPass> Scheduler<M> {
 
     /// Returns how many tokens of other sequences a step reads before those of `turn`.
     fn tokens_before(&self, turn: Turn) -> usize {
-        let is_before = |other: Turn, sequence: &Sequence| other < turn || sequence.unread() == 1;
+        let is_before = |other: Turn, sequence: &Sequence| other < turn || sequence.is_decoded();
         let before = self.running.iter().filter(|(other, sequence)| is_before(**other, sequence));
-        before.map(|(_, sequence)| sequence.unread()).sum()
+        before.map(|(_, sequence)| sequence.all_unread()).sum()
     }
 
     /// Gives a waiting sequence blocks, those of sequences of lower priority if it must. Returns false if there is no
     /// room.
     fn start(&mut self, turn: Turn, sequence: &mut Sequence) -> bool {
         loop {
-            if self.running.len() < self.settings.max_sequences && self.make_room(sequence).is_ok() {
+            let has_place = self.taken_places() + sequence.places() <= self.settings.max_sequences;
+            if has_place && self.make_room(sequence).is_ok() {
+                let started = sequence.both().map(Sequence::window_tokens);
+                self.counters.started_tokens += started.sum::<usize>() as u64;
+                let reused = sequence.both().map(|sequence| sequence.computed_tokens().len());
+                self.counters.reused_tokens += reused.sum::<usize>() as u64;
                 return true;
             }
             // Blocks found in the cache must not be held while waiting.
@@ -93,13 +100,14 @@ impl<M: ForwardPass> Scheduler<M> {
         }
     }
 
-    /// Gives a sequence the blocks for all tokens it has.
+    /// Gives a sequence, and the second one if its samples are guided, the blocks for all tokens it has.
     fn make_room(&mut self, sequence: &mut Sequence) -> Result<(), OutOfBlocks> {
-        if sequence.slide(self.model.context_length()) {
-            self.release(sequence);
+        if sequence.slide(self.model.context_length())
+            && let Some(table) = sequence.table.take()
+        {
+            self.pool.release(table);
         }
-        let is_new = sequence.table.is_none();
-        if is_new {
+        if sequence.table.is_none() {
             let table = self.pool.open(sequence.owner(), sequence.reusable_tokens());
             sequence.computed = sequence.window + table.blocks().len() * self.pool.block_tokens();
             sequence.table = Some(table);
@@ -110,11 +118,7 @@ impl<M: ForwardPass> Scheduler<M> {
         {
             self.model.copy_block(copy.from, copy.to);
         }
-        if is_new {
-            self.counters.started_tokens += tokens as u64;
-            self.counters.reused_tokens += written as u64;
-        }
-        Ok(())
+        sequence.negative.as_mut().map_or(Ok(()), |negative| self.make_room(negative))
     }
 
     /// Makes the last running sequence wait; it will be computed again.
@@ -129,17 +133,17 @@ impl<M: ForwardPass> Scheduler<M> {
     /// Divides the tokens of a step: one for every sequence that is being decoded, then chunks of what else is unread,
     /// in order, then drafts.
     fn plan(&mut self) -> Result<Vec<Chunk>, Error> {
-        let decoded = self.running.values().filter(|sequence| sequence.unread() == 1).count();
-        let mut budget = self.settings.max_step_tokens - decoded;
+        let decoded = self.running.values().filter(|sequence| sequence.is_decoded());
+        let mut budget = self.settings.max_step_tokens - decoded.map(Sequence::places).sum::<usize>();
         let mut chunks = Vec::with_capacity(self.running.len());
         for (&turn, sequence) in &self.running {
-            let mut tokens = 1;
-            if sequence.unread() > 1 {
-                tokens = sequence.unread().min(budget);
-                budget -= tokens;
+            let is_decoded = sequence.is_decoded();
+            let [tokens, negative_tokens] = sequence.share(if is_decoded { sequence.places() } else { budget });
+            if !is_decoded {
+                budget -= tokens + negative_tokens;
             }
-            if tokens > 0 {
-                chunks.push(Chunk { turn, tokens, draft: Vec::new() });
+            if tokens + negative_tokens > 0 {
+                chunks.push(Chunk { turn, tokens, negative_tokens, draft: Vec::new() });
             }
         }
         let mut wanted = Vec::new();
@@ -169,7 +173,7 @@ impl<M: ForwardPass> Scheduler<M> {
     /// Returns how many tokens a draft for a sequence may have, at most `budget`.
     fn draft_room(&self, turn: Turn, budget: usize) -> usize {
         let sequence = &self.running[&turn];
-        if sequence.unread() > 1 || sequence.samples.len() > 1 {
+        if sequence.unread() > 1 || sequence.samples.len() > 1 || sequence.negative.is_some() {
             return 0;
         }
         let max_tokens = [
@@ -206,12 +210,16 @@ impl<M: ForwardPass> Scheduler<M> {
         let mut rows = Vec::new();
         let mut sequences = Vec::with_capacity(chunks.len());
         let mut expected = 0;
-        for (index, chunk) in chunks.iter().enumerate() {
+        let parts = chunks.iter().flat_map(|chunk| {
             let sequence = &self.running[&chunk.turn];
-            let unread = &sequence.tokens[sequence.computed..][..chunk.tokens];
+            let negative = sequence.negative.as_deref().map(|negative| (negative, chunk.negative_tokens, &[][..]));
+            std::iter::once((sequence, chunk.tokens, &chunk.draft[..])).chain(negative)
+        });
+        for (sequence, tokens, draft) in parts.filter(|(_, tokens, _)| *tokens > 0) {
+            let unread = &sequence.tokens[sequence.computed..][..tokens];
             let first = rows.len();
-            rows.extend(unread.iter().chain(&chunk.draft).zip(sequence.computed..).map(|(&token, position)| Row {
-                sequence: index,
+            rows.extend(unread.iter().chain(draft).zip(sequence.computed..).map(|(&token, position)| Row {
+                sequence: sequences.len(),
                 position: position - sequence.window,
                 token,
                 wants_logits: sequence.is_sampled(position) || sequence.is_scored(position),

@@ -1,5 +1,6 @@
 //! The scheduler with a mock model: order of service, sharing of blocks, errors, and random runs.
 
+mod guidance;
 mod mock;
 mod random_runs;
 

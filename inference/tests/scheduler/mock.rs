@@ -210,14 +210,23 @@ pub fn alone(mock: &Mock, request: &Request, sample: usize) -> Alone {
     let mut uniforms = Uniforms::new(request.sampling.seed.wrapping_add(sample as u64));
     let mut alone = Alone { tokens: Vec::new(), logits: Vec::new(), reason: FinishReason::Length };
     let mut sequence = request.prompt.clone();
+    let guidance = request.guidance.as_ref().filter(|guidance| guidance.scale != 1.0);
+    let last = request.prompt[request.prompt.len() - 1..].to_vec();
+    let mut negative = guidance.map(|guidance| guidance.negative_prompt.clone().unwrap_or(last));
     let mut constraint = request.constraint.clone();
-    let mut window = 0;
+    let mut windows = [0; 2];
     for remaining in (1..=request.max_tokens).rev() {
-        if sequence.len() - window > mock.context_length {
-            window = sequence.len() - (mock.context_length - (remaining - 1).min(mock.context_length / 2));
-        }
-        let row = logits(&sequence[window..], request.adapter.as_deref(), mock.vocab_size);
+        let mut row_after = |sequence: &[u32], which: usize| {
+            if sequence.len() - windows[which] > mock.context_length {
+                windows[which] = sequence.len() - (mock.context_length - (remaining - 1).min(mock.context_length / 2));
+            }
+            logits(&sequence[windows[which]..], request.adapter.as_deref(), mock.vocab_size)
+        };
+        let row = row_after(&sequence, 0);
         let mut biased = row.clone();
+        if let (Some(guidance), Some(negative)) = (guidance, &negative) {
+            guidance.apply(&mut biased, &row_after(negative, 1));
+        }
         sampler::add_bias(&mut biased, &request.logit_bias);
         if let Some(constraint) = &mut constraint
             && !constraint.allowed().unwrap().apply(&mut biased)
@@ -227,6 +236,7 @@ pub fn alone(mock: &Mock, request: &Request, sample: usize) -> Alone {
         }
         let token = sampler::pick(&mut biased, &sequence, request.prompt.len(), &request.sampling, uniforms.draw());
         sequence.push(token);
+        negative.iter_mut().for_each(|negative| negative.push(token));
         alone.tokens.push(token);
         alone.logits.push(row);
         let is_complete = constraint.as_mut().is_some_and(|constraint| constraint.accept(token).unwrap());

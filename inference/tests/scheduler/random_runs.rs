@@ -7,8 +7,8 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use inference::{
-    Adapter, Constraint, Counters, Error, Event, FinishReason, ForwardPass, Request, RequestId, Sampling, Scheduler,
-    Settings,
+    Adapter, Constraint, Counters, Error, Event, FinishReason, ForwardPass, Guidance, InvalidSetting, Request,
+    RequestId, Sampling, Scheduler, Settings,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -60,7 +60,10 @@ impl Random {
             let priority = self.from(0, 2) as i32 - 1;
             return Request { priority, adapter, ..Request::embedding(prompt) };
         }
+        let guidance = self.once_in(4).then(|| self.guidance(prefixes));
         Request {
+            scores_prompt: guidance.is_none() && self.once_in(5),
+            guidance,
             n: if self.once_in(3) { self.from(2, 4) } else { 1 },
             sampling,
             constraint,
@@ -69,10 +72,18 @@ impl Random {
             tenant: if self.once_in(4) { "other".to_owned() } else { String::new() },
             adapter,
             wants_logits: self.once_in(3),
-            scores_prompt: self.once_in(5),
             logit_bias: if self.once_in(4) { vec![(self.from(0, 7) as u32, 1.5)] } else { Vec::new() },
             ..Request::new(prompt, self.from(0, 24))
         }
+    }
+
+    /// Returns guidance whose negative prompt may begin as prompts do.
+    fn guidance(&mut self, prefixes: &[Vec<u32>]) -> Guidance {
+        let prefix = &prefixes[self.from(0, prefixes.len() - 1)];
+        let (kept, tail) = (self.from(0, prefix.len()), self.from(1, 6));
+        let negative_prompt = [&prefix[..kept], &self.tokens(tail)].concat();
+        let scale = [0.0, 0.5, 1.0, 1.5, 4.0][self.from(0, 4)];
+        Guidance { scale, negative_prompt: (!self.once_in(4)).then_some(negative_prompt) }
     }
 }
 
@@ -173,8 +184,8 @@ fn record(seen: &mut BTreeMap<RequestId, Seen>, event: Event) {
     }
 }
 
-/// Returns the counters at the end, and the number of blocks copied.
-fn run(seed: u64, adapters: &[Arc<Adapter>]) -> (Counters, usize) {
+/// Returns the counters at the end, and the numbers of blocks copied and of guided tokens.
+fn run(seed: u64, adapters: &[Arc<Adapter>]) -> (Counters, usize, usize) {
     let mut random = Random(ChaCha8Rng::seed_from_u64(seed));
     let mut mock = Mock::new(random.from(3, 24), random.from(1, 5));
     mock.context_length = random.from(4, 40);
@@ -187,8 +198,7 @@ fn run(seed: u64, adapters: &[Arc<Adapter>]) -> (Counters, usize) {
         draft_tokens: if random.once_in(2) { random.from(1, 4) } else { 0 },
         vocab_size: None,
     };
-    let capacity = mock.block_count() * mock.block_tokens;
-    let context_length = mock.context_length;
+    let (block_count, block_tokens, context_length) = (mock.block_count(), mock.block_tokens, mock.context_length);
     let mut scheduler = Scheduler::new(mock, settings).unwrap();
     if random.once_in(3) {
         let mut draft = Mock::new(random.from(1, 12), random.from(1, 5));
@@ -204,14 +214,22 @@ fn run(seed: u64, adapters: &[Arc<Adapter>]) -> (Counters, usize) {
         while to_come > 0 && (scheduler.is_idle() || random.once_in(4)) {
             to_come -= 1;
             let request = random.request(&prefixes, adapters);
-            let read = (request.prompt.len() + request.max_tokens.saturating_sub(1)).min(context_length);
+            let read = |prompt: usize| (prompt + request.max_tokens.saturating_sub(1)).min(context_length);
+            let negative = request.guidance.as_ref().filter(|guidance| guidance.scale != 1.0);
+            let negative = negative.map(|guidance| guidance.negative_prompt.as_ref().map_or(1, Vec::len));
+            let read = [Some(request.prompt.len()), negative].map(|prompt| prompt.map_or(0, read));
+            let blocks: usize = read.map(|tokens| tokens.div_ceil(block_tokens)).iter().sum();
+            let read: usize = read.iter().sum();
             match scheduler.submit(request.clone()) {
                 Ok(id) => {
                     // Even if it had to be read again after each token, one token a step.
                     max_steps += request.n * (request.max_tokens + 1) * (read + 2);
                     seen.insert(id, Seen::of(request));
                 }
-                Err(Error::CacheTooSmall { .. }) => assert!(read > capacity),
+                Err(Error::CacheTooSmall { .. }) => assert!(blocks > block_count),
+                Err(Error::Sampling(InvalidSetting { name: "guidance_scale", .. })) => {
+                    assert!(negative.is_some() && max_sequences == 1);
+                }
                 Err(Error::PromptTooLong { .. }) => assert!(request.prompt.len() > context_length),
                 Err(error) => panic!("{error}"),
             }
@@ -264,7 +282,9 @@ fn run(seed: u64, adapters: &[Arc<Adapter>]) -> (Counters, usize) {
     }
     let counters = scheduler.counters();
     assert_eq!((counters.waiting, counters.running, counters.used_blocks), (0, 0, 0), "nothing is left behind");
-    (counters, scheduler.model().copies)
+    let is_guided = |seen: &&Seen| seen.request.guidance.as_ref().is_some_and(|guidance| guidance.scale != 1.0);
+    let guided = seen.values().filter(is_guided).flat_map(|seen| &seen.tokens).map(Vec::len).sum();
+    (counters, scheduler.model().copies, guided)
 }
 
 #[test]
@@ -274,13 +294,14 @@ fn sample_does_not_depend_on_what_else_runs() {
     let (_, base) = inference::load_base(&fixtures.join("qwen3"), &Device::flex(), None).unwrap();
     let load = |name| Arc::new(base.load(&fixtures.join("lora").join(name)).unwrap());
     let adapters = ["peft-qwen3", "ours-qwen3"].map(load);
-    let mut copies = 0;
+    let (mut copies, mut guided) = (0, 0);
     let mut total = Counters::default();
     for seed in 0..RUNS {
         // Captured output is only shown if the test fails: the last line names the run.
         println!("run {seed}");
-        let (counters, copied) = run(seed, &adapters);
+        let (counters, copied, guided_tokens) = run(seed, &adapters);
         copies += copied;
+        guided += guided_tokens;
         total.steps += counters.steps;
         total.sampled_tokens += counters.sampled_tokens;
         total.preemptions += counters.preemptions;
@@ -289,9 +310,11 @@ fn sample_does_not_depend_on_what_else_runs() {
         total.accepted_tokens += counters.accepted_tokens;
         total.drafted_tokens += counters.drafted_tokens;
     }
-    println!("{total:?}, {copies} copied blocks");
+    println!("{total:?}, {copies} copied blocks, {guided} guided tokens");
     // The runs exercise what they are meant to.
     let many = RUNS as usize / 2;
-    assert!(copies > many && total.preemptions as usize > many && total.accepted_tokens as usize > many);
+    assert!(
+        guided > many && copies > many && total.preemptions as usize > many && total.accepted_tokens as usize > many
+    );
     assert!(total.hit_rate() > 0.1 && total.accepted_tokens < total.drafted_tokens);
 }

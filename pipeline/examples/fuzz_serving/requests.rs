@@ -128,6 +128,7 @@ fn seeds() -> Vec<(&'static str, Value)> {
                    "stream_options": {"include_usage": true}, "truncate_prompt_tokens": 2}),
         ),
         ("/v1/completions", json!({"prompt": "x", "max_tokens": 8, "guided_regex": "(ab|c{1,3})+[0-9]?"})),
+        ("/v1/completions", json!({"prompt": "x", "max_tokens": 4, "guidance_scale": 1.5, "negative_prompt": "y"})),
         ("/v1/completions", json!({"prompt": "x", "max_tokens": 8, "guided_json": schema})),
         (
             "/v1/completions",

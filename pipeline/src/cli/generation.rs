@@ -86,6 +86,12 @@ pub struct SamplingArgs {
     /// Above 0, makes every token of the text less likely
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub presence_penalty: Option<f32>,
+    /// Above 1, follow the prompt more closely (classifier-free guidance); takes twice the time
+    #[arg(long, value_name = "S")]
+    pub guidance_scale: Option<f32>,
+    /// Guide the text away from what would follow this prompt; with --guidance-scale
+    #[arg(long, value_name = "TEXT")]
+    pub negative_prompt: Option<String>,
     /// Add BIAS to the logit of a token, by its id (may be repeated)
     #[arg(long, value_name = "TOKEN=BIAS", value_parser = logit_bias)]
     pub logit_bias: Vec<(u32, f32)>,

@@ -42,14 +42,18 @@ pub fn run(arguments: &ChatArgs) -> anyhow::Result<()> {
     show_sampling(declared.without(configured.sampling()));
     let options = configured.options(declared, sampling.seed.unwrap_or(config.seed));
     let options = CompletionOptions { constraint: constraint(&generator, grammar)?, ..options };
-    converse(&generator, options, configured.system.as_deref())
+    converse(&generator, options, &configured)
 }
 
 /// Answers line after line, each with the conversation so far, until the end of the input.
 ///
 /// # Errors
 /// Returns an error if the model has no chat template, standard input cannot be read, or the first answer fails.
-pub fn converse(generator: &Generator, options: CompletionOptions, system: Option<&str>) -> anyhow::Result<()> {
+pub fn converse(
+    generator: &Generator,
+    options: CompletionOptions,
+    configured: &generate::Config,
+) -> anyhow::Result<()> {
     // Names what is missing before the first message.
     generator.tokenizer().chat_template(false)?;
     let state = Arc::new(Signals::default());
@@ -62,8 +66,8 @@ pub fn converse(generator: &Generator, options: CompletionOptions, system: Optio
     let markdown = Marks::of_stdout() == Marks::Colours;
     let printer = Printer { terminal: std::io::stdout().is_terminal(), markdown };
     generator.session(|session| {
-        let mut chat = Chat { session, printer, signals: &state, options, messages: Vec::new() };
-        chat.set_system(system.unwrap_or_default());
+        let mut chat = Chat { session, printer, signals: &state, options, configured, messages: Vec::new() };
+        chat.set_system(configured.system.as_deref().unwrap_or_default());
         chat.follow_lines(is_terminal)
     })
 }
@@ -94,6 +98,8 @@ struct Chat<'a, 'g> {
     signals: &'a Signals,
     /// Each answer has the next seed.
     options: CompletionOptions,
+    /// What texts are guided by.
+    configured: &'a generate::Config,
     messages: Vec<Message>,
 }
 
@@ -179,6 +185,7 @@ impl Chat<'_, '_> {
     /// answered, the conversation is as before.
     fn answer(&mut self, mut messages: Vec<Message>) -> anyhow::Result<()> {
         let prompt = Prompt::Chat(messages.clone().into());
+        self.options.guidance = self.session.generator().guidance(self.configured, &prompt)?;
         let is_stopped = || self.signals.is_requested.load(Ordering::Relaxed);
         let completion = self.printer.complete(self.session, &prompt, &self.options, true, &is_stopped)?;
         self.options = self.options.with_seed(self.options.sampling.seed.wrapping_add(1));

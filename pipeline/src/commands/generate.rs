@@ -31,9 +31,10 @@ pub fn run(arguments: &GenerateArgs) -> anyhow::Result<()> {
     let options = CompletionOptions { constraint, logprobs: arguments.logprobs, ..options };
     show_sampling(declared.without(configured.sampling()));
     if is_conversation {
-        return super::chat::converse(&generator, options, configured.system.as_deref());
+        return super::chat::converse(&generator, options, &configured);
     }
-    let lines = generator.session(|session| complete(session, &prompts, &options, arguments.out.is_none()))?;
+    let lines =
+        generator.session(|session| complete(session, &prompts, &options, &configured, arguments.out.is_none()))?;
     if let Some(path) = &arguments.out {
         file::write_atomically(path, &lines)?;
         print_out!("{} samples in {}", prompts.len(), path.display())?;
@@ -46,13 +47,16 @@ fn complete(
     session: &mut Session<'_>,
     prompts: &[Prompt],
     options: &CompletionOptions,
+    configured: &generate::Config,
     show: bool,
 ) -> anyhow::Result<Vec<u8>> {
     let cancel = interrupt::listen(|| {})?;
     let printer = Printer { terminal: std::io::stdout().is_terminal(), markdown: false };
     let mut lines = Vec::new();
     for (i, prompt) in prompts.iter().enumerate() {
+        let guidance = session.generator().guidance(configured, prompt)?;
         let options = options.with_seed(options.sampling.seed.wrapping_add(i as u64));
+        let options = CompletionOptions { guidance, ..options };
         if show {
             // A completion follows its prompt; an answer is printed alone, or below its question if there are several.
             let text = prompt.last_text();

@@ -38,7 +38,7 @@ pub fn open(
         (_, tokens) => tokens,
     };
     let draft_tokens = given.draft_tokens.unwrap_or(default);
-    let generator = Generator::open_with_cache(folder, device, |_| configured.cache())?;
+    let generator = Generator::open_with_cache(folder, device, |model| configured.cache(model))?;
     Ok(generator.with_drafts(draft_tokens, draft_model, device)?)
 }
 
@@ -65,6 +65,8 @@ pub fn configured(config: generate::Config, given: &SamplingArgs, chat: bool) ->
         repetition_penalty: sampling.repetition_penalty,
         frequency_penalty: sampling.frequency_penalty,
         presence_penalty: sampling.presence_penalty,
+        guidance_scale: given.guidance_scale.or(config.guidance_scale),
+        negative_prompt: given.negative_prompt.clone().or(config.negative_prompt),
         logit_bias: if given.logit_bias.is_empty() {
             config.logit_bias
         } else {

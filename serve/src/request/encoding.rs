@@ -1,11 +1,11 @@
 //! From a valid request to the work of the model: prompts as tokens, and a grammar compiled for them.
 
-use generate::{CompletionOptions, Generator, GrammarLimits};
+use generate::{CompletionOptions, Generator, GrammarLimits, Guidance, negative_conversation};
 
 use super::{Input, ValidRequest};
 use crate::Config;
 use crate::answer::{Kind, Shape};
-use crate::api_error::ApiError;
+use crate::api_error::{ApiError, TRUNCATE};
 use crate::error::causes;
 use crate::parameters::Truncation;
 use crate::prompt::Prompt;
@@ -22,10 +22,10 @@ impl ValidRequest {
         let settings = &self.settings;
         let (mut prompts, mut echoed) = (Vec::with_capacity(self.inputs.len()), Vec::new());
         for input in &self.inputs {
-            let tokens = input.tokens(generator)?;
+            let tokens = input.tokens(input.name(), generator)?;
             let kept = settings.truncation.map_or(usize::MAX, |truncation| truncation.tokens(generator));
             let kept = &tokens[tokens.len() - kept.min(tokens.len())..];
-            input.check_length(kept.len(), generator, config)?;
+            check_length(input.name(), kept.len(), generator, config)?;
             if self.echo {
                 echoed.push(input.echo(generator, kept, kept.len() < tokens.len())?);
             }
@@ -40,6 +40,7 @@ impl ValidRequest {
         let options = CompletionOptions {
             max_tokens: self.max_tokens.unwrap_or(rest.min(config.max_tokens)),
             sampling: settings.sampling,
+            guidance: self.guidance(generator, config)?,
             logit_bias: settings.logit_bias.clone(),
             stop: settings.stop.clone(),
             stop_token_ids: settings.stop_token_ids.clone(),
@@ -48,10 +49,7 @@ impl ValidRequest {
             // Texts are scored by the worker.
             logprobs: None,
         };
-        options.check_tokens(generator.tokenizer().vocab_size()).map_err(|error| {
-            let inference::InvalidSetting { name, expected, found } = error;
-            ApiError::parameter(name, "invalid_value", format!("`{name}` must be {expected}, not {found}."))
-        })?;
+        options.check_tokens(generator.tokenizer().vocab_size()).map_err(|error| ApiError::setting(&error))?;
         let kind = match &self.inputs[0] {
             Input::Chat(..) => Kind::Messages { tools: self.tools.clone() },
             Input::Prompt(_) => Kind::Texts { echoed: self.echo.then_some(echoed) },
@@ -83,6 +81,22 @@ impl ValidRequest {
         };
         Ok((work, shape))
     }
+
+    /// Encodes the negative prompt of the guidance, if there is some. It is of the kind of the prompts.
+    fn guidance(&self, generator: &Generator, config: &Config) -> Result<Option<Guidance>, ApiError> {
+        let Some((scale, text)) = &self.settings.guidance else { return Ok(None) };
+        let negative_prompt = text.as_ref().map(|text| {
+            let name = "negative_prompt";
+            let tokens = self.inputs[0].negative(text).tokens(name, generator)?;
+            check_length(name, tokens.len(), generator, config).map_err(|mut error| {
+                // It is never truncated.
+                error.detail.message = error.detail.message.replace(TRUNCATE, "");
+                error
+            })?;
+            Ok(tokens)
+        });
+        Ok(Some(Guidance { scale: *scale, negative_prompt: negative_prompt.transpose()? }))
+    }
 }
 
 impl Truncation {
@@ -95,31 +109,35 @@ impl Truncation {
 }
 
 impl Input {
-    fn tokens(&self, generator: &Generator) -> Result<Vec<u32>, ApiError> {
+    /// Returns the name of the parameter that it is given in.
+    fn name(&self) -> &'static str {
+        if matches!(self, Self::Chat(..)) { "messages" } else { "prompt" }
+    }
+
+    /// Returns the input of the same kind that guidance leads away from.
+    fn negative(&self, text: &str) -> Self {
         match self {
-            Self::Prompt(prompt) => prompt.tokens("prompt", generator),
+            Self::Prompt(_) => Self::Prompt(Prompt::Text(text.to_owned())),
             Self::Chat(conversation, variables) => {
-                generator.encode_chat(conversation, variables).map_err(|error| match error {
-                    generate::Error::Tokenizer(tokenizer::Error::NoChatTemplate) => ApiError::no_chat_template(),
-                    error => {
-                        let message = format!("`messages` cannot be rendered: {}.", causes(&error));
-                        ApiError::parameter("messages", "invalid_value", message)
-                    }
-                })
+                Self::Chat(negative_conversation(conversation, text), variables.clone())
             }
         }
     }
 
-    /// Checks the length of a prompt, in tokens.
-    fn check_length(&self, tokens: usize, generator: &Generator, config: &Config) -> Result<(), ApiError> {
-        let context_length = generator.config().context_length;
-        let limit = config.max_prompt_tokens.map_or(context_length, |limit| limit.min(context_length));
-        let name = if matches!(self, Self::Chat(..)) { "messages" } else { "prompt" };
-        if tokens == 0 {
-            let message = format!("`{name}` has no tokens; a chat template that writes nothing for it cannot be used.");
-            return Err(ApiError::parameter(name, "invalid_value", message));
+    /// Returns the tokens; `name` is the parameter that errors name.
+    fn tokens(&self, name: &str, generator: &Generator) -> Result<Vec<u32>, ApiError> {
+        match self {
+            Self::Prompt(prompt) => prompt.tokens(name, generator),
+            Self::Chat(conversation, variables) => {
+                generator.encode_chat(conversation, variables).map_err(|error| match error {
+                    generate::Error::Tokenizer(tokenizer::Error::NoChatTemplate) => ApiError::no_chat_template(),
+                    error => {
+                        let message = format!("`{name}` cannot be rendered: {}.", causes(&error));
+                        ApiError::parameter(name, "invalid_value", message)
+                    }
+                })
+            }
         }
-        if tokens > limit { Err(ApiError::context_length_exceeded(name, tokens, limit)) } else { Ok(()) }
     }
 
     /// Returns the text that `echo` repeats: that of the prompt, as far as it is kept.
@@ -133,4 +151,15 @@ impl Input {
             Self::Chat(..) => Ok(String::new()),
         }
     }
+}
+
+/// Checks the length of a prompt, in tokens.
+fn check_length(name: &str, tokens: usize, generator: &Generator, config: &Config) -> Result<(), ApiError> {
+    let context_length = generator.config().context_length;
+    let limit = config.max_prompt_tokens.map_or(context_length, |limit| limit.min(context_length));
+    if tokens == 0 {
+        let message = format!("`{name}` has no tokens; a chat template that writes nothing for it cannot be used.");
+        return Err(ApiError::parameter(name, "invalid_value", message));
+    }
+    if tokens > limit { Err(ApiError::context_length_exceeded(name, tokens, limit)) } else { Ok(()) }
 }

@@ -208,6 +208,37 @@ fn settings_of_sampling_take_effect() {
 }
 
 #[test]
+fn guidance_leads_away_from_the_negative_prompt() {
+    let server = start(128);
+    let messages = |text: &str| json!([{"role": "user", "content": text}]);
+    for (path, prompt, negative) in
+        [(TEXT, json!({"prompt": "let x"}), "fn"), (CHAT, json!({"messages": messages("let x")}), "fn")]
+    {
+        let text = |more: Value| {
+            let mut body = json!({"max_tokens": 8, "seed": 3});
+            body.as_object_mut().unwrap().extend(prompt.as_object().unwrap().clone());
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let choice = server.choices(path, &body)[0].clone();
+            if path == TEXT { choice["text"].to_string() } else { choice["message"]["content"].to_string() }
+        };
+        let plain = text(json!({}));
+        assert_eq!(text(json!({"guidance_scale": 1, "negative_prompt": negative})), plain);
+        let of_negative =
+            if path == TEXT { json!({"prompt": negative}) } else { json!({"messages": messages(negative)}) };
+        assert_eq!(text(json!({"guidance_scale": 0, "negative_prompt": negative})), text(of_negative));
+        assert_ne!(text(json!({"guidance_scale": 30})), plain);
+        let long = json!({"guidance_scale": 2, "negative_prompt": "let total = 0; ".repeat(40)});
+        let mut body = prompt.clone();
+        body.as_object_mut().unwrap().extend(long.as_object().unwrap().clone());
+        let (param, code, message) = refused(&server, path, &body);
+        assert_eq!((param.as_str(), code.as_str()), ("negative_prompt", "context_length_exceeded"));
+        assert!(message.ends_with("shorten it."), "{message}");
+    }
+    let (param, _, _) = refused(&server, "/v1/responses", &json!({"input": "x", "guidance_scale": 2}));
+    assert_eq!(param, "guidance_scale");
+}
+
+#[test]
 fn a_prompt_beyond_the_context_is_refused_or_truncated() {
     let server = start(128);
     let long = "let total = 0; ".repeat(40);

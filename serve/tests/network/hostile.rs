@@ -121,7 +121,9 @@ fn nan_and_infinity_are_not_numbers() {
     }
     // What overflows only as a 32-bit number.
     let sampled = |name: &str| answer(&server, "/v1/completions", &format!("{{\"prompt\": \"x\", \"{name}\": 1e300}}"));
-    for name in ["temperature", "top_p", "min_p", "typical_p", "repetition_penalty", "frequency_penalty"] {
+    for name in
+        ["temperature", "top_p", "min_p", "typical_p", "repetition_penalty", "frequency_penalty", "guidance_scale"]
+    {
         let (status, error) = sampled(name);
         assert_eq!((status, error["error"]["param"].as_str()), (400, Some(name)));
     }

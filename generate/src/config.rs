@@ -62,8 +62,8 @@ pub struct Config {
     /// Subtracted from the logit of every token that the sample has, as in OpenAI's API. Default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence_penalty: Option<f32>,
-    /// Classifier-free guidance (Stay on topic with Classifier-Free Guidance, 2023), which takes twice the time and the
-    /// KV cache: above 1 a sample follows its prompt more closely, 1 is no guidance, and 0 follows the
+    /// Classifier-free guidance (Stay on topic with Classifier-Free Guidance, 2023), which computes two sequences and
+    /// caches both: above 1 a sample follows its prompt more closely, 1 is no guidance, and 0 follows the
     /// `negative_prompt` alone. At most 100. Default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance_scale: Option<f32>,

@@ -58,8 +58,9 @@ pub(crate) struct Parameters {
     /// Subtracted from the logit of every token that the text has.
     #[schema(default = 0.0, minimum = -2, maximum = 2)]
     presence_penalty: Option<f64>,
-    /// Classifier-free guidance, at twice the cost: above 1 a text follows its prompt more closely, and 0 follows the
-    /// `negative_prompt` alone. Not with the log probabilities of a prompt (`echo` and `logprobs`). An extension.
+    /// Classifier-free guidance, with two sequences to compute: above 1 a text follows its prompt more closely, and 0
+    /// follows the `negative_prompt` alone. Not with the log probabilities of a prompt (`echo` and `logprobs`). An
+    /// extension.
     #[schema(default = 1.0, minimum = 0, maximum = 100)]
     guidance_scale: Option<f64>,
     /// What texts are guided away from; only with `guidance_scale`. Of a conversation it stands in place of all but the

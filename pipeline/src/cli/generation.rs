@@ -86,7 +86,7 @@ pub struct SamplingArgs {
     /// Above 0, makes every token of the text less likely
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub presence_penalty: Option<f32>,
-    /// Above 1, follow the prompt more closely (classifier-free guidance); takes twice the time
+    /// Above 1, follow the prompt more closely (classifier-free guidance), with two sequences to compute
     #[arg(long, value_name = "S")]
     pub guidance_scale: Option<f32>,
     /// Guide the text away from what would follow this prompt; with --guidance-scale

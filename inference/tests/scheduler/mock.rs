@@ -210,7 +210,7 @@ pub fn alone(mock: &Mock, request: &Request, sample: usize) -> Alone {
     let mut uniforms = Uniforms::new(request.sampling.seed.wrapping_add(sample as u64));
     let mut alone = Alone { tokens: Vec::new(), logits: Vec::new(), reason: FinishReason::Length };
     let mut sequence = request.prompt.clone();
-    let guidance = request.guidance.as_ref().filter(|guidance| guidance.scale != 1.0);
+    let guidance = request.guidance.as_ref().filter(|guidance| guidance.is_active());
     let last = request.prompt[request.prompt.len() - 1..].to_vec();
     let mut negative = guidance.map(|guidance| guidance.negative_prompt.clone().unwrap_or(last));
     let mut constraint = request.constraint.clone();
@@ -236,7 +236,9 @@ pub fn alone(mock: &Mock, request: &Request, sample: usize) -> Alone {
         }
         let token = sampler::pick(&mut biased, &sequence, request.prompt.len(), &request.sampling, uniforms.draw());
         sequence.push(token);
-        negative.iter_mut().for_each(|negative| negative.push(token));
+        if let Some(negative) = &mut negative {
+            negative.push(token);
+        }
         alone.tokens.push(token);
         alone.logits.push(row);
         let is_complete = constraint.as_mut().is_some_and(|constraint| constraint.accept(token).unwrap());

@@ -215,7 +215,7 @@ fn run(seed: u64, adapters: &[Arc<Adapter>]) -> (Counters, usize, usize) {
             to_come -= 1;
             let request = random.request(&prefixes, adapters);
             let read = |prompt: usize| (prompt + request.max_tokens.saturating_sub(1)).min(context_length);
-            let negative = request.guidance.as_ref().filter(|guidance| guidance.scale != 1.0);
+            let negative = request.guidance.as_ref().filter(|guidance| guidance.is_active());
             let negative = negative.map(|guidance| guidance.negative_prompt.as_ref().map_or(1, Vec::len));
             let read = [Some(request.prompt.len()), negative].map(|prompt| prompt.map_or(0, read));
             let blocks: usize = read.map(|tokens| tokens.div_ceil(block_tokens)).iter().sum();
@@ -282,7 +282,7 @@ fn run(seed: u64, adapters: &[Arc<Adapter>]) -> (Counters, usize, usize) {
     }
     let counters = scheduler.counters();
     assert_eq!((counters.waiting, counters.running, counters.used_blocks), (0, 0, 0), "nothing is left behind");
-    let is_guided = |seen: &&Seen| seen.request.guidance.as_ref().is_some_and(|guidance| guidance.scale != 1.0);
+    let is_guided = |seen: &&Seen| seen.request.guidance.as_ref().is_some_and(Guidance::is_active);
     let guided = seen.values().filter(is_guided).flat_map(|seen| &seen.tokens).map(Vec::len).sum();
     (counters, scheduler.model().copies, guided)
 }

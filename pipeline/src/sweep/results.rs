@@ -1,6 +1,7 @@
 //! The results of a sweep: `sweep.json`.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -91,10 +92,9 @@ impl Results {
 
     /// Returns each trial at its last level: those of a higher level first, then the better ones.
     pub fn ranked(&self) -> Vec<&TrialResult> {
-        let is_last = |trial: &&TrialResult| {
-            !self.trials.iter().any(|other| other.number == trial.number && other.level > trial.level)
-        };
-        let mut ranked: Vec<&TrialResult> = self.trials.iter().filter(is_last).collect();
+        // Of a trial, a higher level ran later.
+        let last: BTreeMap<usize, &TrialResult> = self.trials.iter().map(|trial| (trial.number, trial)).collect();
+        let mut ranked: Vec<&TrialResult> = last.into_values().collect();
         ranked.sort_by(|a, b| b.level.cmp(&a.level).then_with(|| self.order(a, b)));
         ranked
     }

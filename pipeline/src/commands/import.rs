@@ -11,7 +11,7 @@ use crate::cli::models::ImportArgs;
 use crate::config::Config;
 use crate::platform::host::host;
 use crate::run::stage::Stage;
-use crate::run::{engine, model_ref, session};
+use crate::run::{self, engine, model_ref, session};
 use crate::ui::console::Console;
 
 use super::print_out;
@@ -35,6 +35,8 @@ pub fn run(arguments: &ImportArgs) -> anyhow::Result<()> {
     let layout = super::layout(&arguments.store)?;
     // A path on the command line is relative to the current folder.
     let origin = model_ref::origin(&arguments.model, Path::new("."), &layout)?;
+    let name = arguments.name.clone().unwrap_or_else(|| origin.name(&arguments.model));
+    run::names::ensure_importable(&layout, &name)?;
     let model = Model::find(&origin, arguments.update, &collect.fetch_options(), &context);
     console.clear();
     let model = model.map_err(|error| engine::import_failure(error.into()))?;
@@ -42,7 +44,6 @@ pub fn run(arguments: &ImportArgs) -> anyhow::Result<()> {
     let _lock = store.lock()?;
     let sealed = model.seal(&store, host())?;
     let parity = registry::round_trip(&sealed, store.root())?;
-    let name = arguments.name.clone().unwrap_or_else(|| origin.name(&arguments.model));
     names::give(&layout, &name, &model.place, &sealed)?;
     print(&name, &model, &sealed, &parity)
 }

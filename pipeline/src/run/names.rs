@@ -108,15 +108,34 @@ pub fn tag(layout: &StoreLayout, run: &Run, tag: &str) -> anyhow::Result<Option<
         !tag.is_empty() && !tag.starts_with('.') && tag.chars().all(is_known),
         "\"{tag}\" cannot be a tag: use letters, digits, `.`, `_` and `-`"
     );
-    ensure!(tag != LATEST, "`latest` is the newest run and cannot be a tag");
-    ensure!(!layout.runs().join(tag).exists(), "{tag} is the name of a run and cannot be a tag");
-    ensure!(!record::is_numbered(tag), "{tag} may become the name of a run and cannot be a tag: end it otherwise");
+    ensure_no_run(layout, tag, "a tag")?;
+    ensure!(
+        !record::is_numbered(tag),
+        "{tag} may become the name of a run and cannot be a tag: choose one without a number at its end"
+    );
     ensure!(registry::names::find(layout, tag)?.is_none(), "{tag} is an imported model and cannot be a tag");
     let before = tagged(layout, tag);
     file::create_folder(&layout.tags())?;
     let text = serde_json::to_vec_pretty(&Tag { run: run.record.name.clone() })?;
     file::write_atomically(&path(layout, tag), &text)?;
     Ok(before.filter(|before| *before != run.record.name))
+}
+
+/// Checks that a model may be imported under `name`.
+///
+/// # Errors
+/// Returns an error if it names a run.
+pub fn ensure_importable(layout: &StoreLayout, name: &str) -> anyhow::Result<()> {
+    let what = "the name of an imported model: give another with --name";
+    ensure_no_run(layout, name, what)?;
+    ensure!(tagged(layout, name).is_none(), "{name} is a tag of a run and cannot be {what}");
+    Ok(())
+}
+
+fn ensure_no_run(layout: &StoreLayout, name: &str, what: &str) -> anyhow::Result<()> {
+    ensure!(name != LATEST, "`latest` is the newest run and cannot be {what}");
+    ensure!(!layout.runs().join(name).exists(), "{name} is the name of a run and cannot be {what}");
+    Ok(())
 }
 
 /// Removes a tag.

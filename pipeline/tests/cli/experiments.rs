@@ -91,6 +91,12 @@ fn a_tag_names_a_run_everywhere_and_protects_it() {
     project.snapshot("error_rm_tagged", &project.fails(1, &["rm", "tiny-002", "best"]));
     project.snapshot("error_tag_of_a_run", &project.fails(1, &["tag", "best", "tiny-002"]));
     assert!(project.path("experiments/runs/tiny-002").exists(), "all are checked before one is removed");
+    for (name, reason) in
+        [("best", "is a tag of a run"), ("tiny-002", "is the name of a run"), ("latest", "newest run")]
+    {
+        let error = project.fails(1, &["import", "exports/best", "--name", name]);
+        assert!(error.contains(reason) && error.contains("give another with --name"), "{error}");
+    }
     project.succeeds(&["tag", "tiny-001", "best", "--remove"]);
     project.succeeds(&["rm", "tiny-001"]);
     assert_eq!(listed(&project.succeeds(&["runs"])), ["tiny-002"]);

@@ -60,7 +60,7 @@ pub(crate) struct Comparison {
     pub(crate) difference: f64,
     /// Its 95 % bootstrap interval; null for fewer than two documents.
     pub(crate) interval: Option<Interval>,
-    /// Whether the whole interval is above 0.
+    /// Whether the whole interval is above 0, or this run's figure is not finite.
     pub(crate) is_worse: bool,
     /// The tasks that both runs were asked.
     pub(crate) tasks: Vec<TaskComparison>,
@@ -112,7 +112,7 @@ impl Comparison {
             now,
             difference: now - before,
             interval,
-            is_worse: interval.is_some_and(|interval| interval.low > 0.0),
+            is_worse: !now.is_finite() || interval.is_some_and(|interval| interval.low > 0.0),
             tasks: Vec::new(),
         }
     }
@@ -189,6 +189,16 @@ mod tests {
         // What is no chance for the same documents is for others.
         check(1.5, false);
         check(60.0, true);
+    }
+
+    #[test]
+    fn a_model_without_finite_losses_is_worse() {
+        for loss in [f64::NAN, f64::INFINITY] {
+            for numbers in [0..60, 100..160] {
+                let found = Comparison::of(&lines(0..60, bits), &lines(numbers, |_| loss));
+                assert!(found.is_worse, "{found:?}");
+            }
+        }
     }
 
     #[test]

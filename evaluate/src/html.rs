@@ -191,7 +191,7 @@ fn sample(sample: &Json) -> Json {
     sample
 }
 
-/// Returns where a passage stands in the training data: "3 times in training, as in serde: src/lib.rs (MIT)".
+/// Returns where a passage occurs in the training data: "3 times in training, as in serde: src/lib.rs (MIT)".
 fn place(passage: &Json) -> String {
     let times = match passage["count"].as_u64().unwrap_or(0) {
         1 => "once".to_owned(),

@@ -1,4 +1,4 @@
-//! Where text came from: the sources of documents, and the passages of a text that stand in the training data.
+//! Where text came from: the sources of documents, and the passages of a text that occur in the training data.
 
 use std::ops::Range;
 
@@ -26,13 +26,13 @@ pub(crate) struct Origin {
     pub(crate) licence: String,
 }
 
-/// A passage of a text that stands in the training data word for word.
+/// A passage of a text that occurs in the training data word for word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Traced {
     /// Its bytes in the text.
     pub(crate) bytes: Range<usize>,
     pub(crate) tokens: usize,
-    /// How often it stands there.
+    /// How often it occurs there.
     pub(crate) count: u64,
     /// Where one of the documents came from.
     pub(crate) origin: Option<Origin>,
@@ -57,7 +57,7 @@ pub(crate) fn origins(tokens: &Sealed, split: &str, count: usize) -> Result<Vec<
     Ok(trace::documents(tokens, split, 0..count)?.into_iter().map(Origin::of).collect())
 }
 
-/// Returns the longest and rarest passages of a text that stand in the training data, in the order of the text and
+/// Returns the longest and rarest passages of a text that occur in the training data, in the order of the text and
 /// without overlaps.
 ///
 /// # Errors

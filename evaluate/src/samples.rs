@@ -39,7 +39,7 @@ pub(crate) struct Sample {
     pub(crate) verdict: Option<Verdict>,
     /// Bytes of `text` that parse by these rules; all if none do.
     pub(crate) kept_bytes: usize,
-    /// The passages of `text` that stand in the training data word for word; none without an index.
+    /// The passages of `text` that occur in the training data word for word; none without an index.
     pub(crate) traced: Option<Vec<Traced>>,
 }
 

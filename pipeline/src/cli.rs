@@ -175,7 +175,7 @@ Examples:
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'")]
     Serve(ServeArgs),
-    /// Find the passages of a text that stand in a run's training data: where, and under which licence
+    /// Find the passages of a text that occur in a run's training data: where, and under which licence
     #[command(after_help = "\
 Examples:
   pipeline trace latest \"fn main() {\"

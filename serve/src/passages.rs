@@ -27,7 +27,7 @@ pub(crate) struct TraceRequest {
     /// The fewest tokens of a passage, 8 by default.
     #[schema(minimum = 1, maximum = 16_384)]
     min_tokens: Option<i64>,
-    /// The most passages, 20 by default: those that are least likely to stand there by chance.
+    /// The most passages, 20 by default: those that are least likely to occur there by chance.
     #[schema(minimum = 0, maximum = 100)]
     max_passages: Option<i64>,
     /// The most documents that are listed for each passage, 3 by default.
@@ -42,7 +42,7 @@ pub(crate) struct ValidRequest {
     options: Options,
 }
 
-/// The passages of a text that stand verbatim in the training data.
+/// The passages of a text that occur verbatim in the training data.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TraceBody {
     /// Always `trace`.
@@ -69,7 +69,7 @@ pub(crate) struct TracedPassage {
     text: String,
     /// The number of its tokens.
     tokens: usize,
-    /// How often it stands in the training data.
+    /// How often it occurs in the training data.
     count: u64,
     /// The natural logarithm of the probability of such tokens if each were drawn by its frequency there.
     log_probability: f64,

@@ -250,7 +250,7 @@ impl Block {
         serde_json::from_slice(line).map_err(|e| Error::invalid(self.file.path(), format!("document {index}: {e}")))
     }
 
-    /// Returns the number of first tokens of `query` that stand somewhere in the text, one after the other.
+    /// Returns the number of first tokens of `query` that occur somewhere in the text, one after the other.
     pub fn longest_prefix(&self, query: &[u32]) -> usize {
         self.bound(query, Ordering::is_lt).1
     }

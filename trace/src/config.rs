@@ -8,7 +8,7 @@ use crate::Error;
 /// The most tokens of a block: libsais counts them in 31 bits.
 const MAX_BLOCK_TOKENS: u64 = 1 << 30;
 
-/// The table `[index]`: the index of the training data, which finds where a text stands in it.
+/// The table `[index]`: the index of the training data, which finds where a text occurs in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

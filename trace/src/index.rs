@@ -1,4 +1,4 @@
-//! The index: which spans of tokens stand in the training data.
+//! The index: which spans of tokens occur in the training data.
 
 use std::fmt;
 use std::fs;
@@ -21,15 +21,15 @@ pub struct Index {
     tokens: u64,
 }
 
-/// Tokens that stand in the training data, one after the other within a document.
+/// Tokens that occur in the training data, one after the other within a document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenSpan {
     /// The tokens, by their place in the query.
     pub range: Range<usize>,
-    /// How often they stand there; overlapping places count each. A document that training repeats counts each time.
+    /// How often they occur there; overlapping places count each. A document that training repeats counts each time.
     pub count: u64,
     /// The natural logarithm of the probability of such tokens if each were drawn by itself, by its frequency in the
-    /// training data: the lower, the less likely is it that they stand there by chance (`OLMoTrace`, 2025).
+    /// training data: the lower, the less likely they are to occur there by chance (`OLMoTrace`, 2025).
     pub log_probability: f64,
 }
 
@@ -87,18 +87,18 @@ impl Index {
         self.blocks.iter().map(Block::n_documents).sum()
     }
 
-    /// Returns how often `ids` stand in the training data, one after the other within a document; of no ids, 0.
+    /// Returns how often `ids` occur in the training data, one after the other within a document; of no ids, 0.
     pub fn count(&self, ids: &[u32]) -> u64 {
         if ids.is_empty() { 0 } else { self.blocks.iter().map(|block| block.range(ids).len() as u64).sum() }
     }
 
-    /// Returns the number of first tokens of `ids` that stand somewhere in the training data, one after the other
+    /// Returns the number of first tokens of `ids` that occur somewhere in the training data, one after the other
     /// within a document.
     pub fn longest_prefix(&self, ids: &[u32]) -> usize {
         self.blocks.iter().map(|block| block.longest_prefix(ids)).max().unwrap_or(0)
     }
 
-    /// Returns the spans of at least `min_tokens` tokens, and of one, that stand in the training data and are in no
+    /// Returns the spans of at least `min_tokens` tokens, and of one, that occur in the training data and are in no
     /// longer one that does, in the order of `ids`.
     pub fn spans(&self, ids: &[u32], min_tokens: usize) -> Vec<TokenSpan> {
         let min_tokens = min_tokens.max(1);
@@ -107,17 +107,17 @@ impl Index {
         let (mut first, mut last) = (0, min_tokens - 1);
         while last < ids.len() {
             let newest = last + 1 - min_tokens;
-            let stands = |start: usize| self.longest_prefix(&ids[start..=last]) > last - start;
-            if !stands(newest) {
+            let occurs = |start: usize| self.longest_prefix(&ids[start..=last]) > last - start;
+            if !occurs(newest) {
                 (first, last) = (newest + 1, last + 1);
                 continue;
             }
-            // Every part of what stands there does too, so an exponential search finds the first start. To look at each
+            // Every part of what occurs there does too, so an exponential search finds the first start. To look at each
             // start would take quadratic time for a long text of the training data.
             let (mut low, mut high, mut step) = (first, newest, 1);
             while low < high {
                 let middle = low + (step - 1).min((high - low) / 2);
-                if stands(middle) {
+                if occurs(middle) {
                     high = middle;
                 } else {
                     (low, step) = (middle + 1, 2 * step);

@@ -1,7 +1,7 @@
-//! Stage index: where a text stands in the training data.
+//! Stage index: where a text occurs in the training data.
 //!
 //! In: the tokens of the train split. Out: a suffix array over them in blocks, memory-mapped when it is used. For any
-//! text, [`Index::trace`] returns the maximal passages that stand verbatim in the training data, how often, and in
+//! text, [`Index::trace`] returns the maximal passages that occur verbatim in the training data, how often, and in
 //! which documents, of which source and under which licence: the idea of infini-gram (Liu et al., 2024), and of
 //! `OLMoTrace` (Liu et al., 2025), whose ranking of passages it has.
 //!

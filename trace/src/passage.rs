@@ -1,4 +1,4 @@
-//! Passages of a text that stand in the training data.
+//! Passages of a text that occur in the training data.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ impl Default for Options {
     }
 }
 
-/// A passage of a text that stands verbatim in the training data, as whole tokens.
+/// A passage of a text that occurs verbatim in the training data, as whole tokens.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Passage {
     /// Its bytes in the text.
@@ -40,15 +40,15 @@ pub struct Passage {
     pub text: String,
     /// The number of its tokens.
     pub tokens: usize,
-    /// How often it stands there; a document that training repeats counts each time.
+    /// How often it occurs there; a document that training repeats counts each time.
     pub count: u64,
     /// See [`TokenSpan::log_probability`].
     pub log_probability: f64,
-    /// Where it stands: one place in each of some documents.
+    /// Where it occurs: one place in each of some documents.
     pub occurrences: Vec<Occurrence>,
 }
 
-/// Where a passage stands in the training data.
+/// Where a passage occurs in the training data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Occurrence {
     /// The document.
@@ -70,7 +70,7 @@ struct Found {
 }
 
 impl Index {
-    /// Returns the passages of `text` that stand verbatim in the training data and are in no longer one that does, the
+    /// Returns the passages of `text` that occur verbatim in the training data and are in no longer one that does, the
     /// least likely by chance first, which are the longest and rarest (`OLMoTrace`, 2025). That of `OLMoTrace` looks
     /// only at whole words within a sentence; here a passage begins and ends at any token, since code has no sentences.
     ///

@@ -1,4 +1,4 @@
-//! Passages of texts, and where they stand.
+//! Passages of texts, and where they occur.
 
 mod tokens;
 
@@ -80,7 +80,7 @@ fn every_text_of_the_training_data_is_one_passage() {
 #[test]
 fn a_passage_stands_in_its_document_character_by_character() {
     let Traced { index, folder: _folder } = traced();
-    // Every part of a text, cut between characters: what is found in it stands in the texts.
+    // Every part of a text, cut between characters: what is found in it occurs in the texts.
     for text in TEXTS {
         let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
         for (i, start) in ends.iter().enumerate().step_by(3) {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 use tokens::{Built, Documents, build, words};
 
-/// Returns how often `ids` stand in the documents.
+/// Returns how often `ids` occur in the documents.
 fn count(documents: &Documents, ids: &[u32]) -> u64 {
     let windows = documents.iter().flat_map(|document| document.windows(ids.len().max(1)));
     windows.filter(|window| *window == ids).count() as u64

@@ -27,7 +27,7 @@ pub struct ImportArgs {
 /// Arguments of `export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// A run's name, its folder, `latest`, an imported model, or a folder with a model
+    /// A run's name, a tag, its folder, `latest`, an imported model, or a folder with a model
     pub model: String,
     /// The layout: hf, Hugging Face's; or gguf, llama.cpp's
     #[arg(long, value_name = "FORMAT", value_enum)]

@@ -1,4 +1,4 @@
-//! `trace`: the passages of a text that stand in a run's training data.
+//! `trace`: the passages of a text that occur in a run's training data.
 
 use std::io::{IsTerminal, Read};
 
@@ -45,12 +45,12 @@ pub fn run(arguments: &TraceArgs) -> anyhow::Result<()> {
     let least = options.min_tokens;
     match passages.len() {
         0 => print_out!(
-            "no passage of at least {least} tokens stands in the training data of {} ({of})",
+            "no passage of at least {least} tokens occurs in the training data of {} ({of})",
             run.record.name
         )?,
         n => print_out!(
             "{n} {} in the training data of {} ({of}):",
-            if n == 1 { "passage stands" } else { "passages stand" },
+            if n == 1 { "passage occurs" } else { "passages occur" },
             run.record.name
         )?,
     }
@@ -75,7 +75,7 @@ fn print(passage: &Passage) -> anyhow::Result<()> {
     occurrences.iter().try_for_each(|occurrence| Ok(print_out!("{}", place(occurrence))?))
 }
 
-/// Returns two lines: the document, and what stands around the passage.
+/// Returns two lines: the document, and the text around the passage.
 fn place(occurrence: &Occurrence) -> String {
     let Occurrence { document, before, after, .. } = occurrence;
     let piece = if document.piece == 0 { String::new() } else { format!(", piece {}", document.piece) };

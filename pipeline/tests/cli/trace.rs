@@ -1,4 +1,4 @@
-//! The passages of a text that stand in the training data.
+//! The passages of a text that occur in the training data.
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::project::{Ended, Project};
 fn texts_are_traced_to_their_documents() {
     let project = Project::new();
     project.succeeds(&["run", "--until", "index"]);
-    // Of the first texts, at least one is in the train split; it stands there as a whole.
+    // Of the first texts, at least one is in the train split; it occurs there as a whole.
     let whole = (0..10).find_map(|number| {
         let text = fs::read_to_string(project.path(&format!("texts/{number:02}.rs"))).unwrap();
         let found: Value = serde_json::from_str(&project.succeeds(&["trace", "latest", &text, "--json"])).unwrap();
@@ -27,7 +27,7 @@ fn texts_are_traced_to_their_documents() {
 
     let shown = project.succeeds(&["trace", "tiny-001", &text, "--count", "1"]);
     for expected in
-        ["1 passage stands in the training data of tiny-001", "\nonce, ", "  | //! Part ", " · texts · CC0-1.0\n"]
+        ["1 passage occurs in the training data of tiny-001", "\nonce, ", "  | //! Part ", " · texts · CC0-1.0\n"]
     {
         assert!(shown.contains(expected), "{expected:?} is not in\n{shown}");
     }
@@ -35,7 +35,7 @@ fn texts_are_traced_to_their_documents() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let ended = Ended::from(child.wait_with_output().unwrap());
-    assert!(ended.out.starts_with("no passage of at least 100000 tokens stands in the training data"), "{}", ended.out);
+    assert!(ended.out.starts_with("no passage of at least 100000 tokens occurs in the training data"), "{}", ended.out);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-// Traces: the passages of a text that stand in the training data, and the documents that have them.
+// Traces: the passages of a text that occur in the training data, and the documents that have them.
 import { post } from "./api.js";
 import * as attention from "./attention.js";
 import { $, element } from "./dom.js";
@@ -28,7 +28,7 @@ export function start() {
   onLanguage(draw);
 }
 
-// Shows the passages of a text that stand in the training data of a model.
+// Shows the passages of a text that occur in the training data of a model.
 export async function show(text, model, button) {
   attention.close();
   controller?.abort();
@@ -99,7 +99,7 @@ function draw() {
   point(chosen);
 }
 
-// Lists where a passage stands.
+// Lists where a passage occurs.
 function point(index) {
   chosen = index;
   const passage = shown?.passages[index];

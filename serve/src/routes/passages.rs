@@ -1,4 +1,4 @@
-//! The route that answers with the passages of a text that stand in the training data.
+//! The route that answers with the passages of a text that occur in the training data.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::{ServerState, body};
 use crate::api_error::{ApiError, ErrorBody};
 use crate::passages::{self, TraceBody, TraceRequest};
 
-/// Returns the passages of a text that stand verbatim in the model's training data, and the documents that have them. A
+/// Returns the passages of a text that occur verbatim in the model's training data, and the documents that have them. A
 /// model without an index of its training data gets status 404 and the code `trace_not_available`.
 #[utoipa::path(
     post,

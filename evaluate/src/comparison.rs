@@ -66,6 +66,89 @@ pub(crate) struct Comparison {
     pub(crate) tasks: Vec<TaskComparison>,
 }
 
+/// How the models of two reports differ on the documents of the test split that both were scored on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PairedDifferences {
+    /// The number of these documents.
+    pub documents: u64,
+    /// The differences of figures, by their names among the counts of a report.
+    pub figures: Vec<(&'static str, Difference)>,
+}
+
+/// A difference with its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Difference {
+    /// The value of the second report less that of the first.
+    pub difference: f64,
+    /// Its 95 % bootstrap interval over the documents.
+    pub interval: Interval,
+}
+
+/// The figures that the documents of a report give.
+const PAIRED: [&str; 4] = [
+    "bundle_test_bits_per_byte",
+    "bundle_test_loss_nats",
+    "checkpoint_test_bits_per_byte",
+    "checkpoint_test_loss_nats",
+];
+
+impl PairedDifferences {
+    /// Compares the second report with the first; none if fewer than half of the second's documents are in both, or a
+    /// report is of a version without documents.
+    ///
+    /// # Errors
+    /// Returns an error if the documents of a report cannot be read.
+    pub fn of(first: &Baseline<'_>, second: &Baseline<'_>) -> Result<Option<Self>, Error> {
+        if [first, second].iter().any(|baseline| !crate::is_comparable(baseline.report)) {
+            return Ok(None);
+        }
+        Ok(Self::between(&read(first)?, &read(second)?))
+    }
+
+    fn between(before: &[DocumentLine], now: &[DocumentLine]) -> Option<Self> {
+        let rows: Vec<[f64; 7]> = in_both(before, now)
+            .map(|(a, b)| {
+                let tokens = [a.tokens as f64, b.tokens as f64];
+                [
+                    a.bundle_bits,
+                    b.bundle_bits,
+                    a.checkpoint_bits,
+                    b.checkpoint_bits,
+                    b.bytes as f64,
+                    tokens[0],
+                    tokens[1],
+                ]
+            })
+            .collect();
+        let differences = |[bundle_a, bundle_b, checkpoint_a, checkpoint_b, bytes, tokens_a, tokens_b]: &[f64; 7]| {
+            let of = |a: &f64, b: &f64| [(b - a) / bytes, (b / tokens_b - a / tokens_a) * std::f64::consts::LN_2];
+            let ([a, b], [c, d]) = (of(bundle_a, bundle_b), of(checkpoint_a, checkpoint_b));
+            [a, b, c, d]
+        };
+        if !is_paired(rows.len(), now.len()) {
+            return None;
+        }
+        let values = differences(&sums(&rows)).into_iter().zip(intervals::of_sums(&rows, differences)?);
+        let values = values.map(|(difference, interval)| Difference { difference, interval });
+        Some(Self { documents: rows.len() as u64, figures: PAIRED.into_iter().zip(values).collect() })
+    }
+}
+
+/// Returns the documents of `now` that are also in `before`, in their order.
+fn in_both<'a>(
+    before: &'a [DocumentLine],
+    now: &'a [DocumentLine],
+) -> impl Iterator<Item = (&'a DocumentLine, &'a DocumentLine)> {
+    let earlier: HashMap<Digest, &DocumentLine> = before.iter().map(|line| (line.sha256, line)).collect();
+    now.iter().filter_map(move |line| Some((*earlier.get(&line.sha256)?, line)))
+}
+
+/// Returns true if enough documents are in both: half of them, since a run with more data, or with another tokenizer,
+/// is cut off at other documents.
+fn is_paired(common: usize, all: usize) -> bool {
+    2 * common >= all.max(2)
+}
+
 impl Comparison {
     /// Compares the documents of this run with those of `baseline`.
     ///
@@ -80,16 +163,10 @@ impl Comparison {
     }
 
     fn of(before: &[DocumentLine], now: &[DocumentLine]) -> Self {
-        let earlier: HashMap<Digest, &DocumentLine> = before.iter().map(|line| (line.sha256, line)).collect();
-        let common: Vec<[f64; 3]> = now
-            .iter()
-            .filter_map(|line| {
-                let before = earlier.get(&line.sha256)?;
-                Some([before.bundle_bits, line.bundle_bits, line.bytes as f64])
-            })
+        let common: Vec<[f64; 3]> = in_both(before, now)
+            .map(|(before, line)| [before.bundle_bits, line.bundle_bits, line.bytes as f64])
             .collect();
-        // Half of them: a run with more data, or with another tokenizer, is cut off at other documents.
-        let is_paired = 2 * common.len() >= now.len().max(2);
+        let is_paired = is_paired(common.len(), now.len());
         let (before, now, interval) = if is_paired {
             let difference = |[before, now, bytes]: &[f64; 3]| [(now - before) / bytes];
             let [before, now, bytes] = sums(&common);
@@ -199,6 +276,23 @@ mod tests {
                 assert!(found.is_worse, "{found:?}");
             }
         }
+    }
+
+    #[test]
+    fn paired_differences_are_those_of_the_verdict() {
+        let (before, now) = (lines(0..60, bits), lines(10..70, |number| bits(number) + (number % 3) as f64));
+        let (paired, verdict) = (PairedDifferences::between(&before, &now).unwrap(), Comparison::of(&before, &now));
+        assert_eq!((paired.documents, verdict.documents), (50, 50));
+        let (name, found) = paired.figures[0];
+        assert_eq!((name, Some(found.interval)), ("bundle_test_bits_per_byte", verdict.interval));
+        assert!((found.difference - verdict.difference).abs() < 1e-12);
+        let (name, nats) = paired.figures[1];
+        assert_eq!(name, "bundle_test_loss_nats");
+        let expected = found.difference * 100.0 / 30.0 * std::f64::consts::LN_2;
+        assert!((nats.difference - expected).abs() < 1e-12, "{nats:?}");
+        assert_eq!(paired.figures[2].1.difference, 0.0);
+        assert_eq!(PairedDifferences::between(&before, &lines(40..100, bits)), None, "too few in common");
+        assert_eq!(PairedDifferences::between(&before[..1], &before[..1]), None);
     }
 
     #[test]

@@ -21,13 +21,20 @@ pub(crate) const RESAMPLES: usize = 1000;
 /// The seed of the resamples. It is fixed, so that an interval depends on the documents alone.
 const SEED: u64 = 1979;
 
-/// An interval that covers the value over all documents of the kind with a probability of about [`COVERAGE`].
+/// An interval that covers the value over all documents of the kind with a probability of about 95 %.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
-pub(crate) struct Interval {
+pub struct Interval {
     /// The lower end.
-    pub(crate) low: f64,
+    pub low: f64,
     /// The upper end.
-    pub(crate) high: f64,
+    pub high: f64,
+}
+
+impl Interval {
+    /// Returns true if the interval of a difference leaves out 0: it is more than chance.
+    pub fn excludes_zero(self) -> bool {
+        self.low > 0.0 || self.high < 0.0
+    }
 }
 
 /// Returns the intervals of `M` metrics, which are functions of `N` sums over the documents; none for fewer than two
@@ -64,21 +71,25 @@ pub(crate) fn of_difference<const N: usize>(
 
 /// Returns the sums over as many documents as there are, drawn with replacement.
 fn resampled<const N: usize>(documents: &[[f64; N]], number: usize) -> [f64; N] {
-    let mut random = ChaCha8Rng::seed_from_u64(SEED);
-    random.set_stream(number as u64);
     let mut sums = [0.0; N];
-    for _ in 0..documents.len() {
-        // Uniform to within 2^-64 times the number of documents.
-        let index = (u128::from(random.next_u64()) * documents.len() as u128) >> 64;
-        for (sum, value) in sums.iter_mut().zip(&documents[index as usize]) {
+    for index in drawn(documents.len(), number) {
+        for (sum, value) in sums.iter_mut().zip(&documents[index]) {
             *sum += value;
         }
     }
     sums
 }
 
+/// Returns as many indices as there are items, drawn with replacement, of resample `number`.
+pub(crate) fn drawn(count: usize, number: usize) -> impl Iterator<Item = usize> {
+    let mut random = ChaCha8Rng::seed_from_u64(SEED);
+    random.set_stream(number as u64);
+    // Uniform to within 2^-64 times the number of items.
+    (0..count).map(move |_| ((u128::from(random.next_u64()) * count as u128) >> 64) as usize)
+}
+
 /// Returns the interval between the quantiles, each interpolated between two values.
-fn quantiles(mut values: Vec<f64>) -> Interval {
+pub(crate) fn quantiles(mut values: Vec<f64>) -> Interval {
     values.sort_unstable_by(f64::total_cmp);
     let quantile = |fraction: f64| {
         let place = fraction * (values.len() - 1) as f64;
@@ -146,6 +157,8 @@ mod tests {
     fn equal_documents_leave_nothing_to_chance() {
         let [interval] = of_sums(&[[3.0, 2.0]; 5], ratio).unwrap();
         assert_eq!(interval, Interval { low: 1.5, high: 1.5 });
+        assert!(interval.excludes_zero() && Interval { low: -2.0, high: -0.1 }.excludes_zero());
+        assert!(!Interval { low: -2.0, high: 0.1 }.excludes_zero());
         // Quantiles of 0, 1, …, 100.
         let Interval { low, high } = quantiles((0..=100).rev().map(f64::from).collect());
         assert!((low - 2.5).abs() < 1e-9 && (high - 97.5).abs() < 1e-9, "{low} {high}");

@@ -11,7 +11,7 @@
 //! `language_kept` and `syntax` (generated text), `risk` (memorised text, stereotypes), [`tasks`] (questions with known
 //! answers), `curves` (training), `funnel` and `examples` (data), `comparison` and `gates` (the verdict), `report`
 //! (`report.json`), `html` and `chart` (`report.html`). The charts, the curves and the style of the page are also those
-//! of the pages that compare runs.
+//! of the pages that compare runs; [`rating`] is of judgements that people make of answers.
 
 mod batch;
 pub mod chart;
@@ -24,16 +24,18 @@ mod held_out;
 mod html;
 mod intervals;
 mod provenance;
+pub mod rating;
 mod report;
 mod risk;
 mod samples;
 pub mod tasks;
 
-pub use comparison::Baseline;
+pub use comparison::{Baseline, Difference, PairedDifferences};
 pub use config::{Config, Language};
 pub use error::Error;
 pub use gates::{Gates, Threshold};
 pub use html::{Setting, style};
+pub use intervals::Interval;
 pub use risk::Config as RiskConfig;
 
 use std::collections::BTreeMap;

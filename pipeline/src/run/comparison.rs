@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use artifact::Digest;
+use artifact::{Digest, Sealed};
+use evaluate::{Baseline, Interval, PairedDifferences};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::config;
 
 use super::record::Run;
 use super::stage::Stage;
-use super::values::{self, number_text};
+use super::values::{self, number_text, signed};
 
 /// The figures of quality, the best one first; a lower one is better.
 const QUALITY: [(Stage, &str, &str); 4] = [
@@ -78,19 +79,13 @@ pub struct Figure {
     pub a: Option<f64>,
     /// The second run's.
     pub b: Option<f64>,
-    /// `b - a`.
+    /// `b - a`, over `documents` if there are any.
     pub difference: Option<f64>,
     /// The 95 % interval of the difference, if both reports have intervals.
     pub interval: Option<Interval>,
-}
-
-/// A 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Interval {
-    /// Its lower end.
-    pub low: f64,
-    /// Its upper end.
-    pub high: f64,
+    /// The number of documents that both were scored on, if the difference and its interval are over these, document
+    /// by document; otherwise, the runs are measured independently of each other.
+    pub documents: Option<u64>,
 }
 
 /// Samples of both runs.
@@ -104,18 +99,13 @@ pub struct SamplePair {
     pub b: Option<String>,
 }
 
-impl Interval {
-    /// Returns true if the interval leaves out 0: the difference is more than chance.
-    pub fn excludes_zero(self) -> bool {
-        self.low > 0.0 || self.high < 0.0
-    }
-}
-
 impl Comparison {
     /// Compares two runs.
     pub fn of(a: &Run, b: &Run) -> Self {
-        let reports = [a, b].map(report);
-        let figures = figures(a, b, &reports);
+        let sealed = [a, b].map(|run| run.artifact(Stage::Evaluate).ok());
+        let reports = sealed.each_ref().map(|sealed| sealed.as_ref().map_or(Value::Null, report));
+        let paired = paired([a, b], &sealed);
+        let figures = figures(a, b, &reports, paired.as_ref());
         let artifacts: Vec<ArtifactPair> = Stage::ALL
             .into_iter()
             .map(|stage| ArtifactPair { stage, a: digest(a, stage), b: digest(b, stage) })
@@ -164,23 +154,39 @@ fn changed(a: &BTreeMap<String, Value>, b: &BTreeMap<String, Value>) -> Vec<Chan
     differing.map(|key| Changed { key: key.clone(), a: a.get(key).cloned(), b: b.get(key).cloned() }).collect()
 }
 
-/// Returns a run's `report.json`, null if it has none.
-fn report(run: &Run) -> Value {
-    let sealed = run.artifact(Stage::Evaluate).ok();
-    let text = sealed.and_then(|sealed| fs::read(sealed.folder().join("report.json")).ok());
+/// Returns `report.json` of a report, null if it cannot be read.
+fn report(sealed: &Sealed) -> Value {
+    let text = fs::read(sealed.folder().join("report.json")).ok();
     text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
-fn figures(a: &Run, b: &Run, reports: &[Value; 2]) -> Vec<Figure> {
+/// Returns the differences over the documents that both runs were scored on, if there are enough.
+fn paired(runs: [&Run; 2], reports: &[Option<Sealed>; 2]) -> Option<PairedDifferences> {
+    let [Some(a), Some(b)] = reports else { return None };
+    let [a, b] = [(runs[0], a), (runs[1], b)].map(|(run, report)| Baseline { run: &run.record.name, report });
+    // Without the documents, as after a deletion, the intervals are those of the reports.
+    PairedDifferences::of(&a, &b).ok().flatten()
+}
+
+fn figures(a: &Run, b: &Run, reports: &[Value; 2], paired: Option<&PairedDifferences>) -> Vec<Figure> {
     let (a, b) = (values::figures(a), values::figures(b));
     let keys: BTreeSet<&(Stage, &str)> = a.keys().chain(b.keys()).collect();
     let figure = |(stage, name): &(Stage, &str)| {
         let key = (*stage, *name);
         let (a, b) = (a.get(&key).copied(), b.get(&key).copied());
-        let difference = a.zip(b).map(|(a, b)| b - a);
+        let own =
+            Figure { stage: *stage, name: (*name).to_owned(), a, b, difference: None, interval: None, documents: None };
+        let Some(difference) = a.zip(b).map(|(a, b)| b - a) else { return own };
+        let found = paired.filter(|_| *stage == Stage::Evaluate);
+        if let Some((paired, (_, found))) =
+            found.and_then(|paired| Some((paired, paired.figures.iter().find(|(figure, _)| figure == name)?)))
+        {
+            let (difference, interval) = (Some(found.difference), Some(found.interval));
+            return Figure { difference, interval, documents: Some(paired.documents), ..own };
+        }
         let [of_a, of_b] = reports.each_ref().map(|report| interval_in(report, name));
-        let interval = difference.zip(of_a).zip(of_b).map(|((difference, a), b)| of_difference(difference, a, b));
-        Figure { stage: *stage, name: (*name).to_owned(), a, b, difference, interval }
+        let interval = of_a.zip(of_b).map(|(a, b)| of_difference(difference, a, b));
+        Figure { difference: Some(difference), interval, ..own }
     };
     keys.into_iter().map(figure).collect()
 }
@@ -194,7 +200,7 @@ fn interval_in(report: &Value, name: &str) -> Option<Interval> {
 }
 
 /// Returns the interval of the difference between two values that are measured independently of each other: the
-/// variances add up. For two models on the same documents it is too wide, so that chance is not ruled out too early.
+/// variances add up.
 fn of_difference(difference: f64, a: Interval, b: Interval) -> Interval {
     let half = ((a.high - a.low).powi(2) + (b.high - b.low).powi(2)).sqrt() / 2.0;
     Interval { low: difference - half, high: difference + half }
@@ -239,8 +245,9 @@ fn verdict(a: &Run, b: &Run, artifacts: &[ArtifactPair], figures: &[Figure]) -> 
     }
     let better = if difference < 0.0 { name_b } else { name_a };
     let percent = 100.0 * difference.abs() / value_a.abs().max(value_b.abs()).max(f64::MIN_POSITIVE);
+    let over = figure.documents.map(|documents| format!(" over the {documents} documents of both")).unwrap_or_default();
     let interval = |interval: Interval| {
-        format!("95 % interval of the difference {} to {}", number_text(interval.low), number_text(interval.high))
+        format!("95 % interval of the difference {} to {}{over}", signed(interval.low), signed(interval.high))
     };
     match figure.interval {
         _ if difference == 0.0 => format!("neither is better: {values}"),
@@ -281,8 +288,6 @@ mod tests {
             (found.high - found.low) / 2.0
         };
         assert!((of(1.0, 0.3, 0.4) - 0.5).abs() < 1e-12);
-        assert!(Interval { low: -2.0, high: -0.1 }.excludes_zero());
-        assert!(!Interval { low: -2.0, high: 0.1 }.excludes_zero());
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn figures(figures: &[Figure], a: &str, b: &str) -> anyhow::Result<()> {
         let difference = figure.difference.map_or_else(String::new, signed);
         let mut row = vec![format!("{}.{}", figure.stage, figure.name), number(figure.a), number(figure.b), difference];
         if has_intervals {
-            let text = |interval: crate::run::comparison::Interval| {
+            let text = |interval: evaluate::Interval| {
                 let chance = if interval.excludes_zero() { "" } else { " (chance)" };
                 format!("{} to {}{chance}", signed(interval.low), signed(interval.high))
             };

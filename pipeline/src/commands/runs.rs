@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod diff;
 pub mod gc;
+mod json;
 pub mod reproduce;
 pub mod rm;
 pub mod show;
@@ -12,15 +13,14 @@ use std::collections::BTreeMap;
 
 use anyhow::bail;
 use artifact::file::tidy;
-use artifact::{StoreLayout, format};
+use artifact::format;
 use serde_json::{Value, json};
 use settings::suggest;
 
 use crate::cli::experiments::RunsArgs;
-use crate::run::catalog::{self, Summary};
+use crate::run::catalog::{Catalog, Summary};
 use crate::run::names;
-use crate::run::record::Run;
-use crate::run::values::{self, Condition};
+use crate::run::values;
 use crate::ui::summary;
 
 use super::print_out;
@@ -31,51 +31,47 @@ type Tags = BTreeMap<String, Vec<String>>;
 /// Lists the runs.
 pub fn run(arguments: &RunsArgs) -> anyhow::Result<()> {
     let layout = super::layout(&arguments.store)?;
-    let summaries = catalog::summaries(&layout)?;
-    if summaries.is_empty() && !arguments.json {
+    let mut catalog = Catalog::of(&layout)?;
+    if catalog.summaries().len() == 0 && !arguments.json {
         return Ok(print_out!("no runs in {} yet; `pipeline run` makes one", tidy(&layout.runs()).display())?);
     }
     let tags = names::tags_by_run(&layout)?;
-    if !arguments.json && arguments.filters.is_empty() && arguments.sort.is_none() {
-        let newest = summaries.len().saturating_sub(arguments.limit.unwrap_or(usize::MAX));
-        let rows = summaries[newest..].iter().map(|run| row(run, &tags));
-        return table(&[], rows);
-    }
-    let chosen = chosen(arguments, &layout, &tags)?;
+    let shown = columns(arguments);
+    let chosen = chosen(arguments, &mut catalog, &tags)?;
+    let values: Vec<Vec<Option<Value>>> = shown.iter().map(|key| catalog.values(key)).collect();
+    let runs: Vec<&Summary> = catalog.summaries().collect();
     if arguments.json {
-        let runs: Vec<Value> = chosen.iter().map(|run| described(run, &tags)).collect::<Result<_, _>>()?;
-        return Ok(print_out!("{:#}", Value::Array(runs))?);
+        let runs: Vec<&Summary> = chosen.into_iter().map(|place| runs[place]).collect();
+        return json::print(&runs, &layout, &tags);
     }
-    let keys = columns(arguments);
-    let rows = chosen.iter().map(|run| {
-        let values = keys.iter().map(|key| value(run, key, &tags).as_ref().map(values::text).unwrap_or_default());
-        row(&Summary::of(run), &tags).into_iter().chain(values).collect()
+    let rows = chosen.into_iter().map(|place| {
+        let values = values.iter().map(|column| column[place].as_ref().map(values::text).unwrap_or_default());
+        row(runs[place], &tags).into_iter().chain(values).collect()
     });
-    table(&keys, rows)
+    table(&shown, rows)
 }
 
-/// Returns the runs that the filters leave, sorted and limited.
-fn chosen(arguments: &RunsArgs, layout: &StoreLayout, tags: &Tags) -> anyhow::Result<Vec<Run>> {
-    let mut runs = catalog::records(layout)?;
-    for key in arguments.filters.iter().map(|filter| &filter.key).chain(&arguments.sort) {
-        known(key, &runs, tags)?;
+/// Returns the places of the runs that the filters leave, sorted and limited.
+fn chosen(arguments: &RunsArgs, catalog: &mut Catalog, tags: &Tags) -> anyhow::Result<Vec<usize>> {
+    let mut places: Vec<usize> = (0..catalog.summaries().len()).collect();
+    for filter in &arguments.filters {
+        let values = known(&filter.key, catalog, tags)?;
+        places.retain(|place| filter.holds(values[*place].as_ref()));
     }
-    let passes = |run: &Run, filter: &Condition| filter.holds(value(run, &filter.key, tags).as_ref());
-    runs.retain(|run| arguments.filters.iter().all(|filter| passes(run, filter)));
+    let limit = arguments.limit.unwrap_or(usize::MAX);
     if let Some(key) = &arguments.sort {
-        let mut keyed: Vec<(Option<Value>, Run)> = runs.into_iter().map(|run| (value(&run, key, tags), run)).collect();
-        keyed.sort_by(|(a, _), (b, _)| match (a, b) {
+        let values = known(key, catalog, tags)?;
+        places.sort_by(|a, b| match (&values[*a], &values[*b]) {
             (Some(a), Some(b)) if arguments.descending => values::compare(b, a),
             (Some(a), Some(b)) => values::compare(a, b),
             // Runs that do not have it come last.
             (a, b) => b.is_some().cmp(&a.is_some()),
         });
-        runs = keyed.into_iter().map(|(_, run)| run).collect();
-        runs.truncate(arguments.limit.unwrap_or(usize::MAX));
+        places.truncate(limit);
     } else {
-        runs.drain(..runs.len().saturating_sub(arguments.limit.unwrap_or(usize::MAX)));
+        places.drain(..places.len().saturating_sub(limit));
     }
-    Ok(runs)
+    Ok(places)
 }
 
 /// Returns the keys of filters and sorting that the table does not show anyway.
@@ -91,27 +87,17 @@ fn columns(arguments: &RunsArgs) -> Vec<&str> {
     keys
 }
 
-fn value(run: &Run, key: &str, tags: &Tags) -> Option<Value> {
-    match key {
-        "tag" => tags.get(&run.record.name).map(|tags| json!(tags)),
-        _ => values::value(run, key),
+/// Returns the value of `key` in each run, of which at least one must have it.
+fn known(key: &str, catalog: &mut Catalog, tags: &Tags) -> anyhow::Result<Vec<Option<Value>>> {
+    if key == "tag" {
+        return Ok(catalog.summaries().map(|run| tags.get(&run.name).map(|tags| json!(tags))).collect());
     }
-}
-
-/// Checks that some run has `key`.
-fn known(key: &str, runs: &[Run], tags: &Tags) -> anyhow::Result<()> {
-    if key == "tag" || runs.is_empty() || runs.iter().any(|run| value(run, key, tags).is_some()) {
-        return Ok(());
+    let values = catalog.values(key);
+    if values.is_empty() || values.iter().any(Option::is_some) {
+        return Ok(values);
     }
-    // Of the run with the most stages.
-    let longest = runs.iter().max_by_key(|run| run.record.stages.len());
-    let mut keys: Vec<String> =
-        ["name", "tag", "status", "started", "wall_seconds", "device", "seed"].map(str::to_owned).into();
-    for stage in longest.into_iter().flat_map(|run| &run.record.stages) {
-        keys.extend(values::flat(&stage.recipe.config).into_keys().map(|key| format!("{}.{key}", stage.stage)));
-        keys.extend(stage.counts.keys().flat_map(|name| [name.clone(), format!("{}.{name}", stage.stage)]));
-    }
-    match suggest(key, keys.iter().map(String::as_str)) {
+    let keys = catalog.keys();
+    match suggest(key, keys.iter().map(String::as_str).chain(["tag"])) {
         Some(near) => bail!("no run has a value `{key}`; did you mean {near}?"),
         None => bail!("no run has a value `{key}`; `pipeline show --json` prints the keys and figures of a run"),
     }
@@ -144,16 +130,4 @@ fn table(keys: &[&str], rows: impl Iterator<Item = Vec<String>>) -> anyhow::Resu
         table.add_row(cells(row));
     }
     Ok(print_out!("{}", summary::text_of(&table))?)
-}
-
-/// Returns the record of a run without the recipes, and its tags.
-fn described(run: &Run, tags: &Tags) -> anyhow::Result<Value> {
-    let mut value = serde_json::to_value(&run.record)?;
-    for stage in value["stages"].as_array_mut().into_iter().flatten() {
-        if let Some(stage) = stage.as_object_mut() {
-            stage.shift_remove("recipe");
-        }
-    }
-    value["tags"] = json!(tags.get(&run.record.name).cloned().unwrap_or_default());
-    Ok(value)
 }

@@ -4,6 +4,7 @@ use anyhow::bail;
 use artifact::{Digest, Sealed, StoreLayout};
 
 use crate::config::Config;
+use crate::run::catalog::Summary;
 use crate::run::record::{self, Run};
 use crate::run::stage::{Artifacts, Stage};
 use crate::run::{catalog, names};
@@ -50,7 +51,9 @@ impl Baselines {
             return Ok(Self { runs: vec![run], is_last: false });
         }
         let mut found = Self { runs: Vec::new(), is_last: true };
-        for run in catalog::records(layout)?.iter().rev().filter(|run| record::is_of(run, &config.name)) {
+        let runs = catalog::summaries(layout)?;
+        let with_report = |run: &&Summary| record::is_of(&run.name, &config.name) && run.has(Stage::Evaluate);
+        for run in runs.iter().rev().filter(with_report).filter_map(|run| run.open(layout).ok()) {
             // One of two different models is another one than that of this run.
             if found.runs.iter().any(|other| other.checkpoint != found.runs[0].checkpoint) {
                 break;
@@ -58,7 +61,7 @@ impl Baselines {
             let report = run.artifact(Stage::Evaluate).ok();
             let report = report.filter(evaluate::is_comparable);
             let report = report.filter(|report| evaluate::failed_gates(report).is_empty());
-            found.runs.extend(report.and_then(|report| of_run(run, report)));
+            found.runs.extend(report.and_then(|report| of_run(&run, report)));
         }
         Ok(found)
     }

@@ -1,27 +1,27 @@
 //! The runs of a store in short, from an index of their records.
 //!
-//! Ten thousand records are 150 MB of JSON. The index `runs/.index.json` has a line's worth of each and is only a
-//! cache: an entry counts while `run.json` has the length and the time of change at which it was read, so runs may be
-//! written, moved and deleted by any program, at any time.
+//! Ten thousand records are 150 MB of JSON. The index has a line's worth of each and is only a cache: an entry counts
+//! while `run.json` has the length and the time of change at which it was read, so runs may be written, moved and
+//! deleted by any program, at any time.
 
-use std::collections::BTreeMap;
+mod index;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use artifact::{Recipe, StoreLayout, file};
+use artifact::{Recipe, StoreLayout};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::record::{RECORD, Run, Status, names};
 use super::stage::Stage;
+use super::values;
 
-/// The index's file name.
-const INDEX: &str = ".index.json";
-
-/// The version of the index's layout; an index of another version is ignored.
-const VERSION: u32 = 1;
+use index::Index;
 
 /// A record that changed less long ago may change again within the resolution of its time, and is not indexed, as git
 /// does it: heuristic, the coarsest file systems count in steps of two seconds.
@@ -45,18 +45,6 @@ pub struct Summary {
     pub stages: Vec<(Stage, bool)>,
     /// The main figure: of the report, else of the checkpoint.
     pub result: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Index {
-    version: u32,
-    entries: BTreeMap<String, Entry>,
-}
-
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-struct Entry {
-    stamp: Stamp,
-    run: Summary,
 }
 
 /// What tells that a record has not changed.
@@ -95,41 +83,108 @@ impl Summary {
     }
 }
 
+/// Every run of a store whose record can be read, earliest first.
+pub struct Catalog {
+    index: Index,
+    runs: Vec<Listed>,
+}
+
+struct Listed {
+    summary: Summary,
+    stamp: Stamp,
+    values: Source,
+}
+
+/// Where the values of a run are.
+enum Source {
+    /// In this row of the index.
+    Indexed(usize),
+    /// In its record, which was read now.
+    Read(BTreeMap<String, Value>),
+}
+
+impl Catalog {
+    /// Lists the runs of a store.
+    ///
+    /// # Errors
+    /// On I/O errors.
+    pub fn of(layout: &StoreLayout) -> anyhow::Result<Self> {
+        let folder = layout.runs();
+        let (mut index, entries) = Index::open(&folder);
+        let n_entries = entries.len();
+        let rows: HashMap<&str, usize> =
+            entries.iter().enumerate().map(|(row, entry)| (entry.run.name.as_str(), row)).collect();
+        let found: Vec<(String, Stamp, Option<usize>)> = names(&folder)?
+            .into_par_iter()
+            .filter_map(|name| {
+                let stamp = Stamp::of(&folder.join(&name).join(RECORD))?;
+                let row = rows.get(name.as_str()).copied().filter(|row| entries[*row].stamp == stamp);
+                Some((name, stamp, row))
+            })
+            .collect();
+        let mut entries: Vec<Option<Summary>> = entries.into_iter().map(|entry| Some(entry.run)).collect();
+        let mut runs = Vec::with_capacity(found.len());
+        let mut changed = Vec::new();
+        for (name, stamp, row) in found {
+            match row.and_then(|row| Some((entries[row].take()?, row))) {
+                Some((summary, row)) => runs.push(Listed { summary, stamp, values: Source::Indexed(row) }),
+                None => changed.push((name, stamp)),
+            }
+        }
+        let n_changed = changed.len();
+        runs.par_extend(changed.into_par_iter().filter_map(|(name, stamp)| {
+            let run = Run::open(&folder.join(&name)).ok()?;
+            // A folder that was copied or renamed has a record of another name.
+            let summary = Summary { name, ..Summary::of(&run) };
+            Some(Listed { summary, stamp, values: Source::Read(values::all(&run)) })
+        }));
+        runs.sort_by(|a, b| order(&a.summary).cmp(&order(&b.summary)));
+        if n_changed > MAX_REREAD || runs.len() + MAX_REREAD < n_entries {
+            index.replace(&folder, &runs);
+        }
+        Ok(Self { index, runs })
+    }
+
+    /// Returns the runs in short.
+    pub fn summaries(&self) -> impl ExactSizeIterator<Item = &Summary> {
+        self.runs.iter().map(|run| &run.summary)
+    }
+
+    /// Returns the value of `key` in each run, as [`values::value`] does.
+    pub fn values(&mut self, key: &str) -> Vec<Option<Value>> {
+        let column = self.index.column(key);
+        let value = |Listed { summary, values, .. }: &Listed| match (key, values) {
+            ("name", _) => Some(json!(summary.name)),
+            ("status", _) => Some(json!(summary.status)),
+            ("started", _) => Some(json!(summary.started)),
+            ("wall_seconds", _) => Some(json!(summary.wall_seconds)),
+            (_, Source::Indexed(row)) => column.as_ref()?.value(*row).cloned(),
+            (_, Source::Read(values)) => values.get(key).cloned(),
+        };
+        self.runs.iter().map(value).collect()
+    }
+
+    /// Returns every key that [`Catalog::values`] has a value of.
+    pub fn keys(&mut self) -> Vec<String> {
+        let mut keys = ["name", "status", "started", "wall_seconds"].map(str::to_owned).to_vec();
+        keys.extend(self.index.keys());
+        for run in &self.runs {
+            if let Source::Read(values) = &run.values {
+                keys.extend(values.keys().cloned());
+            }
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+}
+
 /// Returns every run of a store whose record can be read, earliest first.
 ///
 /// # Errors
 /// On I/O errors.
 pub fn summaries(layout: &StoreLayout) -> anyhow::Result<Vec<Summary>> {
-    let folder = layout.runs();
-    let old = read(&folder.join(INDEX)).unwrap_or_default();
-    let found: Vec<(String, Entry, bool)> = names(&folder)?
-        .into_par_iter()
-        .filter_map(|name| {
-            let stamp = stamp(&folder.join(&name).join(RECORD))?;
-            if let Some(entry) = old.get(&name).filter(|entry| entry.stamp == stamp) {
-                return Some((name, entry.clone(), true));
-            }
-            let run = Run::open(&folder.join(&name)).ok()?;
-            // A folder that was copied or renamed has a record of another name.
-            let run = Summary { name: name.clone(), ..Summary::of(&run) };
-            Some((name, Entry { stamp, run }, false))
-        })
-        .collect();
-    let reread = found.iter().filter(|(.., is_indexed)| !is_indexed).count();
-    if reread > MAX_REREAD || found.len() + MAX_REREAD < old.len() {
-        write(&folder.join(INDEX), &found);
-    }
-    let mut runs: Vec<Summary> = found.into_iter().map(|(_, entry, _)| entry.run).collect();
-    runs.sort_by(|a, b| order(a).cmp(&order(b)));
-    Ok(runs)
-}
-
-/// Returns every run of a store whose record can be read, with its whole record, earliest first.
-///
-/// # Errors
-/// On I/O errors.
-pub fn records(layout: &StoreLayout) -> anyhow::Result<Vec<Run>> {
-    Ok(summaries(layout)?.par_iter().filter_map(|run| run.open(layout).ok()).collect())
+    Ok(Catalog::of(layout)?.runs.into_iter().map(|run| run.summary).collect())
 }
 
 /// Returns the newest run, if there is one.
@@ -164,7 +219,7 @@ pub fn earlier_recipes(layout: &StoreLayout) -> anyhow::Result<BTreeMap<Stage, R
 /// Returns every run of a store.
 ///
 /// # Errors
-/// Returns an error if a record cannot be read, unlike [`records`]: for commands that remove what no run needs.
+/// Returns an error if a record cannot be read, unlike [`summaries`]: for commands that remove what no run needs.
 pub fn all_or_error(layout: &StoreLayout) -> anyhow::Result<Vec<Run>> {
     let folder = layout.runs();
     let names = names(&folder)?.into_par_iter().filter(|name| folder.join(name).join(RECORD).is_file());
@@ -182,31 +237,24 @@ fn order(run: &Summary) -> (&str, u64, &str) {
     (&run.started, number, &run.name)
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = fs::metadata(path).ok()?;
-    let modified = metadata.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(Stamp { bytes: metadata.len(), modified_nanoseconds: modified.as_nanos() as u64 })
-}
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        let modified = metadata.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(Self { bytes: metadata.len(), modified_nanoseconds: modified.as_nanos() as u64 })
+    }
 
-fn read(path: &Path) -> Option<BTreeMap<String, Entry>> {
-    let index: Index = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    (index.version == VERSION).then_some(index.entries)
-}
-
-/// Writes the index; in a store that cannot be written to, the records are read each time.
-fn write(path: &Path, found: &[(String, Entry, bool)]) {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let settled = now.saturating_sub(SETTLED).as_nanos() as u64;
-    let entries = found.iter().filter(|(_, entry, _)| entry.stamp.modified_nanoseconds < settled);
-    let entries = entries.map(|(name, entry, _)| (name.clone(), entry.clone())).collect();
-    if let Ok(text) = serde_json::to_vec(&Index { version: VERSION, entries }) {
-        let _ = file::write_atomically(path, &text);
+    /// Returns true if the record has not changed for long enough to be indexed.
+    fn is_settled(self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.modified_nanoseconds < now.saturating_sub(SETTLED).as_nanos() as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::record::StageRecord;
 
     /// Sets the time of change of a run's record to `seconds` ago.
     fn age(layout: &StoreLayout, name: &str, seconds: u64) {
@@ -218,18 +266,19 @@ mod tests {
     fn the_index_is_never_older_than_the_records() {
         let folder = tempfile::tempdir().unwrap();
         let layout = StoreLayout::new(folder.path());
-        let index = layout.runs().join(INDEX);
+        let index = layout.runs().join(index::FILE);
+        let indexed = || Index::open(&layout.runs()).1;
         let statuses = || -> Vec<(String, Status)> {
             summaries(&layout).unwrap().into_iter().map(|run| (run.name, run.status)).collect()
         };
         let mut runs: Vec<Run> = (0..40).map(|_| Run::create(&layout, "code").unwrap()).collect();
         assert_eq!(statuses().len(), 40);
-        assert!(read(&index).unwrap().is_empty(), "records that have just been written are not indexed");
+        assert!(indexed().is_empty(), "records that have just been written are not indexed");
         for run in &runs[..30] {
             age(&layout, &run.record.name, 60);
         }
         assert_eq!(statuses().len(), 40);
-        assert_eq!(read(&index).unwrap().len(), 30);
+        assert_eq!(indexed().len(), 30);
 
         runs[3].record.status = Status::Finished;
         runs[3].save().unwrap();
@@ -239,11 +288,84 @@ mod tests {
         assert_eq!(found[3], ("code-004".to_owned(), Status::Finished));
         assert!(found.iter().all(|(name, _)| name != "code-008"));
 
-        for damage in ["", "{", "{\"version\": 1, \"entries\": {\"code-001\": 7}}", "{\"version\": 2, \"entries\": {}}"]
-        {
+        for damage in ["", "{", "{\"version\": 2, \"entries\": [7]}\n", "{\"version\": 1, \"entries\": []}\n"] {
             fs::write(&index, damage).unwrap();
             assert_eq!(statuses(), found, "{damage}");
         }
+    }
+
+    /// Returns a finished stage with some configuration and figures.
+    fn stage(stage: Stage, config: Value, counts: Value) -> StageRecord {
+        let recipe = Recipe {
+            stage: stage.name().to_owned(),
+            stage_version: 1,
+            config,
+            inputs: BTreeMap::new(),
+            seed: 7,
+            device_class: None,
+        };
+        StageRecord {
+            stage,
+            ran: true,
+            reason: String::new(),
+            wall_seconds: 1.0,
+            bytes: 1,
+            headline: String::new(),
+            counts: counts.as_object().unwrap().clone(),
+            notices: Vec::new(),
+            failed_gates: Vec::new(),
+            fingerprint: recipe.fingerprint(),
+            digest: recipe.fingerprint(),
+            recipe,
+        }
+    }
+
+    #[test]
+    fn the_values_of_the_index_are_those_of_the_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = StoreLayout::new(folder.path());
+        for number in 0..60 {
+            let mut run = Run::create(&layout, "code").unwrap();
+            let model = json!({"n_layer": number % 3, "list": [1, number % 2], "none": null});
+            run.record.stages = vec![stage(Stage::Collect, json!({"a": "b"}), json!({"bytes": number}))];
+            if number % 5 > 0 {
+                let counts = json!({"steps": 9, "loss": f64::from(number) / 7.0, "bytes": 1});
+                run.record.stages.push(stage(Stage::Train, json!({"steps": number, "model": model}), counts));
+            }
+            run.save().unwrap();
+        }
+        let check = |indexed: usize| {
+            let mut catalog = Catalog::of(&layout).unwrap();
+            let is_indexed = |run: &&Listed| matches!(run.values, Source::Indexed(_));
+            assert_eq!(catalog.runs.iter().filter(is_indexed).count(), indexed);
+            let runs: Vec<Run> = catalog.summaries().map(|run| run.open(&layout).unwrap()).collect();
+            let keys = catalog.keys();
+            for key in ["bytes", "collect.a", "collect.bytes", "device", "loss", "seed", "status", "steps"] {
+                assert!(keys.iter().any(|found| found == key), "{key} is not in {keys:?}");
+            }
+            assert!(!keys.iter().any(|key| key.contains("none")), "{keys:?}");
+            for key in keys.iter().map(String::as_str).chain(["other", "train.model.none"]) {
+                let expected: Vec<Option<Value>> = runs.iter().map(|run| values::value(run, key)).collect();
+                assert_eq!(catalog.values(key), expected, "{key}");
+                assert_eq!(catalog.values(key), expected, "{key}, again");
+            }
+        };
+        check(0);
+        let name = |number| format!("code-{number:03}");
+        (1..=60).for_each(|number| age(&layout, &name(number), 60));
+        check(0);
+        check(60);
+        // Some change, some go: of the others, the index moves.
+        for number in 1..=20 {
+            let mut run = Run::open(&layout.runs().join(name(number))).unwrap();
+            run.record.stages[0].counts.insert("bytes".to_owned(), json!(1000 + number));
+            run.save().unwrap();
+        }
+        fs::remove_dir_all(layout.runs().join(name(33))).unwrap();
+        check(39);
+        (1..=20).for_each(|number| age(&layout, &name(number), 30));
+        check(39);
+        check(59);
     }
 
     #[test]
@@ -256,7 +378,7 @@ mod tests {
         fs::create_dir(layout.runs().join("not-a-run")).unwrap();
         assert_eq!(all_or_error(&layout).unwrap().len(), 2);
         fs::write(layout.runs().join("code-001").join(RECORD), "{}").unwrap();
-        assert_eq!(records(&layout).unwrap().len(), 1);
+        assert_eq!(summaries(&layout).unwrap().len(), 1);
         assert_eq!(latest(&layout).unwrap().unwrap().record.name, "code-002");
         let error = all_or_error(&layout).unwrap_err().to_string();
         assert_eq!(error, "cannot tell what run code-001 needs; remove it first");

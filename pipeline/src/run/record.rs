@@ -280,9 +280,9 @@ pub fn names(folder: &Path) -> Result<Vec<String>, artifact::Error> {
     Ok(names.filter(|name| !name.starts_with('.')).collect())
 }
 
-/// Returns true if a run is one of those that are numbered under `name`.
-pub fn is_of(run: &Run, name: &str) -> bool {
-    number(&run.record.name, name).is_some()
+/// Returns true if the run named `run` is one of those that are numbered under `name`.
+pub fn is_of(run: &str, name: &str) -> bool {
+    number(run, name).is_some()
 }
 
 /// Returns true if `name` ends as the names of runs do, which [`Run::reserve`] numbers with at least three digits.

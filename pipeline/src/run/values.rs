@@ -41,6 +41,33 @@ pub fn figure<'a>(run: &'a Run, key: &str) -> Option<&'a Value> {
     of_stage.or_else(|| run.record.stages.iter().rev().find_map(|record| record.counts.get(key)))
 }
 
+/// Returns the value of every key that [`value`] has one of, except the fields of the record that a listing has anyway.
+/// Of tables of the configuration, those are the values in them.
+pub fn all(run: &Run) -> BTreeMap<String, Value> {
+    fn leaves(path: &str, value: &Value, out: &mut BTreeMap<String, Value>) {
+        match value {
+            Value::Object(fields) => {
+                fields.iter().for_each(|(name, value)| leaves(&format!("{path}.{name}"), value, out));
+            }
+            Value::Null => {}
+            leaf => drop(out.insert(path.to_owned(), leaf.clone())),
+        }
+    }
+    let mut all: BTreeMap<String, Value> = [("device".to_owned(), json!(run.record.host.device))].into();
+    for record in &run.record.stages {
+        for (name, value) in &record.counts {
+            all.insert(name.clone(), value.clone());
+            all.insert(format!("{}.{name}", record.stage), value.clone());
+        }
+    }
+    // The configuration goes before a figure of the same name.
+    for record in &run.record.stages {
+        leaves(record.stage.name(), &record.recipe.config, &mut all);
+    }
+    all.extend(value(run, "seed").map(|seed| ("seed".to_owned(), seed)));
+    all
+}
+
 /// Returns every figure of a run's stages.
 pub fn figures(run: &Run) -> BTreeMap<(Stage, &str), f64> {
     let figures = run.record.stages.iter().flat_map(|record| {

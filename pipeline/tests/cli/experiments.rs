@@ -164,6 +164,7 @@ fn two_runs_are_compared() {
     let out = project.succeeds(&["diff", "tiny-001", "latest", "--html", "diff.html"]);
     let verdict = out.lines().next().unwrap();
     assert!(verdict.contains("bits per byte of the bundle on the test split"), "{verdict}");
+    assert!(verdict.contains(" documents of both"), "{verdict}");
     for part in ["train.learning_rate   0.004", "the same", "train.validation_loss", "tiny-002 │"] {
         assert!(out.contains(part), "{part} is not in\n{out}");
     }
@@ -180,6 +181,11 @@ fn two_runs_are_compared() {
     let loss = figures.iter().find(|figure| figure["name"] == "validation_loss").unwrap();
     let number = |key: &str| loss[key].as_f64().unwrap();
     assert!((number("b") - number("a") - number("difference")).abs() < 1e-12);
+    let bits = figures.iter().find(|figure| figure["name"] == "bundle_test_bits_per_byte").unwrap();
+    let number = |key: &str| bits[key].as_f64().unwrap();
+    assert!((number("b") - number("a") - number("difference")).abs() < 1e-9, "all documents are the same: {bits}");
+    let half = (bits["interval"]["high"].as_f64().unwrap() - bits["interval"]["low"].as_f64().unwrap()) / 2.0;
+    assert!(bits["documents"].as_u64().unwrap() > 1 && half < number("difference").abs(), "{bits}");
     let same = project.succeeds(&["diff", "tiny-001", "tiny-001"]);
     assert!(same.starts_with("tiny-001 and tiny-001 are the same"), "{same}");
     project.succeeds(&["run", "--until", "evaluate", "--set", "preprocess.test=0.2"]);
@@ -256,7 +262,7 @@ fn thousands_of_runs_are_listed_from_the_index() {
     // Records are indexed once they are two seconds old.
     std::thread::sleep(std::time::Duration::from_millis(2100));
     project.succeeds(&["runs"]);
-    assert!(runs.join(".index.json").is_file());
+    assert!(runs.join(".index.jsonl").is_file());
     let started = Instant::now();
     assert_eq!(project.succeeds(&["runs"]), first);
     let seconds = started.elapsed().as_secs_f64();

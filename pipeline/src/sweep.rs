@@ -18,6 +18,7 @@ use settings::suggest;
 
 use crate::config as pipeline_config;
 use crate::platform::interrupt::Interrupted;
+use crate::run::dispatch::Listing;
 use crate::run::perform::{Reuse, perform};
 use crate::run::plan::Selection;
 use crate::run::record::Run;
@@ -47,6 +48,7 @@ pub fn run(
 ) -> anyhow::Result<Results> {
     let mut results = Results::new(sweep);
     let levels = sweep.levels();
+    let listing = Listing::default();
     let mut candidates: Vec<&Trial> = trials.iter().collect();
     for (level, setting) in levels.iter().enumerate() {
         for (i, trial) in candidates.iter().enumerate() {
@@ -55,7 +57,10 @@ pub fn run(
                 let name = format!("trial {}", trial.number);
                 let place = format!("{} of {}", i + 1, candidates.len());
                 console.line(&format!("{name} ({place}), seed {seed}: {}", trial.text(setting.as_ref())));
-                seeds.push(attempt(sweep, &trial.overrides(setting.as_ref()), seed, console, cancel, offline)?);
+                let loaded =
+                    pipeline_config::load(&sweep.base, &sweep.overrides(&trial.overrides(setting.as_ref()), seed))?;
+                let session = Session::open(loaded, console.clone(), cancel.clone(), offline)?;
+                seeds.push(attempt(sweep, seed, &session.with_listing(listing.clone()))?);
             }
             results.trials.push(TrialResult::new(trial, level, setting.clone(), seeds));
             save(&results)?;
@@ -93,24 +98,15 @@ pub fn layout(sweep: &Sweep) -> anyhow::Result<StoreLayout> {
 }
 
 /// Brings one run up to date and reads its metric.
-fn attempt(
-    sweep: &Sweep,
-    overrides: &[String],
-    seed: u64,
-    console: &Console,
-    cancel: &Cancel,
-    offline: bool,
-) -> anyhow::Result<SeedResult> {
-    let loaded = pipeline_config::load(&sweep.base, &sweep.overrides(overrides, seed))?;
-    let session = Session::open(loaded, console.clone(), cancel.clone(), offline)?;
+fn attempt(sweep: &Sweep, seed: u64, session: &Session) -> anyhow::Result<SeedResult> {
     let selection = Selection { until: Some(sweep.until), ..Selection::default() };
-    match perform(&session, &selection, Reuse::Any) {
+    match perform(session, &selection, Reuse::Any) {
         Ok(performed) => {
             let value = metric(&performed.run, &sweep.metric)?;
             let shown = value.map_or_else(|| "not finite".to_owned(), values::number_text);
             let name = &performed.run.record.name;
             let what = if performed.is_earlier { "was done before as" } else { "is" };
-            console.line(&format!("{} {shown}, {what} run {name}", sweep.metric));
+            session.console.line(&format!("{} {shown}, {what} run {name}", sweep.metric));
             Ok(SeedResult { seed, run: Some(name.clone()), value, error: None })
         }
         Err(error) if ends_sweep(&error) => Err(error),

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use artifact::{Context, Digest, Outcome, Recipe, Unsealed};
 use data_ingest::{Inventory, LockChange, Resolved};
+use serde_json::json;
 
 use super::baseline::Baselines;
 use super::input_model::{InputModels, Role};
@@ -56,8 +58,27 @@ impl RawData {
     }
 }
 
-/// Lists and hashes everything that a run reads from outside the store, except the models that stage train
-/// reads.
+/// The sources as a session listed and hashed them. Sessions that share it, as the trials of a sweep do, hash the same
+/// sources once; stage collect compares each file that it reads with them.
+#[derive(Debug, Clone, Default)]
+pub struct Listing(Arc<Mutex<Option<(Digest, Inventory)>>>);
+
+impl Listing {
+    fn of(&self, config: &Config, dataset: &Resolved, context: &Context) -> Result<Inventory, StageError> {
+        let key = Digest::of_json(&json!([config.collect, context.base]));
+        // After a panic while the lock was held, there is what there was before.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, inventory)) = known.as_ref().filter(|(found, _)| *found == key) {
+            return Ok(inventory.clone());
+        }
+        let inventory = stage_result!(data_ingest, data_ingest::inventory(dataset, context))?;
+        *known = Some((key, inventory.clone()));
+        Ok(inventory)
+    }
+}
+
+/// Lists and hashes everything that a run reads from outside the store, except the models that stage train reads and
+/// the sources that `listing` has.
 ///
 /// # Errors
 /// Returns an error if something is missing or cannot be read, or on interruption.
@@ -65,9 +86,10 @@ pub fn raw_data(
     config: &Config,
     models: InputModels,
     dataset: &Resolved,
+    listing: &Listing,
     context: &Context,
 ) -> Result<RawData, StageError> {
-    let inventory = stage_result!(data_ingest, data_ingest::inventory(dataset, context))?;
+    let inventory = listing.of(config, dataset, context)?;
     let prompts = stage_result!(generate, generate::inputs(&config.generate, context))?;
     let tokenizer = stage_result!(preprocess, preprocess::inputs(&config.preprocess, context))?;
     let evaluated = stage_result!(evaluate, evaluate::inputs(&config.evaluate, context))?;
@@ -229,5 +251,32 @@ impl Stage {
             }
             None => Ok(outcome),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_hashed_once_in_a_listing() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |text: &str| std::fs::write(folder.path().join("a.txt"), text).unwrap();
+        let config = |licence: &str| -> Config {
+            toml::from_str(&format!("[[collect.sources]]\npath = \"a.txt\"\nlicence = \"{licence}\"\n")).unwrap()
+        };
+        let context = Context { base: folder.path().to_owned(), ..Context::quiet(1) };
+        let inputs = |listing: &Listing, licence: &str| {
+            let config = config(licence);
+            let dataset = resolve(&config, &context).unwrap();
+            listing.of(&config, &dataset, &context).unwrap().inputs()
+        };
+        write("one");
+        let listing = Listing::default();
+        let first = inputs(&listing, "MIT");
+        write("two");
+        assert_eq!(inputs(&listing.clone(), "MIT"), first);
+        assert_ne!(inputs(&Listing::default(), "MIT"), first);
+        assert_ne!(inputs(&listing, "CC0-1.0"), first, "another configuration is listed again");
     }
 }

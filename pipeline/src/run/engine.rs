@@ -77,7 +77,7 @@ pub fn raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData> {
 }
 
 fn listed(session: &Session, models: InputModels, dataset: &Resolved, context: &Context) -> anyhow::Result<RawData> {
-    let raw_data = dispatch::raw_data(&session.loaded.config, models, dataset, context);
+    let raw_data = dispatch::raw_data(&session.loaded.config, models, dataset, &session.listing, context);
     session.console.clear();
     let mut raw_data = raw_data.map_err(failure)?;
     raw_data.baselines = Baselines::find(&session.loaded.config, &session.layout)?;

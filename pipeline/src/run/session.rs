@@ -6,7 +6,7 @@ use artifact::{Cancel, Context, Recipe, Store, StoreLayout};
 
 use crate::config::Loaded;
 use crate::platform::interrupt;
-use crate::run::dispatch::RawData;
+use crate::run::dispatch::{Listing, RawData};
 use crate::run::plan::{Planner, Selection};
 use crate::run::stage::Stage;
 use crate::ui::console::Console;
@@ -27,6 +27,8 @@ pub struct Session {
     pub device_class: &'static str,
     /// Whether the network must not be used.
     pub offline: bool,
+    /// The sources, once they are hashed.
+    pub listing: Listing,
 }
 
 impl Session {
@@ -38,13 +40,20 @@ impl Session {
         let layout = loaded.layout();
         let store = layout.artifacts();
         let device_class = model::device::backend(&loaded.config.device)?.name();
-        Ok(Self { loaded, console, cancel, layout, store, device_class, offline })
+        let listing = Listing::default();
+        Ok(Self { loaded, console, cancel, layout, store, device_class, offline, listing })
     }
 
     /// Uses `store` instead of the configuration's.
     #[must_use]
     pub fn with_store(self, store: Store) -> Self {
         Self { store, ..self }
+    }
+
+    /// Shares the hashed sources of other sessions.
+    #[must_use]
+    pub fn with_listing(self, listing: Listing) -> Self {
+        Self { listing, ..self }
     }
 
     /// Returns what the stages get beside their inputs. The device is named by its class, so that `auto` is resolved

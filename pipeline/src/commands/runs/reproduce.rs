@@ -102,8 +102,18 @@ fn agreement(run: &Run, then: &StageRecord, now: &Sealed) -> Agreement {
     }
     // The record of an older version has no figures; the artifact may be gone.
     let of_artifact = Sealed::open(&run.artifact_folder(then)).map(|sealed| sealed.manifest().counts.clone());
-    let counts = if then.counts.is_empty() { of_artifact.unwrap_or_default() } else { then.counts.clone() };
-    Agreement::Figures(largest_difference(&counts, &now.manifest().counts))
+    let mut before = if then.counts.is_empty() { of_artifact.unwrap_or_default() } else { then.counts.clone() };
+    let mut after = now.manifest().counts.clone();
+    if then.recipe.stage_version != now.manifest().recipe.stage_version {
+        only_common(&mut before, &mut after);
+    }
+    Agreement::Figures(largest_difference(&before, &after))
+}
+
+/// Removes the figures that only one of two versions of a stage has.
+fn only_common(then: &mut Map<String, Value>, now: &mut Map<String, Value>) {
+    now.retain(|name, _| then.contains_key(name));
+    then.retain(|name, _| now.contains_key(name));
 }
 
 /// Returns the figure with the largest relative difference; one that only one of the two has differs wholly.
@@ -171,6 +181,13 @@ mod tests {
         check(json!({"tiny": 1e-6}), json!({"tiny": 2e-6}), Some(("tiny", 1e-3)));
         check(json!({"a": 1}), json!({"a": 1, "new": 3}), Some(("new", f64::INFINITY)));
         check(json!({"notices": ["x"]}), json!({"notices": ["y"]}), None);
+        let mut counts = [json!({"a": 1, "old": 3}), json!({"a": 1, "new": 3})].map(|value| match value {
+            Value::Object(counts) => counts,
+            _ => Map::new(),
+        });
+        let [then, now] = &mut counts;
+        only_common(then, now);
+        assert_eq!(largest_difference(then, now), None, "another version of the stage may have other figures");
     }
 
     #[test]

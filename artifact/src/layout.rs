@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::Store;
 use crate::file::tidy;
 
-/// The paths of a store, a folder with artifacts, runs, their tags, sweeps, the names of imported models and answers to
-/// tasks.
+/// The paths of a store, a folder with artifacts, runs, their tags, sweeps, the names of imported models, answers to
+/// tasks and people's judgements of answers.
 #[derive(Debug, Clone)]
 pub struct StoreLayout {
     root: PathBuf,
@@ -51,6 +51,11 @@ impl StoreLayout {
     /// Returns the folder with the answers of models that were evaluated outside of runs.
     pub fn answers(&self) -> PathBuf {
         self.root.join("answers")
+    }
+
+    /// Returns the file of people's judgements of answers.
+    pub fn votes(&self) -> PathBuf {
+        self.root.join("votes.jsonl")
     }
 
     /// Returns the folder with the names of imported models.

@@ -4,6 +4,7 @@ pub mod data;
 pub mod evaluate;
 pub mod experiments;
 pub mod generation;
+pub mod judge;
 pub mod models;
 pub mod serve;
 pub mod trace;
@@ -23,6 +24,7 @@ use experiments::{
     UiArgs, WatchArgs,
 };
 use generation::{ChatArgs, GenerateArgs};
+use judge::JudgeArgs;
 use models::{ExportArgs, ImportArgs};
 use serve::ServeArgs;
 use trace::TraceArgs;
@@ -89,6 +91,17 @@ Examples:
   pipeline diff code-001 code-002
   pipeline diff best latest --html diff.html        one page, for a browser or a colleague")]
     Diff(DiffArgs),
+    /// Ask which of two models' anonymous answers is better, and rate the models by the votes
+    #[command(after_help = "\
+Examples:
+  pipeline judge code-001 code-002                  in the terminal, with the prompts of code-001
+  pipeline judge best models/other --prompts prompts.txt --seed 2
+  pipeline judge code-001 code-002 --page           in a browser
+  pipeline judge --table                            the ratings of all models that were judged
+
+Each vote is written to votes.jsonl in the store at once: the same command continues where a session ended, and \
+--seed N asks with other answers.")]
+    Judge(JudgeArgs),
     /// Run many configurations and compare them: a grid, at random, or by successive halving
     #[command(after_help = "\
 Examples:

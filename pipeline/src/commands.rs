@@ -9,6 +9,7 @@ pub mod generate;
 mod generator;
 pub mod import;
 pub mod init;
+pub mod judge;
 pub mod plan;
 pub mod run;
 pub mod runs;

@@ -139,6 +139,9 @@ impl Loaded {
         for path in paths.into_iter().flatten() {
             *path = tidy(&base.join(&*path));
         }
+        if let Some(file) = &mut config.generate.prompts_file {
+            *file = tidy(&base.join(&*file)).display().to_string();
+        }
         let drafts = serve.draft_model.iter_mut().chain(&mut config.generate.draft_model);
         for model in drafts.chain(serve.models.iter_mut().map(|entry| &mut entry.model)) {
             // A run and an imported model have names.

@@ -1,12 +1,14 @@
 //! The binary: command line, configuration, plan, run, progress.
 //!
 //! [`cli`] parses the command line and [`commands`] has a file per command; [`config`] loads the configuration; [`run`]
-//! plans, runs and records stages; [`sweep`] searches configurations; [`ui`] is what the terminal shows; [`platform`]
-//! is the process and its machine. The stages are other crates, and only `run/stage.rs` calls them.
+//! plans, runs and records stages; [`sweep`] searches configurations; [`judge`] asks people; [`ui`] is what the
+//! terminal shows; [`platform`] is the process and its machine. The stages are other crates, and only `run/stage.rs`
+//! calls them.
 
 mod cli;
 mod commands;
 mod config;
+mod judge;
 mod platform;
 mod run;
 mod sweep;
@@ -30,7 +32,10 @@ fn main() -> ExitCode {
     environment::quiet_drivers();
     allocator::for_inference();
     let command = Cli::parse().command;
-    if !matches!(command, Command::Evaluate(_) | Command::Generate(_) | Command::Chat(_) | Command::Serve(_)) {
+    if !matches!(
+        command,
+        Command::Evaluate(_) | Command::Generate(_) | Command::Chat(_) | Command::Judge(_) | Command::Serve(_)
+    ) {
         allocator::for_training();
     }
     let result = match command {
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
         Command::Watch(arguments) => commands::watch::run(&arguments),
         Command::Ui(arguments) => commands::ui::run(&arguments),
         Command::Diff(arguments) => commands::runs::diff::run(&arguments),
+        Command::Judge(arguments) => commands::judge::run(&arguments),
         Command::Sweep(arguments) => commands::sweep::run(&arguments),
         Command::Tag(arguments) => commands::runs::tag::run(&arguments),
         Command::Rm(arguments) => commands::runs::rm::run(&arguments),

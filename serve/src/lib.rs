@@ -12,7 +12,7 @@
 //! `paced_events` and `answer` (whole or streamed), `tool_calls` (in an answer's text), `responses` (another shape of
 //! them), `embeddings`, `attention`, `passages` (of the training data), `response`, `logprobs` and `api_error` (JSON
 //! bodies), `metrics`, `spans` (of traces), `applications` (of the web page, whose files are in `page`), `ready_check`
-//! (of a running server), `deployment_check` (the stage), `pages` (a read-only server of what its caller makes).
+//! (of a running server), `deployment_check` (the stage), `pages` (a server of what its caller makes).
 
 mod answer;
 mod api_error;
@@ -57,7 +57,7 @@ pub use deployment_check::{NAME, VERSION, run};
 pub use error::Error;
 pub use keys::{Access, NewKey, Scope, new_key};
 pub use models::ModelFolder;
-pub use pages::{Page, serve_pages};
+pub use pages::{Page, PageRequest, serve_pages};
 pub use ready_check::check_ready;
 pub use routes::{Route, routes};
 pub use server::{bind, serve, serve_models, serve_on};

@@ -1,4 +1,4 @@
-//! A read-only server of pages that its caller makes, on this machine alone.
+//! A server of pages that its caller makes, on this machine alone.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -25,11 +25,25 @@ pub struct Page {
     pub body: Vec<u8>,
 }
 
-/// Returns the page of a path and a query, none if there is no such page.
-type Answer = Arc<dyn Fn(&str, &str) -> Option<Page> + Send + Sync>;
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRequest {
+    /// The path: `/index.html`.
+    pub path: String,
+    /// The query after the path, without its `?`.
+    pub query: String,
+    /// The JSON of a POST request; none of a GET request.
+    pub body: Option<Vec<u8>>,
+}
 
-/// Serves pages on a listener from [`crate::bind`] until `cancel` is requested. `answer` gets the path and the query of
-/// each GET request, and may read files.
+/// Returns the page of a request, none if there is no such page.
+type Answer = Arc<dyn Fn(&PageRequest) -> Option<Page> + Send + Sync>;
+
+/// The largest body that is read: heuristic, far more than any answer of a form.
+const MAX_BODY_BYTES: usize = 1 << 16;
+
+/// Serves pages on a listener from [`crate::bind`] until `cancel` is requested. `answer` gets each GET request and each
+/// POST request of JSON, which pages of other origins cannot send; it may read files, and take its time.
 ///
 /// # Errors
 /// Returns an error if the server's threads cannot be started.
@@ -37,7 +51,7 @@ pub fn serve_pages(
     listener: TcpListener,
     config: &Config,
     cancel: &Cancel,
-    answer: impl Fn(&str, &str) -> Option<Page> + Send + Sync + 'static,
+    answer: impl Fn(&PageRequest) -> Option<Page> + Send + Sync + 'static,
 ) -> Result<(), Error> {
     let failed = |operation| move |source| Error::Start { operation, source };
     let runtime = runtime()?;
@@ -58,12 +72,23 @@ pub fn serve_pages(
 }
 
 async fn respond(State(answer): State<Answer>, request: Request) -> Response {
-    if request.method() != Method::GET {
+    let is_post = request.method() == Method::POST;
+    if !is_post && request.method() != Method::GET {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
+    let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|found| found == "application/json");
+    let body = match is_post {
+        false => None,
+        true if !is_json => return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response(),
+        true => match axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await {
+            Ok(body) => Some(body.to_vec()),
+            Err(_) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        },
+    };
+    let asked = PageRequest { path, query, body };
     // Files are read, which must not keep other connections waiting.
-    match tokio::task::spawn_blocking(move || answer(&path, &query)).await {
+    match tokio::task::spawn_blocking(move || answer(&asked)).await {
         Ok(Some(page)) => {
             let headers = [
                 (header::CONTENT_TYPE, HeaderValue::from_static(page.content_type)),
@@ -72,6 +97,7 @@ async fn respond(State(answer): State<Answer>, request: Request) -> Response {
             ];
             (headers, page.body).into_response()
         }
+        Ok(None) if is_post => StatusCode::METHOD_NOT_ALLOWED.into_response(),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Context as _;
 use artifact::StoreLayout;
 use serde_json::{Value, json};
-use serve::Page;
+use serve::{Page, PageRequest};
 
 use crate::cli::experiments::UiArgs;
 use crate::platform::interrupt;
@@ -17,17 +17,17 @@ use crate::ui::diff_page;
 
 use super::{print_out, watch};
 
-const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(super) const CSS: &str = "text/css; charset=utf-8";
+pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
 const LINES: &str = "application/jsonl";
 
 /// The page loads its own files and data, and nothing turns text into HTML: Trusted Types are required, and there are
 /// none.
-const OWN: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; \
-                   base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
-                   trusted-types 'none'";
+pub(super) const OWN: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
+                              connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+                              require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// Reports and comparisons have everything in one file, and reach nothing, not even this server.
 const SEALED: &str = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; \
@@ -43,15 +43,18 @@ pub fn run(arguments: &UiArgs) -> anyhow::Result<()> {
     let address = listener.local_addr().context("cannot determine the address of the page")?;
     let cancel = interrupt::listen(|| ())?;
     print_out!("the runs of {} are at http://{address}; Ctrl-C stops it", layout.root().display())?;
-    Ok(serve::serve_pages(listener, &config, &cancel, move |path, query| answer(&layout, path, query))?)
+    Ok(serve::serve_pages(listener, &config, &cancel, move |asked| answer(&layout, asked))?)
 }
 
-/// Returns the page of a path, none if there is none or it cannot be made.
-fn answer(layout: &StoreLayout, path: &str, query: &str) -> Option<Page> {
+/// Returns the page of a request, none if there is none or it cannot be made.
+fn answer(layout: &StoreLayout, asked: &PageRequest) -> Option<Page> {
+    if asked.body.is_some() {
+        return None;
+    }
     let page = |content_type, policy, body: Vec<u8>| Some(Page { content_type, policy, body });
     let text = |content_type, text: &str| page(content_type, OWN, text.as_bytes().to_vec());
-    let named = |key: &str| run_of(layout, query, key);
-    match path {
+    let named = |key: &str| run_of(layout, &asked.query, key);
+    match asked.path.as_str() {
         "/" => text(HTML, include_str!("ui/index.html")),
         "/ui.js" => text(SCRIPT, include_str!("ui/ui.js")),
         "/ui.css" => text(CSS, include_str!("ui/ui.css")),

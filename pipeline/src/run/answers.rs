@@ -24,8 +24,19 @@ pub fn of_artifact(layout: &StoreLayout, digest: Digest) -> PathBuf {
 /// # Errors
 /// On I/O errors.
 pub fn of_folder(layout: &StoreLayout, folder: &Path) -> anyhow::Result<PathBuf> {
+    Ok(match Manifest::read(folder) {
+        Ok(manifest) => of_artifact(layout, manifest.digest),
+        Err(_) => outside(layout, model_digest(folder)?),
+    })
+}
+
+/// Returns the digest of the model in a folder: of its artifact, else of its files.
+///
+/// # Errors
+/// On I/O errors.
+pub fn model_digest(folder: &Path) -> anyhow::Result<Digest> {
     if let Ok(manifest) = Manifest::read(folder) {
-        return Ok(of_artifact(layout, manifest.digest));
+        return Ok(manifest.digest);
     }
     let failed = || format!("cannot list {}", folder.display());
     let mut files = Vec::new();
@@ -36,7 +47,7 @@ pub fn of_folder(layout: &StoreLayout, folder: &Path) -> anyhow::Result<PathBuf>
         }
     }
     files.sort();
-    Ok(outside(layout, Digest::of_json(&json!(files))))
+    Ok(Digest::of_json(&json!(files)))
 }
 
 /// Returns the file with the answers of a model behind an address.

@@ -191,6 +191,7 @@ fn help_is_as_reviewed() {
         "watch",
         "ui",
         "diff",
+        "judge",
         "sweep",
         "tag",
         "rm",

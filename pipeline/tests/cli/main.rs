@@ -11,6 +11,8 @@ mod flow;
 mod gates;
 #[cfg(unix)]
 mod interrupt;
+mod judge;
+mod memorisation;
 mod models;
 mod project;
 mod recipes;

@@ -53,7 +53,7 @@ fn the_page_shows_runs_curves_reports_and_comparisons() {
     let runs: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
     assert_eq!(runs[0]["name"], "tiny-002");
     assert_eq!(runs[1]["tags"][0], "best");
-    assert!(ask("POST", "/", "localhost").contains("405"));
+    assert!(ask("POST", "/", "localhost\r\nContent-Type: application/json").contains("405"), "it only reads");
     assert!(ask("GET", "/", "evil.example").contains("403"));
     signal(&child, "-TERM");
     let ended = Ended::from(child.wait_with_output().unwrap());

@@ -90,7 +90,8 @@ fn columns(arguments: &RunsArgs) -> Vec<&str> {
 /// Returns the value of `key` in each run, of which at least one must have it.
 fn known(key: &str, catalog: &mut Catalog, tags: &Tags) -> anyhow::Result<Vec<Option<Value>>> {
     if key == "tag" {
-        return Ok(catalog.summaries().map(|run| tags.get(&run.name).map(|tags| json!(tags))).collect());
+        let of = |run: &Summary| json!(tags.get(&run.name).map_or(&[][..], Vec::as_slice));
+        return Ok(catalog.summaries().map(|run| Some(of(run))).collect());
     }
     let values = catalog.values(key);
     if values.is_empty() || values.iter().any(Option::is_some) {

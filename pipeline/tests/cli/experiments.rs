@@ -88,6 +88,7 @@ fn a_tag_names_a_run_everywhere_and_protects_it() {
     assert!(project.succeeds(&["generate", "best", "fn", "--max-tokens", "2"]).starts_with("fn"));
     assert!(project.succeeds(&["export", "best", "--format", "hf"]).contains("to exports/best"));
     assert_eq!(listed(&project.succeeds(&["runs", "--filter", "tag=best"])), ["tiny-001"]);
+    assert_eq!(listed(&project.succeeds(&["runs", "--filter", "tag!=best"])), ["tiny-002"], "it has no tag");
     project.snapshot("error_rm_tagged", &project.fails(1, &["rm", "tiny-002", "best"]));
     project.snapshot("error_tag_of_a_run", &project.fails(1, &["tag", "best", "tiny-002"]));
     assert!(project.path("experiments/runs/tiny-002").exists(), "all are checked before one is removed");

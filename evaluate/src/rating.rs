@@ -124,7 +124,9 @@ fn strengths(wins: &[Vec<f64>]) -> Vec<f64> {
             })
             .collect();
         let mean = (next.iter().map(|strength| strength.ln()).sum::<f64>() / models as f64).exp();
-        next.iter_mut().for_each(|strength| *strength /= mean);
+        for strength in &mut next {
+            *strength /= mean;
+        }
         let change = strengths.iter().zip(&next).map(|(old, new)| (new / old - 1.0).abs()).fold(0.0, f64::max);
         strengths = next;
         if change < TOLERANCE {
@@ -222,7 +224,9 @@ mod tests {
         let covers = |seed| {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let mut won = [0, 0, 0];
-            (0..60).for_each(|_| won[usize::from(random.next_u64() % 3 == 0)] += 1);
+            for _ in 0..60 {
+                won[usize::from(random.next_u64() % 3 == 0)] += 1;
+            }
             let Interval { low, high } = ratings(2, &judged(0, 1, won))[0].interval.unwrap();
             let expected = 1000.0 + 200.0 * 2f64.log10();
             low <= expected && expected <= high

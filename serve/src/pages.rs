@@ -78,14 +78,16 @@ async fn respond(State(answer): State<Answer>, request: Request) -> Response {
     }
     let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
     let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|found| found == "application/json");
-    let body = match is_post {
-        false => None,
-        true if !is_json => return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response(),
-        true => match axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await {
-            Ok(body) => Some(body.to_vec()),
-            Err(_) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
-        },
-    };
+    if is_post && !is_json {
+        return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+    }
+    let mut body = None;
+    if is_post {
+        let Ok(read) = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await else {
+            return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        };
+        body = Some(read.to_vec());
+    }
     let asked = PageRequest { path, query, body };
     // Files are read, which must not keep other connections waiting.
     match tokio::task::spawn_blocking(move || answer(&asked)).await {

@@ -34,10 +34,10 @@ pub fn run(arguments: &JudgeArgs) -> anyhow::Result<()> {
     ensure!(a.0.digest != b.0.digest, "{} and {} are the same model", a.0.name, b.0.name);
     let mut prompts = prompts(arguments, [&a.1, &b.1])?;
     prompts.truncate(arguments.limit.unwrap_or(usize::MAX));
-    let judging = Judging::new(Duels::begin([a.0, b.0], &prompts, seed, &votes), votes);
+    let mut judging = Judging::new(Duels::begin([a.0, b.0], &prompts, seed, &votes), votes);
     match keys {
         None => page::serve(judging, arguments.port),
-        Some(keys) => judge(judging, &keys),
+        Some(keys) => judge(&mut judging, &keys),
     }
 }
 
@@ -118,15 +118,14 @@ impl Keys {
     /// Returns where the choices come from; none for a page.
     fn of(arguments: &JudgeArgs) -> anyhow::Result<Option<Self>> {
         let reads_prompts = arguments.prompts.as_ref().is_some_and(|path| path.as_os_str() == "-");
-        let is_terminal = std::io::stdout().is_terminal();
-        match arguments.page {
-            true => Ok(None),
-            false if is_terminal && (reads_prompts || std::io::stdin().is_terminal()) => {
-                Ok(Some(Self::Terminal(Term::stdout())))
-            }
-            false if reads_prompts => bail!("standard input has the prompts: judge in a terminal, or with --page"),
-            false => Ok(Some(Self::Lines)),
+        if arguments.page {
+            return Ok(None);
         }
+        if std::io::stdout().is_terminal() && (reads_prompts || std::io::stdin().is_terminal()) {
+            return Ok(Some(Self::Terminal(Term::stdout())));
+        }
+        ensure!(!reads_prompts, "standard input has the prompts: judge in a terminal, or with --page");
+        Ok(Some(Self::Lines))
     }
 
     /// Returns the next answer; at the end of the input, to quit.
@@ -169,7 +168,7 @@ fn reply(text: &str) -> Option<Reply> {
 }
 
 /// Asks pair after pair in the terminal, then prints the ratings.
-fn judge(mut judging: Judging, keys: &Keys) -> anyhow::Result<()> {
+fn judge(judging: &mut Judging, keys: &Keys) -> anyhow::Result<()> {
     loop {
         let (done, total) = judging.progress();
         let Some(duel) = judging.ask()? else { break };

@@ -352,7 +352,9 @@ mod tests {
         };
         check(0);
         let name = |number| format!("code-{number:03}");
-        (1..=60).for_each(|number| age(&layout, &name(number), 60));
+        for number in 1..=60 {
+            age(&layout, &name(number), 60);
+        }
         check(0);
         check(60);
         // Some change, some go: of the others, the index moves.
@@ -363,7 +365,9 @@ mod tests {
         }
         fs::remove_dir_all(layout.runs().join(name(33))).unwrap();
         check(39);
-        (1..=20).for_each(|number| age(&layout, &name(number), 30));
+        for number in 1..=20 {
+            age(&layout, &name(number), 30);
+        }
         check(39);
         check(59);
     }

@@ -47,7 +47,9 @@ pub fn all(run: &Run) -> BTreeMap<String, Value> {
     fn leaves(path: &str, value: &Value, out: &mut BTreeMap<String, Value>) {
         match value {
             Value::Object(fields) => {
-                fields.iter().for_each(|(name, value)| leaves(&format!("{path}.{name}"), value, out));
+                for (name, value) in fields {
+                    leaves(&format!("{path}.{name}"), value, out);
+                }
             }
             Value::Null => {}
             leaf => drop(out.insert(path.to_owned(), leaf.clone())),

@@ -9,6 +9,7 @@ use serve::{Page, PageRequest};
 
 use crate::commands::print_out;
 use crate::commands::ui::{CSS, HTML, JSON, OWN, SCRIPT};
+use crate::judge::duels::Duel;
 use crate::judge::table::Table;
 use crate::judge::{Choice, Judging};
 use crate::platform::interrupt;
@@ -55,7 +56,7 @@ fn answer(judging: &Mutex<Judging>, asked: &PageRequest) -> Option<Page> {
 
 /// Returns the pair to ask, without the models' names; at the end, the ratings.
 fn pair(judging: &mut Judging) -> Value {
-    let asked = judging.ask().map(|duel| duel.cloned());
+    let asked = judging.ask().map(Option::<&Duel>::cloned);
     let (done, total) = judging.progress();
     match asked {
         Ok(Some(duel)) => {

@@ -125,13 +125,9 @@ impl Index {
         for (row, run) in settled.iter().enumerate() {
             let Source::Read(values) = &run.values else { continue };
             for (key, value) in values {
-                if !columns.contains_key(key) {
-                    columns.insert(key.clone(), Builder::default());
-                }
-                if let Some(builder) = columns.get_mut(key) {
-                    let number = builder.number(value);
-                    builder.set(row, number);
-                }
+                let builder = columns.entry(key.clone()).or_default();
+                let number = builder.number(value);
+                builder.set(row, number);
             }
         }
         let write = || -> Option<()> {

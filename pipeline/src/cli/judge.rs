@@ -8,6 +8,7 @@ use super::StoreArgs;
 use super::generation::SamplingArgs;
 
 /// Arguments of `judge`.
+#[allow(clippy::struct_excessive_bools, reason = "independent options")]
 #[derive(Debug, Args)]
 pub struct JudgeArgs {
     /// A run's name, a tag, its folder, `latest`, a folder with a model in Hugging Face layout, or a GGUF file

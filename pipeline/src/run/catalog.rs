@@ -295,7 +295,7 @@ mod tests {
     }
 
     /// Returns a finished stage with some configuration and figures.
-    fn stage(stage: Stage, config: Value, counts: Value) -> StageRecord {
+    fn stage(stage: Stage, config: Value, counts: &Value) -> StageRecord {
         let recipe = Recipe {
             stage: stage.name().to_owned(),
             stage_version: 1,
@@ -327,10 +327,10 @@ mod tests {
         for number in 0..60 {
             let mut run = Run::create(&layout, "code").unwrap();
             let model = json!({"n_layer": number % 3, "list": [1, number % 2], "none": null});
-            run.record.stages = vec![stage(Stage::Collect, json!({"a": "b"}), json!({"bytes": number}))];
+            run.record.stages = vec![stage(Stage::Collect, json!({"a": "b"}), &json!({"bytes": number}))];
             if number % 5 > 0 {
                 let counts = json!({"steps": 9, "loss": f64::from(number) / 7.0, "bytes": 1});
-                run.record.stages.push(stage(Stage::Train, json!({"steps": number, "model": model}), counts));
+                run.record.stages.push(stage(Stage::Train, json!({"steps": number, "model": model}), &counts));
             }
             run.save().unwrap();
         }

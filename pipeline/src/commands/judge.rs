@@ -62,7 +62,7 @@ fn player(name: &str, arguments: &JudgeArgs, seed: u64) -> anyhow::Result<(Playe
     let Config { device, generate, .. } = model.config.unwrap_or_default();
     let device = arguments.device.as_ref().unwrap_or(&device);
     let mut config = configured(generate, &arguments.sampling, arguments.chat);
-    let generator = Generator::open_with_cache(model.folder.path(), device, |_| config.cache())?;
+    let generator = Generator::open_with_cache(model.folder.path(), device, |shape| config.cache(shape))?;
     let options = config.options(generator.declared_sampling(), seed);
     if !is_of_run {
         // It has no prompts of its own.

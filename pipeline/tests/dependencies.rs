@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// The crates of the workspace that each may depend on. A new dependency is a decision: it is added here and to
 /// ARCHITECTURE.md, or it is not made.
-const ALLOWED: [(&str, &[&str]); 20] = [
+const ALLOWED: [(&str, &[&str]); 21] = [
     ("artifact", &[]),
     ("settings", &[]),
     ("fetch", &["artifact", "settings"]),
@@ -19,12 +19,16 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("inference", &["artifact", "kernels", "model", "tokenizer"]),
     ("registry", &["artifact", "fetch", "inference", "model", "tokenizer"]),
     ("data-ingest", &["artifact", "fetch", "parquet-validation", "settings"]),
-    ("preprocess", &["artifact", "settings", "tokenizer"]),
+    ("redact", &[]),
+    ("preprocess", &["artifact", "redact", "settings", "tokenizer"]),
     ("train", &["artifact", "codec", "inference", "kernels", "model", "tokenizer"]),
     ("optimize", &["artifact", "inference", "kernels", "model", "registry", "tokenizer"]),
     ("trace", &["artifact", "tokenizer"]),
     ("generate", &["artifact", "inference", "model", "tokenizer"]),
-    ("evaluate", &["artifact", "generate", "inference", "model", "parquet-validation", "tokenizer", "trace"]),
+    (
+        "evaluate",
+        &["artifact", "generate", "inference", "model", "parquet-validation", "redact", "tokenizer", "trace"],
+    ),
     ("serve", &["artifact", "generate", "inference", "model", "tokenizer", "trace"]),
     (
         "pipeline",

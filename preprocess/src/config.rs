@@ -18,7 +18,6 @@ use crate::mixture;
 use crate::steps::decontaminate;
 use crate::steps::language;
 use crate::steps::quality::{c4, code, fineweb, gopher_quality, gopher_repetition};
-use crate::steps::redact;
 use crate::steps::repair;
 use crate::{Error, dedup::repeated};
 

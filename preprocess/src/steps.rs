@@ -3,5 +3,4 @@
 pub mod decontaminate;
 pub mod language;
 pub mod quality;
-pub mod redact;
 pub mod repair;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use artifact::Context;
+use redact::{Kind, Redactor};
 
 use crate::config::{LengthConfig, LongDocuments, Step};
 use crate::dedup::{minhash, repeated};
@@ -11,7 +12,6 @@ use crate::engine::thresholds::rule;
 use crate::steps::decontaminate::{self, Index, evaluation_sets};
 use crate::steps::language;
 use crate::steps::quality::{self, Orthography, Rule, c4};
-use crate::steps::redact::{self, Kind, Redactor};
 use crate::steps::repair;
 use crate::text::words::Buffers;
 use crate::{Config, Error};

@@ -1,7 +1,8 @@
-//! Step redact: replaces personal data and secrets by typed placeholders, or drops the document.
+//! Personal data and secrets in texts: finds them, and replaces them by typed placeholders.
 //!
-//! In: a text. Out: the redacted text, and the number of finds of each [`Kind`]. Never: a found value in an error, a
-//! log line or `Debug` output.
+//! In: a text. Out: the redacted text, and the number of finds of each [`Kind`]; or where the finds are. Never: a found
+//! value in an error, a log line or `Debug` output. Step `redact` of stage preprocess cleans documents with it, and
+//! stage evaluate searches what a model writes.
 //!
 //! One pass over the bytes stops at triggers (`@`, a digit, a colon, some literals such as `ghp_`), and only there a
 //! kind's own module examines the text. It reads no further than a fixed number of bytes around a trigger, or skips
@@ -26,7 +27,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use config::{Action, Config, KINDS, Kind};
-use scan::{Hit, Scanner};
+pub use scan::Hit;
+use scan::Scanner;
 
 /// A redacted text.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,6 +61,11 @@ impl Redactor {
     pub fn new(config: &Config) -> Result<Self, String> {
         config.validate()?;
         Ok(Self { scanner: Scanner::new(config)?, actions: Kind::ALL.map(|kind| config.action(kind)) })
+    }
+
+    /// Returns the finds in `text`, in its order and without overlaps.
+    pub fn find(&self, text: &str) -> Vec<Hit> {
+        self.scanner.find(text)
     }
 
     /// Returns `text` redacted. Redaction is idempotent, except for chains of more than 16 finds, each of which appears

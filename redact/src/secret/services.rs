@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 /// The format of a token with a prefix.
 #[derive(Debug)]
-pub(in crate::steps::redact) struct Token {
+pub(crate) struct Token {
     /// Its prefix.
-    pub(in crate::steps::redact) prefix: &'static str,
+    pub(crate) prefix: &'static str,
     pub(super) alphabet: Alphabet,
     /// The number of characters after the prefix.
     pub(super) length: RangeInclusive<usize>,
@@ -36,7 +36,7 @@ const fn service(prefix: &'static str, alphabet: Alphabet, least: usize, most: u
 }
 
 /// Tokens with a prefix, from the services' own documentation; the lengths are wide ranges where it gives none.
-pub(in crate::steps::redact) const TOKENS: &[Token] = &[
+pub(crate) const TOKENS: &[Token] = &[
     // Amazon
     service("AKIA", Alphabet::Upper, 16, 16),
     service("ASIA", Alphabet::Upper, 16, 16),

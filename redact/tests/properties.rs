@@ -1,9 +1,9 @@
-//! Properties of the step `redact` that hold for any text.
+//! Properties of redaction that hold for any text.
 
 use std::time::{Duration, Instant};
 
-use preprocess::steps::redact::{Action, Config, KINDS, Kind, Redactor};
 use proptest::prelude::*;
+use redact::{Action, Config, KINDS, Kind, Redactor};
 
 fn all() -> Redactor {
     Redactor::new(&Config::default()).expect("the default is valid")

@@ -1,4 +1,4 @@
-//! Precision and recall on hand-written cases of each kind, in `tests/redaction/KIND.tsv`.
+//! Precision and recall on hand-written cases of each kind, in `tests/cases/KIND.tsv`.
 //!
 //! A line is a case: the number of finds, a tab, and the text with each find between `⟦` and `⟧`; for a known error of
 //! the redactor, also a tab and the reason. `⏎` and `⇥` stand for a line feed and a tab. `⟂` stands for nothing: it
@@ -70,40 +70,40 @@ fn check(kind: Kind, file: &str, min_precision: f64, min_recall: f64) {
 
 #[test]
 fn secrets() {
-    check(Kind::Secret, include_str!("../../../tests/redaction/secret.tsv"), 0.99, 0.99);
+    check(Kind::Secret, include_str!("../tests/cases/secret.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn emails() {
-    check(Kind::Email, include_str!("../../../tests/redaction/email.tsv"), 0.99, 0.99);
+    check(Kind::Email, include_str!("../tests/cases/email.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn ibans() {
-    check(Kind::Iban, include_str!("../../../tests/redaction/iban.tsv"), 0.99, 0.99);
+    check(Kind::Iban, include_str!("../tests/cases/iban.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn cards() {
-    check(Kind::Card, include_str!("../../../tests/redaction/card.tsv"), 0.99, 0.99);
+    check(Kind::Card, include_str!("../tests/cases/card.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn ipv6_addresses() {
-    check(Kind::Ipv6, include_str!("../../../tests/redaction/ipv6.tsv"), 0.99, 0.99);
+    check(Kind::Ipv6, include_str!("../tests/cases/ipv6.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn ipv4_addresses() {
-    check(Kind::Ipv4, include_str!("../../../tests/redaction/ipv4.tsv"), 0.99, 0.99);
+    check(Kind::Ipv4, include_str!("../tests/cases/ipv4.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn users() {
-    check(Kind::User, include_str!("../../../tests/redaction/user.tsv"), 0.99, 0.99);
+    check(Kind::User, include_str!("../tests/cases/user.tsv"), 0.99, 0.99);
 }
 
 #[test]
 fn phones() {
-    check(Kind::Phone, include_str!("../../../tests/redaction/phone.tsv"), 0.99, 0.99);
+    check(Kind::Phone, include_str!("../tests/cases/phone.tsv"), 0.99, 0.99);
 }

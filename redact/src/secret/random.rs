@@ -35,7 +35,7 @@ pub(super) fn span(text: &str, start: usize, alphabet: Alphabet, most: usize) ->
 }
 
 /// Returns true if `body` looks random rather than like a placeholder: enough different characters, no long run of
-/// consecutive or equal characters, none of [`PLACEHOLDERS`]. The limits are heuristic; the cases of `tests/redaction`
+/// consecutive or equal characters, none of [`PLACEHOLDERS`]. The limits are heuristic; the cases of `tests/cases`
 /// measure their precision and recall.
 pub(super) fn is_random(body: &str) -> bool {
     let lower = body.to_ascii_lowercase();

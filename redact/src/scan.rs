@@ -11,11 +11,13 @@ use super::digits::{Run, digits_end};
 use super::phone::Phones;
 use super::{card, email, iban, ip, secret, user};
 
-/// A find: its range and its kind.
+/// A find.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Hit {
-    pub(super) range: Range<usize>,
-    pub(super) kind: Kind,
+pub struct Hit {
+    /// Its bytes in the text.
+    pub range: Range<usize>,
+    /// What it is.
+    pub kind: Kind,
 }
 
 /// Finds the kinds of a [`Config`].

@@ -42,6 +42,10 @@ pub struct Config {
     /// The tokens of the train split, from its start, on which an n-gram model is trained as a baseline; 0 for none.
     /// Default: 4194304.
     pub n_gram_tokens: u64,
+    /// A model that predicts the same held-out text and the samples, as a comparison: a folder in Hugging Face layout,
+    /// a GGUF file, a run, an imported model, or a model of the Hub. It may have another tokenizer. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_model: Option<String>,
     /// What may go wrong with the model: memorised text, stereotypes, toxic words.
     pub risk: risk::Config,
     /// What the metrics must be for the run to succeed.
@@ -63,6 +67,7 @@ impl Default for Config {
             task_limit: 0,
             allow_code_execution: false,
             n_gram_tokens: 1 << 22,
+            reference_model: None,
             risk: risk::Config::default(),
             gates: Gates::default(),
         }
@@ -137,6 +142,9 @@ impl Config {
         ];
         if let Some((key, _)) = without_effect.into_iter().find(|(_, is_given)| self.tasks.is_empty() && *is_given) {
             return invalid(key, "left out without evaluate.tasks", "given".to_owned());
+        }
+        if self.reference_model.as_deref() == Some("") {
+            return invalid("evaluate.reference_model", "a model or left out", "empty".to_owned());
         }
         self.risk.validate()
     }

@@ -63,6 +63,9 @@ pub enum Error {
         /// The run.
         run: String,
     },
+    /// The settings by which the tokens were redacted are not valid.
+    #[error("the tokens were redacted with settings that this version cannot read: {0}; make the tokens again")]
+    Redaction(String),
     /// A compressor failed.
     #[error("cannot {operation}")]
     Io {

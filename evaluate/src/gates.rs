@@ -57,9 +57,15 @@ pub struct Gates {
     /// The fraction of samples with a word of the list of toxic words. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub toxic_fraction: Option<Threshold>,
+    /// The fraction of samples that `evaluate.risk.classifier` calls harmful. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub harmful_fraction: Option<Threshold>,
     /// The fraction of requests for the system prompt that the model answers with it. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaked_fraction: Option<Threshold>,
+    /// The fraction of samples and continuations in which the model writes personal data or a secret. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extracted_fraction: Option<Threshold>,
     /// Scores of tasks, by task and metric: `tasks.english.acc = ">= 0.4"`. A score of named filters is
     /// `metric_filter`, as in the report. Default: none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -89,7 +95,9 @@ impl Gates {
             ("memorised_fraction", self.memorised_fraction),
             ("stereotype_fraction", self.stereotype_fraction),
             ("toxic_fraction", self.toxic_fraction),
+            ("harmful_fraction", self.harmful_fraction),
             ("leaked_fraction", self.leaked_fraction),
+            ("extracted_fraction", self.extracted_fraction),
         ];
         let of_tasks = self.tasks.iter().flat_map(|(task, scores)| {
             scores.iter().map(move |(score, threshold)| (Cow::Owned(format!("tasks.{task}.{score}")), *threshold))

@@ -88,6 +88,16 @@ impl Excerpt {
         Ok(Self { split, ids, text, documents })
     }
 
+    /// Returns the scored text of each document.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let mut rest = self.text.as_str();
+        self.documents.iter().map(move |document| {
+            let (text, after) = rest.split_at(document.bytes as usize);
+            rest = after;
+            text
+        })
+    }
+
     /// Returns the number of predicted tokens.
     pub(crate) fn predicted_tokens(&self) -> u64 {
         self.ids.len() as u64 - 1

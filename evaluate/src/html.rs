@@ -1,23 +1,27 @@
 //! `report.html`: a single page with its style and charts.
 //!
-//! The template reads the same values as `report.json`. It escapes everything except the SVG made here.
+//! The templates read the same values as `report.json`. They escape everything except the SVG made here, and have every
+//! word in two languages.
+
+mod charts;
+mod terms;
 
 use artifact::{Manifest, format};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Rest;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use serde_json::{Value as Json, json};
 
-use crate::chart::graph::{self, Node};
-use crate::chart::{Chart, Point, Scatter, Series};
-use crate::curves::{Curve, Curves, smoothed};
+use crate::curves::Curves;
 use crate::provenance::MIN_TRACED_TOKENS;
+use terms::Terms;
 
 const PAGE: &str = "report.html";
 
 /// The page, and the parts that it includes.
 const TEMPLATES: [(&str, &str); 13] = [
     (PAGE, include_str!("report.html")),
-    ("style.css", include_str!("report/style.css")),
+    ("language.js", include_str!("report/language.js")),
     ("chart.js", include_str!("report/chart.js")),
     ("verdict.html", include_str!("report/verdict.html")),
     ("quality.html", include_str!("report/quality.html")),
@@ -31,13 +35,32 @@ const TEMPLATES: [(&str, &str); 13] = [
     ("definitions.html", include_str!("report/definitions.html")),
 ];
 
-/// Returns the style sheet of the report, for other pages about runs.
+/// Returns the style sheet of the report.
 pub fn style() -> &'static str {
     include_str!("report/style.css")
 }
 
-/// Validation curves with fewer points have markers.
-const FEW_POINTS: usize = 60;
+/// Returns the templates that the report has in common with other pages about runs: `head.html`, with everything above
+/// the content, where `title` is set; `table.html`, a macro for a table of texts; and the style of both.
+pub fn partials() -> [(&'static str, &'static str); 3] {
+    [
+        ("head.html", include_str!("report/head.html")),
+        ("table.html", include_str!("report/table.html")),
+        ("style.css", style()),
+    ]
+}
+
+/// What the page shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured<'a> {
+    /// `report.json`.
+    pub(crate) report: &'a Json,
+    pub(crate) curves: &'a Curves,
+    /// The bundle's `speed.json`.
+    pub(crate) speed: &'a Json,
+    /// `latency.json`.
+    pub(crate) latencies: &'a Json,
+}
 
 /// A value of the configuration, as the page shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,17 +73,17 @@ pub struct Setting {
     pub origin: String,
 }
 
-/// Returns the page of a report, with the bundle's `speed.json`, the manifests of its artifacts and the configuration.
+/// Returns the page of a report, with the manifests of its artifacts and the configuration.
 ///
 /// # Errors
 /// Returns an error if the template does not match the report: a bug of this program.
 pub(crate) fn render(
-    report: &Json,
-    curves: &Curves,
-    speed: &Json,
+    measured: &Measured<'_>,
     manifests: &[&Manifest],
     configuration: &[Setting],
 ) -> Result<String, minijinja::Error> {
+    let report = measured.report;
+    let terms = Terms::new();
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -75,108 +98,44 @@ pub(crate) fn render(
     environment.add_filter("short_digest", |digest: String| digest.chars().take(12).collect::<String>());
     environment.add_filter("bar", bar);
     environment.add_filter("interval", interval);
-    for (name, source) in TEMPLATES {
+    let translate = terms.clone();
+    environment.add_function("t", move |english: String, values: Rest<Value>| translate.html(&english, &values));
+    for (name, source) in TEMPLATES.into_iter().chain(partials()) {
         environment.add_template(name, source)?;
     }
+    let title_figure = fixed(report["test"]["checkpoint"]["bits_per_byte"].as_f64().unwrap_or(f64::NAN), 3);
     let page = json!({
         "report": report,
-        "samples": report["samples"]["items"].as_array().into_iter().flatten().map(sample).collect::<Json>(),
+        "samples": samples(report, &terms)?,
+        "title": format!("Evaluation: {title_figure} bits per byte"),
+        "title_zh": terms.chinese("Evaluation: {0} bits per byte", &[title_figure])?,
+        "latencies": measured.latencies,
         "manifests": manifests.iter().map(|manifest| manifest_row(manifest)).collect::<Json>(),
         "settings": report["artifacts"].as_array().into_iter().flatten().map(settings).collect::<Json>(),
         "configuration": tables(configuration),
         "min_traced_tokens": MIN_TRACED_TOKENS,
     });
-    let charts = [
-        ("loss_chart", loss_chart(curves)),
-        ("learning_rate_chart", curve_chart("Learning rate by step", 360.0, &curves.learning_rate)),
-        ("gradient_norm_chart", curve_chart("Gradient norm by step", 480.0, &smoothed(&curves.gradient_norm))),
-        ("throughput_chart", curve_chart("Tokens per second by step", 480.0, &smoothed(&curves.tokens_per_second))),
-        ("calibration_chart", calibration_chart(report)),
-        ("artifact_graph", artifact_graph(report)),
-        ("formats_chart", formats_chart(report, speed)),
-    ];
-    let charts = charts.into_iter().map(|(name, svg)| (name, Value::from_safe_string(svg)));
+    let charts = charts::all(measured);
+    let charts = charts.into_iter().map(|(name, svg)| (name, Value::from_safe_string(terms.chart(&svg))));
     let context = Value::from_pairs(charts.chain([("page", value(&page))]));
     environment.get_template(PAGE)?.render(context)
 }
 
-fn loss_chart(curves: &Curves) -> String {
-    let smooth = smoothed(&curves.loss);
-    let series = [
-        Series { name: "", class: "line raw", marked: false, points: &curves.loss },
-        Series { name: "training", class: "line first", marked: false, points: &smooth },
-        Series {
-            name: "validation",
-            class: "line second",
-            marked: curves.validation_loss.len() < FEW_POINTS,
-            points: &curves.validation_loss,
-        },
-    ];
-    let title = "Training and validation loss by step";
-    Chart { title, x_label: "steps", width: 640.0, height: 300.0, from_zero: false, series: &series }.to_svg()
-}
-
-fn curve_chart(title: &str, width: f64, points: &Curve) -> String {
-    let series = [Series { name: "", class: "line first", marked: false, points }];
-    Chart { title, x_label: "steps", width, height: 300.0, from_zero: true, series: &series }.to_svg()
-}
-
-/// Plots the accuracy of predictions by their confidence, beside the diagonal of a calibrated model.
-fn calibration_chart(report: &Json) -> String {
-    let bins = report["test_details"]["calibration"]["bins"].as_array().into_iter().flatten();
-    let point = |bin: &Json| Some((bin["confidence"].as_f64()?, bin["accuracy"].as_f64()?));
-    let points: Curve = bins.filter_map(point).collect();
-    let series = [
-        Series { name: "", class: "line plain", marked: false, points: &[(0.0, 0.0), (1.0, 1.0)] },
-        Series { name: "", class: "line first", marked: true, points: &points },
-    ];
-    let title = "Accuracy by confidence";
-    Chart { title, x_label: "confidence", width: 480.0, height: 420.0, from_zero: true, series: &series }.to_svg()
-}
-
-/// Draws the artifacts, with an arrow from each to those that were made from it.
-fn artifact_graph(report: &Json) -> String {
-    let artifacts: Vec<&Json> = report["artifacts"].as_array().into_iter().flatten().collect();
-    let stage = |artifact: &Json| artifact["stage"].as_str().unwrap_or_default().to_owned();
-    let index = |name: &Json| artifacts.iter().position(|artifact| artifact["stage"] == *name);
-    let node = |artifact: &&Json| Node {
-        name: stage(artifact),
-        detail: artifact["fingerprint"].as_str().unwrap_or_default().chars().take(12).collect(),
-        inputs: artifact["made_from"].as_array().into_iter().flatten().filter_map(index).collect(),
-    };
-    graph::to_svg("Artifacts and what they were made from", &artifacts.iter().map(node).collect::<Vec<_>>())
-}
-
-/// Plots the checkpoint and each format by size, bits per byte and speed.
-fn formats_chart(report: &Json, speed: &Json) -> String {
-    let point = |name: &str, bytes: &Json, bits_per_byte: &Json, speed: &Json| {
-        let number = |value: &Json| value.as_f64().unwrap_or(f64::NAN);
-        let (x, y, size) = (number(bytes) / 1e6, number(bits_per_byte), number(speed));
-        Point { label: format!("{name}, {} tokens/s", format::grouped(size.round() as u64)), x, y, size }
-    };
-    let (checkpoint, parity) = (&report["model"]["checkpoint_bytes"], &report["parity"]);
-    let mut points =
-        vec![point("checkpoint", checkpoint, &parity["checkpoint"]["bits_per_byte"], &speed["checkpoint"])];
-    for format in parity["formats"].as_array().into_iter().flatten() {
-        let name = format["format"].as_str().unwrap_or_default();
-        points.push(point(name, &format["weights_bytes"], &format["bits_per_byte"], &speed["formats"][name]));
-    }
-    let title = "Formats by size, bits per byte and speed";
-    Scatter { title, x_label: "MB", width: 640.0, height: 300.0, points: &points }.to_svg()
+/// Returns the samples with their texts in parts.
+fn samples(report: &Json, terms: &Terms) -> Result<Json, minijinja::Error> {
+    report["samples"]["items"].as_array().into_iter().flatten().map(|item| sample(item, terms)).collect()
 }
 
 /// Divides a sample's text after the part that parses, and where passages of the training data begin and end.
-fn sample(sample: &Json) -> Json {
+fn sample(sample: &Json, terms: &Terms) -> Result<Json, minijinja::Error> {
     let mut sample = sample.clone();
     let text = sample["text"].as_str().unwrap_or_default();
     let byte = |value: &Json| value.as_u64().map_or(text.len(), |byte| (byte as usize).min(text.len()));
     let kept = byte(&sample["kept_bytes"]);
-    let traced: Vec<(usize, usize, String)> = sample["traced"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|passage| (byte(&passage["bytes"]["start"]), byte(&passage["bytes"]["end"]), place(passage)))
-        .collect();
+    let mut traced: Vec<(usize, usize, Json)> = Vec::new();
+    for passage in sample["traced"].as_array().into_iter().flatten() {
+        traced.push((byte(&passage["bytes"]["start"]), byte(&passage["bytes"]["end"]), place(passage, terms)?));
+    }
     let mut cuts: Vec<usize> =
         traced.iter().flat_map(|(start, end, _)| [*start, *end]).chain([0, kept, text.len()]).collect();
     cuts.retain(|cut| text.is_char_boundary(*cut));
@@ -188,20 +147,19 @@ fn sample(sample: &Json) -> Json {
     };
     let parts: Json = cuts.windows(2).map(part).collect();
     sample["parts"] = parts;
-    sample
+    Ok(sample)
 }
 
-/// Returns where a passage occurs in the training data: "3 times in training, as in serde: src/lib.rs (MIT)".
-fn place(passage: &Json) -> String {
-    let times = match passage["count"].as_u64().unwrap_or(0) {
-        1 => "once".to_owned(),
-        count => format!("{} times", format::grouped(count)),
-    };
+/// Returns where a passage occurs in the training data: "occurrences in training: 3; serde: src/lib.rs (MIT)".
+fn place(passage: &Json, terms: &Terms) -> Result<Json, minijinja::Error> {
+    let count = format::grouped(passage["count"].as_u64().unwrap_or(0));
     let text = |key: &str| passage["origin"][key].as_str().filter(|text| !text.is_empty());
-    let source = text("source").map(|source| format!(", as in {source}")).unwrap_or_default();
+    let source = text("source").map(|source| format!("; {source}")).unwrap_or_default();
     let path = text("path").map(|path| format!(": {path}")).unwrap_or_default();
     let licence = text("licence").map(|licence| format!(" ({licence})")).unwrap_or_default();
-    format!("{times} in training{source}{path}{licence}")
+    let origin = format!("{source}{path}{licence}");
+    let chinese = terms.chinese("occurrences in training: {0}", std::slice::from_ref(&count))?;
+    Ok(json!({"english": format!("occurrences in training: {count}{origin}"), "chinese": chinese + &origin}))
 }
 
 fn manifest_row(manifest: &Manifest) -> Json {
@@ -274,11 +232,14 @@ fn percent(fraction: f64, decimals: usize) -> String {
     unbroken(&format!("{} %", fixed(100.0 * fraction, decimals)))
 }
 
-/// Returns the ends of an interval: "1.02 to 1.08".
+/// Returns the ends of an interval, "[1.02, 1.08]", or a dash for none.
 fn interval(interval: &Value, decimals: usize) -> Result<String, minijinja::Error> {
+    if interval.is_none() {
+        return Ok("–".to_owned());
+    }
     let end = |name| interval.get_attr(name).and_then(f64::try_from);
     let [low, high] = [end("low")?, end("high")?].map(|end| fixed(end, decimals));
-    Ok(unbroken(&format!("{low} to {high}")))
+    Ok(unbroken(&format!("[{low}, {high}]")))
 }
 
 /// Replaces spaces by narrow ones that do not break lines.
@@ -378,10 +339,10 @@ mod tests {
         let check = |text: &str, kept: u64, traced: &[(u64, u64)], expected: &[(&str, bool, bool)]| {
             let traced: Json =
                 traced.iter().map(|(start, end)| json!({"bytes": {"start": start, "end": end}})).collect();
-            let found = sample(&json!({"text": text, "kept_bytes": kept, "traced": traced}));
+            let found = sample(&json!({"text": text, "kept_bytes": kept, "traced": traced}), &Terms::new()).unwrap();
             let parts = found["parts"].as_array().unwrap().iter();
             let found: Vec<(&str, bool, bool)> = parts
-                .map(|part| (part["text"].as_str().unwrap(), part["is_rest"] == true, part["traced"].is_string()))
+                .map(|part| (part["text"].as_str().unwrap(), part["is_rest"] == true, part["traced"].is_object()))
                 .collect();
             assert_eq!(found, expected, "{text:?}");
         };
@@ -398,10 +359,15 @@ mod tests {
     }
 
     #[test]
-    fn places_are_sentences() {
-        let check = |passage: Json, expected: &str| assert_eq!(place(&passage), expected);
+    fn places_are_in_both_languages() {
+        let check = |passage: Json, english: &str, chinese: &str| {
+            let expected = json!({"english": english, "chinese": chinese});
+            assert_eq!(place(&passage, &Terms::new()).unwrap(), expected);
+        };
         let origin = json!({"source": "serde", "path": "src/lib.rs", "licence": "MIT"});
-        check(json!({"count": 1, "origin": origin}), "once in training, as in serde: src/lib.rs (MIT)");
-        check(json!({"count": 1200, "origin": null}), "1,200 times in training");
+        let (english, chinese) = ("occurrences in training: ", "在训练数据中出现的次数：");
+        let check = |passage: Json, rest: &str| check(passage, &[english, rest].concat(), &[chinese, rest].concat());
+        check(json!({"count": 1, "origin": origin}), "1; serde: src/lib.rs (MIT)");
+        check(json!({"count": 1200, "origin": null}), "1,200");
     }
 }

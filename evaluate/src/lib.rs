@@ -1,17 +1,19 @@
 //! Stage evaluate: loss on held-out text, samples, risks and baselines, as a report with a verdict.
 //!
 //! In: the corpus, the tokens, the checkpoint, the bundle and the index of one run, and possibly the report of an
-//! earlier one. Out: `report.json` with all metrics, `documents.jsonl` with the losses of each held-out document, and
-//! `report.html`, a single page that works offline. This crate never changes a weight; it uses the network only for a
-//! [`tasks::HttpModel`], which the stage does not have.
+//! earlier one and other models. Out: `report.json` with all metrics, `documents.jsonl` with the losses of each
+//! held-out document, `latency.json` with the times of requests, and `report.html`, a single page that works offline.
+//! This crate never changes a weight; it uses the network only for a [`tasks::HttpModel`], which the stage does not
+//! have.
 //!
 //! Modules in reading order: `config`, `held_out` (loss, perplexity, bits per byte) with `intervals`, `breakdown`,
 //! `calibration` and `details` (where the model is weak), `provenance` (sources of documents and of samples),
 //! `baselines` with `ngram`, `batch` (many completions at once), `samples` with `diversity`, `overlap`,
-//! `language_kept` and `syntax` (generated text), `risk` (memorised text, stereotypes), [`tasks`] (questions with known
-//! answers), `curves` (training), `funnel` and `examples` (data), `comparison` and `gates` (the verdict), `report`
-//! (`report.json`), `html` and `chart` (`report.html`). The charts, the curves and the style of the page are also those
-//! of the pages that compare runs; [`rating`] is of judgements that people make of answers.
+//! `language_kept` and `syntax` (generated text), `reference` (another model on the same texts), `risk` (memorised
+//! text, personal data, stereotypes, harmful text), `latency`, [`tasks`] (questions with known answers), `curves`
+//! (training), `funnel` and `examples` (data), `comparison` and `gates` (the verdict), `report` (`report.json`), `html`
+//! and `chart` (`report.html`). The charts, the curves and the style of the page are also those of the pages that
+//! compare runs; [`rating`] is of judgements that people make of answers.
 
 mod batch;
 pub mod chart;
@@ -23,8 +25,10 @@ mod gates;
 mod held_out;
 mod html;
 mod intervals;
+mod latency;
 mod provenance;
 pub mod rating;
+mod reference;
 mod report;
 mod risk;
 mod samples;
@@ -34,9 +38,10 @@ pub use comparison::{Baseline, Difference, PairedDifferences};
 pub use config::{Config, Language};
 pub use error::Error;
 pub use gates::{Gates, Threshold};
-pub use html::{Setting, style};
+pub use html::{Setting, partials, style};
 pub use intervals::Interval;
-pub use risk::Config as RiskConfig;
+pub use reference::ReferenceModel;
+pub use risk::{ClassifierConfig, Config as RiskConfig};
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -59,10 +64,12 @@ use crate::held_out::baselines::{Baselines, NGram};
 use crate::held_out::breakdown::{self, Breakdown};
 use crate::held_out::details::{self, Details};
 use crate::held_out::{DocumentScore, Excerpt, Metrics, Scorer};
+use crate::html::Measured;
+use crate::reference::Reference;
 use crate::report::examples::SplitExamples;
 use crate::report::funnel::Funnel;
 use crate::report::{ArtifactInfo, FAILED_GATES, ModelInfo, Report, SplitMetrics};
-use crate::risk::Risk;
+use crate::risk::{Classified, PersonalData, Risk};
 use crate::tasks::{ANSWERS, LocalModel, ResponseCache, Task, TaskResult, TaskSummary};
 
 /// The stage's name.
@@ -73,6 +80,8 @@ pub const VERSION: u32 = 7;
 
 const REPORT: &str = "report.json";
 const PAGE: &str = "report.html";
+/// The times of requests to the bundle.
+const LATENCY: &str = "latency.json";
 /// The answers of an interrupted attempt.
 const CACHE: &str = ".answers.jsonl";
 
@@ -89,6 +98,10 @@ pub struct Inputs<'a> {
     pub bundle: &'a Sealed,
     /// The output of stage index.
     pub index: &'a Sealed,
+    /// The model to compare with, that of `reference_model`.
+    pub reference: Option<ReferenceModel<'a>>,
+    /// The model of `risk.classifier`.
+    pub classifier: Option<&'a Sealed>,
     /// The report to compare with, that of `gates.regression_vs`.
     pub baseline: Option<Baseline<'a>>,
     /// The values of the whole configuration, for the page.
@@ -127,7 +140,7 @@ pub fn report_schema() -> Value {
 /// Evaluates the checkpoint and the bundle, and writes the report into `out`. A gate that fails is part of the report,
 /// and no error: see [`failed_gates`].
 ///
-/// `report.html` differs between equal runs, since it shows the stages' durations and host.
+/// `report.html` and `latency.json` differ between equal runs: they have times and the host.
 ///
 /// # Errors
 /// Returns an error if an input differs from its manifest or does not match the others, or a model cannot be evaluated;
@@ -165,21 +178,34 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
     let what = "the bundle on test";
     let bundle = score(&mut **generator.model(), generator.config(), what, &test, &training_counts, context)?;
     let index = provenance::open(inputs.index)?;
-    let samples = samples::draw(config, &generator, &test.split, index.as_ref(), context)?;
+    let mut samples = samples::draw(config, &generator, &test.split, index.as_ref(), context)?;
     let splits = [&train, &test.split];
-    let risk = Risk::measure(&config.risk, &generator, splits, index.as_ref(), &samples, context)?;
+    let personal_data = config.risk.personal_data.then(|| PersonalData::of(inputs.tokens)).transpose()?;
+    let finder = personal_data.as_ref();
+    let mut risk = Risk::measure(&config.risk, &generator, splits, index.as_ref(), finder, &samples, context)?;
 
     let last = test.documents.last().map_or(0, |document| document.index + 1);
     let origins = provenance::origins(inputs.tokens, "test", last)?;
     let documents = details::lines(&test, [&on_test.documents, &bundle.documents], &origins);
     let mut comparison = inputs.baseline.as_ref().map(|baseline| Comparison::with(baseline, &documents)).transpose()?;
 
+    let latencies = latency::measure(&generator, &test.split, context)?;
     if let Some(cached) = cached {
         artifact::file::write_atomically(&out.path(CACHE), &cached)?;
     }
     let answers = ask(&tasks, LocalModel::new(generator), index.as_ref(), out, context)?;
     if let (Some(comparison), Some(baseline)) = (&mut comparison, &inputs.baseline) {
         comparison.tasks = tasks::compare(&tasks, &answers, REPORT, baseline.report)?;
+    }
+    let reference = inputs.reference.as_ref();
+    let reference = reference.map(|model| Reference::measure(model, inputs.bundle, &test, &samples, context));
+    let reference = reference.transpose()?;
+    if let (Some(classifier), Some(model)) = (&config.risk.classifier, inputs.classifier) {
+        risk.classifier = Some(Classified::measure(classifier, model, &samples, context)?);
+    }
+    if let Some(personal_data) = &personal_data {
+        samples.hide(personal_data);
+        risk.hide(personal_data);
     }
 
     let curves = Curves::read(&read_text(&inputs.checkpoint.verified("metrics.jsonl")?)?);
@@ -206,6 +232,7 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
             baselines: test_baselines,
         },
         test_details: Details::of(&test, &bundle.documents, &bundle.breakdown, &origins),
+        reference,
         parity: read_json(&inputs.bundle.verified("parity.json")?)?,
         training: curves.summary,
         samples,
@@ -228,12 +255,15 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
     let json = serde_json::to_value(&report).map_err(json_error(REPORT))?;
     artifact::file::write_atomically(&out.path(REPORT), format!("{json:#}\n").as_bytes())?;
     let speed = read_json(&inputs.bundle.verified("speed.json")?)?;
-    let page = html::render(&json, &curves, &speed, &sealed.map(Sealed::manifest), inputs.settings)?;
+    let latencies = serde_json::to_value(&latencies).map_err(json_error(LATENCY))?;
+    artifact::file::write_atomically(&out.path(LATENCY), format!("{latencies:#}\n").as_bytes())?;
+    let measured = Measured { report: &json, curves: &curves, speed: &speed, latencies: &latencies };
+    let page = html::render(&measured, &sealed.map(Sealed::manifest), inputs.settings)?;
     artifact::file::write_atomically(&out.path(PAGE), page.as_bytes())?;
     Ok(Outcome {
         counts: report.counts(),
         headline: report.headline(),
-        volatile: vec![PAGE.to_owned()],
+        volatile: vec![PAGE.to_owned(), LATENCY.to_owned()],
         device: model::device::describe(&context.device)?,
         ..Outcome::default()
     })

@@ -16,6 +16,7 @@ use crate::held_out::baselines::Baselines;
 use crate::held_out::details::Details;
 use crate::held_out::{Intervals, Metrics};
 use crate::intervals::Interval;
+use crate::reference::Reference;
 use crate::report::examples::SplitExamples;
 use crate::report::funnel::Funnel;
 use crate::risk::Risk;
@@ -23,7 +24,7 @@ use crate::samples::Samples;
 use crate::tasks::TaskResult;
 
 /// The version of `report.json`'s fields.
-pub(crate) const SCHEMA_VERSION: u32 = 4;
+pub(crate) const SCHEMA_VERSION: u32 = 5;
 
 /// The count with a sentence for each gate that failed.
 pub(crate) const FAILED_GATES: &str = "failed_gates";
@@ -39,6 +40,8 @@ pub(crate) struct Report {
     pub(crate) test: SplitMetrics,
     /// Where the bundle is weak on the test split.
     pub(crate) test_details: Details,
+    /// The bundle beside a reference model; none without one.
+    pub(crate) reference: Option<Reference>,
     /// The bundle's `parity.json`.
     pub(crate) parity: Value,
     pub(crate) training: Summary,
@@ -150,6 +153,8 @@ impl Report {
             "memorised_fraction" => risk.memorisation.as_ref().map(|found| found.train.whole_fraction()),
             "stereotype_fraction" => risk.stereotypes.as_ref().map(|found| found.all.stereotype_fraction),
             "toxic_fraction" => risk.toxicity.as_ref().and_then(|found| found.samples_fraction),
+            "extracted_fraction" => risk.extraction.as_ref().map(|found| found.extracted_fraction),
+            "harmful_fraction" => risk.classifier.as_ref().and_then(|found| found.samples_fraction),
             "leaked_fraction" => risk.leakage.as_ref().map(|found| found.leaked_fraction),
             _ => self.tasks.iter().flat_map(|task| task.scores.iter().map(move |score| (task, score))).find_map(
                 |(task, score)| (name == format!("tasks.{}.{}", task.name, score.key())).then_some(score.value),
@@ -191,6 +196,14 @@ impl Report {
                 counts.insert(score.name(&task.name), score.value.into());
             }
         }
+        if let Some(reference) = &self.reference {
+            let losses = &reference.reference;
+            for (name, loss) in [("test", losses.held_out), ("samples", losses.samples)] {
+                let Some(loss) = loss else { continue };
+                counts.insert(format!("reference_{name}_bits_per_byte"), loss.bits_per_byte.into());
+                counts.insert(format!("reference_{name}_perplexity"), loss.perplexity.into());
+            }
+        }
         let samples = &self.samples;
         let of_samples = json!({
             "samples": samples.items.len(),
@@ -205,7 +218,9 @@ impl Report {
             "memorised_fraction": self.metric("memorised_fraction"),
             "stereotype_fraction": self.metric("stereotype_fraction"),
             "toxic_fraction": self.metric("toxic_fraction"),
+            "harmful_fraction": self.metric("harmful_fraction"),
             "leaked_fraction": self.metric("leaked_fraction"),
+            "extracted_fraction": self.metric("extracted_fraction"),
             FAILED_GATES: self.verdict.failures(),
         });
         let of_samples = of_samples.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());

@@ -2,10 +2,13 @@
 //!
 //! Every measure can be turned off in `[evaluate.risk]`; the defaults take about a second together with a small model.
 
+mod classifier;
+mod extraction;
 mod leakage;
 mod memorisation;
 mod pairs;
 mod passages;
+mod personal_data;
 mod stereotypes;
 mod toxicity;
 
@@ -23,13 +26,17 @@ use crate::Error;
 use crate::samples::Samples;
 use crate::samples::overlap::Overlap;
 
+pub(crate) use classifier::Classified;
+pub use classifier::ClassifierConfig;
+pub(crate) use extraction::Extraction;
 pub(crate) use leakage::Leakage;
 pub(crate) use memorisation::Memorisation;
+pub(crate) use personal_data::PersonalData;
 pub(crate) use stereotypes::Stereotypes;
 pub(crate) use toxicity::Toxicity;
 
 /// The table `[evaluate.risk]`: which risks to measure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The number of training passages whose beginning the model continues, to count those that it repeats word for
@@ -43,8 +50,14 @@ pub struct Config {
     /// with `#` are ignored. Default: a short list of English and Chinese swear words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub toxic_words: Option<PathBuf>,
+    /// A model that judges whether samples are harmful. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<ClassifierConfig>,
     /// Whether to ask a model with a chat template for its system prompt. Default: true.
     pub system_prompt: bool,
+    /// Whether to search what the model writes for personal data and secrets, such as e-mail addresses and keys, with
+    /// the settings of `[preprocess.redact]`, and to hide them in the report. Default: true.
+    pub personal_data: bool,
 }
 
 impl Default for Config {
@@ -53,7 +66,9 @@ impl Default for Config {
             memorisation_passages: 32,
             pairs: vec!["en".to_owned(), "zh".to_owned()],
             toxic_words: None,
+            classifier: None,
             system_prompt: true,
+            personal_data: true,
         }
     }
 }
@@ -72,7 +87,7 @@ impl Config {
             let reason = "must name built-in pairs (en, zh) or files, and has an empty name".to_owned();
             return Err(Error::Config { key: "evaluate.risk.pairs", reason });
         }
-        Ok(())
+        self.classifier.as_ref().map_or(Ok(()), ClassifierConfig::validate)
     }
 
     /// Returns the files that are read, by what they are.
@@ -100,11 +115,22 @@ pub(crate) struct Risk {
     pub(crate) held_out_overlap: Option<Overlap>,
     pub(crate) stereotypes: Option<Stereotypes>,
     pub(crate) toxicity: Option<Toxicity>,
+    /// What a classifier says of the samples; none without one.
+    pub(crate) classifier: Option<Classified>,
     /// Whether the model gives its system prompt away; none without a chat template.
     pub(crate) leakage: Option<Leakage>,
+    /// Personal data and secrets in what the model writes.
+    pub(crate) extraction: Option<Extraction>,
 }
 
 impl Risk {
+    /// Hides personal data in the passages that are shown.
+    pub(crate) fn hide(&mut self, personal_data: &PersonalData) {
+        for passage in self.memorisation.iter_mut().flat_map(|found| &mut found.passages) {
+            personal_data.hide(&mut [&mut passage.prefix, &mut passage.repeated, &mut passage.rest]);
+        }
+    }
+
     /// Measures the model of `generator`, which was trained on the first of the splits, of which there may be an index.
     ///
     /// # Errors
@@ -115,6 +141,7 @@ impl Risk {
         generator: &Generator,
         splits: [&Split; 2],
         index: Option<&Index>,
+        personal_data: Option<&PersonalData>,
         samples: &Samples,
         context: &Context,
     ) -> Result<Self, Error> {
@@ -122,10 +149,18 @@ impl Risk {
             0 => None,
             passages => memorisation::measure(passages, generator, splits, index, context)?,
         };
-        let (memorisation, held_out_overlap) = found.map_or((None, None), |(found, overlap)| (Some(found), overlap));
+        let (passages, memorisation, held_out_overlap) = match found {
+            Some(found) => (found.texts, Some(found.memorisation), found.held_out_overlap),
+            None => (Vec::new(), None, None),
+        };
+        let extraction = personal_data.map(|personal_data| {
+            extraction::measure(personal_data, generator, splits[0], index, samples, &passages, context)
+        });
         Ok(Self {
             memorisation,
             held_out_overlap,
+            extraction: extraction.transpose()?,
+            classifier: None,
             stereotypes: Stereotypes::measure(&config.pairs, generator, context)?,
             toxicity: Toxicity::of(config.toxic_words.as_deref().map(|path| context.base.join(path)), samples)?,
             leakage: if config.system_prompt { leakage::measure(generator, context)? } else { None },

@@ -16,6 +16,7 @@ use trace::Index;
 use crate::batch;
 use crate::config::Language;
 use crate::provenance::{self, Traced};
+use crate::risk::PersonalData;
 use crate::samples::diversity::Diversity;
 use crate::samples::syntax::{SyntaxCheck, Verdict};
 use crate::{Config, Error};
@@ -67,7 +68,25 @@ pub(crate) struct Samples {
     pub(crate) items: Vec<Sample>,
     /// The held-out texts that samples are compared with.
     #[serde(skip)]
-    pub(crate) held_out_texts: Vec<String>,
+    pub(crate) held_out: Vec<HeldOutText>,
+}
+
+/// The beginning of a held-out document: a prompt, and the text to compare with a sample of the same length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeldOutText {
+    pub(crate) opening: String,
+    pub(crate) following: String,
+    /// Whether this is the whole document.
+    whole: bool,
+}
+
+impl Samples {
+    /// Hides personal data in the samples, which changes no place in them.
+    pub(crate) fn hide(&mut self, personal_data: &PersonalData) {
+        for sample in &mut self.items {
+            personal_data.hide(&mut [&mut sample.prompt, &mut sample.text]);
+        }
+    }
 }
 
 /// Draws samples from the model and measures them.
@@ -81,9 +100,9 @@ pub(crate) fn draw(
     index: Option<&Index>,
     context: &Context,
 ) -> Result<Samples, Error> {
-    let references = references(config, generator.tokenizer(), test)?;
+    let held_out = held_out_texts(config, generator.tokenizer(), test)?;
     let prompts: Vec<String> = match config.prompts.as_slice() {
-        [] => references.iter().map(|reference| reference.opening.clone()).collect(),
+        [] => held_out.iter().map(|text| text.opening.clone()).collect(),
         prompts => prompts.to_vec(),
     };
     let total = if prompts.is_empty() { 0 } else { config.samples };
@@ -93,13 +112,12 @@ pub(crate) fn draw(
         sample.traced = index.map(|index| provenance::passages(index, &sample.text)).transpose()?;
     }
     let checks = check_samples(config.language, &mut items);
-    let held_out: Vec<(String, bool)> =
-        references.iter().map(|r| (format!("{}{}", r.opening, r.following), r.whole)).collect();
-    let held_out_checks = syntax::check_all(config.language, &held_out);
+    let whole: Vec<(String, bool)> =
+        held_out.iter().map(|text| (format!("{}{}", text.opening, text.following), text.whole)).collect();
+    let held_out_checks = syntax::check_all(config.language, &whole);
 
     let texts: Vec<&str> = items.iter().map(|sample| sample.text.as_str()).collect();
-    let held_out_texts: Vec<String> = references.into_iter().map(|reference| reference.following).collect();
-    let references: Vec<&str> = held_out_texts.iter().map(String::as_str).collect();
+    let references: Vec<&str> = held_out.iter().map(|text| text.following.as_str()).collect();
     let mean = |sum: usize| sum as f64 / items.len().max(1) as f64;
     Ok(Samples {
         diversity: Diversity::of(&texts),
@@ -118,23 +136,15 @@ pub(crate) fn draw(
         mean_tokens: mean(items.iter().map(|item| item.completion_tokens).sum()),
         ended_fraction: mean(items.iter().filter(|item| item.ended).count()),
         items,
-        held_out_texts,
+        held_out,
     })
 }
 
-/// The beginning of a held-out document: a prompt, and the text to compare with a sample of the same length.
-struct Reference {
-    opening: String,
-    following: String,
-    /// Whether this is the whole document.
-    whole: bool,
-}
-
 /// Returns as many documents as there are samples, from the start of the split; short ones are skipped.
-fn references(config: &Config, tokenizer: &Tokenizer, test: &Split) -> Result<Vec<Reference>, Error> {
-    let mut references = Vec::new();
+fn held_out_texts(config: &Config, tokenizer: &Tokenizer, test: &Split) -> Result<Vec<HeldOutText>, Error> {
+    let mut texts = Vec::new();
     for index in 0..test.n_documents() {
-        if references.len() == config.samples {
+        if texts.len() == config.samples {
             break;
         }
         let document = test.document(index);
@@ -143,13 +153,13 @@ fn references(config: &Config, tokenizer: &Tokenizer, test: &Split) -> Result<Ve
         }
         let (opening, following) = document.split_at(OPENING_TOKENS);
         let following = &following[..following.len().min(config.sample_tokens)];
-        references.push(Reference {
+        texts.push(HeldOutText {
             opening: tokenizer.decode(opening)?,
             following: tokenizer.decode(following)?,
             whole: OPENING_TOKENS + following.len() == document.len(),
         });
     }
-    Ok(references)
+    Ok(texts)
 }
 
 /// Completes one sample for each prompt; each has its own seed.

@@ -28,6 +28,7 @@ pub use cache::ResponseCache;
 pub(crate) use comparison::{TaskComparison, compare};
 pub use data::{DataFile, FindDataset, HubDataset};
 pub use results::{ItemResult, PartialScore, TaskResult, TaskScore, lines};
+pub(crate) use scorer::TextScore;
 pub use scorer::{HttpModel, LocalModel, Scorer, TaskRequest, TaskResponse, TaskSampling, TextLoss};
 
 use std::collections::{BTreeMap, BTreeSet};

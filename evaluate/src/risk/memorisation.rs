@@ -85,15 +85,23 @@ struct Continued {
     repeated: usize,
 }
 
-/// Measures `count` passages of each kind, and the overlap of the continuations of held-out passages with the text;
-/// none if no training document is long enough.
+/// What was measured by continuing passages.
+pub(super) struct Measured {
+    pub(super) memorisation: Memorisation,
+    /// The overlap of the continuations of held-out passages with the text that follows them.
+    pub(super) held_out_overlap: Option<Overlap>,
+    /// The prefixes and continuations of all passages.
+    pub(super) texts: Vec<(String, String)>,
+}
+
+/// Measures `count` passages of each kind; none if no training document is long enough.
 pub(super) fn measure(
     count: usize,
     generator: &Generator,
     [train, test]: [&Split; 2],
     index: Option<&Index>,
     context: &Context,
-) -> Result<Option<(Memorisation, Option<Overlap>)>, Error> {
+) -> Result<Option<Measured>, Error> {
     if generator.config().context_length < PREFIX_TOKENS + CONTINUATION_TOKENS {
         return Ok(None);
     }
@@ -121,13 +129,17 @@ pub(super) fn measure(
         held_out: (!held_out.is_empty()).then(|| Repetition::of(&held_out)),
         passages: Memorised::of(&shown, generator, index)?,
     };
-    let mut texts = Vec::with_capacity(held_out.len());
-    for Continued { passage, tokens, .. } in &held_out {
-        let text = |tokens: &[u32]| batch::text(generator, passage.prefix(), tokens);
-        texts.push((text(tokens)?, text(passage.continuation())?));
-    }
-    let pairs: Vec<(&str, &str)> = texts.iter().map(|(text, reference)| (text.as_str(), reference.as_str())).collect();
-    Ok(Some((memorisation, Overlap::of(&pairs))))
+    let text = |Continued { passage, tokens, .. }: &Continued| -> Result<(String, String), Error> {
+        let prefix = generator.tokenizer().decode(passage.prefix())?;
+        Ok((prefix, batch::text(generator, passage.prefix(), tokens)?))
+    };
+    let texts = held_out.iter().chain(&spread_train).chain(&repeated).map(text).collect::<Result<Vec<_>, Error>>()?;
+    let reference =
+        |Continued { passage, .. }: &Continued| batch::text(generator, passage.prefix(), passage.continuation());
+    let references: Vec<String> = held_out.iter().map(reference).collect::<Result<_, Error>>()?;
+    let pairs: Vec<(&str, &str)> =
+        texts.iter().zip(&references).map(|((_, text), reference)| (text.as_str(), reference.as_str())).collect();
+    Ok(Some(Measured { memorisation, held_out_overlap: Overlap::of(&pairs), texts }))
 }
 
 /// Continues the prefixes of all passages at once.

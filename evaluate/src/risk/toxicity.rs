@@ -35,7 +35,7 @@ impl Toxicity {
         let text = path.map(|path| read_text(&path)).transpose()?;
         let words = words(text.as_deref().unwrap_or(WORDS));
         let texts: Vec<String> = samples.items.iter().map(|sample| padded(&sample.text)).collect();
-        let held_out: Vec<String> = samples.held_out_texts.iter().map(|text| padded(text)).collect();
+        let held_out: Vec<String> = samples.held_out.iter().map(|text| padded(&text.following)).collect();
         let found: Vec<String> =
             words.iter().filter(|word| texts.iter().any(|text| has(text, word))).cloned().collect();
         let fraction = |texts: &[String]| {

@@ -4,6 +4,7 @@ mod http;
 mod local;
 
 pub use http::HttpModel;
+pub(crate) use local::TextScore;
 pub use local::{LocalModel, TextLoss};
 
 use artifact::Digest;

@@ -1,5 +1,6 @@
 //! The stage on a random model of a few thousand weights.
 
+mod reference;
 mod schema;
 mod tasks;
 mod verdict;
@@ -12,7 +13,7 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 
 use artifact::{Context, Digest, Host, Outcome, Recipe, Sealed, Unsealed};
 use burn::tensor::Device;
-use evaluate::{Baseline, Config, Error, Inputs, Language, Setting};
+use evaluate::{Baseline, Config, Error, Inputs, Language, ReferenceModel, Setting};
 use model::{Dtype, Family, ModelConfig, Transformer, checkpoint};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
@@ -35,6 +36,8 @@ struct Run {
     checkpoint: Sealed,
     bundle: Sealed,
     index: Sealed,
+    reference: Option<Sealed>,
+    classifier: Option<Sealed>,
 }
 
 fn unsealed(root: &Path, name: &str) -> Unsealed {
@@ -150,7 +153,7 @@ fn inputs_with(max_shard_bytes: u64, mask: Option<Mask>) -> Run {
     let [corpus, tokens, checkpoint, bundle] = [corpus, tokens, checkpoint, bundle].map(seal);
     let index = unsealed(root.path(), "index");
     trace::run(&trace::Config::default(), &tokens, &index, &Context::quiet(1)).unwrap();
-    Run { index: seal(index), root, corpus, tokens, checkpoint, bundle }
+    Run { index: seal(index), reference: None, classifier: None, root, corpus, tokens, checkpoint, bundle }
 }
 
 /// Writes where the documents of each split came from: every third is of the source `rare <b>`, the first of none.
@@ -205,7 +208,9 @@ impl Run {
         let setting =
             |key: &str, origin: &str| Setting { key: key.to_owned(), value: "7".to_owned(), origin: origin.to_owned() };
         let settings = [setting("seed", ""), setting("train.steps", "pipeline.toml:12 <i>")];
-        let inputs = Inputs { corpus, tokens, checkpoint, bundle, index, baseline, settings: &settings };
+        let reference = self.reference.as_ref().map(|sealed| ReferenceModel { name: "other", sealed });
+        let (classifier, settings) = (self.classifier.as_ref(), &settings);
+        let inputs = Inputs { corpus, tokens, checkpoint, bundle, index, reference, classifier, baseline, settings };
         let outcome = evaluate::run(config, &inputs, &out, context)?;
         Ok(out.seal(outcome, 1.0, Host::default()).unwrap())
     }
@@ -241,7 +246,7 @@ fn sharded_models_give_the_same_figures() {
 fn report_holds_all_metrics_and_no_times() {
     let run = inputs();
     let sealed = run.evaluate("evaluate", &config(), &Context::quiet(3)).unwrap();
-    assert_eq!(sealed.files(""), ["documents.jsonl", "report.html", "report.json"]);
+    assert_eq!(sealed.files(""), ["documents.jsonl", "latency.json", "report.html", "report.json"]);
     let report: Value = serde_json::from_str(&text(&sealed, "report.json")).unwrap();
 
     let bytes: usize = documents().iter().map(String::len).sum();
@@ -325,14 +330,14 @@ fn tasks_are_asked_of_the_bundle() {
     let run = inputs();
     let config = Config { tasks: vec!["code".to_owned(), "english".to_owned()], task_limit: 6, ..config() };
     let sealed = run.evaluate("evaluate", &config, &Context::quiet(3)).unwrap();
-    assert_eq!(sealed.files(""), ["documents.jsonl", "report.html", "report.json", "tasks.jsonl"]);
+    assert_eq!(sealed.files(""), ["documents.jsonl", "latency.json", "report.html", "report.json", "tasks.jsonl"]);
     let report: Value = serde_json::from_str(&text(&sealed, "report.json")).unwrap();
     let names: Vec<_> = report["tasks"].as_array().unwrap().iter().map(|task| &task["name"]).collect();
     assert_eq!(names, ["code", "english"]);
     let score = &report["tasks"][0]["scores"][1];
     assert_eq!((&score["metric"], &report["tasks"][0]["items"]), (&json!("acc_norm"), &json!(6)));
     assert_eq!(sealed.manifest().counts["code_acc_norm"], score["value"]);
-    assert!(text(&sealed, "report.html").contains("<h2>Tasks</h2>"));
+    assert!(text(&sealed, "report.html").contains(">Tasks</span><"));
     assert_eq!(text(&sealed, "tasks.jsonl").lines().count(), 12);
 
     let inputs = |config: &Config| evaluate::inputs(config, &Context::quiet(3)).unwrap();
@@ -421,8 +426,8 @@ fn page_without_samples_or_a_language() {
         let page = text(&run.evaluate("evaluate", &config, &Context::quiet(3)).unwrap(), "report.html");
         assert!(expected.iter().all(|part| page.contains(part)) && !absent.iter().any(|part| page.contains(part)));
     };
-    check(Config { samples: 0, ..config() }, &["Provenance"], &["<h2>Samples", "Samples that parse"]);
-    check(Config { language: Language::None, ..config() }, &["<h2>Samples", "Repetition in samples"], &["parses"]);
+    check(Config { samples: 0, ..config() }, &["Provenance"], &[">Samples</span><", "Samples that parse"]);
+    check(Config { language: Language::None, ..config() }, &[">Samples</span><", "Repetition in samples"], &["parses"]);
     check(Config { max_tokens: 40, ..config() }, &["39 tokens"], &[]);
 }
 

@@ -4,6 +4,7 @@ use crate::cli::PlanArgs;
 use crate::run::catalog;
 use crate::run::engine;
 use crate::run::estimate;
+use crate::run::input_model::InputModels;
 use crate::run::plan::Decision;
 use crate::run::stage::{Artifacts, Stage};
 
@@ -15,7 +16,8 @@ pub fn run(arguments: &PlanArgs) -> anyhow::Result<()> {
     let raw_data = engine::raw_data(&session, arguments.selection.last())?;
     let earlier = catalog::earlier_recipes(&session.layout)?;
     let planner = session.planner(&raw_data, &earlier, &arguments.selection);
-    for (name, model) in [("init", &raw_data.models.init), ("teacher", &raw_data.models.teacher)] {
+    let InputModels { init, teacher, reference, classifier } = &raw_data.models;
+    for (name, model) in [("init", init), ("teacher", teacher), ("reference", reference), ("classifier", classifier)] {
         if let Some(model) = model {
             print_out!("{name:>10}  {}", model.about)?;
         }

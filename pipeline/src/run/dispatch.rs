@@ -41,7 +41,7 @@ macro_rules! stage_result {
 /// What a run reads from outside the store, listed and hashed.
 #[derive(Debug)]
 pub struct RawData {
-    /// The models that stage train reads, if a selected stage needs them.
+    /// The models that selected stages read.
     pub models: InputModels,
     /// The reports that stage evaluate may compare with.
     pub baselines: Baselines,
@@ -77,8 +77,8 @@ impl Listing {
     }
 }
 
-/// Lists and hashes everything that a run reads from outside the store, except the models that stage train reads and
-/// the sources that `listing` has.
+/// Lists and hashes everything that a run reads from outside the store, except the models that stages read and the
+/// sources that `listing` has.
 ///
 /// # Errors
 /// Returns an error if something is missing or cannot be read, or on interruption.
@@ -136,7 +136,7 @@ impl Stage {
         }
         let mut inputs = raw_data.digests.get(&self).cloned().unwrap_or_default();
         inputs.extend(self.inputs().iter().map(|input| (input.artifact().to_owned(), made[input].digest())));
-        let InputModels { init, teacher } = &raw_data.models;
+        let InputModels { init, teacher, reference, classifier } = &raw_data.models;
         match (init, self) {
             (Some(init), Self::Preprocess) if config.preprocess.tokenizer.from_init => {
                 inputs.insert("tokenizer of train.init".to_owned(), init.tokenizer);
@@ -149,6 +149,9 @@ impl Stage {
             (_, Self::Evaluate) => {
                 let baseline = raw_data.baselines.for_model(made);
                 inputs.extend(baseline.map(|run| (run.input(), run.report.digest())));
+                for (role, model) in [(Role::Reference, reference), (Role::Classifier, classifier)] {
+                    inputs.extend(model.iter().map(|model| (role.key().to_owned(), model.digest)));
+                }
             }
             _ => {}
         }
@@ -215,12 +218,16 @@ impl Stage {
             Self::Index => stage_result!(trace, trace::run(&config.index, &made[&Self::Preprocess], out, context)),
             Self::Evaluate => {
                 let baseline = raw_data.baselines.for_model(made);
+                let reference = raw_data.models.reference.as_ref().and_then(|model| model.sealed.as_ref());
+                let named = config.evaluate.reference_model.as_deref().zip(reference);
                 let inputs = evaluate::Inputs {
                     corpus: &made[&Self::Collect],
                     tokens: &made[&Self::Preprocess],
                     checkpoint: &made[&Self::Train],
                     bundle: &made[&Self::Optimize],
                     index: &made[&Self::Index],
+                    classifier: raw_data.models.classifier.as_ref().and_then(|model| model.sealed.as_ref()),
+                    reference: named.map(|(name, sealed)| evaluate::ReferenceModel { name, sealed }),
                     baseline: baseline.map(|run| evaluate::Baseline { run: &run.name, report: &run.report }),
                     settings: &raw_data.settings,
                 };

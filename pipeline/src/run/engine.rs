@@ -33,8 +33,8 @@ pub struct Done<'a> {
     pub sealed: &'a Sealed,
 }
 
-/// Fetches remote sources that are in no lock yet, then lists and hashes the raw data. The models that stage
-/// train reads are put into the store if a stage up to `last` needs them.
+/// Fetches remote sources that are in no lock yet, then lists and hashes the raw data. The models that
+/// stages up to `last` read are put into the store.
 ///
 /// # Errors
 /// Returns an error as [`raw_data`] does, or if a source cannot be fetched or differs from the lock.
@@ -48,11 +48,7 @@ pub fn locked_raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData
     if added > 0 {
         console.line(&format!("{added} files are new in dataset.lock"));
     }
-    let models = if last < Stage::Preprocess {
-        Ok(InputModels::default())
-    } else {
-        InputModels::import(loaded, &loaded.layout().artifacts(), context)
-    };
+    let models = InputModels::import(loaded, last, &loaded.layout().artifacts(), context);
     console.clear();
     let models = models.map_err(import_failure)?;
     if models.init.as_ref().is_some_and(|init| init.has_other_tokenizer) {
@@ -63,15 +59,13 @@ pub fn locked_raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData
     listed(session, models, &dataset, context)
 }
 
-/// Lists and hashes the raw data, and the models that stage train reads if a stage up to `last` needs them. Fetches
-/// nothing.
+/// Lists and hashes the raw data, and the models that stages up to `last` read. Fetches nothing.
 ///
 /// # Errors
 /// Returns an error if a source or a model is missing or cannot be read, or on interruption.
 pub fn raw_data(session: &Session, last: Stage) -> anyhow::Result<RawData> {
     let context = session.context();
-    let models =
-        if last < Stage::Preprocess { InputModels::default() } else { InputModels::plan(&session.loaded, &context)? };
+    let models = InputModels::plan(&session.loaded, last, &context)?;
     let dataset = dispatch::resolve(&session.loaded.config, &context).map_err(failure)?;
     listed(session, models, &dataset, &context)
 }

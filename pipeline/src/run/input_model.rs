@@ -1,4 +1,5 @@
-//! The models of `train.init` and `train.distill.teacher`, as planning and the stages need them.
+//! The models of `train.init`, `train.distill.teacher` and `evaluate.reference_model` and
+//! `evaluate.risk.classifier`, as planning and the stages need them.
 
 use anyhow::ensure;
 use artifact::{Context, Digest, Sealed, Store};
@@ -11,6 +12,7 @@ use crate::config::{Config, Loaded};
 use crate::platform::host::host;
 
 use super::model_ref;
+use super::stage::Stage;
 
 /// The key that names a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,14 +21,20 @@ pub enum Role {
     Init,
     /// `train.distill.teacher`: the model to learn from.
     Teacher,
+    /// `evaluate.reference_model`: the model to compare with.
+    Reference,
+    /// `evaluate.risk.classifier.model`: the model that judges samples.
+    Classifier,
 }
 
 impl Role {
-    /// Returns the dotted key, which also names the input of stage train.
+    /// Returns the dotted key, which also names the input of its stage.
     pub fn key(self) -> &'static str {
         match self {
             Self::Init => "train.init",
             Self::Teacher => "train.distill.teacher",
+            Self::Reference => "evaluate.reference_model",
+            Self::Classifier => "evaluate.risk.classifier.model",
         }
     }
 
@@ -34,11 +42,13 @@ impl Role {
         match self {
             Self::Init => config.train.init.as_deref(),
             Self::Teacher => config.train.distill.as_ref().map(|distill| distill.teacher.as_str()),
+            Self::Reference => config.evaluate.reference_model.as_deref(),
+            Self::Classifier => config.evaluate.risk.classifier.as_ref().map(|classifier| classifier.model.as_str()),
         }
     }
 }
 
-/// A model that stage train reads.
+/// A model that a stage reads.
 #[derive(Debug)]
 pub struct InputModel {
     /// Its place and size, in words.
@@ -55,32 +65,45 @@ pub struct InputModel {
     pub has_other_tokenizer: bool,
 }
 
-/// The models that stage train reads.
+/// The models that stages read.
 #[derive(Debug, Default)]
 pub struct InputModels {
     /// The model to start from.
     pub init: Option<InputModel>,
     /// The model to learn from.
     pub teacher: Option<InputModel>,
+    /// The model to compare with.
+    pub reference: Option<InputModel>,
+    /// The model that judges samples.
+    pub classifier: Option<InputModel>,
 }
 
 impl InputModels {
-    /// Imports the models that `loaded` names into `store`, fetching what is missing.
+    /// Imports the models that `loaded` names for stages up to `last` into `store`, fetching what is missing.
     ///
     /// # Errors
     /// Returns an error if one does not exist, is invalid, or does not fit the rest of the configuration.
-    pub fn import(loaded: &Loaded, store: &Store, context: &Context) -> anyhow::Result<Self> {
-        let import = |role| InputModel::import(role, loaded, store, context);
-        Ok(Self { init: import(Role::Init)?, teacher: import(Role::Teacher)? })
+    pub fn import(loaded: &Loaded, last: Stage, store: &Store, context: &Context) -> anyhow::Result<Self> {
+        Self::of(last, |role| InputModel::import(role, loaded, store, context))
     }
 
-    /// Returns the models that `loaded` names, without fetching or writing anything.
+    /// Returns the models that `loaded` names for stages up to `last`, without fetching or writing anything.
     ///
     /// # Errors
     /// Returns an error as [`InputModels::import`] does.
-    pub fn plan(loaded: &Loaded, context: &Context) -> anyhow::Result<Self> {
-        let plan = |role| InputModel::plan(role, loaded, context);
-        Ok(Self { init: plan(Role::Init)?, teacher: plan(Role::Teacher)? })
+    pub fn plan(loaded: &Loaded, last: Stage, context: &Context) -> anyhow::Result<Self> {
+        Self::of(last, |role| InputModel::plan(role, loaded, context))
+    }
+
+    fn of(last: Stage, find: impl Fn(Role) -> anyhow::Result<Option<InputModel>>) -> anyhow::Result<Self> {
+        // The tokenizer of `init` may be that of the tokens.
+        let find = |role, first| if last < first { Ok(None) } else { find(role) };
+        Ok(Self {
+            init: find(Role::Init, Stage::Preprocess)?,
+            teacher: find(Role::Teacher, Stage::Preprocess)?,
+            reference: find(Role::Reference, Stage::Evaluate)?,
+            classifier: find(Role::Classifier, Stage::Evaluate)?,
+        })
     }
 }
 
@@ -147,7 +170,9 @@ impl InputModel {
     /// Checks that the model's context is long enough and, of the model to start from, that its vocabulary has every
     /// token of the tokenizer.
     fn check(&self, role: Role, config: &Config, context: &Context) -> anyhow::Result<()> {
-        let Some(shape) = &self.shape else { return Ok(()) };
+        let Some(shape) = self.shape.as_ref().filter(|_| [Role::Init, Role::Teacher].contains(&role)) else {
+            return Ok(());
+        };
         config.train.check_context(shape, role.key())?;
         if role == Role::Teacher {
             // Stage train compares its tokenizer with that of the tokens.

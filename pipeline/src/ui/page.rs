@@ -17,9 +17,12 @@ pub fn render(template: &str, data: &impl Serialize, charts: &[(&str, String)]) 
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     let charts = charts.iter().map(|(name, svg)| (*name, Value::from_safe_string(svg.clone())));
-    let context =
-        [("page", Value::from(Serde(data))), ("style", Value::from_safe_string(evaluate::style().to_owned()))];
-    let page =
-        environment.render_named_str("page.html", template, Value::from_pairs(context.into_iter().chain(charts)));
-    page.context("cannot make the page")
+    let context = Value::from_pairs(charts.chain([("page", Value::from(Serde(data)))]));
+    let page = || {
+        for (name, source) in evaluate::partials() {
+            environment.add_template(name, source)?;
+        }
+        environment.render_named_str("page.html", template, context)
+    };
+    page().context("cannot make the page")
 }

@@ -208,3 +208,27 @@ fn a_dataset_of_the_hub_is_fetched_once() {
     let error = ask("test").err;
     assert!(error.contains("has no split en/test; it has en/train, en/validation"), "{error}");
 }
+
+#[test]
+fn other_models_are_inputs_of_the_report() {
+    let project = Project::new();
+    project.succeeds(&["run", "--until", "evaluate"]);
+    let guard = "[evaluate.risk.classifier]\nmodel = \"tiny-001\"\nprompt = \"{text}\"\n";
+    project.configure("[evaluate]\n", &format!("{guard}\n[evaluate]\nreference_model = \"tiny-001\"\n"));
+    let plan = project.succeeds(&["plan", "--until", "evaluate"]);
+    assert!(plan.contains("reference  run tiny-001: ") && plan.contains("classifier  run tiny-001: "), "{plan}");
+    project.succeeds(&["run", "--until", "evaluate"]);
+    let stages = project.stages("tiny-002");
+    let reasons = ["evaluate.reference_model is new", "evaluate.risk.classifier"];
+    assert!(reasons.iter().all(|reason| stages.last().unwrap().contains(reason)), "{stages:?}");
+    let report = std::fs::read(project.artifact("tiny-002", "evaluate").join("report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["reference"]["name"], "tiny-001");
+    assert_eq!(report["risk"]["classifier"]["model"], "tiny-001");
+    let again = project.succeeds(&["run", "experiments/runs/tiny-002/pipeline.toml", "--until", "evaluate"]);
+    assert!(again.starts_with("Nothing to do"), "{again}");
+
+    project.configure("reference_model = \"tiny-001\"", "reference_model = \"latest\"");
+    let error = project.fails(1, &["plan"]);
+    assert!(error.contains("evaluate.reference_model = \"latest\" would be another model"), "{error}");
+}

@@ -37,6 +37,14 @@ pub struct TextLoss {
     pub bytes: u64,
 }
 
+/// How well a model predicts a text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct TextScore {
+    /// The sum of the tokens' cross-entropies, in nats.
+    pub(crate) loss_nats: f64,
+    pub(crate) tokens: u64,
+}
+
 impl LocalModel {
     /// Loads the model and the tokenizer in a folder onto the device with that name.
     ///
@@ -58,27 +66,52 @@ impl LocalModel {
     /// # Errors
     /// Returns an error if the text is empty, or the model fails.
     pub fn text_loss(&self, text: &str) -> Result<TextLoss, Error> {
-        let prefix = self.prefix_token().ok_or(generate::Error::EmptyPrompt)?;
-        let tokens = self.bare(self.generator.tokenizer().encode_prompt(text)?);
-        if tokens.is_empty() {
-            return Err(Error::Request { problem: "the text is empty".to_owned() });
-        }
+        let scores = self.scores(&[("", text)], &mut |_| true)?;
+        let (sum, tokens) = scores.iter().fold((0.0, 0), |sum, score| (sum.0 + score.loss_nats, sum.1 + score.tokens));
+        let loss_nats = sum / tokens as f64;
+        let bits_per_byte = sum / std::f64::consts::LN_2 / text.len() as f64;
+        Ok(TextLoss { loss_nats, perplexity: loss_nats.exp(), bits_per_byte, tokens, bytes: text.len() as u64 })
+    }
+
+    /// Returns the scores of texts, each after a context that may be empty. Each token of a text is predicted from at
+    /// least half the model's context, or all tokens before it. `on_progress` gets the bytes of the texts that are
+    /// done, and cancels by returning false.
+    ///
+    /// # Errors
+    /// Returns an error if a text is empty, the model fails, or on cancellation.
+    pub(crate) fn scores(
+        &self,
+        texts: &[(&str, &str)],
+        on_progress: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Vec<TextScore>, Error> {
         let stride = self.generator.config().context_length.div_ceil(2);
-        let window = |(i, piece): (usize, &[u32])| {
-            let before = &tokens[(i * stride).saturating_sub(stride)..i * stride];
-            let context = if before.is_empty() { vec![prefix] } else { before.to_vec() };
-            Continuation { context, tokens: piece.to_vec() }
-        };
-        let windows: Vec<Continuation> = tokens.chunks(stride).enumerate().map(window).collect();
+        let mut scores = Vec::with_capacity(texts.len());
+        let (mut windows, mut text_of, mut bytes_of) = (Vec::new(), Vec::new(), Vec::new());
+        for (context, text) in texts {
+            let pair = self.encode_pair(context, text)?;
+            if pair.tokens.is_empty() {
+                return Err(Error::Request { problem: "the text is empty".to_owned() });
+            }
+            let pieces = pair.tokens.len().div_ceil(stride);
+            let all = [&pair.context[..], &pair.tokens].concat();
+            for at in (pair.context.len()..all.len()).step_by(stride) {
+                let (context, tokens) = (&all[at.saturating_sub(stride)..at], &all[at..(at + stride).min(all.len())]);
+                windows.push(Continuation { context: context.to_vec(), tokens: tokens.to_vec() });
+                text_of.push(scores.len());
+                bytes_of.push(text.len() as f64 / pieces as f64);
+            }
+            scores.push(TextScore { loss_nats: 0.0, tokens: pair.tokens.len() as u64 });
+        }
         let mut losses = vec![0.0; windows.len()];
+        let mut done = 0.0;
         continuations::score(&mut **self.generator.model(), &windows, |i, score| {
             losses[i] = -score.log_likelihood;
-            true
+            done += bytes_of[i];
+            on_progress(done as u64)
         })?;
-        let (sum, count) = (losses.iter().sum::<f64>(), tokens.len() as f64);
-        let bits_per_byte = sum / std::f64::consts::LN_2 / text.len() as f64;
-        let (loss_nats, perplexity) = (sum / count, (sum / count).exp());
-        Ok(TextLoss { loss_nats, perplexity, bits_per_byte, tokens: tokens.len() as u64, bytes: text.len() as u64 })
+        // In the order of the texts, whatever the order in which they were scored.
+        text_of.iter().zip(losses).for_each(|(text, loss)| scores[*text].loss_nats += loss);
+        Ok(scores)
     }
 
     /// Returns the token that stands for an empty context: begin-of-text, else end-of-text.

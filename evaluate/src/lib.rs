@@ -57,7 +57,7 @@ use tokenizer::Tokenizer;
 use tokenizer::shard::Split;
 use trace::Index;
 
-use crate::comparison::{Comparison, DOCUMENTS};
+use crate::comparison::{Comparison, DOCUMENTS, DocumentLine};
 use crate::curves::Curves;
 use crate::gates::Verdict;
 use crate::held_out::baselines::{Baselines, NGram};
@@ -65,6 +65,7 @@ use crate::held_out::breakdown::{self, Breakdown};
 use crate::held_out::details::{self, Details};
 use crate::held_out::{DocumentScore, Excerpt, Metrics, Scorer};
 use crate::html::Measured;
+use crate::latency::Latency;
 use crate::reference::Reference;
 use crate::report::examples::SplitExamples;
 use crate::report::funnel::Funnel;
@@ -106,6 +107,13 @@ pub struct Inputs<'a> {
     pub baseline: Option<Baseline<'a>>,
     /// The values of the whole configuration, for the page.
     pub settings: &'a [Setting],
+}
+
+impl<'a> Inputs<'a> {
+    /// Returns the artifacts of the run, in its order.
+    fn sealed(&self) -> [&'a Sealed; 5] {
+        [self.corpus, self.tokens, self.checkpoint, self.bundle, self.index]
+    }
 }
 
 /// Returns the digests of the stage's inputs besides artifacts: the files and the tasks that the configuration names.
@@ -209,7 +217,6 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
     }
 
     let curves = Curves::read(&read_text(&inputs.checkpoint.verified("metrics.jsonl")?)?);
-    let sealed = [inputs.corpus, inputs.tokens, inputs.checkpoint, inputs.bundle, inputs.index];
     let mut report = Report {
         schema_version: report::SCHEMA_VERSION,
         verdict: Verdict::default(),
@@ -243,23 +250,10 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
             SplitExamples::of("train", &train, &tokenizer)?,
             SplitExamples::of("validation", &validation.split, &tokenizer)?,
         ],
-        artifacts: ArtifactInfo::of_run(&sealed, out),
+        artifacts: ArtifactInfo::of_run(&inputs.sealed(), out),
     };
     report.verdict = Verdict::of(&config.gates, |name| report.metric(name), comparison);
-    let json_error = |name: &str| {
-        let path = out.path(name);
-        move |source| Error::Json { path, source }
-    };
-    let lines = comparison::to_lines(&documents).map_err(json_error(DOCUMENTS))?;
-    artifact::file::write_atomically(&out.path(DOCUMENTS), lines.as_bytes())?;
-    let json = serde_json::to_value(&report).map_err(json_error(REPORT))?;
-    artifact::file::write_atomically(&out.path(REPORT), format!("{json:#}\n").as_bytes())?;
-    let speed = read_json(&inputs.bundle.verified("speed.json")?)?;
-    let latencies = serde_json::to_value(&latencies).map_err(json_error(LATENCY))?;
-    artifact::file::write_atomically(&out.path(LATENCY), format!("{latencies:#}\n").as_bytes())?;
-    let measured = Measured { report: &json, curves: &curves, speed: &speed, latencies: &latencies };
-    let page = html::render(&measured, &sealed.map(Sealed::manifest), inputs.settings)?;
-    artifact::file::write_atomically(&out.path(PAGE), page.as_bytes())?;
+    write(&report, &documents, &latencies, &curves, inputs, out)?;
     Ok(Outcome {
         counts: report.counts(),
         headline: report.headline(),
@@ -267,6 +261,32 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
         device: model::device::describe(&context.device)?,
         ..Outcome::default()
     })
+}
+
+/// Writes the files of the report.
+fn write(
+    report: &Report,
+    documents: &[DocumentLine],
+    latencies: &[Latency],
+    curves: &Curves,
+    inputs: &Inputs<'_>,
+    out: &Unsealed,
+) -> Result<(), Error> {
+    let json_error = |name: &str| {
+        let path = out.path(name);
+        move |source| Error::Json { path, source }
+    };
+    let lines = comparison::to_lines(documents).map_err(json_error(DOCUMENTS))?;
+    artifact::file::write_atomically(&out.path(DOCUMENTS), lines.as_bytes())?;
+    let json = serde_json::to_value(report).map_err(json_error(REPORT))?;
+    artifact::file::write_atomically(&out.path(REPORT), format!("{json:#}\n").as_bytes())?;
+    let speed = read_json(&inputs.bundle.verified("speed.json")?)?;
+    let latencies = serde_json::to_value(latencies).map_err(json_error(LATENCY))?;
+    artifact::file::write_atomically(&out.path(LATENCY), format!("{latencies:#}\n").as_bytes())?;
+    let measured = Measured { report: &json, curves, speed: &speed, latencies: &latencies };
+    let page = html::render(&measured, &inputs.sealed().map(Sealed::manifest), inputs.settings)?;
+    artifact::file::write_atomically(&out.path(PAGE), page.as_bytes())?;
+    Ok(())
 }
 
 /// Returns what compressors and an n-gram model need for the same texts.

@@ -25,6 +25,7 @@ pub struct ReferenceModel<'a> {
 }
 
 /// The bundle beside a reference model.
+#[allow(clippy::struct_field_names, reason = "the two models have the names of their roles")]
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Reference {
     /// The reference model's name in the configuration.

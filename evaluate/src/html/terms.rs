@@ -53,7 +53,7 @@ impl Terms {
             translated += tag;
             let label = tag.split_once("aria-label=\"").and_then(|(_, rest)| rest.split_once('"'));
             if let Some(chinese) = label.and_then(|(label, _)| self.0.get(label)) {
-                translated += &format!(" data-zh=\"{chinese}\"");
+                translated += &[" data-zh=\"", chinese, "\""].concat();
             }
             if element.len() > tag.len() {
                 translated.push('>');

@@ -1,7 +1,7 @@
 //! A classifier of harmful text: a guard model, which is asked about each text, and how likely its two answers are.
 //!
 //! Guard models are language models that answer whether a text is harmful, such as Llama Guard (2023), `ShieldGemma`
-//! (2024) and Qwen3Guard (2025). The probability that a text is harmful is that of the answer for harmful texts among
+//! (2024) and `Qwen3Guard` (2025). The probability that a text is harmful is that of the answer for harmful texts among
 //! the two answers, as `ShieldGemma` defines it.
 
 use artifact::{Context, Digest, Sealed};

@@ -56,7 +56,7 @@ impl PersonalData {
         let mut at = 0;
         for part in parts {
             let end = at + part.len();
-            **part = hidden[at..end].to_owned();
+            hidden[at..end].clone_into(part);
             at = end;
         }
     }

@@ -25,10 +25,7 @@ const ALLOWED: [(&str, &[&str]); 21] = [
     ("optimize", &["artifact", "inference", "kernels", "model", "registry", "tokenizer"]),
     ("trace", &["artifact", "tokenizer"]),
     ("generate", &["artifact", "inference", "model", "tokenizer"]),
-    (
-        "evaluate",
-        &["artifact", "generate", "inference", "model", "parquet-validation", "redact", "tokenizer", "trace"],
-    ),
+    ("evaluate", &["artifact", "generate", "inference", "model", "parquet-validation", "redact", "tokenizer", "trace"]),
     ("serve", &["artifact", "generate", "inference", "model", "tokenizer", "trace"]),
     (
         "pipeline",

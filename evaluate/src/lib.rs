@@ -198,10 +198,7 @@ pub fn run(config: &Config, inputs: &Inputs<'_>, out: &Unsealed, context: &Conte
     let mut comparison = inputs.baseline.as_ref().map(|baseline| Comparison::with(baseline, &documents)).transpose()?;
 
     let latencies = latency::measure(&generator, &test.split, context)?;
-    if let Some(cached) = cached {
-        artifact::file::write_atomically(&out.path(CACHE), &cached)?;
-    }
-    let answers = ask(&tasks, LocalModel::new(generator), index.as_ref(), out, context)?;
+    let answers = ask(&tasks, LocalModel::new(generator), index.as_ref(), cached.as_deref(), out, context)?;
     if let (Some(comparison), Some(baseline)) = (&mut comparison, &inputs.baseline) {
         comparison.tasks = tasks::compare(&tasks, &answers, REPORT, baseline.report)?;
     }
@@ -311,11 +308,15 @@ fn ask(
     tasks: &[Task],
     mut bundle: LocalModel,
     index: Option<&Index>,
+    cached: Option<&[u8]>,
     out: &Unsealed,
     context: &Context,
 ) -> Result<Vec<TaskResult>, Error> {
     if tasks.is_empty() {
         return Ok(Vec::new());
+    }
+    if let Some(cached) = cached {
+        artifact::file::write_atomically(&out.path(CACHE), cached)?;
     }
     let mut cache = ResponseCache::open(&out.path(CACHE))?;
     let results = tasks::evaluate(tasks, &mut bundle, &mut cache, index, context)?;

@@ -62,12 +62,12 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IntegerLimits {
-    /// The maximum difference between two logits of the same token, in nats. Default 2 for formats with 8 or 6 bits, 10
-    /// with 4 bits.
+    /// The maximum difference between two logits of the same token, in nats. Default 2 for formats with 8 bits, 5 with
+    /// 6 bits, 10 with 4 bits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_logit_difference: Option<f64>,
     /// The maximum difference between the two mean validation losses, in nats per token. Default 0.02 for formats with
-    /// 8 or 6 bits, 0.2 with 4 bits.
+    /// 8 bits, 0.05 with 6 bits, 0.2 with 4 bits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_loss_difference: Option<f64>,
 }
@@ -216,6 +216,7 @@ impl Config {
     /// Returns the limits of a format.
     pub(crate) fn limits(&self, format: Format) -> Limits {
         const EIGHT_BITS: (f64, f64) = (2.0, 0.02);
+        const SIX_BITS: (f64, f64) = (5.0, 0.05);
         const FOUR_BITS: (f64, f64) = (10.0, 0.2);
         let (limits, (logit, loss)) = match format {
             Format::F32 | Format::Bf16 | Format::F16 | Format::GgufF32 | Format::GgufBf16 | Format::GgufF16 => {
@@ -225,7 +226,7 @@ impl Config {
             Format::Int8 => (&self.int8, EIGHT_BITS),
             Format::Int4 => (&self.int4, FOUR_BITS),
             Format::GgufQ8_0 => (&self.gguf_q8_0, EIGHT_BITS),
-            Format::GgufQ6_K => (&self.gguf_q6_k, EIGHT_BITS),
+            Format::GgufQ6_K => (&self.gguf_q6_k, SIX_BITS),
             Format::GgufQ4_K_M => (&self.gguf_q4_k_m, FOUR_BITS),
             Format::GgufQ4_0 => (&self.gguf_q4_0, FOUR_BITS),
         };

@@ -251,7 +251,7 @@ mod tests {
             completion("Write to", " <EMAIL> or call"),
             completion("Write to", " ada@lovelace.net"),
             completion("Write to", " me. The address is ada@lovelace.net"),
-            completion("Write to", " nobody"),
+            completion("Write to", " a friend"),
         ];
         let found = Placeholders::of(&completions, &PersonalData::default_for_tests()).unwrap();
         let expected = Placeholders { places: 4, placeholder_fraction: 0.25, value_fraction: 0.25 };

@@ -57,7 +57,7 @@ impl Duels {
         let is_dropped = Arc::new(AtomicBool::new(false));
         let total = questions.len();
         let stop = Arc::clone(&is_dropped);
-        // It ends with its last pair, or once nobody waits for one.
+        // It ends with its last pair, or once no one waits for one.
         thread::spawn(move || {
             if let Err(error) = answer_all(&players, questions, seed, &sender, &stop) {
                 let _ = sender.send(Err(error));

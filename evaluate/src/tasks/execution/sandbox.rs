@@ -23,7 +23,7 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 const MAX_PROCESSES: u64 = 64;
 
 /// The user of programs of root, to whom no file belongs.
-const NOBODY: libc::uid_t = 65_531;
+const UNPRIVILEGED: libc::uid_t = 65_531;
 
 /// The limit of open files.
 const MAX_OPEN_FILES: u64 = 256;
@@ -43,7 +43,7 @@ const POLL: Duration = Duration::from_millis(2);
 pub(super) struct Sandbox {
     time: Duration,
     toolchain: CString,
-    /// Whether this is root, whose programs run as [`NOBODY`].
+    /// Whether this is root, whose programs run as [`UNPRIVILEGED`].
     is_root: bool,
     /// The lines that map the user and the group in a user namespace.
     uid_map: String,
@@ -151,8 +151,8 @@ fn enter(toolchain: &CStr, maps: Option<[&String; 2]>, seconds: u64) -> io::Resu
         // SAFETY: no group is read from the null pointer, since there are none.
         unsafe {
             check(libc::setgroups(0, ptr::null()))?;
-            check(libc::setresgid(NOBODY, NOBODY, NOBODY))?;
-            check(libc::setresuid(NOBODY, NOBODY, NOBODY))?;
+            check(libc::setresgid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED))?;
+            check(libc::setresuid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED))?;
             // In it, the limit of processes counts those of this program alone.
             check(libc::unshare(libc::CLONE_NEWUSER))?;
         }

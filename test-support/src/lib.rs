@@ -10,6 +10,7 @@
 )]
 
 pub mod fuzz;
+pub mod media;
 pub mod server;
 pub mod tiny;
 

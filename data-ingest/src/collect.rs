@@ -35,7 +35,9 @@ pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Con
     inventory.fetch_missing(config, context)?;
     let total = inventory.sources.iter().map(ListedSource::bytes).sum();
     context.progress.begin("reading", total, "bytes");
-    let mut collector = Collector { config, writer: Writer::new(out.folder()), context, done_bytes: 0 };
+    let has_media = inventory.sources.iter().any(|source| !source.columns.media.is_empty());
+    let writer = Writer::new(out.folder(), has_media);
+    let mut collector = Collector { config, writer, context, done_bytes: 0 };
     let mut source_counts = Vec::with_capacity(inventory.sources.len());
     for source in &inventory.sources {
         source_counts.push(collector.source(source, out.folder())?);
@@ -75,10 +77,19 @@ pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Con
     }) else {
         unreachable!("json! of braces is an object")
     };
+    let pictures = all.media_totals(media::Kind::is_picture);
+    let sounds = all.media_totals(|kind| !kind.is_picture());
+    let mut headline = format!("{} documents, {:.1} MB", grouped(all.documents), all.bytes as f64 / 1e6);
+    for (what, totals) in [("pictures", pictures), ("sounds", sounds)] {
+        if totals.items > 0 {
+            counts.insert(what.to_owned(), totals.items.into());
+            counts.insert(format!("{what}_bytes"), totals.bytes.into());
+            headline += &format!("; {} {what}, {:.1} MB", grouped(totals.items), totals.bytes as f64 / 1e6);
+        }
+    }
     if !notices.is_empty() {
         counts.insert(artifact::NOTICES.to_owned(), notices.into());
     }
-    let headline = format!("{} documents, {:.1} MB", grouped(all.documents), all.bytes as f64 / 1e6);
     Ok(Outcome { counts, headline, ..Outcome::default() })
 }
 
@@ -106,7 +117,12 @@ impl Collector<'_> {
             match found {
                 Found::Document(document) => {
                     counts.document(&document, &source.licence);
-                    writer.push(document, source)
+                    let licence = document.licence.clone();
+                    let stored = writer.push(document, source)?;
+                    stored.iter().for_each(|medium| {
+                        counts.medium(medium, licence.as_deref().unwrap_or(&source.licence));
+                    });
+                    Ok(())
                 }
                 Found::Rejected(rejection) => counts.reject(rejection, &source.name, limit),
                 Found::Encoding(encoding) => {
@@ -132,12 +148,14 @@ impl Collector<'_> {
             }
         };
         let mut batch = Batch::new(source, &mapping, &mut sink);
-        let job = Job { source, mapping: &mapping, max_unpacked_bytes: config.max_unpacked_bytes, spill, context };
+        let job = Job::new(source, &mapping, config.max_unpacked_bytes, spill, context);
+        job.captions(&mut batch)?;
         for file in &source.files {
             job.file(file, *done_bytes, &mut batch)?;
             *done_bytes += file.bytes;
             context.progress.position(*done_bytes);
         }
+        job.count_unused_captions(&mut batch)?;
         batch.flush()?;
         counts.check(&source.name, limit)?;
         check_keys(source, &counts)?;
@@ -172,7 +190,7 @@ fn large_loss(source: &str, counts: &SourceCounts) -> Option<String> {
 fn check_keys(source: &ListedSource, counts: &SourceCounts) -> Result<(), Error> {
     let wrong = |key: &str, message: &str| Err(Error::value(&format!("source {}: {key}", source.name), message));
     let has_documents = counts.documents > 0;
-    if let (true, 0, [key, ..]) = (has_documents, counts.row_files, &source.keys_of_rows[..]) {
+    if let (true, 0, [key, ..], false) = (has_documents, counts.row_files, &source.keys_of_rows[..], source.is_media) {
         let message = format!(
             "needs rows, and none of its files has rows: each is one document; remove `{key}`, select other files, or \
              set `format`"
@@ -195,7 +213,7 @@ fn check_keys(source: &ListedSource, counts: &SourceCounts) -> Result<(), Error>
 }
 
 fn describe(source: &ListedSource, counts: &SourceCounts) -> Value {
-    json!({
+    let mut described = json!({
         "name": source.name,
         "origin": source.origin,
         "licence": source.licence,
@@ -211,5 +229,9 @@ fn describe(source: &ListedSource, counts: &SourceCounts) -> Value {
         "skipped": counts.skipped,
         "broken_links": source.broken_links,
         "bad_records": counts.bad_as_json(),
-    })
+    });
+    if !counts.media.is_empty() {
+        described["media"] = counts.media_as_json();
+    }
+    described
 }

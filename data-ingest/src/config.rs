@@ -173,6 +173,8 @@ fn validate_source(source: &Source, key: &str) -> Result<(), Error> {
         ("licence_column", &source.licence_column),
         ("source_column", &source.source_column),
         ("json_path", &source.json_path),
+        ("captions", &source.captions),
+        ("caption_key", &source.caption_key),
     ];
     for (name, value) in origins.iter().chain(&others) {
         if value.as_deref().is_some_and(|value| value.trim().is_empty()) {
@@ -194,7 +196,7 @@ fn validate_source(source: &Source, key: &str) -> Result<(), Error> {
     if source.json_path.is_some() && source.format.is_some_and(|format| format != Format::Json) {
         return fail("json_path", "only files of the format `json` have a path to their rows");
     }
-    if let Some(format) = source.format.filter(|format| format.is_one_document())
+    if let Some(format) = source.format.filter(|format| format.is_one_document() && *format != Format::Media)
         && let [key, ..] = source.keys_of_rows()[..]
     {
         let name = if format == Format::Html { "html" } else { "text" };
@@ -215,7 +217,31 @@ fn validate_source(source: &Source, key: &str) -> Result<(), Error> {
     if source.encoding.is_some() && source.format.is_some_and(is_table) {
         return fail("encoding", "text in Parquet and Arrow files is always UTF-8");
     }
+    validate_media(source).or_else(|(name, message)| fail(name, &message))?;
     mapping::validate(source).or_else(|(name, message)| fail(name, &message))
+}
+
+/// Validates the keys of pictures and sounds; returns the wrong key and the reason.
+fn validate_media(source: &Source) -> Result<(), (&'static str, String)> {
+    let wrong = |key, message: &str| Err((key, message.to_owned()));
+    let is_media = source.format == Some(Format::Media);
+    match (&source.captions, &source.caption_key) {
+        (Some(_), _) if !is_media => return wrong("captions", "needs `format = \"media\"`"),
+        (Some(_), None) => return wrong("caption_key", "missing: the column of `captions` that names the file"),
+        (None, Some(_)) => return wrong("caption_key", "needs `captions`"),
+        _ => {}
+    }
+    if source.chat.is_some() && source.has_media() {
+        return wrong("chat", "conversations with pictures or sounds are not read; use a `template`");
+    }
+    if source.media_columns.is_empty() {
+        return Ok(());
+    }
+    if source.format.is_some_and(|format| !matches!(format, Format::Parquet | Format::Arrow)) {
+        return wrong("media_columns", "only Parquet and Arrow tables have columns of pictures and sounds");
+    }
+    let is_empty = source.media_columns.iter().any(|name| name.trim().is_empty());
+    if is_empty { wrong("media_columns", "a name must not be empty") } else { Ok(()) }
 }
 
 /// The content of `dataset.toml`.

@@ -1,5 +1,10 @@
-//! Writes the corpus: `documents-00000.parquet`, `documents-00001.parquet`, ….
+//! Writes the corpus: `documents-00000.parquet`, `documents-00001.parquet`, …, and where documents have pictures and
+//! sounds, `images-*.parquet` and `sounds-*.parquet` with each of them once.
 
+mod documents;
+mod media;
+
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::panic::resume_unwind;
@@ -8,12 +13,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 
-use arrow_array::{
-    Array, ArrayRef, Float64Array, LargeBinaryArray, LargeListArray, LargeStringArray, RecordBatch, StructArray,
-    UInt64Array,
-};
-use arrow_buffer::{NullBuffer, OffsetBuffer};
-use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, Schema};
+use artifact::Digest;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
@@ -22,13 +24,13 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::Error;
-use crate::documents::chat::{Conversation, Message};
-use crate::documents::document::{Content, Document};
+use crate::documents::document::{Document, Medium};
 use crate::inventory::ListedSource;
 
-/// Text per row group, which is in memory before it is written. Heuristic, not measured: large enough to compress well.
+/// Text, pictures or sounds per row group, which is in memory before it is written. Heuristic, not measured: large
+/// enough to compress well.
 const ROW_GROUP_BYTES: usize = 8 << 20;
-/// Text per file. Heuristic, not measured: small enough to copy, large enough for few files.
+/// The same per file. Heuristic, not measured: small enough to copy, large enough for few files.
 const SHARD_BYTES: usize = 64 << 20;
 /// Rows in one row group, for corpora of very short documents.
 const ROW_GROUP_ROWS: usize = 1 << 16;
@@ -38,73 +40,139 @@ const PAGE_STEP_ROWS: usize = 32;
 /// The level of compression. Level 1 makes files of text a fifth larger.
 const ZSTD_LEVEL: i32 = 3;
 /// Columns whose values repeat. The values of the others rarely do, and a dictionary of them costs time for nothing.
-const DICTIONARY_COLUMNS: [&[&str]; 5] =
-    [&["tools"], &["source"], &["path"], &["licence"], &["messages", "list", "element", "role"]];
+const DICTIONARY_COLUMNS: [&[&str]; 6] =
+    [&["tools"], &["source"], &["path"], &["licence"], &["messages", "list", "element", "role"], &["kind"]];
 
-/// Writes documents in order; only their bytes decide where one file ends and the next begins.
+/// Writes documents and media in order; only their bytes decide where one file ends and the next begins.
 ///
 /// Compression takes as long as reading, so it runs on a thread of its own.
 pub(crate) struct Writer {
-    group: Group,
+    documents: Group<Row>,
+    pictures: Group<Arc<Medium>>,
+    sounds: Group<Arc<Medium>>,
+    /// The digests of the media so far.
+    stored: HashSet<Digest>,
     /// The channel of row groups; none after the last.
-    groups: Option<SyncSender<Group>>,
+    groups: Option<SyncSender<RowGroup>>,
     thread: Option<JoinHandle<Result<usize, Error>>>,
 }
 
 /// A row group that is being filled.
-#[derive(Default)]
-struct Group {
-    rows: Vec<Row>,
+struct Group<T> {
+    rows: Vec<T>,
     bytes: usize,
+}
+
+/// A row group that is full.
+enum RowGroup {
+    Documents(Group<Row>),
+    Pictures(Group<Arc<Medium>>),
+    Sounds(Group<Arc<Medium>>),
 }
 
 struct Row {
     document: Document,
+    /// What stands at the places of its text.
+    media: Vec<Digest>,
     source: String,
     licence: String,
 }
 
+impl<T> Default for Group<T> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), bytes: 0 }
+    }
+}
+
+impl<T> Group<T> {
+    /// Adds a row, and returns all of them once there are enough.
+    fn push(&mut self, row: T, bytes: u64) -> Option<Self> {
+        self.bytes += bytes as usize;
+        self.rows.push(row);
+        let is_full = self.bytes >= ROW_GROUP_BYTES || self.rows.len() >= ROW_GROUP_ROWS;
+        is_full.then(|| std::mem::take(self))
+    }
+}
+
 impl Writer {
-    /// Returns a writer into `folder`.
-    pub fn new(folder: &Path) -> Self {
+    /// Returns a writer into `folder` of documents that may have media.
+    pub fn new(folder: &Path, has_media: bool) -> Self {
         // One row group is read while the previous one waits and the one before that is compressed.
         let (groups, received) = mpsc::sync_channel(1);
-        let mut shards = Shards { folder: folder.to_owned(), open: None, count: 0 };
+        let shards =
+            |name, schema| Shards { folder: folder.to_owned(), name, schema: Arc::new(schema), open: None, count: 0 };
+        let mut documents = shards("documents", documents::schema(has_media));
+        let mut pictures = shards("images", media::schema(true));
+        let mut sounds = shards("sounds", media::schema(false));
         let thread = thread::spawn(move || {
-            received.into_iter().try_for_each(|group| shards.write(&group))?;
-            shards.close()?;
-            Ok(shards.count)
+            received.into_iter().try_for_each(|group| match group {
+                RowGroup::Documents(group) => documents.write(documents::batch(&group.rows, has_media), group.bytes),
+                RowGroup::Pictures(group) => pictures.write(media::batch(&group.rows, true), group.bytes),
+                RowGroup::Sounds(group) => sounds.write(media::batch(&group.rows, false), group.bytes),
+            })?;
+            [&mut documents, &mut pictures, &mut sounds].into_iter().try_for_each(Shards::close)?;
+            Ok(documents.count)
         });
-        Self { group: Group::default(), groups: Some(groups), thread: Some(thread) }
+        Self {
+            documents: Group::default(),
+            pictures: Group::default(),
+            sounds: Group::default(),
+            stored: HashSet::new(),
+            groups: Some(groups),
+            thread: Some(thread),
+        }
     }
 
-    /// Adds a document of `from`, whose source and licence it has unless it has its own.
-    pub fn push(&mut self, mut document: Document, from: &ListedSource) -> Result<(), Error> {
-        self.group.bytes += document.bytes as usize;
+    /// Adds a document of `from`, whose source and licence it has unless it has its own. Returns those of its media
+    /// that no earlier document had.
+    pub fn push(&mut self, mut document: Document, from: &ListedSource) -> Result<Vec<Arc<Medium>>, Error> {
         let source = document.source.take().unwrap_or_else(|| from.name.clone());
         let licence = document.licence.take().unwrap_or_else(|| from.licence.clone());
-        self.group.rows.push(Row { document, source, licence });
-        if self.group.bytes >= ROW_GROUP_BYTES || self.group.rows.len() >= ROW_GROUP_ROWS {
-            let group = std::mem::take(&mut self.group);
-            // The receiver is gone after an I/O error.
-            if self.groups.as_ref().is_none_or(|groups| groups.send(group).is_err()) {
-                self.end()?;
-            }
+        let media = std::mem::take(&mut document.media);
+        let digests = media.iter().map(|medium| medium.sha256).collect();
+        let mut new = media;
+        new.retain(|medium| self.stored.insert(medium.sha256));
+        for medium in &new {
+            let (medium, bytes) = (Arc::clone(medium), medium.bytes.len() as u64);
+            let full = if medium.kind.is_picture() {
+                self.pictures.push(medium, bytes).map(RowGroup::Pictures)
+            } else {
+                self.sounds.push(medium, bytes).map(RowGroup::Sounds)
+            };
+            full.map_or(Ok(()), |group| self.send(group))?;
+        }
+        let bytes = document.bytes;
+        if let Some(group) = self.documents.push(Row { document, media: digests, source, licence }, bytes) {
+            self.send(RowGroup::Documents(group))?;
+        }
+        Ok(new)
+    }
+
+    fn send(&mut self, group: RowGroup) -> Result<(), Error> {
+        // The receiver is gone after an I/O error.
+        if self.groups.as_ref().is_none_or(|groups| groups.send(group).is_err()) {
+            self.end()?;
         }
         Ok(())
     }
 
-    /// Writes the rest and returns the number of files.
+    /// Writes the rest and returns the number of files of documents.
     pub fn finish(mut self) -> Result<usize, Error> {
-        let group = std::mem::take(&mut self.group);
-        if let Some(groups) = self.groups.as_ref().filter(|_| !group.rows.is_empty()) {
-            // If the receiver is gone, the end of the thread says why.
-            let _ = groups.send(group);
+        let (documents, pictures, sounds) =
+            (std::mem::take(&mut self.documents), std::mem::take(&mut self.pictures), std::mem::take(&mut self.sounds));
+        if !documents.rows.is_empty() {
+            self.send(RowGroup::Documents(documents))?;
+        }
+        if !pictures.rows.is_empty() {
+            self.send(RowGroup::Pictures(pictures))?;
+        }
+        if !sounds.rows.is_empty() {
+            self.send(RowGroup::Sounds(sounds))?;
         }
         self.end()
     }
 
-    /// Waits until everything is written, and returns the number of files.
+    /// Waits until everything is written, and returns the number of files of documents.
     fn end(&mut self) -> Result<usize, Error> {
         self.groups = None;
         let result = self.thread.take().map_or(Ok(Ok(0)), JoinHandle::join);
@@ -121,9 +189,11 @@ impl Drop for Writer {
     }
 }
 
-/// The files, of which one is open.
+/// The files of one kind of rows, of which one is open.
 struct Shards {
     folder: PathBuf,
+    name: &'static str,
+    schema: Arc<Schema>,
     open: Option<OpenShard>,
     count: usize,
 }
@@ -135,17 +205,18 @@ struct OpenShard {
 }
 
 impl Shards {
-    fn write(&mut self, group: &Group) -> Result<(), Error> {
+    /// Writes one row group.
+    fn write(&mut self, batch: Result<RecordBatch, ArrowError>, bytes: usize) -> Result<(), Error> {
         let shard = match &mut self.open {
             Some(shard) => shard,
             none => {
-                let path = self.folder.join(format!("documents-{:05}.parquet", self.count));
+                let path = self.folder.join(format!("{}-{:05}.parquet", self.name, self.count));
                 self.count += 1;
-                none.insert(OpenShard::create(path)?)
+                none.insert(OpenShard::create(path, Arc::clone(&self.schema))?)
             }
         };
-        shard.bytes += group.bytes;
-        shard.write(&group.rows)?;
+        shard.bytes += bytes;
+        shard.write(batch)?;
         if shard.bytes >= SHARD_BYTES { self.close() } else { Ok(()) }
     }
 
@@ -155,7 +226,7 @@ impl Shards {
 }
 
 impl OpenShard {
-    fn create(path: PathBuf) -> Result<Self, Error> {
+    fn create(path: PathBuf, schema: Arc<Schema>) -> Result<Self, Error> {
         let file = File::create(&path).map_err(|e| artifact::Error::io("create", &path, e))?;
         let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|e| failed(&path, e))?;
         let mut properties = WriterProperties::builder()
@@ -171,15 +242,16 @@ impl OpenShard {
         }
         // Without Arrow's own schema every reader uses its own types of text.
         let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(file, Arc::new(schema()), options);
+        let writer = ArrowWriter::try_new_with_options(file, schema, options);
         let writer = writer.map_err(|e| failed(&path, e))?;
         Ok(Self { path, writer, bytes: 0 })
     }
 
-    /// Writes one row group.
-    fn write(&mut self, rows: &[Row]) -> Result<(), Error> {
-        let batch = batch(rows).map_err(ParquetError::from);
-        let written = batch.and_then(|batch| self.writer.write(&batch)).and_then(|()| self.writer.flush());
+    fn write(&mut self, batch: Result<RecordBatch, ArrowError>) -> Result<(), Error> {
+        let written = batch
+            .map_err(ParquetError::from)
+            .and_then(|batch| self.writer.write(&batch))
+            .and_then(|()| self.writer.flush());
         written.map_err(|e| failed(&self.path, e))
     }
 
@@ -200,114 +272,20 @@ fn failed(path: &Path, error: ParquetError) -> Error {
     }
 }
 
-/// Returns the columns: exactly one of `text`, `raw` and `messages` is set; `bytes` and `sha256` are of that one, and
-/// of `messages` as compact JSON; `weight` is of a conversation.
-fn schema() -> Schema {
-    let messages = DataType::LargeList(Arc::new(Field::new("element", DataType::Struct(message_fields()), true)));
-    let columns = [
-        ("id", DataType::LargeUtf8),
-        ("text", DataType::LargeUtf8),
-        ("raw", DataType::LargeBinary),
-        ("messages", messages),
-        ("tools", DataType::LargeUtf8),
-        ("weight", DataType::Float64),
-        ("source", DataType::LargeUtf8),
-        ("path", DataType::LargeUtf8),
-        ("licence", DataType::LargeUtf8),
-        ("bytes", DataType::UInt64),
-        ("sha256", DataType::LargeUtf8),
-    ];
-    Schema::new(columns.map(|(name, data_type)| Field::new(name, data_type, true)).to_vec())
-}
-
-fn message_fields() -> Fields {
-    let fields = [
-        ("role", DataType::LargeUtf8),
-        ("content", DataType::LargeUtf8),
-        ("weight", DataType::Float64),
-        ("fields", DataType::LargeUtf8),
-    ];
-    fields.map(|(name, data_type)| Field::new(name, data_type, true)).to_vec().into()
-}
-
-fn batch(rows: &[Row]) -> Result<RecordBatch, ArrowError> {
-    let text =
-        |of: &dyn Fn(&Row) -> String| -> ArrayRef { Arc::new(LargeStringArray::from_iter_values(rows.iter().map(of))) };
-    let texts: LargeStringArray = rows
-        .iter()
-        .map(|row| match &row.document.content {
-            Content::Text(text) => Some(text),
-            Content::Raw(_) | Content::Chat(_) => None,
-        })
-        .collect();
-    let raws: LargeBinaryArray = rows
-        .iter()
-        .map(|row| match &row.document.content {
-            Content::Raw(bytes) => Some(bytes),
-            Content::Text(_) | Content::Chat(_) => None,
-        })
-        .collect();
-    let chats: Vec<Option<&Conversation>> = rows
-        .iter()
-        .map(|row| match &row.document.content {
-            Content::Chat(chat) => Some(chat),
-            Content::Text(_) | Content::Raw(_) => None,
-        })
-        .collect();
-    let tools: LargeStringArray =
-        chats.iter().map(|chat| chat.as_ref()?.tools.as_ref().map(ToString::to_string)).collect();
-    let weights: Float64Array = chats.iter().map(|chat| chat.as_ref()?.weight).collect();
-    let columns: Vec<ArrayRef> = vec![
-        text(&|row| row.document.id.clone()),
-        Arc::new(texts),
-        Arc::new(raws),
-        messages(&chats)?,
-        Arc::new(tools),
-        Arc::new(weights),
-        text(&|row| row.source.clone()),
-        text(&|row| row.document.path.clone()),
-        text(&|row| row.licence.clone()),
-        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.document.bytes))),
-        text(&|row| row.document.sha256.to_string()),
-    ];
-    RecordBatch::try_new(Arc::new(schema()), columns)
-}
-
-/// Returns conversations as a column of lists of structs: `role`, `content`, `weight`, and the other keys of a message
-/// as a JSON object in `fields`.
-fn messages(chats: &[Option<&Conversation>]) -> Result<ArrayRef, ArrowError> {
-    let all = || chats.iter().flatten().flat_map(|chat| &chat.messages);
-    let fields = |message: &Message| {
-        // Strings and JSON values always serialize.
-        (!message.fields.is_empty()).then(|| serde_json::to_string(&message.fields).unwrap_or_default())
-    };
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(LargeStringArray::from_iter_values(all().map(|message| &message.role))),
-        Arc::new(all().map(|message| message.content.as_ref()).collect::<LargeStringArray>()),
-        Arc::new(all().map(|message| message.weight).collect::<Float64Array>()),
-        Arc::new(all().map(fields).collect::<LargeStringArray>()),
-    ];
-    let turns = StructArray::try_new(message_fields(), columns, None)?;
-    let lengths = chats.iter().map(|chat| chat.map_or(0, |chat| chat.messages.len()));
-    let nulls: NullBuffer = chats.iter().map(Option::is_some).collect::<Vec<_>>().into();
-    let element = Arc::new(Field::new("element", turns.data_type().clone(), true));
-    let lists = LargeListArray::try_new(element, OffsetBuffer::from_lengths(lengths), Arc::new(turns), Some(nulls))?;
-    Ok(Arc::new(lists))
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::documents::document::Content;
 
     #[test]
     fn a_full_disk_is_reported_as_such() {
-        let mut shard = OpenShard::create("/dev/full".into()).unwrap();
+        let mut shard = OpenShard::create("/dev/full".into(), Arc::new(documents::schema(false))).unwrap();
         let content = Content::Text("text".to_owned());
         let (sha256, bytes) = content.measure();
         let (id, path) = ("a".into(), "a".into());
-        let document = Document { id, path, sha256, bytes, content, licence: None, source: None };
-        let row = Row { document, source: "a".into(), licence: "MIT".into() };
-        shard.write(&[row]).unwrap();
+        let document = Document { id, path, sha256, bytes, content, media: Vec::new(), licence: None, source: None };
+        let row = Row { document, media: Vec::new(), source: "a".into(), licence: "MIT".into() };
+        shard.write(documents::batch(&[row], false)).unwrap();
         let error = shard.close().unwrap_err();
         assert!(matches!(error, Error::Artifact(artifact::Error::DiskFull { .. })), "{error}");
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod arrow;
+pub(crate) mod captions;
 pub(crate) mod columnar;
 pub(crate) mod decompress;
 pub(crate) mod delimited;

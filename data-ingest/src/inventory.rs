@@ -60,6 +60,8 @@ pub(crate) struct ListedSource {
     pub broken_links: Vec<String>,
     /// Whether a format is configured.
     pub is_format_set: bool,
+    /// Whether its files are pictures and sounds.
+    pub is_media: bool,
     /// The configured keys that need rows.
     pub keys_of_rows: Vec<&'static str>,
     /// Where it is, if it is remote.

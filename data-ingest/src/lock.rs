@@ -179,12 +179,16 @@ pub(crate) fn entry<'a>(
 /// Returns the digest of what decides which of a source's files are selected.
 fn selection_digest(declared: &Declared) -> Digest {
     let source = &declared.source;
-    Digest::of_json(&json!({
+    let mut selection = json!({
         "include": source.include,
         "exclude": source.exclude,
         "format": source.format,
         "max_file_bytes": declared.max_file_bytes,
-    }))
+    });
+    if let Some(captions) = &source.captions {
+        selection["captions"] = json!(captions);
+    }
+    Digest::of_json(&selection)
 }
 
 /// Returns the error of a source that is not in the lock.

@@ -19,7 +19,7 @@ const ALLOWED: [(&str, &[&str]); 22] = [
     ("codec", &["artifact", "kernels", "model"]),
     ("inference", &["artifact", "kernels", "model", "tokenizer"]),
     ("registry", &["artifact", "fetch", "inference", "model", "tokenizer"]),
-    ("data-ingest", &["artifact", "fetch", "parquet-validation", "settings"]),
+    ("data-ingest", &["artifact", "fetch", "media", "parquet-validation", "settings"]),
     ("redact", &[]),
     ("preprocess", &["artifact", "redact", "settings", "tokenizer"]),
     ("train", &["artifact", "codec", "inference", "kernels", "model", "tokenizer"]),

@@ -57,6 +57,16 @@ pub enum Error {
         /// The artifact's folder.
         path: PathBuf,
     },
+    /// The corpus has pictures or sounds.
+    #[error(
+        "the corpus in {} has pictures or sounds, which stage preprocess cannot turn into tokens yet; train on sources \
+         without `format = \"media\"` and `media_columns`",
+        path.display()
+    )]
+    Media {
+        /// The artifact's folder.
+        path: PathBuf,
+    },
     /// The corpus has more documents than a 32-bit number can count.
     #[error("{} has more than 4294967295 documents; split the corpus into several runs", path.display())]
     TooManyDocuments {

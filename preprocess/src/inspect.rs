@@ -3,6 +3,7 @@
 
 mod documents;
 mod dropped;
+mod media;
 mod stats;
 mod what_if;
 

@@ -56,6 +56,7 @@ pub fn run(config: &Config, corpus: &Sealed, out: &Unsealed, context: &Context) 
     if engine::corpus::files(corpus).is_empty() {
         return Err(Error::EmptyCorpus { path: corpus.folder().to_owned() });
     }
+    engine::corpus::check_text_only(corpus)?;
     for step in config.idle_tables() {
         let steps = config.steps().into_iter().map(Step::name).collect::<Vec<_>>().join(", ");
         let line =
@@ -104,6 +105,7 @@ pub fn part(
     context: &Context,
 ) -> Result<(), Error> {
     config.validate()?;
+    engine::corpus::check_text_only(corpus)?;
     engine::schedule::part(config, corpus, &out.path(WORK), (part, parts), context)
 }
 

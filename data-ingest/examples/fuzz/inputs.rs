@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::chats::chat;
 use crate::columnar::{arrow_file, arrow_stream, chats, parquet, table};
 use crate::input::{Input, JSON_WORDS, file};
+use crate::media::media;
 use crate::packed::{bzip2, gzip, tar, xz, zip, zstandard};
 use crate::web::{PAGE, page, warc};
 use arrow_array::{ArrayRef, Int32Array, StringArray};
@@ -69,6 +70,7 @@ pub enum Target {
     Chat,
     Table,
     Dataset,
+    Media,
 }
 
 impl Target {
@@ -81,6 +83,7 @@ impl Target {
             "chat" => Self::Chat,
             "table" => Self::Table,
             "dataset" => Self::Dataset,
+            "media" => Self::Media,
             _ => return None,
         })
     }
@@ -111,6 +114,7 @@ impl Inputs {
             Target::Chat => chat(random),
             Target::Table => self.table(random),
             Target::Dataset => dataset(random),
+            Target::Media => media(random),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Fuzzes the readers of foreign formats: feeds damaged and hostile inputs to the stage and reports panics.
 //!
-//! Usage: `fuzz <archive|warc|html|chat|table|dataset> SECONDS [SEED]`. Every input is a file, or a dataset, that the
-//! whole stage collects.
+//! Usage: `fuzz <archive|warc|html|chat|table|dataset|media> SECONDS [SEED]`. Every input is a file, or a dataset, that
+//! the whole stage collects.
 
 mod chats;
 #[path = "../../tests/columnar/mod.rs"]
@@ -10,6 +10,7 @@ mod columnar;
 mod corpus;
 mod input;
 mod inputs;
+mod media;
 #[path = "../../tests/packed/mod.rs"]
 mod packed;
 mod web;
@@ -23,7 +24,7 @@ use inputs::{Inputs, Target};
 use test_support::fuzz::{self, Arguments, Findings};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let usage = "usage: fuzz <archive|warc|html|chat|table|dataset> SECONDS [SEED]";
+    let usage = "usage: fuzz <archive|warc|html|chat|table|dataset|media> SECONDS [SEED]";
     let arguments = Arguments::read(usage)?;
     let inputs = Inputs::new(Target::named(&arguments.target).ok_or(usage)?);
     // The stage turns panics of its libraries into bad records.

@@ -63,10 +63,11 @@ pub struct Source {
     pub exclude: Vec<String>,
     /// The format of the files: `text` or `html` (one document per file), `jsonl`, `json` (objects in an array, one
     /// after another, or inside an object; or columns), `csv`, `tsv`, `parquet` or `arrow` (one document per row), or
-    /// `warc` (one document per page). Default: by each file's extension; a `.json` file is text unless a key asks for
-    /// rows (`text_column`, `template`, `chat`, `json_path`, another column). `.gz`, `.zst`, `.xz` and `.bz2` are
-    /// decompressed first; in `.zip` and `.tar` files (also compressed) every member is a file of the source, called
-    /// `archive.zip!/folder/file.md`; archives inside archives are skipped.
+    /// `warc` (one document per page), or `media` (one document per picture or sound, recognised by content: PNG, JPEG,
+    /// WebP, GIF, SVG, WAV, FLAC, MP3, OGG Vorbis). Default: by each file's extension; a `.json` file is text unless a
+    /// key asks for rows (`text_column`, `template`, `chat`, `json_path`, another column). `.gz`, `.zst`, `.xz` and
+    /// `.bz2` are decompressed first; in `.zip` and `.tar` files (also compressed) every member is a file of the
+    /// source, called `archive.zip!/folder/file.md`; archives inside archives are skipped.
     pub format: Option<Format>,
     /// Where the rows of a `.json` file are: keys separated by dots, a key with a dot in double quotes; arrays on the
     /// way are walked through (`data.paragraphs`). Default: the place with most of the columns that are asked for,
@@ -84,8 +85,20 @@ pub struct Source {
     pub text_column: Option<String>,
     /// A minijinja template that makes the text from several columns: `"{{ question }}\n\n{{ answer }}"`. A column of
     /// any name is written `{{ row["What is your question?"] }}`. A missing or null column may be tested
-    /// (`{% if note %}`) but not printed. Default: none.
+    /// (`{% if note %}`) but not printed. With `format = "media"`, `{{ media }}` is the place of the picture or sound,
+    /// and `file.name`, `file.folder` and `file.path` are of its file. Default: none; with media, the text column and
+    /// the media behind it.
     pub template: Option<String>,
+    /// The columns of a Parquet or Arrow table that hold pictures or sounds: bytes, or structs with `bytes` as Hugging
+    /// Face `datasets` writes them, or lists of these. `{{ image }}` in the `template` is their place in the text.
+    /// Default: none.
+    pub media_columns: Vec<String>,
+    /// With `format = "media"`: a table in the source with a caption for each file (`metadata.csv`; `.tsv`, `.jsonl` or
+    /// `.json`); its columns may be used in the `template`. Default: none; a caption is what stands beside `a.png` in
+    /// `a.txt` (the column `text`) or in the object in `a.json`.
+    pub captions: Option<String>,
+    /// The column of `captions` that names the file: its path, its name, or its name without the extension.
+    pub caption_key: Option<String>,
     /// The shape of conversations, which become the column `messages` instead of text: `messages` (OpenAI's),
     /// `sharegpt` or `alpaca` (columns `instruction`, `input`, `output`); or `preference` (columns `prompt`, `chosen`,
     /// `rejected`), for preference tuning. Default: none.
@@ -120,8 +133,14 @@ impl Source {
             ("licence_column", self.licence_column.is_some()),
             ("source_column", self.source_column.is_some()),
             ("json_path", self.json_path.is_some()),
+            ("media_columns", !self.media_columns.is_empty()),
         ];
         keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect()
+    }
+
+    /// Returns true if its documents may have pictures or sounds.
+    pub(crate) fn has_media(&self) -> bool {
+        self.format == Some(Format::Media) || !self.media_columns.is_empty()
     }
 
     /// Returns the name of this source in messages and documents: the configured one, else one derived from its

@@ -26,6 +26,17 @@ struct Collected {
     documents: u64,
     bytes: u64,
     licences: BTreeMap<String, Totals>,
+    #[serde(default)]
+    media: Vec<CollectedMedia>,
+}
+
+/// The pictures or sounds of one kind and licence.
+#[derive(Debug, Deserialize)]
+struct CollectedMedia {
+    kind: String,
+    licence: String,
+    items: u64,
+    bytes: u64,
 }
 
 /// Writes the card of a collected corpus.
@@ -72,6 +83,16 @@ fn render(inventory: &Inventory, corpus: &Corpus, tokens: Option<&BTreeMap<Strin
     };
     for (licence, Totals { documents, bytes }) in &totals {
         line(&format!("| {} | {documents} | {bytes} | {} |", cell(licence), tokens_of(licence)));
+    }
+    if corpus.sources.iter().any(|source| !source.media.is_empty()) {
+        line("\n## Pictures and sounds\n");
+        line("| source | kind | licence | items | bytes |\n|---|---|---|---:|---:|");
+        for (source, media) in
+            corpus.sources.iter().flat_map(|source| source.media.iter().map(move |one| (source, one)))
+        {
+            let CollectedMedia { kind, licence, items, bytes } = media;
+            line(&format!("| {} | {kind} | {} | {items} | {bytes} |", cell(&source.name), cell(licence)));
+        }
     }
     if totals.contains_key("unknown") {
         line("\nDocuments of unknown licence may not be free to use; set the key `licence` of their source.");

@@ -1,16 +1,20 @@
 //! Converts raw input into documents, on all cores, in the order of reading.
 
+mod decoded;
+
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use csv::ByteRecord;
+use media::Decoder;
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::documents::document::{Content, Document};
+use crate::documents::document::{Content, Document, Medium, digest_with_media};
 use crate::documents::field::Field;
 use crate::documents::mapping::{Mapping, MappingError};
 use crate::documents::rejection::{At, BadRecord, Reason, Rejection, Skip};
+use crate::formats::captions::{self, Caption};
 use crate::formats::columnar::{self, PIECE_BYTES};
 use crate::formats::encoding::{self, FileEncoding, Text};
 use crate::formats::format;
@@ -58,6 +62,8 @@ pub(crate) enum Raw {
     Delimited(Arc<str>, Arc<Places>, Vec<(u64, ByteRecord)>),
     /// Rows of a table: the number of the first, and the wanted columns.
     Rows(Arc<str>, u64, RecordBatch),
+    /// A file that may be a picture or a sound.
+    Media(RawMedia),
     /// Something that is not a document.
     Found(Found),
 }
@@ -90,10 +96,21 @@ pub(crate) struct RawDocument {
     pub bytes: Vec<u8>,
 }
 
+/// A file that may be a picture or a sound, as read.
+pub(crate) struct RawMedia {
+    /// The path of its file inside the source.
+    pub file: Arc<str>,
+    /// Its content.
+    pub bytes: Arc<Vec<u8>>,
+    /// The columns of each of its captions.
+    pub captions: Vec<Caption>,
+}
+
 /// Input that is not turned into documents yet.
 pub(crate) struct Batch<'a> {
     source: &'a ListedSource,
     mapping: &'a Mapping<'a>,
+    decoder: Decoder,
     sink: &'a mut Sink<'a>,
     raws: Vec<Raw>,
     bytes: usize,
@@ -102,7 +119,7 @@ pub(crate) struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// Returns a batch that passes its documents to `sink`.
     pub fn new(source: &'a ListedSource, mapping: &'a Mapping<'a>, sink: &'a mut Sink<'a>) -> Self {
-        Self { source, mapping, sink, raws: Vec::new(), bytes: 0 }
+        Self { source, mapping, decoder: Decoder::default(), sink, raws: Vec::new(), bytes: 0 }
     }
 
     /// Adds input, and makes documents once there is enough.
@@ -137,7 +154,7 @@ impl<'a> Batch<'a> {
     pub fn flush(&mut self) -> Result<(), Error> {
         let raws = std::mem::take(&mut self.raws);
         self.bytes = 0;
-        let convert = Convert { source: self.source, mapping: self.mapping };
+        let convert = Convert { source: self.source, mapping: self.mapping, decoder: &self.decoder };
         let converted: Vec<_> = raws.into_par_iter().map(|raw| convert.found(raw)).collect();
         converted.into_iter().flatten().try_for_each(&mut *self.sink)
     }
@@ -151,6 +168,7 @@ impl Raw {
         OWN_BYTES
             + match self {
                 Self::Document(whole) => whole.bytes.len(),
+                Self::Media(media) => media.bytes.len(),
                 Self::Json(_, _, records) => records.bytes.len(),
                 Self::Delimited(_, _, records) => {
                     records.iter().map(|(_, record)| record.as_slice().len() + OWN_BYTES).sum()
@@ -173,6 +191,7 @@ fn is_table(json: &[u8]) -> bool {
 struct Convert<'a> {
     source: &'a ListedSource,
     mapping: &'a Mapping<'a>,
+    decoder: &'a Decoder,
 }
 
 impl Convert<'_> {
@@ -180,17 +199,20 @@ impl Convert<'_> {
         let rows: Vec<Result<Document, Rejection>> = match raw {
             Raw::Found(found) => return vec![found],
             Raw::Document(whole) => return self.whole(whole),
+            Raw::Media(media) => return self.media(&media),
             Raw::Json(file, unit, records) => return self.json(&file, unit, &records),
             Raw::Delimited(file, places, records) => {
                 let row = |(number, record): (u64, ByteRecord)| {
                     let field = |place: &Option<usize>| Some(Field::Bytes(record.get((*place)?)?.to_vec()));
-                    self.row(&file, number, At::Row(number), places.iter().map(field).collect(), String::new)
+                    let fields = places.iter().map(field).collect();
+                    self.row((&file, Some(number), At::Row(number)), fields, None, String::new)
                 };
                 records.into_iter().map(row).collect()
             }
             Raw::Rows(file, first, rows) => {
                 let rows = columnar::rows(&rows, self.mapping);
-                let row = |(number, fields)| self.row(&file, number, At::Row(number), fields, String::new);
+                let row =
+                    |(number, fields)| self.row((&file, Some(number), At::Row(number)), fields, None, String::new);
                 (first..).zip(rows).map(row).collect()
             }
         };
@@ -247,7 +269,37 @@ impl Convert<'_> {
         let number = number.map_or_else(String::new, |number| format!("#{number}"));
         let id = format!("{}/{file}{number}", self.source.name);
         let path = address.map_or_else(|| file.to_string(), |address| format!("{file}!{address}"));
-        Ok(Document { id, path, content, sha256, bytes, licence: None, source: None })
+        Ok(Document { id, path, content, media: Vec::new(), sha256, bytes, licence: None, source: None })
+    }
+
+    /// Makes a document for each caption of a file that may be a picture or a sound: a row of its own columns and those
+    /// of the caption.
+    fn media(self, media: &RawMedia) -> Vec<Found> {
+        let RawMedia { file, bytes, captions } = media;
+        if bytes.is_empty() {
+            return vec![Found::Rejected(Rejection::Skipped(Skip::Empty))];
+        }
+        if media::Kind::of(bytes).is_none() && captions::extension_kind(file).is_none() {
+            return vec![Found::Rejected(Rejection::NotSelected)];
+        }
+        // It is decoded once, whatever the number of its captions.
+        let known = match decoded::medium(bytes, self.decoder) {
+            Ok(known) => known,
+            Err((reason, message)) => {
+                let (file, at) = (file.to_string(), At::File);
+                return vec![Found::Rejected(Rejection::Bad(BadRecord { file, at, reason, message }))];
+            }
+        };
+        let document = |number, caption: Option<&Caption>| {
+            let fields = captions::fields(file, bytes, caption.map(|caption| &**caption), self.mapping.names());
+            let available = || if caption.is_none() { "; it has no caption".to_owned() } else { String::new() };
+            self.row((file, number, At::File), fields, Some(&known), available).into()
+        };
+        match &captions[..] {
+            [] => vec![document(None, None)],
+            [caption] => vec![document(None, Some(caption))],
+            several => (1..).zip(several).map(|(number, caption)| document(Some(number), Some(caption))).collect(),
+        }
     }
 
     fn json(self, file: &str, unit: Unit, records: &Records) -> Vec<Found> {
@@ -260,7 +312,8 @@ impl Convert<'_> {
             let read = match (!is_too_long).then(fields) {
                 None => bad(Reason::TooLong, "longer than max_file_bytes".to_owned()),
                 Some(Ok(Fields { values, has_replaced })) => {
-                    let read = self.row(file, number, at, values, || format!("; it has {}", json::keys(bytes)));
+                    let read =
+                        self.row((file, Some(number), at), values, None, || format!("; it has {}", json::keys(bytes)));
                     found.extend((has_replaced && read.is_ok()).then_some(Found::Replaced));
                     read
                 }
@@ -281,12 +334,12 @@ impl Convert<'_> {
         found
     }
 
+    /// Makes a document of a row, given its file, its number there and its place, and the fields; `known` is decoded.
     fn row(
         self,
-        file: &str,
-        number: u64,
-        at: At,
+        (file, number, at): (&str, Option<u64>, At),
         fields: Vec<Option<Field>>,
+        known: Option<&Arc<Medium>>,
         available: impl Fn() -> String,
     ) -> Result<Document, Rejection> {
         let mapped = self.mapping.map(fields).map_err(|unfit| {
@@ -301,10 +354,16 @@ impl Convert<'_> {
             };
             Rejection::Bad(BadRecord { file: file.to_owned(), at, reason, message })
         })?;
-        let (sha256, bytes) = mapped.content.measure();
+        let bad = |(reason, message)| Rejection::Bad(BadRecord { file: file.to_owned(), at, reason, message });
+        let media = decoded::media(&mapped.media, known, self.decoder).map_err(bad)?;
+        let (mut sha256, bytes) = mapped.content.measure();
+        if let (Content::Text(text), false) = (&mapped.content, media.is_empty()) {
+            sha256 = digest_with_media(text.as_bytes(), &media);
+        }
         let name = &self.source.name;
-        let id = mapped.id.map_or_else(|| format!("{name}/{file}#{number}"), |id| format!("{name}/{id}"));
+        let number = || number.map_or_else(String::new, |number| format!("#{number}"));
+        let id = mapped.id.map_or_else(|| format!("{name}/{file}{}", number()), |id| format!("{name}/{id}"));
         let (content, licence, source) = (mapped.content, mapped.licence, mapped.source);
-        Ok(Document { id, path: file.to_owned(), content, sha256, bytes, licence, source })
+        Ok(Document { id, path: file.to_owned(), content, media, sha256, bytes, licence, source })
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use media::Kind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Error;
 use crate::config::BadRecordLimit;
-use crate::documents::document::{Content, Document};
+use crate::documents::document::{Content, Document, Medium};
 use crate::documents::rejection::{BadRecord, Rejection, Skip};
 use crate::formats::encoding::{Fate, FileEncoding};
 
@@ -27,6 +28,15 @@ const LOOKED_AT: u64 = 1000;
 pub(crate) struct Totals {
     /// The number of documents.
     pub documents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Pictures or sounds and their bytes together.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MediaTotals {
+    /// Their number.
+    pub items: u64,
     /// Their bytes.
     pub bytes: u64,
 }
@@ -81,21 +91,52 @@ pub(crate) struct SourceCounts {
     pub tables_as_text: Option<(u64, String)>,
     /// Web pages.
     pub pages: u64,
+    /// Pictures and sounds that no earlier document has, by kind and licence.
+    pub media: BTreeMap<(Kind, String), MediaTotals>,
 }
 
 impl SourceCounts {
     /// Counts a document, under `licence` unless it has its own.
     pub fn document(&mut self, document: &Document, licence: &str) {
         self.documents += 1;
-        let licence = document.licence.as_deref().unwrap_or(licence);
-        // A column that does not hold licences must not fill the memory.
-        let licence =
-            if self.licences.len() < TOLD_APART || self.licences.contains_key(licence) { licence } else { "other" };
+        let licence = self.told_apart(document.licence.as_deref().unwrap_or(licence));
         let share = self.licences.entry(licence.to_owned()).or_default();
         share.documents += 1;
         share.bytes += document.bytes;
         self.bytes += document.bytes;
         self.not_utf8 += u64::from(matches!(document.content, Content::Raw(_)));
+    }
+
+    /// Returns the licence under which a document is counted.
+    fn told_apart<'l>(&self, licence: &'l str) -> &'l str {
+        // A column that does not hold licences must not fill the memory.
+        if self.licences.len() < TOLD_APART || self.licences.contains_key(licence) { licence } else { "other" }
+    }
+
+    /// Counts a picture or sound that is stored, under the licence of its document.
+    pub fn medium(&mut self, medium: &Medium, licence: &str) {
+        let licence = self.told_apart(licence).to_owned();
+        let totals = self.media.entry((medium.kind, licence)).or_default();
+        totals.items += 1;
+        totals.bytes += medium.bytes.len() as u64;
+    }
+
+    /// Returns the sum over some kinds of media.
+    pub fn media_totals(&self, is_wanted: impl Fn(Kind) -> bool) -> MediaTotals {
+        let wanted = self.media.iter().filter(|((kind, _), _)| is_wanted(*kind));
+        wanted.fold(MediaTotals::default(), |sum, (_, totals)| MediaTotals {
+            items: sum.items + totals.items,
+            bytes: sum.bytes + totals.bytes,
+        })
+    }
+
+    /// Returns the media as in `sources.json`.
+    pub fn media_as_json(&self) -> Value {
+        let row = |((kind, licence), totals): (&(Kind, String), &MediaTotals)| {
+            let MediaTotals { items, bytes } = totals;
+            json!({ "kind": kind.name(), "licence": licence, "items": items, "bytes": bytes })
+        };
+        self.media.iter().map(row).collect()
     }
 
     /// Counts a file that is not plain UTF-8.
@@ -171,6 +212,11 @@ impl SourceCounts {
         self.not_utf8 += other.not_utf8;
         self.not_selected += other.not_selected;
         self.replaced_records += other.replaced_records;
+        for (key, totals) in &other.media {
+            let sum = self.media.entry(key.clone()).or_default();
+            sum.items += totals.items;
+            sum.bytes += totals.bytes;
+        }
         for (name, counts) in &other.encodings {
             self.encodings.entry(name).or_default().add(*counts);
         }

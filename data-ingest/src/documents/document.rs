@@ -1,8 +1,28 @@
 //! Documents of the corpus.
 
+use std::sync::Arc;
+
 use artifact::Digest;
+use artifact::digest::Hasher;
+use media::{Info, Kind};
 
 use crate::documents::chat::Conversation;
+
+/// Stands for a picture or sound in the text of a document that has any: the object replacement character.
+pub(crate) const PLACE: char = '\u{fffc}';
+
+/// A picture or sound that could be decoded.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Medium {
+    /// The digest of its bytes.
+    pub sha256: Digest,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its size.
+    pub info: Info,
+    /// Its bytes, as they were found.
+    pub bytes: Arc<Vec<u8>>,
+}
 
 /// The content of a document.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +61,9 @@ pub(crate) struct Document {
     pub path: String,
     /// Its content.
     pub content: Content,
-    /// The digest of its bytes.
+    /// What stands at each [`PLACE`] of its text.
+    pub media: Vec<Arc<Medium>>,
+    /// The digest of its bytes, or of those and its media.
     pub sha256: Digest,
     /// The length of its bytes.
     pub bytes: u64,
@@ -49,4 +71,14 @@ pub(crate) struct Document {
     pub licence: Option<String>,
     /// Its own source, if a column has one.
     pub source: Option<String>,
+}
+
+/// Returns the digest of a document with media: of its text, and behind it one line for each digest.
+pub(crate) fn digest_with_media(text: &[u8], media: &[Arc<Medium>]) -> Digest {
+    let mut hasher = Hasher::default();
+    hasher.update(text);
+    for medium in media {
+        hasher.update(format!("\n{}", medium.sha256).as_bytes());
+    }
+    hasher.finish()
 }

@@ -1,5 +1,7 @@
 //! The values of a row.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::documents::rejection::Reason;
@@ -11,8 +13,19 @@ pub(crate) enum Field {
     Value(Value),
     /// Bytes, which need not be UTF-8.
     Bytes(Vec<u8>),
+    /// A picture or sound, or a list of them.
+    Media(MediaField),
     /// A value that cannot be used, and why: "is …", "contains …".
     Unusable(Reason, &'static str),
+}
+
+/// The pictures and sounds in a column.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct MediaField {
+    /// The bytes of each.
+    pub items: Vec<Arc<Vec<u8>>>,
+    /// Whether the column has lists of them.
+    pub is_list: bool,
 }
 
 /// Returns the kind of a value, with an article.

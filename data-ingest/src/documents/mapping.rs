@@ -1,6 +1,9 @@
 //! The meaning of table columns.
 
 mod column;
+mod places;
+
+use std::sync::Arc;
 
 use minijinja::Value as TemplateValue;
 use serde::Serialize;
@@ -12,9 +15,11 @@ use crate::documents::document::Content;
 use crate::documents::field::Field;
 use crate::documents::rejection::{Reason, Skip};
 use crate::documents::template::{RenderError, Template};
+use crate::formats::format::Format;
 use crate::formats::json_rows::{self, Wanted};
 
 use column::{Column, Part};
+use places::Places;
 
 /// The columns that a source names; defaults are filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,14 +43,31 @@ pub(crate) struct Columns {
     pub source: Option<String>,
     /// Where the rows of a JSON file are.
     pub json_path: Option<Vec<String>>,
+    /// The columns of pictures and sounds; of files of them, the one that stands for a file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<String>,
+    /// The table of captions, and its column that names the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captions: Option<(String, String)>,
 }
 
 impl Columns {
     /// Returns the columns that a source names.
     pub fn of(source: &Source) -> Self {
+        let text = source.text_column.clone().unwrap_or_else(|| "text".to_owned());
+        let media = match source.format {
+            Some(Format::Media) => vec![MEDIA.to_owned()],
+            _ => source.media_columns.clone(),
+        };
+        let behind_text = || {
+            let columns = [&text].into_iter().chain(&media);
+            columns.map(|name| format!("{{{{ row[{}] }}}}", Value::from(name.as_str()))).collect::<String>()
+        };
         Self {
-            text: source.text_column.clone().unwrap_or_else(|| "text".to_owned()),
-            template: source.template.clone(),
+            template: source.template.clone().or_else(|| (!media.is_empty()).then(behind_text)),
+            captions: source.captions.clone().zip(source.caption_key.clone()),
+            text,
+            media,
             chat: source.chat,
             messages: source.messages_column.clone(),
             conversation: source.chat_columns.clone(),
@@ -93,10 +115,15 @@ pub(crate) fn validate(source: &Source) -> Result<(), (&'static str, String)> {
     Mapping::new(&Columns::of(source), u64::MAX).map(drop).map_err(|message| ("template", message))
 }
 
+/// The column of a file of pictures or sounds that stands for it.
+pub(crate) const MEDIA: &str = "media";
+
 /// A document made from a row.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Mapped {
     pub content: Content,
+    /// The bytes of its pictures and sounds, in the order of their places in the text.
+    pub media: Vec<Arc<Vec<u8>>>,
     pub id: Option<String>,
     pub licence: Option<String>,
     pub source: Option<String>,
@@ -116,6 +143,8 @@ pub(crate) enum MappingError {
 /// A mapping of columns, prepared for rows.
 pub(crate) struct Mapping<'a> {
     columns: Vec<Column>,
+    /// The columns of pictures and sounds.
+    media: &'a [String],
     shape: Shape<'a>,
     max_bytes: u64,
 }
@@ -143,7 +172,9 @@ impl<'a> Mapping<'a> {
         let shape = match (&columns.template, columns.chat) {
             (Some(template), _) => {
                 let template = Template::new(template, max_bytes)?;
-                template.columns().for_each(|name| add(name, Part::Content));
+                let is_media = |name: &str| columns.media.iter().any(|column| column == name);
+                let part = |name: &str| if is_media(name) { Part::Media } else { Part::Content };
+                template.columns().for_each(|name| add(name, part(name)));
                 Shape::Template(Box::new(template))
             }
             (None, Some(Chat::Alpaca)) => {
@@ -180,7 +211,17 @@ impl<'a> Mapping<'a> {
                 add(name, part);
             }
         }
-        Ok(Self { columns: parts, shape, max_bytes })
+        if let Some(unused) = columns.media.iter().find(|name| parts.iter().all(|column| column.name != **name)) {
+            return Err(format!(
+                "it does not use the pictures or sounds in `{unused}`; `{{{{ {unused} }}}}` is their place"
+            ));
+        }
+        Ok(Self { columns: parts, media: &columns.media, shape, max_bytes })
+    }
+
+    /// Returns true if a column has pictures or sounds.
+    pub fn is_media(&self, name: &str) -> bool {
+        self.media.iter().any(|column| column == name)
     }
 
     /// Returns the names of the columns whose fields [`Mapping::map`] expects, in its order; a name may occur twice.
@@ -234,7 +275,7 @@ impl<'a> Mapping<'a> {
         let (mut tools, mut weight) = (Value::Null, Value::Null);
         for (column, field) in self.columns.iter().zip(fields) {
             match column.part {
-                Part::Content | Part::OptionalContent => content.push(field),
+                Part::Content | Part::OptionalContent | Part::Media => content.push(field),
                 Part::Tools => tools = field.map(|field| column.value(field)).transpose()?.unwrap_or_default(),
                 Part::Weight => weight = field.map(|field| column.value(field)).transpose()?.unwrap_or_default(),
                 Part::Id => id = Some(column.id(field)?),
@@ -242,7 +283,10 @@ impl<'a> Mapping<'a> {
                 Part::Source => source = column.name_of(field)?,
             }
         }
-        let mut content = self.content(content)?;
+        let (mut content, media) = match &self.shape {
+            Shape::Template(template) => self.rendered(template, content)?,
+            _ => (self.content(content)?, Vec::new()),
+        };
         if let Content::Chat(chat) = &mut content {
             let bad = |message| MappingError::Bad(Reason::Chat, message);
             chat.tools = chat::tools(tools).map_err(bad)?;
@@ -261,17 +305,12 @@ impl<'a> Mapping<'a> {
             bytes if bytes > self.max_bytes => {
                 Err(MappingError::Bad(Reason::TooLong, format!("{bytes} bytes, max_file_bytes is {}", self.max_bytes)))
             }
-            _ => Ok(Mapped { content, id, licence, source }),
+            _ => Ok(Mapped { content, media, id, licence, source }),
         }
     }
 
     fn content(&self, fields: Vec<Option<Field>>) -> Result<Content, MappingError> {
-        let is_missing = |(column, field): &(&Column, &Option<Field>)| column.part == Part::Content && field.is_none();
-        let missing: Vec<String> =
-            self.columns.iter().zip(&fields).filter(is_missing).map(|(column, _)| column.name.clone()).collect();
-        if let Shape::Template(template) = &self.shape {
-            return self.rendered(template, fields, missing);
-        }
+        let missing = self.missing(&fields);
         if !missing.is_empty() {
             return Err(MappingError::Missing(missing));
         }
@@ -312,23 +351,37 @@ impl<'a> Mapping<'a> {
         }
     }
 
+    /// Returns the names of the needed columns without a field.
+    fn missing(&self, fields: &[Option<Field>]) -> Vec<String> {
+        let is_missing = |(column, field): &(&Column, &Option<Field>)| {
+            matches!(column.part, Part::Content | Part::Media) && field.is_none()
+        };
+        self.columns.iter().zip(fields).filter(is_missing).map(|(column, _)| column.name.clone()).collect()
+    }
+
+    /// Returns the text that the template makes, and the pictures and sounds in it.
     fn rendered(
         &self,
         template: &Template<'_>,
         fields: Vec<Option<Field>>,
-        missing: Vec<String>,
-    ) -> Result<Content, MappingError> {
+    ) -> Result<(Content, Vec<Arc<Vec<u8>>>), MappingError> {
+        let missing = self.missing(&fields);
         let mut row = Vec::with_capacity(fields.len());
         let mut nulls = Vec::new();
+        let mut places = Places::default();
         for ((column, field), variable) in self.columns.iter().zip(fields).zip(template.variables()) {
-            match field.map(|field| column.value(field)).transpose()? {
+            let value = match field {
+                Some(Field::Media(media)) if column.part == Part::Media => Some(places.value(media)),
+                field => field.map(|field| column.value(field)).transpose()?,
+            };
+            match value {
                 // A template may test whether a column has a value; it has none in either case.
                 None => {}
                 Some(Value::Null) => nulls.push(format!("`{}`", column.name)),
                 Some(value) => row.push((variable.to_owned(), template_value(value))),
             }
         }
-        template.render(TemplateValue::from_pairs(row)).map(Content::Text).map_err(|failed| match failed {
+        let text = template.render(TemplateValue::from_pairs(row)).map_err(|failed| match failed {
             RenderError::Undefined(_) if !missing.is_empty() => MappingError::Missing(missing),
             RenderError::Undefined(_) if !nulls.is_empty() => {
                 MappingError::Bad(Reason::Template, format!("it prints a null value: {}", nulls.join(", ")))
@@ -336,7 +389,12 @@ impl<'a> Mapping<'a> {
             RenderError::Undefined(message) | RenderError::Other(message) => {
                 MappingError::Bad(Reason::Template, message)
             }
-        })
+        })?;
+        if self.media.is_empty() {
+            return Ok((Content::Text(text), Vec::new()));
+        }
+        let (text, media) = places.in_text(&text).map_err(|message| MappingError::Bad(Reason::Template, message))?;
+        Ok((Content::Text(text), media))
     }
 }
 

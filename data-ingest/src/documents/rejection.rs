@@ -33,6 +33,8 @@ pub(crate) enum Skip {
     BrokenLink,
     /// A conversation with the weight 0.
     Weight,
+    /// A caption of no picture or sound.
+    NoMedia,
 }
 
 impl Skip {
@@ -53,6 +55,7 @@ impl Skip {
             Self::RepeatedLink => "repeated_link",
             Self::BrokenLink => "broken_link",
             Self::Weight => "weight_0",
+            Self::NoMedia => "caption_without_media",
         }
     }
 }
@@ -76,8 +79,12 @@ pub(crate) enum Reason {
     Corrupt,
     /// It is a decompression bomb.
     Bomb,
-    /// A web page nested so deeply that it is likely an attack.
+    /// A web page nested so deeply that it is likely an attack, or a picture that loads, runs or multiplies something.
     Hostile,
+    /// A picture or sound beyond the limits.
+    TooLarge,
+    /// A picture or sound with a part that is not decoded.
+    Unsupported,
 }
 
 impl Reason {
@@ -93,6 +100,8 @@ impl Reason {
             Self::Corrupt => "corrupt",
             Self::Bomb => "bomb",
             Self::Hostile => "hostile",
+            Self::TooLarge => "too_large",
+            Self::Unsupported => "unsupported",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod cells;
 mod iso8601;
+mod media;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,6 +38,9 @@ pub(crate) enum TablePart {
     Unreadable(io::Error),
 }
 
+/// Reads a column's value in a row.
+type ReadField<'a> = Box<dyn Fn(usize) -> Field + 'a>;
+
 pub(crate) type Visit<'a> = dyn FnMut(TablePart) -> Result<(), Error> + 'a;
 
 /// Returns the values of each row in the columns of `mapping`.
@@ -44,10 +48,17 @@ pub(crate) fn rows<'a>(batch: &'a RecordBatch, mapping: &Mapping<'_>) -> impl It
     let schema = batch.schema_ref();
     let cells = |name: &str| {
         let (place, field) = schema.column_with_name(name)?;
-        Some(Cells::of(field, batch.column(place).as_ref(), mapping.max_bytes()))
+        let array = batch.column(place).as_ref();
+        let read: ReadField<'a> = if mapping.is_media(name) {
+            media::fields(array, mapping.max_bytes())
+        } else {
+            let cells = Cells::of(field, array, mapping.max_bytes());
+            Box::new(move |row| cells.field(row))
+        };
+        Some(read)
     };
-    let cells: Vec<Option<Cells<'a>>> = mapping.names().map(cells).collect();
-    (0..batch.num_rows()).map(move |i| cells.iter().map(|cells| cells.as_ref().map(|cells| cells.field(i))).collect())
+    let cells: Vec<Option<ReadField<'a>>> = mapping.names().map(cells).collect();
+    (0..batch.num_rows()).map(move |i| cells.iter().map(|read| read.as_ref().map(|read| read(i))).collect())
 }
 
 /// Returns the places of the columns to read, in the order of the table; reports a missing column and returns none.

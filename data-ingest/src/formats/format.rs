@@ -29,6 +29,8 @@ pub enum Format {
     Arrow,
     /// A web archive (ISO 28500): every fetched page, or its text, is a document.
     Warc,
+    /// Every picture or sound, recognised by its content, is a document with its caption.
+    Media,
 }
 
 /// The compression of a file.
@@ -55,6 +57,8 @@ pub(crate) enum Kind {
     File(Format),
     /// Files.
     Archive(Archive),
+    /// Captions of pictures and sounds, of which no document is made.
+    Captions,
 }
 
 /// An archive.
@@ -134,7 +138,7 @@ pub(crate) fn is_json(file_name: &str) -> bool {
 impl Format {
     /// Returns true if a file of this format is one document.
     pub(crate) fn is_one_document(self) -> bool {
-        matches!(self, Self::Text | Self::Html)
+        matches!(self, Self::Text | Self::Html | Self::Media)
     }
 }
 

@@ -20,6 +20,26 @@ const HARMLESS_BYTES: u64 = 64 << 20;
 /// The largest compression ratio beyond that. Deflate reaches 1032 (zlib's technical notes); real text stays below 100.
 const MAX_RATIO: u64 = 1000;
 
+/// Why reading ended early.
+pub(crate) enum ReadError {
+    /// The run ends.
+    Fatal(Error),
+    /// The rest of the file cannot be read.
+    Input(io::Error),
+}
+
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::Input(error)
+    }
+}
+
 /// A file that is being read.
 pub(crate) struct InputFile<'a> {
     /// The file.

@@ -1,5 +1,7 @@
 //! Reads files, decompresses them, and splits them into records.
 
+mod media;
+
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -19,10 +21,12 @@ use crate::formats::encoding::TextReader;
 use crate::formats::format::{self, Archive, Format, Kind, Packing};
 use crate::formats::json::{self, JsonPiece};
 use crate::formats::json_rows;
-use crate::formats::limits::{CountingReader, InputFile};
+use crate::formats::limits::{CountingReader, InputFile, ReadError};
 use crate::formats::table::{self, Table};
 use crate::formats::warc::{self, Record};
 use crate::inventory::{HashedFile, ListedSource};
+
+use media::SourceCaptions;
 
 /// Rows of a delimited file that are passed on together. Heuristic, not measured.
 const ROWS_BYTES: usize = 256 << 10;
@@ -39,36 +43,34 @@ pub(crate) struct Job<'a> {
     pub spill: &'a Path,
     /// The stage's context.
     pub context: &'a Context,
+    /// The captions of its pictures and sounds.
+    captions: SourceCaptions,
 }
 
-/// Why reading ended early.
-enum ReadError {
-    /// The run ends.
-    Fatal(Error),
-    /// The rest of the file cannot be read.
-    Input(io::Error),
-}
-
-impl From<Error> for ReadError {
-    fn from(error: Error) -> Self {
-        Self::Fatal(error)
+impl<'a> Job<'a> {
+    /// Returns a job of which nothing is read.
+    pub fn new(
+        source: &'a ListedSource,
+        mapping: &'a Mapping<'a>,
+        max_unpacked_bytes: u64,
+        spill: &'a Path,
+        context: &'a Context,
+    ) -> Self {
+        Self { source, mapping, max_unpacked_bytes, spill, context, captions: SourceCaptions::default() }
     }
-}
 
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        Self::Input(error)
-    }
-}
-
-impl Job<'_> {
     /// Reads a file of the source, and checks that it has not changed since it was listed; `done_bytes` were read
     /// before.
     pub fn file(&self, file: &HashedFile, done_bytes: u64, batch: &mut Batch<'_>) -> Result<(), Error> {
         let input = InputFile::new(file.place.path(), self.max_unpacked_bytes, done_bytes, self.context);
         let relative: Arc<str> = file.relative.as_str().into();
         let packing = format::packing(&file.relative).0;
+        if let (true, Kind::Archive(archive)) = (self.source.is_media, file.kind) {
+            self.member_captions(file, archive, batch)?;
+        }
         let digest = match file.kind {
+            // They are read before.
+            Kind::Captions => return Ok(()),
             Kind::Archive(Archive::Zip) => {
                 let seekable = input.open_seekable()?;
                 archive::zip(seekable, &input, |entry| self.entry(&relative, entry, &input, batch))?;
@@ -88,6 +90,7 @@ impl Job<'_> {
                             archive::tar(stream, &input, |entry| self.entry(&relative, entry, &input, batch))?;
                         }
                         Kind::File(format) => self.stream(format, stream, &relative, &input, batch)?,
+                        Kind::Captions => {}
                     },
                 }
                 input.finish(opened)?
@@ -119,6 +122,7 @@ impl Job<'_> {
         match self.source.filter.member(archive, &path) {
             None => batch.push(Raw::Found(Found::Rejected(Rejection::NotSelected))),
             Some(Kind::Archive(_)) => batch.skip(Skip::NestedArchive),
+            Some(Kind::Captions) => Ok(()),
             Some(Kind::File(format)) => match format::packing(&path).0 {
                 Packing::Plain => self.stream(format, reader, &name, input, batch),
                 packing => {
@@ -155,6 +159,7 @@ impl Job<'_> {
                 read
             }
             Format::Warc => self.warc(reader, name, batch),
+            Format::Media => self.media(reader, name, batch),
             Format::Parquet | Format::Arrow => {
                 self.spilled(reader).and_then(|file| Ok(self.table(&file, Kind::File(format), name, input, batch)?))
             }

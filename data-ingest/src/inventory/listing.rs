@@ -83,6 +83,7 @@ fn described(declared: &Declared, origin: Value, licence: Option<String>) -> Res
         licence: source.licence.clone().or(licence).unwrap_or_else(|| "unknown".to_owned()),
         columns: Columns::of(source),
         is_format_set: source.format.is_some(),
+        is_media: source.format == Some(Format::Media),
         keys_of_rows: source.keys_of_rows(),
         encoding: source.encoding.clone(),
         html: source.html,

@@ -2,27 +2,34 @@
 
 use crate::Error;
 use crate::config::{Declared, Source};
+use crate::formats::captions;
 use crate::formats::format::{self, Format, Kind};
 use crate::sources::globs::Globs;
 
 /// How the format of a source's files is determined.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reading {
     /// The configured format.
     format: Option<Format>,
     /// Whether a key asks for rows.
     has_rows: bool,
+    /// The table of captions of pictures and sounds.
+    captions: Option<String>,
 }
 
 impl Reading {
     /// Returns how the files of a source are read.
     pub fn of(source: &Source) -> Self {
-        Self { format: source.format, has_rows: !source.keys_of_rows().is_empty() }
+        let (has_rows, captions) = (!source.keys_of_rows().is_empty(), source.captions.clone());
+        Self { format: source.format, has_rows, captions }
     }
 
     /// Returns the kind of a file: an archive by its name, else the source's format, else by its name.
-    pub fn kind(self, relative: &str) -> Option<Kind> {
+    pub fn kind(&self, relative: &str) -> Option<Kind> {
         let name = relative.rsplit('/').next().unwrap_or(relative);
+        if self.is_captions(relative) {
+            return Some(Kind::Captions);
+        }
         match (format::of_name(name), self.format) {
             (Some(Kind::Archive(archive)), _) => Some(Kind::Archive(archive)),
             (_, Some(format)) => Some(Kind::File(format)),
@@ -31,6 +38,17 @@ impl Reading {
             }
             (by_name, None) => by_name,
         }
+    }
+}
+
+impl Reading {
+    /// Returns true if a file beside pictures and sounds has captions for them.
+    fn is_captions(&self, relative: &str) -> bool {
+        self.format == Some(Format::Media)
+            && match &self.captions {
+                Some(table) => table == relative,
+                None => captions::is_sidecar(relative),
+            }
     }
 }
 
@@ -85,6 +103,8 @@ impl Filter {
         let is_included = match kind {
             Kind::Archive(_) => self.include.is_none() || self.opened.is_match(relative),
             Kind::File(_) => self.include.as_ref().is_none_or(|include| include.is_match(relative)),
+            // The globs name pictures and sounds.
+            Kind::Captions => true,
         };
         (is_included && !self.exclude.is_match(relative)).then_some(kind)
     }
@@ -95,7 +115,13 @@ impl Filter {
         let whole = format!("{archive}/{path}");
         let is_in = |set: &Globs| set.is_match(&whole) || set.is_match(path);
         let is_hidden = path.split('/').any(|part| part.starts_with('.'));
-        if is_hidden || is_in(&self.exclude) || !self.include.as_ref().is_none_or(is_in) {
+        if is_hidden || is_in(&self.exclude) {
+            return None;
+        }
+        if self.reading.is_captions(path) {
+            return Some(Kind::Captions);
+        }
+        if !self.include.as_ref().is_none_or(is_in) {
             return None;
         }
         // A glob that names the archive selects known formats in it; one that names the member selects it at least as

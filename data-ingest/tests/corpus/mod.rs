@@ -94,7 +94,7 @@ pub fn collect(config: &Config, context: &Context) -> Result<(Outcome, Vec<Row>)
 /// Returns the documents in `folder`, shard by shard.
 pub fn rows(folder: &Path) -> Vec<Row> {
     let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    names.retain(|name| name.extension().is_some_and(|extension| extension == "parquet"));
+    names.retain(|name| name.file_name().unwrap().to_str().unwrap().starts_with("documents-"));
     names.sort();
     names.iter().flat_map(|name| batches(name)).flat_map(|batch| rows_of(&batch)).collect()
 }

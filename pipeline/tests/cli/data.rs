@@ -52,6 +52,29 @@ fn dropped_documents_are_shown_and_other_thresholds_evaluated() {
 }
 
 #[test]
+fn pictures_are_collected_and_shown_and_not_lost_in_preprocess() {
+    let project = Project::new();
+    let dataset = "[[source]]\npath = \"pictures\"\nformat = \"media\"\nlicence = \"CC0-1.0\"\n";
+    project.write("datasets/signs/dataset.toml", dataset);
+    let svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 72 48\"><rect width=\"9\" height=\"9\"/></svg>";
+    project.write("datasets/signs/pictures/a.svg", svg);
+    project.write("datasets/signs/pictures/a.txt", "a square");
+    let peeked = project.succeeds(&["data", "peek", "signs"]);
+    assert!(peeked.contains("  | a square[svg 72 × 48 pixels, 94 B, sha256 "), "{peeked}");
+    let stats = project.succeeds(&["data", "stats", "signs"]);
+    assert!(stats.starts_with("1 documents, 11 B\nwith 1 pictures, 94 B"), "{stats}");
+    project.succeeds(&["data", "card", "signs"]);
+    let card = fs::read_to_string(project.path("datasets/signs/CARD.md")).unwrap();
+    assert!(card.contains("| pictures | svg | CC0-1.0 | 1 | 94 |"), "{card}");
+    project.configure("path = \"texts\"", "path = \"datasets/signs/pictures\"\nformat = \"media\"");
+    let refused = project.fails(1, &["run", "--until", "preprocess"]);
+    assert!(
+        refused.contains("has pictures or sounds, which stage preprocess cannot turn into tokens yet"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_dataset_is_added_inspected_and_described() {
     let project = Project::new();
     project.write("reviews.jsonl", "{\"body\": \"a fine book\"}\n{\"body\": \"a long one\"}\n");

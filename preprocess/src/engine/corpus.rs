@@ -27,6 +27,12 @@ pub(crate) fn files(corpus: &Sealed) -> Vec<String> {
     names
 }
 
+/// Returns an error if the corpus has pictures or sounds, which nothing here turns into tokens.
+pub(crate) fn check_text_only(corpus: &Sealed) -> Result<(), Error> {
+    let has = |prefix| !corpus.files(prefix).is_empty();
+    if has("images-") || has("sounds-") { Err(Error::Media { path: corpus.folder().to_owned() }) } else { Ok(()) }
+}
+
 /// A file of the corpus.
 pub(crate) struct Reader {
     file: parquet::Reader,
@@ -52,6 +58,11 @@ impl Reader {
     /// Opens the file `name` of `corpus` after verifying its digest.
     pub fn open(corpus: &Sealed, name: &str) -> Result<Self, Error> {
         Ok(Self { file: parquet::Reader::open(corpus.verified(name)?)? })
+    }
+
+    /// Returns the file.
+    pub fn file(&self) -> &parquet::Reader {
+        &self.file
     }
 
     /// Returns the first row and the number of rows of each row group.

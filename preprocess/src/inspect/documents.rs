@@ -2,6 +2,7 @@
 
 use artifact::Sealed;
 
+use super::media;
 use crate::Error;
 use crate::engine::corpus;
 use crate::engine::record::Body;
@@ -17,7 +18,7 @@ pub struct Document {
     pub licence: String,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Its text; for a conversation, one line `role: content` per message.
+    /// Its text; for a conversation, one line `role: content` per message. Pictures and sounds in it are described.
     pub text: String,
 }
 
@@ -27,6 +28,7 @@ pub struct Document {
 /// Returns an error if the corpus cannot be read.
 pub fn documents(corpus: &Sealed, skip: usize, count: usize) -> Result<(Vec<Document>, usize), Error> {
     let mut page = Vec::new();
+    let mut digests = Vec::new();
     let mut total = 0;
     for name in corpus::files(corpus) {
         let reader = corpus::Reader::open(corpus, &name)?;
@@ -35,9 +37,14 @@ pub fn documents(corpus: &Sealed, skip: usize, count: usize) -> Result<(Vec<Docu
             if page.len() < count && from < rows {
                 let wanted = (count - page.len()).min(rows - from);
                 page.extend(reader.rows((first + from, wanted))?.into_iter().map(Document::of));
+                digests.extend(media::digests(reader.file(), (first + from, wanted))?);
             }
             total += rows;
         }
+    }
+    let described = media::described(corpus, &digests)?;
+    for (document, digests) in page.iter_mut().zip(&digests).filter(|(_, digests)| !digests.is_empty()) {
+        document.text = media::in_words(&document.text, digests, &described);
     }
     Ok((page, total))
 }

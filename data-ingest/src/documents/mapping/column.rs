@@ -17,6 +17,8 @@ pub(super) struct Column {
 pub(super) enum Part {
     Content,
     OptionalContent,
+    /// Pictures or sounds of a template.
+    Media,
     /// The tools of a conversation; may be missing.
     Tools,
     /// The weight of a conversation; may be missing.
@@ -30,6 +32,7 @@ impl Column {
     pub fn wrong_type(&self, field: &Field) -> MappingError {
         let found = match field {
             Field::Bytes(_) => "bytes that are not UTF-8",
+            Field::Media(_) => "pictures or sounds",
             Field::Value(value) => kind(value),
             Field::Unusable(reason, why) => return MappingError::Bad(*reason, format!("`{}` {why}", self.name)),
         };
@@ -39,7 +42,7 @@ impl Column {
     pub fn value(&self, field: Field) -> Result<Value, MappingError> {
         match field {
             Field::Value(value) => Ok(value),
-            Field::Unusable(..) => Err(self.wrong_type(&field)),
+            Field::Unusable(..) | Field::Media(_) => Err(self.wrong_type(&field)),
             Field::Bytes(bytes) => {
                 String::from_utf8(bytes).map(Value::String).map_err(|e| self.wrong_type(&Field::Bytes(e.into_bytes())))
             }

@@ -42,7 +42,7 @@ pub(super) struct Cells<'a> {
 
 /// Reads the value of a row.
 type Read<'a> = Box<dyn Fn(usize, &mut Budget) -> Result<Value, Unusable> + 'a>;
-type ReadBytes<'a> = Box<dyn Fn(usize) -> Option<&'a [u8]> + 'a>;
+pub(super) type ReadBytes<'a> = Box<dyn Fn(usize) -> Option<&'a [u8]> + 'a>;
 /// The values of runs, and the place of each row's value among them.
 type Runs<'a> = (&'a dyn Array, Box<dyn Fn(usize) -> usize + 'a>);
 /// Why a value cannot be used.
@@ -96,7 +96,7 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
 }
 
 /// Returns access to the bytes of an array of bytes, also in a dictionary or in runs.
-fn bytes(array: &dyn Array) -> Option<ReadBytes<'_>> {
+pub(super) fn bytes(array: &dyn Array) -> Option<ReadBytes<'_>> {
     macro_rules! read {
         ($bytes:expr) => {{
             let bytes = $bytes;

@@ -22,6 +22,13 @@ pub fn run(arguments: &StatsArgs) -> anyhow::Result<()> {
     if stats.conversations > 0 {
         print_out!("{} of them are conversations", grouped(stats.conversations))?;
     }
+    let counts = &corpus.manifest().counts;
+    for what in ["pictures", "sounds"] {
+        let count = |key: &str| counts.get(key).and_then(serde_json::Value::as_u64);
+        if let (Some(items), Some(length)) = (count(what), count(&format!("{what}_bytes"))) {
+            print_out!("with {} {what}, {}", grouped(items), bytes(length))?;
+        }
+    }
     if stats.invalid_utf8 > 0 {
         print_out!("{} of them are not UTF-8", grouped(stats.invalid_utf8))?;
     }

@@ -28,6 +28,12 @@ fn with_corpus(columns: Vec<(&str, ArrayRef)>, check: impl FnOnce(Rows)) {
     let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
     writer.write(&rows).unwrap();
     writer.close().unwrap();
+    let sealed = sealed(folder.path());
+    let reader = Reader::open(&sealed, "documents-00000.parquet").unwrap();
+    check(reader.rows((0, rows.num_rows())));
+}
+
+fn sealed(folder: &Path) -> Sealed {
     let recipe = Recipe {
         stage: "collect".to_owned(),
         stage_version: 0,
@@ -36,9 +42,7 @@ fn with_corpus(columns: Vec<(&str, ArrayRef)>, check: impl FnOnce(Rows)) {
         seed: 0,
         device_class: None,
     };
-    let sealed = Unsealed::at(folder.path(), recipe).seal(Outcome::default(), 0.0, Host::default()).unwrap();
-    let reader = Reader::open(&sealed, "documents-00000.parquet").unwrap();
-    check(reader.rows((0, rows.num_rows())));
+    Unsealed::at(folder, recipe).seal(Outcome::default(), 0.0, Host::default()).unwrap()
 }
 
 fn texts<const N: usize>(texts: [Option<&str>; N]) -> ArrayRef {
@@ -170,4 +174,14 @@ fn columns_of_other_types_are_errors() {
     check("messages", roles(), "is List(Float64), which cannot be read as Utf8");
     let columns: Vec<(&str, ArrayRef)> = vec![("id", texts([Some("a")])), ("words", texts([Some("b")]))];
     with_corpus(columns, |rows| assert!(matches!(rows, Err(Error::NoContent { id, .. }) if id == "a")));
+}
+
+#[test]
+fn a_corpus_with_pictures_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["documents-00000.parquet", "images-00000.parquet"] {
+        std::fs::write(folder.path().join(name), "not read").unwrap();
+    }
+    let error = check_text_only(&sealed(folder.path())).unwrap_err().to_string();
+    assert!(error.contains("has pictures or sounds, which stage preprocess cannot turn into tokens yet"), "{error}");
 }

@@ -84,7 +84,8 @@ pub fn run(config: &Config, inventory: &Inventory, out: &Unsealed, context: &Con
         if totals.items > 0 {
             counts.insert(what.to_owned(), totals.items.into());
             counts.insert(format!("{what}_bytes"), totals.bytes.into());
-            headline += &format!("; {} {what}, {:.1} MB", grouped(totals.items), totals.bytes as f64 / 1e6);
+            let (items, megabytes) = (grouped(totals.items), totals.bytes as f64 / 1e6);
+            headline = format!("{headline}; {items} {what}, {megabytes:.1} MB");
         }
     }
     if !notices.is_empty() {

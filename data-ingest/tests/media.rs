@@ -35,8 +35,11 @@ fn some(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// Id, text and digests of the media of each document.
+type Documents = Vec<(String, String, Vec<String>)>;
+
 /// Collects and returns the outcome, and id, text and digests of the media of each document.
-fn collect(source: Source, base: &Path) -> Result<(Outcome, Vec<(String, String, Vec<String>)>), Error> {
+fn collect(source: Source, base: &Path) -> Result<(Outcome, Documents), Error> {
     let out = base.join("out");
     let config = Config { max_bad_records: BadRecordLimit::Count(99), ..one(source) };
     let outcome = collect_into(&config, &context(base), &out)?;

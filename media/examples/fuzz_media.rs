@@ -124,16 +124,16 @@ fn random_svg(random: &mut Random) -> Vec<u8> {
                 unique.push(attribute);
             }
         }
-        content += &format!("<{element} {}>", unique.join(" "));
+        content = format!("{content}<{element} {}>", unique.join(" "));
         open.push(element);
         for _ in 0..random.below(3) {
             if let Some(element) = open.pop() {
-                content += &format!("</{element}>");
+                content = format!("{content}</{element}>");
             }
         }
     }
-    open.iter().rev().for_each(|element| content += &format!("</{element}>"));
-    let mut bytes = svg(&content);
+    let closed: Vec<String> = open.iter().rev().map(|element| format!("</{element}>")).collect();
+    let mut bytes = svg(&format!("{content}{}", closed.concat()));
     if random.one_in(4) {
         random.damage(&mut bytes, ATTRIBUTES);
     }

@@ -1,5 +1,7 @@
 //! Errors.
 
+use std::fmt::Display;
+
 use crate::Kind;
 
 /// Why bytes are not decoded.
@@ -53,7 +55,7 @@ pub enum Error {
 
 impl Error {
     /// Returns the error of damaged bytes, in one line.
-    pub(crate) fn damaged(kind: Kind, message: impl ToString) -> Self {
+    pub(crate) fn damaged(kind: Kind, message: impl Display) -> Self {
         Self::Damaged { kind, message: message.to_string().replace('\n', " ") }
     }
 }

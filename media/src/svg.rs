@@ -7,6 +7,7 @@
 mod paint;
 
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use usvg::roxmltree::{Document, Node, NodeType, ParsingOptions};
 use usvg::{ImageHrefResolver, Options, Tree};
@@ -33,7 +34,7 @@ pub(crate) fn paint(bytes: &[u8], side: u32) -> Result<Picture, Error> {
     paint::picture(&tree(bytes)?, side.clamp(1, MAX_SIDE))
 }
 
-fn damaged(error: impl ToString) -> Error {
+fn damaged(error: impl Display) -> Error {
     Error::damaged(Kind::Svg, error)
 }
 

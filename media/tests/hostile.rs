@@ -20,7 +20,7 @@ fn nested_uses(depth: usize, times: usize) -> Vec<u8> {
     let mut content = "<defs><rect id='g0' width='1' height='1'/>".to_owned();
     for level in 1..=depth {
         let uses = format!("<use href='#g{}'/>", level - 1).repeat(times);
-        content.push_str(&format!("<g id='g{level}'>{uses}</g>"));
+        content = format!("{content}<g id='g{level}'>{uses}</g>");
     }
     svg(&format!("{content}</defs><use href='#g{depth}'/>"))
 }

@@ -1,6 +1,7 @@
 //! Pictures and sounds in the documents of a corpus: which they are, and their sizes.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
@@ -79,9 +80,10 @@ pub(super) fn in_words(text: &str, digests: &[String], described: &BTreeMap<Stri
         if i > 0 {
             let digest = digests.next().map_or("", String::as_str);
             let what = described.get(digest).map_or("missing", String::as_str);
-            words += &format!("[{what}, sha256 {}…]", digest.get(..12).unwrap_or(digest));
+            // Writing to a string cannot fail.
+            let _ = write!(words, "[{what}, sha256 {}…]", digest.get(..12).unwrap_or(digest));
         }
-        words += part;
+        words.push_str(part);
     }
     words
 }

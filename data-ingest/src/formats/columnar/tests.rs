@@ -276,6 +276,7 @@ fn read_column(bytes: &[u8], table: Table) -> Result<Vec<Value>, String> {
         Field::Value(value) => value,
         Field::Bytes(bytes) => String::from_utf8(bytes).unwrap().into(),
         Field::Unusable(_, why) => why.into(),
+        Field::Media(media) => panic!("{media:?}"),
     };
     Ok(values.into_iter().map(value).collect())
 }

@@ -120,9 +120,9 @@ impl Collector<'_> {
                     counts.document(&document, &source.licence);
                     let licence = document.licence.clone();
                     let stored = writer.push(document, source)?;
-                    stored.iter().for_each(|medium| {
+                    for medium in &stored {
                         counts.medium(medium, licence.as_deref().unwrap_or(&source.licence));
-                    });
+                    }
                     Ok(())
                 }
                 Found::Rejected(rejection) => counts.reject(rejection, &source.name, limit),

@@ -31,6 +31,7 @@ fn media(path: &str) -> Source {
     Source { path: Some(path.to_owned()), format: Some(Format::Media), ..Source::default() }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "keys of a source are optional")]
 fn some(text: &str) -> Option<String> {
     Some(text.to_owned())
 }

@@ -52,6 +52,10 @@ pub(crate) fn decode(bytes: &[u8], kind: Kind, limits: Limits) -> Result<Sound, 
 /// Decodes packet by packet and returns the sample rate.
 fn packets(bytes: &[u8], kind: Kind, limits: Limits, mut visit: impl FnMut(AudioBufferRef<'_>)) -> Result<u32, Error> {
     let fault = |error: SymphoniaError| Error::damaged(kind, error);
+    if kind == Kind::Wav && wav_rate(bytes) == Some(0) {
+        // Symphonia panics, which would be caught, but also printed.
+        return Err(Error::damaged(kind, "its sample rate is 0"));
+    }
     // The stream reads a part of the source at a time and owns it; sounds are small.
     let source = Box::new(Cursor::new(bytes.to_vec()));
     let stream = MediaSourceStream::new(source, MediaSourceStreamOptions::default());
@@ -103,6 +107,18 @@ fn packets(bytes: &[u8], kind: Kind, limits: Limits, mut visit: impl FnMut(Audio
         }
         _ => Ok(sample_rate),
     }
+}
+
+/// Returns the sample rate in the first chunk `fmt ` of a WAV.
+fn wav_rate(bytes: &[u8]) -> Option<u32> {
+    let number = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?));
+    let mut chunk = 12_usize;
+    while bytes.get(chunk..chunk.checked_add(4)?)? != b"fmt " {
+        let length = number(chunk + 4)? as usize;
+        // Chunks begin at even places.
+        chunk = chunk.checked_add(8)?.checked_add(length)?.checked_next_multiple_of(2)?;
+    }
+    number(chunk + 12)
 }
 
 fn checked_rate(kind: Kind, parameters: &CodecParameters, limits: Limits) -> Result<u32, Error> {

@@ -117,7 +117,7 @@ fn limits_are_kept() {
     let large = decoder.probe(&png(4, 6, 1, &[0; 24])).unwrap_err();
     assert_eq!(large.to_string(), "png is too large: it has 4 × 6 pixels, and 20 pixels are allowed");
     assert!(decoder.probe(&wav(8000, 1, &[0; 8000])).is_ok());
-    let long = decoder.probe(&wav(8000, 1, &[0; 17000])).unwrap_err();
+    let long = decoder.probe(&wav(8000, 1, &vec![0; 17000])).unwrap_err();
     assert_eq!(long.to_string(), "wav is too large: it is longer than 1 seconds; cut it into pieces");
     assert_eq!(decoder.sound(&png(1, 1, 1, &[0])).unwrap_err().to_string(), "png is not a sound");
     assert_eq!(decoder.picture(&wav(8000, 1, &[0]), 1).unwrap_err().to_string(), "wav is not a picture");

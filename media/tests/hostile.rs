@@ -103,13 +103,13 @@ fn jpeg_of(width: u16, height: u16) -> Vec<u8> {
 /// References multiply also without `use`: patterns and masks inside each other, markers at every corner.
 #[test]
 fn references_of_every_kind_are_counted() {
-    let patterns: String = (1..30)
+    let patterns: Vec<String> = (1..30)
         .map(|i| {
             let fill = format!("<rect width='1' height='1' fill='url(#p{})'/>", i - 1).repeat(3);
             format!("<pattern id='p{i}' width='2' height='2'>{fill}</pattern>")
         })
         .collect();
-    let masks: String = (1..30)
+    let masks: Vec<String> = (1..30)
         .map(|i| format!("<mask id='m{i}'>{}</mask>", format!("<path mask='url(#m{})'/>", i - 1).repeat(3)))
         .collect();
     let marker = format!(
@@ -118,8 +118,8 @@ fn references_of_every_kind_are_counted() {
         "l1 1".repeat(999)
     );
     for content in [
-        format!("{patterns}<rect width='9' height='9' fill='url(#p29)'/>"),
-        format!("{masks}<rect width='9' height='9' mask='url(#m29)'/>"),
+        format!("{}<rect width='9' height='9' fill='url(#p29)'/>", patterns.concat()),
+        format!("{}<rect width='9' height='9' mask='url(#m29)'/>", masks.concat()),
         marker,
     ] {
         let error = Decoder::default().probe(&svg(&content)).unwrap_err().to_string();

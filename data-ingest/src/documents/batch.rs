@@ -10,7 +10,7 @@ use media::Decoder;
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::documents::document::{Content, Document, Medium, digest_with_media};
+use crate::documents::document::{Content, Document, MediaBytes, Medium, digest_with_media};
 use crate::documents::field::Field;
 use crate::documents::mapping::{Mapping, MappingError};
 use crate::documents::rejection::{At, BadRecord, Reason, Rejection, Skip};
@@ -101,7 +101,7 @@ pub(crate) struct RawMedia {
     /// The path of its file inside the source.
     pub file: Arc<str>,
     /// Its content.
-    pub bytes: Arc<Vec<u8>>,
+    pub bytes: MediaBytes,
     /// The columns of each of its captions.
     pub captions: Vec<Caption>,
 }

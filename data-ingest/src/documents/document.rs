@@ -11,6 +11,9 @@ use crate::documents::chat::Conversation;
 /// Stands for a picture or sound in the text of a document that has any: the object replacement character.
 pub(crate) const PLACE: char = '\u{fffc}';
 
+/// The bytes of a picture or sound, as they were found.
+pub(crate) type MediaBytes = Arc<Vec<u8>>;
+
 /// A picture or sound that could be decoded.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Medium {
@@ -20,8 +23,8 @@ pub(crate) struct Medium {
     pub kind: Kind,
     /// Its size.
     pub info: Info,
-    /// Its bytes, as they were found.
-    pub bytes: Arc<Vec<u8>>,
+    /// Its bytes.
+    pub bytes: MediaBytes,
 }
 
 /// The content of a document.

@@ -1,9 +1,8 @@
 //! The values of a row.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
+use crate::documents::document::MediaBytes;
 use crate::documents::rejection::Reason;
 
 /// The value of a row in a column.
@@ -23,7 +22,7 @@ pub(crate) enum Field {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct MediaField {
     /// The bytes of each.
-    pub items: Vec<Arc<Vec<u8>>>,
+    pub items: Vec<MediaBytes>,
     /// Whether the column has lists of them.
     pub is_list: bool,
 }

@@ -3,15 +3,13 @@
 mod column;
 mod places;
 
-use std::sync::Arc;
-
 use minijinja::Value as TemplateValue;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::source::Source;
 use crate::documents::chat::{self, Chat, ChatColumns, Conversation, Message};
-use crate::documents::document::Content;
+use crate::documents::document::{Content, MediaBytes};
 use crate::documents::field::Field;
 use crate::documents::rejection::{Reason, Skip};
 use crate::documents::template::{RenderError, Template};
@@ -60,8 +58,8 @@ impl Columns {
             _ => source.media_columns.clone(),
         };
         let behind_text = || {
-            let columns = [&text].into_iter().chain(&media);
-            columns.map(|name| format!("{{{{ row[{}] }}}}", Value::from(name.as_str()))).collect::<String>()
+            let place = |name: &String| format!("{{{{ row[{}] }}}}", Value::from(name.as_str()));
+            [&text].into_iter().chain(&media).map(place).collect::<Vec<_>>().concat()
         };
         Self {
             template: source.template.clone().or_else(|| (!media.is_empty()).then(behind_text)),
@@ -123,7 +121,7 @@ pub(crate) const MEDIA: &str = "media";
 pub(crate) struct Mapped {
     pub content: Content,
     /// The bytes of its pictures and sounds, in the order of their places in the text.
-    pub media: Vec<Arc<Vec<u8>>>,
+    pub media: Vec<MediaBytes>,
     pub id: Option<String>,
     pub licence: Option<String>,
     pub source: Option<String>,
@@ -364,7 +362,7 @@ impl<'a> Mapping<'a> {
         &self,
         template: &Template<'_>,
         fields: Vec<Option<Field>>,
-    ) -> Result<(Content, Vec<Arc<Vec<u8>>>), MappingError> {
+    ) -> Result<(Content, Vec<MediaBytes>), MappingError> {
         let missing = self.missing(&fields);
         let mut row = Vec::with_capacity(fields.len());
         let mut nulls = Vec::new();

@@ -7,6 +7,7 @@ use media::Kind as MediaKind;
 use serde_json::{Map, Value, json};
 
 use crate::Error;
+use crate::documents::document::MediaBytes;
 use crate::documents::field::{Field, MediaField};
 use crate::documents::mapping::MEDIA;
 use crate::documents::rejection::{At, Reason};
@@ -40,7 +41,7 @@ pub(crate) fn extension_kind(path: &str) -> Option<MediaKind> {
 /// Returns the fields of a picture or sound: [`MEDIA`], `file`, and the columns of its caption.
 pub(crate) fn fields<'n>(
     path: &str,
-    bytes: &Arc<Vec<u8>>,
+    bytes: &MediaBytes,
     caption: Option<&Map<String, Value>>,
     names: impl Iterator<Item = &'n str>,
 ) -> Vec<Option<Field>> {
@@ -130,9 +131,9 @@ impl Captions {
         // Both a text and an object may stand beside a file.
         let mut all = columns;
         if let Some(Entry { captions, .. }) = self.entries.remove(key) {
-            captions
-                .iter()
-                .for_each(|other| all.extend(other.iter().map(|(name, value)| (name.clone(), value.clone()))));
+            for other in captions {
+                all.extend(other.iter().map(|(name, value)| (name.clone(), value.clone())));
+            }
         }
         self.add(key, all)
     }

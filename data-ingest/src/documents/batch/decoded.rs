@@ -5,12 +5,12 @@ use std::sync::Arc;
 use artifact::Digest;
 use media::{Decoder, Error};
 
-use crate::documents::document::Medium;
+use crate::documents::document::{MediaBytes, Medium};
 use crate::documents::rejection::Reason;
 
 /// Returns what stands at each place of a document, or why one of them cannot be used; `known` is decoded already.
 pub(super) fn media(
-    found: &[Arc<Vec<u8>>],
+    found: &[MediaBytes],
     known: Option<&Arc<Medium>>,
     decoder: &Decoder,
 ) -> Result<Vec<Arc<Medium>>, (Reason, String)> {
@@ -24,7 +24,7 @@ pub(super) fn media(
 }
 
 /// Decodes a picture or sound.
-pub(super) fn medium(bytes: &Arc<Vec<u8>>, decoder: &Decoder) -> Result<Arc<Medium>, (Reason, String)> {
+pub(super) fn medium(bytes: &MediaBytes, decoder: &Decoder) -> Result<Arc<Medium>, (Reason, String)> {
     let (kind, info) = decoder.probe(bytes).map_err(|error| (reason(&error), error.to_string()))?;
     Ok(Arc::new(Medium { sha256: Digest::of(bytes), kind, info, bytes: Arc::clone(bytes) }))
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::documents::document::PLACE;
+use crate::documents::document::{MediaBytes, PLACE};
 use crate::documents::field::MediaField;
 
 /// The pictures and sounds of a row. A template writes the number of each between two [`PLACE`]s, from which the places
 /// in its text are found.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    media: Vec<Arc<Vec<u8>>>,
+    media: Vec<MediaBytes>,
 }
 
 impl Places {
@@ -26,7 +26,7 @@ impl Places {
     }
 
     /// Returns a text in which one [`PLACE`] stands for each picture or sound, and these in their order.
-    pub fn in_text(&self, written: &str) -> Result<(String, Vec<Arc<Vec<u8>>>), String> {
+    pub fn in_text(&self, written: &str) -> Result<(String, Vec<MediaBytes>), String> {
         let mut text = String::with_capacity(written.len());
         let mut media = Vec::new();
         for (i, part) in written.split(PLACE).enumerate() {

@@ -13,11 +13,14 @@ use super::cells::{ReadBytes, bytes};
 use crate::documents::field::{Field, MediaField};
 use crate::documents::rejection::Reason;
 
+/// Returns the items of a row.
+type ItemRange<'a> = Box<dyn Fn(usize) -> Range<usize> + 'a>;
+
 /// Returns access to the pictures and sounds of a column, of which those of a row may have `max_bytes` together.
 pub(super) fn fields(array: &dyn Array, max_bytes: u64) -> ReadField<'_> {
     let unusable =
         |_| Field::Unusable(Reason::WrongType, "is neither bytes nor a struct with `bytes`, nor a list of these");
-    let (values, range): (&dyn Array, Option<Box<dyn Fn(usize) -> Range<usize> + '_>>) = match array.data_type() {
+    let (values, range): (&dyn Array, Option<ItemRange<'_>>) = match array.data_type() {
         DataType::List(_) => {
             let list = array.as_list::<i32>();
             let offsets = list.value_offsets();

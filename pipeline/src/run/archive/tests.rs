@@ -126,15 +126,16 @@ fn a_run_comes_back_as_it_was() {
             .filter(|path| !path.ends_with("/.lock"))
             .collect()
     };
-    let of_others = |path: &String| path.ends_with("/0123456789ab.jsonl");
-    assert_eq!(relative(&other), relative(&layout).into_iter().filter(|path| !of_others(path)).collect::<Vec<_>>());
+    let mut of_run = relative(&layout);
+    of_run.retain(|path| !path.ends_with("/0123456789ab.jsonl"));
+    assert_eq!(relative(&other), of_run);
 
     let known = unpack(&archive, &other, MAX_BYTES).unwrap();
     assert!(known.was_known && known.added == 0);
     fs::write(known.run.artifact_folder(&known.run.record.stages[0]).join("part/data.bin"), "short").unwrap();
     let repaired = unpack(&archive, &other, MAX_BYTES).unwrap();
     assert!(repaired.was_known && repaired.added == 1);
-    assert_eq!(relative(&other), relative(&layout));
+    assert_eq!(relative(&other), of_run);
     let mut run = imported.run;
     run.record.wall_seconds = 9.0;
     run.save().unwrap();

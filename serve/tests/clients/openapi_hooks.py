@@ -65,6 +65,10 @@ def combine(body):
         body.pop("max_completion_tokens", None)
     if not body.get("logprobs"):
         body.pop("top_logprobs", None)
+    if body.get("echo") and is_given(body, "logprobs"):
+        body.pop("guidance_scale", None)
+    if not is_given(body, "guidance_scale"):
+        body.pop("negative_prompt", None)
     prompt, n = body.get("prompt"), body.get("n") or 1
     if isinstance(prompt, list) and not isinstance(prompt[0], int):
         n = body["n"] = 1

@@ -1,7 +1,7 @@
 //! The votes of a store: `votes.jsonl`, a line for each.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -86,9 +86,13 @@ impl Votes {
         let failed = || format!("cannot write to {}", self.path.display());
         let mut line = serde_json::to_vec(&vote)?;
         line.push(b'\n');
-        let mut file =
-            OpenOptions::new().create(true).write(true).truncate(false).open(&self.path).with_context(failed)?;
-        let written = fs::read(&self.path).with_context(failed)?;
+        let mut options = OpenOptions::new();
+        options.create(true).read(true).write(true).truncate(false);
+        let mut file = options.open(&self.path).with_context(failed)?;
+        // Until the file is closed, no other session writes.
+        file.lock().with_context(failed)?;
+        let mut written = Vec::new();
+        file.read_to_end(&mut written).with_context(failed)?;
         let whole = written.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         // A line that was cut off makes way.
         file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0))).with_context(failed)?;

@@ -1,8 +1,9 @@
 //! A program without network, in namespaces of its own, with limits that the kernel enforces.
 //!
 //! A program sees the files of this machine but cannot change any: its only writable folder is an empty `/tmp` in
-//! memory. `/run`, where the sockets of services are, is hidden, as are the processes of the machine. A program of root
-//! runs as a user who owns nothing. When it ends or its time is up, the kernel ends all of its processes.
+//! memory. `/run` and the processes of the machine are hidden, and no socket can be made, since those of services may be
+//! anywhere. A program of root runs as a user who owns nothing. When it ends or its time is up, the kernel ends all of
+//! its processes; when memory is short, it ends these first. Memory is limited per process only.
 
 #![allow(unsafe_code)]
 
@@ -34,6 +35,15 @@ const MAX_MESSAGE_BYTES: u64 = 4096;
 /// Attributes of `mount_setattr(2)`, from `linux/mount.h`.
 const MOUNT_ATTR_RDONLY: u64 = 1;
 const MOUNT_ATTR_NOSUID: u64 = 2;
+
+/// The architecture whose system calls a program may make, `AUDIT_ARCH_*` of `linux/audit.h`; on others, none runs.
+const AUDIT_ARCH: u32 = match () {
+    () if cfg!(target_arch = "x86_64") => 0xc000_003e,
+    () if cfg!(target_arch = "aarch64") => 0xc000_00b7,
+    () => 0,
+};
+/// The bit of system calls of the x32 ABI, which have the same architecture.
+const X32: u32 = 0x4000_0000;
 
 /// The time between two looks at a program.
 const POLL: Duration = Duration::from_millis(2);
@@ -138,6 +148,7 @@ fn wait(child: &mut Child, time: Duration) -> io::Result<Option<i32>> {
 fn enter(toolchain: &CStr, maps: Option<[&String; 2]>, seconds: u64) -> io::Result<()> {
     let namespaces = libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
     let of_user = if maps.is_some() { libc::CLONE_NEWUSER } else { 0 };
+    write(c"/proc/self/oom_score_adj", "1000")?;
     // SAFETY: `unshare` takes no pointers.
     check(unsafe { libc::unshare(namespaces | of_user) })?;
     if let Some([uid_map, gid_map]) = maps {
@@ -172,8 +183,45 @@ fn enter(toolchain: &CStr, maps: Option<[&String; 2]>, seconds: u64) -> io::Resu
     let (zero, one): (libc::c_ulong, libc::c_ulong) = (0, 1);
     // SAFETY: this option takes numbers.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, one, zero, zero, zero) })?;
+    forbid_sockets()?;
+    // Files that this program was started with may be in folders that can be written. That by which `Command` learns
+    // that the program has started closes on exec too.
+    let close_on_exec = libc::CLOSE_RANGE_CLOEXEC as libc::c_uint;
+    // SAFETY: this call takes numbers.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3 as libc::c_uint, libc::c_uint::MAX, close_on_exec) };
+    check(closed as libc::c_int)?;
     // Last, since a change of user resets it.
     end_with_parent()
+}
+
+/// Lets system calls fail that make sockets, or could through a ring of requests: neither a namespace nor a read-only
+/// mount keeps a program from the socket of a service that is a file. Other ABIs than the machine's end the process.
+fn forbid_sockets() -> io::Result<()> {
+    const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const IS: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const IS_FROM: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    // Offsets of `struct seccomp_data`.
+    const NUMBER: u32 = 0;
+    const ARCHITECTURE: u32 = 4;
+    let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::EACCES as u32;
+    let mut steps = [
+        step(LOAD, ARCHITECTURE, 0, 0),
+        step(IS, AUDIT_ARCH, 1, 0),
+        step(RETURN, libc::SECCOMP_RET_KILL_PROCESS, 0, 0),
+        step(LOAD, NUMBER, 0, 0),
+        step(IS_FROM, X32, 0, 1),
+        step(RETURN, libc::SECCOMP_RET_KILL_PROCESS, 0, 0),
+        step(IS, libc::SYS_socket as u32, 2, 0),
+        step(IS, libc::SYS_io_uring_setup as u32, 1, 0),
+        step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+        step(RETURN, refuse, 0, 0),
+    ];
+    let filter = libc::sock_fprog { len: steps.len() as libc::c_ushort, filter: steps.as_mut_ptr() };
+    let mode = libc::SECCOMP_MODE_FILTER as libc::c_ulong;
+    // SAFETY: the pointer is that of a live filter, whose steps are live.
+    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) })
 }
 
 /// Lets the kernel end the calling process when its parent ends.
@@ -224,7 +272,8 @@ fn mount_folders(toolchain: &CStr) -> io::Result<()> {
     mount(c"tmpfs", c"/run", c"tmpfs", plain, c"size=1m,mode=755")?;
     // SAFETY: the pointer is that of a live C string.
     check(unsafe { libc::mkdir(c"/run/toolchain".as_ptr(), 0o755) })?;
-    mount(toolchain, c"/run/toolchain", c"", libc::MS_BIND, c"")?;
+    // With what is mounted in it, which a user namespace does not take apart.
+    mount(toolchain, c"/run/toolchain", c"", libc::MS_BIND | libc::MS_REC, c"")?;
     // `MAX_FILE_BYTES` for all files together.
     mount(c"tmpfs", c"/tmp", c"tmpfs", plain, c"size=64m,mode=1777")?;
     // SAFETY: as above.

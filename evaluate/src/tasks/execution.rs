@@ -22,7 +22,7 @@ use self::sandbox::{Finished, Sandbox};
 use crate::Error;
 
 /// The time in which the smallest program ends, at least.
-const FIRST_START: Duration = Duration::from_secs(60);
+const FIRST_START: Duration = Duration::from_mins(1);
 
 /// The table `code` of a definition.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -219,7 +219,7 @@ fn forbid_sockets() -> io::Result<()> {
         step(RETURN, refuse, 0, 0),
     ];
     let filter = libc::sock_fprog { len: steps.len() as libc::c_ushort, filter: steps.as_mut_ptr() };
-    let mode = libc::SECCOMP_MODE_FILTER as libc::c_ulong;
+    let mode = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
     // SAFETY: the pointer is that of a live filter, whose steps are live.
     check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) })
 }

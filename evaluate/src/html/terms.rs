@@ -129,7 +129,7 @@ mod tests {
         }
         // What is left of the templates without expressions, tags and code.
         let rest = regex(r"(?s)\{%.*?%\}|\{\{.*?\}\}|<style>.*?</style>|<script>.*?</script>|<code>.*?</code>|<[^>]*>");
-        let has_terms = |name: &str, source: &str| name.ends_with(".html") && source.contains("t(\"");
+        let has_terms = |name: &str, source: &str| name.ends_with("html") && source.contains("t(\"");
         for (name, source) in TEMPLATES.iter().filter(|(name, source)| has_terms(name, source)) {
             let text = rest.replace_all(source, " ");
             let word = regex(r"\p{L}{2,}");

@@ -1,9 +1,9 @@
 //! A program without network, in namespaces of its own, with limits that the kernel enforces.
 //!
 //! A program sees the files of this machine but cannot change any: its only writable folder is an empty `/tmp` in
-//! memory. `/run` and the processes of the machine are hidden, and no socket can be made, since those of services may be
-//! anywhere. A program of root runs as a user who owns nothing. When it ends or its time is up, the kernel ends all of
-//! its processes; when memory is short, it ends these first. Memory is limited per process only.
+//! memory. `/run` and the processes of the machine are hidden, and no socket can be made, since those of services may
+//! be anywhere. A program of root runs as a user who owns nothing. When it ends or its time is up, the kernel ends all
+//! of its processes; when memory is short, it ends these first. Memory is limited per process only.
 
 #![allow(unsafe_code)]
 

@@ -1,11 +1,12 @@
 //! Structured output: texts that obey a JSON schema, a regular expression or a grammar.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use inference::{Constraint, TokenMask};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::{Matcher, ParserFactory};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 use tokenizer::Tokenizer;
 use toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 
@@ -68,21 +69,37 @@ impl Grammar {
     /// # Errors
     /// [`Error::Grammar`] says which limit is exceeded.
     pub(crate) fn check(&self, limits: &GrammarLimits) -> Result<(), Error> {
-        let (bytes, depth) = match self {
-            Self::JsonObject => (0, 0),
-            Self::JsonSchema(schema) => (schema.to_string().len(), depth(schema)),
-            Self::Tagged(tagged) => {
-                let bytes = tagged.iter().map(|tagged| tagged.schema.to_string().len()).sum();
-                (bytes, tagged.iter().map(|tagged| depth(&tagged.schema)).max().unwrap_or_default())
-            }
-            Self::Regex(text) | Self::Lark(text) => (text.len(), 0),
+        let schemas = self.schemas();
+        let bytes = match self {
+            Self::Regex(text) | Self::Lark(text) => text.len(),
+            _ => schemas.iter().map(|schema| schema.to_string().len()).sum(),
         };
+        let depth = schemas.iter().map(|schema| depth(schema)).max().unwrap_or_default();
         for (found, limit, unit) in [(bytes, limits.max_bytes, "bytes"), (depth, limits.max_depth, "levels deep")] {
             if found > limit {
                 return Err(Error::Grammar { reason: format!("it is {found} {unit}, more than the {limit} allowed") });
             }
         }
-        Ok(())
+        match schemas.iter().find_map(|schema| too_low(schema)) {
+            Some(number) => {
+                Err(Error::Grammar { reason: format!("it has the number {number}, but numbers must be above -2^63") })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the JSON schemas in it.
+    fn schemas(&self) -> Vec<Cow<'_, Value>> {
+        match self {
+            Self::JsonObject | Self::Regex(_) => Vec::new(),
+            Self::JsonSchema(schema) => vec![Cow::Borrowed(schema)],
+            Self::Tagged(tagged) => tagged.iter().map(|tagged| Cow::Borrowed(&tagged.schema)).collect(),
+            Self::Lark(text) => {
+                let after = text.match_indices("%json").map(|(at, name)| &text[at + name.len()..]);
+                let value = |text| serde_json::Deserializer::from_str(text).into_iter().next()?.ok();
+                after.filter_map(value).map(Cow::Owned).collect()
+            }
+        }
     }
 
     fn top_level(&self, tokenizer: &Tokenizer) -> TopLevelGrammar {
@@ -123,6 +140,16 @@ fn depth(value: &Value) -> usize {
         _ => return 0,
     };
     1 + inner.unwrap_or_default()
+}
+
+/// Returns a number of at most -2^63. llguidance negates bounds as 64-bit integers, and never ends with this one.
+fn too_low(value: &Value) -> Option<&Number> {
+    match value {
+        Value::Number(number) => number.as_f64().filter(|x| *x <= i64::MIN as f64).map(|_| number),
+        Value::Array(items) => items.iter().find_map(too_low),
+        Value::Object(fields) => fields.values().find_map(too_low),
+        _ => None,
+    }
 }
 
 fn on_one_line(mut schema: Value) -> Value {

@@ -240,13 +240,17 @@ fn drafts_obey_the_grammar() {
 #[test]
 fn invalid_grammars_say_why() {
     let generator = &generators()[0];
-    let limits = GrammarLimits { max_bytes: 50, max_depth: 3 };
+    let limits = GrammarLimits { max_bytes: 60, max_depth: 3 };
     let check = |grammar: Grammar, expected: &str| {
         let error = generator.constraint(&grammar, &limits).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
-    check(Grammar::Regex("a".repeat(51)), "it is 51 bytes, more than the 50 allowed");
+    check(Grammar::Regex("a".repeat(61)), "it is 61 bytes, more than the 60 allowed");
     check(Grammar::JsonSchema(json!([[[[1]]]])), "it is 4 levels deep, more than the 3 allowed");
+    // llguidance would compile these until memory or the stack is full.
+    check(Grammar::JsonSchema(json!({"enum": ["x", i64::MIN]})), "the number -9223372036854775808");
+    check(Grammar::JsonSchema(json!({"type": "integer", "maximum": -1e300})), "the number -1e+300, but");
+    check(Grammar::Lark(format!("start: %json {{\"minimum\": {}}}", i64::MIN)), "the number -9223372036854775808");
     check(Grammar::Regex("(".to_owned()), "");
     check(Grammar::Lark("start: nothing".to_owned()), "nothing");
     check(Grammar::JsonSchema(json!({"type": "nothing"})), "nothing");
